@@ -1,0 +1,1 @@
+//! The admin plane: its own thread and runtime.

@@ -1,0 +1,220 @@
+//! Configuration: what the user wrote becomes [`Config`], which holds only legal run-time values. Nothing after it validates
+//! again.
+//!
+//! `raw` mirrors the file with the place of every value; `resolve` turns it into `Config` and collects *all* errors, each with
+//! its line, column, path and advice; `secret` holds what must never be printed.
+
+mod secret;
+
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+
+pub use secret::Secret;
+
+use crate::{
+    failover::Policy,
+    lifecycle::Deadlines,
+    net::{addr::BackendAddr, socket::Keepalive},
+};
+
+/// The effective configuration.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// The admin endpoint.
+    pub admin: AdminConfig,
+    /// The log.
+    pub log: LogConfig,
+    /// How a shutdown proceeds.
+    pub shutdown: Deadlines,
+    /// Number of data-plane threads; `None` is one a usable core.
+    pub workers: Option<usize>,
+    /// Where state that outlives the process is kept.
+    pub state_dir: Option<PathBuf>,
+    /// The pools, in file order.
+    pub pools: Vec<PoolConfig>,
+}
+
+/// Where the admin endpoint listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AdminConfig {
+    /// TCP addresses and unix sockets.
+    pub listen: Vec<AdminListen>,
+}
+
+/// One address of the admin endpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AdminListen {
+    /// `host:port`.
+    Tcp(SocketAddr),
+    /// `unix:/path`.
+    Unix(PathBuf),
+}
+
+/// The log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogConfig {
+    /// The lowest level that is written.
+    pub level: LogLevel,
+    /// How lines look.
+    pub format: LogFormat,
+}
+
+crate::labels! {
+    /// Level of a log line.
+    pub enum LogLevel {
+        /// Only what needs a person.
+        Error = "error",
+        /// Also what may.
+        Warn = "warn",
+        /// Also every change of state.
+        Info = "info",
+        /// Also every session.
+        Debug = "debug",
+        /// Everything.
+        Trace = "trace",
+    }
+}
+
+crate::labels! {
+    /// Look of a log line.
+    pub enum LogFormat {
+        /// Text on a terminal, JSON otherwise.
+        Auto = "auto",
+        /// For people.
+        Text = "text",
+        /// For programs.
+        Json = "json",
+    }
+}
+
+/// One pool: the backends that hold one database.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PoolConfig {
+    /// Its name.
+    pub name: Arc<str>,
+    /// How its backends are checked.
+    pub check: CheckConfig,
+    /// Deadline of a dial to a backend.
+    pub connect_timeout: Duration,
+    /// How new clients wait while nobody may serve.
+    pub hold: HoldConfig,
+    /// What becomes of the sessions of a backend that goes down.
+    pub on_down: OnDown,
+    /// The rules of the decision.
+    pub policy: Policy,
+    /// Where clients connect.
+    pub listeners: Vec<ListenerConfig>,
+    /// The backends, in order of preference.
+    pub backends: Vec<BackendConfig>,
+}
+
+/// How backends are checked.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CheckConfig {
+    /// In which protocol.
+    pub kind: CheckKind,
+    /// Between two probes.
+    pub interval: Duration,
+    /// Between two probes while a verdict is pending.
+    pub fast_interval: Duration,
+    /// Deadline of a whole probe.
+    pub timeout: Duration,
+    /// Between two whole new logins, besides the standing session.
+    pub fresh_login: Duration,
+}
+
+/// The protocol of a check.
+#[derive(Clone, Debug, PartialEq)]
+pub enum CheckKind {
+    /// A TCP connect.
+    Tcp,
+    /// A `PostgreSQL` session.
+    Postgres(PostgresCheck),
+}
+
+impl CheckKind {
+    /// Its name in the configuration.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Postgres(_) => "postgres",
+        }
+    }
+}
+
+/// How the `PostgreSQL` check logs in.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PostgresCheck {
+    /// Login role; default `postgres`.
+    pub user: String,
+    /// Its password, if it needs one.
+    pub password: Option<Secret>,
+    /// Database to log in to; default `postgres`.
+    pub database: String,
+    /// Transport security.
+    pub tls: TlsMode,
+    /// PEM file with the authorities to trust; required for `verify-full`.
+    pub tls_ca_file: Option<PathBuf>,
+    /// A standby that lags by more bytes is not ready to take over (told by `failover_ready`).
+    pub max_lag: Option<u64>,
+}
+
+crate::labels! {
+    /// Transport security of a check, in libpq's words.
+    pub enum TlsMode {
+        /// Never.
+        Off = "off",
+        /// When the server offers it, unverified.
+        Prefer = "prefer",
+        /// Always, unverified.
+        Require = "require",
+        /// Always; certificate chain and host name are verified.
+        VerifyFull = "verify-full",
+    }
+}
+
+/// How new clients wait while nobody may serve.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HoldConfig {
+    /// For how long at most.
+    pub timeout: Duration,
+    /// How many at most; 0 refuses at once.
+    pub max: usize,
+}
+
+crate::labels! {
+    /// What becomes of the sessions of a backend that goes down.
+    pub enum OnDown {
+        /// Aborted at once.
+        Close = "close",
+        /// Left alone until the next activation.
+        Keep = "keep",
+    }
+}
+
+/// Where clients connect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListenerConfig {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its addresses.
+    pub listen: Vec<SocketAddr>,
+    /// Connections at most; `None` leaves it to the process's limit.
+    pub max_connections: Option<usize>,
+    /// Close sessions without traffic after this long; `None` never.
+    pub idle_timeout: Option<Duration>,
+    /// Close half-closed sessions without traffic after this long.
+    pub half_close_timeout: Duration,
+    /// Keepalive on both legs.
+    pub keepalive: Keepalive,
+    /// `TCP_USER_TIMEOUT` on both legs; `None` is the kernel's default. Kills a live peer that merely does not read.
+    pub tcp_user_timeout: Option<Duration>,
+}
+
+/// One backend.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BackendConfig {
+    /// Its name; the address without its port-less default when not given.
+    pub name: Arc<str>,
+    /// Its address.
+    pub address: BackendAddr,
+}

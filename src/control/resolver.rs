@@ -1,0 +1,1 @@
+//! Names to addresses, off every path; the last good answer is kept.

@@ -1,0 +1,197 @@
+//! One backend as the core knows it, and the truth table that decides whether it may be active.
+
+use std::sync::Arc;
+
+use super::{
+    event::{Admin, Facts, Health, Outcome, Role},
+    health::Tracker,
+    time::Time,
+};
+use crate::labels;
+
+labels! {
+    /// Why a backend may or may not be active; the first row that applies, in this order.
+    pub enum Reason {
+        /// It may be active.
+        Eligible = "eligible",
+        /// An operator took it out.
+        Maint = "maint",
+        /// An operator lets it run empty.
+        Drain = "drain",
+        /// Its check cannot log in, and it was never seen healthy.
+        Misconfigured = "misconfigured",
+        /// No verdict yet.
+        Unknown = "unknown",
+        /// It does not answer.
+        Down = "down",
+        /// It answers that it is starting or stopping.
+        Starting = "starting",
+        /// It holds another cluster than this pool.
+        WrongCluster = "wrong_cluster",
+        /// It follows a primary.
+        Standby = "standby",
+        /// Its check knows roles, but it named none.
+        RoleUnknown = "role_unknown",
+        /// It is no standby, but refuses writes.
+        ReadOnly = "read_only",
+        /// It is a primary with a database epoch below one that was already served: an old primary that came back.
+        Fenced = "fenced",
+    }
+}
+
+/// What the core knows of one backend. Health, admin state, role and cluster are separate fields; only [`BackendState::reason`]
+/// joins them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct BackendState {
+    /// Verdict and streak.
+    pub(super) health: Tracker,
+    /// The operator's wish.
+    pub(super) admin: AdminState,
+    /// Answered, but only to say that it does not serve.
+    pub(super) starting: bool,
+    /// What it said of itself when it last answered.
+    pub(super) facts: Facts,
+    /// The check cannot do its work; cleared by a whole new login that succeeds.
+    pub(super) alert: Option<Outcome>,
+    /// It belongs to another cluster.
+    pub(super) foreign: bool,
+    /// First signal: a session to it broke.
+    pub(super) session_lost: bool,
+    /// Second signal: a connect was refused.
+    pub(super) refused: bool,
+    /// A whole new login failed: answers over the standing session prove nothing until one succeeds.
+    pub(super) fresh_failed: bool,
+    /// It said in so many words that it is shutting down.
+    pub(super) said_shutdown: bool,
+    /// A second opinion was asked for and has not come yet.
+    pub(super) in_doubt: bool,
+    /// Sequence number of the last report.
+    pub(super) last_seq: u64,
+    /// It has reported since the start.
+    pub(super) reported: bool,
+    /// What was seen last.
+    pub(super) evidence: Arc<str>,
+    /// First sign of the present trouble.
+    pub(super) trouble_since: Option<Time>,
+    /// Since when health is what it is.
+    pub(super) since: Time,
+    /// When it last went down.
+    pub(super) last_down: Option<Time>,
+    /// Since when it is eligible without a break.
+    pub(super) eligible_since: Option<Time>,
+}
+
+/// [`Admin`], `Ready` unless somebody said otherwise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct AdminState(pub(super) Admin);
+
+impl Default for AdminState {
+    fn default() -> Self {
+        Self(Admin::Ready)
+    }
+}
+
+impl BackendState {
+    /// Observed health.
+    pub const fn health(&self) -> Health {
+        self.health.verdict()
+    }
+
+    /// A change of health is under way.
+    pub const fn is_pending(&self) -> bool {
+        self.health.is_pending()
+    }
+
+    /// The operator's wish.
+    pub const fn admin(&self) -> Admin {
+        self.admin.0
+    }
+
+    /// What it last said of itself.
+    pub const fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    /// The check cannot do its work.
+    pub const fn alert(&self) -> Option<Outcome> {
+        self.alert
+    }
+
+    /// What was seen last.
+    pub const fn evidence(&self) -> &Arc<str> {
+        &self.evidence
+    }
+
+    /// Since when health is what it is.
+    pub const fn since(&self) -> Time {
+        self.since
+    }
+
+    /// First sign of the present trouble, if there is any.
+    pub const fn trouble_since(&self) -> Option<Time> {
+        self.trouble_since
+    }
+
+    /// It answers, serves, belongs here and says it is a primary that takes writes; whether it may be active is another
+    /// question.
+    pub(super) fn claims_primary(&self) -> bool {
+        self.health() == Health::Up
+            && !self.starting
+            && !self.foreign
+            && !self.facts.read_only
+            && self.facts.role == Some(Role::Primary)
+    }
+
+    /// The truth table. `by_role` asks for a primary at or above the fence; otherwise health and the operator decide.
+    ///
+    /// | admin | health | serving | cluster | role | epoch | reason |
+    /// |---|---|---|---|---|---|---|
+    /// | maint | · | · | · | · | · | `maint` |
+    /// | drain | · | · | · | · | · | `drain` |
+    /// | ready | unknown | no | · | · | · | `starting` |
+    /// | ready | unknown | login impossible | · | · | · | `misconfigured` |
+    /// | ready | unknown | · | foreign | · | · | `wrong_cluster` |
+    /// | ready | unknown | · | · | · | · | `unknown` |
+    /// | ready | down | · | · | · | · | `down` |
+    /// | ready | up | no | · | · | · | `starting` |
+    /// | ready | up | yes | foreign | · | · | `wrong_cluster` |
+    /// | ready | up | yes | own | standby | · | `standby` |
+    /// | ready | up | yes | own | none named | · | `role_unknown` |
+    /// | ready | up | yes | own | primary, read-only | · | `read_only` |
+    /// | ready | up | yes | own | primary | below the fence | `fenced` |
+    /// | ready | up | yes | own | primary | at or above | `eligible` |
+    pub(super) fn reason(&self, by_role: bool, fence: Option<u64>) -> Reason {
+        match (self.admin.0, self.health()) {
+            (Admin::Maint, _) => return Reason::Maint,
+            (Admin::Drain, _) => return Reason::Drain,
+            (Admin::Ready, Health::Down) => return Reason::Down,
+            (Admin::Ready, Health::Unknown) => {
+                return match self.alert {
+                    _ if self.starting => Reason::Starting,
+                    Some(Outcome::Misconfigured) => Reason::Misconfigured,
+                    _ if self.foreign => Reason::WrongCluster,
+                    _ => Reason::Unknown,
+                };
+            }
+            (Admin::Ready, Health::Up) => {}
+        }
+        if self.starting {
+            return Reason::Starting;
+        }
+        if self.foreign {
+            return Reason::WrongCluster;
+        }
+        if !by_role {
+            return Reason::Eligible;
+        }
+        match self.facts.role {
+            Some(Role::Standby) => Reason::Standby,
+            Some(Role::Unknown) | None => Reason::RoleUnknown,
+            Some(Role::Primary) if self.facts.read_only => Reason::ReadOnly,
+            Some(Role::Primary) if fence.is_some_and(|fence| self.facts.db_epoch.is_some_and(|epoch| epoch < fence)) => {
+                Reason::Fenced
+            }
+            Some(Role::Primary) => Reason::Eligible,
+        }
+    }
+}

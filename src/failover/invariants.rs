@@ -1,0 +1,57 @@
+//! What must hold after every step, checked in debug builds.
+
+use super::{
+    backend::Reason,
+    elect::Verdict,
+    event::{Effect, Event},
+    pool::{OnConflict, Pool},
+    time::Time,
+};
+
+impl Pool {
+    /// Panics with the rule's name when one is broken.
+    pub(super) fn check_invariants(&self, before: &Self, now: Time, event: &Event, effects: &[Effect]) {
+        let position = |found: fn(&Effect) -> bool| effects.iter().position(found);
+        let revoke = position(|effect| matches!(effect, Effect::Revoke { .. }));
+        let activate = position(|effect| matches!(effect, Effect::Activate { .. }));
+        let count = |found: fn(&Effect) -> bool| effects.iter().filter(|effect| found(effect)).count();
+
+        assert!(count(|e| matches!(e, Effect::Activate { .. })) <= 1, "I1: two activations in one step");
+        if let (Some(Effect::Activate { backend, epoch, .. }), active) = (activate.map(|i| &effects[i]), self.active) {
+            assert_eq!(active, Some(*backend), "I1: activated one, recorded another");
+            assert_eq!(self.reason_of(*backend), Reason::Eligible, "I2: activated an ineligible backend");
+            assert_eq!(*epoch, before.epoch.next(), "I3: the epoch must rise by one");
+            if before.active.is_some() {
+                assert!(revoke < activate && revoke.is_some(), "I4: activated before the old one was revoked");
+            }
+        } else {
+            assert_eq!(self.epoch, before.epoch, "I3: the epoch rose without an activation");
+        }
+        if before.active != self.active && before.active.is_some() {
+            assert!(revoke.is_some(), "I4: the active backend changed without a revocation");
+        }
+        if let Event::Probe(report) = event
+            && before.backends.get(report.backend.index()).is_some_and(|b| report.seq <= b.last_seq)
+            && before.next_deadline(Time::ZERO).is_none_or(|at| at > now)
+        {
+            assert!(effects.is_empty(), "I8: a late report had effects: {effects:?}");
+        }
+        if self.conflict() && self.policy.on_conflict == OnConflict::Refuse && self.pinned.is_none() {
+            let eligible = self.ids().filter(|id| self.reason_of(*id) == Reason::Eligible).count();
+            assert!(eligible < 2 || self.active.is_none(), "I9: chose between two primaries under on_conflict: refuse");
+        }
+        if self.ids().all(|id| self.reason_of(id) != Reason::Eligible) {
+            assert_eq!(self.active, None, "I10: nobody is eligible, but somebody is active");
+            assert!(!self.suspended, "I10: suspended without an active backend");
+        }
+        if let Some(active) = self.active {
+            assert_eq!(self.reason_of(active), Reason::Eligible, "I10: the active backend is not eligible");
+            assert_ne!(self.verdict(), Verdict::NoEligible, "I11: the verdict contradicts the choice");
+        }
+        if matches!(event, Event::Tick) && before.next_deadline(now).is_some_and(|at| at > now) && before.settled == self.settled
+        {
+            let due = before.next_deadline(Time::ZERO).is_some_and(|at| at <= now);
+            assert!(due || effects.is_empty(), "I12: a tick before the deadline had effects: {effects:?}");
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! The pure core: which backend may take writes, decided as a function of state, event and time.
+//!
+//! Nothing here does I/O, reads a clock, draws a random number or writes a log. The shell (`control`) tells the core what
+//! it saw and when ([`Event`]); the core answers with what to do ([`Effect`]). The same inputs give the same outputs, which
+//! is why the core can be walked exhaustively, simulated from a seed and asked "what would you do".
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | [`label`] | closed enums that are return value, log word and metric label at once |
+//! | [`time`] | the core's idea of time: a duration since the process started |
+//! | [`event`] | what goes in ([`Event`]) and what comes out ([`Effect`]) |
+//! | [`health`] | `Unknown → Up ⇄ Down` from consecutive outcomes |
+//! | [`backend`] | one backend: health, role, admin state, and the truth table that joins them into "eligible" |
+//! | [`elect`] | who should be active: by the database's role, or by list order |
+//! | [`pool`] | the state machine: [`Pool::step`] |
+
+pub mod backend;
+pub mod elect;
+pub mod event;
+pub mod health;
+#[cfg(debug_assertions)]
+mod invariants;
+pub mod label;
+pub mod pool;
+pub mod time;
+
+pub use backend::{BackendState, Reason};
+pub use elect::Verdict;
+pub use event::{
+    Admin, BackendId, Cause, Command, Effect, Epoch, Event, Facts, Health, Note, Outcome, Pace, Passive, Report, RevokeMode, Role,
+};
+pub use pool::{Election, OnConflict, Policy, Pool};
+pub use time::Time;

@@ -1,0 +1,547 @@
+//! The state machine of one pool.
+//!
+//! [`Pool::step`] is total and deterministic. After every step these hold (checked in debug builds, by the exhaustive walk and
+//! by the simulation):
+//!
+//! * **I1** at most one backend is active · **I2** the active one was eligible at the step that activated it · **I3** the epoch
+//!   rises by one with every activation and never repeats · **I4** in one list of effects `Revoke(old)` precedes
+//!   `Activate(new)`
+//! * **I5** Down exactly after `fall` consecutive failures or two signals, Up exactly after `rise` successes (one at the start)
+//! * **I6** no activation against the budget unless forced by a command · **I7** failback only under its rule
+//! * **I8** a late or repeated report changes nothing · **I9** two primaries give the named verdict, never a silent choice
+//! * **I10** nobody eligible → nobody active within the step · **I11** every change took a legal edge and carries a cause
+//! * **I12** a tick before the deadline has no effects · **I13** same inputs, same outputs
+
+use std::{collections::VecDeque, time::Duration};
+
+use super::{
+    backend::{AdminState, BackendState, Reason},
+    elect::Verdict,
+    event::{
+        Admin, BackendId, Cause, Class, Command, Effect, Epoch, Event, Health, Note, Outcome, Pace, Passive, Report, RevokeMode,
+        Role,
+    },
+    health::Transition,
+    time::Time,
+};
+use crate::labels;
+
+/// How the active backend is found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Election {
+    /// The one that says it is primary.
+    ByRole,
+    /// The first healthy one in list order, then sticky.
+    ByOrder,
+}
+
+labels! {
+    /// What to do when more than one backend says it is primary.
+    pub enum OnConflict {
+        /// The one with the higher database epoch; on a tie the present one if it is among them, else nobody.
+        Newest = "newest",
+        /// The present one if it is among them, else nobody.
+        Keep = "keep",
+        /// Nobody.
+        Refuse = "refuse",
+    }
+}
+
+/// The rules of the decision.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Policy {
+    /// Consecutive successes until Up; at least 1.
+    pub rise: u32,
+    /// Consecutive failures until Down; at least 1.
+    pub fall: u32,
+    /// How the active backend is found.
+    pub election: Election,
+    /// What to do with two primaries.
+    pub on_conflict: OnConflict,
+    /// Role-less: return to a preferred backend once it was eligible for this long; `None` never.
+    pub failback_after: Option<Duration>,
+    /// Switches at most within `budget_within`.
+    pub budget_max: u32,
+    /// The window of the failover budget.
+    pub budget_within: Duration,
+    /// At the start, elect nobody before every backend was heard of or this has passed.
+    pub settle: Duration,
+    /// What becomes of the sessions of a backend that goes down: `Abort` or `Drain`.
+    pub on_down: RevokeMode,
+    /// A standby that lags by more bytes is not ready to take over. Tells readiness only; never a choice of its own.
+    pub max_lag: Option<u64>,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            rise: 2,
+            fall: 2,
+            election: Election::ByOrder,
+            on_conflict: OnConflict::Newest,
+            failback_after: None,
+            budget_max: 3,
+            budget_within: Duration::from_mins(10),
+            settle: Duration::from_secs(1),
+            on_down: RevokeMode::Abort,
+            max_lag: None,
+        }
+    }
+}
+
+/// One pool.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Pool {
+    pub(super) policy: Policy,
+    pub(super) backends: Vec<BackendState>,
+    pub(super) active: Option<BackendId>,
+    pub(super) epoch: Epoch,
+    /// New clients are held although somebody is active: a second opinion is awaited.
+    pub(super) suspended: bool,
+    /// Who was active last, also while nobody is.
+    pub(super) last_active: Option<BackendId>,
+    /// Why it was revoked.
+    pub(super) last_revoke: Option<Cause>,
+    /// The highest database epoch that was ever served.
+    pub(super) fence: Option<u64>,
+    /// Identity of the cluster this pool holds, learned from the first backend that served.
+    pub(super) system_id: Option<u64>,
+    /// Chosen by an operator; stands while it may serve.
+    pub(super) pinned: Option<BackendId>,
+    /// When the active backend changed, for the budget.
+    pub(super) switches: VecDeque<Time>,
+    /// End of the settling time.
+    pub(super) settle_by: Time,
+    /// The settling time is over.
+    pub(super) settled: bool,
+    verdict: Verdict,
+    conflict: bool,
+    reasons: Vec<Reason>,
+    paces: Vec<Pace>,
+}
+
+impl Pool {
+    /// A pool of `count` backends that nothing is known about, at `now`.
+    pub fn new(policy: Policy, count: u16, now: Time) -> Self {
+        let count = usize::from(count);
+        Self {
+            settle_by: now + policy.settle,
+            backends: vec![BackendState { since: now, ..BackendState::default() }; count],
+            reasons: vec![Reason::Unknown; count],
+            paces: vec![Pace::Urgent; count],
+            policy,
+            active: None,
+            epoch: Epoch::default(),
+            suspended: false,
+            last_active: None,
+            last_revoke: None,
+            fence: None,
+            system_id: None,
+            pinned: None,
+            switches: VecDeque::new(),
+            settled: false,
+            verdict: Verdict::Settling,
+            conflict: false,
+        }
+    }
+
+    /// Restores what an earlier process knew: the highest database epoch it served, and of which cluster.
+    pub fn restore_fence(&mut self, fence: Option<u64>, system_id: Option<u64>) {
+        self.fence = self.fence.max(fence);
+        self.system_id = self.system_id.or(system_id);
+    }
+
+    /// Takes one event and says what to do.
+    pub fn step(&mut self, now: Time, event: &Event) -> Vec<Effect> {
+        #[cfg(debug_assertions)]
+        let before = self.clone();
+        let mut effects = Vec::new();
+        match event {
+            Event::Probe(report) => self.on_report(now, report, &mut effects),
+            Event::Passive(backend, what) => self.on_passive(now, *backend, *what, &mut effects),
+            Event::Command(command) => self.on_command(now, command, &mut effects),
+            Event::Tick => {}
+        }
+        self.reconsider(now, &mut effects);
+        #[cfg(debug_assertions)]
+        self.check_invariants(&before, now, event, &effects);
+        effects
+    }
+
+    /// When the core wants a [`Event::Tick`], if nothing else happens.
+    pub fn next_deadline(&self, now: Time) -> Option<Time> {
+        let settle = self.is_settling(now).then_some(self.settle_by);
+        let failback = self
+            .active
+            .filter(|_| self.policy.election == Election::ByOrder && self.pinned.is_none())
+            .and_then(|active| self.ids().take_while(|id| *id < active).filter_map(|id| self.failback_due(id)).min());
+        let budget = (self.verdict == Verdict::HoldDown || failback.is_some_and(|due| due <= now))
+            .then(|| self.switches.front().map(|at| *at + self.policy.budget_within))
+            .flatten();
+        [settle, failback, budget].into_iter().flatten().filter(|at| *at > now).min()
+    }
+
+    /// The outcome as this pool counts it: an answer from another cluster is no success.
+    pub fn assess(&self, report: &Report) -> Outcome {
+        let foreign = report.outcome == Outcome::Ok
+            && self.system_id.is_some()
+            && report.facts.system_id.is_some()
+            && report.facts.system_id != self.system_id;
+        if foreign { Outcome::WrongCluster } else { report.outcome }
+    }
+
+    fn on_report(&mut self, now: Time, report: &Report, effects: &mut Vec<Effect>) {
+        let outcome = self.assess(report);
+        let (rise, fall) = (self.policy.rise, self.policy.fall);
+        let Some(backend) = self.backends.get_mut(report.backend.index()) else {
+            effects.push(Effect::Note(Note::UnknownBackend(report.backend)));
+            return;
+        };
+        if report.seq <= backend.last_seq {
+            return;
+        }
+        backend.last_seq = report.seq;
+        backend.reported = true;
+        backend.evidence.clone_from(&report.evidence);
+        let before = (backend.health(), backend.facts.role.unwrap_or(Role::Unknown));
+        let alert_before = backend.alert;
+        let mut cause = Cause::Probe;
+        let transition = match outcome.class() {
+            Class::Success if backend.fresh_failed && !report.fresh => Transition::Unchanged,
+            Class::Success => {
+                backend.facts = report.facts.clone();
+                backend.foreign = false;
+                backend.starting = false;
+                backend.clear_signals();
+                if report.fresh {
+                    backend.alert = None;
+                }
+                backend.health.success(rise)
+            }
+            Class::Failure => {
+                backend.trouble_since.get_or_insert(now);
+                backend.fresh_failed |= report.fresh;
+                backend.refused |= outcome == Outcome::Refused;
+                if backend.refused && backend.session_lost {
+                    cause = Cause::TwoSignals;
+                    backend.health.force_down()
+                } else {
+                    backend.health.failure(fall)
+                }
+            }
+            Class::NotServing => {
+                backend.trouble_since.get_or_insert(now);
+                backend.starting = true;
+                backend.in_doubt = false;
+                backend.health.interrupt();
+                Transition::Unchanged
+            }
+            Class::Neutral => {
+                backend.in_doubt = false;
+                backend.alert = Some(outcome);
+                backend.foreign |= outcome == Outcome::WrongCluster;
+                backend.health.interrupt();
+                Transition::Unchanged
+            }
+        };
+        if transition == Transition::Changed {
+            backend.settle_health(now);
+        }
+        backend.note_changes(report.backend, before, cause, effects);
+        if backend.alert != alert_before {
+            effects.push(Effect::Note(Note::CheckAlert { backend: report.backend, outcome, evidence: report.evidence.clone() }));
+        }
+        if self.active == Some(report.backend) && outcome == Outcome::Ok {
+            self.fence = self.fence.max(report.facts.db_epoch);
+        }
+    }
+
+    fn on_passive(&mut self, now: Time, id: BackendId, what: Passive, effects: &mut Vec<Effect>) {
+        let Some(backend) = self.backends.get_mut(id.index()) else {
+            effects.push(Effect::Note(Note::UnknownBackend(id)));
+            return;
+        };
+        if backend.health() != Health::Up {
+            return;
+        }
+        let before = (backend.health(), backend.facts.role.unwrap_or(Role::Unknown));
+        match what {
+            Passive::DialRefused => {
+                backend.refused = true;
+                backend.evidence = "a client's connect was refused".into();
+            }
+            Passive::DialFailed => {}
+            Passive::SessionLost => backend.session_lost = true,
+            Passive::StandingLost | Passive::StandingShutdown => {
+                backend.session_lost = true;
+                backend.said_shutdown |= what == Passive::StandingShutdown;
+                backend.evidence = if backend.said_shutdown {
+                    "the server said that it is shutting down"
+                } else {
+                    "the standing session was lost"
+                }
+                .into();
+            }
+        }
+        backend.trouble_since.get_or_insert(now);
+        if backend.refused && backend.session_lost {
+            backend.evidence = "session lost and connect refused".into();
+            if backend.health.force_down() == Transition::Changed {
+                backend.settle_health(now);
+            }
+            backend.note_changes(id, before, Cause::TwoSignals, effects);
+            return;
+        }
+        let first_doubt = !backend.in_doubt;
+        // A client's session may end for many reasons; only the check's own session, or a refused connect, holds new clients.
+        backend.in_doubt |= !matches!(what, Passive::SessionLost | Passive::DialFailed);
+        if first_doubt {
+            effects.push(Effect::ProbeNow(id));
+        }
+    }
+
+    fn on_command(&mut self, now: Time, command: &Command, effects: &mut Vec<Effect>) {
+        let (Command::SetAdmin(id, _) | Command::Switchover(id)) = command;
+        if id.index() >= self.backends.len() {
+            effects.push(Effect::Note(Note::UnknownBackend(*id)));
+            return;
+        }
+        match *command {
+            Command::SetAdmin(id, to) => {
+                let from = std::mem::replace(&mut self.backends[id.index()].admin, AdminState(to)).0;
+                if from != to {
+                    effects.push(Effect::Note(Note::AdminSet { backend: id, from, to }));
+                }
+            }
+            Command::Switchover(id) => {
+                let reason = self.reason_of(id);
+                if self.is_settling(now) || !matches!(reason, Reason::Eligible | Reason::Fenced) {
+                    effects.push(Effect::Note(Note::CommandRefused { backend: id, reason }));
+                    return;
+                }
+                if reason == Reason::Fenced {
+                    self.fence = self.backends[id.index()].facts.db_epoch;
+                }
+                self.pinned = Some(id);
+            }
+        }
+    }
+
+    /// Elects anew and orders what follows from it.
+    fn reconsider(&mut self, now: Time, effects: &mut Vec<Effect>) {
+        self.settled = self.settled || !self.is_settling(now);
+        self.refresh_reasons(now, effects);
+        if self.pinned.is_some_and(|id| self.reason_of(id) != Reason::Eligible) {
+            self.pinned = None;
+        }
+        let claimants = self.claimants();
+        let conflict = claimants.len() > 1;
+        if conflict != self.conflict {
+            self.conflict = conflict;
+            effects.push(Effect::Note(Note::Conflict { present: conflict, claimants }));
+        }
+        let choice = self.elect(now);
+        if choice.verdict != self.verdict {
+            effects.push(Effect::Note(Note::Verdict { from: self.verdict, to: choice.verdict }));
+            self.verdict = choice.verdict;
+        }
+        if choice.active == self.active {
+            self.refresh_suspension(effects);
+        } else {
+            if let Some(old) = self.active.take() {
+                let cause = self.revoke_cause(old, choice.cause);
+                let mode = self.revoke_mode(old, cause);
+                self.suspended = false;
+                self.last_revoke = Some(cause);
+                effects.push(Effect::Revoke { epoch: self.epoch, backend: old, mode, cause });
+            }
+            if let Some(new) = choice.active {
+                self.activate(now, new, effects);
+            }
+        }
+        self.refresh_paces(effects);
+    }
+
+    fn activate(&mut self, now: Time, new: BackendId, effects: &mut Vec<Effect>) {
+        self.epoch = self.epoch.next();
+        let cause = match (self.last_active, self.last_revoke) {
+            (None, _) => Cause::Startup,
+            (Some(_), Some(cause)) => cause,
+            (Some(_), None) => Cause::Eligible,
+        };
+        if self.last_active.is_some_and(|last| last != new) && cause != Cause::Command {
+            self.switches.push_back(now);
+            while self.switches.len() > self.policy.budget_max as usize {
+                self.switches.pop_front();
+            }
+        }
+        let facts = &self.backends[new.index()].facts;
+        self.fence = self.fence.max(facts.db_epoch);
+        self.system_id = self.system_id.or(facts.system_id);
+        self.active = Some(new);
+        self.last_active = Some(new);
+        effects.push(Effect::Activate { epoch: self.epoch, backend: new, cause });
+        self.refresh_suspension(effects);
+    }
+
+    fn refresh_suspension(&mut self, effects: &mut Vec<Effect>) {
+        let suspended = self.active.is_some_and(|id| self.backends[id.index()].in_doubt);
+        if suspended != self.suspended {
+            self.suspended = suspended;
+            effects.push(if suspended { Effect::Suspend { epoch: self.epoch } } else { Effect::Resume { epoch: self.epoch } });
+        }
+    }
+
+    fn revoke_cause(&self, old: BackendId, switch: Option<Cause>) -> Cause {
+        match self.reason_of(old) {
+            Reason::Eligible => switch.unwrap_or(Cause::Conflict),
+            Reason::Maint | Reason::Drain => Cause::Command,
+            Reason::Down | Reason::Unknown | Reason::Misconfigured => Cause::Down,
+            Reason::Starting => Cause::Starting,
+            Reason::Standby | Reason::RoleUnknown | Reason::ReadOnly => Cause::Demoted,
+            Reason::WrongCluster | Reason::Fenced => Cause::Fenced,
+        }
+    }
+
+    fn revoke_mode(&self, old: BackendId, cause: Cause) -> RevokeMode {
+        match cause {
+            Cause::Command if self.reason_of(old) == Reason::Drain => RevokeMode::Drain,
+            Cause::Down if self.policy.on_down == RevokeMode::Drain => RevokeMode::Drain,
+            Cause::Down if self.backends[old.index()].said_shutdown => RevokeMode::LastWords,
+            // A server that answers "starting up" or "shutting down" is telling its sessions so as well.
+            Cause::Starting => RevokeMode::LastWords,
+            _ => RevokeMode::Abort,
+        }
+    }
+
+    fn refresh_reasons(&mut self, now: Time, effects: &mut Vec<Effect>) {
+        let by_role = self.policy.election == Election::ByRole;
+        for (index, backend) in self.backends.iter_mut().enumerate() {
+            let reason = backend.reason(by_role, self.fence);
+            if reason == Reason::Eligible {
+                backend.eligible_since.get_or_insert(now);
+            } else {
+                backend.eligible_since = None;
+            }
+            let from = std::mem::replace(&mut self.reasons[index], reason);
+            if from != reason {
+                effects.push(Effect::Note(Note::Eligibility { backend: id(index), from, to: reason }));
+            }
+        }
+    }
+
+    fn refresh_paces(&mut self, effects: &mut Vec<Effect>) {
+        for (index, backend) in self.backends.iter().enumerate() {
+            let pace = if self.active.is_none() && backend.admin() != Admin::Maint {
+                Pace::Urgent
+            } else if backend.is_pending() || backend.starting || backend.in_doubt || backend.health() == Health::Unknown {
+                Pace::Fast
+            } else {
+                Pace::Normal
+            };
+            if std::mem::replace(&mut self.paces[index], pace) != pace {
+                effects.push(Effect::Pace(id(index), pace));
+            }
+        }
+    }
+
+    /// Every backend, in list order.
+    pub fn ids(&self) -> impl Iterator<Item = BackendId> + use<> {
+        (0..self.backends.len()).map(id)
+    }
+
+    /// What is known of a backend.
+    pub fn backend(&self, id: BackendId) -> Option<&BackendState> {
+        self.backends.get(id.index())
+    }
+
+    /// Why a backend may or may not be active, as of the last step.
+    pub(super) fn reason_of(&self, id: BackendId) -> Reason {
+        self.reasons[id.index()]
+    }
+
+    /// Why a backend may or may not be active, as of the last step; `Unknown` for one that the pool does not have.
+    pub fn reason(&self, id: BackendId) -> Reason {
+        self.reasons.get(id.index()).copied().unwrap_or(Reason::Unknown)
+    }
+
+    /// Who is active.
+    pub const fn active(&self) -> Option<BackendId> {
+        self.active
+    }
+
+    /// The epoch that was activated last.
+    pub const fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    /// New clients are held although somebody is active.
+    pub const fn suspended(&self) -> bool {
+        self.suspended
+    }
+
+    /// How the last election ended.
+    pub const fn verdict(&self) -> Verdict {
+        self.verdict
+    }
+
+    /// More than one backend claims to be primary.
+    pub const fn conflict(&self) -> bool {
+        self.conflict
+    }
+
+    /// The highest database epoch that was ever served, and of which cluster.
+    pub const fn fence(&self) -> (Option<u64>, Option<u64>) {
+        (self.fence, self.system_id)
+    }
+
+    /// The rules.
+    pub const fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// At which pace a backend is to be probed.
+    pub fn pace(&self, id: BackendId) -> Pace {
+        self.paces.get(id.index()).copied().unwrap_or(Pace::Normal)
+    }
+}
+
+impl BackendState {
+    fn clear_signals(&mut self) {
+        self.session_lost = false;
+        self.refused = false;
+        self.fresh_failed = false;
+        self.said_shutdown = false;
+        self.in_doubt = false;
+        self.trouble_since = None;
+    }
+
+    /// The verdict just changed.
+    fn settle_health(&mut self, now: Time) {
+        self.since = now;
+        if self.health() == Health::Down {
+            self.last_down = Some(now);
+            self.in_doubt = false;
+            self.starting = false;
+            self.facts.role = self.facts.role.map(|_| Role::Unknown);
+            self.facts.read_only = false;
+            self.facts.lag_bytes = None;
+        }
+    }
+
+    fn note_changes(&self, backend: BackendId, before: (Health, Role), cause: Cause, effects: &mut Vec<Effect>) {
+        let (from, to) = (before.0, self.health());
+        if from != to {
+            effects.push(Effect::Note(Note::Health { backend, from, to, cause, evidence: self.evidence.clone() }));
+        }
+        let (from, to) = (before.1, self.facts.role.unwrap_or(Role::Unknown));
+        if from != to {
+            effects.push(Effect::Note(Note::Role { backend, from, to }));
+        }
+    }
+}
+
+#[allow(clippy::cast_possible_truncation, reason = "a pool is built from a u16 count")]
+const fn id(index: usize) -> BackendId {
+    BackendId(index as u16)
+}

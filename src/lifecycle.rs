@@ -1,0 +1,71 @@
+//! The life of the process: one phase that everybody can watch, and the deadlines between phases.
+
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use crate::labels;
+
+labels! {
+    /// Where the process stands.
+    pub enum Phase {
+        /// Serving.
+        Running = "running",
+        /// Told to stop: not ready, still accepting for `shutdown.delay`, then only finishing sessions.
+        Draining = "draining",
+        /// Out of time: what is left is aborted.
+        Forced = "forced",
+        /// Over.
+        Stopped = "stopped",
+    }
+}
+
+/// How long each part of a shutdown may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Deadlines {
+    /// Keep accepting for this long after the order to stop.
+    pub delay: Duration,
+    /// Let sessions finish for this long after that.
+    pub timeout: Duration,
+}
+
+/// The end that moves the phase on. Only `app` holds it.
+#[derive(Debug)]
+pub struct PhaseSender(watch::Sender<Phase>);
+
+/// The end that everybody watches.
+#[derive(Clone, Debug)]
+pub struct PhaseWatch(watch::Receiver<Phase>);
+
+/// A new process: running.
+pub fn phase() -> (PhaseSender, PhaseWatch) {
+    let (tx, rx) = watch::channel(Phase::Running);
+    (PhaseSender(tx), PhaseWatch(rx))
+}
+
+impl PhaseSender {
+    /// Moves on to `phase`; a phase never goes back.
+    pub fn advance(&self, phase: Phase) {
+        self.0.send_if_modified(|now| {
+            let later = phase > *now;
+            if later {
+                *now = phase;
+            }
+            later
+        });
+    }
+}
+
+impl PhaseWatch {
+    /// The phase now.
+    pub fn get(&self) -> Phase {
+        *self.0.borrow()
+    }
+
+    /// Waits until the phase is `phase` or later. Never returns when the process cannot reach it any more.
+    pub async fn reached(&mut self, phase: Phase) {
+        if self.0.wait_for(|now| *now >= phase).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}

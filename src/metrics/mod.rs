@@ -1,0 +1,4 @@
+//! Metrics
+/// All metrics.
+#[derive(Debug)]
+pub struct Metrics;

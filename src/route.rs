@@ -464,14 +464,10 @@ pub struct SessionTable {
 }
 
 impl SessionTable {
-    /// Adds a session under the connection's own number.
-    pub fn insert(&self, id: u64, session: Arc<Session>) {
+    /// Lists a session under the connection's own number until the entry is dropped.
+    pub fn enter(self: &Arc<Self>, id: u64, session: Arc<Session>) -> SessionEntry {
         self.lock().insert(id, session);
-    }
-
-    /// Removes it.
-    pub fn remove(&self, id: u64) {
-        self.lock().remove(&id);
+        SessionEntry { table: Arc::clone(self), id }
     }
 
     /// The sessions of a pool, at most `limit`, with their connection numbers.
@@ -481,5 +477,18 @@ impl SessionTable {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, std::collections::HashMap<u64, Arc<Session>>> {
         self.sessions.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+/// A session's place in its worker's table.
+#[derive(Debug)]
+pub struct SessionEntry {
+    table: Arc<SessionTable>,
+    id: u64,
+}
+
+impl Drop for SessionEntry {
+    fn drop(&mut self) {
+        self.table.lock().remove(&self.id);
     }
 }

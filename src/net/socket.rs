@@ -1,8 +1,14 @@
 //! Socket options: everything mainstay asks of the kernel for a TCP socket, in one place.
 
-use std::{io, net::SocketAddr, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    os::fd::{AsFd, AsRawFd},
+    time::Duration,
+};
 
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use tokio::io::{Interest, unix::AsyncFd};
 
 /// TCP keepalive of a leg.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,4 +70,33 @@ pub fn listen(address: SocketAddr, options: &LegOptions) -> io::Result<std::net:
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
+}
+
+/// Bytes in the send queue that the peer's kernel has not acknowledged yet (`SIOCOUTQ`, tcp(7)).
+///
+/// # Errors
+/// When the descriptor is no TCP socket.
+#[allow(unsafe_code, reason = "rustix knows the request's form but not its number")]
+pub fn unsent_bytes(socket: &impl AsFd) -> io::Result<usize> {
+    const SIOCOUTQ: rustix::ioctl::Opcode = 0x5411;
+    // SAFETY: SIOCOUTQ writes one C int through its argument, which is what `Getter` passes.
+    let bytes: std::ffi::c_int =
+        unsafe { rustix::ioctl::ioctl(socket, rustix::ioctl::Getter::<SIOCOUTQ, std::ffi::c_int>::new())? };
+    Ok(usize::try_from(bytes).unwrap_or(0))
+}
+
+/// A socket that owns its descriptor for as long as it lives.
+pub trait OwnedSocket: AsRawFd {}
+impl OwnedSocket for std::net::TcpListener {}
+impl OwnedSocket for std::net::TcpStream {}
+
+/// Watches a socket for readability without handing it to the runtime's own types, which would read or accept in their way.
+///
+/// # Errors
+/// When the kernel cannot watch another descriptor.
+#[allow(unsafe_code, reason = "the runtime cannot know that the descriptor stays open; the type says so")]
+pub fn watch_readable<S: OwnedSocket>(socket: S) -> io::Result<AsyncFd<S>> {
+    // SAFETY: the descriptor must be open, and stay open and the same, while it is watched: `S` owns it, is owned by the
+    // `AsyncFd`, and gives the same descriptor each time.
+    unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE) }.map_err(Into::into)
 }

@@ -1,0 +1,99 @@
+//! How many connections there may be, from what the kernel allows us.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+/// Descriptors the process needs besides clients, and how many clients that leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Budget {
+    /// Clients at most; each needs two descriptors.
+    pub connections: usize,
+    /// Clients that may be told at the same time that they are too many.
+    pub refusals: usize,
+    /// Admin connections at most.
+    pub admin: usize,
+}
+
+impl Budget {
+    /// Divides `descriptors` (the limit of open files) among clients and what must always work: listening sockets, runtimes,
+    /// probes (`backends` × 3), admin connections, refusals.
+    ///
+    /// # Errors
+    /// The number of descriptors that would be needed for one client, when there are fewer.
+    pub fn divide(descriptors: usize, listeners: usize, backends: usize, workers: usize) -> Result<Self, usize> {
+        let admin = (descriptors / 8).clamp(4, 32);
+        let refusals = (descriptors / 16).clamp(2, 256);
+        // stdio, the reserve descriptor, the log and state files, signals; a runtime has an epoll and a wake-up descriptor.
+        let fixed = 10 + 3 * (workers + 3) + listeners + 3 * backends;
+        let reserved = fixed + admin + refusals;
+        if descriptors < reserved + 2 {
+            return Err(reserved + 2);
+        }
+        Ok(Self { connections: (descriptors - reserved) / 2, refusals, admin })
+    }
+}
+
+/// Counts the places that are taken.
+#[derive(Debug)]
+pub struct Admission {
+    limit: usize,
+    used: AtomicUsize,
+}
+
+impl Admission {
+    /// At most `limit` places.
+    pub const fn new(limit: usize) -> Self {
+        Self { limit, used: AtomicUsize::new(0) }
+    }
+
+    /// Places in all.
+    pub const fn limit(&self) -> usize {
+        self.limit
+    }
+
+    /// Takes a place if one is free.
+    pub fn admit(self: &Arc<Self>) -> Option<Place> {
+        let taken = self.used.fetch_add(1, Ordering::Relaxed);
+        let place = Place(Arc::clone(self));
+        // On refusal the drop of `place` gives the count back.
+        (taken < self.limit).then_some(place)
+    }
+}
+
+/// A place that is taken until this is dropped.
+#[derive(Debug)]
+pub struct Place(Arc<Admission>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.used.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_bounded_and_come_back() {
+        let admission = Arc::new(Admission::new(2));
+        let (a, b) = (admission.admit(), admission.admit());
+        assert!(a.is_some() && b.is_some() && admission.admit().is_none());
+        drop(a);
+        assert!(admission.admit().is_some());
+        drop(b);
+        assert_eq!(admission.used.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn a_small_limit_leaves_room_for_what_must_work() {
+        let budget = Budget::divide(64, 1, 2, 1).unwrap();
+        assert!(budget.connections >= 1, "{budget:?}");
+        assert!(budget.admin >= 4 && budget.refusals >= 2);
+        assert!(Budget::divide(20, 1, 2, 2).is_err());
+        let large = Budget::divide(20_000, 2, 3, 2).unwrap();
+        assert!(large.connections > 9_000 && large.connections * 2 < 20_000);
+    }
+}

@@ -1,0 +1,108 @@
+//! Connects to the backend of a route. Before the first byte, the route's epoch is checked once more: a dial that began under
+//! a revoked epoch must not become a session.
+
+use std::{io, net::SocketAddr};
+
+use rustix::io::Errno;
+use socket2::SockRef;
+use tokio::net::{TcpSocket, TcpStream};
+
+use super::PoolContext;
+use crate::{
+    failover::Passive,
+    net::socket::{LegOptions, set_leg_options},
+    reason::DialError,
+    route::{PassiveReport, Route},
+};
+
+/// Connects under `route`, trying its addresses in order within one deadline.
+///
+/// # Errors
+/// Why there is no connection. What it says of the backend was reported already.
+pub(super) async fn dial(pool: &PoolContext, route: &Route, options: &LegOptions) -> Result<TcpStream, DialError> {
+    let metrics = &pool.metrics.backends[route.backend.index()];
+    let started = pool.process.clock.now();
+    let result = tokio::select! {
+        biased;
+        () = route.revocation.revoked().cancelled() => Err(DialError::Stale),
+        result = tokio::time::timeout(pool.connect_timeout, connect_any(&route.addresses, options)) => {
+            result.unwrap_or(Err(DialError::Timeout))
+        }
+    };
+    let result = result.and_then(|stream| {
+        let stands = pool.routes.take().is_some_and(|now| now.epoch == route.epoch);
+        if stands { Ok(stream) } else { Err(DialError::Stale) }
+    });
+    match &result {
+        Ok(_) => metrics.dial_duration.observe(pool.process.clock.now().since(started).as_secs_f64()),
+        Err(error) => {
+            metrics.dial_failures.get(*error).inc();
+            report(pool, route, *error);
+        }
+    }
+    result
+}
+
+async fn connect_any(addresses: &[SocketAddr], options: &LegOptions) -> Result<TcpStream, DialError> {
+    let mut last = DialError::Unresolved;
+    for address in addresses {
+        match connect(*address, options).await {
+            Ok(stream) => return Ok(stream),
+            Err(error) => last = classify(&error),
+        }
+    }
+    Err(last)
+}
+
+async fn connect(address: SocketAddr, options: &LegOptions) -> io::Result<TcpStream> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    set_leg_options(&SockRef::from(&socket), options)?;
+    socket.connect(address).await
+}
+
+fn classify(error: &io::Error) -> DialError {
+    match Errno::from_io_error(error) {
+        Some(Errno::CONNREFUSED) => DialError::Refused,
+        Some(Errno::HOSTUNREACH | Errno::NETUNREACH | Errno::HOSTDOWN | Errno::NETDOWN) => DialError::Unreachable,
+        Some(Errno::TIMEDOUT) => DialError::Timeout,
+        // Our own shortage must never count against the backend.
+        Some(
+            Errno::ADDRNOTAVAIL
+            | Errno::ADDRINUSE
+            | Errno::MFILE
+            | Errno::NFILE
+            | Errno::NOBUFS
+            | Errno::NOMEM
+            | Errno::PERM
+            | Errno::ACCESS,
+        ) => DialError::LocalResources,
+        _ => DialError::Other,
+    }
+}
+
+fn report(pool: &PoolContext, route: &Route, error: DialError) {
+    let what = match error {
+        DialError::Refused => Passive::DialRefused,
+        DialError::Unreachable | DialError::Timeout | DialError::Other | DialError::Unresolved => Passive::DialFailed,
+        DialError::Stale | DialError::LocalResources => return,
+    };
+    let report = PassiveReport { pool: pool.index, backend: route.backend, epoch: route.epoch, what };
+    if !pool.process.reports.send(report) {
+        pool.process.process_metrics().reports_dropped.inc();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn our_own_shortage_is_not_the_backends_fault() {
+        for errno in [Errno::ADDRNOTAVAIL, Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM, Errno::PERM] {
+            assert_eq!(classify(&errno.into()), DialError::LocalResources, "{errno}");
+        }
+        assert_eq!(classify(&Errno::CONNREFUSED.into()), DialError::Refused);
+        assert_eq!(classify(&Errno::HOSTUNREACH.into()), DialError::Unreachable);
+        assert_eq!(classify(&Errno::NETUNREACH.into()), DialError::Unreachable);
+    }
+}

@@ -1,0 +1,143 @@
+//! Clients that wait because nobody may serve. They are served in the order they came, at a bounded rate, so that a database
+//! that has just taken over is not trampled.
+
+use std::{
+    io,
+    net::TcpStream,
+    os::fd::AsFd,
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
+
+use prometheus::IntGauge;
+use rustix::{
+    event::{PollFd, PollFlags, Timespec},
+    net::RecvFlags,
+};
+use tokio::{
+    io::unix::AsyncFd,
+    sync::{Notify, Semaphore},
+    time::Instant,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{config::HoldConfig, metrics::Raised, net::socket::watch_readable, reason::RejectReason, route::RouteWatch};
+
+/// Clients released at once, and the pause before the next are.
+const RELEASE_BURST: usize = 32;
+const RELEASE_PAUSE: Duration = Duration::from_millis(10);
+
+/// The waiting room of a pool.
+#[derive(Debug)]
+pub(super) struct Hold {
+    config: HoldConfig,
+    waiting: AtomicUsize,
+    /// A fair queue: whoever asked first gets the first ticket. The releaser makes tickets when there is a route.
+    tickets: Semaphore,
+    arrived: Notify,
+}
+
+impl Hold {
+    pub(super) fn new(config: HoldConfig) -> Self {
+        Self { config, waiting: AtomicUsize::new(0), tickets: Semaphore::new(0), arrived: Notify::new() }
+    }
+
+    /// How long a client may wait in all.
+    pub(super) const fn timeout(&self) -> Duration {
+        self.config.timeout
+    }
+
+    /// Others wait already; a newcomer queues behind them.
+    pub(super) fn is_occupied(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) > 0
+    }
+
+    /// Waits for a turn until `deadline`. Nothing is read from the client; that it left is noticed all the same.
+    ///
+    /// # Errors
+    /// Why the client is not served, with its socket when there is somebody to tell.
+    pub(super) async fn wait(
+        &self,
+        client: TcpStream,
+        deadline: Instant,
+        gauge: &IntGauge,
+        forced: &CancellationToken,
+    ) -> Result<TcpStream, (RejectReason, Option<TcpStream>)> {
+        if self.waiting.fetch_add(1, Ordering::Relaxed) >= self.config.max {
+            self.waiting.fetch_sub(1, Ordering::Relaxed);
+            return Err((RejectReason::HoldFull, Some(client)));
+        }
+        let _held = Raised::new(gauge);
+        let _waiter = Waiter(&self.waiting);
+        self.arrived.notify_one();
+        let client = match watch_readable(client) {
+            Ok(client) => client,
+            Err(_no_memory_for_epoll) => return Err((RejectReason::FileDescriptors, None)),
+        };
+        tokio::select! {
+            biased;
+            ticket = self.tickets.acquire() => {
+                if let Ok(ticket) = ticket {
+                    ticket.forget();
+                }
+                Ok(client.into_inner())
+            }
+            () = gone(&client) => Err((RejectReason::ClientGone, None)),
+            () = forced.cancelled() => Err((RejectReason::Shutdown, Some(client.into_inner()))),
+            () = tokio::time::sleep_until(deadline) => Err((RejectReason::HoldTimeout, Some(client.into_inner()))),
+        }
+    }
+
+    /// Hands out tickets while there is a route; runs as long as the process.
+    pub(super) async fn release(&self, mut routes: RouteWatch) {
+        loop {
+            let _route = routes.wait().await;
+            if self.is_occupied() {
+                self.tickets.add_permits(RELEASE_BURST.min(self.waiting.load(Ordering::Relaxed)));
+                tokio::time::sleep(RELEASE_PAUSE).await;
+                // Tickets nobody took (their clients left) must not let a later client pass while nobody may serve.
+                self.tickets.forget_permits(usize::MAX >> 4);
+            } else {
+                self.arrived.notified().await;
+            }
+        }
+    }
+}
+
+/// Resolves when the client closed or reset its connection. A client that only finished sending counts as gone: while it is
+/// held, that cannot be told from one that gave up.
+async fn gone(client: &AsyncFd<TcpStream>) {
+    loop {
+        let Ok(mut ready) = client.readable().await else { return };
+        if is_gone(client.get_ref()) {
+            return;
+        }
+        // Its first bytes wait in the kernel and stay there; only a new event (more bytes, FIN, RST) wakes us again.
+        ready.clear_ready();
+    }
+}
+
+fn is_gone(client: &TcpStream) -> bool {
+    let mut byte = [0_u8; 1];
+    match rustix::net::recv(client, &mut byte, RecvFlags::PEEK | RecvFlags::DONTWAIT) {
+        Ok((_, 0)) => return true,
+        Ok(_) => {}
+        Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => return false,
+        Err(_) => return true,
+    }
+    let borrowed = client.as_fd();
+    let mut polled = [PollFd::new(&borrowed, PollFlags::RDHUP)];
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    match rustix::event::poll(&mut polled, Some(&now)) {
+        Ok(_) => polled[0].revents().intersects(PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR),
+        Err(error) => io::Error::from(error).kind() != io::ErrorKind::Interrupted,
+    }
+}
+
+struct Waiter<'a>(&'a AtomicUsize);
+
+impl Drop for Waiter<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,204 @@
+//! The accept loop of one listening socket. It neither dies nor spins: errors of a single connection are passed over, a
+//! shortage backs off, and a reserve descriptor lets clients be turned away when there is none left for them.
+
+use std::{
+    fs::File,
+    io,
+    net::{SocketAddr, TcpListener, TcpStream},
+    sync::Arc,
+    time::Duration,
+};
+
+use rustix::{io::Errno, net::SocketFlags};
+use socket2::SockRef;
+
+use super::{PoolContext, admission::Admission, connection::Accepted, relay::Timeouts, worker::Workers};
+use crate::{
+    config::ListenerConfig,
+    failover::label::Label,
+    lifecycle::Phase,
+    metrics::ListenerMetrics,
+    net::{
+        backoff::Backoff,
+        socket::{LegOptions, watch_readable},
+    },
+    reason::{AcceptError, RejectReason},
+};
+
+/// Connections accepted in one turn before the worker's sessions have theirs.
+const BATCH: usize = 64;
+
+/// A listener on the byte path.
+#[derive(Debug)]
+pub(super) struct ListenerContext {
+    pub(super) pool: Arc<PoolContext>,
+    pub(super) index: usize,
+    pub(super) name: Arc<str>,
+    pub(super) legs: LegOptions,
+    pub(super) timeouts: Timeouts,
+    /// `max_connections` of this listener.
+    limit: Option<usize>,
+    /// Clients that are being told that they are too many; more are cut off without a word.
+    refusals: Arc<Admission>,
+}
+
+impl ListenerContext {
+    pub(super) fn new(pool: Arc<PoolContext>, index: usize, config: &ListenerConfig) -> Self {
+        Self {
+            pool,
+            index,
+            name: Arc::clone(&config.name),
+            legs: LegOptions { keepalive: config.keepalive, user_timeout: config.tcp_user_timeout },
+            timeouts: Timeouts { idle: config.idle_timeout, half_close: config.half_close_timeout },
+            limit: config.max_connections,
+            refusals: Arc::new(Admission::new(16)),
+        }
+    }
+
+    pub(super) fn metrics(&self) -> &ListenerMetrics {
+        &self.pool.metrics.listeners[self.index]
+    }
+}
+
+/// Accepts until the process drains, then takes in whoever had connected before and closes the socket.
+pub(super) async fn accept_loop(listener: Arc<ListenerContext>, socket: TcpListener, workers: Arc<Workers>) -> io::Result<()> {
+    let socket = watch_readable(socket)?;
+    let mut acceptor = Acceptor { listener, workers, reserve: reserve(), backoff: backoff() };
+    let process = Arc::clone(&acceptor.listener.pool.process);
+    let mut phase = process.phase.clone();
+    let stop = async {
+        phase.reached(Phase::Draining).await;
+        tokio::time::sleep(process.shutdown_delay).await;
+    };
+    tokio::pin!(stop);
+    loop {
+        let mut ready = tokio::select! {
+            ready = socket.readable() => ready?,
+            () = &mut stop => break,
+        };
+        match acceptor.accept_batch(socket.get_ref()) {
+            Batch::Drained => ready.clear_ready(),
+            Batch::More => {
+                drop(ready);
+                tokio::task::yield_now().await;
+            }
+            Batch::Short => {
+                drop(ready);
+                tokio::time::sleep(acceptor.backoff.next_pause()).await;
+            }
+        }
+    }
+    // A connection the kernel completed and nobody accepted would be reset by the close.
+    while matches!(acceptor.accept_batch(socket.get_ref()), Batch::More) {}
+    Ok(())
+}
+
+fn backoff() -> Backoff {
+    Backoff::new(Duration::from_millis(10), Duration::from_secs(1))
+}
+
+fn reserve() -> Option<File> {
+    File::open("/dev/null").ok()
+}
+
+/// What a turn of accepting left.
+enum Batch {
+    /// Nobody waits.
+    Drained,
+    /// Others may wait.
+    More,
+    /// The process is short of something.
+    Short,
+}
+
+struct Acceptor {
+    listener: Arc<ListenerContext>,
+    workers: Arc<Workers>,
+    /// Given up to turn a client away when no other descriptor is left.
+    reserve: Option<File>,
+    backoff: Backoff,
+}
+
+impl Acceptor {
+    fn accept_batch(&mut self, socket: &TcpListener) -> Batch {
+        for _ in 0..BATCH {
+            match accept(socket) {
+                Ok((client, peer)) => {
+                    self.backoff.reset();
+                    self.hand_over(client, peer);
+                }
+                Err(Errno::AGAIN) => return Batch::Drained,
+                Err(errno) => {
+                    let kind = classify(errno);
+                    self.listener.metrics().accept_errors.get(kind).inc();
+                    match kind {
+                        AcceptError::Aborted => {}
+                        AcceptError::FileDescriptors => {
+                            tracing::warn!(listener = %self.listener.name, error = kind.as_str(), "cannot accept: no file descriptor is free");
+                            self.shed(socket);
+                            return Batch::Short;
+                        }
+                        AcceptError::Memory | AcceptError::Other => {
+                            tracing::warn!(listener = %self.listener.name, error = %io::Error::from(errno), "cannot accept");
+                            return Batch::Short;
+                        }
+                    }
+                }
+            }
+        }
+        Batch::More
+    }
+
+    fn hand_over(&self, client: TcpStream, peer: SocketAddr) {
+        let listener = &self.listener;
+        listener.metrics().accepted.inc();
+        let full =
+            listener.limit.is_some_and(|limit| listener.metrics().active.get() >= i64::try_from(limit).unwrap_or(i64::MAX));
+        let place = if full { None } else { listener.pool.process.admission.admit() };
+        let accepted = Accepted { client, peer, listener: Arc::clone(listener), place };
+        if accepted.place.is_some() {
+            self.workers.hand_over(accepted);
+        } else if let Some(refusal) = listener.refusals.admit() {
+            self.workers.refuse(accepted, refusal);
+        } else {
+            listener.metrics().rejected.get(RejectReason::MaxConnections).inc();
+            let _ = SockRef::from(&accepted.client).set_linger(Some(Duration::ZERO));
+        }
+    }
+
+    /// Turns one waiting client away with the reserve descriptor, so that it does not hang in the queue.
+    fn shed(&mut self, socket: &TcpListener) {
+        drop(self.reserve.take());
+        if let Ok((client, _)) = accept(socket) {
+            self.listener.metrics().rejected.get(RejectReason::FileDescriptors).inc();
+            let _ = SockRef::from(&client).set_linger(Some(Duration::ZERO));
+        }
+        self.reserve = reserve();
+    }
+}
+
+fn accept(socket: &TcpListener) -> Result<(TcpStream, SocketAddr), Errno> {
+    let (fd, peer) = rustix::net::acceptfrom_with(socket, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC)?;
+    let peer = peer.and_then(|peer| SocketAddr::try_from(peer).ok());
+    Ok((TcpStream::from(fd), peer.unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)))))
+}
+
+/// accept(2): errors that belong to the connection itself are passed over; a shortage is ours.
+fn classify(errno: Errno) -> AcceptError {
+    match errno {
+        Errno::MFILE | Errno::NFILE => AcceptError::FileDescriptors,
+        Errno::NOMEM | Errno::NOBUFS => AcceptError::Memory,
+        Errno::CONNABORTED
+        | Errno::INTR
+        | Errno::PROTO
+        | Errno::PERM
+        | Errno::NETDOWN
+        | Errno::NOPROTOOPT
+        | Errno::HOSTDOWN
+        | Errno::NONET
+        | Errno::HOSTUNREACH
+        | Errno::OPNOTSUPP
+        | Errno::NETUNREACH => AcceptError::Aborted,
+        _ => AcceptError::Other,
+    }
+}

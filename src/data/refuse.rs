@@ -1,0 +1,110 @@
+//! Turning a client away so that it understands: in its own protocol where the pool's check names one, by RST otherwise.
+
+use std::time::Duration;
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+use super::close;
+use crate::reason::RejectReason;
+
+/// How long a client may take to say what it wants before it is cut off.
+const TIMEOUT: Duration = Duration::from_secs(2);
+
+/// In which protocol clients are turned away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// RST: the protocol is not known.
+    Reset,
+    /// `PostgreSQL`: `ErrorResponse`, severity FATAL.
+    Postgres,
+}
+
+/// Tells the client why, then closes. `why` is for people and must hold no secret.
+pub(super) async fn refuse(mut client: TcpStream, refusal: Refusal, reason: RejectReason, why: &str) {
+    let told = match refusal {
+        Refusal::Reset => false,
+        Refusal::Postgres => tokio::time::timeout(TIMEOUT, postgres(&mut client, reason, why)).await.unwrap_or(false),
+    };
+    if told {
+        close::finish(client).await;
+    } else {
+        close::reset(&client);
+    }
+}
+
+/// Request codes that stand where a `StartupMessage` has its protocol version (`PostgreSQL` manual, "Message Formats").
+const CANCEL_REQUEST: u32 = 80_877_102;
+const SSL_REQUEST: u32 = 80_877_103;
+const GSSENC_REQUEST: u32 = 80_877_104;
+
+/// A `StartupMessage` is at most this long (`MAX_STARTUP_PACKET_LENGTH` in the server).
+const STARTUP_MAX: u32 = 10_000;
+
+/// Answers encryption requests with `N` until the client starts up, then sends the error; `false` when it never did, or wants
+/// no answer.
+async fn postgres(client: &mut TcpStream, reason: RejectReason, why: &str) -> bool {
+    // A client asks for GSS, then for TLS, then starts up: three packets at most.
+    for _ in 0..3 {
+        let (Ok(len), Ok(code)) = (client.read_u32().await, client.read_u32().await) else { return false };
+        match code {
+            SSL_REQUEST | GSSENC_REQUEST if len == 8 => {
+                if client.write_all(b"N").await.is_err() {
+                    return false;
+                }
+            }
+            CANCEL_REQUEST => return false,
+            _ if (8..=STARTUP_MAX).contains(&len) => {
+                let mut rest = client.take(u64::from(len) - 8);
+                if tokio::io::copy(&mut rest, &mut tokio::io::sink()).await.is_err() {
+                    return false;
+                }
+                return client.write_all(&error_response(reason, why)).await.is_ok() && client.shutdown().await.is_ok();
+            }
+            _ => return false,
+        }
+    }
+    false
+}
+
+/// `ErrorResponse` (`PostgreSQL` manual, "Message Formats", "Error and Notice Message Fields").
+fn error_response(reason: RejectReason, why: &str) -> Vec<u8> {
+    // 57P03 cannot_connect_now and 53300 too_many_connections: clients and poolers know to try again.
+    let (code, message) = match reason {
+        RejectReason::MaxConnections => ("53300", "mainstay: too many connections".to_owned()),
+        RejectReason::Shutdown => ("57P03", "mainstay is shutting down".to_owned()),
+        _ => ("57P03", format!("mainstay: no database node may serve now ({why})")),
+    };
+    let mut fields = Vec::new();
+    for (kind, value) in [(b'S', "FATAL"), (b'V', "FATAL"), (b'C', code), (b'M', message.as_str())] {
+        fields.push(kind);
+        fields.extend(value.bytes().filter(|byte| *byte != 0));
+        fields.push(0);
+    }
+    fields.push(0);
+    let len = u32::try_from(fields.len() + 4).unwrap_or(u32::MAX);
+    let mut packet = vec![b'E'];
+    packet.extend(len.to_be_bytes());
+    packet.extend(fields);
+    packet
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_error_is_a_whole_message_with_the_state_drivers_retry_on() {
+        let packet = error_response(RejectReason::HoldTimeout, "db-a is down\0");
+        assert_eq!(packet[0], b'E');
+        let len = u32::from_be_bytes(packet[1..5].try_into().unwrap()) as usize;
+        assert_eq!(len + 1, packet.len());
+        let text = String::from_utf8_lossy(&packet[5..]);
+        let fields: Vec<&str> = text.split('\0').collect();
+        assert_eq!(fields[..3], ["SFATAL", "VFATAL", "C57P03"]);
+        assert_eq!(fields[3], "Mmainstay: no database node may serve now (db-a is down)");
+        assert!(packet.ends_with(&[0, 0]));
+    }
+}

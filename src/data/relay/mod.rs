@@ -1,0 +1,236 @@
+//! Moves the bytes of one session in both directions until both have ended, one was aborted, or the session must end.
+//!
+//! Each direction is a small state machine ([`copy::Half`]). Half-close is relayed. An abort stays an abort: the other side
+//! gets everything that was read before, then RST; a truncated stream never ends in a clean FIN. Which way bytes are moved
+//! (copied here, or later spliced by the kernel) is decided inside a direction and nobody else's business.
+
+mod copy;
+
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::atomic::Ordering,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use copy::{End, Half};
+use tokio::{
+    net::TcpStream,
+    time::{Instant, Sleep},
+};
+
+use crate::{
+    metrics::BackendMetrics,
+    reason::{CloseReason, Direction},
+    route::{Revocation, Session},
+};
+
+/// How long a server that is shutting down may still speak to its clients.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// When a silent session ends.
+#[derive(Clone, Copy, Debug)]
+pub struct Timeouts {
+    /// No byte in either direction; `None` never.
+    pub idle: Option<Duration>,
+    /// One direction finished, no byte in the other.
+    pub half_close: Duration,
+}
+
+/// A session that moves bytes.
+#[derive(Debug)]
+pub struct Relay<'a> {
+    client: TcpStream,
+    server: TcpStream,
+    upstream: Half,
+    downstream: Half,
+    /// Which side finished first.
+    first_end: Option<CloseReason>,
+    timeouts: Timeouts,
+    /// Armed only when a limit applies; looks at the byte counts when it fires, so that bytes cost no timer.
+    silence: Option<Silence>,
+    session: &'a Session,
+    metrics: &'a BackendMetrics,
+}
+
+#[derive(Debug)]
+struct Silence {
+    timer: Pin<Box<Sleep>>,
+    bytes_then: u64,
+    limit: Duration,
+    reason: CloseReason,
+}
+
+/// How a session ended, and its sockets: what becomes of them is the caller's business.
+#[derive(Debug)]
+pub struct Ended {
+    /// Why.
+    pub reason: CloseReason,
+    /// The client's socket.
+    pub client: TcpStream,
+    /// The backend's socket.
+    pub server: TcpStream,
+    /// The client got everything the backend sent, and FIN; otherwise it must be aborted.
+    pub client_finished: bool,
+    /// The backend got everything the client sent, and FIN; otherwise it must be aborted.
+    pub server_finished: bool,
+    /// Bytes from the client to the backend.
+    pub upstream_bytes: u64,
+    /// Bytes from the backend to the client.
+    pub downstream_bytes: u64,
+}
+
+impl<'a> Relay<'a> {
+    /// Prepares to relay between `client` and `server`. Owns no buffer until a side cannot take what the other sent.
+    pub const fn new(
+        client: TcpStream,
+        server: TcpStream,
+        timeouts: Timeouts,
+        session: &'a Session,
+        metrics: &'a BackendMetrics,
+    ) -> Self {
+        Self {
+            client,
+            server,
+            upstream: Half::new(),
+            downstream: Half::new(),
+            first_end: None,
+            timeouts,
+            silence: None,
+            session,
+            metrics,
+        }
+    }
+
+    /// Relays until the session ends, by itself or because its epoch was revoked.
+    pub async fn run(mut self, revocation: &Revocation) -> Ended {
+        let reason = {
+            let revoked = std::pin::pin!(revocation.revoked().cancelled());
+            RelayUntil { relay: &mut self, revoked }.await
+        };
+        let reason = match reason {
+            Some(reason) => reason,
+            None => self.last_words(revocation).await,
+        };
+        Ended {
+            reason,
+            client_finished: self.downstream.ended_cleanly(),
+            server_finished: self.upstream.ended_cleanly(),
+            upstream_bytes: self.upstream.bytes(),
+            downstream_bytes: self.downstream.bytes(),
+            client: self.client,
+            server: self.server,
+        }
+    }
+
+    /// The epoch was revoked: nothing more goes to the backend. What it has said already is delivered; while it is shutting
+    /// down by order, also what it is about to say.
+    async fn last_words(&mut self, revocation: &Revocation) -> CloseReason {
+        let deadline = tokio::time::sleep(LAST_WORDS);
+        tokio::pin!(deadline);
+        let aborted = revocation.aborted().cancelled();
+        tokio::pin!(aborted);
+        std::future::poll_fn(|cx| {
+            let over = aborted.as_mut().poll(cx).is_ready() || deadline.as_mut().poll(cx).is_ready();
+            // One look at what is there already, even when there is no time for more.
+            let said_all = self.poll_downstream(cx).is_ready();
+            if said_all || over { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+        CloseReason::Revoked
+    }
+
+    fn poll_upstream(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        let before = self.upstream.bytes();
+        let end = self.upstream.poll(cx, &mut self.client, &mut self.server);
+        let bytes = self.upstream.bytes();
+        if bytes != before {
+            self.session.upstream_bytes.store(bytes, Ordering::Relaxed);
+            self.metrics.relay_bytes.get(Direction::Upstream).inc_by(bytes - before);
+        }
+        end
+    }
+
+    fn poll_downstream(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        let before = self.downstream.bytes();
+        let end = self.downstream.poll(cx, &mut self.server, &mut self.client);
+        let bytes = self.downstream.bytes();
+        if bytes != before {
+            self.session.downstream_bytes.store(bytes, Ordering::Relaxed);
+            self.metrics.relay_bytes.get(Direction::Downstream).inc_by(bytes - before);
+        }
+        end
+    }
+
+    /// Both directions, one turn each.
+    fn poll_both(&mut self, cx: &mut Context<'_>) -> Poll<CloseReason> {
+        let upstream = self.poll_upstream(cx);
+        if matches!(upstream, Poll::Ready(End::SinkReset)) {
+            self.downstream.source_was_reset();
+        }
+        let downstream = self.poll_downstream(cx);
+        match (upstream, downstream) {
+            (Poll::Ready(End::SourceReset), _) => return Poll::Ready(CloseReason::ClientReset),
+            (_, Poll::Ready(End::SourceReset)) => return Poll::Ready(CloseReason::ServerReset),
+            // The backend takes no more. What it said before is still read to its end by the other direction.
+            (Poll::Ready(End::SinkReset), Poll::Ready(_)) => return Poll::Ready(CloseReason::ServerReset),
+            (Poll::Ready(_), Poll::Ready(End::SinkReset)) => return Poll::Ready(CloseReason::ClientReset),
+            (Poll::Pending, Poll::Ready(End::SinkReset)) => return Poll::Ready(CloseReason::ClientReset),
+            _ => {}
+        }
+        if self.first_end.is_none() {
+            self.first_end = match (upstream, downstream) {
+                (_, Poll::Ready(End::Finished)) => Some(CloseReason::ServerEof),
+                (Poll::Ready(End::Finished), _) => Some(CloseReason::ClientEof),
+                _ => None,
+            };
+        }
+        match (upstream, downstream) {
+            (Poll::Ready(_), Poll::Ready(_)) => Poll::Ready(self.first_end.unwrap_or(CloseReason::Internal)),
+            _ => self.poll_silence(cx),
+        }
+    }
+
+    /// Ends a session that is silent for longer than it may be.
+    fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<CloseReason> {
+        let half_closed = self.upstream.is_done() || self.downstream.is_done();
+        let wanted = if half_closed {
+            let limit = self.timeouts.idle.map_or(self.timeouts.half_close, |idle| idle.min(self.timeouts.half_close));
+            Some((limit, CloseReason::HalfCloseTimeout))
+        } else {
+            self.timeouts.idle.map(|idle| (idle, CloseReason::IdleTimeout))
+        };
+        let Some((limit, reason)) = wanted else { return Poll::Pending };
+        let bytes = self.upstream.bytes() + self.downstream.bytes();
+        let silence = match &mut self.silence {
+            Some(silence) if silence.reason == reason => silence,
+            slot => slot.insert(Silence { timer: Box::pin(tokio::time::sleep(limit)), bytes_then: bytes, limit, reason }),
+        };
+        while silence.timer.as_mut().poll(cx).is_ready() {
+            if silence.bytes_then == bytes {
+                return Poll::Ready(reason);
+            }
+            silence.bytes_then = bytes;
+            silence.timer.as_mut().reset(Instant::now() + silence.limit);
+        }
+        Poll::Pending
+    }
+}
+
+/// `Some(reason)` when the session ended by itself, `None` when it was revoked.
+struct RelayUntil<'r, 'a, F> {
+    relay: &'r mut Relay<'a>,
+    revoked: Pin<&'r mut F>,
+}
+
+impl<F: Future<Output = ()>> Future for RelayUntil<'_, '_, F> {
+    type Output = Option<CloseReason>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if self.revoked.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(None);
+        }
+        self.relay.poll_both(cx).map(Some)
+    }
+}

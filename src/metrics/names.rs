@@ -1,0 +1,72 @@
+//! Every metric once. Names follow Prometheus: base units, `_total` for counters.
+
+/// Name and help text of a metric.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Def {
+    pub(super) name: &'static str,
+    pub(super) help: &'static str,
+}
+
+macro_rules! metrics {
+    ($($constant:ident = $name:literal, $help:literal;)+) => {
+        $(pub(super) const $constant: Def = Def { name: $name, help: $help };)+
+    };
+}
+
+metrics! {
+    BUILD_INFO = "mainstay_build_info", "Version of this mainstay; always 1.";
+    START_TIME = "mainstay_start_time_seconds", "When this mainstay started, in seconds since 1970.";
+    READY = "mainstay_ready", "1 when clients may be sent here: every pool has an active backend.";
+    PHASE = "mainstay_phase", "1 for the phase of life the process is in.";
+    PANICS = "mainstay_panics_total", "Panics, which are bugs in mainstay.";
+    LOG_DROPPED = "mainstay_log_dropped_total", "Log lines that were lost because the log could not be written fast enough.";
+    REPORTS_DROPPED = "mainstay_reports_dropped_total", "Reports of the byte path that were lost because the supervisor was behind.";
+    WATCHDOG_TRIPS = "mainstay_watchdog_trips_total", "Times the supervisor did not turn in time.";
+
+    CONNECTIONS_ACCEPTED = "mainstay_connections_accepted_total", "Client connections that were accepted.";
+    CONNECTIONS_REJECTED = "mainstay_connections_rejected_total", "Client connections that were turned away before they reached a backend.";
+    ACCEPT_ERRORS = "mainstay_accept_errors_total", "Failed calls of accept.";
+    CONNECTIONS_ACTIVE = "mainstay_connections_active", "Sessions between a client and this backend.";
+    CONNECTIONS_HELD = "mainstay_connections_held", "Clients that wait because no backend may serve.";
+    HOLD_DURATION = "mainstay_hold_duration_seconds", "How long held clients waited.";
+    CONNECTIONS_CLOSED = "mainstay_connections_closed_total", "Sessions that ended.";
+    CONNECTION_DURATION = "mainstay_connection_duration_seconds", "How long sessions lasted.";
+    RELAY_BYTES = "mainstay_relay_bytes_total", "Bytes relayed, counted while they move.";
+    RELAY_SPLICED_BYTES = "mainstay_relay_spliced_bytes_total", "Bytes relayed inside the kernel; a part of mainstay_relay_bytes_total.";
+    DIAL_DURATION = "mainstay_dial_duration_seconds", "How long it took to connect a client to the backend.";
+    DIAL_FAILURES = "mainstay_dial_failures_total", "Failed attempts to connect a client to the backend.";
+    DIAL_RETRIES = "mainstay_dial_retries_total", "Dials that were tried again for a client.";
+
+    BACKEND_INFO = "mainstay_backend_info", "Address and server version of the backend; always 1.";
+    BACKEND_UP = "mainstay_backend_up", "1 when the backend answers its checks.";
+    BACKEND_ELIGIBLE = "mainstay_backend_eligible", "1 when the backend may be active.";
+    BACKEND_ACTIVE = "mainstay_backend_active", "1 when new clients go to this backend.";
+    BACKEND_HEALTH = "mainstay_backend_health", "1 for the observed health of the backend.";
+    BACKEND_ROLE = "mainstay_backend_role", "1 for the role the database says it has.";
+    BACKEND_REASON = "mainstay_backend_reason", "1 for the reason why the backend may or may not be active.";
+    BACKEND_REPLICATION_LAG = "mainstay_backend_replication_lag_bytes", "How far the backend is behind its primary; 0 when it does not say.";
+    BACKEND_DB_EPOCH = "mainstay_backend_db_epoch", "The database's own epoch, which rises with each promotion (PostgreSQL: timeline); 0 when it does not say.";
+    PROBES = "mainstay_probes_total", "Finished probes.";
+    PROBE_DURATION = "mainstay_probe_duration_seconds", "How long probes took.";
+    PROBE_LAST_TIMESTAMP = "mainstay_probe_last_timestamp_seconds", "When the last probe finished, in seconds since 1970; 0 before the first.";
+    PROBE_LATENESS = "mainstay_probe_lateness_seconds", "How late probes started, which tells that the machine is overloaded.";
+    TRANSITIONS = "mainstay_transitions_total", "Changes of the observed health.";
+    SESSIONS_REVOKED = "mainstay_sessions_revoked_total", "Sessions that were ended because their backend may not serve any more.";
+
+    POOL_EPOCH = "mainstay_pool_epoch", "Number of the last activation.";
+    FAILOVERS = "mainstay_failovers_total", "Changes from one active backend to another, or to the same after a gap.";
+    FAILOVER_DETECTION = "mainstay_failover_detection_seconds", "From the first sign of trouble to the revocation.";
+    FAILOVER_GAP = "mainstay_failover_gap_seconds", "From the revocation to the next activation: nobody was active.";
+    OUTAGE = "mainstay_outage_seconds_total", "Time during which no backend was active.";
+    PRIMARY_CONFLICT = "mainstay_primary_conflict", "1 while more than one backend says it is the primary.";
+    FAILOVER_READY = "mainstay_failover_ready", "1 when another backend would take over if the active one died now.";
+    FAILOVER_READY_REASON = "mainstay_failover_ready_reason", "1 for the reason why a failover would or would not succeed now.";
+
+    PROCESS_CPU = "process_cpu_seconds_total", "Processor time used, user and system.";
+    PROCESS_OPEN_FDS = "process_open_fds", "Open file descriptors.";
+    PROCESS_MAX_FDS = "process_max_fds", "Most file descriptors the process may open.";
+    PROCESS_VIRTUAL_MEMORY = "process_virtual_memory_bytes", "Virtual memory.";
+    PROCESS_RESIDENT_MEMORY = "process_resident_memory_bytes", "Resident memory.";
+    PROCESS_START_TIME = "process_start_time_seconds", "When the process started, in seconds since 1970.";
+    PROCESS_THREADS = "process_threads", "Threads.";
+}

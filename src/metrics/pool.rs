@@ -1,0 +1,184 @@
+//! Numbers of a pool, its listeners and its backends.
+
+use prometheus::{Counter, Error, Gauge, Histogram, IntCounter, IntGauge};
+
+use super::{
+    PoolLabels, names,
+    series::{Info, OneHot, Per, Series},
+};
+use crate::{
+    failover::{Cause, Health, Outcome, Reason, Role, label::Label},
+    reason::{AcceptError, CloseReason, DialError, Direction, RejectReason},
+    route::FailoverReady,
+};
+
+/// Bounds, in seconds, for what should take milliseconds: probes, dials, detection, gaps.
+const SHORT: &[f64] = &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
+
+/// Bounds, in seconds, for the wait of held clients.
+const HOLD: &[f64] = &[0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 30.0, 60.0];
+
+/// Bounds, in seconds, for sessions: from one query to a day.
+const SESSION: &[f64] = &[0.01, 0.1, 1.0, 10.0, 60.0, 300.0, 1800.0, 3600.0, 14_400.0, 43_200.0, 86_400.0];
+
+/// Numbers of a pool.
+#[derive(Debug)]
+pub struct PoolMetrics {
+    /// Of each listener, in configuration order.
+    pub listeners: Vec<ListenerMetrics>,
+    /// Of each backend, in configuration order.
+    pub backends: Vec<BackendMetrics>,
+    /// Clients that wait because no backend may serve.
+    pub held: IntGauge,
+    /// Seconds that held clients waited.
+    pub hold_duration: Histogram,
+    /// Seconds that sessions lasted.
+    pub connection_duration: Histogram,
+    /// Dials that were tried again.
+    pub dial_retries: IntCounter,
+    /// Number of the last activation.
+    pub epoch: IntGauge,
+    /// Failovers, by cause.
+    pub failovers: Per<Cause, IntCounter>,
+    /// Seconds from the first sign of trouble to the revocation.
+    pub failover_detection: Histogram,
+    /// Seconds from the revocation to the next activation.
+    pub failover_gap: Histogram,
+    /// Seconds during which no backend was active.
+    pub outage_seconds: Counter,
+    /// 1 while more than one backend says it is the primary.
+    pub primary_conflict: IntGauge,
+    /// 1 when another backend would take over now.
+    pub failover_ready: IntGauge,
+    /// Why it would or would not.
+    pub failover_ready_reason: OneHot<FailoverReady>,
+}
+
+impl PoolMetrics {
+    pub(super) fn new(series: &Series<'_>, labels: &PoolLabels) -> Result<Self, Error> {
+        let series = &series.with("pool", &labels.name);
+        let listeners = labels.listeners.iter().map(|name| ListenerMetrics::new(&series.with("listener", name)));
+        let backends = labels.backends.iter().map(|(name, address)| BackendMetrics::new(&series.with("backend", name), address));
+        Ok(Self {
+            listeners: listeners.collect::<Result<_, _>>()?,
+            backends: backends.collect::<Result<_, _>>()?,
+            held: series.int_gauge(names::CONNECTIONS_HELD)?,
+            hold_duration: series.histogram(names::HOLD_DURATION, HOLD)?,
+            connection_duration: series.histogram(names::CONNECTION_DURATION, SESSION)?,
+            dial_retries: series.int_counter(names::DIAL_RETRIES)?,
+            epoch: series.int_gauge(names::POOL_EPOCH)?,
+            failovers: series.int_counters(names::FAILOVERS, "cause")?,
+            failover_detection: series.histogram(names::FAILOVER_DETECTION, SHORT)?,
+            failover_gap: series.histogram(names::FAILOVER_GAP, SHORT)?,
+            outage_seconds: series.counter(names::OUTAGE)?,
+            primary_conflict: series.int_gauge(names::PRIMARY_CONFLICT)?,
+            failover_ready: series.int_gauge(names::FAILOVER_READY)?,
+            failover_ready_reason: series.one_hot(names::FAILOVER_READY_REASON, "reason", FailoverReady::NoActive)?,
+        })
+    }
+}
+
+/// Numbers of a listener.
+#[derive(Debug)]
+pub struct ListenerMetrics {
+    /// Connections that were accepted.
+    pub accepted: IntCounter,
+    /// Connections that are open. The API tells it; no series, because sessions are counted by backend.
+    pub active: IntGauge,
+    /// Connections that were turned away, by reason.
+    pub rejected: Per<RejectReason, IntCounter>,
+    /// Failed calls of `accept`, by reason.
+    pub accept_errors: Per<AcceptError, IntCounter>,
+}
+
+impl ListenerMetrics {
+    fn new(series: &Series<'_>) -> Result<Self, Error> {
+        Ok(Self {
+            accepted: series.int_counter(names::CONNECTIONS_ACCEPTED)?,
+            active: IntGauge::new("active", "unregistered")?,
+            rejected: series.int_counters(names::CONNECTIONS_REJECTED, "reason")?,
+            accept_errors: series.int_counters(names::ACCEPT_ERRORS, "reason")?,
+        })
+    }
+}
+
+/// Numbers of a backend.
+#[derive(Debug)]
+pub struct BackendMetrics {
+    /// Sessions.
+    pub connections_active: IntGauge,
+    /// Sessions that ended, by reason.
+    pub closed: Per<CloseReason, IntCounter>,
+    /// Bytes relayed, counted while they move.
+    pub relay_bytes: Per<Direction, IntCounter>,
+    /// Bytes relayed inside the kernel; a part of `relay_bytes`.
+    pub relay_spliced_bytes: Per<Direction, IntCounter>,
+    /// Seconds to connect a client.
+    pub dial_duration: Histogram,
+    /// Failed attempts to connect a client, by reason.
+    pub dial_failures: Per<DialError, IntCounter>,
+    /// 1 when it answers its checks.
+    pub up: IntGauge,
+    /// 1 when it may be active.
+    pub eligible: IntGauge,
+    /// 1 when new clients go to it.
+    pub active: IntGauge,
+    /// Observed health.
+    pub health: OneHot<Health>,
+    /// What the database says it is.
+    pub role: OneHot<Role>,
+    /// Why it may or may not be active.
+    pub reason: OneHot<Reason>,
+    /// Bytes behind its primary; 0 when it does not say.
+    pub replication_lag_bytes: IntGauge,
+    /// The database's own epoch; 0 when it does not say.
+    pub db_epoch: IntGauge,
+    /// Finished probes, by outcome.
+    pub probes: Per<Outcome, IntCounter>,
+    /// Seconds that probes took.
+    pub probe_duration: Histogram,
+    /// Seconds since 1970 at the end of the last probe.
+    pub probe_last_timestamp: Gauge,
+    /// Seconds that probes started late.
+    pub probe_lateness: Histogram,
+    /// Changes of health: by what it became, then by cause.
+    pub transitions: Per<Health, Per<Cause, IntCounter>>,
+    /// Sessions that were revoked, by cause.
+    pub sessions_revoked: Per<Cause, IntCounter>,
+    info: Info,
+}
+
+impl BackendMetrics {
+    fn new(series: &Series<'_>, address: &str) -> Result<Self, Error> {
+        let transitions = |to: Health| series.with("to", to.as_str()).int_counters(names::TRANSITIONS, "cause");
+        Ok(Self {
+            connections_active: series.int_gauge(names::CONNECTIONS_ACTIVE)?,
+            closed: series.int_counters(names::CONNECTIONS_CLOSED, "reason")?,
+            relay_bytes: series.int_counters(names::RELAY_BYTES, "direction")?,
+            relay_spliced_bytes: series.int_counters(names::RELAY_SPLICED_BYTES, "direction")?,
+            dial_duration: series.histogram(names::DIAL_DURATION, SHORT)?,
+            dial_failures: series.int_counters(names::DIAL_FAILURES, "reason")?,
+            up: series.int_gauge(names::BACKEND_UP)?,
+            eligible: series.int_gauge(names::BACKEND_ELIGIBLE)?,
+            active: series.int_gauge(names::BACKEND_ACTIVE)?,
+            health: series.one_hot(names::BACKEND_HEALTH, "state", Health::Unknown)?,
+            role: series.one_hot(names::BACKEND_ROLE, "role", Role::Unknown)?,
+            reason: series.one_hot(names::BACKEND_REASON, "reason", Reason::Unknown)?,
+            replication_lag_bytes: series.int_gauge(names::BACKEND_REPLICATION_LAG)?,
+            db_epoch: series.int_gauge(names::BACKEND_DB_EPOCH)?,
+            probes: series.int_counters(names::PROBES, "outcome")?,
+            probe_duration: series.histogram(names::PROBE_DURATION, SHORT)?,
+            probe_last_timestamp: series.gauge(names::PROBE_LAST_TIMESTAMP)?,
+            probe_lateness: series.histogram(names::PROBE_LATENESS, SHORT)?,
+            transitions: Per::new(transitions)?,
+            sessions_revoked: series.int_counters(names::SESSIONS_REVOKED, "cause")?,
+            info: series.with("address", address).info(names::BACKEND_INFO, "version")?,
+        })
+    }
+
+    /// Tells the server version in `mainstay_backend_info`. It is the backend's word: cut at 64 printable characters, and the
+    /// series of the version before is gone.
+    pub fn set_info(&self, version: &str) {
+        self.info.set(version);
+    }
+}

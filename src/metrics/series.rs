@@ -1,0 +1,220 @@
+//! How series are made. Each is registered by itself with all its labels, and is there from the start.
+//!
+//! The vectors of the `prometheus` crate are not used: they find a series by a hash of its label values written one after the
+//! other without a separator, so that pool `a` with backend `bc` and pool `ab` with backend `c` would share one number.
+
+use std::{
+    collections::HashMap,
+    marker::PhantomData,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use prometheus::{
+    Counter, Error, Gauge, Histogram, HistogramOpts, IntCounter, IntGauge, Opts, Registry,
+    core::{Collector, Desc},
+    proto,
+};
+
+use super::names::Def;
+use crate::failover::label::Label;
+
+/// Makes series that share some labels.
+#[derive(Clone, Debug)]
+pub(super) struct Series<'a> {
+    registry: &'a Registry,
+    labels: Vec<(&'static str, String)>,
+}
+
+impl<'a> Series<'a> {
+    pub(super) const fn new(registry: &'a Registry) -> Self {
+        Self { registry, labels: Vec::new() }
+    }
+
+    /// The same, with one more label.
+    pub(super) fn with(&self, label: &'static str, value: &str) -> Self {
+        let mut labels = self.labels.clone();
+        labels.push((label, value.to_owned()));
+        Self { registry: self.registry, labels }
+    }
+
+    pub(super) fn int_counter(&self, def: Def) -> Result<IntCounter, Error> {
+        self.register(IntCounter::with_opts(self.opts(def))?)
+    }
+
+    pub(super) fn counter(&self, def: Def) -> Result<Counter, Error> {
+        self.register(Counter::with_opts(self.opts(def))?)
+    }
+
+    pub(super) fn int_gauge(&self, def: Def) -> Result<IntGauge, Error> {
+        self.register(IntGauge::with_opts(self.opts(def))?)
+    }
+
+    pub(super) fn gauge(&self, def: Def) -> Result<Gauge, Error> {
+        self.register(Gauge::with_opts(self.opts(def))?)
+    }
+
+    pub(super) fn histogram(&self, def: Def, buckets: &[f64]) -> Result<Histogram, Error> {
+        let opts = HistogramOpts { common_opts: self.opts(def), buckets: buckets.to_vec() };
+        self.register(Histogram::with_opts(opts)?)
+    }
+
+    /// One counter for each value of a closed enum.
+    pub(super) fn int_counters<L: Label>(&self, def: Def, label: &'static str) -> Result<Per<L, IntCounter>, Error> {
+        Per::new(|value: L| self.with(label, value.as_str()).int_counter(def))
+    }
+
+    /// One gauge for each value of a closed enum, of which `first` is 1.
+    pub(super) fn one_hot<L: Label>(&self, def: Def, label: &'static str, first: L) -> Result<OneHot<L>, Error> {
+        let state = Arc::new(AtomicUsize::new(first.index()));
+        let desc = self.desc(def, label)?;
+        self.registry.register(Box::new(OneHotCollector::<L> { desc, state: Arc::clone(&state), label: PhantomData }))?;
+        Ok(OneHot { state, label: PhantomData })
+    }
+
+    /// A series that is always 1 and tells something in a label.
+    pub(super) fn info(&self, def: Def, label: &'static str) -> Result<Info, Error> {
+        let value = Arc::new(Mutex::new(String::new()));
+        self.registry.register(Box::new(InfoCollector { desc: self.desc(def, label)?, value: Arc::clone(&value) }))?;
+        Ok(Info { value })
+    }
+
+    fn opts(&self, def: Def) -> Opts {
+        Opts::new(def.name, def.help).const_labels(self.const_labels())
+    }
+
+    fn desc(&self, def: Def, label: &'static str) -> Result<Desc, Error> {
+        Desc::new(def.name.to_owned(), def.help.to_owned(), vec![label.to_owned()], self.const_labels())
+    }
+
+    fn const_labels(&self) -> HashMap<String, String> {
+        self.labels.iter().map(|(label, value)| ((*label).to_owned(), value.clone())).collect()
+    }
+
+    fn register<M: Collector + Clone + 'static>(&self, metric: M) -> Result<M, Error> {
+        self.registry.register(Box::new(metric.clone()))?;
+        Ok(metric)
+    }
+}
+
+/// One handle for each value of a closed enum.
+#[derive(Clone, Debug)]
+pub struct Per<L: Label, M> {
+    handles: Box<[M]>,
+    label: PhantomData<L>,
+}
+
+impl<L: Label, M> Per<L, M> {
+    pub(super) fn new(make: impl Fn(L) -> Result<M, Error>) -> Result<Self, Error> {
+        let handles = L::ALL.iter().map(|value| make(*value)).collect::<Result<_, _>>()?;
+        Ok(Self { handles, label: PhantomData })
+    }
+
+    /// The handle of this value.
+    pub fn get(&self, value: L) -> &M {
+        &self.handles[value.index()]
+    }
+
+    /// Every value with its handle, in declaration order.
+    pub fn iter(&self) -> impl Iterator<Item = (L, &M)> {
+        L::ALL.iter().copied().zip(self.handles.iter())
+    }
+}
+
+/// Gauges of which exactly one is 1, also in the eyes of a scrape that comes while the value changes.
+#[derive(Clone, Debug)]
+pub struct OneHot<L: Label> {
+    state: Arc<AtomicUsize>,
+    label: PhantomData<L>,
+}
+
+impl<L: Label> OneHot<L> {
+    /// Makes this value's gauge 1 and every other 0.
+    pub fn set(&self, value: L) {
+        self.state.store(value.index(), Ordering::Relaxed);
+    }
+
+    /// The value whose gauge is 1.
+    pub fn get(&self) -> L {
+        L::ALL[self.state.load(Ordering::Relaxed)]
+    }
+}
+
+struct OneHotCollector<L> {
+    desc: Desc,
+    state: Arc<AtomicUsize>,
+    label: PhantomData<fn() -> L>,
+}
+
+impl<L: Label> Collector for OneHotCollector<L> {
+    fn desc(&self) -> Vec<&Desc> {
+        vec![&self.desc]
+    }
+
+    fn collect(&self) -> Vec<proto::MetricFamily> {
+        let hot = self.state.load(Ordering::Relaxed);
+        let metrics = L::ALL.iter().map(|value| gauge(&self.desc, value.as_str(), u8::from(value.index() == hot)));
+        vec![family(&self.desc, metrics.collect())]
+    }
+}
+
+/// A gauge that is always 1; what it tells is in a label that may change. There is one series at any time.
+#[derive(Clone, Debug)]
+pub struct Info {
+    value: Arc<Mutex<String>>,
+}
+
+impl Info {
+    const MAX_CHARS: usize = 64;
+
+    /// Tells `value` from now on. It may come from another machine: what is not printable ASCII is left out, and what is
+    /// longer than 64 characters is cut.
+    pub fn set(&self, value: &str) {
+        let mut present = self.value.lock().unwrap_or_else(PoisonError::into_inner);
+        present.clear();
+        present.extend(value.chars().filter(|c| (' '..='~').contains(c)).take(Self::MAX_CHARS));
+    }
+}
+
+struct InfoCollector {
+    desc: Desc,
+    value: Arc<Mutex<String>>,
+}
+
+impl Collector for InfoCollector {
+    fn desc(&self) -> Vec<&Desc> {
+        vec![&self.desc]
+    }
+
+    fn collect(&self) -> Vec<proto::MetricFamily> {
+        let value = self.value.lock().unwrap_or_else(PoisonError::into_inner);
+        vec![family(&self.desc, vec![gauge(&self.desc, &value, 1)])]
+    }
+}
+
+fn gauge(desc: &Desc, label_value: &str, value: u8) -> proto::Metric {
+    let pairs = desc.variable_labels.iter().map(|label| {
+        let mut pair = proto::LabelPair::default();
+        pair.set_name(label.clone());
+        pair.set_value(label_value.to_owned());
+        pair
+    });
+    let mut labels: Vec<_> = desc.const_label_pairs.iter().cloned().chain(pairs).collect();
+    labels.sort();
+    let mut gauge = proto::Gauge::default();
+    gauge.set_value(f64::from(value));
+    let mut metric = proto::Metric::from_label(labels);
+    metric.set_gauge(gauge);
+    metric
+}
+
+fn family(desc: &Desc, metrics: Vec<proto::Metric>) -> proto::MetricFamily {
+    let mut family = proto::MetricFamily::default();
+    family.set_name(desc.fq_name.clone());
+    family.set_help(desc.help.clone());
+    family.set_field_type(proto::MetricType::GAUGE);
+    family.set_metric(metrics);
+    family
+}

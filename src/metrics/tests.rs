@@ -1,0 +1,111 @@
+use super::*;
+use crate::{
+    failover::{Cause, Health, Outcome},
+    lifecycle::Phase,
+    reason::Direction,
+};
+
+fn pool(name: &str, backends: &[(&str, &str)]) -> PoolLabels {
+    let backends = backends.iter().map(|(name, address)| (Arc::from(*name), Arc::from(*address))).collect();
+    PoolLabels { name: name.into(), listeners: vec!["rw".into(), "ro".into()], backends }
+}
+
+/// The value of one series, written as `name{labels}`.
+fn value(text: &str, series: &str) -> Option<String> {
+    text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' ').map(str::to_owned))
+}
+
+#[test]
+fn every_series_is_there_at_zero_from_the_start() {
+    let metrics = Metrics::new(&[pool("orders", &[("a", "db-a:5432")])]).unwrap();
+    let text = metrics.render();
+    for series in [
+        "mainstay_panics_total",
+        r#"mainstay_failovers_total{cause="down",pool="orders"}"#,
+        r#"mainstay_probes_total{backend="a",outcome="wrong_cluster",pool="orders"}"#,
+        r#"mainstay_transitions_total{backend="a",cause="two_signals",pool="orders",to="down"}"#,
+        r#"mainstay_connections_rejected_total{listener="ro",pool="orders",reason="hold_full"}"#,
+        r#"mainstay_failover_gap_seconds_count{pool="orders"}"#,
+        r#"mainstay_failover_gap_seconds_bucket{pool="orders",le="0.0005"}"#,
+    ] {
+        assert_eq!(value(&text, series).as_deref(), Some("0"), "{series}\n{text}");
+    }
+}
+
+#[test]
+fn a_handle_counts_in_its_own_series_only() {
+    // Written one after the other, the labels of both backends are the same word.
+    let metrics = Metrics::new(&[pool("a", &[("bc", "x:1")]), pool("ab", &[("c", "x:1")])]).unwrap();
+    metrics.pools[0].backends[0].relay_bytes.get(Direction::Upstream).inc_by(7);
+    metrics.pools[1].backends[0].transitions.get(Health::Down).get(Cause::TwoSignals).inc();
+    let text = metrics.render();
+    let bytes = |pool, backend| {
+        value(&text, &format!(r#"mainstay_relay_bytes_total{{backend="{backend}",direction="upstream",pool="{pool}"}}"#))
+    };
+    assert_eq!(bytes("a", "bc").as_deref(), Some("7"));
+    assert_eq!(bytes("ab", "c").as_deref(), Some("0"));
+    let down = r#"mainstay_transitions_total{backend="c",cause="two_signals",pool="ab",to="down"}"#;
+    assert_eq!(value(&text, down).as_deref(), Some("1"));
+}
+
+#[test]
+fn names_that_would_share_a_series_are_refused() {
+    assert!(Metrics::new(&[pool("orders", &[]), pool("orders", &[])]).is_err());
+    assert!(Metrics::new(&[pool("orders", &[("a", "x:1"), ("a", "y:1")])]).is_err());
+}
+
+#[test]
+fn exactly_one_gauge_of_a_one_hot_set_is_one() {
+    let metrics = Metrics::new(&[]).unwrap();
+    let phases = || {
+        let text = metrics.render();
+        ["running", "draining", "forced", "stopped"].map(|p| value(&text, &format!(r#"mainstay_phase{{phase="{p}"}}"#)).unwrap())
+    };
+    assert_eq!(phases(), ["1", "0", "0", "0"]);
+    metrics.process.phase.set(Phase::Forced);
+    assert_eq!(phases(), ["0", "0", "1", "0"]);
+    assert_eq!(metrics.process.phase.get(), Phase::Forced);
+}
+
+#[test]
+fn there_is_one_info_series_a_backend_and_its_version_is_bounded() {
+    let metrics = Metrics::new(&[pool("orders", &[("a", "db-a:5432")])]).unwrap();
+    let versions = || {
+        let text = metrics.render();
+        text.lines().filter(|line| line.starts_with("mainstay_backend_info{")).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let series = |version: &str| {
+        vec![format!(r#"mainstay_backend_info{{address="db-a:5432",backend="a",pool="orders",version="{version}"}} 1"#)]
+    };
+    assert_eq!(versions(), series(""));
+    let backend = &metrics.pools[0].backends[0];
+    backend.set_info("15.20 \"x\"\n\u{1b}[31m");
+    assert_eq!(versions(), series(r#"15.20 \"x\"[31m"#));
+    backend.set_info(&"9".repeat(1_000_000));
+    assert_eq!(versions(), series(&"9".repeat(64)));
+}
+
+#[test]
+fn label_values_are_escaped() {
+    let metrics = Metrics::new(&[pool("a\"b\\c\nd", &[])]).unwrap();
+    assert_eq!(value(&metrics.render(), r#"mainstay_pool_epoch{pool="a\"b\\c\nd"}"#).as_deref(), Some("0"));
+}
+
+#[test]
+fn numbers_of_the_process_are_read_at_each_scrape() {
+    let metrics = Metrics::new(&[]).unwrap();
+    let open = || value(&metrics.render(), "process_open_fds").unwrap().parse::<i64>().unwrap();
+    assert!(open() > 2);
+    for name in ["process_resident_memory_bytes", "process_max_fds", "process_threads", "process_start_time_seconds"] {
+        let number: f64 = value(&metrics.render(), name).unwrap().parse().unwrap();
+        assert!(number > 0.0, "{name}");
+    }
+}
+
+#[test]
+fn iteration_names_every_value_once_in_order() {
+    let metrics = Metrics::new(&[pool("orders", &[("a", "x:1")])]).unwrap();
+    let outcomes: Vec<Outcome> = metrics.pools[0].backends[0].probes.iter().map(|(outcome, _)| outcome).collect();
+    assert_eq!(outcomes.len(), 11);
+    assert_eq!((outcomes[0], outcomes[10]), (Outcome::Ok, Outcome::WrongCluster));
+}

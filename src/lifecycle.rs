@@ -1,8 +1,9 @@
 //! The life of the process: one phase that everybody can watch, and the deadlines between phases.
 
-use std::time::Duration;
+use std::{io, thread, time::Duration};
 
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use crate::labels;
 
@@ -66,6 +67,52 @@ impl PhaseWatch {
     pub async fn reached(&mut self, phase: Phase) {
         if self.0.wait_for(|now| *now >= phase).await.is_err() {
             std::future::pending::<()>().await;
+        }
+    }
+}
+
+/// What the process cannot live without. When a vital thread or task panics, the whole process ends instead of going on half
+/// alive.
+#[derive(Clone, Debug, Default)]
+pub struct Vital(CancellationToken);
+
+impl Vital {
+    /// Starts a vital thread.
+    ///
+    /// # Errors
+    /// When the kernel gives no thread.
+    pub fn thread(&self, name: String, body: impl FnOnce() + Send + 'static) -> io::Result<thread::JoinHandle<()>> {
+        let guard = self.guard();
+        thread::Builder::new().name(name).spawn(move || {
+            let _guard = guard;
+            body();
+        })
+    }
+
+    /// Makes whatever holds it vital: a panic that drops it is fatal.
+    pub fn guard(&self) -> VitalGuard {
+        VitalGuard(self.0.clone())
+    }
+
+    /// Something vital has panicked.
+    pub fn is_lost(&self) -> bool {
+        self.0.is_cancelled()
+    }
+
+    /// Waits until something vital has panicked.
+    pub async fn lost(&self) {
+        self.0.cancelled().await;
+    }
+}
+
+/// See [`Vital::guard`].
+#[derive(Debug)]
+pub struct VitalGuard(CancellationToken);
+
+impl Drop for VitalGuard {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.cancel();
         }
     }
 }

@@ -13,6 +13,7 @@ use std::{
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+pub use crate::failover::FailoverReady;
 use crate::failover::{Admin, BackendId, Cause, Epoch, Facts, Health, Outcome, Passive, Reason, RevokeMode, Time, Verdict};
 
 /// The process's monotonic clock with a fixed origin, so that the core, the byte path and the API speak of the same moments.
@@ -54,13 +55,18 @@ pub struct Route {
 }
 
 /// The end of an epoch, in one or two steps.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Revocation {
     last_words: CancellationToken,
     aborted: CancellationToken,
 }
 
 impl Revocation {
+    /// An epoch that stands, until it is revoked or `forced` (the end of the process's patience) is cancelled.
+    pub fn under(forced: &CancellationToken) -> Self {
+        Self { last_words: forced.child_token(), aborted: forced.child_token() }
+    }
+
     /// Ends the epoch. A later, harsher call overrides an earlier one.
     pub fn revoke(&self, mode: RevokeMode) {
         match mode {
@@ -233,30 +239,6 @@ pub struct Snapshot {
     pub last_failover: Option<LastFailover>,
     /// Every backend, in list order.
     pub backends: Vec<BackendView>,
-}
-
-crate::labels! {
-    /// Whether a failover would succeed right now, and if not, why.
-    pub enum FailoverReady {
-        /// A candidate is ready.
-        Yes = "ready",
-        /// No backend is active.
-        NoActive = "no_active",
-        /// The pool has one backend only.
-        SingleBackend = "single_backend",
-        /// No other backend is healthy.
-        NoCandidate = "no_candidate",
-        /// Every healthy candidate lags by more than `max_lag`.
-        Lag = "lag",
-        /// The failover budget is used up.
-        Budget = "budget",
-    }
-}
-
-impl Default for FailoverReady {
-    fn default() -> Self {
-        Self::NoActive
-    }
 }
 
 /// One failover, as it is told afterwards.

@@ -1,1 +1,122 @@
-//! The admin plane: its own thread and runtime.
+//! The admin plane: what people, scrapers and Kubernetes ask mainstay, answered over HTTP.
+//!
+//! It has its own thread and runtime, so that `/livez` and `/metrics` answer whatever else is stuck, and it only reads: it
+//! looks at the snapshots that control publishes and changes nothing.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | [`server`] | sockets: accepts, bounds time and size, makes room for the next client |
+//! | [`api`] | paths: which request gets which answer |
+//! | [`response`] | how an answer is written |
+//! | [`health`] | is it live, ready, started, and if not, why |
+//! | [`status`] | the JSON of pools, backends and sessions |
+//! | [`sentence`] | the same in words |
+//! | [`events`] | state changes, as a list and as a stream |
+//! | [`gauges`] | gauges that are functions of a snapshot |
+//! | [`page`] | the status page |
+//! | [`rfc3339`] | moments as text |
+
+mod api;
+mod events;
+mod gauges;
+mod health;
+mod page;
+mod response;
+mod rfc3339;
+mod sentence;
+mod server;
+mod status;
+
+use std::{
+    fmt, io,
+    net::{SocketAddr, TcpListener},
+    os::unix::net::UnixListener,
+    sync::Arc,
+    thread::JoinHandle,
+};
+
+use crate::{
+    lifecycle::PhaseWatch,
+    metrics::{Metrics, PoolMetrics},
+    route::{Clock, EventLog, SessionTable, SnapshotWatch},
+};
+
+/// What the admin plane needs.
+pub struct AdminSettings {
+    /// Where it answers.
+    pub listen: Vec<BoundListener>,
+    /// What it shows.
+    pub state: AdminState,
+}
+
+/// A socket that is bound and listens already. Whoever bound a unix socket removes its file.
+#[derive(Debug)]
+pub enum BoundListener {
+    /// TCP.
+    Tcp(TcpListener),
+    /// A unix socket.
+    Unix(UnixListener),
+}
+
+/// What the admin plane shows.
+pub struct AdminState {
+    /// Version of mainstay.
+    pub version: &'static str,
+    /// The process's clock.
+    pub clock: Clock,
+    /// The phase of life; the admin plane answers until it is `Stopped`.
+    pub phase: PhaseWatch,
+    /// The pools, in configuration order.
+    pub pools: Vec<AdminPool>,
+    /// The sessions, one table a worker.
+    pub sessions: Vec<Arc<SessionTable>>,
+    /// State changes.
+    pub events: Arc<EventLog>,
+    /// All metrics.
+    pub metrics: Arc<Metrics>,
+    /// The effective configuration, without secrets.
+    pub config_json: serde_json::Value,
+    /// Why the process itself cannot do its work, each a sentence; empty when it can. Must never ask a database.
+    pub health: Arc<dyn Fn() -> Vec<String> + Send + Sync>,
+}
+
+impl fmt::Debug for AdminState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AdminState").field("version", &self.version).field("pools", &self.pools).finish_non_exhaustive()
+    }
+}
+
+/// One pool, as the admin plane sees it.
+#[derive(Debug)]
+pub struct AdminPool {
+    /// How it stands.
+    pub snapshot: SnapshotWatch,
+    /// Its numbers.
+    pub metrics: Arc<PoolMetrics>,
+    /// Its listeners, in configuration order.
+    pub listeners: Vec<AdminListener>,
+}
+
+/// One listener of a pool.
+#[derive(Debug)]
+pub struct AdminListener {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Where it is bound.
+    pub bound: Vec<SocketAddr>,
+    /// Connections at most, if there is a limit.
+    pub limit: Option<usize>,
+}
+
+/// Starts the admin plane. Its thread ends when the phase is `Stopped`.
+///
+/// # Errors
+/// When the system refuses a runtime, a listener or a thread.
+pub fn spawn(settings: AdminSettings) -> io::Result<JoinHandle<()>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let entered = runtime.enter();
+    let listeners = settings.listen.into_iter().map(server::Listener::new).collect::<io::Result<Vec<_>>>()?;
+    drop(entered);
+    let state = Arc::new(settings.state);
+    std::thread::Builder::new().name("mainstay-admin".into()).spawn(move || runtime.block_on(server::serve(listeners, state)))
+}

@@ -1,6 +1,64 @@
-//! One file a command: arguments in, exit code out.
+//! The command line: one file a command, arguments in, exit code out.
 
+pub mod check;
+pub mod client;
 pub mod demo;
+pub mod exit;
 pub mod probe;
+pub mod run;
 pub mod status;
 pub mod wait;
+
+use clap::{Parser, Subcommand};
+
+/// Stands in front of a database and moves every client to the node that may take over.
+#[derive(Debug, Parser)]
+#[command(name = "mainstay", version, about, max_term_width = 110, args_conflicts_with_subcommands = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    /// Without a command: `mainstay -c FILE` is `mainstay run -c FILE`.
+    #[command(flatten)]
+    run: run::Args,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Watch a failover: embedded backends, or with --postgres a real primary and standby.
+    Demo(demo::Args),
+    /// Serve.
+    Run(run::Args),
+    /// Show every error of a configuration; with --connect also what each backend answers.
+    Check(check::Args),
+    /// Probe one database once and tell what mainstay would make of it.
+    Probe(probe::Args),
+    /// Show pools, backends, sessions and the last failover of a running mainstay.
+    Status(status::Args),
+    /// Wait until a mainstay has started, or is ready.
+    Wait(wait::Args),
+}
+
+/// Parses the arguments of the process and runs what they ask for; the exit code.
+pub fn main() -> u8 {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are no errors; nothing can be done when printing them fails.
+            let _ = error.print();
+            return if error.use_stderr() { exit::USAGE } else { exit::DONE };
+        }
+    };
+    match cli.command {
+        Some(Command::Demo(args)) => demo::run(args),
+        Some(Command::Run(args)) => run::run(&args),
+        Some(Command::Check(args)) => check::run(args),
+        Some(Command::Probe(args)) => probe::run(args),
+        Some(Command::Status(args)) => status::run(args),
+        Some(Command::Wait(args)) => wait::run(args),
+        None if cli.run.is_empty() => {
+            let _ = <Cli as clap::CommandFactory>::command().print_help();
+            exit::USAGE
+        }
+        None => run::run(&cli.run),
+    }
+}

@@ -1,5 +1,122 @@
-//! The control plane: probes the backends, owns the state, decides, publishes. Its own thread and runtime.
+//! The control plane: probes the backends, owns the state, decides, publishes. Its own thread and runtime, so that a busy
+//! byte path never starves a check into a false failover.
+//!
+//! | file | what it does |
+//! |---|---|
+//! | [`supervisor`] | owns a pool's state; takes every event, asks the core, has its effects carried out |
+//! | [`effects`] | carries out effects in order: revoke, activate, pace |
+//! | [`notes`] | tells people: log lines, events, metrics |
+//! | [`prober`] | runs the probes of one backend at the pace the core asks for |
+//! | [`probe`] | the checks, one file a protocol |
+//! | [`resolver`] | names to addresses; the last good answer is kept |
+//! | [`fence_file`] | remembers over restarts how far the database had come |
+//! | [`heartbeat`] | tells others that this thread is alive |
 
+mod effects;
+mod fence_file;
+pub mod heartbeat;
+mod notes;
 pub mod probe;
 pub mod prober;
 pub mod resolver;
+mod supervisor;
+
+use std::{io, path::PathBuf, sync::Arc, thread::JoinHandle, time::Duration};
+
+use heartbeat::Heartbeat;
+use supervisor::Supervisor;
+use tokio::{runtime, sync::mpsc, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    config::PoolConfig,
+    failover::Passive,
+    lifecycle::{Phase, PhaseWatch, Vital},
+    metrics::PoolMetrics,
+    route::{Clock, EventLog, PassiveReport, Publisher, ReportReceiver},
+};
+
+/// What the control plane needs to know of the process.
+#[derive(Debug)]
+pub struct ControlSettings {
+    /// The monotonic clock.
+    pub clock: Clock,
+    /// The life of the process.
+    pub phase: PhaseWatch,
+    /// Cancelled when what is left must end; every route ends with it.
+    pub forced: CancellationToken,
+    /// Without this plane the process must not go on.
+    pub vital: Vital,
+    /// What the byte path learns.
+    pub reports: ReportReceiver,
+    /// Where state changes are told.
+    pub events: Arc<EventLog>,
+    /// Where state that outlives the process is kept.
+    pub state_dir: Option<PathBuf>,
+    /// Beaten by this plane.
+    pub heartbeat: Heartbeat,
+    /// The pools.
+    pub pools: Vec<PoolSettings>,
+}
+
+/// What the control plane needs to know of a pool.
+#[derive(Debug)]
+pub struct PoolSettings {
+    /// As configured.
+    pub config: PoolConfig,
+    /// Where decisions go.
+    pub publisher: Publisher,
+    /// Its metrics.
+    pub metrics: Arc<PoolMetrics>,
+}
+
+/// How old the last word of an active backend may be before new clients wait for a newer one: every probe that could have told
+/// of its death has failed to finish.
+pub fn max_staleness(pool: &PoolConfig) -> Duration {
+    2 * (pool.check.interval + pool.check.timeout) + Duration::from_secs(1)
+}
+
+/// Starts the control thread.
+///
+/// # Errors
+/// When a thread or a runtime cannot be made.
+pub fn spawn(settings: ControlSettings) -> io::Result<JoinHandle<()>> {
+    let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+    let vital = settings.vital.clone();
+    vital.thread("mainstay-control".to_owned(), move || runtime.block_on(run(settings)))
+}
+
+async fn run(settings: ControlSettings) {
+    let ControlSettings { clock, mut phase, forced, vital, mut reports, events, state_dir, heartbeat, pools } = settings;
+    let mut supervisors = JoinSet::new();
+    let mut inboxes = Vec::new();
+    for pool in pools {
+        let (inbox, receiver) = mpsc::channel(256);
+        inboxes.push(inbox);
+        let supervisor = Supervisor::new(pool, clock, forced.clone(), Arc::clone(&events), state_dir.as_deref());
+        let guard = vital.guard();
+        supervisors.spawn(async move {
+            let _guard = guard;
+            supervisor.run(receiver).await;
+        });
+    }
+    let dispatch = async {
+        loop {
+            let report = reports.next().await;
+            if let Some(inbox) = inboxes.get(report.pool) {
+                // The supervisor never waits for the byte path, so a full inbox drains by itself.
+                let _ = inbox.send(report).await;
+            }
+        }
+    };
+    tokio::select! {
+        () = dispatch => {}
+        () = heartbeat.beat(clock) => {}
+        () = phase.reached(Phase::Stopped) => {}
+    }
+}
+
+/// A report belongs to the epoch it was made under; a late one says nothing of the present.
+fn is_current(report: &PassiveReport, epoch: crate::failover::Epoch) -> Option<Passive> {
+    (report.epoch == epoch).then_some(report.what)
+}

@@ -39,7 +39,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     config::{HoldConfig, ListenerConfig},
-    lifecycle::PhaseWatch,
+    lifecycle::{PhaseWatch, Vital},
     metrics::{PoolMetrics, ProcessMetrics},
     route::{Clock, ReportSender, RouteWatch, SessionTable},
 };
@@ -82,6 +82,8 @@ pub struct DataSettings {
     pub phase: PhaseWatch,
     /// Cancelled when what is left must end.
     pub forced: CancellationToken,
+    /// Without the accept loops the process must not go on.
+    pub vital: Vital,
     /// Where observations go.
     pub reports: ReportSender,
     /// Process-wide metrics.
@@ -171,5 +173,5 @@ pub fn spawn(settings: DataSettings) -> io::Result<DataPlane> {
         }
         holds.push(context);
     }
-    worker::spawn(settings.workers, &tasks, acceptors, holds)
+    worker::spawn(settings.workers, &settings.vital, &tasks, acceptors, holds)
 }

@@ -15,7 +15,7 @@ use tokio::{runtime, sync::mpsc};
 use tokio_util::task::TaskTracker;
 
 use super::{DataPlane, PoolContext, admission::Place, connection, connection::Accepted, listener, listener::ListenerContext};
-use crate::route::SessionTable;
+use crate::{lifecycle::Vital, route::SessionTable};
 
 /// What the connections of one worker share.
 #[derive(Debug, Default)]
@@ -81,6 +81,7 @@ impl Drop for Load {
 /// Starts `count` workers; the first runs the accept loops and lets held clients go.
 pub(super) fn spawn(
     count: usize,
+    vital: &Vital,
     tasks: &TaskTracker,
     acceptors: Vec<(Arc<ListenerContext>, TcpListener)>,
     pools: Vec<Arc<PoolContext>>,
@@ -101,8 +102,9 @@ pub(super) fn spawn(
         let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
         let tasks = tasks.clone();
         let first = first.take();
-        let thread = std::thread::Builder::new().name(format!("mainstay-data-{index}"));
-        threads.push(thread.spawn(move || runtime.block_on(run(context, inbox, tasks, first)))?);
+        let guards = vital.clone();
+        let body = move || runtime.block_on(run(context, inbox, tasks, first, &guards));
+        threads.push(vital.thread(format!("mainstay-data-{index}"), body)?);
     }
     Ok(DataPlane { sessions, tasks: tasks.clone(), threads })
 }
@@ -110,15 +112,21 @@ pub(super) fn spawn(
 type First = (Vec<(Arc<ListenerContext>, TcpListener)>, Vec<Arc<PoolContext>>, Arc<Workers>);
 
 /// Runs until every accept loop and connection has ended.
-async fn run(context: Arc<WorkerContext>, mut inbox: InboxReceiver, tasks: TaskTracker, first: Option<First>) {
+async fn run(context: Arc<WorkerContext>, mut inbox: InboxReceiver, tasks: TaskTracker, first: Option<First>, vital: &Vital) {
     if let Some((acceptors, pools, workers)) = first {
         for pool in pools {
-            tokio::spawn(async move { pool.hold.release(pool.routes.clone()).await });
+            let guard = vital.guard();
+            tokio::spawn(async move {
+                let _guard = guard;
+                pool.hold.release(pool.routes.clone()).await;
+            });
         }
         for (listener, socket) in acceptors {
             let name = Arc::clone(&listener.name);
             let accept = listener::accept_loop(listener, socket, Arc::clone(&workers));
+            let guard = vital.guard();
             tasks.spawn(async move {
+                let _guard = guard;
                 if let Err(error) = accept.await {
                     tracing::error!(listener = %name, %error, "the listener stopped");
                 }

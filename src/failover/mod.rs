@@ -13,6 +13,8 @@
 //! | [`backend`] | one backend: health, role, admin state, and the truth table that joins them into "eligible" |
 //! | [`elect`] | who should be active: by the database's role, or by list order |
 //! | [`pool`] | the state machine: [`Pool::step`] |
+//! | [`ready`] | whether a failover would succeed right now |
+//! | `invariants` | what must hold after every step, checked in debug builds |
 
 pub mod backend;
 pub mod elect;
@@ -22,6 +24,7 @@ pub mod health;
 mod invariants;
 pub mod label;
 pub mod pool;
+pub mod ready;
 pub mod time;
 
 pub use backend::{BackendState, Reason};
@@ -30,4 +33,5 @@ pub use event::{
     Admin, BackendId, Cause, Command, Effect, Epoch, Event, Facts, Health, Note, Outcome, Pace, Passive, Report, RevokeMode, Role,
 };
 pub use pool::{Election, OnConflict, Policy, Pool};
+pub use ready::FailoverReady;
 pub use time::Time;

@@ -414,7 +414,7 @@ impl Pool {
         }
     }
 
-    fn refresh_reasons(&mut self, now: Time, effects: &mut Vec<Effect>) {
+    pub(super) fn refresh_reasons(&mut self, now: Time, effects: &mut Vec<Effect>) {
         let by_role = self.policy.election == Election::ByRole;
         for (index, backend) in self.backends.iter_mut().enumerate() {
             let reason = backend.reason(by_role, self.fence);

@@ -1,1 +1,11 @@
+//! Integration tests: mainstay whole, on real sockets and against real servers.
+#![allow(
+    missing_docs,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a failing test should panic, and tests explain themselves"
+)]
 
+mod bytes;
+mod support;

@@ -1,0 +1,117 @@
+//! State changes, as a list and as a stream.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use hyper::Response;
+use serde::Serialize;
+use tokio::sync::{OwnedSemaphorePermit, mpsc, mpsc::error::SendTimeoutError, watch};
+
+use super::{
+    AdminState,
+    response::{self, Body, Stream},
+    status::moment,
+};
+use crate::{lifecycle::Phase, route::StateEvent};
+
+/// Between two comments that keep a quiet stream open and find out that the client is gone.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// A client that does not take a piece for this long is cut off.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// `GET /api/v1/events`.
+#[derive(Serialize)]
+pub(super) struct Events {
+    newest: u64,
+    events: Vec<Event>,
+}
+
+#[derive(Serialize)]
+struct Event {
+    id: u64,
+    at: String,
+    pool: String,
+    backend: Option<String>,
+    kind: &'static str,
+    from: Option<&'static str>,
+    to: Option<&'static str>,
+    epoch: u64,
+    cause: Option<&'static str>,
+    evidence: String,
+}
+
+/// The kept events after `since`, oldest first.
+pub(super) fn list(state: &AdminState, since: u64) -> Events {
+    let newest = *state.events.watch().borrow();
+    let events = state.events.since(known(since, newest)).into_iter().map(|event| shape(state, event)).collect();
+    Events { newest, events }
+}
+
+/// The same as server-sent events, from `since` (or from now) until the client leaves or mainstay stops. `permit` is held
+/// as long.
+pub(super) fn stream(state: &Arc<AdminState>, since: Option<u64>, permit: OwnedSemaphorePermit) -> Response<Body> {
+    let (tx, rx) = mpsc::channel(16);
+    let newest = state.events.watch();
+    let now = *newest.borrow();
+    let from = since.map_or(now, |since| known(since, now));
+    tokio::spawn(feed(Arc::clone(state), newest, from, tx, permit));
+    response::event_stream(Stream(rx))
+}
+
+/// An id from before a restart names nothing: ids start over with the process.
+const fn known(since: u64, newest: u64) -> u64 {
+    if since > newest { 0 } else { since }
+}
+
+async fn feed(
+    state: Arc<AdminState>,
+    mut newest: watch::Receiver<u64>,
+    mut sent: u64,
+    tx: mpsc::Sender<Bytes>,
+    _permit: OwnedSemaphorePermit,
+) {
+    let mut phase = state.phase.clone();
+    let mut piece = String::from("retry: 1000\n\n");
+    loop {
+        newest.mark_unchanged();
+        for event in state.events.since(sent) {
+            sent = event.id;
+            piece.push_str(&written(&state, event));
+        }
+        if !piece.is_empty() && !send(&tx, std::mem::take(&mut piece)).await {
+            return;
+        }
+        tokio::select! {
+            changed = newest.changed() => if changed.is_err() { return },
+            () = tokio::time::sleep(KEEP_ALIVE) => piece.push_str(": still here\n\n"),
+            () = tx.closed() => return,
+            () = phase.reached(Phase::Stopped) => return,
+        }
+    }
+}
+
+async fn send(tx: &mpsc::Sender<Bytes>, piece: String) -> bool {
+    !matches!(tx.send_timeout(piece.into(), PATIENCE).await, Err(SendTimeoutError::Timeout(_) | SendTimeoutError::Closed(_)))
+}
+
+/// JSON has no raw line breaks, so that one `data:` line holds it.
+fn written(state: &AdminState, event: StateEvent) -> String {
+    let (id, kind) = (event.id, event.kind);
+    let data = serde_json::to_string(&shape(state, event)).unwrap_or_default();
+    format!("id: {id}\nevent: {kind}\ndata: {data}\n\n")
+}
+
+fn shape(state: &AdminState, event: StateEvent) -> Event {
+    Event {
+        id: event.id,
+        at: moment(state, event.at),
+        pool: event.pool.to_string(),
+        backend: event.backend.map(|name| name.to_string()),
+        kind: event.kind,
+        from: event.from,
+        to: event.to,
+        epoch: event.epoch.0,
+        cause: event.cause,
+        evidence: event.evidence.to_string(),
+    }
+}

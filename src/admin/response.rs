@@ -1,0 +1,95 @@
+//! How an answer is written.
+
+use std::{
+    convert::Infallible,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use http_body_util::{Either, Full};
+use hyper::{
+    Response, StatusCode,
+    body::{Body as HttpBody, Frame},
+    header::{self, HeaderValue},
+};
+use serde::Serialize;
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+
+/// A whole answer, or one that goes on.
+pub(super) type Body = Either<Full<Bytes>, Stream>;
+
+/// What a task sends, piece by piece, until its sender is dropped. The task learns from the closed channel that the client
+/// is gone.
+#[derive(Debug)]
+pub(super) struct Stream(pub(super) mpsc::Receiver<Bytes>);
+
+impl HttpBody for Stream {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        self.0.poll_recv(cx).map(|piece| piece.map(|bytes| Ok(Frame::data(bytes))))
+    }
+}
+
+/// Prometheus text format 0.0.4.
+pub(super) const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
+/// A page.
+pub(super) const HTML: &str = "text/html; charset=utf-8";
+const JSON: &str = "application/json";
+const EVENT_STREAM: &str = "text/event-stream";
+
+/// A whole answer of this type.
+pub(super) fn whole(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Response<Body> {
+    with_type(status, content_type, Either::Left(Full::new(body.into())))
+}
+
+/// A JSON answer, ending in a newline for people who use curl.
+pub(super) fn json<T: Serialize>(status: StatusCode, value: &T) -> Response<Body> {
+    match serde_json::to_string(value) {
+        Ok(text) => whole(status, JSON, text + "\n"),
+        Err(error) => {
+            tracing::error!(%error, "an answer of the admin endpoint could not be written");
+            whole(StatusCode::INTERNAL_SERVER_ERROR, JSON, "{\"error\":{\"code\":\"internal\",\"message\":\"see the log\"}}\n")
+        }
+    }
+}
+
+/// Server-sent events.
+pub(super) fn event_stream(stream: Stream) -> Response<Body> {
+    with_type(StatusCode::OK, EVENT_STREAM, Either::Right(stream))
+}
+
+/// An error as every error looks: a word for programs, a sentence for people.
+pub(super) fn error(status: StatusCode, code: &'static str, message: &str) -> Response<Body> {
+    error_with(status, code, message, json!({}))
+}
+
+/// The same, with more fields.
+pub(super) fn error_with(status: StatusCode, code: &'static str, message: &str, more: Value) -> Response<Body> {
+    let mut error = json!({"code": code, "message": message});
+    if let (Value::Object(error), Value::Object(more)) = (&mut error, more) {
+        error.extend(more);
+    }
+    json(status, &json!({ "error": error }))
+}
+
+/// 405, and what would be allowed.
+pub(super) fn wrong_method(allow: &'static str) -> Response<Body> {
+    let message = format!("this path takes {allow}");
+    let mut response = error(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", &message);
+    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allow));
+    response
+}
+
+fn with_type(status: StatusCode, content_type: &'static str, body: Body) -> Response<Body> {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}

@@ -1,0 +1,114 @@
+//! A pool in plain words, for somebody who was woken up: what is, why, and what to do.
+
+use std::fmt::Write as _;
+
+use crate::{
+    failover::{Health, Reason, Role, Verdict},
+    route::{BackendView, FailoverReady, Snapshot},
+};
+
+/// The pool in one or a few sentences, without its name. `held` is the number of clients that wait.
+pub(super) fn summary(pool: &Snapshot, held: i64) -> String {
+    let mut text = match pool.active.and_then(|id| pool.backends.get(id.index())) {
+        Some(active) if pool.suspended => {
+            format!("{} is in doubt: new clients wait for a second opinion, running sessions go on.", active.name)
+        }
+        Some(active) => format!("Clients go to {}. {}", active.name, outlook(pool.failover_ready)),
+        None => nobody(pool),
+    };
+    if held > 0 {
+        let waiting = if held == 1 { "1 client waits.".to_owned() } else { format!("{held} clients wait.") };
+        let _ = write!(text, " {waiting}");
+    }
+    if pool.conflict && pool.active.is_some() {
+        let _ = write!(text, " WARNING: more than one backend says it is the primary ({}): stop the wrong one.", claimants(pool));
+    }
+    for backend in &pool.backends {
+        if let Some(alert) = backend.alert {
+            let _ = write!(text, " The check of {} cannot do its work ({alert}{}).", backend.name, evidence(backend));
+        }
+    }
+    text
+}
+
+/// Why a backend may or may not be active: the word, and for trouble what was seen.
+pub(super) fn reason(backend: &BackendView) -> String {
+    match backend.reason {
+        Reason::Down | Reason::Starting | Reason::Misconfigured | Reason::WrongCluster | Reason::Unknown => {
+            format!("{}{}", backend.reason, evidence(backend))
+        }
+        reason => reason.to_string(),
+    }
+}
+
+fn evidence(backend: &BackendView) -> String {
+    match &backend.last_probe {
+        Some(probe) if !probe.evidence.is_empty() => format!(": {}", probe.evidence),
+        _ => String::new(),
+    }
+}
+
+/// What would happen if the active backend died now.
+const fn outlook(ready: FailoverReady) -> &'static str {
+    match ready {
+        FailoverReady::Yes => "Another backend is ready to take over.",
+        FailoverReady::SingleBackend => "It is the only one: if it dies, nobody can take over.",
+        FailoverReady::NoCandidate => "No other backend is healthy: if it dies, nobody can take over.",
+        FailoverReady::Lag => "Every other backend is too far behind to take over without losing data.",
+        FailoverReady::Budget => "There were many failovers lately: mainstay will not move again to a backend that failed.",
+        FailoverReady::NoActive => "Whether another could take over is not known yet.",
+    }
+}
+
+fn nobody(pool: &Snapshot) -> String {
+    match pool.verdict {
+        Verdict::Settling => "Just started: the first checks are not finished, new clients wait.".to_owned(),
+        Verdict::SplitBrain => format!(
+            "NO BACKEND SERVES: more than one says it is the primary ({}) and nothing tells which one is right. \
+             Stop the wrong one, or make it a standby.",
+            claimants(pool)
+        ),
+        Verdict::HoldDown => format!(
+            "NO BACKEND SERVES: there were too many failovers in a short time, and all that could take over failed lately. {} \
+             Find out why they fail; mainstay tries again by itself later.",
+            listed(pool)
+        ),
+        Verdict::NoEligible | Verdict::Keep | Verdict::Switch => {
+            format!("NO BACKEND MAY SERVE. {} {}", listed(pool), advice(pool))
+        }
+    }
+}
+
+/// Every backend with its reason, as a sentence.
+fn listed(pool: &Snapshot) -> String {
+    let each: Vec<String> = pool.backends.iter().map(|backend| format!("{} is {}", backend.name, reason(backend))).collect();
+    format!("{}.", each.join("; "))
+}
+
+fn claimants(pool: &Snapshot) -> String {
+    let claims = |b: &&BackendView| b.health == Health::Up && b.facts.role == Some(Role::Primary);
+    let names: Vec<&str> = pool.backends.iter().filter(claims).map(|backend| &*backend.name).collect();
+    names.join(", ")
+}
+
+/// What to do, from the reason that is nearest to serving.
+fn advice(pool: &Snapshot) -> &'static str {
+    let any = |reason: Reason| pool.backends.iter().any(|backend| backend.reason == reason);
+    if any(Reason::Starting) {
+        "One is starting: wait for it, or look into its log."
+    } else if any(Reason::ReadOnly) {
+        "A primary refuses writes: make it writable again, or promote a standby."
+    } else if any(Reason::Fenced) {
+        "An old primary came back: rebuild it as a standby and start the newer primary, or it would lose what was written since."
+    } else if any(Reason::Standby) {
+        "Start the primary, or promote the standby that has the newest data."
+    } else if any(Reason::Misconfigured) || any(Reason::RoleUnknown) {
+        "The check cannot see what the database is: correct its user, password, database or permissions."
+    } else if any(Reason::WrongCluster) {
+        "A backend belongs to another cluster: correct its address."
+    } else if any(Reason::Maint) || any(Reason::Drain) {
+        "An operator took backends out: put one back."
+    } else {
+        "Start one of them."
+    }
+}

@@ -1,0 +1,191 @@
+//! Sockets: accepts, bounds time and size, makes room for the next client.
+//!
+//! Nobody can take the places of the endpoint away: when all are taken, the client that came first and is not reading events
+//! has to go, and the next one is served at once. A `/livez` that must wait behind idle connections would get a healthy
+//! mainstay killed.
+
+use std::{
+    collections::VecDeque,
+    convert::Infallible,
+    io,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use hyper::{server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, UnixListener},
+    sync::Semaphore,
+    task::{AbortHandle, JoinSet},
+    time::timeout,
+};
+
+use super::{AdminState, BoundListener, api};
+use crate::{
+    lifecycle::{Phase, PhaseWatch},
+    net::backoff::Backoff,
+};
+
+/// Connections at most, for each listener.
+const MAX_CONNECTIONS: usize = 32;
+/// Streams of events at most, for each listener.
+const MAX_STREAMS: usize = 8;
+/// For a request line with its headers, and for the silence before one.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
+const MAX_HEADER_BYTES: usize = 16 * 1024;
+/// A connection takes no new requests after this long.
+const LIFETIME: Duration = Duration::from_mins(1);
+/// The same for a stream of events. Browsers open it again.
+const STREAM_LIFETIME: Duration = Duration::from_hours(1);
+/// For the last answer of a connection.
+const LAST_ANSWER: Duration = Duration::from_secs(10);
+/// For the last answers when mainstay stops.
+const FAREWELL: Duration = Duration::from_millis(250);
+
+/// A listener within the admin plane's runtime.
+pub(super) enum Listener {
+    Tcp { listener: TcpListener, is_loopback: bool },
+    Unix(UnixListener),
+}
+
+impl Listener {
+    /// Must be called within the runtime.
+    pub(super) fn new(bound: BoundListener) -> io::Result<Self> {
+        match bound {
+            BoundListener::Tcp(listener) => {
+                listener.set_nonblocking(true)?;
+                let is_loopback = listener.local_addr()?.ip().is_loopback();
+                Ok(Self::Tcp { listener: TcpListener::from_std(listener)?, is_loopback })
+            }
+            BoundListener::Unix(listener) => {
+                listener.set_nonblocking(true)?;
+                Ok(Self::Unix(UnixListener::from_std(listener)?))
+            }
+        }
+    }
+
+    const fn is_loopback(&self) -> bool {
+        matches!(self, Self::Tcp { is_loopback: true, .. })
+    }
+
+    async fn accept(&self) -> io::Result<Box<dyn Socket>> {
+        Ok(match self {
+            Self::Tcp { listener, .. } => Box::new(listener.accept().await?.0),
+            Self::Unix(listener) => Box::new(listener.accept().await?.0),
+        })
+    }
+}
+
+trait Socket: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Socket for T {}
+
+/// Serves until the phase is `Stopped`.
+pub(super) async fn serve(listeners: Vec<Listener>, state: Arc<AdminState>) {
+    let mut phase = state.phase.clone();
+    let mut running = JoinSet::new();
+    for listener in listeners {
+        running.spawn(accept_all(listener, Arc::clone(&state)));
+    }
+    phase.reached(Phase::Stopped).await;
+    // Each ends by itself then; a client that does not read must not keep the process.
+    let _ = timeout(FAREWELL, async { while running.join_next().await.is_some() {} }).await;
+}
+
+async fn accept_all(listener: Listener, state: Arc<AdminState>) {
+    let mut phase = state.phase.clone();
+    let mut places = Places::default();
+    let mut backoff = Backoff::new(Duration::from_millis(10), Duration::from_secs(1));
+    let streams = Arc::new(Semaphore::new(MAX_STREAMS));
+    let mut connections = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = phase.reached(Phase::Stopped) => break,
+        };
+        match accepted {
+            Ok(socket) => {
+                backoff.reset();
+                let is_stream = Arc::new(AtomicBool::new(false));
+                let connection = api::Connection {
+                    is_loopback: listener.is_loopback(),
+                    is_stream: Arc::clone(&is_stream),
+                    streams: Arc::clone(&streams),
+                };
+                let task = connections.spawn(converse(socket, Arc::clone(&state), connection));
+                places.take(Place { task, is_stream });
+                while connections.try_join_next().is_some() {}
+            }
+            Err(error) => {
+                let pause = backoff.next_pause();
+                tracing::warn!(%error, pause_ms = pause.as_millis(), "the admin endpoint could not accept a connection");
+                tokio::time::sleep(pause).await;
+            }
+        }
+    }
+    while connections.join_next().await.is_some() {}
+}
+
+/// One connection, from its first request to its last.
+async fn converse(socket: Box<dyn Socket>, state: Arc<AdminState>, connection: api::Connection) {
+    let stopped: PhaseWatch = state.phase.clone();
+    let is_stream = Arc::clone(&connection.is_stream);
+    let service = service_fn(move |request| {
+        let response = api::respond(&state, &connection, &request);
+        async move { Ok::<_, Infallible>(response) }
+    });
+    let mut builder = http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_header_size(MAX_HEADER_BYTES).half_close(true);
+    let mut serving = pin!(builder.serve_connection(TokioIo::new(socket), service));
+    // What a client does wrong is its own affair: neither logged nor counted.
+    tokio::select! {
+        _ = serving.as_mut() => return,
+        () = end_of(stopped, &is_stream) => serving.as_mut().graceful_shutdown(),
+    }
+    let _ = timeout(LAST_ANSWER, serving).await;
+}
+
+/// When a connection is to take no more requests.
+async fn end_of(mut phase: PhaseWatch, is_stream: &AtomicBool) {
+    let lifetime = async {
+        tokio::time::sleep(LIFETIME).await;
+        if is_stream.load(Ordering::Relaxed) {
+            tokio::time::sleep(STREAM_LIFETIME).await;
+        }
+    };
+    tokio::select! {
+        () = lifetime => {}
+        () = phase.reached(Phase::Stopped) => {}
+    }
+}
+
+/// The open connections of a listener, oldest first.
+#[derive(Debug, Default)]
+struct Places(VecDeque<Place>);
+
+#[derive(Debug)]
+struct Place {
+    task: AbortHandle,
+    is_stream: Arc<AtomicBool>,
+}
+
+impl Places {
+    /// Adds a connection; when there are too many, the oldest that is no stream ends. There is always one: streams are fewer
+    /// than places.
+    fn take(&mut self, place: Place) {
+        self.0.retain(|place| !place.task.is_finished());
+        if self.0.len() >= MAX_CONNECTIONS {
+            let victim = self.0.iter().position(|place| !place.is_stream.load(Ordering::Relaxed)).unwrap_or(0);
+            if let Some(victim) = self.0.remove(victim) {
+                victim.task.abort();
+            }
+        }
+        self.0.push_back(place);
+    }
+}

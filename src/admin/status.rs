@@ -1,0 +1,241 @@
+//! The JSON of pools, backends and sessions. Field names are part of the interface.
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use serde::Serialize;
+
+use super::{AdminPool, AdminState, health, rfc3339, sentence};
+use crate::{
+    failover::{BackendId, Reason, Role, Time, label::Label},
+    route::{BackendView, FailoverReady, LastFailover, Session, Snapshot},
+};
+
+/// Most sessions in one answer.
+const SESSIONS: usize = 1000;
+
+/// `GET /api/v1/status`.
+#[derive(Serialize)]
+pub(super) struct Status {
+    version: &'static str,
+    uptime_seconds: u64,
+    ready: bool,
+    phase: &'static str,
+    pools: Vec<Pool>,
+}
+
+/// `GET /api/v1/pools/{p}`.
+#[derive(Serialize)]
+#[allow(clippy::struct_excessive_bools, reason = "the fields are the interface's")]
+pub(super) struct Pool {
+    name: String,
+    summary: String,
+    epoch: u64,
+    active: Option<String>,
+    suspended: bool,
+    verdict: &'static str,
+    conflict: bool,
+    failover_ready: bool,
+    failover_ready_reason: &'static str,
+    paused: bool,
+    held: i64,
+    listeners: Vec<Listener>,
+    last_failover: Option<Failover>,
+    backends: Vec<Backend>,
+}
+
+#[derive(Serialize)]
+struct Listener {
+    name: String,
+    listen: Vec<String>,
+    route: &'static str,
+    connections: i64,
+    limit: Option<usize>,
+}
+
+#[derive(Serialize)]
+struct Failover {
+    at: String,
+    from: String,
+    to: String,
+    cause: &'static str,
+    evidence: String,
+    detected_ms: f64,
+    gap_ms: f64,
+    sessions_closed: u64,
+}
+
+#[derive(Serialize)]
+struct Backend {
+    name: String,
+    address: String,
+    resolved: Vec<String>,
+    health: &'static str,
+    pending: bool,
+    role: &'static str,
+    admin: &'static str,
+    eligible: bool,
+    reason: String,
+    alert: Option<&'static str>,
+    active: bool,
+    since: String,
+    connections: i64,
+    lag_bytes: Option<u64>,
+    version: Option<String>,
+    db_epoch: Option<u64>,
+    last_probe: Option<Probe>,
+}
+
+#[derive(Serialize)]
+struct Probe {
+    outcome: &'static str,
+    evidence: String,
+    at: String,
+    took_ms: f64,
+}
+
+/// `GET /api/v1/pools/{p}/connections`.
+#[derive(Serialize)]
+pub(super) struct Sessions {
+    pool: String,
+    limit: usize,
+    truncated: bool,
+    connections: Vec<Connection>,
+}
+
+#[derive(Serialize)]
+struct Connection {
+    worker: usize,
+    id: u64,
+    client: String,
+    listener: String,
+    backend: String,
+    epoch: u64,
+    since: String,
+    upstream_bytes: u64,
+    downstream_bytes: u64,
+}
+
+pub(super) fn status(state: &AdminState) -> Status {
+    Status {
+        version: state.version,
+        uptime_seconds: state.clock.now().since_origin().as_secs(),
+        ready: health::not_ready(state).is_empty(),
+        phase: state.phase.get().as_str(),
+        pools: state.pools.iter().map(|entry| pool(state, entry)).collect(),
+    }
+}
+
+pub(super) fn pool(state: &AdminState, entry: &AdminPool) -> Pool {
+    let snapshot = entry.snapshot.get();
+    let held = entry.metrics.held.get();
+    let listeners = entry.listeners.iter().zip(&entry.metrics.listeners).map(|(listener, metrics)| Listener {
+        name: listener.name.to_string(),
+        listen: listener.bound.iter().map(ToString::to_string).collect(),
+        route: "primary",
+        connections: metrics.active.get(),
+        limit: listener.limit,
+    });
+    let backends = snapshot.backends.iter().enumerate().map(|(index, view)| {
+        let connections = entry.metrics.backends.get(index).map_or(0, |metrics| metrics.connections_active.get());
+        backend(state, view, snapshot.active.map(BackendId::index) == Some(index), connections)
+    });
+    Pool {
+        name: snapshot.pool.to_string(),
+        summary: sentence::summary(&snapshot, held),
+        epoch: snapshot.epoch.0,
+        active: snapshot.active.map(|id| name_of(&snapshot, id)),
+        suspended: snapshot.suspended,
+        verdict: snapshot.verdict.as_str(),
+        conflict: snapshot.conflict,
+        failover_ready: snapshot.failover_ready == FailoverReady::Yes,
+        failover_ready_reason: snapshot.failover_ready.as_str(),
+        paused: false,
+        held,
+        listeners: listeners.collect(),
+        last_failover: snapshot.last_failover.as_ref().map(|last| failover(state, &snapshot, last)),
+        backends: backends.collect(),
+    }
+}
+
+/// The live sessions of a pool, oldest first; `index` is its place in the configuration.
+pub(super) fn sessions(state: &AdminState, index: usize, pool: &AdminPool) -> Sessions {
+    let snapshot = pool.snapshot.get();
+    let mut all: Vec<(usize, u64, Arc<Session>)> = Vec::new();
+    for (worker, table) in state.sessions.iter().enumerate() {
+        // One more than is shown, to know that there are more.
+        all.extend(table.list(index, SESSIONS + 1).into_iter().map(|(id, session)| (worker, id, session)));
+    }
+    all.sort_by_key(|(worker, id, session)| (session.since, *worker, *id));
+    let truncated = all.len() > SESSIONS;
+    let listener = |number: usize| pool.listeners.get(number).map_or_else(String::new, |listener| listener.name.to_string());
+    let connections = all.iter().take(SESSIONS).map(|(worker, id, session)| Connection {
+        worker: *worker,
+        id: *id,
+        client: session.client.to_string(),
+        listener: listener(session.listener),
+        backend: name_of(&snapshot, session.backend),
+        epoch: session.epoch.0,
+        since: moment(state, session.since),
+        upstream_bytes: session.upstream_bytes.load(Ordering::Relaxed),
+        downstream_bytes: session.downstream_bytes.load(Ordering::Relaxed),
+    });
+    Sessions { pool: snapshot.pool.to_string(), limit: SESSIONS, truncated, connections: connections.collect() }
+}
+
+/// `at` on the wall clock.
+pub(super) fn moment(state: &AdminState, at: Time) -> String {
+    rfc3339::format(state.clock.wall(at))
+}
+
+fn backend(state: &AdminState, view: &BackendView, active: bool, connections: i64) -> Backend {
+    let last_probe = view.last_probe.as_ref().map(|probe| Probe {
+        outcome: probe.outcome.as_str(),
+        evidence: probe.evidence.to_string(),
+        at: moment(state, probe.at),
+        took_ms: millis(probe.took),
+    });
+    Backend {
+        name: view.name.to_string(),
+        address: view.address.to_string(),
+        resolved: view.resolved.iter().map(ToString::to_string).collect(),
+        health: view.health.as_str(),
+        pending: view.pending,
+        role: view.facts.role.unwrap_or(Role::Unknown).as_str(),
+        admin: view.admin.as_str(),
+        eligible: view.reason == Reason::Eligible,
+        reason: sentence::reason(view),
+        alert: view.alert.map(Label::as_str),
+        active,
+        since: moment(state, view.since),
+        connections,
+        lag_bytes: view.facts.lag_bytes,
+        version: view.facts.version.as_deref().map(str::to_owned),
+        db_epoch: view.facts.db_epoch,
+        last_probe,
+    }
+}
+
+fn failover(state: &AdminState, snapshot: &Snapshot, last: &LastFailover) -> Failover {
+    Failover {
+        at: moment(state, last.at),
+        from: name_of(snapshot, last.from),
+        to: name_of(snapshot, last.to),
+        cause: last.cause.as_str(),
+        evidence: last.evidence.to_string(),
+        detected_ms: millis(last.detected),
+        gap_ms: millis(last.gap),
+        sessions_closed: last.sessions_closed,
+    }
+}
+
+fn name_of(snapshot: &Snapshot, id: BackendId) -> String {
+    snapshot.backends.get(id.index()).map_or_else(|| format!("backend {}", id.0), |backend| backend.name.to_string())
+}
+
+/// Milliseconds, to a tenth.
+fn millis(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 10_000.0).round() / 10.0
+}

@@ -1,0 +1,163 @@
+//! Asks a running mainstay: one HTTP GET over TCP or a unix socket.
+
+use std::{fmt, path::PathBuf, str::FromStr, time::Duration};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Empty, Limited};
+use hyper::{Request, client::conn::http1, header};
+use hyper_util::rt::TokioIo;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpStream, UnixStream},
+};
+
+/// Enough for any whole answer.
+pub const TIMEOUT: Duration = Duration::from_secs(5);
+/// No answer is larger: a thousand sessions are a quarter of a mebibyte.
+const MAX_ANSWER_BYTES: usize = 64 * 1024 * 1024;
+
+/// Which mainstay to ask.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Admin {
+    /// Where the running mainstay answers.
+    #[arg(
+        help = "Admin address of the running mainstay: host:port, or unix:/path",
+        long = "admin",
+        value_name = "ADDR",
+        env = "MAINSTAY_ADMIN",
+        default_value = "127.0.0.1:8432"
+    )]
+    pub address: AdminAddr,
+}
+
+/// Address of an admin endpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AdminAddr {
+    /// `host:port`.
+    Tcp(String),
+    /// `unix:/path`.
+    Unix(PathBuf),
+}
+
+impl FromStr for AdminAddr {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.strip_prefix("unix:") {
+            Some(path) if path.starts_with('/') => Ok(Self::Unix(path.into())),
+            Some(_) => Err("write unix: and an absolute path, as in unix:/run/mainstay/admin.sock".into()),
+            None => match text.rsplit_once(':').map(|(host, port)| (host, port.parse::<u16>())) {
+                Some((host, Ok(_))) if !host.is_empty() => Ok(Self::Tcp(text.to_owned())),
+                _ => Err("write host:port or unix:/path".into()),
+            },
+        }
+    }
+}
+
+impl fmt::Display for AdminAddr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => f.write_str(address),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// An answer.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The HTTP status code.
+    pub status: u16,
+    /// The whole body.
+    pub body: Bytes,
+}
+
+/// Why there is no answer: what happened and what to check.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unreachable(String);
+
+impl Unreachable {
+    /// `what` happened when `address` was asked.
+    pub fn new(address: &AdminAddr, what: &dyn fmt::Display) -> Self {
+        Self(format!(
+            "mainstay cannot be reached at {address}: {what}. Check that it runs, and that this is the address of \
+             `admin.listen` in its configuration (--admin ADDR or MAINSTAY_ADMIN sets it here)."
+        ))
+    }
+}
+
+impl fmt::Display for Unreachable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Unreachable {}
+
+/// `GET path`.
+///
+/// # Errors
+/// When there is no whole answer within `timeout`.
+pub fn get(address: &AdminAddr, path: &str, timeout: Duration) -> Result<Answer, Unreachable> {
+    let failed = |what: &dyn fmt::Display| Unreachable::new(address, what);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| failed(&error))?;
+    let answer = runtime.block_on(async { tokio::time::timeout(timeout, ask(address, path)).await });
+    match answer {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(error)) => Err(failed(&error)),
+        Err(_elapsed) => Err(failed(&format_args!("no answer within {timeout:?}"))),
+    }
+}
+
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+async fn ask(address: &AdminAddr, path: &str) -> Result<Answer, Failure> {
+    match address {
+        // The endpoint serves a name it does not know to nobody on a loopback address, so what is asked for is `localhost`.
+        AdminAddr::Tcp(address) => exchange(TcpStream::connect(address).await?, path).await,
+        AdminAddr::Unix(socket) => exchange(UnixStream::connect(socket).await?, path).await,
+    }
+}
+
+async fn exchange(socket: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, path: &str) -> Result<Answer, Failure> {
+    let (mut sender, connection) = http1::handshake(TokioIo::new(socket)).await?;
+    let driver = tokio::spawn(connection);
+    let request = Request::get(path).header(header::HOST, "localhost").body(Empty::<Bytes>::new())?;
+    let response = sender.send_request(request).await?;
+    let status = response.status().as_u16();
+    let body = Limited::new(response.into_body(), MAX_ANSWER_BYTES).collect().await?.to_bytes();
+    driver.abort();
+    Ok(Answer { status, body })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_tcp_or_unix() {
+        for text in ["127.0.0.1:8432", "[::1]:1", "db.example:80", "unix:/run/a.sock"] {
+            assert_eq!(text.parse::<AdminAddr>().unwrap().to_string(), text);
+        }
+        for text in ["", "8432", ":8432", "host", "host:", "host:99999", "unix:", "unix:relative"] {
+            assert!(text.parse::<AdminAddr>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn nobody_there_is_told_with_what_to_check() {
+        // A port that was just free: nothing listens on it.
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let error = get(&AdminAddr::Tcp(format!("127.0.0.1:{port}")), "/", TIMEOUT).unwrap_err().to_string();
+        assert!(error.contains("refused") && error.contains("admin.listen"), "{error}");
+    }
+
+    #[test]
+    fn an_endpoint_that_closes_is_no_answer() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = AdminAddr::Tcp(listener.local_addr().unwrap().to_string());
+        let server = std::thread::spawn(move || drop(listener.accept().unwrap()));
+        assert!(get(&address, "/", TIMEOUT).is_err());
+        server.join().unwrap();
+    }
+}

@@ -1,0 +1,256 @@
+//! The status as people read it. Fields that a newer or older mainstay does not send are left out, never an error.
+
+use std::fmt::Write as _;
+
+use serde::Deserialize;
+
+/// What `/api/v1/status` says, as far as the table shows it.
+#[derive(Debug, Deserialize)]
+pub(super) struct Status {
+    version: String,
+    uptime_seconds: u64,
+    #[serde(default)]
+    phase: String,
+    pools: Vec<Pool>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Pool {
+    name: String,
+    #[serde(default)]
+    summary: String,
+    epoch: u64,
+    active: Option<String>,
+    #[serde(default)]
+    listeners: Vec<Listener>,
+    last_failover: Option<Failover>,
+    backends: Vec<Backend>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Listener {
+    name: String,
+    listen: Vec<String>,
+    connections: i64,
+    limit: Option<u64>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Failover {
+    at: String,
+    from: String,
+    to: String,
+    cause: String,
+    evidence: String,
+    gap_ms: f64,
+    sessions_closed: u64,
+}
+
+#[derive(Debug, Deserialize)]
+struct Backend {
+    name: String,
+    address: String,
+    health: String,
+    role: String,
+    reason: String,
+    active: bool,
+    connections: i64,
+    lag_bytes: Option<u64>,
+    version: Option<String>,
+}
+
+/// Whether colours are used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Paint {
+    On,
+    Off,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Colour {
+    Plain,
+    Good,
+    Bad,
+    Quiet,
+}
+
+impl Paint {
+    fn text(self, colour: Colour, text: &str) -> String {
+        let code = match (self, colour) {
+            (Self::Off, _) | (_, Colour::Plain) => return text.to_owned(),
+            (Self::On, Colour::Good) => "32",
+            (Self::On, Colour::Bad) => "31;1",
+            (Self::On, Colour::Quiet) => "2",
+        };
+        format!("\x1b[{code}m{text}\x1b[0m")
+    }
+}
+
+const HEADINGS: [&str; 8] = ["BACKEND", "ADDRESS", "HEALTH", "ROLE", "SESSIONS", "LAG", "VERSION", "MAY SERVE"];
+
+impl Status {
+    pub(super) fn every_pool_serves(&self) -> bool {
+        self.pools.iter().all(|pool| pool.active.is_some())
+    }
+
+    /// The sentences of all pools first, then their tables.
+    pub(super) fn render(&self, paint: Paint) -> String {
+        let mut out = String::new();
+        for pool in &self.pools {
+            let colour = if pool.active.is_some() { Colour::Good } else { Colour::Bad };
+            let _ = writeln!(out, "{}: {}", paint.text(colour, &plain(&pool.name)), plain(&pool.summary));
+        }
+        for pool in &self.pools {
+            out.push('\n');
+            pool.render(paint, &mut out);
+        }
+        let process = format!("mainstay {}, {}, up for {}", plain(&self.version), plain(&self.phase), span(self.uptime_seconds));
+        let _ = writeln!(out, "\n{}", paint.text(Colour::Quiet, &process));
+        out
+    }
+}
+
+impl Pool {
+    fn render(&self, paint: Paint, out: &mut String) {
+        let _ = writeln!(out, "{} (epoch {})", plain(&self.name), self.epoch);
+        let rows: Vec<[String; 8]> = self.backends.iter().map(Backend::cells).collect();
+        let widths: [usize; 8] = std::array::from_fn(|column| {
+            rows.iter().map(|row| row[column].chars().count()).chain([HEADINGS[column].len()]).max().unwrap_or(0)
+        });
+        let _ = writeln!(out, "{}", paint.text(Colour::Quiet, &line(&HEADINGS.map(str::to_owned), &widths)));
+        for (row, backend) in rows.iter().zip(&self.backends) {
+            let colour = match (backend.active, backend.health.as_str()) {
+                (true, _) => Colour::Good,
+                (false, "down") => Colour::Bad,
+                _ => Colour::Plain,
+            };
+            let _ = writeln!(out, "{}", paint.text(colour, &line(row, &widths)));
+        }
+        for listener in &self.listeners {
+            let of = listener.limit.map(|limit| format!(" of {limit}")).unwrap_or_default();
+            let (name, listen) = (plain(&listener.name), plain(&listener.listen.join(", ")));
+            let _ = writeln!(out, "  listener {name} on {listen}: {}{of} connections", listener.connections);
+        }
+        if let Some(last) = &self.last_failover {
+            let (from, to, evidence) = (plain(&last.from), plain(&last.to), plain(&last.evidence));
+            let (at, cause, gap, closed) = (plain(&last.at), plain(&last.cause), last.gap_ms, last.sessions_closed);
+            let _ = writeln!(
+                out,
+                "  last failover {at}: {from} -> {to}, cause {cause} ({evidence}), nobody served for {gap} ms, {closed} sessions closed"
+            );
+        }
+    }
+}
+
+impl Backend {
+    fn cells(&self) -> [String; 8] {
+        let mark = if self.active { "* " } else { "  " };
+        let serves = if self.reason == "eligible" { "yes".to_owned() } else { format!("no, {}", plain(&self.reason)) };
+        [
+            format!("{mark}{}", plain(&self.name)),
+            plain(&self.address),
+            plain(&self.health),
+            plain(&self.role),
+            self.connections.to_string(),
+            self.lag_bytes.map_or_else(|| "-".to_owned(), size),
+            self.version.as_deref().map_or_else(|| "-".to_owned(), plain),
+            serves,
+        ]
+    }
+}
+
+/// Columns two blanks apart, nothing behind the last.
+fn line(cells: &[String; 8], widths: &[usize; 8]) -> String {
+    let mut line = String::from("  ");
+    for (cell, width) in cells.iter().zip(widths) {
+        let _ = write!(line, "{cell:width$}  ");
+    }
+    line.trim_end().to_owned()
+}
+
+/// Names, versions and evidence come from elsewhere: nothing in them may steer the terminal.
+fn plain(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}
+
+fn size(bytes: u64) -> String {
+    const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
+    let mut value = bytes as f64 / 1024.0;
+    let mut unit = 0;
+    while value >= 1024.0 && unit + 1 < UNITS.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    if bytes < 1024 { format!("{bytes} B") } else { format!("{value:.1} {}", UNITS[unit]) }
+}
+
+fn span(seconds: u64) -> String {
+    match seconds {
+        0..120 => format!("{seconds} s"),
+        120..7200 => format!("{} min", seconds / 60),
+        7200..172_800 => format!("{} h", seconds / 3600),
+        _ => format!("{} days", seconds / 86_400),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn status() -> Status {
+        serde_json::from_value(json!({"version": "0.1.0", "uptime_seconds": 812, "phase": "running", "pools": [{
+            "name": "orders", "summary": "Clients go to db-b. Another backend is ready to take over.", "epoch": 3, "active": "db-b",
+            "listeners": [{"name": "rw", "listen": ["127.0.0.1:5432"], "connections": 118, "limit": 9000}],
+            "last_failover": {"at": "2026-11-23T02:00:00.000Z", "from": "db-a", "to": "db-b", "cause": "down",
+                "evidence": "connect refused", "gap_ms": 51.0, "sessions_closed": 97},
+            "backends": [
+                {"name": "db-a", "address": "db-a:5432", "health": "down", "role": "unknown", "reason": "down: connect refused",
+                 "active": false, "connections": 0, "lag_bytes": null, "version": null},
+                {"name": "db-b", "address": "db-b:5432", "health": "up", "role": "primary", "reason": "eligible",
+                 "active": true, "connections": 118, "lag_bytes": 2048, "version": "15.20\u{1b}[2J"}]}]}))
+        .unwrap()
+    }
+
+    #[test]
+    fn piped_output_is_plain_and_starts_with_the_sentence() {
+        let expected = "\
+orders: Clients go to db-b. Another backend is ready to take over.
+
+orders (epoch 3)
+  BACKEND  ADDRESS    HEALTH  ROLE     SESSIONS  LAG      VERSION     MAY SERVE
+    db-a   db-a:5432  down    unknown  0         -        -           no, down: connect refused
+  * db-b   db-b:5432  up      primary  118       2.0 KiB  15.20\u{fffd}[2J  yes
+  listener rw on 127.0.0.1:5432: 118 of 9000 connections
+  last failover 2026-11-23T02:00:00.000Z: db-a -> db-b, cause down (connect refused), nobody served for 51 ms, 97 sessions closed
+
+mainstay 0.1.0, running, up for 13 min
+";
+        assert_eq!(status().render(Paint::Off), expected);
+    }
+
+    #[test]
+    fn colours_change_nothing_but_colour() {
+        let mut painted = status().render(Paint::On);
+        assert!(painted.contains("\x1b[32m"));
+        for code in ["\x1b[32m", "\x1b[31;1m", "\x1b[2m", "\x1b[0m"] {
+            painted = painted.replace(code, "");
+        }
+        assert_eq!(painted, status().render(Paint::Off));
+    }
+
+    #[test]
+    fn a_pool_without_an_active_backend_is_seen() {
+        let mut status = status();
+        assert!(status.every_pool_serves());
+        status.pools[0].active = None;
+        assert!(!status.every_pool_serves());
+    }
+
+    #[test]
+    fn sizes_and_spans() {
+        assert_eq!([0, 1023, 1024, 1 << 20, u64::MAX].map(size), ["0 B", "1023 B", "1.0 KiB", "1.0 MiB", "16777216.0 TiB"]);
+        assert_eq!([119, 120, 7200, 172_800].map(span), ["119 s", "2 min", "2 h", "2 days"]);
+    }
+}

@@ -1,0 +1,194 @@
+//! Carries out what the core ordered, in its order: an epoch is revoked before the next is activated, and whatever an earlier
+//! epoch left is aborted first.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use tokio_util::sync::CancellationToken;
+
+use super::supervisor::Supervisor;
+use crate::{
+    failover::{BackendId, Cause, Epoch, RevokeMode, Time, label::Label},
+    route::{LastFailover, Offer, Publisher, Revocation, Route, StateEvent},
+};
+
+/// Publishes routes and keeps hold of those that were withdrawn but may still have sessions.
+pub(super) struct Carrier {
+    publisher: Publisher,
+    forced: CancellationToken,
+    /// The route of the active epoch, offered or suspended.
+    route: Option<Arc<Route>>,
+    /// Earlier epochs whose sessions were left to end by themselves.
+    lingering: Vec<Arc<Revocation>>,
+    /// The last revocation that was not followed by an activation yet.
+    gap: Option<Gap>,
+}
+
+struct Gap {
+    since: Time,
+    from: BackendId,
+    cause: Cause,
+    evidence: Arc<str>,
+    detected: std::time::Duration,
+    sessions_closed: u64,
+}
+
+impl Carrier {
+    pub(super) fn new(publisher: Publisher, forced: CancellationToken) -> Self {
+        Self { publisher, forced, route: None, lingering: Vec::new(), gap: None }
+    }
+
+    pub(super) const fn publisher(&self) -> &Publisher {
+        &self.publisher
+    }
+
+    /// Tells why nobody may serve, as long as nobody may.
+    pub(super) fn explain(&self, why: &str) {
+        let offer = self.publisher.current();
+        if offer.route.is_none() && *offer.why != *why {
+            self.publisher.offer(Offer { route: None, why: why.into() });
+        }
+    }
+
+    /// The active backend's name stands for other addresses now. Same epoch: its sessions stay.
+    pub(super) fn readdress(&mut self, backend: BackendId, addresses: Arc<[SocketAddr]>) {
+        let Some(route) = self.route.as_mut().filter(|route| route.backend == backend) else { return };
+        *route = Arc::new(Route { addresses, ..Route::clone(route) });
+        if self.publisher.current().route.is_some() {
+            self.publisher.offer(Offer { route: Some(Arc::clone(route)), why: "".into() });
+        }
+    }
+
+    fn withdraw(&mut self, why: &str) {
+        self.publisher.offer(Offer { route: None, why: why.into() });
+    }
+
+    fn offer(&self, route: &Arc<Route>) {
+        self.publisher.offer(Offer { route: Some(Arc::clone(route)), why: "".into() });
+    }
+}
+
+impl Supervisor {
+    pub(super) fn revoke(&mut self, now: Time, epoch: Epoch, backend: BackendId, mode: RevokeMode, cause: Cause) {
+        let (evidence, detected) = self.core.backend(backend).map_or_else(Default::default, |state| {
+            (Arc::clone(state.evidence()), state.trouble_since().map(|since| now.since(since)).unwrap_or_default())
+        });
+        let metrics = &self.metrics.backends[backend.index()];
+        let sessions = u64::try_from(metrics.connections_active.get()).unwrap_or(0);
+        self.carrier.withdraw(&format!("{} was withdrawn: {}", self.config.backends[backend.index()].name, cause));
+        if let Some(route) = self.carrier.route.take() {
+            route.revocation.revoke(mode);
+            if mode != RevokeMode::Abort {
+                self.carrier.lingering.push(Arc::clone(&route.revocation));
+            }
+        }
+        let metrics = &self.metrics.backends[backend.index()];
+        if mode != RevokeMode::Drain {
+            metrics.sessions_revoked.get(cause).inc_by(sessions);
+        }
+        self.carrier.gap =
+            Some(Gap { since: now, from: backend, cause, evidence: Arc::clone(&evidence), detected, sessions_closed: sessions });
+        tracing::warn!(
+            pool = %self.config.name,
+            backend = %self.name(backend),
+            epoch = epoch.0,
+            cause = cause.as_str(),
+            %evidence,
+            sessions,
+            sessions_end = mode.as_str(),
+            detected_ms = millis(detected),
+            "revoked: the backend takes no more clients"
+        );
+        self.tell(now, Some(backend), "revoke", epoch, Some(cause), evidence);
+    }
+
+    pub(super) fn activate(&mut self, now: Time, epoch: Epoch, backend: BackendId, cause: Cause) {
+        for revocation in self.carrier.lingering.drain(..) {
+            revocation.revoke(RevokeMode::Abort);
+        }
+        let route = Arc::new(Route {
+            backend,
+            epoch,
+            addresses: Arc::clone(&self.resolved[backend.index()]),
+            revocation: Arc::new(Revocation::under(&self.carrier.forced)),
+        });
+        self.carrier.publisher.verified(now);
+        self.carrier.offer(&route);
+        self.carrier.route = Some(route);
+        let evidence = self.core.backend(backend).map(|state| Arc::clone(state.evidence())).unwrap_or_default();
+        let gap = self.carrier.gap.take();
+        tracing::info!(
+            pool = %self.config.name,
+            backend = %self.name(backend),
+            epoch = epoch.0,
+            cause = cause.as_str(),
+            %evidence,
+            gap_ms = gap.as_ref().map(|gap| millis(now.since(gap.since))),
+            from = gap.as_ref().map(|gap| self.name(gap.from).as_ref()),
+            "activated: new clients go to this backend"
+        );
+        if let Some(gap) = gap.filter(|gap| gap.from != backend) {
+            self.count_failover(now, backend, gap);
+        }
+        self.tell(now, Some(backend), "activate", epoch, Some(cause), evidence);
+    }
+
+    fn count_failover(&mut self, now: Time, to: BackendId, gap: Gap) {
+        let length = now.since(gap.since);
+        self.metrics.failovers.get(gap.cause).inc();
+        self.metrics.failover_detection.observe(gap.detected.as_secs_f64());
+        self.metrics.failover_gap.observe(length.as_secs_f64());
+        self.last_failover = Some(LastFailover {
+            at: now,
+            from: gap.from,
+            to,
+            cause: gap.cause,
+            evidence: gap.evidence,
+            detected: gap.detected,
+            gap: length,
+            sessions_closed: gap.sessions_closed,
+        });
+    }
+
+    pub(super) fn suspend(&mut self, now: Time, epoch: Epoch) {
+        let Some(backend) = self.carrier.route.as_ref().map(|route| route.backend) else { return };
+        self.carrier.withdraw(&format!("{} is in doubt and is being probed", self.name(backend)));
+        let evidence = self.core.backend(backend).map(|state| Arc::clone(state.evidence())).unwrap_or_default();
+        tracing::info!(pool = %self.config.name, backend = %self.name(backend), epoch = epoch.0, %evidence, "in doubt: new clients wait for a second opinion");
+        self.tell(now, Some(backend), "suspend", epoch, None, evidence);
+    }
+
+    pub(super) fn resume(&mut self, now: Time, epoch: Epoch) {
+        let Some(route) = self.carrier.route.clone() else { return };
+        self.carrier.publisher.verified(now);
+        self.carrier.offer(&route);
+        tracing::info!(pool = %self.config.name, backend = %self.name(route.backend), epoch = epoch.0, "the doubt is gone: new clients go on");
+        self.tell(now, Some(route.backend), "resume", epoch, None, "".into());
+    }
+
+    fn tell(
+        &self,
+        at: Time,
+        backend: Option<BackendId>,
+        kind: &'static str,
+        epoch: Epoch,
+        cause: Option<Cause>,
+        evidence: Arc<str>,
+    ) {
+        self.events.push(StateEvent {
+            id: 0,
+            at,
+            pool: Arc::clone(&self.config.name),
+            backend: backend.map(|backend| Arc::clone(self.name(backend))),
+            kind,
+            from: None,
+            to: None,
+            epoch,
+            cause: cause.map(Label::as_str),
+            evidence,
+        });
+    }
+}
+
+fn millis(duration: std::time::Duration) -> f64 {
+    (duration.as_secs_f64() * 10_000.0).round() / 10.0
+}

@@ -1,0 +1,116 @@
+//! Tells people what the core noted: one log line, one event, one count each.
+
+use std::sync::Arc;
+
+use super::supervisor::Supervisor;
+use crate::{
+    failover::{BackendId, Health, Note, Outcome, Time, Verdict, label::Label},
+    route::StateEvent,
+};
+
+pub(super) fn tell(supervisor: &Supervisor, now: Time, note: &Note) {
+    let pool = &*supervisor.config.name;
+    match note {
+        Note::Health { backend, from, to, cause, evidence } => {
+            let name = supervisor.name(*backend);
+            supervisor.metrics.backends[backend.index()].transitions.get(*to).get(*cause).inc();
+            if *to == Health::Down {
+                tracing::warn!(pool, backend = %name, from = from.as_str(), to = to.as_str(), cause = cause.as_str(), %evidence, "health changed");
+            } else {
+                tracing::info!(pool, backend = %name, from = from.as_str(), to = to.as_str(), cause = cause.as_str(), %evidence, "health changed");
+            }
+            push(
+                supervisor,
+                now,
+                Some(*backend),
+                "health",
+                Some(from.as_str()),
+                Some(to.as_str()),
+                Some(cause.as_str()),
+                evidence,
+            );
+        }
+        Note::Role { backend, from, to } => {
+            tracing::info!(pool, backend = %supervisor.name(*backend), from = from.as_str(), to = to.as_str(), "role changed");
+            push(supervisor, now, Some(*backend), "role", Some(from.as_str()), Some(to.as_str()), None, "");
+        }
+        Note::Eligibility { backend, from, to } => {
+            tracing::info!(pool, backend = %supervisor.name(*backend), from = from.as_str(), to = to.as_str(), "eligibility changed");
+            push(supervisor, now, Some(*backend), "eligibility", Some(from.as_str()), Some(to.as_str()), None, "");
+        }
+        Note::Verdict { from, to } => {
+            match to {
+                Verdict::SplitBrain => tracing::error!(
+                    pool,
+                    from = from.as_str(),
+                    to = to.as_str(),
+                    "more than one primary and no rule to tell them apart: fence one of them"
+                ),
+                Verdict::HoldDown => tracing::error!(
+                    pool,
+                    from = from.as_str(),
+                    to = to.as_str(),
+                    "the failover budget is used up and every candidate failed lately: repair a backend, or switch over by hand"
+                ),
+                Verdict::NoEligible => {
+                    tracing::warn!(pool, from = from.as_str(), to = to.as_str(), "no backend may serve: new clients are held")
+                }
+                _ => tracing::debug!(pool, from = from.as_str(), to = to.as_str(), "verdict changed"),
+            }
+            push(supervisor, now, None, "verdict", Some(from.as_str()), Some(to.as_str()), None, "");
+        }
+        Note::Conflict { present, claimants } => {
+            let names: Vec<&str> = claimants.iter().map(|id| &**supervisor.name(*id)).collect();
+            let names = names.join(", ");
+            if *present {
+                tracing::error!(pool, claimants = %names, "more than one backend says it is the primary: shut down or rebuild the wrong one");
+            } else {
+                tracing::info!(pool, "one primary again");
+            }
+            push(supervisor, now, None, "conflict", None, Some(if *present { "present" } else { "gone" }), None, &names);
+        }
+        Note::CheckAlert { backend, outcome, evidence } => {
+            let name = supervisor.name(*backend);
+            match outcome {
+                Outcome::Ok => tracing::info!(pool, backend = %name, "the check works again"),
+                _ => {
+                    tracing::error!(pool, backend = %name, outcome = outcome.as_str(), %evidence, "the check cannot do its work; the verdict stays as it is")
+                }
+            }
+            push(supervisor, now, Some(*backend), "check", None, Some(outcome.as_str()), None, evidence);
+        }
+        Note::UnknownBackend(id) => tracing::warn!(pool, backend = id.0, "an event names a backend this pool does not have"),
+        Note::CommandRefused { backend, reason } => {
+            tracing::warn!(pool, backend = %supervisor.name(*backend), reason = reason.as_str(), "the command was refused");
+        }
+        Note::AdminSet { backend, from, to } => {
+            tracing::info!(pool, backend = %supervisor.name(*backend), from = from.as_str(), to = to.as_str(), "administrative state set");
+            push(supervisor, now, Some(*backend), "admin", Some(from.as_str()), Some(to.as_str()), None, "");
+        }
+    }
+}
+
+#[allow(clippy::too_many_arguments, reason = "the fields of an event, each of another kind")]
+fn push(
+    supervisor: &Supervisor,
+    at: Time,
+    backend: Option<BackendId>,
+    kind: &'static str,
+    from: Option<&'static str>,
+    to: Option<&'static str>,
+    cause: Option<&'static str>,
+    evidence: &str,
+) {
+    supervisor.events.push(StateEvent {
+        id: 0,
+        at,
+        pool: Arc::clone(&supervisor.config.name),
+        backend: backend.map(|backend| Arc::clone(supervisor.name(backend))),
+        kind,
+        from,
+        to,
+        epoch: supervisor.core.epoch(),
+        cause,
+        evidence: evidence.into(),
+    });
+}

@@ -1,0 +1,264 @@
+//! The owner of a pool's state. Every event comes here; the core says what it means; effects are carried out in order; what
+//! changed is published.
+
+use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
+
+use tokio::{sync::mpsc, time::Instant};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    PoolSettings,
+    effects::Carrier,
+    fence_file::FenceFile,
+    is_current, notes,
+    prober::{self, ProberEvent, ProberHandle, ProberSettings},
+};
+use crate::{
+    config::PoolConfig,
+    failover::{self, BackendId, Effect, Event, Pool, Report, Role, Time},
+    metrics::PoolMetrics,
+    route::{BackendView, Clock, EventLog, LastFailover, LastProbe, PassiveReport, Snapshot},
+};
+
+/// Between two looks at what only the passing of time changes: outage seconds, readiness.
+const HOUSEKEEPING: Duration = Duration::from_secs(1);
+
+/// A pool under supervision.
+pub(super) struct Supervisor {
+    pub(super) config: PoolConfig,
+    pub(super) clock: Clock,
+    pub(super) core: Pool,
+    pub(super) carrier: Carrier,
+    pub(super) metrics: Arc<PoolMetrics>,
+    pub(super) events: Arc<EventLog>,
+    pub(super) probers: Vec<ProberHandle>,
+    pub(super) resolved: Vec<Arc<[SocketAddr]>>,
+    pub(super) last_failover: Option<LastFailover>,
+    last_probes: Vec<Option<LastProbe>>,
+    prober_events: mpsc::Receiver<ProberEvent>,
+    fence_file: Option<FenceFile>,
+    outage_accounted: Time,
+}
+
+impl Supervisor {
+    /// Starts the probers of a pool; must be called on the control runtime.
+    pub(super) fn new(
+        settings: PoolSettings,
+        clock: Clock,
+        forced: CancellationToken,
+        events: Arc<EventLog>,
+        state_dir: Option<&Path>,
+    ) -> Self {
+        let PoolSettings { config, publisher, metrics } = settings;
+        let now = clock.now();
+        let count = u16::try_from(config.backends.len()).unwrap_or(u16::MAX);
+        let mut core = Pool::new(config.policy.clone(), count, now);
+        let fence_file = state_dir.map(|dir| FenceFile::new(dir, &config.name));
+        if let Some(file) = &fence_file {
+            let (fence, system_id) = file.read();
+            core.restore_fence(fence, system_id);
+        }
+        let (sender, prober_events) = mpsc::channel(256);
+        let probers = config.backends.iter().zip(core.ids()).map(|(backend, id)| {
+            let settings = ProberSettings { backend: id, address: backend.address.clone(), check: config.check.clone() };
+            prober::spawn(settings, sender.clone(), clock)
+        });
+        Self {
+            probers: probers.collect(),
+            resolved: vec![Arc::from([]); config.backends.len()],
+            last_probes: vec![None; config.backends.len()],
+            carrier: Carrier::new(publisher, forced),
+            last_failover: None,
+            outage_accounted: now,
+            config,
+            clock,
+            core,
+            metrics,
+            events,
+            prober_events,
+            fence_file,
+        }
+    }
+
+    /// Supervises until it is dropped.
+    pub(super) async fn run(mut self, mut inbox: mpsc::Receiver<PassiveReport>) {
+        for (id, prober) in self.core.ids().zip(&self.probers) {
+            prober.pace(self.core.pace(id));
+        }
+        self.publish();
+        let mut housekeeping = tokio::time::interval(HOUSEKEEPING);
+        loop {
+            let now = self.clock.now();
+            let tick = self.core.next_deadline(now).map(|at| at.since(now));
+            let tick = async {
+                match tick {
+                    Some(wait) => tokio::time::sleep_until(Instant::now() + wait).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                Some(event) = self.prober_events.recv() => self.on_prober(event),
+                Some(report) = inbox.recv() => {
+                    if let Some(what) = is_current(&report, self.core.epoch()) {
+                        self.step(&Event::Passive(report.backend, what));
+                    }
+                }
+                () = tick => self.step(&Event::Tick),
+                _ = housekeeping.tick() => {}
+            }
+            self.account_outage();
+            self.publish();
+        }
+    }
+
+    fn on_prober(&mut self, event: ProberEvent) {
+        match event {
+            ProberEvent::Report { report, took, lateness } => self.on_report(report, took, lateness),
+            ProberEvent::Passive(backend, what) => self.step(&Event::Passive(backend, what)),
+            ProberEvent::Resolved(backend, addresses) => {
+                self.resolved[backend.index()] = Arc::clone(&addresses);
+                self.carrier.readdress(backend, addresses);
+            }
+            ProberEvent::Late { backend, lateness } => {
+                self.metrics.backends[backend.index()].probe_lateness.observe(lateness.as_secs_f64());
+                tracing::warn!(
+                    pool = %self.config.name,
+                    backend = %self.name(backend),
+                    late_ms = u64::try_from(lateness.as_millis()).unwrap_or(u64::MAX),
+                    "a probe was late because this machine was busy; its result does not count"
+                );
+            }
+            ProberEvent::NoVerdict { backend, evidence } => {
+                tracing::warn!(pool = %self.config.name, backend = %self.name(backend), %evidence, "a probe could not be made; that says nothing of the backend");
+            }
+        }
+    }
+
+    fn on_report(&mut self, report: Report, took: Duration, lateness: Duration) {
+        let now = self.clock.now();
+        let outcome = self.core.assess(&report);
+        let metrics = &self.metrics.backends[report.backend.index()];
+        metrics.probes.get(outcome).inc();
+        metrics.probe_duration.observe(took.as_secs_f64());
+        metrics.probe_lateness.observe(lateness.as_secs_f64());
+        metrics
+            .probe_last_timestamp
+            .set(self.clock.wall(now).duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_secs_f64());
+        self.last_probes[report.backend.index()] =
+            Some(LastProbe { outcome, evidence: Arc::clone(&report.evidence), at: now, took });
+        let backend = report.backend;
+        self.step(&Event::Probe(report));
+        if self.core.active() == Some(backend) {
+            self.carrier.publisher().verified(now);
+        }
+    }
+
+    /// One step of the core, and everything that follows from it.
+    fn step(&mut self, event: &Event) {
+        let now = self.clock.now();
+        let fence = self.core.fence();
+        let effects = self.core.step(now, event);
+        for effect in &effects {
+            match effect {
+                Effect::Revoke { epoch, backend, mode, cause } => self.revoke(now, *epoch, *backend, *mode, *cause),
+                Effect::Activate { epoch, backend, cause } => self.activate(now, *epoch, *backend, *cause),
+                Effect::Suspend { epoch } => self.suspend(now, *epoch),
+                Effect::Resume { epoch } => self.resume(now, *epoch),
+                Effect::Pace(backend, pace) => self.probers[backend.index()].pace(*pace),
+                Effect::ProbeNow(backend) => self.probers[backend.index()].probe_now(),
+                Effect::Note(note) => notes::tell(self, now, note),
+            }
+        }
+        if self.core.fence() != fence
+            && let Some(file) = &mut self.fence_file
+        {
+            file.write(self.core.fence());
+        }
+    }
+
+    /// The name of a backend.
+    pub(super) fn name(&self, backend: BackendId) -> &Arc<str> {
+        &self.config.backends[backend.index()].name
+    }
+
+    fn account_outage(&mut self) {
+        let now = self.clock.now();
+        if self.core.active().is_none() {
+            self.metrics.outage_seconds.inc_by(now.since(self.outage_accounted).as_secs_f64());
+        }
+        self.outage_accounted = now;
+    }
+
+    /// Shows the pool as it stands, to the admin plane and in the gauges.
+    fn publish(&self) {
+        let snapshot = self.snapshot();
+        self.carrier.explain(&self.why(&snapshot));
+        self.set_gauges(&snapshot);
+        self.carrier.publisher().snapshot(snapshot);
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        let backends = self.config.backends.iter().zip(self.core.ids()).filter_map(|(config, id)| {
+            let state = self.core.backend(id)?;
+            Some(BackendView {
+                name: Arc::clone(&config.name),
+                address: config.address.to_string().into(),
+                resolved: Arc::clone(&self.resolved[id.index()]),
+                health: state.health(),
+                pending: state.is_pending(),
+                admin: state.admin(),
+                reason: self.core.reason(id),
+                facts: state.facts().clone(),
+                alert: state.alert(),
+                since: state.since(),
+                last_probe: self.last_probes[id.index()].clone(),
+            })
+        });
+        Snapshot {
+            pool: Arc::clone(&self.config.name),
+            epoch: self.core.epoch(),
+            active: self.core.active(),
+            suspended: self.core.suspended(),
+            verdict: self.core.verdict(),
+            conflict: self.core.conflict(),
+            failover_ready: self.core.failover_ready(self.clock.now()),
+            last_failover: self.last_failover.clone(),
+            backends: backends.collect(),
+        }
+    }
+
+    /// One sentence for a client that was not served.
+    fn why(&self, snapshot: &Snapshot) -> String {
+        use crate::failover::label::Label;
+        let each = snapshot.backends.iter().map(|backend| match &backend.last_probe {
+            Some(probe) if backend.reason == failover::Reason::Down => format!("{} is down: {}", backend.name, probe.outcome),
+            _ => format!("{}: {}", backend.name, backend.reason.as_str()),
+        });
+        each.collect::<Vec<_>>().join(", ")
+    }
+
+    fn set_gauges(&self, snapshot: &Snapshot) {
+        let pool = &self.metrics;
+        pool.epoch.set(i64::try_from(snapshot.epoch.0).unwrap_or(i64::MAX));
+        pool.primary_conflict.set(i64::from(snapshot.conflict));
+        pool.failover_ready.set(i64::from(snapshot.failover_ready == failover::FailoverReady::Yes));
+        pool.failover_ready_reason.set(snapshot.failover_ready);
+        for (index, (backend, gauges)) in snapshot.backends.iter().zip(&pool.backends).enumerate() {
+            gauges.up.set(i64::from(backend.health == failover::Health::Up));
+            gauges.eligible.set(i64::from(backend.reason == failover::Reason::Eligible));
+            gauges.active.set(i64::from(snapshot.active.is_some_and(|active| active.index() == index)));
+            gauges.health.set(backend.health);
+            gauges.role.set(backend.facts.role.unwrap_or(Role::Unknown));
+            gauges.reason.set(backend.reason);
+            gauges.replication_lag_bytes.set(gauge(backend.facts.lag_bytes));
+            gauges.db_epoch.set(gauge(backend.facts.db_epoch));
+            if let Some(version) = &backend.facts.version {
+                gauges.set_info(version);
+            }
+        }
+    }
+}
+
+fn gauge(value: Option<u64>) -> i64 {
+    i64::try_from(value.unwrap_or(0)).unwrap_or(i64::MAX)
+}

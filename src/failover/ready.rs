@@ -1,0 +1,89 @@
+//! Would a failover succeed right now? Answered by the very code that would decide it.
+
+use super::{
+    elect::Verdict,
+    event::{Admin, BackendId, Health, Role},
+    pool::{Election, Pool},
+    time::Time,
+};
+use crate::labels;
+
+labels! {
+    /// Whether a failover would succeed right now, and if not, why.
+    pub enum FailoverReady {
+        /// A candidate is ready.
+        Yes = "ready",
+        /// No backend is active.
+        NoActive = "no_active",
+        /// The pool has one backend only.
+        SingleBackend = "single_backend",
+        /// No other backend is healthy.
+        NoCandidate = "no_candidate",
+        /// Every healthy candidate lags by more than `max_lag`.
+        Lag = "lag",
+        /// The failover budget is used up.
+        Budget = "budget",
+    }
+}
+
+impl Default for FailoverReady {
+    fn default() -> Self {
+        Self::NoActive
+    }
+}
+
+impl Pool {
+    /// What would happen if the active backend died at `now`. With a role-aware check a standby counts when it would be
+    /// followed once somebody promoted it.
+    pub fn failover_ready(&self, now: Time) -> FailoverReady {
+        let Some(active) = self.active else { return FailoverReady::NoActive };
+        if self.backends.len() < 2 {
+            return FailoverReady::SingleBackend;
+        }
+        let mut without = self.clone();
+        without.backends[active.index()].health.force_down();
+        without.active = None;
+        without.pinned = None;
+        match self.policy.election {
+            Election::ByOrder => without.verdict_now(now),
+            Election::ByRole => {
+                let standbys = self.ids().filter(|id| *id != active && self.could_be_promoted(*id));
+                let mut answer = FailoverReady::NoCandidate;
+                for id in standbys {
+                    let facts = &self.backends[id.index()].facts;
+                    if self.policy.max_lag.is_some_and(|max| facts.lag_bytes.is_some_and(|lag| lag > max)) {
+                        answer = FailoverReady::Lag;
+                        continue;
+                    }
+                    let mut promoted = without.clone();
+                    let facts = &mut promoted.backends[id.index()].facts;
+                    facts.role = Some(Role::Primary);
+                    facts.db_epoch = self.fence.map(|fence| fence + 1).max(facts.db_epoch);
+                    if promoted.verdict_now(now) == FailoverReady::Yes {
+                        return FailoverReady::Yes;
+                    }
+                }
+                answer
+            }
+        }
+    }
+
+    fn could_be_promoted(&self, id: BackendId) -> bool {
+        let backend = &self.backends[id.index()];
+        backend.health() == Health::Up
+            && backend.admin() == Admin::Ready
+            && !backend.starting
+            && !backend.foreign
+            && backend.facts.role == Some(Role::Standby)
+    }
+
+    fn verdict_now(&mut self, now: Time) -> FailoverReady {
+        self.refresh_reasons(now, &mut Vec::new());
+        let choice = self.elect(now);
+        match (choice.active, choice.verdict) {
+            (Some(_), _) => FailoverReady::Yes,
+            (None, Verdict::HoldDown) => FailoverReady::Budget,
+            (None, _) => FailoverReady::NoCandidate,
+        }
+    }
+}

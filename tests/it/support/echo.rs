@@ -1,0 +1,97 @@
+//! Scripted backends: a thread that accepts, and a script that is run on each connection.
+
+use std::{
+    io,
+    net::{SocketAddr, TcpListener, TcpStream},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use super::config::LOOPBACK;
+
+/// A backend that runs `script` on each connection, on a thread of its own.
+pub struct Backend {
+    pub address: SocketAddr,
+    accepted: Arc<AtomicUsize>,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Backend {
+    /// The script runs once the client has said something: a TCP check connects and leaves without a word.
+    pub fn start(script: impl Fn(TcpStream) + Send + Sync + 'static) -> Self {
+        Self::start_at(LOOPBACK, script)
+    }
+
+    pub fn start_at(address: SocketAddr, script: impl Fn(TcpStream) + Send + Sync + 'static) -> Self {
+        Self::start_first(address, move |stream| {
+            if let Ok(1) = stream.peek(&mut [0; 1]) {
+                script(stream);
+            }
+        })
+    }
+
+    /// The script runs at once, for a server that speaks first.
+    pub fn start_first(address: SocketAddr, script: impl Fn(TcpStream) + Send + Sync + 'static) -> Self {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        socket.set_reuse_address(true).unwrap();
+        socket.bind(&address.into()).unwrap();
+        socket.listen(4096).unwrap();
+        let listener = TcpListener::from(socket);
+        let address = listener.local_addr().unwrap();
+        let (stop, accepted) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+        let (stopped, count, script) = (Arc::clone(&stop), Arc::clone(&accepted), Arc::new(script));
+        let thread = std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                if stopped.load(Ordering::SeqCst) {
+                    return;
+                }
+                if let Ok(stream) = stream {
+                    count.fetch_add(1, Ordering::SeqCst);
+                    let script = Arc::clone(&script);
+                    std::thread::spawn(move || script(stream));
+                }
+            }
+        });
+        Self { address, accepted, stop, thread: Some(thread) }
+    }
+
+    /// Echoes until the client finishes.
+    pub fn echo() -> Self {
+        Self::start(|stream| {
+            let mut reader = stream.try_clone().unwrap();
+            let mut writer = stream;
+            let _ = io::copy(&mut reader, &mut writer);
+            let _ = writer.shutdown(std::net::Shutdown::Write);
+        })
+    }
+
+    pub fn accepted(&self) -> usize {
+        self.accepted.load(Ordering::SeqCst)
+    }
+
+    /// Closes the listening socket: from now on connects are refused.
+    pub fn stop(&mut self) {
+        self.stop.store(true, Ordering::SeqCst);
+        let _ = TcpStream::connect_timeout(&self.address, Duration::from_secs(1));
+        if let Some(thread) = self.thread.take() {
+            thread.join().unwrap();
+        }
+    }
+}
+
+impl Drop for Backend {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// Ends a connection with RST.
+pub fn reset(stream: TcpStream) {
+    socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
+    drop(stream);
+}

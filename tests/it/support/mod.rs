@@ -1,0 +1,5 @@
+//! What the tests share.
+
+pub mod config;
+pub mod echo;
+pub mod wait;

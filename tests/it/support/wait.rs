@@ -1,0 +1,22 @@
+//! Conditions awaited, never slept for.
+
+use std::time::{Duration, Instant};
+
+/// How long a condition may take; slow machines set `MAINSTAY_TEST_PATIENCE` (seconds).
+pub fn patience() -> Duration {
+    let seconds = std::env::var("MAINSTAY_TEST_PATIENCE").ok().and_then(|text| text.parse().ok());
+    Duration::from_secs(seconds.unwrap_or(20))
+}
+
+/// Waits until `condition` gives something.
+#[track_caller]
+pub fn until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + patience();
+    loop {
+        if let Some(value) = condition() {
+            return value;
+        }
+        assert!(Instant::now() < deadline, "waited in vain for: {what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}

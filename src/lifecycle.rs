@@ -38,10 +38,21 @@ pub struct PhaseSender(watch::Sender<Phase>);
 #[derive(Clone, Debug)]
 pub struct PhaseWatch(watch::Receiver<Phase>);
 
+/// What every plane holds of the process's life.
+#[derive(Clone, Debug)]
+pub struct Lifeline {
+    /// Where the process stands.
+    pub phase: PhaseWatch,
+    /// Cancelled when what is left must end.
+    pub forced: CancellationToken,
+    /// What the process cannot live without.
+    pub vital: Vital,
+}
+
 /// A new process: running.
-pub fn phase() -> (PhaseSender, PhaseWatch) {
+pub fn begin() -> (PhaseSender, Lifeline) {
     let (tx, rx) = watch::channel(Phase::Running);
-    (PhaseSender(tx), PhaseWatch(rx))
+    (PhaseSender(tx), Lifeline { phase: PhaseWatch(rx), forced: CancellationToken::new(), vital: Vital::default() })
 }
 
 impl PhaseSender {

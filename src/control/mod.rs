@@ -26,12 +26,11 @@ use std::{io, path::PathBuf, sync::Arc, thread::JoinHandle, time::Duration};
 use heartbeat::Heartbeat;
 use supervisor::Supervisor;
 use tokio::{runtime, sync::mpsc, task::JoinSet};
-use tokio_util::sync::CancellationToken;
 
 use crate::{
     config::PoolConfig,
     failover::Passive,
-    lifecycle::{Phase, PhaseWatch, Vital},
+    lifecycle::{Lifeline, Phase},
     metrics::PoolMetrics,
     route::{Clock, EventLog, PassiveReport, Publisher, ReportReceiver},
 };
@@ -41,12 +40,8 @@ use crate::{
 pub struct ControlSettings {
     /// The monotonic clock.
     pub clock: Clock,
-    /// The life of the process.
-    pub phase: PhaseWatch,
-    /// Cancelled when what is left must end; every route ends with it.
-    pub forced: CancellationToken,
-    /// Without this plane the process must not go on.
-    pub vital: Vital,
+    /// The life of the process; every route ends with it.
+    pub lifeline: Lifeline,
     /// What the byte path learns.
     pub reports: ReportReceiver,
     /// Where state changes are told.
@@ -82,12 +77,20 @@ pub fn max_staleness(pool: &PoolConfig) -> Duration {
 /// When a thread or a runtime cannot be made.
 pub fn spawn(settings: ControlSettings) -> io::Result<JoinHandle<()>> {
     let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
-    let vital = settings.vital.clone();
+    let vital = settings.lifeline.vital.clone();
     vital.thread("mainstay-control".to_owned(), move || runtime.block_on(run(settings)))
 }
 
 async fn run(settings: ControlSettings) {
-    let ControlSettings { clock, mut phase, forced, vital, mut reports, events, state_dir, heartbeat, pools } = settings;
+    let ControlSettings {
+        clock,
+        lifeline: Lifeline { mut phase, forced, vital },
+        mut reports,
+        events,
+        state_dir,
+        heartbeat,
+        pools,
+    } = settings;
     let mut supervisors = JoinSet::new();
     let mut inboxes = Vec::new();
     for pool in pools {

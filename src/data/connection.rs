@@ -97,7 +97,7 @@ async fn establish(
         queue = false;
         let Some(route) = route else {
             let started = Instant::now();
-            let held = pool.hold.wait(client, deadline, &pool.metrics.held, &pool.process.forced).await;
+            let held = pool.hold.wait(client, deadline, &pool.metrics.held, &pool.process.lifeline.forced).await;
             pool.metrics.hold_duration.observe(started.elapsed().as_secs_f64());
             client =
                 held.map_err(|(reason, client)| Rejected { reason, client: client.and_then(register), why: pool.routes.why() })?;
@@ -151,7 +151,7 @@ async fn session(
     let mut ended = Relay::new(client, server, listener.timeouts, &session, backend).run(&route.revocation).await;
     drop((active, listed));
 
-    if ended.reason == CloseReason::Revoked && pool.process.forced.is_cancelled() {
+    if ended.reason == CloseReason::Revoked && pool.process.lifeline.forced.is_cancelled() {
         ended.reason = CloseReason::Shutdown;
     }
     let untouched = ended.upstream_bytes == 0 && ended.downstream_bytes == 0;

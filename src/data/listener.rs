@@ -65,7 +65,7 @@ pub(super) async fn accept_loop(listener: Arc<ListenerContext>, socket: TcpListe
     let socket = watch_readable(socket)?;
     let mut acceptor = Acceptor { listener, workers, reserve: reserve(), backoff: backoff() };
     let process = Arc::clone(&acceptor.listener.pool.process);
-    let mut phase = process.phase.clone();
+    let mut phase = process.lifeline.phase.clone();
     let stop = async {
         phase.reached(Phase::Draining).await;
         tokio::time::sleep(process.shutdown_delay).await;

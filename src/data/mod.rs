@@ -35,11 +35,11 @@ use std::{
 use admission::Admission;
 use hold::Hold;
 pub use refuse::Refusal;
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::task::TaskTracker;
 
 use crate::{
     config::{HoldConfig, ListenerConfig},
-    lifecycle::{PhaseWatch, Vital},
+    lifecycle::Lifeline,
     metrics::{PoolMetrics, ProcessMetrics},
     route::{Clock, ReportSender, RouteWatch, SessionTable},
 };
@@ -79,11 +79,7 @@ pub struct DataSettings {
     /// The monotonic clock.
     pub clock: Clock,
     /// The life of the process.
-    pub phase: PhaseWatch,
-    /// Cancelled when what is left must end.
-    pub forced: CancellationToken,
-    /// Without the accept loops the process must not go on.
-    pub vital: Vital,
+    pub lifeline: Lifeline,
     /// Where observations go.
     pub reports: ReportSender,
     /// Process-wide metrics.
@@ -123,8 +119,7 @@ struct ProcessContext {
     admission: Arc<Admission>,
     shutdown_delay: Duration,
     clock: Clock,
-    phase: PhaseWatch,
-    forced: CancellationToken,
+    lifeline: Lifeline,
     reports: ReportSender,
     metrics: Arc<crate::metrics::Metrics>,
     /// Number of the next connection.
@@ -147,8 +142,7 @@ pub fn spawn(settings: DataSettings) -> io::Result<DataPlane> {
         admission: settings.admission,
         shutdown_delay: settings.shutdown_delay,
         clock: settings.clock,
-        phase: settings.phase,
-        forced: settings.forced,
+        lifeline: settings.lifeline.clone(),
         reports: settings.reports,
         metrics: settings.process,
         next_id: AtomicU64::new(1),
@@ -173,5 +167,5 @@ pub fn spawn(settings: DataSettings) -> io::Result<DataPlane> {
         }
         holds.push(context);
     }
-    worker::spawn(settings.workers, &settings.vital, &tasks, acceptors, holds)
+    worker::spawn(settings.workers, &settings.lifeline.vital, &tasks, acceptors, holds)
 }

@@ -8,4 +8,5 @@
 )]
 
 mod bytes;
+mod house;
 mod support;

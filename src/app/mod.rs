@@ -1,30 +1,32 @@
 //! The composition root: the only file that sees all planes. It binds every socket, then starts the threads, so that a
 //! mainstay that cannot serve never begins to.
 
+mod bind;
+mod life;
+
 use std::{
     fmt, io,
     net::{SocketAddr, TcpListener},
-    os::unix::net::UnixListener,
     sync::Arc,
     thread::JoinHandle,
     time::Duration,
 };
 
+use bind::{bind_admin, bind_pool};
+use life::Life;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tokio::{runtime, sync::watch};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio::sync::watch;
 
 use crate::{
-    admin::{self, AdminListener, AdminPool, AdminSettings, AdminState, BoundListener},
-    config::{AdminListen, CheckKind, Config, PoolConfig},
+    admin::{self, AdminListener, AdminPool, AdminSettings, AdminState},
+    config::{CheckKind, Config, PoolConfig},
     control::{self, ControlSettings, heartbeat::Heartbeat},
     data::{
         self, DataSettings, Refusal,
         admission::{Admission, Budget},
     },
-    lifecycle::{Deadlines, Phase, PhaseSender, PhaseWatch, Vital, phase},
+    lifecycle::{self, Vital},
     metrics::{Metrics, PoolLabels},
-    net::socket::{LegOptions, listen},
     route::{self, Clock, EventLog, Publisher, RouteWatch, Snapshot, SnapshotWatch},
 };
 
@@ -50,6 +52,12 @@ pub struct Running {
 /// Why mainstay could not start: one clear line.
 #[derive(Debug)]
 pub struct StartError(pub String);
+
+impl StartError {
+    fn thread(plane: &str, error: &io::Error) -> Self {
+        Self(format!("the {plane} thread cannot be started: {error}"))
+    }
+}
 
 impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -88,9 +96,7 @@ pub fn start_with(config: &Config, metrics: &Arc<Metrics>) -> Result<Running, St
     let listeners = sockets.iter().map(|pool| pool.iter().map(|sockets| addresses(sockets)).collect()).collect::<Vec<Vec<_>>>();
 
     let clock = Clock::start();
-    let (phase_sender, phase_watch) = phase();
-    let forced = CancellationToken::new();
-    let vital = Vital::default();
+    let (phase, lifeline) = lifecycle::begin();
     let heartbeat = Heartbeat::default();
     let events = Arc::new(EventLog::default());
     let (report_sender, report_receiver) = route::reports();
@@ -105,39 +111,35 @@ pub fn start_with(config: &Config, metrics: &Arc<Metrics>) -> Result<Running, St
         admission: Arc::new(Admission::new(budget.connections)),
         shutdown_delay: config.shutdown.delay,
         clock,
-        phase: phase_watch.clone(),
-        forced: forced.clone(),
-        vital: vital.clone(),
+        lifeline: lifeline.clone(),
         reports: report_sender,
         process: Arc::clone(metrics),
         pools: data_pools(config, sockets, routes, metrics),
     })
-    .map_err(|error| StartError(format!("the data threads cannot be started: {error}")))?;
+    .map_err(|error| StartError::thread("data", &error))?;
     let control = control::spawn(ControlSettings {
         clock,
-        phase: phase_watch.clone(),
-        forced: forced.clone(),
-        vital: vital.clone(),
+        lifeline: lifeline.clone(),
         reports: report_receiver,
         events: Arc::clone(&events),
         state_dir: config.state_dir.clone(),
         heartbeat: heartbeat.clone(),
         pools: control_pools(config, publishers, metrics),
     })
-    .map_err(|error| StartError(format!("the control thread cannot be started: {error}")))?;
+    .map_err(|error| StartError::thread("control", &error))?;
     let admin_pools = config.pools.iter().enumerate().map(|(index, pool)| AdminPool {
         snapshot: snapshots[index].clone(),
         metrics: Arc::clone(&metrics.pools[index]),
         listeners: admin_listeners(pool, &listeners[index], budget.connections),
     });
-    let health = health(&vital, &heartbeat, clock);
+    let health = health(&lifeline.vital, &heartbeat, clock);
     let admin = admin::spawn(AdminSettings {
         listen: admin_sockets,
         //max_connections: budget.admin,
         state: AdminState {
             version: env!("CARGO_PKG_VERSION"),
             clock,
-            phase: phase_watch.clone(),
+            phase: lifeline.phase.clone(),
             pools: admin_pools.collect(),
             sessions: data.sessions,
             events: Arc::clone(&events),
@@ -146,15 +148,13 @@ pub fn start_with(config: &Config, metrics: &Arc<Metrics>) -> Result<Running, St
             health,
         },
     })
-    .map_err(|error| StartError(format!("the admin thread cannot be started: {error}")))?;
+    .map_err(|error| StartError::thread("admin", &error))?;
 
     let (stops, stop_watch) = watch::channel(0);
     let life = Life {
         deadlines: config.shutdown,
-        phase: phase_sender,
-        watch: phase_watch,
-        forced,
-        vital,
+        phase,
+        lifeline,
         tasks: data.tasks,
         metrics: Arc::clone(metrics),
         threads: data.threads.into_iter().chain([control, admin]).collect(),
@@ -163,7 +163,7 @@ pub fn start_with(config: &Config, metrics: &Arc<Metrics>) -> Result<Running, St
     let life = std::thread::Builder::new()
         .name("mainstay-life".to_owned())
         .spawn(move || life.run(stop_watch))
-        .map_err(|error| StartError(format!("the life thread cannot be started: {error}")))?;
+        .map_err(|error| StartError::thread("life", &error))?;
     announce(config, &listeners, &admin_addresses, budget, workers);
     Ok(Running { listeners, admin: admin_addresses, snapshots, events, metrics: Arc::clone(metrics), stops, life })
 }
@@ -197,75 +197,6 @@ impl Stopper {
     }
 }
 
-/// Leads the process through its phases.
-struct Life {
-    deadlines: Deadlines,
-    phase: PhaseSender,
-    watch: PhaseWatch,
-    forced: CancellationToken,
-    vital: Vital,
-    tasks: TaskTracker,
-    metrics: Arc<Metrics>,
-    threads: Vec<JoinHandle<()>>,
-    sockets: Vec<AdminListen>,
-}
-
-impl Life {
-    fn run(self, stops: watch::Receiver<u32>) -> u8 {
-        let cut = match runtime::Builder::new_current_thread().enable_all().build() {
-            Ok(runtime) => runtime.block_on(self.lead(stops)),
-            Err(error) => {
-                tracing::error!(%error, "the life thread has no runtime: stopping");
-                true
-            }
-        };
-        let lost = self.vital.is_lost();
-        self.phase.advance(Phase::Stopped);
-        for thread in self.threads {
-            // A thread that panicked is already told of.
-            let _ = thread.join();
-        }
-        for socket in self.sockets {
-            if let AdminListen::Unix(path) = socket {
-                let _ = std::fs::remove_file(path);
-            }
-        }
-        tracing::info!("stopped");
-        u8::from(lost || cut)
-    }
-
-    /// Until nothing is left to do; `true` when sessions were cut.
-    async fn lead(&self, mut stops: watch::Receiver<u32>) -> bool {
-        tokio::select! {
-            _ = stops.wait_for(|count| *count >= 1) => {}
-            () = self.vital.lost() => tracing::error!("a vital part of mainstay failed: stopping at once"),
-        }
-        self.phase.advance(Phase::Draining);
-        let open = self.sessions();
-        let Deadlines { delay, timeout } = self.deadlines;
-        tracing::info!(sessions = open, delay = ?delay, timeout = ?timeout, "draining: no longer ready; send the signal again to stop at once");
-        let patience = tokio::time::sleep(delay + timeout);
-        tokio::select! {
-            () = self.tasks.wait() => return false,
-            () = patience => {}
-            _ = stops.wait_for(|count| *count >= 2) => {}
-            () = self.vital.lost() => {}
-        }
-        let cut = self.sessions();
-        tracing::warn!(sessions = cut, "the time to finish is over: what is left is cut");
-        self.phase.advance(Phase::Forced);
-        self.forced.cancel();
-        // Long enough for a last look at what the backends said; a client that takes nothing does not stop the stop.
-        let _ = tokio::time::timeout(Duration::from_millis(400), self.tasks.wait()).await;
-        self.tasks.close();
-        cut > 0
-    }
-
-    fn sessions(&self) -> i64 {
-        self.metrics.pools.iter().flat_map(|pool| &pool.backends).map(|backend| backend.connections_active.get()).sum()
-    }
-}
-
 fn labels(pool: &PoolConfig) -> PoolLabels {
     PoolLabels {
         name: Arc::clone(&pool.name),
@@ -276,64 +207,6 @@ fn labels(pool: &PoolConfig) -> PoolLabels {
 
 fn first_snapshot(pool: &PoolConfig) -> Snapshot {
     Snapshot { pool: Arc::clone(&pool.name), ..Snapshot::default() }
-}
-
-/// Sockets per listener.
-fn bind_pool(pool: &PoolConfig) -> Result<Vec<Vec<TcpListener>>, StartError> {
-    let bind_listener = |listener: &crate::config::ListenerConfig| {
-        let legs = LegOptions { keepalive: listener.keepalive, user_timeout: listener.tcp_user_timeout };
-        listener
-            .listen
-            .iter()
-            .map(|address| {
-                listen(*address, &legs)
-                    .map_err(|error| bind_error(&format!("pool {}, listener {}", pool.name, listener.name), address, &error))
-            })
-            .collect()
-    };
-    pool.listeners.iter().map(bind_listener).collect()
-}
-
-fn bind_admin(config: &Config) -> Result<(Vec<BoundListener>, Vec<SocketAddr>), StartError> {
-    let mut sockets = Vec::new();
-    let mut bound = Vec::new();
-    for address in &config.admin.listen {
-        match address {
-            AdminListen::Tcp(address) => {
-                let socket = listen(*address, &LegOptions::default())
-                    .map_err(|error| bind_error("the admin endpoint", address, &error))?;
-                bound.extend(socket.local_addr().ok());
-                sockets.push(BoundListener::Tcp(socket));
-            }
-            AdminListen::Unix(path) => {
-                let socket = bind_unix(path).map_err(|error| bind_error("the admin endpoint", &path.display(), &error))?;
-                sockets.push(BoundListener::Unix(socket));
-            }
-        }
-    }
-    Ok((sockets, bound))
-}
-
-/// Binds a unix socket that only its own user may use. A socket file that nobody answers on is a leftover and is replaced.
-fn bind_unix(path: &std::path::Path) -> io::Result<UnixListener> {
-    use std::os::unix::fs::PermissionsExt;
-    if std::os::unix::net::UnixStream::connect(path).is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused) {
-        std::fs::remove_file(path)?;
-    }
-    let socket = UnixListener::bind(path)?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
-    socket.set_nonblocking(true)?;
-    Ok(socket)
-}
-
-fn bind_error(what: &str, address: &dyn fmt::Display, error: &io::Error) -> StartError {
-    let help = match error.kind() {
-        io::ErrorKind::AddrInUse => "another process listens there; find it with: ss -ltnp",
-        io::ErrorKind::AddrNotAvailable => "this machine has no such address",
-        io::ErrorKind::PermissionDenied => "a port below 1024 needs CAP_NET_BIND_SERVICE",
-        _ => "check the address",
-    };
-    StartError(format!("{what} cannot listen on {address}: {error}; {help}"))
 }
 
 fn addresses(sockets: &[TcpListener]) -> Vec<SocketAddr> {

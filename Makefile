@@ -1,0 +1,42 @@
+# What a developer needs; CI calls the same targets.
+
+.PHONY: help fmt lint test doc demo deps deny failover-report
+
+help:
+	@echo "make fmt              format"
+	@echo "make lint             what CI lints"
+	@echo "make test             install what the tests need, run everything"
+	@echo "make doc              documentation of the library"
+	@echo "make demo             watch a failover"
+	@echo "make deny             licences, bans and sources of the dependencies (installs cargo-deny)"
+	@echo "make failover-report  measure failovers of a real PostgreSQL (about 20 minutes; RUNS=20)"
+
+fmt:
+	cargo fmt
+
+lint:
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+
+# Installs what is missing, as root or with sudo.
+deps:
+	./tests/install-deps
+
+test: deps
+	cargo nextest --version >/dev/null 2>&1 || cargo install --locked cargo-nextest
+	cargo nextest run --locked --no-fail-fast
+	cargo test --locked --doc
+
+doc:
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps
+
+demo:
+	cargo run --release --locked -- demo
+
+deny:
+	cargo deny --version >/dev/null 2>&1 || cargo install --locked cargo-deny
+	cargo deny check bans licenses sources
+
+RUNS ?= 20
+failover-report: deps
+	cargo bench --locked --bench failover_report -- --runs $(RUNS)

@@ -1,0 +1,79 @@
+//! Leads the process through its phases, from the order to stop to the last thread.
+
+use std::{sync::Arc, thread::JoinHandle, time::Duration};
+
+use tokio::{runtime, sync::watch};
+use tokio_util::task::TaskTracker;
+
+use crate::{
+    config::AdminListen,
+    lifecycle::{Deadlines, Lifeline, Phase, PhaseSender},
+    metrics::Metrics,
+};
+
+/// Leads the process through its phases.
+pub(super) struct Life {
+    pub(super) deadlines: Deadlines,
+    pub(super) phase: PhaseSender,
+    pub(super) lifeline: Lifeline,
+    pub(super) tasks: TaskTracker,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) threads: Vec<JoinHandle<()>>,
+    pub(super) sockets: Vec<AdminListen>,
+}
+
+impl Life {
+    pub(super) fn run(self, stops: watch::Receiver<u32>) -> u8 {
+        let cut = match runtime::Builder::new_current_thread().enable_all().build() {
+            Ok(runtime) => runtime.block_on(self.lead(stops)),
+            Err(error) => {
+                tracing::error!(%error, "the life thread has no runtime: stopping");
+                true
+            }
+        };
+        let lost = self.lifeline.vital.is_lost();
+        self.phase.advance(Phase::Stopped);
+        for thread in self.threads {
+            // A thread that panicked is already told of.
+            let _ = thread.join();
+        }
+        for socket in self.sockets {
+            if let AdminListen::Unix(path) = socket {
+                let _ = std::fs::remove_file(path);
+            }
+        }
+        tracing::info!("stopped");
+        u8::from(lost || cut)
+    }
+
+    /// Until nothing is left to do; `true` when sessions were cut.
+    async fn lead(&self, mut stops: watch::Receiver<u32>) -> bool {
+        tokio::select! {
+            _ = stops.wait_for(|count| *count >= 1) => {}
+            () = self.lifeline.vital.lost() => tracing::error!("a vital part of mainstay failed: stopping at once"),
+        }
+        self.phase.advance(Phase::Draining);
+        let open = self.sessions();
+        let Deadlines { delay, timeout } = self.deadlines;
+        tracing::info!(sessions = open, delay = ?delay, timeout = ?timeout, "draining: no longer ready; send the signal again to stop at once");
+        let patience = tokio::time::sleep(delay + timeout);
+        tokio::select! {
+            () = self.tasks.wait() => return false,
+            () = patience => {}
+            _ = stops.wait_for(|count| *count >= 2) => {}
+            () = self.lifeline.vital.lost() => {}
+        }
+        let cut = self.sessions();
+        tracing::warn!(sessions = cut, "the time to finish is over: what is left is cut");
+        self.phase.advance(Phase::Forced);
+        self.lifeline.forced.cancel();
+        // Long enough for a last look at what the backends said; a client that takes nothing does not stop the stop.
+        let _ = tokio::time::timeout(Duration::from_millis(400), self.tasks.wait()).await;
+        self.tasks.close();
+        cut > 0
+    }
+
+    fn sessions(&self) -> i64 {
+        self.metrics.pools.iter().flat_map(|pool| &pool.backends).map(|backend| backend.connections_active.get()).sum()
+    }
+}

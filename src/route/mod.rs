@@ -1,0 +1,235 @@
+//! The seam between the planes. Control publishes, data takes, admin looks; what data learns goes back as bounded, lossy
+//! reports. Nothing else crosses.
+//!
+//! | file | what crosses there |
+//! |---|---|
+//! | here | [`Route`] and its [`Revocation`]: control → data |
+//! | [`snapshot`] | a pool as it stands: control → admin |
+//! | [`events`] | state changes with their causes: control → admin |
+//! | [`reports`] | what the byte path learns: data → control |
+//! | [`sessions`] | the live sessions: data → admin |
+
+mod events;
+mod reports;
+mod sessions;
+mod snapshot;
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant, SystemTime},
+};
+
+pub use events::{EventLog, StateEvent};
+pub use reports::{PassiveReport, ReportReceiver, ReportSender, reports};
+pub use sessions::{Session, SessionEntry, SessionTable};
+pub use snapshot::{BackendView, FailoverReady, LastFailover, LastProbe, Snapshot};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::failover::{BackendId, Epoch, RevokeMode, Time};
+
+/// The process's monotonic clock with a fixed origin, so that the core, the byte path and the API speak of the same moments.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    origin: Instant,
+    origin_wall: SystemTime,
+}
+
+impl Clock {
+    /// A clock whose origin is now.
+    pub fn start() -> Self {
+        Self { origin: Instant::now(), origin_wall: SystemTime::now() }
+    }
+
+    /// The present moment.
+    pub fn now(&self) -> Time {
+        Time::new(self.origin.elapsed())
+    }
+
+    /// `at` on the wall clock, as it was set when the process started.
+    pub fn wall(&self, at: Time) -> SystemTime {
+        self.origin_wall + at.since_origin()
+    }
+}
+
+/// Where new clients go: a backend under an epoch, with its own revocation. Taken as one value, so there is no moment at
+/// which a connection knows its backend but cannot be told to leave it.
+#[derive(Clone, Debug)]
+pub struct Route {
+    /// Position in the pool's list.
+    pub backend: BackendId,
+    /// Under which activation.
+    pub epoch: Epoch,
+    /// Last known good addresses, in the order to try them. Empty when the name never resolved.
+    pub addresses: Arc<[SocketAddr]>,
+    /// How the route ends.
+    pub revocation: Arc<Revocation>,
+}
+
+/// The end of an epoch, in one or two steps.
+#[derive(Debug)]
+pub struct Revocation {
+    last_words: CancellationToken,
+    aborted: CancellationToken,
+}
+
+impl Revocation {
+    /// An epoch that stands, until it is revoked or `forced` (the end of the process's patience) is cancelled.
+    pub fn under(forced: &CancellationToken) -> Self {
+        Self { last_words: forced.child_token(), aborted: forced.child_token() }
+    }
+
+    /// Ends the epoch. A later, harsher call overrides an earlier one.
+    pub fn revoke(&self, mode: RevokeMode) {
+        match mode {
+            RevokeMode::Drain => {}
+            RevokeMode::LastWords => self.last_words.cancel(),
+            RevokeMode::Abort => {
+                self.aborted.cancel();
+                self.last_words.cancel();
+            }
+        }
+    }
+
+    /// The sessions must stop sending to the backend now (either mode).
+    pub fn revoked(&self) -> &CancellationToken {
+        &self.last_words
+    }
+
+    /// The sessions must end now.
+    pub fn aborted(&self) -> &CancellationToken {
+        &self.aborted
+    }
+}
+
+/// What a pool offers to new clients at this moment.
+#[derive(Clone, Debug, Default)]
+pub struct Offer {
+    /// Where to go; `None` holds them.
+    pub route: Option<Arc<Route>>,
+    /// Why not, when `route` is `None`; shown to clients that are refused.
+    pub why: Arc<str>,
+}
+
+/// When the active backend was last heard of; shared so that a reader needs no lock.
+#[derive(Debug, Default)]
+struct Verified {
+    millis: AtomicU64,
+}
+
+/// The publishing end of a pool's seam. Only the supervisor holds it.
+#[derive(Debug)]
+pub struct Publisher {
+    offer: watch::Sender<Offer>,
+    snapshot: watch::Sender<Arc<Snapshot>>,
+    verified: Arc<Verified>,
+}
+
+/// The byte path's view of a pool.
+#[derive(Clone, Debug)]
+pub struct RouteWatch {
+    offer: watch::Receiver<Offer>,
+    verified: Arc<Verified>,
+    max_staleness: Duration,
+    clock: Clock,
+}
+
+/// The admin plane's view of a pool.
+#[derive(Clone, Debug)]
+pub struct SnapshotWatch(watch::Receiver<Arc<Snapshot>>);
+
+/// Makes the seam of one pool. A route whose backend was not heard of for `max_staleness` is not offered: a process that
+/// was frozen, or whose supervisor is stuck, holds its clients instead of trusting an old verdict.
+pub fn seam(clock: Clock, max_staleness: Duration, first: Snapshot) -> (Publisher, RouteWatch, SnapshotWatch) {
+    let verified = Arc::new(Verified::default());
+    let (offer_tx, offer_rx) = watch::channel(Offer { route: None, why: "no check has finished yet".into() });
+    let (snapshot_tx, snapshot_rx) = watch::channel(Arc::new(first));
+    (
+        Publisher { offer: offer_tx, snapshot: snapshot_tx, verified: Arc::clone(&verified) },
+        RouteWatch { offer: offer_rx, verified, max_staleness, clock },
+        SnapshotWatch(snapshot_rx),
+    )
+}
+
+impl Publisher {
+    /// Offers this to new clients from now on.
+    pub fn offer(&self, offer: Offer) {
+        self.offer.send_replace(offer);
+    }
+
+    /// What is offered now.
+    pub fn current(&self) -> Offer {
+        self.offer.borrow().clone()
+    }
+
+    /// The active backend was heard of at `at`.
+    pub fn verified(&self, at: Time) {
+        self.verified.millis.store(millis(at), Ordering::Release);
+    }
+
+    /// Shows this to the admin plane from now on.
+    pub fn snapshot(&self, snapshot: Snapshot) {
+        self.snapshot.send_replace(Arc::new(snapshot));
+    }
+}
+
+impl RouteWatch {
+    /// The route to take now, if there is one and it is not stale.
+    pub fn take(&self) -> Option<Arc<Route>> {
+        let route = self.offer.borrow().route.clone()?;
+        (!self.is_stale()).then_some(route)
+    }
+
+    /// Why there is no route.
+    pub fn why(&self) -> Arc<str> {
+        let offer = self.offer.borrow();
+        if offer.route.is_some() && self.is_stale() {
+            return "the last verdict is too old; checking again".into();
+        }
+        Arc::clone(&offer.why)
+    }
+
+    /// Waits for a route, for ever. A stale route counts once it was verified again.
+    pub async fn wait(&mut self) -> Arc<Route> {
+        loop {
+            self.offer.mark_unchanged();
+            if let Some(route) = self.take() {
+                return route;
+            }
+            // A route that is only stale becomes good without being published again: look back now and then.
+            let stale = self.offer.borrow().route.is_some();
+            let pause = if stale { Duration::from_millis(20) } else { Duration::from_secs(3600) };
+            if let Ok(Err(_closed)) = tokio::time::timeout(pause, self.offer.changed()).await {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    fn is_stale(&self) -> bool {
+        let verified = self.verified.millis.load(Ordering::Acquire);
+        let age = millis(self.clock.now()).saturating_sub(verified);
+        u128::from(age) > self.max_staleness.as_millis()
+    }
+}
+
+fn millis(at: Time) -> u64 {
+    u64::try_from(at.since_origin().as_millis()).unwrap_or(u64::MAX)
+}
+
+impl SnapshotWatch {
+    /// The pool as it stands.
+    pub fn get(&self) -> Arc<Snapshot> {
+        Arc::clone(&self.0.borrow())
+    }
+
+    /// Waits for the next change.
+    pub async fn changed(&mut self) {
+        if self.0.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! What the byte path learns of the backends, on its way to control.
+
+use tokio::sync::mpsc;
+
+use crate::failover::{BackendId, Epoch, Passive};
+
+/// The byte path's reports to the supervisor: bounded, and lost rather than waited for.
+#[derive(Clone, Debug)]
+pub struct ReportSender(mpsc::Sender<PassiveReport>);
+
+/// The supervisor's end.
+#[derive(Debug)]
+pub struct ReportReceiver(mpsc::Receiver<PassiveReport>);
+
+/// Something the byte path learned about a backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PassiveReport {
+    /// Index of the pool in the configuration.
+    pub pool: usize,
+    /// Which backend.
+    pub backend: BackendId,
+    /// Under which epoch it was learned.
+    pub epoch: Epoch,
+    /// What.
+    pub what: Passive,
+}
+
+/// A bounded channel for reports.
+pub fn reports() -> (ReportSender, ReportReceiver) {
+    let (tx, rx) = mpsc::channel(1024);
+    (ReportSender(tx), ReportReceiver(rx))
+}
+
+impl ReportSender {
+    /// Sends without waiting; `false` when the report was lost because the supervisor is behind.
+    pub fn send(&self, report: PassiveReport) -> bool {
+        !matches!(self.0.try_send(report), Err(mpsc::error::TrySendError::Full(_)))
+    }
+}
+
+impl ReportReceiver {
+    /// The next report; waits for ever when no sender is left.
+    pub async fn next(&mut self) -> PassiveReport {
+        match self.0.recv().await {
+            Some(report) => report,
+            None => std::future::pending().await,
+        }
+    }
+}

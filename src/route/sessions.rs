@@ -1,0 +1,67 @@
+//! The live sessions, for whoever asks.
+
+use std::{
+    collections::HashMap,
+    net::SocketAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicU64},
+};
+
+use crate::failover::{BackendId, Epoch, Time};
+
+/// One live session, as the API lists it. Byte counts are written by its own worker only.
+#[derive(Debug)]
+pub struct Session {
+    /// The client's address.
+    pub client: SocketAddr,
+    /// Index of the pool.
+    pub pool: usize,
+    /// Index of the listener within the pool.
+    pub listener: usize,
+    /// Where it goes.
+    pub backend: BackendId,
+    /// Under which epoch.
+    pub epoch: Epoch,
+    /// Since when.
+    pub since: Time,
+    /// Bytes relayed from the client to the backend.
+    pub upstream_bytes: AtomicU64,
+    /// Bytes relayed from the backend to the client.
+    pub downstream_bytes: AtomicU64,
+}
+
+/// The live sessions of one worker. Its lock is taken by the worker when a session starts and ends, and by the admin plane
+/// when somebody asks for the list; never while bytes move.
+#[derive(Debug, Default)]
+pub struct SessionTable {
+    sessions: Mutex<HashMap<u64, Arc<Session>>>,
+}
+
+impl SessionTable {
+    /// Lists a session under the connection's own number until the entry is dropped.
+    pub fn enter(self: &Arc<Self>, id: u64, session: Arc<Session>) -> SessionEntry {
+        self.lock().insert(id, session);
+        SessionEntry { table: Arc::clone(self), id }
+    }
+
+    /// The sessions of a pool, at most `limit`, with their connection numbers.
+    pub fn list(&self, pool: usize, limit: usize) -> Vec<(u64, Arc<Session>)> {
+        self.lock().iter().filter(|(_, s)| s.pool == pool).take(limit).map(|(id, s)| (*id, Arc::clone(s))).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Arc<Session>>> {
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A session's place in its worker's table.
+#[derive(Debug)]
+pub struct SessionEntry {
+    table: Arc<SessionTable>,
+    id: u64,
+}
+
+impl Drop for SessionEntry {
+    fn drop(&mut self) {
+        self.table.lock().remove(&self.id);
+    }
+}

@@ -1,0 +1,286 @@
+//! The house rules, as far as a program can check them: which room may know which, how long files and functions are, what
+//! must not stand in the source.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
+
+const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+
+fn sources(dir: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files.extend(sources(&path));
+        } else if path.extension().is_some_and(|ending| ending == "rs") {
+            files.push(path);
+        }
+    }
+    files.sort();
+    files
+}
+
+fn src() -> Vec<(String, String)> {
+    let root = Path::new(ROOT).join("src");
+    let read = |path: PathBuf| (path.strip_prefix(&root).unwrap().display().to_string(), fs::read_to_string(&path).unwrap());
+    sources(&root).into_iter().map(read).collect()
+}
+
+/// The source up to its unit tests.
+fn without_tests(text: &str) -> &str {
+    text.split("\n#[cfg(test)]\nmod tests {").next().unwrap()
+}
+
+fn is_test_file(name: &str) -> bool {
+    name.ends_with("tests.rs") || name.contains("/tests/")
+}
+
+/// Which rooms a room may know, besides the standard library and other crates.
+fn arrows() -> BTreeMap<&'static str, &'static [&'static str]> {
+    BTreeMap::from([
+        ("main", &["cli"] as &[_]),
+        ("lib", &[]),
+        (
+            "cli",
+            &[
+                "app",
+                "admin",
+                "config",
+                "control",
+                "failover",
+                "lifecycle",
+                "metrics",
+                "net",
+                "reason",
+                "route",
+                "telemetry",
+                "labels",
+            ],
+        ),
+        (
+            "app",
+            &["admin", "config", "control", "data", "lifecycle", "metrics", "net", "reason", "route", "telemetry", "failover"],
+        ),
+        ("data", &["config", "failover", "lifecycle", "metrics", "net", "reason", "route"]),
+        ("control", &["config", "failover", "lifecycle", "metrics", "net", "reason", "route", "labels"]),
+        ("admin", &["config", "failover", "lifecycle", "metrics", "net", "reason", "route", "labels"]),
+        ("config", &["failover", "lifecycle", "net", "labels"]),
+        ("metrics", &["failover", "lifecycle", "reason", "route"]),
+        ("telemetry", &["config", "failover"]),
+        ("route", &["failover", "labels"]),
+        ("reason", &["labels"]),
+        ("lifecycle", &["labels"]),
+        ("net", &[]),
+        ("failover", &["labels"]),
+    ])
+}
+
+fn room(file: &str) -> &str {
+    file.split('/').next().unwrap().trim_end_matches(".rs")
+}
+
+/// Every `crate::ROOM` and `mainstay::ROOM` of a source, also inside `use crate::{…}`.
+fn known_rooms(text: &str) -> Vec<String> {
+    let code: String = text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
+    let mut rooms = Vec::new();
+    for prefix in ["crate::", "mainstay::"] {
+        for (at, _) in code.match_indices(prefix) {
+            let rest = &code[at + prefix.len()..];
+            if let Some(list) = rest.strip_prefix('{') {
+                let mut depth = 1;
+                let mut item = String::new();
+                for c in list.chars() {
+                    match c {
+                        '{' => depth += 1,
+                        '}' => depth -= 1,
+                        _ => {}
+                    }
+                    if depth == 0 || (depth == 1 && c == ',') {
+                        rooms.push(first_word(item.trim()));
+                        item.clear();
+                    } else {
+                        item.push(c);
+                    }
+                    if depth == 0 {
+                        break;
+                    }
+                }
+            } else {
+                rooms.push(first_word(rest));
+            }
+        }
+    }
+    rooms.retain(|room| !room.is_empty());
+    rooms
+}
+
+fn first_word(text: &str) -> String {
+    text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect()
+}
+
+#[test]
+fn no_room_knows_one_that_it_must_not() {
+    let arrows = arrows();
+    let mut wrong = Vec::new();
+    for (file, text) in src() {
+        let room = room(&file);
+        let Some(allowed) = arrows.get(room) else {
+            wrong.push(format!("{file}: a new room; say in this test what it may know"));
+            continue;
+        };
+        for known in known_rooms(&text) {
+            if known != room && !allowed.contains(&known.as_str()) {
+                wrong.push(format!("{file}: {room} must not know {known}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn the_arrows_have_no_circle() {
+    let arrows = arrows();
+    fn visit<'a>(room: &'a str, arrows: &BTreeMap<&'a str, &'a [&'a str]>, path: &mut Vec<&'a str>) {
+        assert!(!path.contains(&room), "a circle: {path:?} and {room} again");
+        path.push(room);
+        for next in arrows.get(room).copied().unwrap_or_default() {
+            visit(next, arrows, path);
+        }
+        path.pop();
+    }
+    for room in arrows.keys() {
+        visit(room, &arrows, &mut Vec::new());
+    }
+}
+
+#[test]
+fn the_core_is_pure() {
+    let mut wrong = Vec::new();
+    for (file, text) in src().into_iter().filter(|(file, _)| room(file) == "failover" && !is_test_file(file)) {
+        for word in [
+            "tokio",
+            "tracing",
+            "Instant",
+            "SystemTime",
+            "HashMap",
+            "HashSet",
+            "rand",
+            "std::thread",
+            "std::fs",
+            "std::net",
+            "println!",
+            "unsafe",
+        ] {
+            for (number, line) in without_tests(&text).lines().enumerate() {
+                if line.contains(word) && !line.trim_start().starts_with("//") {
+                    wrong.push(format!("{file}:{}: {word} in the pure core", number + 1));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn files_and_functions_are_short() {
+    let mut wrong = Vec::new();
+    for (file, text) in src() {
+        if is_test_file(&file) {
+            continue;
+        }
+        let code = without_tests(&text);
+        let lines = code.lines().count();
+        if lines > 400 {
+            wrong.push(format!("{file}: {lines} lines; 400 at most"));
+        }
+        let mut start: Option<(usize, usize, String)> = None;
+        for (number, line) in code.lines().enumerate() {
+            let indent = line.len() - line.trim_start().len();
+            let words = line.trim_start();
+            let is_fn = [
+                "fn ",
+                "pub fn ",
+                "pub(super) fn ",
+                "pub(crate) fn ",
+                "async fn ",
+                "pub async fn ",
+                "pub(super) async fn ",
+                "const fn ",
+                "pub const fn ",
+            ]
+            .iter()
+            .any(|form| words.starts_with(form));
+            if is_fn && start.is_none() {
+                start = Some((number, indent, words.to_owned()));
+            }
+            if let Some((from, at, name)) = &start
+                && indent == *at
+                && (words == "}" || words.ends_with(';'))
+            {
+                if number - from > 70 {
+                    wrong.push(format!("{file}:{}: {} lines: {name}", from + 1, number - from));
+                }
+                start = None;
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn nothing_is_left_over_and_no_room_is_a_drawer() {
+    let mut wrong = Vec::new();
+    for (file, text) in src() {
+        for word in ["todo!", "unimplemented!", "FIXME", "XXX", "dbg!("] {
+            if text.contains(word) {
+                wrong.push(format!("{file}: {word}"));
+            }
+        }
+        let stem = Path::new(&file).file_stem().unwrap().to_str().unwrap();
+        if ["utils", "util", "common", "helpers", "misc"].contains(&stem)
+            || file.split('/').any(|part| ["utils", "common", "helpers", "misc"].contains(&part))
+        {
+            wrong.push(format!("{file}: a drawer for everything; name what it holds"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn unsafe_stands_only_where_system_calls_are_made_and_says_why_it_is_sound() {
+    let mut wrong = Vec::new();
+    for (file, text) in src() {
+        let lines: Vec<&str> = text.lines().collect();
+        for (number, line) in lines.iter().enumerate() {
+            if line.contains("unsafe {") && !line.trim_start().starts_with("//") {
+                if !["net/socket.rs", "data/relay/pipe.rs", "data/relay/splice.rs"].contains(&file.as_str()) {
+                    wrong.push(format!("{file}:{}: unsafe outside the rooms that make system calls", number + 1));
+                }
+                if !lines[number.saturating_sub(3)..number].iter().any(|line| line.contains("// SAFETY:")) {
+                    wrong.push(format!("{file}:{}: unsafe without its SAFETY line", number + 1));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn tests_use_no_fixed_port_and_no_ignore() {
+    let mut wrong = Vec::new();
+    for path in sources(&Path::new(ROOT).join("tests")) {
+        let name = path.display().to_string();
+        if name.ends_with("house.rs") {
+            continue;
+        }
+        for (number, line) in fs::read_to_string(&path).unwrap().lines().enumerate() {
+            if line.contains("#[ignore") {
+                wrong.push(format!("{name}:{}: a test that is skipped looks like one that passes", number + 1));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}

@@ -36,7 +36,7 @@ use std::{
 };
 
 use crate::{
-    lifecycle::PhaseWatch,
+    lifecycle::{PhaseWatch, Vital},
     metrics::{Metrics, PoolMetrics},
     route::{Clock, EventLog, SessionTable, SnapshotWatch},
 };
@@ -45,6 +45,10 @@ use crate::{
 pub struct AdminSettings {
     /// Where it answers.
     pub listen: Vec<BoundListener>,
+    /// Connections at most on each of them, at least 4; when all are taken, the oldest ends.
+    pub max_connections: usize,
+    /// Without this plane the process must not go on.
+    pub vital: Vital,
     /// What it shows.
     pub state: AdminState,
 }
@@ -118,5 +122,6 @@ pub fn spawn(settings: AdminSettings) -> io::Result<JoinHandle<()>> {
     let listeners = settings.listen.into_iter().map(server::Listener::new).collect::<io::Result<Vec<_>>>()?;
     drop(entered);
     let state = Arc::new(settings.state);
-    std::thread::Builder::new().name("mainstay-admin".into()).spawn(move || runtime.block_on(server::serve(listeners, state)))
+    let places = settings.max_connections;
+    settings.vital.thread("mainstay-admin".to_owned(), move || runtime.block_on(server::serve(listeners, places, state)))
 }

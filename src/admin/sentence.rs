@@ -112,3 +112,81 @@ fn advice(pool: &Snapshot) -> &'static str {
         "Start one of them."
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        failover::{Admin, BackendId, Facts, Outcome, Time},
+        route::LastProbe,
+    };
+
+    fn backend(name: &str, health: Health, role: Option<Role>, reason: Reason, evidence: &str) -> BackendView {
+        let probe =
+            LastProbe { outcome: Outcome::Ok, evidence: evidence.into(), at: Time::ZERO, took: std::time::Duration::ZERO };
+        BackendView {
+            name: name.into(),
+            address: "x:1".into(),
+            resolved: Vec::new().into(),
+            health,
+            pending: false,
+            admin: Admin::Ready,
+            reason,
+            facts: Facts { role, ..Facts::default() },
+            alert: None,
+            since: Time::ZERO,
+            last_probe: Some(probe),
+        }
+    }
+
+    fn pool(verdict: Verdict, backends: Vec<BackendView>) -> Snapshot {
+        Snapshot { verdict, backends, ..Snapshot::default() }
+    }
+
+    #[test]
+    fn a_standby_without_a_primary_is_to_be_promoted() {
+        let down = backend("a", Health::Down, None, Reason::Down, "connect refused");
+        let standby = backend("b", Health::Up, Some(Role::Standby), Reason::Standby, "answered");
+        assert_eq!(
+            summary(&pool(Verdict::NoEligible, vec![down, standby]), 1),
+            "NO BACKEND MAY SERVE. a is down: connect refused; b is standby. \
+             Start the primary, or promote the standby that has the newest data. 1 client waits."
+        );
+    }
+
+    #[test]
+    fn two_primaries_are_named() {
+        let claim = |name| backend(name, Health::Up, Some(Role::Primary), Reason::Eligible, "");
+        let mut split = pool(Verdict::SplitBrain, vec![claim("a"), claim("b")]);
+        split.conflict = true;
+        assert!(summary(&split, 0).contains("more than one says it is the primary (a, b)"));
+        split.active = Some(BackendId(0));
+        let text = summary(&split, 0);
+        assert!(text.starts_with("Clients go to a.") && text.contains("WARNING") && text.contains("(a, b)"), "{text}");
+    }
+
+    #[test]
+    fn doubt_and_broken_checks_are_told() {
+        let mut doubtful = pool(Verdict::Keep, vec![backend("a", Health::Up, None, Reason::Eligible, "password refused")]);
+        (doubtful.active, doubtful.suspended) = (Some(BackendId(0)), true);
+        doubtful.backends[0].alert = Some(Outcome::Misconfigured);
+        assert_eq!(
+            summary(&doubtful, 3),
+            "a is in doubt: new clients wait for a second opinion, running sessions go on. 3 clients wait. \
+             The check of a cannot do its work (misconfigured: password refused)."
+        );
+    }
+
+    #[test]
+    fn no_state_is_without_words() {
+        for verdict in
+            [Verdict::Settling, Verdict::Keep, Verdict::Switch, Verdict::NoEligible, Verdict::SplitBrain, Verdict::HoldDown]
+        {
+            for active in [None, Some(BackendId(0)), Some(BackendId(9))] {
+                let mut pool = pool(verdict, vec![backend("a", Health::Unknown, None, Reason::Unknown, "")]);
+                pool.active = active;
+                assert!(summary(&pool, 0).ends_with('.'), "{verdict} {active:?}");
+            }
+        }
+    }
+}

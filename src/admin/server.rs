@@ -5,6 +5,7 @@
 //! mainstay killed.
 
 use std::{
+    cell::Cell,
     collections::VecDeque,
     convert::Infallible,
     io,
@@ -22,7 +23,7 @@ use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, UnixListener},
     sync::Semaphore,
-    task::{AbortHandle, JoinSet},
+    task::{AbortHandle, JoinSet, yield_now},
     time::timeout,
 };
 
@@ -32,10 +33,8 @@ use crate::{
     net::backoff::Backoff,
 };
 
-/// Connections at most, for each listener.
-const MAX_CONNECTIONS: usize = 32;
-/// Streams of events at most, for each listener.
-const MAX_STREAMS: usize = 8;
+/// Streams of events at most, for each listener: one place in this many.
+const PLACES_PER_STREAM: usize = 4;
 /// For a request line with its headers, and for the silence before one.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 const MAX_HEADER_BYTES: usize = 16 * 1024;
@@ -86,23 +85,23 @@ trait Socket: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Socket for T {}
 
-/// Serves until the phase is `Stopped`.
-pub(super) async fn serve(listeners: Vec<Listener>, state: Arc<AdminState>) {
+/// Serves until the phase is `Stopped`, each listener `places` connections at a time.
+pub(super) async fn serve(listeners: Vec<Listener>, places: usize, state: Arc<AdminState>) {
     let mut phase = state.phase.clone();
     let mut running = JoinSet::new();
     for listener in listeners {
-        running.spawn(accept_all(listener, Arc::clone(&state)));
+        running.spawn(accept_all(listener, places, Arc::clone(&state)));
     }
     phase.reached(Phase::Stopped).await;
     // Each ends by itself then; a client that does not read must not keep the process.
     let _ = timeout(FAREWELL, async { while running.join_next().await.is_some() {} }).await;
 }
 
-async fn accept_all(listener: Listener, state: Arc<AdminState>) {
+async fn accept_all(listener: Listener, places: usize, state: Arc<AdminState>) {
     let mut phase = state.phase.clone();
-    let mut places = Places::default();
+    let streams = Arc::new(Semaphore::new(places / PLACES_PER_STREAM));
+    let mut places = Places { max: places, taken: VecDeque::new() };
     let mut backoff = Backoff::new(Duration::from_millis(10), Duration::from_secs(1));
-    let streams = Arc::new(Semaphore::new(MAX_STREAMS));
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
@@ -136,12 +135,20 @@ async fn accept_all(listener: Listener, state: Arc<AdminState>) {
 async fn converse(socket: Box<dyn Socket>, state: Arc<AdminState>, connection: api::Connection) {
     let stopped: PhaseWatch = state.phase.clone();
     let is_stream = Arc::clone(&connection.is_stream);
+    let is_first = Cell::new(true);
     let service = service_fn(move |request| {
         let response = api::respond(&state, &connection, &request);
-        async move { Ok::<_, Infallible>(response) }
+        let is_first = is_first.replace(false);
+        async move {
+            if !is_first {
+                // A row of pipelined requests must not keep the other connections waiting.
+                yield_now().await;
+            }
+            Ok::<_, Infallible>(response)
+        }
     });
     let mut builder = http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_header_size(MAX_HEADER_BYTES).half_close(true);
+    builder.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_header_size(MAX_HEADER_BYTES);
     let mut serving = pin!(builder.serve_connection(TokioIo::new(socket), service));
     // What a client does wrong is its own affair: neither logged nor counted.
     tokio::select! {
@@ -166,8 +173,11 @@ async fn end_of(mut phase: PhaseWatch, is_stream: &AtomicBool) {
 }
 
 /// The open connections of a listener, oldest first.
-#[derive(Debug, Default)]
-struct Places(VecDeque<Place>);
+#[derive(Debug)]
+struct Places {
+    max: usize,
+    taken: VecDeque<Place>,
+}
 
 #[derive(Debug)]
 struct Place {
@@ -179,13 +189,13 @@ impl Places {
     /// Adds a connection; when there are too many, the oldest that is no stream ends. There is always one: streams are fewer
     /// than places.
     fn take(&mut self, place: Place) {
-        self.0.retain(|place| !place.task.is_finished());
-        if self.0.len() >= MAX_CONNECTIONS {
-            let victim = self.0.iter().position(|place| !place.is_stream.load(Ordering::Relaxed)).unwrap_or(0);
-            if let Some(victim) = self.0.remove(victim) {
+        self.taken.retain(|place| !place.task.is_finished());
+        if self.taken.len() >= self.max {
+            let victim = self.taken.iter().position(|place| !place.is_stream.load(Ordering::Relaxed)).unwrap_or(0);
+            if let Some(victim) = self.taken.remove(victim) {
                 victim.task.abort();
             }
         }
-        self.0.push_back(place);
+        self.taken.push_back(place);
     }
 }

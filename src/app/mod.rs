@@ -135,7 +135,8 @@ pub fn start_with(config: &Config, metrics: &Arc<Metrics>) -> Result<Running, St
     let health = health(&lifeline.vital, &heartbeat, clock);
     let admin = admin::spawn(AdminSettings {
         listen: admin_sockets,
-        //max_connections: budget.admin,
+        max_connections: (budget.admin / config.admin.listen.len().max(1)).max(4),
+        vital: lifeline.vital.clone(),
         state: AdminState {
             version: env!("CARGO_PKG_VERSION"),
             clock,

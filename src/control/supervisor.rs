@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     config::PoolConfig,
-    failover::{self, BackendId, Effect, Event, Pool, Report, Role, Time},
+    failover::{self, BackendId, Effect, Event, Pool, Report, Time},
     metrics::PoolMetrics,
     route::{BackendView, Clock, EventLog, LastFailover, LastProbe, PassiveReport, Snapshot},
 };
@@ -189,11 +189,10 @@ impl Supervisor {
         self.outage_accounted = now;
     }
 
-    /// Shows the pool as it stands, to the admin plane and in the gauges.
+    /// Shows the pool as it stands.
     fn publish(&self) {
         let snapshot = self.snapshot();
         self.carrier.explain(&self.why(&snapshot));
-        self.set_gauges(&snapshot);
         self.carrier.publisher().snapshot(snapshot);
     }
 
@@ -236,29 +235,4 @@ impl Supervisor {
         });
         each.collect::<Vec<_>>().join(", ")
     }
-
-    fn set_gauges(&self, snapshot: &Snapshot) {
-        let pool = &self.metrics;
-        pool.epoch.set(i64::try_from(snapshot.epoch.0).unwrap_or(i64::MAX));
-        pool.primary_conflict.set(i64::from(snapshot.conflict));
-        pool.failover_ready.set(i64::from(snapshot.failover_ready == failover::FailoverReady::Yes));
-        pool.failover_ready_reason.set(snapshot.failover_ready);
-        for (index, (backend, gauges)) in snapshot.backends.iter().zip(&pool.backends).enumerate() {
-            gauges.up.set(i64::from(backend.health == failover::Health::Up));
-            gauges.eligible.set(i64::from(backend.reason == failover::Reason::Eligible));
-            gauges.active.set(i64::from(snapshot.active.is_some_and(|active| active.index() == index)));
-            gauges.health.set(backend.health);
-            gauges.role.set(backend.facts.role.unwrap_or(Role::Unknown));
-            gauges.reason.set(backend.reason);
-            gauges.replication_lag_bytes.set(gauge(backend.facts.lag_bytes));
-            gauges.db_epoch.set(gauge(backend.facts.db_epoch));
-            if let Some(version) = &backend.facts.version {
-                gauges.set_info(version);
-            }
-        }
-    }
-}
-
-fn gauge(value: Option<u64>) -> i64 {
-    i64::try_from(value.unwrap_or(0)).unwrap_or(i64::MAX)
 }

@@ -1,3 +1,5 @@
+use std::collections::{BTreeMap, BTreeSet};
+
 use super::*;
 use crate::{
     failover::{Cause, Health, Outcome},
@@ -108,4 +110,37 @@ fn iteration_names_every_value_once_in_order() {
     let outcomes: Vec<Outcome> = metrics.pools[0].backends[0].probes.iter().map(|(outcome, _)| outcome).collect();
     assert_eq!(outcomes.len(), 11);
     assert_eq!((outcomes[0], outcomes[10]), (Outcome::Ok, Outcome::WrongCluster));
+}
+
+/// Name → (type, labels), of everything that is exposed.
+fn exposed() -> BTreeMap<String, (String, BTreeSet<String>)> {
+    let text = Metrics::new(&[pool("orders", &[("a", "x:1")])]).unwrap().render();
+    let mut families: BTreeMap<String, (String, BTreeSet<String>)> = BTreeMap::new();
+    let mut current = String::new();
+    for line in text.lines() {
+        if let Some(rest) = line.strip_prefix("# TYPE ") {
+            let (name, kind) = rest.split_once(' ').unwrap();
+            name.clone_into(&mut current);
+            families.insert(current.clone(), (kind.to_owned(), BTreeSet::new()));
+        } else if let Some((_, labels)) = line.split_once('{').filter(|_| !line.starts_with('#')) {
+            let labels = labels.rsplit_once('}').unwrap().0;
+            let names = labels.split(',').map(|pair| pair.split_once('=').unwrap().0.to_owned()).filter(|name| name != "le");
+            families.get_mut(&current).unwrap().1.extend(names);
+        }
+    }
+    families
+}
+
+#[test]
+fn the_documentation_and_the_registry_name_the_same_metrics() {
+    let documented: BTreeMap<String, (String, BTreeSet<String>)> = include_str!("../../docs/metrics.md")
+        .lines()
+        .filter_map(|line| {
+            let cells: Vec<&str> = line.strip_prefix("| `")?.split('|').map(str::trim).collect();
+            let labels = cells[2].split(", ").filter(|label| !label.is_empty()).map(str::to_owned).collect();
+            Some((cells[0].trim_end_matches('`').to_owned(), (cells[1].to_owned(), labels)))
+        })
+        .collect();
+    assert!(documented.len() > 40);
+    assert_eq!(documented, exposed());
 }

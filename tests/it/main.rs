@@ -7,6 +7,7 @@
     reason = "a failing test should panic, and tests explain themselves"
 )]
 
+mod admin;
 mod bytes;
 mod house;
 mod support;

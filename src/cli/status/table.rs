@@ -219,8 +219,8 @@ mod tests {
 orders: Clients go to db-b. Another backend is ready to take over.
 
 orders (epoch 3)
-  BACKEND  ADDRESS    HEALTH  ROLE     SESSIONS  LAG      VERSION     MAY SERVE
-    db-a   db-a:5432  down    unknown  0         -        -           no, down: connect refused
+  BACKEND  ADDRESS    HEALTH  ROLE     SESSIONS  LAG      VERSION    MAY SERVE
+    db-a   db-a:5432  down    unknown  0         -        -          no, down: connect refused
   * db-b   db-b:5432  up      primary  118       2.0 KiB  15.20\u{fffd}[2J  yes
   listener rw on 127.0.0.1:5432: 118 of 9000 connections
   last failover 2026-11-23T02:00:00.000Z: db-a -> db-b, cause down (connect refused), nobody served for 51 ms, 97 sessions closed

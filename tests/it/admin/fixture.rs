@@ -1,0 +1,244 @@
+//! A running admin plane whose pools the test publishes.
+
+use std::{
+    io::{Read, Write},
+    net::{SocketAddr, TcpListener, TcpStream},
+    os::unix::net::{UnixListener, UnixStream},
+    path::PathBuf,
+    sync::{Arc, Mutex},
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use mainstay::{
+    admin::{self, AdminListener, AdminPool, AdminSettings, AdminState, BoundListener},
+    failover::{Admin, BackendId, Cause, Epoch, Facts, Health, Outcome, Reason, Role, Time, Verdict},
+    lifecycle::{self, Phase, PhaseSender},
+    metrics::{Metrics, PoolLabels},
+    route::{
+        self, BackendView, Clock, EventLog, FailoverReady, LastFailover, LastProbe, Publisher, RouteWatch, SessionTable,
+        Snapshot, StateEvent,
+    },
+};
+use serde_json::Value;
+
+/// Longer than anything here takes; a test that waits for it fails.
+pub(super) const LIMIT: Duration = Duration::from_secs(20);
+
+pub(super) struct Fixture {
+    pub(super) address: SocketAddr,
+    pub(super) socket: PathBuf,
+    pub(super) publisher: Publisher,
+    pub(super) events: Arc<EventLog>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) sessions: Arc<SessionTable>,
+    pub(super) not_live: Arc<Mutex<Vec<String>>>,
+    phase: PhaseSender,
+    thread: Option<JoinHandle<()>>,
+    _route: RouteWatch,
+}
+
+impl Fixture {
+    /// One pool, as `first` says.
+    pub(super) fn new(first: Snapshot) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let socket = std::env::temp_dir().join(format!("mainstay-admin-{}-{}.sock", std::process::id(), address.port()));
+        let unix = UnixListener::bind(&socket).unwrap();
+        let labels = PoolLabels {
+            name: Arc::clone(&first.pool),
+            listeners: vec!["rw".into()],
+            backends: first.backends.iter().map(|b| (Arc::clone(&b.name), Arc::clone(&b.address))).collect(),
+        };
+        let metrics = Metrics::new(&[labels]).unwrap();
+        let clock = Clock::start();
+        let (publisher, route, snapshot) = route::seam(clock, Duration::from_mins(1), first);
+        let (phase, lifecycle::Lifeline { phase: watch, .. }) = lifecycle::begin();
+        let (events, sessions) = (Arc::new(EventLog::default()), Arc::new(SessionTable::default()));
+        let not_live = Arc::new(Mutex::new(Vec::new()));
+        let health = Arc::clone(&not_live);
+        let pool = AdminPool {
+            snapshot,
+            metrics: Arc::clone(&metrics.pools[0]),
+            listeners: vec![AdminListener {
+                name: "rw".into(),
+                bound: vec!["127.0.0.1:5432".parse().unwrap()],
+                limit: Some(9000),
+            }],
+        };
+        let state = AdminState {
+            version: "1.2.3",
+            clock,
+            phase: watch,
+            pools: vec![pool],
+            sessions: vec![Arc::clone(&sessions)],
+            events: Arc::clone(&events),
+            metrics: Arc::clone(&metrics),
+            config_json: serde_json::json!({"admin": {"listen": ["127.0.0.1:0"]}, "password": "***"}),
+            health: Arc::new(move || health.lock().unwrap().clone()),
+        };
+        let listen = vec![BoundListener::Tcp(listener), BoundListener::Unix(unix)];
+        let thread = Some(admin::spawn(AdminSettings { listen, max_connections: 32, vital: lifecycle::Vital::default(), state }).unwrap());
+        Self { address, socket, publisher, events, metrics, sessions, not_live, phase, thread, _route: route }
+    }
+
+    pub(super) fn advance(&self, phase: Phase) {
+        self.phase.advance(phase);
+    }
+
+    pub(super) fn connect(&self) -> TcpStream {
+        connect(self.address)
+    }
+
+    /// `GET path` over TCP.
+    pub(super) fn get(&self, path: &str) -> Reply {
+        self.ask("GET", path, "Host: localhost\r\n")
+    }
+
+    /// A request without a body.
+    pub(super) fn ask(&self, method: &str, path: &str, headers: &str) -> Reply {
+        Reply::read(exchange(self.connect(), method, path, headers))
+    }
+
+    /// `GET path` over the unix socket.
+    pub(super) fn get_unix(&self, path: &str, headers: &str) -> Reply {
+        let stream = UnixStream::connect(&self.socket).unwrap();
+        stream.set_read_timeout(Some(LIMIT)).unwrap();
+        Reply::read(exchange(stream, "GET", path, headers))
+    }
+}
+
+impl Drop for Fixture {
+    /// The thread ends when the process stops, or the test hangs here.
+    fn drop(&mut self) {
+        self.phase.advance(Phase::Stopped);
+        let ended = self.thread.take().unwrap().join();
+        let _ = std::fs::remove_file(&self.socket);
+        if !std::thread::panicking() {
+            ended.unwrap();
+        }
+    }
+}
+
+pub(super) fn connect(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(LIMIT)).unwrap();
+    stream.set_write_timeout(Some(LIMIT)).unwrap();
+    stream
+}
+
+fn exchange(mut stream: impl Read + Write, method: &str, path: &str, headers: &str) -> Vec<u8> {
+    write!(stream, "{method} {path} HTTP/1.1\r\n{headers}Connection: close\r\n\r\n").unwrap();
+    let mut bytes = Vec::new();
+    stream.read_to_end(&mut bytes).unwrap();
+    bytes
+}
+
+/// A whole answer.
+#[derive(Debug)]
+pub(super) struct Reply {
+    pub(super) status: u16,
+    pub(super) head: String,
+    pub(super) body: String,
+}
+
+impl Reply {
+    pub(super) fn read(bytes: Vec<u8>) -> Self {
+        let text = String::from_utf8(bytes).unwrap();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {text:?}"));
+        Self { status: head[9..12].parse().unwrap(), head: head.to_ascii_lowercase(), body: body.to_owned() }
+    }
+
+    pub(super) fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.body))
+    }
+
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
+        self.head.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+    }
+}
+
+pub(super) fn primary(name: &str) -> BackendView {
+    BackendView {
+        name: name.into(),
+        address: format!("{name}:5432").into(),
+        resolved: vec!["10.0.0.1:5432".parse().unwrap()].into(),
+        health: Health::Up,
+        pending: false,
+        admin: Admin::Ready,
+        reason: Reason::Eligible,
+        facts: Facts {
+            role: Some(Role::Primary),
+            db_epoch: Some(2),
+            lag_bytes: Some(0),
+            version: Some("15.20".into()),
+            ..Facts::default()
+        },
+        alert: None,
+        since: Time::from_millis(5),
+        last_probe: Some(probe(Outcome::Ok, "answered as primary")),
+    }
+}
+
+pub(super) fn down(name: &str) -> BackendView {
+    BackendView {
+        health: Health::Down,
+        reason: Reason::Down,
+        facts: Facts::default(),
+        last_probe: Some(probe(Outcome::Refused, "connect refused")),
+        ..primary(name)
+    }
+}
+
+fn probe(outcome: Outcome, evidence: &str) -> LastProbe {
+    LastProbe { outcome, evidence: evidence.into(), at: Time::from_millis(9), took: Duration::from_micros(234) }
+}
+
+/// `db-a` is down, `db-b` has taken over.
+pub(super) fn failed_over() -> Snapshot {
+    Snapshot {
+        pool: "orders".into(),
+        epoch: Epoch(3),
+        active: Some(BackendId(1)),
+        verdict: Verdict::Keep,
+        failover_ready: FailoverReady::NoCandidate,
+        last_failover: Some(LastFailover {
+            at: Time::from_millis(1500),
+            from: BackendId(0),
+            to: BackendId(1),
+            cause: Cause::Down,
+            evidence: "standing session closed; connect refused".into(),
+            detected: Duration::from_millis(4),
+            gap: Duration::from_millis(51),
+            sessions_closed: 97,
+        }),
+        backends: vec![down("db-a"), primary("db-b")],
+        ..Snapshot::default()
+    }
+}
+
+/// Nobody may serve.
+pub(super) fn dead() -> Snapshot {
+    Snapshot {
+        pool: "orders".into(),
+        epoch: Epoch(3),
+        verdict: Verdict::NoEligible,
+        backends: vec![down("db-a"), down("db-b")],
+        ..Snapshot::default()
+    }
+}
+
+pub(super) fn event(evidence: &str) -> StateEvent {
+    StateEvent {
+        id: 0,
+        at: Time::from_millis(7),
+        pool: "orders".into(),
+        backend: Some("db-a".into()),
+        kind: "health",
+        from: Some("up"),
+        to: Some("down"),
+        epoch: Epoch(3),
+        cause: Some("probe"),
+        evidence: evidence.into(),
+    }
+}

@@ -1,0 +1,162 @@
+//! Paths, methods, types and hosts.
+
+use std::io::{Read, Write};
+
+use mainstay::failover::Verdict;
+use mainstay::route::Snapshot;
+
+use super::fixture::{Fixture, Reply, dead, failed_over};
+
+#[test]
+fn every_path_answers_with_its_type() {
+    let f = Fixture::new(failed_over());
+    for (path, kind) in [
+        ("/", "text/html; charset=utf-8"),
+        ("/metrics", "text/plain; version=0.0.4; charset=utf-8"),
+        ("/livez", "application/json"),
+        ("/readyz", "application/json"),
+        ("/startupz", "application/json"),
+        ("/api/v1/status", "application/json"),
+        ("/api/v1/pools/orders", "application/json"),
+        ("/api/v1/pools/%6Frders/connections", "application/json"),
+        ("/api/v1/events", "application/json"),
+        ("/api/v1/events?since=3", "application/json"),
+        ("/api/v1/config", "application/json"),
+    ] {
+        let reply = f.get(path);
+        assert_eq!((reply.status, reply.header("content-type")), (200, Some(kind)), "{path}: {reply:?}");
+        assert_eq!(reply.header("cache-control"), Some("no-store"), "{path}");
+        let head = f.ask("HEAD", path, "Host: localhost\r\n");
+        assert_eq!((head.status, head.body.as_str()), (200, ""), "{path}");
+    }
+}
+
+#[test]
+fn a_wrong_path_names_the_right_ones() {
+    let f = Fixture::new(failed_over());
+    for path in ["/nothing", "/metrics/", "/api/v1", "/api/v1/pools", "/api/v1/pools/orders/x", "//", "/%ff", "/api/v1/pools/%ff"]
+    {
+        let reply = f.get(path);
+        assert_eq!((reply.status, reply.json()["error"]["code"].as_str()), (404, Some("not_found")), "{path}");
+        assert!(reply.json()["error"]["paths"].as_array().unwrap().iter().any(|path| path == "/api/v1/status"));
+    }
+    let reply = f.get("/api/v1/pools/none");
+    assert_eq!((reply.status, &reply.json()["error"]["pools"][0]), (404, &"orders".into()));
+    assert_eq!(f.get("/api/v1/events?since=x").status, 400);
+    assert_eq!(f.get("/api/v1/events/stream?since=-1").status, 400);
+}
+
+#[test]
+fn nothing_can_be_changed() {
+    let f = Fixture::new(failed_over());
+    for method in ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"] {
+        for path in ["/", "/metrics", "/livez", "/api/v1/status", "/api/v1/pools/orders", "/api/v1/events/stream"] {
+            let reply = f.ask(method, path, "Host: localhost\r\n");
+            assert_eq!((reply.status, reply.header("allow")), (405, Some("get, head")), "{method} {path}");
+        }
+    }
+    for (method, path) in [
+        ("PUT", "/api/v1/pools/orders/backends/db-a/state"),
+        ("POST", "/api/v1/pools/orders/switchover"),
+        ("POST", "/api/v1/pools/orders/pause"),
+        ("POST", "/api/v1/pools/orders/resume"),
+        ("POST", "/api/v1/reload"),
+        ("POST", "/api/v1/shutdown"),
+    ] {
+        let reply = f.ask(method, path, "Host: localhost\r\nContent-Length: 0\r\n");
+        assert_eq!((reply.status, reply.json()["error"]["code"].as_str()), (403, Some("read_only")), "{path}");
+        assert_eq!(
+            (f.get(path).status, f.get(path).header("allow")),
+            (405, Some(method.to_ascii_lowercase().as_str())),
+            "{path}"
+        );
+    }
+}
+
+#[test]
+fn a_foreign_host_gets_probes_and_metrics_only() {
+    let f = Fixture::new(failed_over());
+    let status = |path, host: &str| f.ask("GET", path, &format!("Host: {host}\r\n")).status;
+    for path in ["/", "/api/v1/status", "/api/v1/config", "/api/v1/events/stream", "/api/v1/pools/orders/connections"] {
+        assert_eq!(status(path, "evil.example"), 403, "{path}");
+        assert_eq!(status(path, "127.0.0.1.evil.example:8432"), 403, "{path}");
+    }
+    for path in ["/livez", "/readyz", "/startupz", "/metrics"] {
+        assert_eq!(status(path, "mainstay.monitoring.svc:8432"), 200, "{path}");
+    }
+    for host in ["127.0.0.1:8432", "[::1]:8432", "localhost", "10.0.0.9"] {
+        assert_eq!(status("/api/v1/status", host), 200, "{host}");
+    }
+    assert_eq!(f.ask("GET", "http://evil.example/api/v1/status", "Host: localhost\r\n").status, 403);
+    assert_eq!(f.ask("GET", "/api/v1/status", "Host: localhost\r\nHost: evil.example\r\n").status, 403);
+    assert_eq!(f.get_unix("/api/v1/status", "Host: evil.example\r\n").status, 200, "no browser reaches a unix socket");
+}
+
+#[test]
+fn readiness_and_startup_follow_the_database_and_liveness_does_not() {
+    let f = Fixture::new(Snapshot { verdict: Verdict::Settling, ..dead() });
+    assert_eq!([f.get("/livez").status, f.get("/readyz").status, f.get("/startupz").status], [200, 503, 503]);
+    f.publisher.snapshot(dead());
+    assert_eq!([f.get("/livez").status, f.get("/readyz").status, f.get("/startupz").status], [200, 503, 200]);
+    let reply = f.get("/readyz").json();
+    assert_eq!(reply["status"], "unavailable");
+    let reason = reply["reasons"][0].as_str().unwrap();
+    assert!(
+        reason.starts_with("pool orders: NO BACKEND MAY SERVE") && reason.contains("db-a is down: connect refused"),
+        "{reason}"
+    );
+    f.publisher.snapshot(failed_over());
+    assert_eq!([f.get("/livez").status, f.get("/readyz").status, f.get("/startupz").status], [200; 3]);
+    f.publisher.snapshot(Snapshot { suspended: true, ..failed_over() });
+    assert_eq!(f.get("/readyz").status, 503);
+    f.publisher.snapshot(failed_over());
+    f.advance(mainstay::lifecycle::Phase::Draining);
+    assert_eq!([f.get("/livez").status, f.get("/readyz").status, f.get("/startupz").status], [200, 503, 200]);
+    f.not_live.lock().unwrap().push("the supervisor is stuck".into());
+    let reply = f.get("/livez");
+    assert_eq!((reply.status, reply.json()["reasons"][0].as_str()), (503, Some("the supervisor is stuck")));
+}
+
+#[test]
+fn pipelined_requests_are_answered_in_order() {
+    let f = Fixture::new(failed_over());
+    let mut stream = f.connect();
+    let one = |path: &str, more: &str| format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n{more}\r\n");
+    let all = one("/livez", "") + &one("/nothing", "") + &one("/api/v1/config", "Connection: close\r\n");
+    stream.write_all(all.as_bytes()).unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    let codes: Vec<&str> = text.split("HTTP/1.1 ").skip(1).map(|answer| &answer[..3]).collect();
+    assert_eq!(codes, ["200", "404", "200"]);
+}
+
+#[test]
+fn the_page_holds_no_data_and_loads_nothing() {
+    let hostile = "<script>alert(1)</script>";
+    let mut snapshot = failed_over();
+    snapshot.backends[0].name = hostile.into();
+    let f = Fixture::new(snapshot);
+    let page = f.get("/");
+    assert!(page.header("content-security-policy").unwrap().starts_with("default-src 'none'"));
+    for forbidden in ["alert(1)", "innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "http://", "https://", "src="]
+    {
+        assert!(!page.body.contains(forbidden), "{forbidden}");
+    }
+    assert!(page.body.contains("/api/v1/status") && page.body.contains("/api/v1/events"));
+    let status = f.get("/api/v1/status");
+    assert_eq!(status.header("content-type"), Some("application/json"));
+    assert_eq!(status.header("x-content-type-options"), Some("nosniff"));
+    assert_eq!(status.json()["pools"][0]["backends"][0]["name"], hostile);
+}
+
+#[test]
+fn a_large_body_is_refused_and_a_small_one_ignored() {
+    let f = Fixture::new(failed_over());
+    let small = f.ask("GET", "/livez", "Host: localhost\r\nContent-Length: 0\r\n");
+    assert_eq!(small.status, 200);
+    let mut stream = f.connect();
+    write!(stream, "POST /api/v1/reload HTTP/1.1\r\nHost: localhost\r\nContent-Length: 70000\r\n\r\n").unwrap();
+    let mut bytes = Vec::new();
+    let _ = stream.read_to_end(&mut bytes);
+    assert_eq!(Reply::read(bytes).status, 413);
+}

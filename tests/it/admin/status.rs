@@ -1,0 +1,134 @@
+//! The JSON is the interface's, and the commands understand it.
+
+use std::sync::{Arc, atomic::AtomicU64};
+
+use clap::Parser;
+use mainstay::{
+    cli::{status, wait},
+    failover::{BackendId, Epoch, Time, Verdict},
+    route::{Session, Snapshot},
+};
+use serde_json::{Value, json};
+
+use super::fixture::{Fixture, dead, failed_over, primary};
+
+fn assert_moment(value: &Value) {
+    let text = value.as_str().unwrap();
+    assert!(text.len() == 24 && text.starts_with("20") && text.ends_with('Z') && &text[10..11] == "T", "{text}");
+}
+
+#[test]
+fn status_has_the_documented_fields() {
+    let f = Fixture::new(failed_over());
+    f.metrics.pools[0].backends[1].connections_active.set(118);
+    f.metrics.pools[0].listeners[0].active.set(118);
+    f.metrics.pools[0].held.set(2);
+    let mut status = f.get("/api/v1/status").json();
+    for path in
+        ["/last_failover/at", "/backends/0/since", "/backends/1/since", "/backends/0/last_probe/at", "/backends/1/last_probe/at"]
+    {
+        let moment = status["pools"][0].pointer_mut(path).unwrap();
+        assert_moment(moment);
+        *moment = json!("moment");
+    }
+    assert!(status["uptime_seconds"].is_u64());
+    status["uptime_seconds"] = json!(0);
+    let expected: Value = serde_json::from_str(
+        r#"{"version": "1.2.3", "uptime_seconds": 0, "ready": true, "phase": "running", "pools": [{
+        "name": "orders", "epoch": 3, "active": "db-b", "verdict": "keep", "paused": false, "suspended": false, "conflict": false,
+        "held": 2, "failover_ready": false, "failover_ready_reason": "no_candidate",
+        "summary": "Clients go to db-b. No other backend is healthy: if it dies, nobody can take over. 2 clients wait.",
+        "listeners": [{"name": "rw", "listen": ["127.0.0.1:5432"], "route": "primary", "connections": 118, "limit": 9000}],
+        "last_failover": {"at": "moment", "from": "db-a", "to": "db-b", "cause": "down",
+            "evidence": "standing session closed; connect refused", "detected_ms": 4.0, "gap_ms": 51.0, "sessions_closed": 97},
+        "backends": [
+            {"name": "db-a", "address": "db-a:5432", "resolved": ["10.0.0.1:5432"], "health": "down", "pending": false,
+             "role": "unknown", "admin": "ready", "eligible": false, "reason": "down: connect refused", "alert": null,
+             "active": false, "since": "moment", "connections": 0, "lag_bytes": null, "version": null, "db_epoch": null,
+             "last_probe": {"outcome": "refused", "evidence": "connect refused", "at": "moment", "took_ms": 0.2}},
+            {"name": "db-b", "address": "db-b:5432", "resolved": ["10.0.0.1:5432"], "health": "up", "pending": false,
+             "role": "primary", "admin": "ready", "eligible": true, "reason": "eligible", "alert": null,
+             "active": true, "since": "moment", "connections": 118, "lag_bytes": 0, "version": "15.20", "db_epoch": 2,
+             "last_probe": {"outcome": "ok", "evidence": "answered as primary", "at": "moment", "took_ms": 0.2}}]}]}"#,
+    )
+    .unwrap();
+    assert_eq!(status, expected);
+    let mut pool = f.get("/api/v1/pools/orders").json();
+    assert_moment(&pool["last_failover"]["at"]);
+    pool["last_failover"]["at"] = json!("moment");
+    assert_eq!(pool["last_failover"], expected["pools"][0]["last_failover"]);
+    assert_eq!(f.get("/api/v1/config").json()["password"], "***");
+}
+
+#[test]
+fn sessions_are_listed_oldest_first_and_at_most_a_thousand() {
+    let f = Fixture::new(failed_over());
+    let session = |since: u64, pool| {
+        Arc::new(Session {
+            client: "192.0.2.7:40000".parse().unwrap(),
+            pool,
+            listener: 0,
+            backend: BackendId(1),
+            epoch: Epoch(3),
+            since: Time::from_millis(since),
+            upstream_bytes: AtomicU64::new(10),
+            downstream_bytes: AtomicU64::new(20),
+        })
+    };
+    let _open = [(1, session(500, 0)), (2, session(400, 0)), (3, session(300, 1))].map(|(id, session)| f.sessions.enter(id, session));
+    let list = f.get("/api/v1/pools/orders/connections").json();
+    assert_eq!((list["truncated"].as_bool(), list["connections"].as_array().unwrap().len()), (Some(false), 2));
+    let mut first = list["connections"][0].clone();
+    assert_moment(&first["since"]);
+    first["since"] = json!("moment");
+    let expected = json!({"worker": 0, "id": 2, "client": "192.0.2.7:40000", "listener": "rw", "backend": "db-b", "epoch": 3,
+        "since": "moment", "upstream_bytes": 10, "downstream_bytes": 20});
+    assert_eq!(first, expected);
+    let _more: Vec<_> = (10..1500).map(|id| f.sessions.enter(id, session(id, 0))).collect();
+    let list = f.get("/api/v1/pools/orders/connections").json();
+    assert_eq!((list["truncated"].as_bool(), list["connections"].as_array().unwrap().len()), (Some(true), 1000));
+}
+
+#[derive(Parser)]
+struct StatusCommand {
+    #[command(flatten)]
+    args: status::Args,
+}
+
+#[derive(Parser)]
+struct WaitCommand {
+    #[command(flatten)]
+    args: wait::Args,
+}
+
+#[test]
+fn the_commands_exit_as_documented() {
+    let f = Fixture::new(Snapshot { verdict: Verdict::Settling, ..dead() });
+    let tcp = f.address.to_string();
+    let unix = format!("unix:{}", f.socket.display());
+    let status = |address: &str, more: &[&str]| {
+        let words = ["status", "--admin", address].iter().chain(more).copied().collect::<Vec<_>>();
+        status::run(&StatusCommand::try_parse_from(words).unwrap().args)
+    };
+    let wait = |goal: &str, max: &str| {
+        wait::run(&WaitCommand::try_parse_from(["wait", "--admin", &tcp, "--for", goal, "--max", max]).unwrap().args)
+    };
+    assert_eq!([status(&tcp, &[]), status(&unix, &["--json"])], [69, 69]);
+    assert_eq!([wait("startup", "10ms"), wait("ready", "10ms")], [69, 69]);
+    f.publisher.snapshot(failed_over());
+    assert_eq!([status(&tcp, &[]), status(&unix, &["--json"])], [0, 0]);
+    assert_eq!([wait("startup", "20s"), wait("ready", "20s")], [0, 0]);
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    assert_eq!(status(&closed, &[]), 1);
+}
+
+#[test]
+fn waiting_ends_when_the_pool_becomes_ready() {
+    let f = Fixture::new(dead());
+    let tcp = f.address.to_string();
+    let waiting = std::thread::spawn(move || {
+        wait::run(&WaitCommand::try_parse_from(["wait", "--admin", &tcp, "--max", "20s"]).unwrap().args)
+    });
+    f.publisher.snapshot(Snapshot { backends: vec![primary("db-a"), primary("db-b")], ..failed_over() });
+    assert_eq!(waiting.join().unwrap(), 0);
+}

@@ -1,2 +1,7 @@
-//! x
-fn main() {}
+//! Arguments to command to exit code, nothing else.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ExitCode::from(mainstay::cli::main())
+}

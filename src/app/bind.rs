@@ -17,8 +17,36 @@ use crate::{
     net::socket::{LegOptions, listen},
 };
 
+/// Every socket, bound.
+pub(super) struct Sockets {
+    /// Per pool, per listener.
+    pub(super) pools: Vec<Vec<Vec<TcpListener>>>,
+    pub(super) admin: Vec<BoundListener>,
+}
+
+impl Sockets {
+    pub(super) fn bind(config: &Config) -> Result<Self, StartError> {
+        Ok(Self { pools: config.pools.iter().map(bind_pool).collect::<Result<_, _>>()?, admin: bind_admin(config)? })
+    }
+
+    /// The addresses of `pools`; a configured port 0 is a real port here.
+    pub(super) fn listeners(&self) -> Vec<Vec<Vec<SocketAddr>>> {
+        let addresses = |sockets: &Vec<TcpListener>| sockets.iter().filter_map(|socket| socket.local_addr().ok()).collect();
+        self.pools.iter().map(|pool| pool.iter().map(addresses).collect()).collect()
+    }
+
+    /// The TCP addresses of `admin`.
+    pub(super) fn admin_addresses(&self) -> Vec<SocketAddr> {
+        let address = |socket: &BoundListener| match socket {
+            BoundListener::Tcp(socket) => socket.local_addr().ok(),
+            BoundListener::Unix(_) => None,
+        };
+        self.admin.iter().filter_map(address).collect()
+    }
+}
+
 /// Sockets per listener.
-pub(super) fn bind_pool(pool: &PoolConfig) -> Result<Vec<Vec<TcpListener>>, StartError> {
+fn bind_pool(pool: &PoolConfig) -> Result<Vec<Vec<TcpListener>>, StartError> {
     let bind_listener = |listener: &ListenerConfig| {
         let legs = LegOptions { keepalive: listener.keepalive, user_timeout: listener.tcp_user_timeout };
         listener
@@ -33,15 +61,13 @@ pub(super) fn bind_pool(pool: &PoolConfig) -> Result<Vec<Vec<TcpListener>>, Star
     pool.listeners.iter().map(bind_listener).collect()
 }
 
-pub(super) fn bind_admin(config: &Config) -> Result<(Vec<BoundListener>, Vec<SocketAddr>), StartError> {
+fn bind_admin(config: &Config) -> Result<Vec<BoundListener>, StartError> {
     let mut sockets = Vec::new();
-    let mut bound = Vec::new();
     for address in &config.admin.listen {
         match address {
             AdminListen::Tcp(address) => {
                 let socket = listen(*address, &LegOptions::default())
                     .map_err(|error| bind_error("the admin endpoint", address, &error))?;
-                bound.extend(socket.local_addr().ok());
                 sockets.push(BoundListener::Tcp(socket));
             }
             AdminListen::Unix(path) => {
@@ -50,7 +76,7 @@ pub(super) fn bind_admin(config: &Config) -> Result<(Vec<BoundListener>, Vec<Soc
             }
         }
     }
-    Ok((sockets, bound))
+    Ok(sockets)
 }
 
 /// Binds a unix socket that only its own user may use. A socket file that nobody answers on is a leftover and is replaced.

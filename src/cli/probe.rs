@@ -1,1 +1,256 @@
-//! `mainstay probe`
+//! `mainstay probe`: one probe, what it saw, what mainstay would do with such a backend, and what to do now.
+
+mod advice;
+mod connect;
+
+use std::{
+    io::Write,
+    net::IpAddr,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use clap::ValueEnum;
+pub use connect::connect;
+
+use super::exit;
+use crate::{
+    config::{CheckKind, PostgresCheck, Secret, TlsMode},
+    control::probe::{self, Finding},
+    failover::{Outcome, label::Label},
+    net::addr::BackendAddr,
+};
+
+/// Probe one backend once, and say what mainstay would see.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The check to make.
+    #[arg(value_enum, value_name = "KIND")]
+    kind: Kind,
+    /// The backend: host:port or [ipv6]:port.
+    #[arg(value_name = "ADDRESS")]
+    address: BackendAddr,
+    /// Role to log in as (postgres).
+    #[arg(long, default_value = "postgres")]
+    user: String,
+    /// File that holds the role's password (postgres).
+    #[arg(long, value_name = "FILE")]
+    password_file: Option<PathBuf>,
+    /// Database to log in to (postgres).
+    #[arg(long, default_value = "postgres")]
+    database: String,
+    /// Transport security: off, prefer, require or verify-full (postgres).
+    #[arg(long, default_value = "prefer", value_parser = tls_mode)]
+    tls: TlsMode,
+    /// PEM file with the authorities to trust, for verify-full (postgres).
+    #[arg(long, value_name = "FILE", required_if_eq("tls", "verify-full"))]
+    tls_ca_file: Option<PathBuf>,
+    /// Deadline of the whole probe, such as 500ms or 2s.
+    #[arg(long, default_value = "1s", value_parser = duration)]
+    timeout: Duration,
+    /// Answer with one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Kind {
+    Tcp,
+    Postgres,
+}
+
+fn tls_mode(text: &str) -> Result<TlsMode, String> {
+    let mode = TlsMode::ALL.iter().find(|mode| mode.as_str() == text);
+    mode.copied().ok_or_else(|| "write off, prefer, require or verify-full".into())
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let (digits, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
+    let number: u64 = digits.parse().map_err(|_| "write a number and a unit, such as 500ms or 2s")?;
+    let duration = match unit {
+        "ms" => Duration::from_millis(number),
+        "s" => Duration::from_secs(number),
+        "m" => Duration::from_secs(number.saturating_mul(60)),
+        _ => return Err("the unit must be ms, s or m".into()),
+    };
+    let sensible = Duration::from_millis(1)..=Duration::from_mins(10);
+    if sensible.contains(&duration) { Ok(duration) } else { Err("must be between 1ms and 10m".into()) }
+}
+
+/// One probe as it is told.
+struct Told<'a> {
+    address: &'a BackendAddr,
+    kind: &'a CheckKind,
+    timeout: Duration,
+    took: Duration,
+    /// What was found, or why this machine could not ask.
+    result: &'a Result<Finding, Arc<str>>,
+}
+
+/// Runs the command. 0: the backend answered as asked; 1: it did not; 2: the arguments cannot be used.
+pub fn run(args: &Args) -> u8 {
+    let mut out = std::io::stdout().lock();
+    let kind = match check_kind(args) {
+        Ok(kind) => kind,
+        Err(error) => {
+            eprintln!("mainstay probe: {error}");
+            return exit::USAGE;
+        }
+    };
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("mainstay probe: this machine could not start a runtime: {error}");
+            return exit::FAILED;
+        }
+    };
+    let started = Instant::now();
+    let result = runtime.block_on(probe::once(&args.address, &kind, args.timeout));
+    let told = Told { address: &args.address, kind: &kind, timeout: args.timeout, took: started.elapsed(), result: &result };
+    // A name server that hangs must not hold the command up.
+    runtime.shutdown_background();
+    let text = if args.json { json(&told) } else { screen(&told) };
+    let written = writeln!(out, "{text}");
+    let ok = written.is_ok() && result.is_ok_and(|finding| finding.outcome == Outcome::Ok);
+    if ok { exit::DONE } else { exit::FAILED }
+}
+
+fn check_kind(args: &Args) -> Result<CheckKind, String> {
+    if matches!(args.kind, Kind::Tcp) {
+        return Ok(CheckKind::Tcp);
+    }
+    let password = match &args.password_file {
+        Some(path) => {
+            let text = std::fs::read_to_string(path).map_err(|error| format!("--password-file {}: {error}", path.display()))?;
+            Some(Secret::new(text.trim_end_matches(['\r', '\n']).to_owned()))
+        }
+        None => None,
+    };
+    Ok(CheckKind::Postgres(PostgresCheck {
+        user: args.user.clone(),
+        password,
+        database: args.database.clone(),
+        tls: args.tls,
+        tls_ca_file: args.tls_ca_file.clone(),
+        max_lag: None,
+    }))
+}
+
+/// The result on one screen.
+fn screen(told: &Told<'_>) -> String {
+    let mut rows = vec![("asked", asked(told))];
+    match told.result {
+        Ok(finding) => {
+            rows.push(("outcome", finding.outcome.to_string()));
+            rows.push(("evidence", finding.evidence.to_string()));
+            rows.extend(facts(finding));
+        }
+        Err(evidence) => rows.extend([("outcome", "no verdict".into()), ("evidence", evidence.to_string())]),
+    }
+    rows.push(("took", format!("{:.1} ms", told.took.as_secs_f64() * 1000.0)));
+    let advice = advice::advice(told.kind, told.result.as_ref().ok(), source_address(told.address));
+    rows.push(("mainstay", advice.mainstay));
+    let mut text: Vec<String> = rows.iter().map(|(name, value)| format!("{name:<10}{value}")).collect();
+    if let Some(now) = advice.now {
+        text.push(format!("\nDo now:\n{now}"));
+    }
+    text.join("\n")
+}
+
+fn asked(told: &Told<'_>) -> String {
+    let Told { address, timeout, .. } = told;
+    match told.kind {
+        CheckKind::Tcp => format!("tcp {address}, within {timeout:?}"),
+        CheckKind::Postgres(check) => format!(
+            "postgres {address}, within {timeout:?}: log in as {} to database {}, TLS {}, and ask for the role",
+            check.user, check.database, check.tls
+        ),
+    }
+}
+
+fn facts(finding: &Finding) -> Vec<(&'static str, String)> {
+    let facts = &finding.facts;
+    let Some(role) = facts.role else { return Vec::new() };
+    let or_hidden = |value: Option<u64>| value.map_or_else(|| "not visible to this role".into(), |value| value.to_string());
+    let mut rows = vec![
+        ("role", if facts.read_only { format!("{role}, but refuses writes") } else { role.to_string() }),
+        ("timeline", or_hidden(facts.db_epoch)),
+        ("system id", or_hidden(facts.system_id)),
+    ];
+    rows.extend(facts.lag_bytes.map(|lag| ("lag", format!("{lag} bytes"))));
+    rows.extend(facts.version.as_deref().map(|version| ("version", version.to_owned())));
+    rows
+}
+
+fn json(told: &Told<'_>) -> String {
+    let finding = told.result.as_ref().ok();
+    let facts = finding.map(|finding| &finding.facts);
+    let advice = advice::advice(told.kind, finding, source_address(told.address));
+    serde_json::json!({
+        "check": told.kind.name(),
+        "address": told.address.to_string(),
+        "outcome": finding.map_or("no_verdict", |finding| finding.outcome.as_str()),
+        "evidence": finding.map_or_else(|| told.result.as_ref().err().map(AsRef::as_ref), |finding| Some(&*finding.evidence)),
+        "role": facts.and_then(|facts| facts.role).map(Label::as_str),
+        "read_only": facts.filter(|facts| facts.role.is_some()).map(|facts| facts.read_only),
+        "timeline": facts.and_then(|facts| facts.db_epoch),
+        // As text: JSON numbers are exact only up to 2^53.
+        "system_id": facts.and_then(|facts| facts.system_id).map(|id| id.to_string()),
+        "lag_bytes": facts.and_then(|facts| facts.lag_bytes),
+        "version": facts.and_then(|facts| facts.version.as_deref()),
+        "took_ms": told.took.as_secs_f64() * 1000.0,
+        "mainstay": advice.mainstay,
+        "advice": advice.now,
+    })
+    .to_string()
+}
+
+/// The address of this machine that the backend sees, for the line in `pg_hba.conf`. Sends nothing.
+fn source_address(address: &BackendAddr) -> Option<IpAddr> {
+    let target = (address.host(), address.port());
+    let socket =
+        std::net::UdpSocket::bind(if address.ip().is_some_and(|ip| ip.is_ipv6()) { "[::]:0" } else { "0.0.0.0:0" }).ok()?;
+    // A name would be looked up again, and might hang: only an address tells.
+    address.ip()?;
+    socket.connect(target).ok()?;
+    Some(socket.local_addr().ok()?.ip())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_have_a_unit_and_a_range() {
+        assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(duration("2s"), Ok(Duration::from_secs(2)));
+        for bad in ["", "5", "s", "-1s", "0s", "11m", "1.5s", "99999999999999999999s"] {
+            assert!(duration(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_screen_tells_everything_and_no_secret() {
+        let kind = CheckKind::Postgres(PostgresCheck {
+            user: "mainstay".into(),
+            password: Some(Secret::new("hunter2".into())),
+            database: "postgres".into(),
+            tls: TlsMode::Prefer,
+            tls_ca_file: None,
+            max_lag: None,
+        });
+        let address: BackendAddr = "127.0.0.1:5432".parse().unwrap();
+        for &outcome in Outcome::ALL {
+            let result = Ok(Finding { outcome, facts: crate::failover::Facts::default(), evidence: "seen".into() });
+            let told =
+                Told { address: &address, kind: &kind, timeout: Duration::from_secs(1), took: Duration::ZERO, result: &result };
+            let (screen, json) = (screen(&told), json(&told));
+            for word in [outcome.as_str(), "seen", "mainstay", "asked"] {
+                assert!(screen.contains(word), "{word} in {screen}");
+            }
+            assert!(json.contains(outcome.as_str()));
+            assert!(!screen.contains("hunter2") && !json.contains("hunter2"));
+        }
+    }
+}

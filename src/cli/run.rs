@@ -2,7 +2,6 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use clap::Args as ClapArgs;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::exit;
@@ -13,22 +12,80 @@ use crate::{
 };
 
 /// Serve: from a file, or from flags for the simplest use.
-#[derive(Debug, Default, ClapArgs)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, clap::Args)]
 pub struct Args {
-    /// Configuration file.
+    /// Configuration file
     #[arg(short, long, value_name = "FILE", env = "MAINSTAY_CONFIG", conflicts_with_all = ["listen", "backend"])]
     pub config: Option<PathBuf>,
-    /// The pool, its check and its backends, without a file.
-    #[command(flatten)]
-    pub flags: Flags,
+    /// Where clients connect; may be repeated
+    #[arg(long, value_name = "IP:PORT", env = "MAINSTAY_LISTEN", value_delimiter = ',')]
+    pub listen: Vec<String>,
+    /// A node of the database, in order of preference; may be repeated
+    #[arg(long, value_name = "HOST:PORT", env = "MAINSTAY_BACKEND", value_delimiter = ',')]
+    pub backend: Vec<String>,
+    /// How backends are checked: tcp or postgres
+    #[arg(long, value_name = "KIND", env = "MAINSTAY_CHECK")]
+    pub check: Option<String>,
+    /// Login role of the check
+    #[arg(long, value_name = "ROLE", env = "MAINSTAY_CHECK_USER")]
+    pub check_user: Option<String>,
+    /// File with its password
+    #[arg(long, value_name = "FILE", env = "MAINSTAY_CHECK_PASSWORD_FILE")]
+    pub check_password_file: Option<String>,
+    /// Database it logs in to
+    #[arg(long, value_name = "NAME", env = "MAINSTAY_CHECK_DATABASE")]
+    pub check_database: Option<String>,
+    /// off, prefer, require or verify-full
+    #[arg(long, value_name = "MODE", env = "MAINSTAY_CHECK_TLS")]
+    pub check_tls: Option<String>,
+    /// PEM file with the authorities that verify-full trusts
+    #[arg(long, value_name = "FILE", env = "MAINSTAY_CHECK_TLS_CA_FILE")]
+    pub check_tls_ca_file: Option<String>,
+    /// Where the admin endpoint answers [default: 127.0.0.1:8432]
+    #[arg(long, value_name = "IP:PORT", env = "MAINSTAY_ADMIN", value_delimiter = ',')]
+    pub admin: Vec<String>,
+    /// error, warn, info, debug or trace
+    #[arg(long, value_name = "LEVEL", env = "MAINSTAY_LOG_LEVEL")]
+    pub log_level: Option<String>,
+    /// auto, text or json
+    #[arg(long, value_name = "FORMAT", env = "MAINSTAY_LOG_FORMAT")]
+    pub log_format: Option<String>,
+    /// Where the highest database epoch is remembered over restarts
+    #[arg(long, value_name = "DIR", env = "MAINSTAY_STATE_DIR")]
+    pub state_dir: Option<String>,
+}
+
+impl Args {
+    /// Nothing says what to serve.
+    pub fn is_empty(&self) -> bool {
+        self.config.is_none() && self.listen.is_empty() && self.backend.is_empty()
+    }
+
+    fn flags(&self) -> Flags {
+        let Self { config: _, listen, backend, check, check_user, check_password_file, check_database, .. } = self.clone();
+        let Self { check_tls, check_tls_ca_file, admin, log_level, log_format, state_dir, .. } = self.clone();
+        Flags {
+            listen,
+            backends: backend,
+            check,
+            check_user,
+            check_password_file,
+            check_database,
+            check_tls,
+            check_tls_ca_file,
+            admin,
+            log_level,
+            log_format,
+            state_dir,
+        }
+    }
 }
 
 /// Serves until a signal ends it.
 pub fn run(args: &Args) -> u8 {
-    let env = |name: &str| std::env::var(name).ok();
     let loaded = match &args.config {
-        Some(file) => config::load(file, &env),
-        None => config::from_flags(&args.flags),
+        Some(file) => config::load(file, &|name| std::env::var(name).ok()),
+        None => config::from_flags(&args.flags()),
     };
     match loaded {
         Ok(loaded) => serve(&loaded),
@@ -48,7 +105,7 @@ fn serve(loaded: &Loaded) -> u8 {
     telemetry::init(config.log, metrics.process.log_dropped.clone());
     telemetry::count_panics(metrics.process.panics.clone());
     for warning in warnings {
-        tracing::warn!("{}", warning.summary());
+        tracing::warn!(path = %warning.path, help = warning.help.as_deref(), "{}", warning.message);
     }
     let running = match app::start_with(config, &Arc::clone(&metrics)) {
         Ok(running) => running,

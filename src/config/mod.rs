@@ -1,20 +1,93 @@
 //! Configuration: what the user wrote becomes [`Config`], which holds only legal run-time values. Nothing after it validates
 //! again.
 //!
-//! `raw` mirrors the file with the place of every value; `resolve` turns it into `Config` and collects *all* errors, each with
-//! its line, column, path and advice; `secret` holds what must never be printed.
+//! | file | what it holds |
+//! |---|---|
+//! | [`source`] | the bytes of the file |
+//! | [`raw`] | the file as it was written, with the place of every value |
+//! | [`resolve`] | from there to [`Config`], collecting *all* errors |
+//! | [`findings`] | the collection |
+//! | [`diagnostic`] | one error: place, path, what is wrong, what would be right |
+//! | [`flags`] | the same without a file |
+//! | [`print`] | from [`Config`] back to the words of the file |
+//! | [`secret`] | what must never be printed |
 
+pub mod diagnostic;
+mod findings;
+pub mod flags;
+mod print;
+mod raw;
+mod resolve;
 mod secret;
+mod source;
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
-pub use secret::Secret;
+pub use diagnostic::{Diagnostic, Errors};
+pub use flags::{Flags, from_flags};
+pub use secret::{Secret, SecretSource};
+
+use diagnostic::Place;
+use findings::Findings;
+use raw::expand::Expander;
 
 use crate::{
     failover::Policy,
     lifecycle::Deadlines,
     net::{addr::BackendAddr, socket::Keepalive},
 };
+
+/// A configuration that can be used.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Loaded {
+    /// The configuration.
+    pub config: Config,
+    /// What somebody should look at.
+    pub warnings: Vec<Diagnostic>,
+}
+
+/// Reads a file. `env` answers for the environment variables that it names.
+///
+/// # Errors
+/// Everything that is wrong with the file, in one go.
+pub fn load(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Loaded, Errors> {
+    let origin = path.display().to_string();
+    let findings = Findings::new(&origin);
+    match source::read(path) {
+        Ok(bytes) => parse_bytes(&bytes, findings, env),
+        Err((message, help)) => {
+            findings.error(Place::File, &"", message, help);
+            finish(None, findings, "")
+        }
+    }
+}
+
+/// Reads a text, which errors call `origin`.
+///
+/// # Errors
+/// Everything that is wrong with the text, in one go.
+pub fn parse(text: &str, origin: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<Loaded, Errors> {
+    parse_bytes(text.as_bytes(), Findings::new(origin), env)
+}
+
+fn parse_bytes(bytes: &[u8], findings: Findings, env: &dyn Fn(&str) -> Option<String>) -> Result<Loaded, Errors> {
+    let Some(text) = source::decode(bytes, &findings) else { return finish(None, findings, "") };
+    let config = source::check_characters(&text, &findings)
+        .then(|| raw::parse::parse(&text, Expander::new(env), &findings))
+        .flatten()
+        .and_then(|root| resolve::resolve(&root, &findings));
+    finish(config, findings, &text)
+}
+
+fn finish(config: Option<Config>, findings: Findings, text: &str) -> Result<Loaded, Errors> {
+    let Some(config) = config else { return Err(findings.into_errors(text)) };
+    findings.finish(text).map(|warnings| Loaded { config, warnings })
+}
 
 /// The effective configuration.
 #[derive(Clone, Debug, PartialEq)]

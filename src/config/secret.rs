@@ -1,18 +1,49 @@
 //! A value that must never be printed.
 
+use std::path::{Path, PathBuf};
+
 /// A secret. It has no `Debug` that shows it, no `Display`, no `Serialize`; whoever needs it says so with [`Secret::expose`].
 #[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
+pub struct Secret {
+    value: String,
+    source: SecretSource,
+}
+
+/// Where a secret came from; this is no secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SecretSource {
+    /// Made by the program itself.
+    Program,
+    /// Read from a file.
+    File(PathBuf),
+    /// The value of an environment variable.
+    Variable(String),
+}
 
 impl Secret {
     /// Wraps a secret.
     pub fn new(value: String) -> Self {
-        Self(value)
+        Self { value, source: SecretSource::Program }
+    }
+
+    /// Wraps a secret that was read from a file.
+    pub fn from_file(value: String, path: &Path) -> Self {
+        Self { value, source: SecretSource::File(path.to_owned()) }
+    }
+
+    /// Wraps a secret that an environment variable holds.
+    pub fn from_variable(value: String, name: &str) -> Self {
+        Self { value, source: SecretSource::Variable(name.to_owned()) }
     }
 
     /// The secret itself; for the one place that sends it.
     pub fn expose(&self) -> &str {
-        &self.0
+        &self.value
+    }
+
+    /// Where it came from, so that a configuration can be printed without it.
+    pub const fn source(&self) -> &SecretSource {
+        &self.source
     }
 }
 

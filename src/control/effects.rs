@@ -3,8 +3,6 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use tokio_util::sync::CancellationToken;
-
 use super::supervisor::Supervisor;
 use crate::{
     failover::{BackendId, Cause, Epoch, RevokeMode, Time, label::Label},
@@ -14,7 +12,6 @@ use crate::{
 /// Publishes routes and keeps hold of those that were withdrawn but may still have sessions.
 pub(super) struct Carrier {
     publisher: Publisher,
-    forced: CancellationToken,
     /// The route of the active epoch, offered or suspended.
     route: Option<Arc<Route>>,
     /// Earlier epochs whose sessions were left to end by themselves.
@@ -33,8 +30,8 @@ struct Gap {
 }
 
 impl Carrier {
-    pub(super) fn new(publisher: Publisher, forced: CancellationToken) -> Self {
-        Self { publisher, forced, route: None, lingering: Vec::new(), gap: None }
+    pub(super) const fn new(publisher: Publisher) -> Self {
+        Self { publisher, route: None, lingering: Vec::new(), gap: None }
     }
 
     pub(super) const fn publisher(&self) -> &Publisher {
@@ -58,7 +55,15 @@ impl Carrier {
         }
     }
 
-    fn withdraw(&mut self, why: &str) {
+    /// The process is out of patience: every session ends.
+    pub(super) fn end_all(&mut self) {
+        for revocation in self.lingering.drain(..).chain(self.route.take().map(|route| Arc::clone(&route.revocation))) {
+            revocation.revoke(RevokeMode::Abort);
+        }
+        self.withdraw("mainstay is shutting down");
+    }
+
+    fn withdraw(&self, why: &str) {
         self.publisher.offer(Offer { route: None, why: why.into() });
     }
 
@@ -109,7 +114,7 @@ impl Supervisor {
             backend,
             epoch,
             addresses: Arc::clone(&self.resolved[backend.index()]),
-            revocation: Arc::new(Revocation::under(&self.carrier.forced)),
+            revocation: Arc::new(Revocation::default()),
         });
         self.carrier.publisher.verified(now);
         self.carrier.offer(&route);

@@ -78,7 +78,11 @@ pub fn max_staleness(pool: &PoolConfig) -> Duration {
 pub fn spawn(settings: ControlSettings) -> io::Result<JoinHandle<()>> {
     let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
     let vital = settings.lifeline.vital.clone();
-    vital.thread("mainstay-control".to_owned(), move || runtime.block_on(run(settings)))
+    vital.thread("mainstay-control".to_owned(), move || {
+        runtime.block_on(run(settings));
+        // A name server that hangs must not hold up the end of the process.
+        runtime.shutdown_background();
+    })
 }
 
 async fn run(settings: ControlSettings) {
@@ -96,11 +100,11 @@ async fn run(settings: ControlSettings) {
     for pool in pools {
         let (inbox, receiver) = mpsc::channel(256);
         inboxes.push(inbox);
-        let supervisor = Supervisor::new(pool, clock, forced.clone(), Arc::clone(&events), state_dir.as_deref());
-        let guard = vital.guard();
+        let supervisor = Supervisor::new(pool, clock, Arc::clone(&events), state_dir.as_deref());
+        let (guard, forced) = (vital.guard(), forced.clone());
         supervisors.spawn(async move {
             let _guard = guard;
-            supervisor.run(receiver).await;
+            supervisor.run(receiver, forced).await;
         });
     }
     let dispatch = async {

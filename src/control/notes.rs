@@ -9,8 +9,18 @@ use crate::{
 };
 
 pub(super) fn tell(supervisor: &Supervisor, now: Time, note: &Note) {
+    match note {
+        Note::Verdict { from, to } => tell_verdict(supervisor, now, *from, *to),
+        Note::Conflict { present, claimants } => tell_conflict(supervisor, now, claimants, *present),
+        _ => tell_of_backend(supervisor, now, note),
+    }
+}
+
+fn tell_of_backend(supervisor: &Supervisor, now: Time, note: &Note) {
     let pool = &*supervisor.config.name;
     match note {
+        // Told by the caller.
+        Note::Verdict { .. } | Note::Conflict { .. } => {}
         Note::Health { backend, from, to, cause, evidence } => {
             let name = supervisor.name(*backend);
             supervisor.metrics.backends[backend.index()].transitions.get(*to).get(*cause).inc();
@@ -38,37 +48,6 @@ pub(super) fn tell(supervisor: &Supervisor, now: Time, note: &Note) {
             tracing::info!(pool, backend = %supervisor.name(*backend), from = from.as_str(), to = to.as_str(), "eligibility changed");
             push(supervisor, now, Some(*backend), "eligibility", Some(from.as_str()), Some(to.as_str()), None, "");
         }
-        Note::Verdict { from, to } => {
-            match to {
-                Verdict::SplitBrain => tracing::error!(
-                    pool,
-                    from = from.as_str(),
-                    to = to.as_str(),
-                    "more than one primary and no rule to tell them apart: fence one of them"
-                ),
-                Verdict::HoldDown => tracing::error!(
-                    pool,
-                    from = from.as_str(),
-                    to = to.as_str(),
-                    "the failover budget is used up and every candidate failed lately: repair a backend, or switch over by hand"
-                ),
-                Verdict::NoEligible => {
-                    tracing::warn!(pool, from = from.as_str(), to = to.as_str(), "no backend may serve: new clients are held")
-                }
-                _ => tracing::debug!(pool, from = from.as_str(), to = to.as_str(), "verdict changed"),
-            }
-            push(supervisor, now, None, "verdict", Some(from.as_str()), Some(to.as_str()), None, "");
-        }
-        Note::Conflict { present, claimants } => {
-            let names: Vec<&str> = claimants.iter().map(|id| &**supervisor.name(*id)).collect();
-            let names = names.join(", ");
-            if *present {
-                tracing::error!(pool, claimants = %names, "more than one backend says it is the primary: shut down or rebuild the wrong one");
-            } else {
-                tracing::info!(pool, "one primary again");
-            }
-            push(supervisor, now, None, "conflict", None, Some(if *present { "present" } else { "gone" }), None, &names);
-        }
         Note::CheckAlert { backend, outcome, evidence } => {
             let name = supervisor.name(*backend);
             match outcome {
@@ -88,6 +67,37 @@ pub(super) fn tell(supervisor: &Supervisor, now: Time, note: &Note) {
             push(supervisor, now, Some(*backend), "admin", Some(from.as_str()), Some(to.as_str()), None, "");
         }
     }
+}
+
+fn tell_verdict(supervisor: &Supervisor, now: Time, from: Verdict, to: Verdict) {
+    let pool = &*supervisor.config.name;
+    let (before, verdict) = (from.as_str(), to.as_str());
+    match to {
+        Verdict::SplitBrain => {
+            tracing::error!(pool, before, verdict, "more than one primary and no rule to tell them apart: fence one of them");
+        }
+        Verdict::HoldDown => tracing::error!(
+            pool,
+            before,
+            verdict,
+            "the failover budget is used up and every candidate failed lately: repair a backend, or switch over by hand"
+        ),
+        Verdict::NoEligible => tracing::warn!(pool, before, verdict, "no backend may serve: new clients are held"),
+        _ => tracing::debug!(pool, before, verdict, "verdict changed"),
+    }
+    push(supervisor, now, None, "verdict", Some(before), Some(verdict), None, "");
+}
+
+fn tell_conflict(supervisor: &Supervisor, now: Time, claimants: &[BackendId], present: bool) {
+    let pool = &*supervisor.config.name;
+    let names: Vec<&str> = claimants.iter().map(|id| &**supervisor.name(*id)).collect();
+    let claimants = names.join(", ");
+    if present {
+        tracing::error!(pool, claimants, "more than one backend says it is the primary: shut down or rebuild the wrong one");
+    } else {
+        tracing::info!(pool, "one primary again");
+    }
+    push(supervisor, now, None, "conflict", None, Some(if present { "present" } else { "gone" }), None, &claimants);
 }
 
 #[allow(clippy::too_many_arguments, reason = "the fields of an event, each of another kind")]

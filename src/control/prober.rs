@@ -1,98 +1,251 @@
 //! Runs the probes of one backend at the pace the core asks for.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `schedule` | when the next probe is due |
+//! | `asker` | which question is asked: over the standing session, or with a whole new login |
+//!
+//! A probe that this process was too late to hear the answer of is no evidence against the backend: it is reported as
+//! [`ProberEvent::Late`], or [`ProberEvent::NoVerdict`], and made again.
+
+mod asker;
+mod schedule;
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use tokio::{
+    sync::{mpsc, watch},
+    time::{Instant, sleep_until},
+};
+
+use self::{
+    asker::{Answer, Asker},
+    schedule::{Schedule, Start},
+};
+use super::{
+    probe::{Deadline, Finding},
+    resolver::{self, Resolver},
+};
 use crate::{
     config::CheckConfig,
-    failover::{BackendId, Facts, Outcome, Pace, Passive, Report},
+    failover::{BackendId, Outcome, Pace, Passive, Report, Time},
     net::addr::BackendAddr,
     route::Clock,
 };
-use std::{net::SocketAddr, sync::Arc, time::Duration};
-use tokio::sync::{Notify, mpsc, watch};
-/// s
+
+/// Between two probes while nobody is active. Short enough that a promotion is seen at once, long enough that a server which
+/// refuses connections is not burdened.
+pub const URGENT_INTERVAL: Duration = Duration::from_millis(20);
+
+/// How late a deadline may fire and still count. What is later was not the backend: this process had no processor time.
+const SLACK: Duration = Duration::from_millis(50);
+
+/// Whom to probe, and how.
+#[derive(Clone, Debug)]
 pub struct ProberSettings {
-    /// b
+    /// Position in the pool's list.
     pub backend: BackendId,
-    /// a
+    /// As configured.
     pub address: BackendAddr,
-    /// c
+    /// The pool's check.
     pub check: CheckConfig,
 }
-/// e
+
+/// What a prober has to tell.
+#[derive(Clone, Debug)]
 pub enum ProberEvent {
-    /// r
+    /// A probe finished.
     Report {
-        /// r
+        /// What it found.
         report: Report,
-        /// t
+        /// When it finished.
+        at: Time,
+        /// How long it took.
         took: Duration,
-        /// l
+        /// How much later than planned it began.
         lateness: Duration,
     },
-    /// p
+    /// The standing session broke.
     Passive(BackendId, Passive),
-    /// r
+    /// What the backend's name stands for is known, or has changed. Sent once for an IP address, too.
     Resolved(BackendId, Arc<[SocketAddr]>),
-    /// l
+    /// A probe ran out of time, but this process woke up too late to tell whose fault it was. It is made again at once.
     Late {
-        /// b
+        /// Who was probed.
         backend: BackendId,
-        /// l
+        /// How long after the deadline the process woke up.
         lateness: Duration,
     },
-    /// n
+    /// This process could not ask: it lacked a port, a descriptor or memory.
     NoVerdict {
-        /// b
+        /// Who should have been probed.
         backend: BackendId,
-        /// e
+        /// What was missing.
         evidence: Arc<str>,
     },
 }
-/// h
-pub struct ProberHandle {
-    pace: watch::Sender<Pace>,
-    now: Arc<Notify>,
+
+/// The probers' end of the channel to the supervisor.
+pub type ProberEventSender = mpsc::Sender<ProberEvent>;
+
+/// Orders to one prober. Dropping it ends the prober.
+#[derive(Debug)]
+pub struct ProberHandle(watch::Sender<Orders>);
+
+/// What the prober was last told. Kept as a state, so that a burst of orders is one order.
+#[derive(Clone, Copy, Debug)]
+struct Orders {
+    pace: Pace,
+    nudges: u64,
 }
+
 impl ProberHandle {
-    /// p
+    /// Probe at this pace from now on.
     pub fn pace(&self, pace: Pace) {
-        self.pace.send_replace(pace);
+        self.0.send_if_modified(|orders| std::mem::replace(&mut orders.pace, pace) != pace);
     }
-    /// n
+
+    /// Probe at once with a whole new connection. Requests that come together are one; they are spaced by the check's
+    /// `fast_interval`.
     pub fn probe_now(&self) {
-        self.now.notify_one();
+        self.0.send_modify(|orders| orders.nudges += 1);
     }
 }
-/// s
-pub fn spawn(s: ProberSettings, events: mpsc::Sender<ProberEvent>, _clock: Clock) -> ProberHandle {
-    let (pace, mut rx) = watch::channel(Pace::Urgent);
-    let now = Arc::new(Notify::new());
-    let n = now.clone();
-    tokio::spawn(async move {
-        let addr: SocketAddr = s.address.to_string().parse().unwrap();
-        let _ = events.send(ProberEvent::Resolved(s.backend, Arc::from([addr]))).await;
-        let mut seq = 0;
-        loop {
-            seq += 1;
-            let outcome = match tokio::time::timeout(s.check.timeout, tokio::net::TcpStream::connect(addr)).await {
-                Ok(Ok(_)) => Outcome::Ok,
-                Ok(Err(_)) => Outcome::Refused,
-                Err(_) => Outcome::ConnectTimeout,
-            };
-            let report = Report {
-                backend: s.backend,
-                seq,
-                outcome,
-                facts: Facts::default(),
-                fresh: true,
-                evidence: outcome.to_string().into(),
-            };
-            let _ = events.send(ProberEvent::Report { report, took: Duration::ZERO, lateness: Duration::ZERO }).await;
-            let d = match *rx.borrow_and_update() {
-                Pace::Normal => s.check.interval,
-                Pace::Fast => s.check.fast_interval,
-                Pace::Urgent => Duration::from_millis(20),
-            };
-            tokio::select! { () = tokio::time::sleep(d) => {}, () = n.notified() => {}, _ = rx.changed() => {} }
+
+/// Starts to probe on the current runtime: at once, and then at [`Pace::Normal`].
+pub fn spawn(settings: ProberSettings, events: ProberEventSender, clock: Clock) -> ProberHandle {
+    let (handle, orders) = watch::channel(Orders { pace: Pace::Normal, nudges: 0 });
+    let voice = Voice { backend: settings.backend, events };
+    let prober = Prober {
+        asker: Asker::new(&settings.address, &settings.check, voice.clone()),
+        resolver: Resolver::spawn(&settings.address),
+        schedule: Schedule::new(&settings.check, settings.backend),
+        settings,
+        voice,
+        clock,
+        orders,
+        nudges: 0,
+        seq: 0,
+    };
+    tokio::spawn(prober.run());
+    ProberHandle(handle)
+}
+
+/// The way to the supervisor. Waits when it is behind; its going away is noticed by the loop.
+#[derive(Clone, Debug)]
+struct Voice {
+    backend: BackendId,
+    events: ProberEventSender,
+}
+
+impl Voice {
+    async fn say(&self, event: ProberEvent) {
+        // The supervisor is gone: the prober's handle is, too, and the loop ends there.
+        drop(self.events.send(event).await);
+    }
+
+    async fn passive(&self, what: Passive) {
+        self.say(ProberEvent::Passive(self.backend, what)).await;
+    }
+}
+
+struct Prober {
+    settings: ProberSettings,
+    voice: Voice,
+    clock: Clock,
+    orders: watch::Receiver<Orders>,
+    resolver: Resolver,
+    asker: Asker,
+    schedule: Schedule,
+    /// How many requests to probe at once were heeded.
+    nudges: u64,
+    seq: u64,
+}
+
+impl Prober {
+    async fn run(mut self) {
+        self.tell_addresses().await;
+        while let Some(start) = self.next_start().await {
+            self.probe(start).await;
         }
-    });
-    ProberHandle { pace, now }
+    }
+
+    /// Waits until a probe is due. `None` when nobody wants any more.
+    async fn next_start(&mut self) -> Option<Start> {
+        loop {
+            let due = self.schedule.due(self.asker.earliest_login());
+            tokio::select! {
+                biased;
+                what = self.asker.broken() => {
+                    self.voice.passive(what).await;
+                    self.schedule.nudge(Instant::now());
+                }
+                changed = self.orders.changed() => {
+                    changed.ok()?;
+                    let orders = *self.orders.borrow_and_update();
+                    if orders.nudges != std::mem::replace(&mut self.nudges, orders.nudges) {
+                        self.schedule.nudge(Instant::now());
+                    }
+                    self.schedule.pace(orders.pace, Instant::now());
+                }
+                () = self.resolver.changed() => self.tell_addresses().await,
+                () = self.voice.events.closed() => return None,
+                () = sleep_until(due.at) => return Some(self.schedule.start(due, Instant::now())),
+            }
+        }
+    }
+
+    async fn tell_addresses(&self) {
+        let addresses = self.resolver.get().addresses;
+        if !addresses.is_empty() {
+            self.voice.say(ProberEvent::Resolved(self.settings.backend, addresses)).await;
+        }
+    }
+
+    async fn probe(&mut self, start: Start) {
+        self.seq += 1;
+        let deadline = Deadline::after(self.settings.check.timeout);
+        let answer = self.ask(&start, deadline).await;
+        let now = Instant::now();
+        self.schedule.finished(start.at);
+        let backend = self.settings.backend;
+        match answer {
+            Answer::NoVerdict(evidence) => self.voice.say(ProberEvent::NoVerdict { backend, evidence }).await,
+            Answer::Finding { finding, .. } if overran(&finding, deadline, now) => {
+                self.schedule.again();
+                self.voice.say(ProberEvent::Late { backend, lateness: now - deadline.at() }).await;
+            }
+            Answer::Finding { finding, fresh } => {
+                if matches!(finding.outcome, Outcome::Refused | Outcome::Unreachable | Outcome::ConnectTimeout) {
+                    self.resolver.suspect();
+                }
+                if !fresh && finding.outcome != Outcome::Ok {
+                    // The session may be broken and the server well: only a whole new login tells.
+                    self.schedule.nudge(now);
+                }
+                let Finding { outcome, facts, evidence } = finding;
+                let report = Report { backend, seq: self.seq, outcome, facts, fresh, evidence };
+                let event = ProberEvent::Report { report, at: self.clock.now(), took: now - start.at, lateness: start.lateness };
+                self.voice.say(event).await;
+            }
+        }
+    }
+
+    async fn ask(&mut self, start: &Start, deadline: Deadline) -> Answer {
+        // The first probe of a name waits for its first answer; after that the last good answer is used.
+        drop(tokio::time::timeout_at(deadline.at(), self.resolver.settled()).await);
+        let known = self.resolver.get();
+        if known.addresses.is_empty() {
+            let mut finding = resolver::unresolved(&self.settings.address, deadline.timeout());
+            if let Some(error) = known.error {
+                finding.evidence = error;
+            }
+            return Answer::Finding { finding, fresh: true };
+        }
+        self.asker.ask(&known.addresses, start.fresh, deadline).await
+    }
+}
+
+fn overran(finding: &Finding, deadline: Deadline, now: Instant) -> bool {
+    matches!(finding.outcome, Outcome::Timeout | Outcome::ConnectTimeout) && now > deadline.at() + SLACK
 }

@@ -1,1 +1,212 @@
 //! Names to addresses, off every path; the last good answer is kept.
+//!
+//! The system's resolver blocks, so each lookup runs on a thread of the runtime's blocking pool. One lookup at most is in
+//! flight for a name, however slow DNS is.
+
+use std::{
+    io,
+    net::{SocketAddr, ToSocketAddrs},
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::{
+    sync::{Notify, watch},
+    task::{JoinHandle, spawn_blocking},
+    time::{Instant, sleep_until, timeout},
+};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use super::probe::Finding;
+use crate::{failover::Outcome, net::addr::BackendAddr};
+
+/// Between two lookups of a name that works.
+const REFRESH: Duration = Duration::from_secs(30);
+/// Between two lookups of a name whose backend cannot be reached.
+const SPACING: Duration = Duration::from_secs(1);
+/// After this long without an answer the resolver is reported as silent; the lookup itself goes on.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Addresses of one name that are used; the rest are ignored.
+const MAX_ADDRESSES: usize = 16;
+
+/// What is known of a name.
+#[derive(Clone, Debug, Default)]
+pub struct Resolution {
+    /// The last good answer, in the order to try; empty when there never was one.
+    pub addresses: Arc<[SocketAddr]>,
+    /// Why the last lookup brought nothing.
+    pub error: Option<Arc<str>>,
+}
+
+impl Resolution {
+    /// Whether there is anything to tell yet.
+    pub fn is_settled(&self) -> bool {
+        !self.addresses.is_empty() || self.error.is_some()
+    }
+}
+
+/// Keeps the addresses of one backend. Dropping it ends its task.
+#[derive(Debug)]
+pub struct Resolver {
+    known: watch::Receiver<Resolution>,
+    refresh: Arc<Notify>,
+    _stop: DropGuard,
+}
+
+impl Resolver {
+    /// Starts to resolve `address` on the current runtime. An IP address is its own answer and starts nothing.
+    pub fn spawn(address: &BackendAddr) -> Self {
+        let stop = CancellationToken::new();
+        let refresh = Arc::new(Notify::new());
+        let (publish, known) = watch::channel(Resolution::default());
+        if let Some(ip) = address.ip() {
+            publish.send_replace(Resolution { addresses: [SocketAddr::new(ip, address.port())].into(), error: None });
+        } else {
+            let task = keep(address.clone(), publish, Arc::clone(&refresh));
+            let stopped = stop.clone();
+            tokio::spawn(async move { stopped.run_until_cancelled(task).await });
+        }
+        Self { known, refresh, _stop: stop.drop_guard() }
+    }
+
+    /// What is known now.
+    pub fn get(&self) -> Resolution {
+        self.known.borrow().clone()
+    }
+
+    /// Waits for the first answer or error.
+    pub async fn settled(&mut self) {
+        if self.known.wait_for(Resolution::is_settled).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Waits until what is known changes; for ever with an IP address.
+    pub async fn changed(&mut self) {
+        if self.known.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// The backend could not be reached: perhaps it has moved. Looks again soon, at most once a second.
+    pub fn suspect(&self) {
+        self.refresh.notify_one();
+    }
+}
+
+async fn keep(address: BackendAddr, publish: watch::Sender<Resolution>, refresh: Arc<Notify>) {
+    loop {
+        let started = Instant::now();
+        let mut lookup = start(&address);
+        let answer = if let Ok(answer) = timeout(PATIENCE, &mut lookup).await {
+            flatten(&address, answer)
+        } else {
+            learn(&publish, Err(format!("the resolver did not answer for {} within {PATIENCE:?}", address.host()).into()));
+            flatten(&address, lookup.await)
+        };
+        learn(&publish, answer);
+        tokio::select! {
+            () = sleep_until(started + REFRESH) => {}
+            () = refresh.notified() => sleep_until(started + SPACING).await,
+        }
+    }
+}
+
+/// Publishes what is new: another set of addresses, or another error. A resolver that merely rotates its answer is no change.
+fn learn(publish: &watch::Sender<Resolution>, answer: Result<Arc<[SocketAddr]>, Arc<str>>) {
+    publish.send_if_modified(|known| {
+        let error = answer.as_ref().err().cloned();
+        let addresses = answer.ok().filter(|new| !is_same_set(&known.addresses, new));
+        let modified = addresses.is_some() || known.error != error;
+        known.error = error;
+        if let Some(addresses) = addresses {
+            known.addresses = addresses;
+        }
+        modified
+    });
+}
+
+fn is_same_set(a: &[SocketAddr], b: &[SocketAddr]) -> bool {
+    a.len() == b.len() && a.iter().all(|address| b.contains(address))
+}
+
+/// Looks a name up once. An IP address is its own answer.
+///
+/// # Errors
+/// When the name has no address; one sentence for people.
+pub async fn lookup(address: &BackendAddr) -> Result<Arc<[SocketAddr]>, Arc<str>> {
+    match address.ip() {
+        Some(ip) => Ok([SocketAddr::new(ip, address.port())].into()),
+        None => flatten(address, start(address).await),
+    }
+}
+
+/// The finding of a probe that had no address to go to.
+pub fn unresolved(address: &BackendAddr, waited: Duration) -> Finding {
+    let evidence = format!("the name {} was not resolved within {waited:?}", address.host());
+    Finding { outcome: Outcome::Unreachable, facts: crate::failover::Facts::default(), evidence: evidence.into() }
+}
+
+fn start(address: &BackendAddr) -> JoinHandle<io::Result<Vec<SocketAddr>>> {
+    let (host, port) = (address.host().to_owned(), address.port());
+    spawn_blocking(move || Ok((host.as_str(), port).to_socket_addrs()?.collect()))
+}
+
+fn flatten(
+    address: &BackendAddr,
+    answer: Result<io::Result<Vec<SocketAddr>>, tokio::task::JoinError>,
+) -> Result<Arc<[SocketAddr]>, Arc<str>> {
+    let fail = |why: String| Err(format!("the name {} has no address: {why}", address.host()).into());
+    match answer {
+        Ok(Ok(mut addresses)) => {
+            let mut seen = std::collections::HashSet::new();
+            addresses.retain(|address| seen.insert(*address));
+            addresses.truncate(MAX_ADDRESSES);
+            if addresses.is_empty() { fail("the answer was empty".into()) } else { Ok(addresses.into()) }
+        }
+        Ok(Err(error)) => fail(error.to_string()),
+        Err(error) => fail(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(ports: &[u16]) -> Arc<[SocketAddr]> {
+        ports.iter().map(|&port| SocketAddr::from(([127, 0, 0, 1], port))).collect()
+    }
+
+    #[test]
+    fn the_last_good_answer_survives_an_error_and_a_rotation_is_no_change() {
+        let (publish, mut known) = watch::channel(Resolution::default());
+        learn(&publish, Ok(at(&[1, 2])));
+        assert_eq!(known.borrow_and_update().addresses, at(&[1, 2]));
+        learn(&publish, Ok(at(&[2, 1])));
+        assert!(!known.has_changed().unwrap());
+        learn(&publish, Err("gone".into()));
+        assert_eq!(known.borrow_and_update().addresses, at(&[1, 2]));
+        assert_eq!(known.borrow().error.as_deref(), Some("gone"));
+        learn(&publish, Ok(at(&[3])));
+        assert_eq!(known.borrow_and_update().addresses, at(&[3]));
+        assert_eq!(known.borrow().error, None);
+    }
+
+    #[test]
+    fn an_answer_is_capped_and_without_repetitions() {
+        let address: BackendAddr = "db:1".parse().unwrap();
+        let many: Vec<_> = (1..=100u16).chain(1..=100).map(|port| SocketAddr::from(([127, 0, 0, 1], port))).collect();
+        assert_eq!(flatten(&address, Ok(Ok(many))).unwrap().len(), MAX_ADDRESSES);
+        assert!(flatten(&address, Ok(Ok(vec![]))).is_err());
+    }
+
+    #[tokio::test]
+    async fn names_and_numbers_resolve() {
+        let local: BackendAddr = "localhost:5".parse().unwrap();
+        let mut resolver = Resolver::spawn(&local);
+        timeout(PATIENCE, resolver.settled()).await.unwrap();
+        assert!(resolver.get().addresses.iter().all(|a| a.ip().is_loopback() && a.port() == 5));
+        let number: BackendAddr = "[::1]:5".parse().unwrap();
+        assert_eq!(Resolver::spawn(&number).get().addresses[..], ["[::1]:5".parse().unwrap()]);
+    }
+}

@@ -42,13 +42,7 @@ pub(super) struct Supervisor {
 
 impl Supervisor {
     /// Starts the probers of a pool; must be called on the control runtime.
-    pub(super) fn new(
-        settings: PoolSettings,
-        clock: Clock,
-        forced: CancellationToken,
-        events: Arc<EventLog>,
-        state_dir: Option<&Path>,
-    ) -> Self {
+    pub(super) fn new(settings: PoolSettings, clock: Clock, events: Arc<EventLog>, state_dir: Option<&Path>) -> Self {
         let PoolSettings { config, publisher, metrics } = settings;
         let now = clock.now();
         let count = u16::try_from(config.backends.len()).unwrap_or(u16::MAX);
@@ -67,7 +61,7 @@ impl Supervisor {
             probers: probers.collect(),
             resolved: vec![Arc::from([]); config.backends.len()],
             last_probes: vec![None; config.backends.len()],
-            carrier: Carrier::new(publisher, forced),
+            carrier: Carrier::new(publisher),
             last_failover: None,
             outage_accounted: now,
             config,
@@ -80,8 +74,8 @@ impl Supervisor {
         }
     }
 
-    /// Supervises until it is dropped.
-    pub(super) async fn run(mut self, mut inbox: mpsc::Receiver<PassiveReport>) {
+    /// Supervises until `forced` is cancelled.
+    pub(super) async fn run(mut self, mut inbox: mpsc::Receiver<PassiveReport>, forced: CancellationToken) {
         for (id, prober) in self.core.ids().zip(&self.probers) {
             prober.pace(self.core.pace(id));
         }
@@ -105,6 +99,7 @@ impl Supervisor {
                 }
                 () = tick => self.step(&Event::Tick),
                 _ = housekeeping.tick() => {}
+                () = forced.cancelled() => return self.carrier.end_all(),
             }
             self.account_outage();
             self.publish();
@@ -113,7 +108,7 @@ impl Supervisor {
 
     fn on_prober(&mut self, event: ProberEvent) {
         match event {
-            ProberEvent::Report { report, took, lateness } => self.on_report(report, took, lateness),
+            ProberEvent::Report { report, at, took, lateness } => self.on_report(report, at, took, lateness),
             ProberEvent::Passive(backend, what) => self.step(&Event::Passive(backend, what)),
             ProberEvent::Resolved(backend, addresses) => {
                 self.resolved[backend.index()] = Arc::clone(&addresses);
@@ -134,8 +129,7 @@ impl Supervisor {
         }
     }
 
-    fn on_report(&mut self, report: Report, took: Duration, lateness: Duration) {
-        let now = self.clock.now();
+    fn on_report(&mut self, report: Report, at: Time, took: Duration, lateness: Duration) {
         let outcome = self.core.assess(&report);
         let metrics = &self.metrics.backends[report.backend.index()];
         metrics.probes.get(outcome).inc();
@@ -143,13 +137,12 @@ impl Supervisor {
         metrics.probe_lateness.observe(lateness.as_secs_f64());
         metrics
             .probe_last_timestamp
-            .set(self.clock.wall(now).duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_secs_f64());
-        self.last_probes[report.backend.index()] =
-            Some(LastProbe { outcome, evidence: Arc::clone(&report.evidence), at: now, took });
+            .set(self.clock.wall(at).duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_secs_f64());
+        self.last_probes[report.backend.index()] = Some(LastProbe { outcome, evidence: Arc::clone(&report.evidence), at, took });
         let backend = report.backend;
         self.step(&Event::Probe(report));
         if self.core.active() == Some(backend) {
-            self.carrier.publisher().verified(now);
+            self.carrier.publisher().verified(at);
         }
     }
 

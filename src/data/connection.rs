@@ -57,6 +57,7 @@ pub(super) async fn serve(accepted: Accepted, worker: Arc<WorkerContext>) {
     let _active = Raised::new(&listener.metrics().active);
     let deadline = Instant::now() + pool.hold.timeout();
     let mut waiting = client;
+    let mut pause = retry_pause();
     loop {
         // Boxed: what establishing needs is given back before the session idles for hours.
         let (client, server, route) = match Box::pin(establish(waiting, &listener, deadline)).await {
@@ -70,6 +71,7 @@ pub(super) async fn serve(accepted: Accepted, worker: Arc<WorkerContext>) {
             // The backend dropped the connection before a byte went either way: nothing is lost by trying again.
             Some(again) if Instant::now() < deadline => {
                 pool.metrics.dial_retries.inc();
+                tokio::time::sleep(pause.next_pause()).await;
                 waiting = again;
             }
             Some(client) => {
@@ -90,7 +92,7 @@ async fn establish(
     deadline: Instant,
 ) -> Result<(TcpStream, TcpStream, Arc<Route>), Rejected> {
     let pool = &listener.pool;
-    let mut pause = Backoff::new(Duration::from_millis(2), Duration::from_millis(100));
+    let mut pause = retry_pause();
     let mut queue = pool.hold.is_occupied();
     loop {
         let route = pool.routes.take().filter(|_| !queue);
@@ -122,6 +124,10 @@ async fn establish(
             }
         }
     }
+}
+
+const fn retry_pause() -> Backoff {
+    Backoff::new(Duration::from_millis(2), Duration::from_millis(100))
 }
 
 /// Relays until the end. Gives the client back when the backend dropped the connection before a byte went either way.

@@ -24,7 +24,7 @@ pub(super) async fn dial(pool: &PoolContext, route: &Route, options: &LegOptions
     let started = pool.process.clock.now();
     let result = tokio::select! {
         biased;
-        () = route.revocation.revoked().cancelled() => Err(DialError::Stale),
+        () = route.revocation.revoked() => Err(DialError::Stale),
         result = tokio::time::timeout(pool.connect_timeout, connect_any(&route.addresses, options)) => {
             result.unwrap_or(Err(DialError::Timeout))
         }

@@ -96,7 +96,7 @@ mod tests {
             for interrupted_after in 0..needed {
                 for (from, to) in [(Health::Up, Health::Down), (Health::Down, Health::Up)] {
                     let mut t = tracker(from);
-                    let mut contradict = |t: &mut Tracker| if to == Health::Down { t.failure(needed) } else { t.success(needed) };
+                    let contradict = |t: &mut Tracker| if to == Health::Down { t.failure(needed) } else { t.success(needed) };
                     for _ in 0..interrupted_after {
                         assert_eq!(contradict(&mut t), Transition::Pending);
                     }

@@ -16,9 +16,10 @@ mod snapshot;
 
 use std::{
     net::SocketAddr,
+    pin::pin,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU8, AtomicU64, Ordering},
     },
     time::{Duration, Instant, SystemTime},
 };
@@ -27,8 +28,7 @@ pub use events::{EventLog, StateEvent};
 pub use reports::{PassiveReport, ReportReceiver, ReportSender, reports};
 pub use sessions::{Session, SessionEntry, SessionTable};
 pub use snapshot::{BackendView, FailoverReady, LastFailover, LastProbe, Snapshot};
-use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
+use tokio::sync::{Notify, futures::Notified, watch};
 
 use crate::failover::{BackendId, Epoch, RevokeMode, Time};
 
@@ -70,39 +70,64 @@ pub struct Route {
     pub revocation: Arc<Revocation>,
 }
 
-/// The end of an epoch, in one or two steps.
-#[derive(Debug)]
+/// The end of an epoch, in one or two steps. Asking whether it has come is one atomic load, so that a session may ask at
+/// every turn; only waiting for it takes a lock.
+#[derive(Debug, Default)]
 pub struct Revocation {
-    last_words: CancellationToken,
-    aborted: CancellationToken,
+    stage: AtomicU8,
+    changed: Notify,
 }
 
 impl Revocation {
-    /// An epoch that stands, until it is revoked or `forced` (the end of the process's patience) is cancelled.
-    pub fn under(forced: &CancellationToken) -> Self {
-        Self { last_words: forced.child_token(), aborted: forced.child_token() }
-    }
+    const LAST_WORDS: u8 = 1;
+    const ABORTED: u8 = 2;
 
-    /// Ends the epoch. A later, harsher call overrides an earlier one.
+    /// Ends the epoch. A later, harsher call overrides an earlier one; a milder one changes nothing.
     pub fn revoke(&self, mode: RevokeMode) {
-        match mode {
-            RevokeMode::Drain => {}
-            RevokeMode::LastWords => self.last_words.cancel(),
-            RevokeMode::Abort => {
-                self.aborted.cancel();
-                self.last_words.cancel();
+        let stage = match mode {
+            RevokeMode::Drain => return,
+            RevokeMode::LastWords => Self::LAST_WORDS,
+            RevokeMode::Abort => Self::ABORTED,
+        };
+        self.stage.fetch_max(stage, Ordering::AcqRel);
+        self.changed.notify_waiters();
+    }
+
+    /// The sessions must stop sending to the backend (either mode).
+    pub fn is_revoked(&self) -> bool {
+        self.stage.load(Ordering::Acquire) >= Self::LAST_WORDS
+    }
+
+    /// The sessions must end.
+    pub fn is_aborted(&self) -> bool {
+        self.stage.load(Ordering::Acquire) >= Self::ABORTED
+    }
+
+    /// Resolves at the next call of [`Revocation::revoke`]. Look at the stage after the first poll: a call before it is not
+    /// told again.
+    pub fn changed(&self) -> Notified<'_> {
+        self.changed.notified()
+    }
+
+    /// Waits until [`Revocation::is_revoked`].
+    pub async fn revoked(&self) {
+        self.reached(Self::LAST_WORDS).await;
+    }
+
+    /// Waits until [`Revocation::is_aborted`].
+    pub async fn aborted(&self) {
+        self.reached(Self::ABORTED).await;
+    }
+
+    async fn reached(&self, stage: u8) {
+        loop {
+            let mut changed = pin!(self.changed.notified());
+            changed.as_mut().enable();
+            if self.stage.load(Ordering::Acquire) >= stage {
+                return;
             }
+            changed.await;
         }
-    }
-
-    /// The sessions must stop sending to the backend now (either mode).
-    pub fn revoked(&self) -> &CancellationToken {
-        &self.last_words
-    }
-
-    /// The sessions must end now.
-    pub fn aborted(&self) -> &CancellationToken {
-        &self.aborted
     }
 }
 

@@ -15,7 +15,15 @@ use crate::support::{
     wait::{patience, until},
 };
 
+/// Mainstay before backends that serve.
 fn front(backends: &[SocketAddr]) -> Running {
+    let running = held_front(backends);
+    until("a backend is active", || running.snapshots[0].get().active);
+    running
+}
+
+/// Mainstay before backends that do not, yet.
+fn held_front(backends: &[SocketAddr]) -> Running {
     app::start(&tcp_pool(backends)).unwrap()
 }
 
@@ -209,7 +217,7 @@ fn clients_wait_while_nobody_serves_and_are_served_when_somebody_does() {
     let mut backend = Backend::echo();
     let address = backend.address;
     backend.stop();
-    let running = front(&[address]);
+    let running = held_front(&[address]);
     let mut client = connect(&running);
     client.write_all(b"early").unwrap();
     until("the client is held", || (running.metrics.pools[0].held.get() == 1).then_some(()));
@@ -229,7 +237,7 @@ fn clients_wait_while_nobody_serves_and_are_served_when_somebody_does() {
 fn a_held_client_that_leaves_frees_its_place() {
     let mut backend = Backend::echo();
     backend.stop();
-    let running = front(&[backend.address]);
+    let running = held_front(&[backend.address]);
     let mut client = connect(&running);
     client.write_all(b"startup").unwrap();
     let held = &running.metrics.pools[0].held;

@@ -9,5 +9,7 @@
 
 mod admin;
 mod bytes;
+mod config;
 mod house;
+mod probe;
 mod support;

@@ -8,7 +8,7 @@ mod copy;
 
 use std::{
     future::Future,
-    pin::Pin,
+    pin::{Pin, pin},
     sync::atomic::Ordering,
     task::{Context, Poll},
     time::Duration,
@@ -17,6 +17,7 @@ use std::{
 use copy::{End, Half};
 use tokio::{
     net::TcpStream,
+    sync::futures::Notified,
     time::{Instant, Sleep},
 };
 
@@ -106,8 +107,9 @@ impl<'a> Relay<'a> {
     /// Relays until the session ends, by itself or because its epoch was revoked.
     pub async fn run(mut self, revocation: &Revocation) -> Ended {
         let reason = {
-            let revoked = std::pin::pin!(revocation.revoked().cancelled());
-            RelayUntil { relay: &mut self, revoked }.await
+            let changed = pin!(revocation.changed());
+            let relaying = RelayUntil { relay: &mut self, revocation, changed, listening: false };
+            relaying.await
         };
         let reason = match reason {
             Some(reason) => reason,
@@ -129,7 +131,7 @@ impl<'a> Relay<'a> {
     async fn last_words(&mut self, revocation: &Revocation) -> CloseReason {
         let deadline = tokio::time::sleep(LAST_WORDS);
         tokio::pin!(deadline);
-        let aborted = revocation.aborted().cancelled();
+        let aborted = revocation.aborted();
         tokio::pin!(aborted);
         std::future::poll_fn(|cx| {
             let over = aborted.as_mut().poll(cx).is_ready() || deadline.as_mut().poll(cx).is_ready();
@@ -219,16 +221,23 @@ impl<'a> Relay<'a> {
 }
 
 /// `Some(reason)` when the session ended by itself, `None` when it was revoked.
-struct RelayUntil<'r, 'a, F> {
+struct RelayUntil<'r, 'a, 't> {
     relay: &'r mut Relay<'a>,
-    revoked: Pin<&'r mut F>,
+    revocation: &'r Revocation,
+    changed: Pin<&'r mut Notified<'t>>,
+    /// `changed` knows whom to wake. A session is one task from start to end, so it is told once; polling it at every turn would
+    /// take a lock that all sessions share.
+    listening: bool,
 }
 
-impl<F: Future<Output = ()>> Future for RelayUntil<'_, '_, F> {
+impl Future for RelayUntil<'_, '_, '_> {
     type Output = Option<CloseReason>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        if self.revoked.as_mut().poll(cx).is_ready() {
+        if !self.listening {
+            self.listening = self.changed.as_mut().poll(cx).is_pending();
+        }
+        if self.revocation.is_revoked() {
             return Poll::Ready(None);
         }
         self.relay.poll_both(cx).map(Some)

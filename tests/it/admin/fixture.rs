@@ -78,7 +78,8 @@ impl Fixture {
             health: Arc::new(move || health.lock().unwrap().clone()),
         };
         let listen = vec![BoundListener::Tcp(listener), BoundListener::Unix(unix)];
-        let thread = Some(admin::spawn(AdminSettings { listen, max_connections: 32, vital: lifecycle::Vital::default(), state }).unwrap());
+        let thread =
+            Some(admin::spawn(AdminSettings { listen, max_connections: 32, vital: lifecycle::Vital::default(), state }).unwrap());
         Self { address, socket, publisher, events, metrics, sessions, not_live, phase, thread, _route: route }
     }
 

@@ -75,7 +75,8 @@ fn sessions_are_listed_oldest_first_and_at_most_a_thousand() {
             downstream_bytes: AtomicU64::new(20),
         })
     };
-    let _open = [(1, session(500, 0)), (2, session(400, 0)), (3, session(300, 1))].map(|(id, session)| f.sessions.enter(id, session));
+    let _open =
+        [(1, session(500, 0)), (2, session(400, 0)), (3, session(300, 1))].map(|(id, session)| f.sessions.enter(id, session));
     let list = f.get("/api/v1/pools/orders/connections").json();
     assert_eq!((list["truncated"].as_bool(), list["connections"].as_array().unwrap().len()), (Some(false), 2));
     let mut first = list["connections"][0].clone();

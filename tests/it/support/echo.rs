@@ -5,7 +5,7 @@ use std::{
     net::{SocketAddr, TcpListener, TcpStream},
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     thread::JoinHandle,
     time::Duration,
@@ -16,7 +16,6 @@ use super::config::LOOPBACK;
 /// A backend that runs `script` on each connection, on a thread of its own.
 pub struct Backend {
     pub address: SocketAddr,
-    accepted: Arc<AtomicUsize>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
@@ -43,21 +42,20 @@ impl Backend {
         socket.listen(4096).unwrap();
         let listener = TcpListener::from(socket);
         let address = listener.local_addr().unwrap();
-        let (stop, accepted) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
-        let (stopped, count, script) = (Arc::clone(&stop), Arc::clone(&accepted), Arc::new(script));
+        let stop = Arc::new(AtomicBool::new(false));
+        let (stopped, script) = (Arc::clone(&stop), Arc::new(script));
         let thread = std::thread::spawn(move || {
             for stream in listener.incoming() {
                 if stopped.load(Ordering::SeqCst) {
                     return;
                 }
                 if let Ok(stream) = stream {
-                    count.fetch_add(1, Ordering::SeqCst);
                     let script = Arc::clone(&script);
                     std::thread::spawn(move || script(stream));
                 }
             }
         });
-        Self { address, accepted, stop, thread: Some(thread) }
+        Self { address, stop, thread: Some(thread) }
     }
 
     /// Echoes until the client finishes.
@@ -68,10 +66,6 @@ impl Backend {
             let _ = io::copy(&mut reader, &mut writer);
             let _ = writer.shutdown(std::net::Shutdown::Write);
         })
-    }
-
-    pub fn accepted(&self) -> usize {
-        self.accepted.load(Ordering::SeqCst)
     }
 
     /// Closes the listening socket: from now on connects are refused.

@@ -1,0 +1,209 @@
+//! What mainstay would do with a backend that answers like this, and what a person should do now.
+
+use std::net::IpAddr;
+
+use crate::{
+    config::{CheckKind, PostgresCheck, TlsMode},
+    control::probe::Finding,
+    failover::{Outcome, Role},
+};
+
+/// Two answers for people.
+pub(super) struct Advice {
+    /// What mainstay would do with this backend.
+    pub(super) mainstay: String,
+    /// What to do now; nothing when all is well.
+    pub(super) now: Option<String>,
+}
+
+/// The advice for a finding; `None` when this machine could not ask.
+pub(super) fn advice(kind: &CheckKind, finding: Option<&Finding>, source: Option<IpAddr>) -> Advice {
+    let Some(finding) = finding else {
+        return Advice {
+            mainstay: "Would not judge this backend: the failure is on this machine. It keeps its last verdict and asks again."
+                .into(),
+            now: Some(
+                "  This machine ran out of ports, file descriptors or memory. Look at `ss -s`, `ulimit -n` and `free -m`.".into(),
+            ),
+        };
+    };
+    let now = match kind {
+        CheckKind::Tcp => of_any_server(finding.outcome),
+        CheckKind::Postgres(check) => of_postgres(check, finding, source).or_else(|| of_any_server(finding.outcome)),
+    };
+    Advice { mainstay: treatment(finding).into(), now }
+}
+
+fn treatment(finding: &Finding) -> &'static str {
+    match (finding.outcome, finding.facts.role) {
+        (Outcome::Ok, None) => "Counts it as healthy. This check knows no roles: the first healthy backend of the list is used.",
+        (Outcome::Ok, Some(Role::Primary)) if finding.facts.read_only => {
+            "Healthy, but not used for writes: it is no standby, yet it refuses writes."
+        }
+        (Outcome::Ok, Some(Role::Primary)) => "Healthy and a primary: clients may be sent to it.",
+        (Outcome::Ok, Some(_)) => "Healthy and a standby: it takes over only after somebody or something promotes it.",
+        (
+            Outcome::Refused
+            | Outcome::Unreachable
+            | Outcome::ConnectTimeout
+            | Outcome::Timeout
+            | Outcome::Closed
+            | Outcome::ProtocolError,
+            _,
+        ) => {
+            "Counts this as a failure. After `fall` failures in a row the backend is down: its sessions are closed and clients move on."
+        }
+        (Outcome::Starting, _) => "Alive, but not serving: no client is sent to it; it is asked often until it serves.",
+        (Outcome::Saturated, _) => "Alive: its verdict stays as it is, an alert is raised, and nothing fails over because of it.",
+        (Outcome::Misconfigured, _) => {
+            "The check cannot do its work: the last verdict stays as it is and an alert is raised. Without an earlier verdict no \
+             client is sent to it."
+        }
+        (Outcome::WrongCluster, _) => "Never used: it belongs to another cluster than the rest of the pool.",
+    }
+}
+
+fn of_any_server(outcome: Outcome) -> Option<String> {
+    let text = match outcome {
+        Outcome::Ok | Outcome::Saturated | Outcome::Starting | Outcome::Misconfigured => return None,
+        Outcome::Refused => {
+            "  Nothing listens there. Is the server running, on this port, and on this address (not only on localhost)?"
+        }
+        Outcome::Unreachable => "  There is no way to that host. Check the name, the address, routes and firewalls.",
+        Outcome::ConnectTimeout => "  The host does not answer at all. Is it up? Does a firewall drop packets to this port?",
+        Outcome::Timeout => {
+            "  Something accepts connections but does not answer in time. The server hangs or is overloaded: look at its processes,\n  \
+             its disk and its log. To try with more patience: --timeout 5s."
+        }
+        Outcome::Closed => "  The server hung up in the middle. Its log says why.",
+        Outcome::ProtocolError => "  Something else listens on this port. Check address and port.",
+        Outcome::WrongCluster => "  Check the address: this server was not made from the same base backup as the others.",
+    };
+    Some(text.into())
+}
+
+fn of_postgres(check: &PostgresCheck, finding: &Finding, source: Option<IpAddr>) -> Option<String> {
+    match finding.outcome {
+        Outcome::Misconfigured if is_about_tls(finding) => Some(of_tls(check)),
+        Outcome::Misconfigured => Some(how_to_let_in(check, source)),
+        Outcome::Saturated => Some(
+            "  Every connection the server may have is in use. See who holds them:\n    \
+             SELECT usename, state, count(*) FROM pg_stat_activity GROUP BY 1, 2 ORDER BY 3 DESC;\n  \
+             Then end idle ones, raise max_connections, or give the check a reserved place\n  \
+             (PostgreSQL 16 and later: reserved_connections, GRANT pg_use_reserved_connections TO the check's role)."
+                .into(),
+        ),
+        Outcome::Starting => Some(
+            "  Wait: the server is starting, stopping or recovering, and will say when it is done. If it stays so, its log tells\n  \
+             which WAL it is replaying or waiting for. A standby that never opens has hot_standby = off."
+                .into(),
+        ),
+        Outcome::Ok if finding.facts.system_id.is_none() => Some(format!(
+            "  Optional: without the control file a wrong cluster cannot be noticed. As a superuser:\n    \
+             GRANT EXECUTE ON FUNCTION pg_control_system(), pg_control_checkpoint(), pg_control_recovery() TO {};",
+            identifier(&check.user)
+        )),
+        Outcome::Ok if finding.facts.read_only => Some(
+            "  Find out who set default_transaction_read_only = on, and why (a full disk, a maintenance?):\n    \
+             SELECT setting, source, sourcefile FROM pg_settings WHERE name = 'default_transaction_read_only';"
+                .into(),
+        ),
+        _ => None,
+    }
+}
+
+fn is_about_tls(finding: &Finding) -> bool {
+    ["TLS", "certificate", "tls_ca_file"].iter().any(|word| finding.evidence.contains(word))
+}
+
+fn of_tls(check: &PostgresCheck) -> String {
+    let verify = "  Check that tls_ca_file holds the authority that signed the server's certificate (ssl_cert_file), that the\n  \
+                  certificate names the host as it is written here, and that it has not expired.";
+    match check.tls {
+        TlsMode::VerifyFull => verify.into(),
+        TlsMode::Off | TlsMode::Prefer | TlsMode::Require => {
+            "  Turn TLS on at the server (ssl = on, ssl_cert_file, ssl_key_file), or set tls: prefer or tls: off for the check."
+                .into()
+        }
+    }
+}
+
+/// What lets the check in, whichever part of it is missing.
+fn how_to_let_in(check: &PostgresCheck, source: Option<IpAddr>) -> String {
+    let user = identifier(&check.user);
+    let from = source.map_or_else(
+        || "<address of this machine>/32".into(),
+        |ip| if ip.is_ipv6() { format!("{ip}/128") } else { format!("{ip}/32") },
+    );
+    format!(
+        "  The check needs a role that may log in to database {database}. On the primary, as a superuser:\n    \
+         CREATE ROLE {user} LOGIN PASSWORD '…';\n    \
+         GRANT pg_monitor TO {user};\n  \
+         (If it exists: ALTER ROLE {user} LOGIN PASSWORD '…';) Give the same password with password_file.\n  \
+         On every server, above other entries of pg_hba.conf, then SELECT pg_reload_conf():\n    \
+         host  {database}  {user}  {from}  scram-sha-256",
+        database = identifier(&check.database),
+    )
+}
+
+/// A name as SQL and `pg_hba.conf` want it.
+fn identifier(name: &str) -> String {
+    let plain = name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
+        && !name.starts_with(|c: char| c.is_ascii_digit());
+    if plain && !name.is_empty() { name.to_owned() } else { format!("\"{}\"", name.replace('"', "\"\"")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::failover::{Facts, label::Label};
+
+    fn check(user: &str) -> PostgresCheck {
+        PostgresCheck {
+            user: user.into(),
+            password: None,
+            database: "postgres".into(),
+            tls: TlsMode::Require,
+            tls_ca_file: None,
+            max_lag: None,
+        }
+    }
+
+    fn finding(outcome: Outcome, evidence: &str) -> Finding {
+        Finding { outcome, facts: Facts { system_id: Some(1), ..Facts::default() }, evidence: evidence.into() }
+    }
+
+    #[test]
+    fn whatever_is_wrong_has_advice() {
+        let kind = CheckKind::Postgres(check("mainstay"));
+        for &outcome in Outcome::ALL {
+            let advice = advice(&kind, Some(&finding(outcome, "x")), None);
+            assert_eq!(advice.now.is_none(), outcome == Outcome::Ok, "{outcome}");
+        }
+        assert!(advice(&kind, None, None).now.is_some());
+    }
+
+    #[test]
+    fn a_login_that_is_refused_gets_the_lines_to_paste() {
+        let source = Some("10.0.0.7".parse().unwrap());
+        let kind = CheckKind::Postgres(check("mainstay"));
+        let now = advice(&kind, Some(&finding(Outcome::Misconfigured, "no entry")), source).now.unwrap();
+        for line in [
+            "CREATE ROLE mainstay LOGIN PASSWORD",
+            "GRANT pg_monitor TO mainstay;",
+            "host  postgres  mainstay  10.0.0.7/32  scram-sha-256",
+        ] {
+            assert!(now.contains(line), "{line} in {now}");
+        }
+        let odd = CheckKind::Postgres(check("a\"b; DROP"));
+        let now = advice(&odd, Some(&finding(Outcome::Misconfigured, "no entry")), source).now.unwrap();
+        assert!(now.contains("CREATE ROLE \"a\"\"b; DROP\" LOGIN"));
+    }
+
+    #[test]
+    fn tls_trouble_is_not_answered_with_a_role() {
+        let kind = CheckKind::Postgres(check("mainstay"));
+        let now = advice(&kind, Some(&finding(Outcome::Misconfigured, "the server offers no TLS")), None).now.unwrap();
+        assert!(now.contains("ssl = on") && !now.contains("CREATE ROLE"));
+    }
+}

@@ -1,0 +1,263 @@
+//! The effective configuration, in the words of the file: every key, no secret.
+
+use std::{
+    fmt::{Display, Write},
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
+
+use serde_json::Value as Json;
+
+use super::{
+    AdminListen, BackendConfig, CheckConfig, CheckKind, Config, ListenerConfig, PoolConfig, PostgresCheck, SecretSource,
+    raw::quantity::{format_duration, format_size},
+    resolve::{default_names, is_legal_name},
+};
+use crate::failover::{Election, Policy, label::Label};
+
+/// A value in file order.
+enum Tree {
+    Null,
+    Number(u64),
+    Text(String),
+    /// A text that is shown as `***` to programs; in YAML it refers to where the secret is.
+    Secret(String),
+    List(Vec<Self>),
+    Map(Vec<(&'static str, Self)>),
+}
+
+impl Config {
+    /// The effective configuration under the keys of the file, secrets as `***`.
+    pub fn to_json(&self) -> Json {
+        json(&file(self))
+    }
+
+    /// The effective configuration as a file that can be used again; secrets as the file or variable they came from.
+    pub fn to_yaml(&self) -> String {
+        let mut out = String::new();
+        yaml(&file(self), 0, &mut out);
+        out
+    }
+}
+
+fn file(config: &Config) -> Tree {
+    Tree::Map(vec![
+        ("admin", Tree::Map(vec![("listen", config.admin.listen.iter().map(admin_address).collect())])),
+        ("log", Tree::Map(vec![("level", word(config.log.level)), ("format", word(config.log.format))])),
+        ("shutdown", Tree::Map(vec![("delay", duration(config.shutdown.delay)), ("timeout", duration(config.shutdown.timeout))])),
+        ("workers", config.workers.map_or_else(|| text(&"auto"), number)),
+        ("state_dir", config.state_dir.as_deref().map_or(Tree::Null, path)),
+        ("pools", config.pools.iter().map(pool).collect()),
+    ])
+}
+
+fn admin_address(listen: &AdminListen) -> Tree {
+    match listen {
+        AdminListen::Tcp(address) => text(address),
+        AdminListen::Unix(path) => Tree::Text(format!("unix:{}", path.display())),
+    }
+}
+
+fn pool(pool: &PoolConfig) -> Tree {
+    let policy = &pool.policy;
+    let mut map = vec![
+        ("name", text(&pool.name)),
+        ("check", check(&pool.check, policy)),
+        ("connect_timeout", duration(pool.connect_timeout)),
+        ("hold", Tree::Map(vec![("timeout", duration(pool.hold.timeout)), ("max", number(pool.hold.max))])),
+        ("on_down", word(pool.on_down)),
+    ];
+    if policy.election == Election::ByRole {
+        map.push(("on_conflict", word(policy.on_conflict)));
+    }
+    let failback = policy.failback_after.map_or_else(|| text(&"never"), |after| Tree::Map(vec![("after", duration(after))]));
+    let budget = Tree::Map(vec![("max", count(policy.budget_max)), ("within", duration(policy.budget_within))]);
+    map.extend([
+        ("failback", failback),
+        ("failover_budget", budget),
+        ("listeners", pool.listeners.iter().map(listener).collect()),
+        ("backends", backends(&pool.backends)),
+    ]);
+    Tree::Map(map)
+}
+
+fn check(check: &CheckConfig, policy: &Policy) -> Tree {
+    let mut map = match &check.kind {
+        CheckKind::Tcp => vec![("tcp", Tree::Map(Vec::new()))],
+        CheckKind::Postgres(login) => vec![("postgres", postgres(login)), ("fresh_login", duration(check.fresh_login))],
+    };
+    map.extend([
+        ("interval", duration(check.interval)),
+        ("fast_interval", duration(check.fast_interval)),
+        ("timeout", duration(check.timeout)),
+        ("fall", count(policy.fall)),
+        ("rise", count(policy.rise)),
+    ]);
+    Tree::Map(map)
+}
+
+fn postgres(login: &PostgresCheck) -> Tree {
+    let mut map = vec![("user", text(&login.user))];
+    match login.password.as_ref().map(super::Secret::source) {
+        Some(SecretSource::File(file)) => map.push(("password_file", path(file))),
+        Some(SecretSource::Variable(name)) => map.push(("password", Tree::Secret(format!("${{{name}}}")))),
+        Some(SecretSource::Program) => map.push(("password", Tree::Secret("***".into()))),
+        None => {}
+    }
+    map.extend([("database", text(&login.database)), ("tls", word(login.tls))]);
+    map.extend(login.tls_ca_file.as_deref().map(|file| ("tls_ca_file", path(file))));
+    map.extend(login.max_lag.map(|bytes| ("max_lag", Tree::Text(format_size(bytes)))));
+    Tree::Map(map)
+}
+
+fn listener(listener: &ListenerConfig) -> Tree {
+    let keepalive = listener.keepalive;
+    let mut map = vec![
+        ("name", text(&listener.name)),
+        ("listen", listener.listen.iter().map(|address| text(address)).collect()),
+        ("route", text(&"primary")),
+    ];
+    map.extend(listener.max_connections.map(|max| ("max_connections", number(max))));
+    map.extend([
+        ("idle_timeout", or_off(listener.idle_timeout)),
+        ("half_close_timeout", duration(listener.half_close_timeout)),
+        (
+            "keepalive",
+            Tree::Map(vec![
+                ("idle", duration(keepalive.idle)),
+                ("interval", duration(keepalive.interval)),
+                ("count", count(keepalive.count)),
+            ]),
+        ),
+        ("tcp_user_timeout", or_off(listener.tcp_user_timeout)),
+    ]);
+    Tree::Map(map)
+}
+
+/// Addresses alone where the names follow from them; else the names, but for those that can only come from an address.
+fn backends(backends: &[BackendConfig]) -> Tree {
+    let unnamed = backends.iter().map(|backend| (None, &backend.address)).collect::<Vec<_>>();
+    let names: Vec<&Arc<str>> = backends.iter().map(|backend| &backend.name).collect();
+    let follow = default_names(&unnamed).iter().eq(names);
+    let one = |backend: &BackendConfig| {
+        if follow || !is_legal_name(&backend.name) {
+            text(&backend.address)
+        } else {
+            Tree::Map(vec![("name", text(&backend.name)), ("address", text(&backend.address))])
+        }
+    };
+    backends.iter().map(one).collect()
+}
+
+impl FromIterator<Self> for Tree {
+    fn from_iter<I: IntoIterator<Item = Self>>(items: I) -> Self {
+        Self::List(items.into_iter().collect())
+    }
+}
+
+fn text(value: &dyn Display) -> Tree {
+    Tree::Text(value.to_string())
+}
+
+fn word<L: Label>(label: L) -> Tree {
+    text(&label.as_str())
+}
+
+fn path(path: &Path) -> Tree {
+    text(&path.display())
+}
+
+fn duration(duration: Duration) -> Tree {
+    Tree::Text(format_duration(duration))
+}
+
+fn or_off(limit: Option<Duration>) -> Tree {
+    limit.map_or_else(|| text(&"off"), duration)
+}
+
+fn number(value: usize) -> Tree {
+    Tree::Number(value as u64)
+}
+
+fn count(value: u32) -> Tree {
+    Tree::Number(value.into())
+}
+
+fn json(tree: &Tree) -> Json {
+    match tree {
+        Tree::Null => Json::Null,
+        Tree::Number(number) => (*number).into(),
+        Tree::Text(text) => text.as_str().into(),
+        Tree::Secret(_) => "***".into(),
+        Tree::List(items) => items.iter().map(json).collect(),
+        Tree::Map(entries) => entries.iter().map(|(key, value)| ((*key).to_owned(), json(value))).collect(),
+    }
+}
+
+/// Writes a value behind what stands in the line already: `key:` or `-`, or nothing at the start.
+fn yaml(tree: &Tree, indent: usize, out: &mut String) {
+    let pad = "  ".repeat(indent);
+    match tree {
+        Tree::Map(entries) if !entries.is_empty() => {
+            for (position, (key, value)) in entries.iter().enumerate() {
+                // The first key of a map in a list stands behind the dash.
+                if position > 0 || !out.ends_with("- ") {
+                    out.push_str(&pad);
+                }
+                out.push_str(key);
+                out.push(':');
+                yaml_value(value, indent + 1, out);
+            }
+        }
+        Tree::List(items) if !items.is_empty() => {
+            for item in items {
+                out.push_str(&pad);
+                out.push_str("- ");
+                yaml(item, indent + 1, out);
+            }
+        }
+        scalar => {
+            yaml_scalar(scalar, out);
+            out.push('\n');
+        }
+    }
+}
+
+fn yaml_value(value: &Tree, indent: usize, out: &mut String) {
+    let nested =
+        matches!(value, Tree::Map(entries) if !entries.is_empty()) || matches!(value, Tree::List(items) if !items.is_empty());
+    out.push(if nested { '\n' } else { ' ' });
+    yaml(value, indent, out);
+}
+
+fn yaml_scalar(tree: &Tree, out: &mut String) {
+    match tree {
+        Tree::Null => out.push_str("null"),
+        Tree::Number(number) => out.push_str(&number.to_string()),
+        Tree::Secret(reference) => out.push_str(reference),
+        Tree::List(_) => out.push_str("[]"),
+        Tree::Map(_) => out.push_str("{}"),
+        Tree::Text(text) => {
+            let plain =
+                text.starts_with(|c: char| c.is_ascii_lowercase()) && text.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
+            let plain = plain && !["null", "true", "false", "yes", "no", "on", "off", "y", "n"].contains(&text.as_str());
+            if plain {
+                return out.push_str(text);
+            }
+            out.push('"');
+            for c in text.chars() {
+                match c {
+                    '"' | '\\' => out.extend(['\\', c]),
+                    '$' => out.push_str("$$"),
+                    c if c.is_control() || !c.is_ascii() => {
+                        // Writing to a String cannot fail.
+                        let _ = write!(out, "\\U{:08X}", u32::from(c));
+                    }
+                    c => out.push(c),
+                }
+            }
+            out.push('"');
+        }
+    }
+}

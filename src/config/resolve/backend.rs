@@ -1,0 +1,84 @@
+//! The backends of a pool.
+
+use std::{collections::HashMap, str::FromStr, sync::Arc};
+
+use super::claims::{Claims, Names, Targets};
+use crate::{
+    config::{
+        BackendConfig,
+        raw::{
+            node::Value,
+            reader::{Field, Keys, Section},
+        },
+    },
+    net::addr::BackendAddr,
+};
+
+const BACKEND_KEYS: Keys = Keys { known: &["name", "address"], planned: &["max_connections"] };
+
+/// Far more than any database has nodes; positions in the list are 16-bit numbers.
+const MAX_BACKENDS: usize = 1024;
+
+const WANTED: &str = "an address such as db-a:5432 or [2001:db8::1]:5432";
+
+/// The backends of a pool, in order of preference.
+pub(super) fn backends<'a>(pool: Section<'a>, claims: &mut Claims<'a>) -> Vec<BackendConfig> {
+    let fields = pool
+        .require("backends", "[db-a:5432, db-b:5432]")
+        .and_then(|field| field.list("a list of addresses", MAX_BACKENDS))
+        .unwrap_or_default();
+    let mut names = Names::default();
+    let mut targets = Targets::default();
+    let mut found = Vec::new();
+    for field in fields {
+        let (name, address) = backend(field, &mut names);
+        if let Some((field, address)) = address {
+            claims.backend(field, address.clone());
+            targets.claim(field, &address);
+            found.push((name, address));
+        }
+    }
+    let written = found.iter().map(|(name, address)| (name.as_ref(), address)).collect::<Vec<_>>();
+    let chosen = default_names(&written);
+    found.into_iter().zip(chosen).map(|((_, address), name)| BackendConfig { name, address }).collect()
+}
+
+type Place<'a> = Option<(Field<'a>, BackendAddr)>;
+
+fn backend<'a>(field: Field<'a>, names: &mut Names) -> (Option<Arc<str>>, Place<'a>) {
+    if !matches!(field.value(), Value::Map(_)) {
+        return (None, address(field));
+    }
+    let Some(section) = field.map(BACKEND_KEYS) else { return (None, None) };
+    let name = section.get("name").and_then(|field| names.read(field));
+    (name, section.require("address", "db-a:5432").and_then(address))
+}
+
+fn address(field: Field<'_>) -> Place<'_> {
+    let scalar = field.scalar(WANTED)?;
+    if scalar.text.starts_with("unix:") {
+        field.error("unix sockets are not available here in this version yet", format!("write {WANTED}"));
+        return None;
+    }
+    match BackendAddr::from_str(&scalar.text) {
+        Ok(address) => Some((field, address)),
+        Err(_) if scalar.text.contains("://") => {
+            field.wrong(WANTED, Some("a URL is not understood here: write host:port only; logins belong under `check`".into()))
+        }
+        Err(error) => field.wrong(WANTED, Some(error.to_string())),
+    }
+}
+
+/// The name of every backend: the written one, else its host, else (when that name is taken) its whole address.
+pub(in crate::config) fn default_names(backends: &[(Option<&Arc<str>>, &BackendAddr)]) -> Vec<Arc<str>> {
+    let mut uses: HashMap<&str, usize> = HashMap::new();
+    for (name, address) in backends {
+        *uses.entry(name.map_or(address.host(), |name| name)).or_default() += 1;
+    }
+    let choose = |(name, address): &(Option<&Arc<str>>, &BackendAddr)| match name {
+        Some(name) => Arc::clone(name),
+        None if uses.get(address.host()) == Some(&1) => address.host().into(),
+        None => address.to_string().into(),
+    };
+    backends.iter().map(choose).collect()
+}

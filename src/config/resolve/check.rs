@@ -1,0 +1,200 @@
+//! How backends are checked.
+
+use std::{ops::RangeInclusive, path::PathBuf, time::Duration};
+
+use super::{DAY, MILLISECOND, SECOND, secrets};
+use crate::{
+    config::{
+        CheckConfig, CheckKind, PostgresCheck, TlsMode,
+        findings::nearest,
+        raw::{
+            node::Value,
+            quantity::format_duration,
+            reader::{Field, Keys, Section, one_of},
+        },
+    },
+    failover::Policy,
+};
+
+const KINDS: [&str; 2] = ["tcp", "postgres"];
+const PLANNED_KINDS: [&str; 5] = ["mysql", "redis", "http", "exec", "exchange"];
+
+const CHECK_KEYS: Keys = Keys {
+    known: &["tcp", "postgres", "interval", "fast_interval", "timeout", "fall", "rise", "fresh_login"],
+    planned: &PLANNED_KINDS,
+};
+const TCP_KEYS: Keys = Keys { known: &[], planned: &[] };
+const POSTGRES_KEYS: Keys =
+    Keys { known: &["user", "password", "password_file", "database", "tls", "tls_ca_file", "max_lag"], planned: &[] };
+
+/// Whether a check must be complete.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Scope {
+    /// Part of `defaults`: the kind may be missing.
+    Defaults,
+    /// Part of a pool.
+    Pool,
+}
+
+/// A check, with the two numbers that belong to the decision.
+pub(super) struct Check {
+    pub(super) config: CheckConfig,
+    pub(super) rise: u32,
+    pub(super) fall: u32,
+}
+
+/// The check of a pool.
+pub(super) fn check(pool: Section<'_>, scope: Scope, streak: RangeInclusive<u32>) -> Check {
+    let field = pool.get("check");
+    let (kind, section) = match field {
+        None => (CheckKind::Tcp, None),
+        Some(field) if matches!(field.value(), Value::Map(_)) => {
+            let section = field.map(CHECK_KEYS);
+            (section.map_or(CheckKind::Tcp, |section| kind(section, scope)), section)
+        }
+        Some(field) => word(field),
+    };
+    let plain = Policy::default();
+    let count = |key, default| section.map_or(default, |section| section.count(key, default, streak.clone()));
+    Check { rise: count("rise", plain.rise), fall: count("fall", plain.fall), config: times(kind, section) }
+}
+
+fn times(kind: CheckKind, section: Option<Section<'_>>) -> CheckConfig {
+    let read = |key, default| section.map_or(default, |section| section.duration(key, default, MILLISECOND..=DAY));
+    let interval = read("interval", SECOND);
+    let config = CheckConfig {
+        kind,
+        interval,
+        fast_interval: read("fast_interval", interval.min(100 * MILLISECOND)),
+        timeout: read("timeout", SECOND),
+        fresh_login: read("fresh_login", 5 * SECOND),
+    };
+    if let Some(section) = section {
+        check_times(section, &config);
+    }
+    config
+}
+
+fn check_times(section: Section<'_>, config: &CheckConfig) {
+    let show = format_duration;
+    if let Some(field) = section.get("fast_interval").filter(|_| config.fast_interval > config.interval) {
+        field.error(
+            format!("`fast_interval` is longer than `interval` ({})", show(config.interval)),
+            "it is the shorter pause while a verdict is pending; make it shorter, or remove it",
+        );
+    }
+    let own_tcp = section.own("tcp").is_some();
+    if let Some(field) = section.own("fresh_login").filter(|_| own_tcp) {
+        field.error("`fresh_login` cannot be combined with a tcp check, which has no login", "remove the key, or use `postgres`");
+    }
+    let sluggish = config.timeout > 10 * config.interval.max(Duration::from_millis(100));
+    if let Some(field) = section.get("timeout").filter(|_| sluggish) {
+        field.warning(
+            format!("`timeout` is more than ten times `interval` ({})", show(config.interval)),
+            "a backend that hangs is noticed only after `fall` times `timeout`; a second is usual",
+        );
+    }
+}
+
+/// `check: postgres`; the rest may stand in `defaults`.
+fn word(field: Field<'_>) -> (CheckKind, Option<Section<'_>>) {
+    let section = field.beneath().filter(|under| matches!(under.value(), Value::Map(_))).and_then(|under| under.map(CHECK_KEYS));
+    if let Some(planned) = PLANNED_KINDS.iter().find(|kind| field.is_word(kind)) {
+        field.error(format!("the check `{planned}` is not available in this version yet"), format!("use {}", one_of(&KINDS)));
+        return (CheckKind::Tcp, section);
+    }
+    if field.is_word("postgres") {
+        return (CheckKind::Postgres(postgres(section.and_then(|section| section.own("postgres")))), section);
+    }
+    if !field.is_word("tcp") {
+        let meant = field.scalar(&one_of(&KINDS)).and_then(|scalar| nearest(&scalar.text, KINDS));
+        field.wrong::<()>(&one_of(&KINDS), meant.map(|kind| format!("did you mean `{kind}`?")));
+    }
+    (CheckKind::Tcp, section)
+}
+
+/// The kind in a map: its own, else that of `defaults`.
+fn kind(section: Section<'_>, scope: Scope) -> CheckKind {
+    let field = section.field();
+    let own = (section.own("tcp"), section.own("postgres"));
+    if own.0.is_some() && own.1.is_some() {
+        field.error("a check can have one kind only", "keep one of `tcp` and `postgres`");
+    }
+    if own.1.is_some() {
+        return CheckKind::Postgres(postgres(section.get("postgres")));
+    }
+    if let Some(tcp) = own.0 {
+        if !matches!(tcp.value(), Value::Null) {
+            tcp.map(TCP_KEYS);
+        }
+        return CheckKind::Tcp;
+    }
+    if section.has_planned() {
+        return CheckKind::Tcp;
+    }
+    let beneath = field.beneath();
+    match beneath {
+        Some(under) if under.is_word("postgres") => CheckKind::Postgres(postgres(None)),
+        Some(under) if under.is_word("tcp") => CheckKind::Tcp,
+        _ => match (section.get("tcp"), section.get("postgres")) {
+            (_, Some(inherited)) => CheckKind::Postgres(postgres(Some(inherited))),
+            (Some(_), None) => CheckKind::Tcp,
+            (None, None) => {
+                if scope == Scope::Pool {
+                    field.error("the check does not say which kind it is", "add `tcp: {}` or `postgres: {}`");
+                }
+                CheckKind::Tcp
+            }
+        },
+    }
+}
+
+fn postgres(field: Option<Field<'_>>) -> PostgresCheck {
+    let plain = PostgresCheck {
+        user: "postgres".into(),
+        password: None,
+        database: "postgres".into(),
+        tls: TlsMode::Prefer,
+        tls_ca_file: None,
+        max_lag: None,
+    };
+    let field = match field {
+        Some(field) if matches!(field.value(), Value::Null) => field.beneath(),
+        other => other,
+    };
+    let Some(section) = field.and_then(|field| field.map(POSTGRES_KEYS)) else { return plain };
+    let text = |key, wanted, default| section.get(key).and_then(|field| field.text(wanted)).map_or(default, str::to_owned);
+    let tls = section.word("tls", plain.tls);
+    PostgresCheck {
+        user: text("user", "the name of a database role", plain.user),
+        password: secrets::password(section),
+        database: text("database", "the name of a database", plain.database),
+        tls,
+        tls_ca_file: authorities(section, tls),
+        max_lag: section.get("max_lag").and_then(Field::size),
+    }
+}
+
+fn authorities(section: Section<'_>, tls: TlsMode) -> Option<PathBuf> {
+    let Some(field) = section.get("tls_ca_file") else {
+        if let Some(field) = section.get("tls").filter(|_| tls == TlsMode::VerifyFull) {
+            field.error(
+                "`verify-full` needs to know whom to trust",
+                "add the PEM file of the authority: `tls_ca_file: /etc/ssl/ca.pem`",
+            );
+        }
+        return None;
+    };
+    let path = PathBuf::from(field.text("the path of a PEM file")?);
+    if tls != TlsMode::VerifyFull {
+        field.warning(
+            "`tls_ca_file` has no effect: nothing is verified with this `tls`",
+            "write `tls: verify-full` to verify the server",
+        );
+    }
+    match secrets::read_small_file(&path) {
+        Ok(text) if text.contains("-----BEGIN") => Some(path),
+        Ok(_) => field.wrong("the path of a PEM file", Some("the file holds no `-----BEGIN CERTIFICATE-----`".into())),
+        Err(reason) => field.wrong("the path of a PEM file that mainstay can read", Some(reason)),
+    }
+}

@@ -1,0 +1,152 @@
+//! Names and addresses that may be taken once only, and the loop of a proxy into itself.
+
+use std::{
+    collections::HashMap,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::Arc,
+};
+
+use crate::{
+    config::{
+        diagnostic::Place,
+        findings::Findings,
+        raw::{node::Path, reader::Field},
+    },
+    net::addr::BackendAddr,
+};
+
+const MAX_NAME_BYTES: usize = 63;
+
+/// Whether a name can stand in a metric label, a URL and a shell without quotes.
+pub(in crate::config) fn is_legal_name(name: &str) -> bool {
+    let legal = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
+    (1..=MAX_NAME_BYTES).contains(&name.len()) && name.bytes().all(legal)
+}
+
+/// Names of one kind in one place.
+#[derive(Debug, Default)]
+pub(super) struct Names(HashMap<Arc<str>, Place>);
+
+impl Names {
+    /// The name in `field`, unless it is no name; reports when it is taken.
+    pub(super) fn read(&mut self, field: Field<'_>) -> Option<Arc<str>> {
+        let wanted = "a name of up to 63 letters, digits, dots, dashes and underscores";
+        let name: Arc<str> = field.text(wanted)?.into();
+        if !is_legal_name(&name) {
+            return field.wrong(wanted, None);
+        }
+        if let Some(first) = self.0.get(&name) {
+            field.error(format!("the name {} is taken already", field.shown()), already(*first));
+        } else {
+            self.0.insert(Arc::clone(&name), field.place());
+        }
+        Some(name)
+    }
+}
+
+/// The backends of one pool, by address.
+#[derive(Debug, Default)]
+pub(super) struct Targets(HashMap<BackendAddr, Place>);
+
+impl Targets {
+    /// Takes an address; reports when another backend of the pool has it.
+    pub(super) fn claim(&mut self, field: Field<'_>, address: &BackendAddr) {
+        if let Some(first) = self.0.get(address) {
+            field.error(format!("another backend of this pool has the address {}", field.shown()), already(*first));
+        } else {
+            self.0.insert(address.clone(), field.place());
+        }
+    }
+}
+
+/// Addresses of the whole configuration.
+#[derive(Debug, Default)]
+pub(super) struct Claims<'a> {
+    listens: HashMap<SocketAddr, Place>,
+    first_of_port: HashMap<(bool, u16), Place>,
+    unix_sockets: HashMap<String, Place>,
+    backends: Vec<(&'a Path, Place, BackendAddr)>,
+    findings: Option<&'a Findings>,
+}
+
+impl<'a> Claims<'a> {
+    /// Takes an address to listen on. Port 0 lets the kernel choose, so it never collides.
+    pub(super) fn listen(&mut self, field: Field<'_>, address: SocketAddr) {
+        if address.port() == 0 {
+            return;
+        }
+        let family = (address.is_ipv6(), address.port());
+        let any = wildcard(address.is_ipv6(), address.port());
+        let same = self.listens.get(&address);
+        let wider = self.listens.get(&any);
+        let narrower = if address == any { self.first_of_port.get(&family) } else { None };
+        if let Some(first) = same {
+            field.error(format!("mainstay listens on {} already", field.shown()), already(*first));
+        } else if let Some(first) = wider.or(narrower) {
+            let message =
+                format!("port {} is taken already: one address and all addresses cannot be listened on together", address.port());
+            field.error(message, already(*first));
+        }
+        self.listens.entry(address).or_insert(field.place());
+        self.first_of_port.entry(family).or_insert(field.place());
+    }
+
+    /// Takes a unix socket.
+    pub(super) fn unix_socket(&mut self, field: Field<'_>, path: &str) {
+        if let Some(first) = self.unix_sockets.insert(path.to_owned(), field.place()) {
+            field.error(format!("mainstay listens on {} already", field.shown()), already(first));
+        }
+    }
+
+    /// Remembers a backend for [`Claims::check_loops`].
+    pub(super) fn backend(&mut self, field: Field<'a>, address: BackendAddr) {
+        self.findings = Some(field.findings());
+        self.backends.push((field.path(), field.place(), address));
+    }
+
+    /// Reports backends that are mainstay's own listeners: each client would become a new client of mainstay, for ever.
+    pub(super) fn check_loops(&self) {
+        let Some(findings) = self.findings else { return };
+        for (path, place, address) in &self.backends {
+            let candidates = match address.ip() {
+                Some(ip) => vec![ip],
+                None if address.host().eq_ignore_ascii_case("localhost") => {
+                    vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]
+                }
+                None => continue,
+            };
+            let listen = candidates.into_iter().find_map(|ip| self.listener_at(ip, address.port()));
+            if let Some(listen) = listen {
+                let help = format!("give the address of the database; mainstay itself listens there (see {})", describe(listen));
+                findings.error(
+                    *place,
+                    path,
+                    "this backend is mainstay's own listener: every client would go round in a circle",
+                    Some(help),
+                );
+            }
+        }
+    }
+
+    fn listener_at(&self, ip: IpAddr, port: u16) -> Option<Place> {
+        let all = self.listens.get(&wildcard(ip.is_ipv6(), port)).filter(|_| ip.is_loopback() || ip.is_unspecified());
+        self.listens.get(&SocketAddr::new(ip, port)).or(all).copied()
+    }
+}
+
+fn wildcard(is_ipv6: bool, port: u16) -> SocketAddr {
+    let ip = if is_ipv6 { IpAddr::V6(Ipv6Addr::UNSPECIFIED) } else { IpAddr::V4(Ipv4Addr::UNSPECIFIED) };
+    SocketAddr::new(ip, port)
+}
+
+fn already(first: Place) -> String {
+    format!("{} has it already", describe(first))
+}
+
+fn describe(place: Place) -> String {
+    match place {
+        Place::File => "the file".into(),
+        Place::Flag(flag) => flag.into(),
+        Place::At { line, .. } => format!("line {line}"),
+    }
+}

@@ -1,0 +1,198 @@
+//! Where clients connect.
+
+use std::{net::SocketAddr, time::Duration};
+
+use super::{
+    DAY, MILLISECOND, SECOND,
+    claims::{Claims, Names},
+};
+use crate::{
+    config::{
+        ListenerConfig,
+        raw::{
+            node::{Origin, shorten},
+            reader::{Field, Keys, Section},
+        },
+    },
+    net::socket::Keepalive,
+};
+
+/// The name of the listener that `listen: ADDR` is short for.
+const SHORT_NAME: &str = "rw";
+
+const LISTENER_KEYS: Keys = Keys {
+    known: &["name", "listen", "route", "max_connections", "idle_timeout", "half_close_timeout", "keepalive", "tcp_user_timeout"],
+    planned: &["balance", "fallback", "max_connections_per_ip", "allow", "deny", "proxy_protocol"],
+};
+const KEEPALIVE_KEYS: Keys = Keys { known: &["idle", "interval", "count"], planned: &[] };
+
+const MAX_LISTENERS: usize = 64;
+const MAX_ADDRESSES: usize = 64;
+const MAX_CONNECTIONS: u32 = 1_000_000;
+const MONTH: Duration = Duration::from_hours(30 * 24);
+/// `MAX_TCP_KEEPIDLE`, `MAX_TCP_KEEPINTVL` and `MAX_TCP_KEEPCNT` of Linux (include/net/tcp.h).
+const MAX_KEEPALIVE: Duration = Duration::from_secs(32_767);
+const MAX_KEEPALIVE_COUNT: u32 = 127;
+
+const WANTED: &str = "an address such as 127.0.0.1:5432 or [::1]:5432";
+
+/// The listeners of a pool, with the places of their addresses.
+pub(super) fn listeners<'a>(pool: Section<'a>, claims: &mut Claims) -> Vec<(ListenerConfig, Vec<Field<'a>>)> {
+    match (pool.own("listen"), pool.own("listeners")) {
+        (Some(_), Some(both)) => {
+            both.error(
+                "`listen` and `listeners` cannot stand together",
+                "`listen: ADDRESS` is short for one listener; keep one of them",
+            );
+            Vec::new()
+        }
+        (Some(short), None) => {
+            let (listen, fields) = addresses(short, claims);
+            vec![(ListenerConfig { listen, ..plain_listener() }, fields)]
+        }
+        (None, Some(long)) => {
+            let mut names = Names::default();
+            let fields = long.list("a list of listeners", MAX_LISTENERS).unwrap_or_default();
+            fields.into_iter().filter_map(|field| listener(field, &mut names, claims)).collect()
+        }
+        (None, None) => {
+            pool.require("listen", "127.0.0.1:5432");
+            Vec::new()
+        }
+    }
+}
+
+fn plain_listener() -> ListenerConfig {
+    ListenerConfig {
+        name: SHORT_NAME.into(),
+        listen: Vec::new(),
+        max_connections: None,
+        idle_timeout: None,
+        half_close_timeout: Duration::from_hours(1),
+        keepalive: Keepalive::default(),
+        tcp_user_timeout: None,
+    }
+}
+
+fn listener<'a>(field: Field<'a>, names: &mut Names, claims: &mut Claims) -> Option<(ListenerConfig, Vec<Field<'a>>)> {
+    let section = field.map(LISTENER_KEYS)?;
+    let plain = plain_listener();
+    let name = section.require("name", SHORT_NAME).and_then(|field| names.read(field)).unwrap_or(plain.name);
+    let (listen, fields) = section.require("listen", "127.0.0.1:5432").map(|field| addresses(field, claims)).unwrap_or_default();
+    if let Some(route) = section.get("route") {
+        check_route(route);
+    }
+    let max_connections = section.get("max_connections").and_then(|field| field.count(1..=MAX_CONNECTIONS));
+    let off_or = |key, range| section.get(key).and_then(|field| field.duration_or_off(range));
+    let config = ListenerConfig {
+        name,
+        listen,
+        max_connections: max_connections.and_then(|count| usize::try_from(count).ok()),
+        idle_timeout: off_or("idle_timeout", SECOND..=MONTH),
+        half_close_timeout: section.duration("half_close_timeout", plain.half_close_timeout, SECOND..=MONTH),
+        keepalive: section.get("keepalive").and_then(|field| field.map(KEEPALIVE_KEYS)).map_or(plain.keepalive, keepalive),
+        tcp_user_timeout: off_or("tcp_user_timeout", 100 * MILLISECOND..=DAY),
+    };
+    Some((config, fields))
+}
+
+fn keepalive(section: Section<'_>) -> Keepalive {
+    let plain = Keepalive::default();
+    let seconds = |key: &str, default| {
+        let Some(field) = section.get(key) else { return default };
+        let Some(duration) = field.duration(SECOND..=MAX_KEEPALIVE) else { return default };
+        if duration.subsec_nanos() != 0 {
+            field.wrong::<()>("a whole number of seconds", Some("the kernel counts these in seconds".into()));
+        }
+        duration
+    };
+    Keepalive {
+        idle: seconds("idle", plain.idle),
+        interval: seconds("interval", plain.interval),
+        count: section.count("count", plain.count, 1..=MAX_KEEPALIVE_COUNT),
+    }
+}
+
+fn check_route(field: Field<'_>) {
+    if field.is_word("replica") || field.is_word("any") {
+        field.error(
+            "this route is not available in this version yet",
+            "every listener leads to the primary: write `route: primary`",
+        );
+    } else if !field.is_word("primary") {
+        field.wrong::<()>("`primary`", None);
+    }
+}
+
+fn addresses<'a>(field: Field<'a>, claims: &mut Claims) -> (Vec<SocketAddr>, Vec<Field<'a>>) {
+    let fields = field.one_or_many(&format!("{WANTED}, or a list of them"), MAX_ADDRESSES).unwrap_or_default();
+    let mut found = (Vec::new(), Vec::new());
+    for field in fields {
+        if let Some(address) = socket_address(field) {
+            claims.listen(field, address);
+            found.0.push(address);
+            found.1.push(field);
+        }
+    }
+    found
+}
+
+/// The address to listen on in `field`.
+pub(super) fn socket_address(field: Field<'_>) -> Option<SocketAddr> {
+    let scalar = field.scalar(WANTED)?;
+    let text = scalar.text.as_str();
+    if text.starts_with("unix:") {
+        field.error("unix sockets are not available here in this version yet", format!("write {WANTED}"));
+        return None;
+    }
+    let port = text.rsplit(':').next().unwrap_or_default();
+    match text.parse::<SocketAddr>() {
+        Ok(address) if port == address.port().to_string() => Some(address),
+        Ok(_) => field.wrong(WANTED, Some("a port with a leading zero may mean an octal number; remove the zero".into())),
+        Err(_) if scalar.origin == Origin::Literal => field.wrong(WANTED, advice(text)),
+        Err(_) => field.wrong(WANTED, None),
+    }
+}
+
+/// What was probably meant.
+fn advice(text: &str) -> Option<String> {
+    let (host, port) = text.rsplit_once(':').unwrap_or(("", text));
+    let is_port = !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit());
+    if is_port && port.parse::<u16>().is_err() {
+        return Some("a port is a number from 0 to 65535".into());
+    }
+    if text.parse::<std::net::Ipv6Addr>().is_ok() || host.parse::<std::net::Ipv6Addr>().is_ok() {
+        return Some("write an IPv6 address in brackets and a port behind it: [::1]:5432".into());
+    }
+    if is_port && ["", "*"].contains(&host) {
+        return Some(format!("write 127.0.0.1:{port} for this machine only, or 0.0.0.0:{port} for every address it has"));
+    }
+    if text.parse::<std::net::IpAddr>().is_ok() {
+        return Some("the port is missing".into());
+    }
+    if is_port && host.eq_ignore_ascii_case("localhost") {
+        return Some(format!("listen on an IP address, not on a name: 127.0.0.1:{port}"));
+    }
+    is_port.then(|| format!("\"{}\" is not an IP address; to listen on all, write 0.0.0.0:{port}", shorten(host)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn advice_names_what_was_meant() {
+        for (text, part) in [
+            ("5432", "127.0.0.1:5432"),
+            (":5432", "0.0.0.0:5432"),
+            ("*:5432", "0.0.0.0:5432"),
+            ("::1:5432", "brackets"),
+            ("127.0.0.1", "port is missing"),
+            ("localhost:5432", "127.0.0.1:5432"),
+            ("db-a:5432", "not an IP address"),
+            ("127.0.0.1:65536", "65535"),
+        ] {
+            assert!(advice(text).unwrap().contains(part), "{text}: {:?}", advice(text));
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! What concerns the process as a whole.
+
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
+
+use super::{DAY, claims::Claims, listener::socket_address};
+use crate::{
+    config::{
+        AdminConfig, AdminListen, LogConfig, LogFormat, LogLevel,
+        raw::reader::{Field, Keys, Section},
+    },
+    lifecycle::Deadlines,
+};
+
+const ADMIN_KEYS: Keys = Keys { known: &["listen"], planned: &["write"] };
+const LOG_KEYS: Keys = Keys { known: &["level", "format"], planned: &[] };
+const SHUTDOWN_KEYS: Keys = Keys { known: &["delay", "timeout"], planned: &[] };
+
+const ADMIN_PORT: u16 = 8432;
+const MAX_ADMIN_ADDRESSES: usize = 16;
+const MAX_WORKERS: u32 = 256;
+/// `sun_path` of unix(7), without its closing NUL.
+const MAX_UNIX_PATH_BYTES: usize = 107;
+
+pub(super) fn admin(file: Section<'_>, claims: &mut Claims) -> AdminConfig {
+    let wanted = "an address such as 127.0.0.1:8432 or unix:/run/mainstay/admin.sock, or a list of them";
+    let fields = file
+        .get("admin")
+        .and_then(|field| field.map(ADMIN_KEYS))
+        .and_then(|admin| admin.get("listen"))
+        .map(|field| field.one_or_many(wanted, MAX_ADMIN_ADDRESSES).unwrap_or_default());
+    let listen = match fields {
+        Some(fields) => fields.into_iter().filter_map(|field| admin_address(field, claims)).collect(),
+        None => vec![AdminListen::Tcp((Ipv4Addr::LOCALHOST, ADMIN_PORT).into())],
+    };
+    AdminConfig { listen }
+}
+
+fn admin_address(field: Field<'_>, claims: &mut Claims) -> Option<AdminListen> {
+    let scalar = field.scalar("an address such as 127.0.0.1:8432 or unix:/run/mainstay/admin.sock")?;
+    if let Some(path) = scalar.text.strip_prefix("unix:") {
+        if !path.starts_with('/') || path.len() > MAX_UNIX_PATH_BYTES {
+            return field.wrong(&format!("unix: and an absolute path of at most {MAX_UNIX_PATH_BYTES} bytes"), None);
+        }
+        claims.unix_socket(field, path);
+        return Some(AdminListen::Unix(path.into()));
+    }
+    let address = socket_address(field)?;
+    claims.listen(field, address);
+    warn_if_reachable(field, address);
+    Some(AdminListen::Tcp(address))
+}
+
+fn warn_if_reachable(field: Field<'_>, address: SocketAddr) {
+    if !address.ip().is_loopback() {
+        field.warning(
+            "the admin endpoint can be reached from other machines",
+            "it tells the addresses of your databases; keep it on 127.0.0.1, or let a firewall guard it",
+        );
+    }
+}
+
+pub(super) fn log(file: Section<'_>) -> LogConfig {
+    let log = file.get("log").and_then(|field| field.map(LOG_KEYS));
+    LogConfig {
+        level: log.map_or(LogLevel::Info, |log| log.word("level", LogLevel::Info)),
+        format: log.map_or(LogFormat::Auto, |log| log.word("format", LogFormat::Auto)),
+    }
+}
+
+pub(super) fn shutdown(file: Section<'_>) -> Deadlines {
+    let shutdown = file.get("shutdown").and_then(|field| field.map(SHUTDOWN_KEYS));
+    let read = |key, default| shutdown.map_or(default, |section| section.duration(key, default, Duration::ZERO..=DAY));
+    Deadlines { delay: read("delay", Duration::ZERO), timeout: read("timeout", Duration::from_secs(30)) }
+}
+
+pub(super) fn workers(file: Section<'_>) -> Option<usize> {
+    let field = file.get("workers").filter(|field| !field.is_word("auto"))?;
+    field.count(1..=MAX_WORKERS).and_then(|count| usize::try_from(count).ok())
+}
+
+pub(super) fn state_dir(file: Section<'_>) -> Option<PathBuf> {
+    let field = file.get_or_null("state_dir")?;
+    let path = PathBuf::from(field.text("the absolute path of a directory")?);
+    if path.is_absolute() { Some(path) } else { field.wrong("the absolute path of a directory", None) }
+}

@@ -1,0 +1,105 @@
+//! The one query of the check, and how its answer is read.
+
+use std::sync::Arc;
+
+use tokio_postgres::SimpleQueryMessage;
+
+use super::super::Finding;
+use crate::failover::{Facts, Outcome, Role};
+
+/// Everything in one statement, so that the answers belong to one moment. Works from `PostgreSQL` 12 on, for any role that
+/// may log in; without `pg_monitor` the receiver's own columns are NULL and the lag is that of the replay alone.
+///
+/// - `pg_is_in_recovery()` is asked once and fenced off by OFFSET 0; a promotion in the middle cannot give a mixed answer. The
+///   CASEs keep from being called what raises an error in the other role.
+/// - The timeline of a primary is that of the WAL it writes now: `pg_control_checkpoint()` names the old one until the first
+///   checkpoint after a promotion.
+/// - `default_transaction_read_only` counts when the server or the database sets it, not when it is a precaution on the
+///   check's own role.
+macro_rules! facts_query {
+    ($system_id:literal, $standby_timeline:literal) => {
+        concat!(
+            "SELECT r.standby AS in_recovery,
+  CASE WHEN r.standby OR pg_catalog.current_setting('default_transaction_read_only') = 'off' THEN 'off'
+       ELSE (SELECT CASE WHEN s.source IN ('configuration file', 'command line', 'global', 'database', 'environment variable')
+                          THEN 'on' ELSE 'off' END
+             FROM pg_catalog.pg_settings s WHERE s.name = 'default_transaction_read_only') END AS read_only,
+  ",
+            $system_id,
+            " AS system_id,
+  CASE WHEN r.standby THEN ",
+            $standby_timeline,
+            "
+       ELSE ('x' || pg_catalog.substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 1, 8))::bit(32)::bigint
+       END AS timeline,
+  CASE WHEN r.standby THEN
+       (SELECT pg_catalog.pg_wal_lsn_diff(greatest(w.latest_end_lsn, pg_catalog.pg_last_wal_receive_lsn()),
+                                          pg_catalog.pg_last_wal_replay_lsn())
+        FROM pg_catalog.pg_stat_get_wal_receiver() w) END AS lag_bytes,
+  pg_catalog.current_setting('server_version') AS version
+FROM (SELECT pg_catalog.pg_is_in_recovery() AS standby OFFSET 0) r"
+        )
+    };
+}
+
+/// With what the control file says; needs EXECUTE on its functions, which everybody has unless it was revoked.
+const WITH_CONTROL_FILE: &str = facts_query!(
+    "(SELECT system_identifier FROM pg_catalog.pg_control_system())",
+    "(SELECT greatest(w.received_tli, c.timeline_id, m.min_recovery_end_timeline)::bigint
+        FROM pg_catalog.pg_stat_get_wal_receiver() w, pg_catalog.pg_control_checkpoint() c, pg_catalog.pg_control_recovery() m)"
+);
+
+/// Without it: no system identifier, and a standby's timeline only with `pg_monitor`.
+const WITHOUT_CONTROL_FILE: &str =
+    facts_query!("NULL::bigint", "(SELECT w.received_tli::bigint FROM pg_catalog.pg_stat_get_wal_receiver() w)");
+
+/// How much the check's role may ask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Scope {
+    /// Everything.
+    Full,
+    /// Not the control file.
+    Reduced,
+}
+
+/// The query for this scope.
+pub(super) const fn query(scope: Scope) -> &'static str {
+    match scope {
+        Scope::Full => WITH_CONTROL_FILE,
+        Scope::Reduced => WITHOUT_CONTROL_FILE,
+    }
+}
+
+/// Reads the answer.
+pub(super) fn read(messages: &[SimpleQueryMessage]) -> Finding {
+    let row = messages.iter().find_map(|message| match message {
+        SimpleQueryMessage::Row(row) => Some(row),
+        _ => None,
+    });
+    let column = |name| row.and_then(|row| row.try_get(name).ok().flatten());
+    let role = match column("in_recovery") {
+        Some("t") => Role::Standby,
+        Some("f") => Role::Primary,
+        _ => return Finding::new(Outcome::ProtocolError, "the answer to the check's query does not name a role"),
+    };
+    let number = |name| column(name).and_then(|text| text.parse::<i64>().ok());
+    let facts = Facts {
+        role: Some(role),
+        read_only: column("read_only") == Some("on"),
+        db_epoch: number("timeline").and_then(|timeline| u64::try_from(timeline).ok()),
+        // An unsigned number that SQL shows as a signed one.
+        system_id: number("system_id").map(i64::cast_unsigned),
+        // Negative for a moment when replay is ahead of what the receiver told last (restored from an archive).
+        lag_bytes: number("lag_bytes").map(|lag| u64::try_from(lag).unwrap_or(0)),
+        version: column("version").and_then(|version| version.split_whitespace().next()).map(Arc::from),
+    };
+    Finding { outcome: Outcome::Ok, evidence: evidence(role, &facts).into(), facts }
+}
+
+fn evidence(role: Role, facts: &Facts) -> String {
+    let mut parts = vec![role.to_string()];
+    parts.extend(facts.read_only.then(|| "read-only".to_owned()));
+    parts.extend(facts.db_epoch.map(|timeline| format!("timeline {timeline}")));
+    parts.extend(facts.lag_bytes.map(|lag| format!("{lag} bytes behind")));
+    parts.join(", ")
+}

@@ -1,0 +1,143 @@
+//! The `PostgreSQL` check: a login and one query, or the query alone over a session that stays open.
+//!
+//! The standing session is cheap to ask, and the kernel tells at once when it breaks. It proves nothing about new clients:
+//! a hung postmaster keeps old sessions alive. So a whole new login is made now and then (`fresh_login`).
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `facts` | the one query and how its answer is read |
+//! | `classify` | which outcome an error is |
+//! | `session` | the task that drives a connection, from the login to its clean end |
+
+mod classify;
+mod facts;
+mod session;
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{sync::oneshot, time::timeout_at};
+use tokio_postgres::{Client, error::SqlState};
+use tokio_util::sync::DropGuard;
+
+use super::{Deadline, Failure, Finding, bounded::Allowance, tcp};
+use crate::{config::PostgresCheck, failover::Outcome, net::addr::BackendAddr};
+
+/// How the check logs in to one backend.
+#[derive(Clone, Debug)]
+pub struct Login {
+    host: Arc<str>,
+    check: Arc<PostgresCheck>,
+    /// The role may not read the control file. Learned once, because each refusal is a line in the server's log.
+    reduced: Arc<AtomicBool>,
+}
+
+/// How a standing session ended. Holds what was seen, as a probe would have reported it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Broken {
+    /// Without a word of the server: FIN, RST, or an error.
+    Lost(Finding),
+    /// The server said that it, or this session, is being shut down (`admin_shutdown` 57P01, `crash_shutdown` 57P02).
+    Shutdown(Finding),
+}
+
+/// A session of the check that stays open between probes. Dropping it logs out in the background.
+#[derive(Debug)]
+pub struct Standing {
+    client: Client,
+    ended: oneshot::Receiver<Broken>,
+    broken: Option<Broken>,
+    allowance: Allowance,
+    reduced: Arc<AtomicBool>,
+    _abandon: DropGuard,
+}
+
+impl Login {
+    /// A login to `address` as `check` says.
+    pub fn new(address: &BackendAddr, check: &PostgresCheck) -> Self {
+        Self { host: address.host().into(), check: Arc::new(check.clone()), reduced: Arc::default() }
+    }
+
+    /// Connects, logs in and asks, all before `deadline`. Needs a tokio runtime for the task that drives the session.
+    ///
+    /// # Errors
+    /// Whatever is not an answer to the query. A login that is still under way at the deadline is finished and ended cleanly
+    /// in the background, within a few seconds.
+    pub async fn open(&self, addresses: &[SocketAddr], deadline: Deadline) -> Result<(Standing, Finding), Failure> {
+        let (socket, _) = tcp::connect(addresses, deadline).await?;
+        let opening = session::start(socket, self.clone());
+        let mut standing = match timeout_at(deadline.at(), opening).await {
+            Ok(Ok(opened)) => opened?,
+            Ok(Err(_)) => return Err(Failure::backend(Outcome::ProtocolError, "the login ended without a result")),
+            Err(_) => return Err(Failure::Backend(late("connected, but the login did not finish", deadline.timeout()))),
+        };
+        let finding = standing.query(deadline).await;
+        if finding.outcome == Outcome::Ok { Ok((standing, finding)) } else { Err(Failure::Backend(finding)) }
+    }
+}
+
+impl Standing {
+    /// Asks for role, timeline, lag and the rest. After any outcome but `ok` the session is of no more use.
+    pub async fn query(&mut self, deadline: Deadline) -> Finding {
+        self.allowance.renew();
+        match timeout_at(deadline.at(), self.ask()).await {
+            Ok(finding) => finding,
+            Err(_) => late("logged in, but the query was not answered", deadline.timeout()),
+        }
+    }
+
+    async fn ask(&mut self) -> Finding {
+        let mut scope = if self.reduced.load(Ordering::Relaxed) { facts::Scope::Reduced } else { facts::Scope::Full };
+        loop {
+            match self.client.simple_query(facts::query(scope)).await {
+                Ok(answer) => return facts::read(&answer),
+                Err(error) if error.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE) && scope == facts::Scope::Full => {
+                    self.reduced.store(true, Ordering::Relaxed);
+                    scope = facts::Scope::Reduced;
+                }
+                Err(error) if error.is_closed() => {
+                    // The task that drives the connection knows why.
+                    let (Broken::Lost(finding) | Broken::Shutdown(finding)) = self.broken().await;
+                    return finding;
+                }
+                Err(error) => return classify::error(&error),
+            }
+        }
+    }
+
+    /// Resolves when the session is over, the moment the kernel or the server tells. May be asked again.
+    pub async fn broken(&mut self) -> Broken {
+        if let Some(broken) = &self.broken {
+            return broken.clone();
+        }
+        let broken =
+            (&mut self.ended).await.unwrap_or_else(|_| Broken::Lost(Finding::new(Outcome::Closed, "the session's task ended")));
+        self.broken.insert(broken).clone()
+    }
+
+    /// How the session ended, if it has.
+    pub fn ended(&mut self) -> Option<Broken> {
+        if self.broken.is_none() {
+            self.broken = self.ended.try_recv().ok();
+        }
+        self.broken.clone()
+    }
+
+    /// Logs out and waits, for a moment only, until the server was told.
+    pub async fn close(self) {
+        let Self { client, ended, .. } = self;
+        drop(client);
+        // Told or not, the check is over.
+        drop(tokio::time::timeout(Duration::from_millis(200), ended).await);
+    }
+}
+
+fn late(what: &str, timeout: Duration) -> Finding {
+    Finding::new(Outcome::Timeout, format!("{what} within {timeout:?}"))
+}

@@ -1,0 +1,128 @@
+//! The task that drives a connection: TLS, login, then the messages of the standing session, up to a clean end.
+//!
+//! It runs on its own so that a deadline never cuts a connection off in the middle: the server would write a line into its
+//! log for each. What is abandoned gets a moment to end in order.
+
+use std::{convert::Infallible, future::Future, time::Duration};
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    sync::oneshot,
+    time::sleep,
+};
+use tokio_postgres::{
+    Client, Config, Connection,
+    config::{SslMode, SslNegotiation},
+    error::SqlState,
+    tls::MakeTlsConnect,
+};
+use tokio_postgres_rustls::MakeRustlsConnect;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    super::{
+        Failure, Finding,
+        bounded::{Allowance, Bounded, Garbage, quote},
+        tls,
+    },
+    Broken, Login, Standing, classify,
+};
+use crate::{config::TlsMode, failover::Outcome};
+
+/// How long an abandoned connection may take to end in order.
+const LINGER: Duration = Duration::from_secs(3);
+
+/// `SSLRequest`: its length and its code (`PostgreSQL` documentation, "Message Formats").
+const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 4, 210, 22, 47];
+
+type Driver = Connection<Bounded, <MakeRustlsConnect as MakeTlsConnect<Bounded>>::Stream>;
+
+/// Starts the login over `socket`; the receiver gets the session.
+pub(super) fn start(socket: TcpStream, login: Login) -> oneshot::Receiver<Result<Standing, Failure>> {
+    let (opened, opening) = oneshot::channel();
+    tokio::spawn(run(socket, login, opened));
+    opening
+}
+
+async fn run(socket: TcpStream, login: Login, mut opened: oneshot::Sender<Result<Standing, Failure>>) {
+    let allowance = Allowance::new();
+    let connected = tokio::select! {
+        connected = connect(Bounded::new(socket, allowance.clone()), &login) => connected,
+        () = linger(opened.closed()) => return,
+    };
+    let (client, driver) = match connected {
+        Ok(connected) => connected,
+        Err(failure) => {
+            // Nobody waits any more when the deadline was faster.
+            drop(opened.send(Err(failure)));
+            return;
+        }
+    };
+    let abandoned = CancellationToken::new();
+    let (end, ended) = oneshot::channel();
+    let standing =
+        Standing { client, ended, broken: None, allowance, reduced: login.reduced, _abandon: abandoned.clone().drop_guard() };
+    // A session that comes back unwanted is dropped here, which logs out.
+    drop(opened.send(Ok(standing)));
+    let broken = tokio::select! {
+        result = driver => broken(result),
+        () = linger(abandoned.cancelled()) => return,
+    };
+    drop(end.send(broken));
+}
+
+async fn linger(abandoned: impl Future<Output = ()>) {
+    abandoned.await;
+    sleep(LINGER).await;
+}
+
+async fn connect(mut stream: Bounded, login: &Login) -> Result<(Client, Driver), Failure> {
+    let check = &login.check;
+    let encrypted = negotiate(&mut stream, check.tls).await?;
+    if !encrypted {
+        stream.expect_greeting();
+    }
+    let mut config = Config::new();
+    config.user(&check.user).dbname(&check.database).application_name("mainstay");
+    if let Some(password) = &check.password {
+        config.password(password.expose());
+    }
+    // The SSLRequest is answered already, so TLS begins at once, or not at all.
+    config.ssl_mode(if encrypted { SslMode::Require } else { SslMode::Disable }).ssl_negotiation(SslNegotiation::Direct);
+    let mut tls = tls::connector(check).map_err(|why| Failure::backend(Outcome::Misconfigured, why))?;
+    let Ok(tls): Result<_, Infallible> = MakeTlsConnect::<Bounded>::make_tls_connect(&mut tls, &login.host);
+    config.connect_raw(stream, tls).await.map_err(|error| Failure::Backend(classify::error(&error)))
+}
+
+/// Asks for TLS. After an `S` there is no way back to clear text. One byte is read and no more: what an attacker sends
+/// ahead in clear text must not be taken for part of the encrypted stream.
+async fn negotiate(stream: &mut Bounded, mode: TlsMode) -> Result<bool, Failure> {
+    if mode == TlsMode::Off {
+        return Ok(false);
+    }
+    let mut answer = [0];
+    let asked = async {
+        stream.write_all(&SSL_REQUEST).await?;
+        stream.read_exact(&mut answer).await
+    };
+    asked.await.map_err(|error| Failure::Backend(classify::io_error(&error)))?;
+    match &answer {
+        b"S" => Ok(true),
+        b"N" if mode == TlsMode::Prefer => Ok(false),
+        b"N" => Err(Failure::backend(Outcome::Misconfigured, format!("the server offers no TLS, but the check has tls: {mode}"))),
+        other => {
+            let garbage = Garbage(format!("it does not speak PostgreSQL: its answer begins with {}", quote(other)));
+            Err(Failure::backend(Outcome::ProtocolError, garbage.to_string()))
+        }
+    }
+}
+
+fn broken(result: Result<(), tokio_postgres::Error>) -> Broken {
+    let Err(error) = result else { return Broken::Lost(Finding::new(Outcome::Closed, "the check logged out")) };
+    let finding = classify::error(&error);
+    match error.code() {
+        Some(&(SqlState::ADMIN_SHUTDOWN | SqlState::CRASH_SHUTDOWN)) => Broken::Shutdown(finding),
+        _ => Broken::Lost(finding),
+    }
+}

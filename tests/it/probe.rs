@@ -1,0 +1,57 @@
+//! The checks of the control plane.
+
+#[path = "probe/command.rs"]
+mod command;
+#[path = "probe/fake.rs"]
+mod fake;
+#[path = "support/postgres.rs"]
+mod postgres;
+#[path = "probe/prober.rs"]
+mod prober;
+#[path = "probe/real.rs"]
+mod real;
+#[path = "probe/scripted.rs"]
+mod scripted;
+
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use mainstay::{
+    config::{CheckKind, PostgresCheck, Secret, TlsMode},
+    control::probe::{self, Deadline, Failure, Finding, postgres::Login, postgres::Standing},
+    net::addr::BackendAddr,
+};
+
+const TIMEOUT: Duration = Duration::from_secs(2);
+
+fn local(port: u16) -> BackendAddr {
+    format!("127.0.0.1:{port}").parse().unwrap()
+}
+
+fn sockets(port: u16) -> [SocketAddr; 1] {
+    [([127, 0, 0, 1], port).into()]
+}
+
+fn check(tls: TlsMode) -> PostgresCheck {
+    PostgresCheck { user: "postgres".into(), password: None, database: "postgres".into(), tls, tls_ca_file: None, max_lag: None }
+}
+
+fn role(user: &str, password: Option<&str>) -> PostgresCheck {
+    PostgresCheck { user: user.into(), password: password.map(|p| Secret::new(p.into())), ..check(TlsMode::Off) }
+}
+
+async fn once(port: u16, check: &PostgresCheck, timeout: Duration) -> (Finding, Duration) {
+    let started = Instant::now();
+    let finding = probe::once(&local(port), &CheckKind::Postgres(check.clone()), timeout).await.unwrap();
+    (finding, started.elapsed())
+}
+
+async fn standing(port: u16, check: &PostgresCheck) -> (Standing, Finding) {
+    let opened = Login::new(&local(port), check).open(&sockets(port), Deadline::after(TIMEOUT)).await;
+    opened.unwrap_or_else(|failure| match failure {
+        Failure::Backend(finding) => panic!("{finding:?}"),
+        Failure::Local(evidence) => panic!("{evidence}"),
+    })
+}

@@ -53,7 +53,7 @@ fn tell_of_backend(supervisor: &Supervisor, now: Time, note: &Note) {
             match outcome {
                 Outcome::Ok => tracing::info!(pool, backend = %name, "the check works again"),
                 _ => {
-                    tracing::error!(pool, backend = %name, outcome = outcome.as_str(), %evidence, "the check cannot do its work; the verdict stays as it is")
+                    tracing::error!(pool, backend = %name, outcome = outcome.as_str(), %evidence, "the check cannot do its work; the verdict stays as it is");
                 }
             }
             push(supervisor, now, Some(*backend), "check", None, Some(outcome.as_str()), None, evidence);

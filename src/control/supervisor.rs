@@ -185,7 +185,7 @@ impl Supervisor {
     /// Shows the pool as it stands.
     fn publish(&self) {
         let snapshot = self.snapshot();
-        self.carrier.explain(&self.why(&snapshot));
+        self.carrier.explain(&why(&snapshot));
         self.carrier.publisher().snapshot(snapshot);
     }
 
@@ -218,14 +218,13 @@ impl Supervisor {
             backends: backends.collect(),
         }
     }
+}
 
-    /// One sentence for a client that was not served.
-    fn why(&self, snapshot: &Snapshot) -> String {
-        use crate::failover::label::Label;
-        let each = snapshot.backends.iter().map(|backend| match &backend.last_probe {
-            Some(probe) if backend.reason == failover::Reason::Down => format!("{} is down: {}", backend.name, probe.outcome),
-            _ => format!("{}: {}", backend.name, backend.reason.as_str()),
-        });
-        each.collect::<Vec<_>>().join(", ")
-    }
+/// One sentence for a client that was not served.
+fn why(snapshot: &Snapshot) -> String {
+    let each = snapshot.backends.iter().map(|backend| match &backend.last_probe {
+        Some(probe) if backend.reason == failover::Reason::Down => format!("{} is down: {}", backend.name, probe.outcome),
+        _ => format!("{}: {}", backend.name, backend.reason),
+    });
+    each.collect::<Vec<_>>().join(", ")
 }

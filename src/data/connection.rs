@@ -19,7 +19,7 @@ use super::{
     worker::WorkerContext,
 };
 use crate::{
-    failover::Passive,
+    failover::{Passive, label::Label},
     metrics::Raised,
     net::backoff::Backoff,
     reason::{CloseReason, DialError, RejectReason},
@@ -218,7 +218,6 @@ fn log(ended: &Ended, id: u64, session: &Session, listener: &ListenerContext, ro
             )
         };
     }
-    use crate::failover::label::Label;
     match ended.reason {
         CloseReason::ClientEof | CloseReason::ServerEof | CloseReason::ClientReset => line!(debug),
         _ => line!(info),
@@ -226,7 +225,6 @@ fn log(ended: &Ended, id: u64, session: &Session, listener: &ListenerContext, ro
 }
 
 async fn turn_away(rejected: Rejected, peer: SocketAddr, listener: &ListenerContext) {
-    use crate::failover::label::Label;
     let Rejected { reason, client, why } = rejected;
     listener.metrics().rejected.get(reason).inc();
     tracing::info!(pool = %listener.pool.name, listener = %listener.name, client = %peer, reason = reason.as_str(), %why, "client turned away");

@@ -42,6 +42,7 @@ labels! {
 /// What the core knows of one backend. Health, admin state, role and cluster are separate fields; only [`BackendState::reason`]
 /// joins them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[allow(clippy::struct_excessive_bools, reason = "independent observations; one truth table joins them")]
 pub struct BackendState {
     /// Verdict and streak.
     pub(super) health: Tracker,

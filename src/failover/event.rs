@@ -21,6 +21,7 @@ pub struct Epoch(pub u64);
 
 impl Epoch {
     /// The epoch after this one.
+    #[must_use]
     pub const fn next(self) -> Self {
         Self(self.0 + 1)
     }

@@ -26,6 +26,7 @@ labels! {
     }
 }
 
+#[allow(clippy::derivable_impls, reason = "the macro that defines the enum knows no default")]
 impl Default for FailoverReady {
     fn default() -> Self {
         Self::NoActive

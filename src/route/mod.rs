@@ -227,7 +227,7 @@ impl RouteWatch {
             }
             // A route that is only stale becomes good without being published again: look back now and then.
             let stale = self.offer.borrow().route.is_some();
-            let pause = if stale { Duration::from_millis(20) } else { Duration::from_secs(3600) };
+            let pause = if stale { Duration::from_millis(20) } else { Duration::from_hours(1) };
             if let Ok(Err(_closed)) = tokio::time::timeout(pause, self.offer.changed()).await {
                 std::future::pending::<()>().await;
             }

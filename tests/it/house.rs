@@ -140,17 +140,19 @@ fn no_room_knows_one_that_it_must_not() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// Follows every arrow from `room`.
+fn visit<'a>(room: &'a str, arrows: &BTreeMap<&'a str, &'a [&'a str]>, path: &mut Vec<&'a str>) {
+    assert!(!path.contains(&room), "a circle: {path:?} and {room} again");
+    path.push(room);
+    for next in arrows.get(room).copied().unwrap_or_default() {
+        visit(next, arrows, path);
+    }
+    path.pop();
+}
+
 #[test]
 fn the_arrows_have_no_circle() {
     let arrows = arrows();
-    fn visit<'a>(room: &'a str, arrows: &BTreeMap<&'a str, &'a [&'a str]>, path: &mut Vec<&'a str>) {
-        assert!(!path.contains(&room), "a circle: {path:?} and {room} again");
-        path.push(room);
-        for next in arrows.get(room).copied().unwrap_or_default() {
-            visit(next, arrows, path);
-        }
-        path.pop();
-    }
     for room in arrows.keys() {
         visit(room, &arrows, &mut Vec::new());
     }
@@ -228,6 +230,17 @@ fn files_and_functions_are_short() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn no_runtime_thread_sleeps() {
+    let runtimes = ["data", "control", "admin", "route", "app"];
+    let sleepers: Vec<String> = src()
+        .into_iter()
+        .filter(|(file, text)| runtimes.contains(&room(file)) && text.contains("thread::sleep"))
+        .map(|(file, _)| file)
+        .collect();
+    assert!(sleepers.is_empty(), "a runtime's thread must await, not sleep: {sleepers:?}");
 }
 
 #[test]

@@ -172,14 +172,8 @@ impl<'a> Relay<'a> {
             self.downstream.source_was_reset();
         }
         let downstream = self.poll_downstream(cx);
-        match (upstream, downstream) {
-            (Poll::Ready(End::SourceReset), _) => return Poll::Ready(CloseReason::ClientReset),
-            (_, Poll::Ready(End::SourceReset)) => return Poll::Ready(CloseReason::ServerReset),
-            // The backend takes no more. What it said before is still read to its end by the other direction.
-            (Poll::Ready(End::SinkReset), Poll::Ready(_)) => return Poll::Ready(CloseReason::ServerReset),
-            (Poll::Ready(_), Poll::Ready(End::SinkReset)) => return Poll::Ready(CloseReason::ClientReset),
-            (Poll::Pending, Poll::Ready(End::SinkReset)) => return Poll::Ready(CloseReason::ClientReset),
-            _ => {}
+        if let Some(reason) = aborted(upstream, downstream) {
+            return Poll::Ready(reason);
         }
         if self.first_end.is_none() {
             self.first_end = match (upstream, downstream) {
@@ -217,6 +211,17 @@ impl<'a> Relay<'a> {
             silence.timer.as_mut().reset(Instant::now() + silence.limit);
         }
         Poll::Pending
+    }
+}
+
+/// Which side aborted, if what the directions say is enough to know and nothing more can be delivered.
+const fn aborted(upstream: Poll<End>, downstream: Poll<End>) -> Option<CloseReason> {
+    match (upstream, downstream) {
+        // The client is gone, as the source of one direction or as the sink of the other: nobody is left to read.
+        (Poll::Ready(End::SourceReset), _) | (_, Poll::Ready(End::SinkReset)) => Some(CloseReason::ClientReset),
+        // The backend is gone. As a sink it may have spoken before, and that is read to its end first.
+        (_, Poll::Ready(End::SourceReset)) | (Poll::Ready(End::SinkReset), Poll::Ready(_)) => Some(CloseReason::ServerReset),
+        _ => None,
     }
 }
 

@@ -241,7 +241,7 @@ async fn a_crash_is_seen_by_two_signals_within_milliseconds() {
             ProberEvent::Passive(_, Passive::StandingShutdown) => seen.push("shutdown"),
             ProberEvent::Report { report, .. } if report.outcome == Outcome::Refused => seen.push("refused"),
             ProberEvent::Report { report, .. } => {
-                assert!(matches!(report.outcome, Outcome::Starting | Outcome::Closed), "{report:?}")
+                assert!(matches!(report.outcome, Outcome::Starting | Outcome::Closed), "{report:?}");
             }
             other => panic!("{other:?}"),
         }

@@ -47,7 +47,7 @@ pub fn listener(name: &str) -> ListenerConfig {
         listen: vec![LOOPBACK],
         max_connections: None,
         idle_timeout: None,
-        half_close_timeout: Duration::from_secs(3600),
+        half_close_timeout: Duration::from_hours(1),
         keepalive: Keepalive::default(),
         tcp_user_timeout: None,
     }

@@ -25,7 +25,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Watch a failover: embedded backends, or with --postgres a real primary and standby.
-    //Demo(demo::Args),
+    Demo(demo::Args),
     /// Serve.
     Run(run::Args),
     /// Show every error of a configuration; with --connect also what each backend answers.
@@ -49,7 +49,7 @@ pub fn main() -> u8 {
         }
     };
     match cli.command {
-        //Some(Command::Demo(args)) => demo::run(&args),
+        Some(Command::Demo(args)) => demo::run(args),
         Some(Command::Run(args)) => run::run(&args),
         Some(Command::Check(args)) => check::run(&args, &probe::connect),
         Some(Command::Probe(args)) => probe::run(&args),

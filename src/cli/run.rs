@@ -122,20 +122,24 @@ fn failed(message: &str) -> u8 {
     exit::FAILED
 }
 
-/// SIGTERM and SIGINT drain; a second one ends at once.
+/// SIGTERM and SIGINT drain; a second one ends at once. SIGHUP, SIGUSR1 and SIGUSR2, which would end the process without a
+/// word, only leave one in the log.
 fn stop_on_signals(stopper: Stopper) -> std::io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let (mut terminate, mut interrupt) = {
-        let _context = runtime.enter();
-        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?)
-    };
+    let context = runtime.enter();
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let mut hangup = signal(SignalKind::hangup())?;
+    let (mut user1, mut user2) = (signal(SignalKind::user_defined1())?, signal(SignalKind::user_defined2())?);
+    drop(context);
     let forward = async move {
         loop {
             tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
+                _ = terminate.recv() => stopper.stop(),
+                _ = interrupt.recv() => stopper.stop(),
+                _ = hangup.recv() => tracing::warn!(signal = "SIGHUP", "this version cannot reload its configuration: restart it instead"),
+                _ = user1.recv() => tracing::warn!(signal = "SIGUSR1", "this signal means nothing here"),
+                _ = user2.recv() => tracing::warn!(signal = "SIGUSR2", "this signal means nothing here"),
             }
-            stopper.stop();
         }
     };
     std::thread::Builder::new().name("mainstay-signals".to_owned()).spawn(move || runtime.block_on(forward))?;

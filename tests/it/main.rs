@@ -10,6 +10,7 @@
 mod admin;
 mod bytes;
 mod config;
+mod demo;
 mod house;
 mod probe;
 mod support;

@@ -1,0 +1,248 @@
+//! A real `PostgreSQL` primary and its synchronous streaming standby, in a temporary directory on free ports of 127.0.0.1.
+//!
+//! The lab behind `mainstay demo --postgres`, the failover report and the integration tests. Everything blocks and every wait is
+//! bounded. Dropping the [`Cluster`] ends its servers and removes its directory.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | [`node`] | one server: start, stop, kill, freeze, promote, ask |
+//! | [`initdb`] | the server's own tools: where they are, as whom they run, initdb and base backup |
+//! | [`process`] | processes: children, signals, waiting for their end |
+
+pub mod initdb;
+pub mod node;
+pub mod process;
+
+use std::{
+    fmt, fs, io,
+    os::unix::fs::{DirBuilderExt, chown},
+    path::{Path, PathBuf},
+    process::Command,
+    sync::Arc,
+    time::Duration,
+};
+
+use initdb::{Binaries, Owner};
+pub use node::Node;
+
+use super::session::SessionError;
+use crate::config::Secret;
+
+/// How long one start, stop or tool may take. Far above what they need, so that only a real fault reaches it.
+pub(super) const STEP_TIMEOUT: Duration = Duration::from_mins(1);
+/// Unix socket paths end at 107 bytes; what the lab appends to its directory (`/.s.PGSQL.65535`) must fit.
+const MAX_BASE_BYTES: usize = 90;
+
+/// How TCP clients log in. The lab itself always comes in over the unix socket, which is trusted and open to its owner only.
+#[derive(Clone, Debug, Default)]
+pub enum Auth {
+    /// Without a password.
+    #[default]
+    Trust,
+    /// User `postgres` with this password, by SCRAM-SHA-256.
+    Scram(Secret),
+}
+
+/// What kind of cluster to make.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// How TCP clients log in.
+    pub auth: Auth,
+    /// Lines for `postgresql.conf` of both nodes, such as `max_connections = 20`; they override the lab's own.
+    pub settings: Vec<String>,
+}
+
+/// Why the lab could not do what it was told, in words for a person.
+#[derive(Debug)]
+pub enum ClusterError {
+    /// The server's programs were not found; where they were looked for.
+    MissingBinaries(Vec<PathBuf>),
+    /// We are root, which the server refuses to run as, and there is no user `postgres` to become.
+    NoPostgresUser,
+    /// The temporary directory's path is too long for a unix socket.
+    PathTooLong(PathBuf),
+    /// The operating system refused something.
+    Io(String, io::Error),
+    /// A program failed or ended before its time; the end of what it wrote.
+    Failed(String, String),
+    /// Something did not happen in time; the end of the log.
+    Timeout(String, String),
+    /// A statement failed.
+    Query(String, SessionError),
+}
+
+impl fmt::Display for ClusterError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::MissingBinaries(looked) => {
+                write!(
+                    f,
+                    "The PostgreSQL server programs (initdb, postgres, pg_basebackup) were not found. Install them \
+                     (Debian, Ubuntu: apt-get install postgresql), or set PG_BIN to their directory. Looked in:"
+                )?;
+                looked.iter().try_for_each(|place| write!(f, " {}", place.display()))
+            }
+            Self::NoPostgresUser => f.write_str(
+                "PostgreSQL refuses to run as root, and this system has no user \"postgres\" to run it as. Install the \
+                 server's package (apt-get install postgresql), which makes that user, or start this command as an ordinary user.",
+            ),
+            Self::PathTooLong(path) => {
+                write!(f, "The path {} is too long for a unix socket. Set TMPDIR to a shorter directory.", path.display())
+            }
+            Self::Io(what, error) => write!(f, "{what}: {error}"),
+            Self::Failed(what, log) => write!(f, "{what} failed:\n{log}"),
+            Self::Timeout(what, log) => write!(f, "Waited too long: {what}. The end of the log:\n{log}"),
+            Self::Query(sql, error) => write!(f, "\"{sql}\" failed: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for ClusterError {}
+
+/// Adds to an I/O error what was being done.
+pub(super) fn doing<T>(what: &str, result: io::Result<T>) -> Result<T, ClusterError> {
+    result.map_err(|error| ClusterError::Io(what.to_owned(), error))
+}
+
+/// What both nodes share.
+#[derive(Debug)]
+pub(super) struct Lab {
+    binaries: Binaries,
+    owner: Owner,
+    base: PathBuf,
+}
+
+/// A primary and its synchronous standby; which node is which changes with promotions.
+#[derive(Debug)]
+pub struct Cluster {
+    nodes: [Node; 2],
+    lab: Arc<Lab>,
+}
+
+impl Cluster {
+    /// Makes a cluster and starts it: node 0 is the primary on timeline 1, node 1 its synchronous standby. Takes a few seconds.
+    ///
+    /// # Errors
+    /// When the server's programs are missing, or do not do as they should; what was begun is removed.
+    pub fn create(options: &Options) -> Result<Self, ClusterError> {
+        let (binaries, owner) = (Binaries::find()?, Owner::find()?);
+        let lab = Arc::new(Lab { binaries, owner, base: make_base(owner)? });
+        let nodes = match (Node::new(&lab, "db-a"), Node::new(&lab, "db-b")) {
+            (Ok(first), Ok(second)) => [first, second],
+            (Err(error), _) | (_, Err(error)) => {
+                let _ = fs::remove_dir_all(&lab.base);
+                return Err(error);
+            }
+        };
+        // From here on, dropping the cluster removes whatever a failure leaves.
+        let cluster = Self { nodes, lab };
+        initdb::initdb(&cluster.lab, cluster.nodes[0].data(), options)?;
+        cluster.nodes[0].start()?;
+        cluster.rejoin(1, 0)?;
+        Ok(cluster)
+    }
+
+    /// One node.
+    ///
+    /// # Panics
+    /// When `index` is above 1.
+    pub fn node(&self, index: usize) -> &Node {
+        &self.nodes[index]
+    }
+
+    /// Both nodes.
+    pub const fn nodes(&self) -> &[Node; 2] {
+        &self.nodes
+    }
+
+    /// The temporary directory that holds everything.
+    pub fn directory(&self) -> &Path {
+        &self.lab.base
+    }
+
+    /// Waits until `primary` takes writes and every acknowledged write is on the other node first.
+    ///
+    /// # Errors
+    /// When it does not come to that in time.
+    pub fn wait_ready(&self, primary: usize) -> Result<(), ClusterError> {
+        let node = self.node(primary);
+        node.wait_for("SELECT NOT pg_is_in_recovery()", "the primary takes writes")?;
+        node.wait_for(
+            "SELECT count(*) > 0 FROM pg_stat_replication WHERE state = 'streaming' AND sync_state IN ('sync', 'quorum')",
+            "the standby streams synchronously",
+        )
+    }
+
+    /// Turns `standby`, whatever it was and holds, into a synchronous standby of `primary`: stops it, throws its data away, takes
+    /// a fresh base backup and starts it. Returns when [`Cluster::wait_ready`] holds. (`pg_rewind` would keep the data; for a few
+    /// megabytes it is not faster, and a base backup also works after a data directory was damaged.)
+    ///
+    /// # Errors
+    /// When the primary cannot be backed up or the standby does not start.
+    pub fn rejoin(&self, standby: usize, primary: usize) -> Result<(), ClusterError> {
+        let (standby, source) = (self.node(standby), self.node(primary));
+        standby.stop_immediate()?;
+        standby.remove_leftovers();
+        if standby.data().exists() {
+            doing("cannot remove the old data directory", fs::remove_dir_all(standby.data()))?;
+        }
+        initdb::base_backup(&self.lab, source.port(), standby.data())?;
+        standby.start()?;
+        source.wait_for("SELECT count(*) > 0 FROM pg_stat_replication WHERE state = 'streaming'", "the standby streams")?;
+        source.set_synchronous_standby_names("*")?;
+        self.wait_ready(primary)
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        for node in &self.nodes {
+            // A failure leaves a process that the next line kills, or nothing.
+            node.sigcont_all();
+            if node.stop_immediate().is_err() {
+                let _ = node.kill9();
+            }
+            node.remove_leftovers();
+        }
+        let _ = fs::remove_dir_all(&self.lab.base);
+    }
+}
+
+impl Lab {
+    /// A command of the server's, run as its owner, in the lab's directory, blind to our environment's `PG…` settings.
+    fn command(&self, program: &str) -> Command {
+        let mut command = self.binaries.command(program);
+        self.owner.apply(&mut command);
+        command.current_dir(&self.base).env("LC_ALL", "C");
+        for (name, _) in std::env::vars_os() {
+            if name.to_str().is_some_and(|name| name.starts_with("PG")) {
+                command.env_remove(name);
+            }
+        }
+        command
+    }
+}
+
+/// A fresh directory that only the server's user (and root) may enter.
+fn make_base(owner: Owner) -> Result<PathBuf, ClusterError> {
+    const ATTEMPTS: u32 = 1000;
+    let mut result = Err(io::ErrorKind::AlreadyExists.into());
+    for attempt in 0..ATTEMPTS {
+        let base = std::env::temp_dir().join(format!("mainstay-lab-{}-{attempt}", std::process::id()));
+        if base.as_os_str().len() > MAX_BASE_BYTES {
+            return Err(ClusterError::PathTooLong(base));
+        }
+        result = fs::DirBuilder::new().mode(0o700).create(&base);
+        match &result {
+            Ok(()) => {
+                if let Owner::Other { uid, gid } = owner {
+                    doing("cannot give the lab's directory to the user postgres", chown(&base, Some(uid), Some(gid)))?;
+                }
+                return Ok(base);
+            }
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(_) => break,
+        }
+    }
+    doing("cannot make a temporary directory", result).map(|()| PathBuf::new())
+}

@@ -85,7 +85,10 @@ fn tell_verdict(supervisor: &Supervisor, now: Time, from: Verdict, to: Verdict) 
         Verdict::NoEligible => tracing::warn!(pool, before, verdict, "no backend may serve: new clients are held"),
         _ => tracing::debug!(pool, before, verdict, "verdict changed"),
     }
-    push(supervisor, now, None, "verdict", Some(before), Some(verdict), None, "");
+    // That the active backend stays, or that another took over, is told by `activate` and `revoke`.
+    if !matches!((from, to), (Verdict::Keep | Verdict::Switch | Verdict::Settling, Verdict::Keep | Verdict::Switch)) {
+        push(supervisor, now, None, "verdict", Some(before), Some(verdict), None, "");
+    }
 }
 
 fn tell_conflict(supervisor: &Supervisor, now: Time, claimants: &[BackendId], present: bool) {

@@ -9,7 +9,9 @@ pub mod run;
 pub mod status;
 pub mod wait;
 
-use clap::{Parser, Subcommand};
+use std::path::PathBuf;
+
+use clap::{CommandFactory, Parser, Subcommand};
 
 /// Stands in front of a database and moves every client to the node that may take over.
 #[derive(Debug, Parser)]
@@ -17,9 +19,9 @@ use clap::{Parser, Subcommand};
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
-    /// Without a command: `mainstay -c FILE` is `mainstay run -c FILE`.
-    #[command(flatten)]
-    run: run::Args,
+    /// Serve as this configuration file says: `mainstay -c FILE` is `mainstay run -c FILE`
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -55,10 +57,15 @@ pub fn main() -> u8 {
         Some(Command::Probe(args)) => probe::run(&args),
         Some(Command::Status(args)) => status::run(&args),
         Some(Command::Wait(args)) => wait::run(&args),
-        None if cli.run.is_empty() => {
-            let _ = <Cli as clap::CommandFactory>::command().print_help();
-            exit::USAGE
-        }
-        None => run::run(&cli.run),
+        None => run_without_a_word(cli.config),
     }
+}
+
+fn run_without_a_word(config: Option<PathBuf>) -> u8 {
+    let config = config.or_else(|| std::env::var_os("MAINSTAY_CONFIG").map(PathBuf::from));
+    if config.is_some() {
+        return run::run(&run::Args { config, ..run::Args::default() });
+    }
+    let _ = Cli::command().print_help();
+    exit::USAGE
 }

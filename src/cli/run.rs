@@ -56,11 +56,6 @@ pub struct Args {
 }
 
 impl Args {
-    /// Nothing says what to serve.
-    pub fn is_empty(&self) -> bool {
-        self.config.is_none() && self.listen.is_empty() && self.backend.is_empty()
-    }
-
     fn flags(&self) -> Flags {
         let Self { config: _, listen, backend, check, check_user, check_password_file, check_database, .. } = self.clone();
         let Self { check_tls, check_tls_ca_file, admin, log_level, log_format, state_dir, .. } = self.clone();

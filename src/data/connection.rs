@@ -52,18 +52,18 @@ pub(super) async fn serve(accepted: Accepted, worker: Arc<WorkerContext>) {
     let pool = Arc::clone(&listener.pool);
     if place.is_none() {
         let rejected = Rejected { reason: RejectReason::MaxConnections, client: register(client), why: "".into() };
-        return turn_away(rejected, peer, &listener).await;
+        return Box::pin(turn_away(rejected, peer, &listener)).await;
     }
     let _active = Raised::new(&listener.metrics().active);
     let deadline = Instant::now() + pool.hold.timeout();
     let mut waiting = client;
     let mut pause = retry_pause();
     loop {
-        // Boxed: what establishing needs is given back before the session idles for hours.
+        // Boxed, like what follows a session: what establishing needs is given back before the session idles for hours.
         let (client, server, route) = match Box::pin(establish(waiting, &listener, deadline)).await {
             Ok(established) => established,
             Err(rejected) => {
-                turn_away(rejected, peer, &listener).await;
+                Box::pin(turn_away(rejected, peer, &listener)).await;
                 break;
             }
         };
@@ -76,7 +76,7 @@ pub(super) async fn serve(accepted: Accepted, worker: Arc<WorkerContext>) {
             }
             Some(client) => {
                 let rejected = Rejected { reason: RejectReason::DialFailed, client: register(client), why: pool.routes.why() };
-                turn_away(rejected, peer, &listener).await;
+                Box::pin(turn_away(rejected, peer, &listener)).await;
                 break;
             }
             None => break,
@@ -154,7 +154,9 @@ async fn session(
     let id = pool.process.next_id.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
     let listed = worker.sessions.enter(id, Arc::clone(&session));
     let active = Raised::new(&backend.connections_active);
-    let mut ended = Relay::new(client, server, listener.timeouts, &session, backend).run(&route.revocation).await;
+    let mut relay = Relay::new(client, server, listener.timeouts, &session, backend);
+    let reason = relay.run(&route.revocation).await;
+    let mut ended = relay.end(reason);
     drop((active, listed));
 
     if ended.reason == CloseReason::Revoked && pool.process.lifeline.forced.is_cancelled() {
@@ -172,7 +174,7 @@ async fn session(
     backend.closed.get(ended.reason).inc();
     pool.metrics.connection_duration.observe(pool.process.clock.now().since(session.since).as_secs_f64());
     drop(session);
-    close_both(ended).await;
+    Box::pin(close_both(ended)).await;
     None
 }
 
@@ -243,4 +245,20 @@ fn report(pool: &PoolContext, route: &Route, what: Passive) {
 /// Hands a socket to this worker's runtime. `None` when the kernel cannot watch another one; the socket is closed then.
 fn register(client: StdStream) -> Option<TcpStream> {
     TcpStream::from_std(client).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The size of the future that a function would give, without calling it.
+    fn future_size<A, B, F>(_: fn(A, B) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn an_idle_session_is_a_small_task() {
+        let size = future_size(serve);
+        assert!(size <= 1024, "the task of a session takes {size} bytes");
+    }
 }

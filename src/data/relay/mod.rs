@@ -105,16 +105,21 @@ impl<'a> Relay<'a> {
     }
 
     /// Relays until the session ends, by itself or because its epoch was revoked.
-    pub async fn run(mut self, revocation: &Revocation) -> Ended {
+    pub async fn run(&mut self, revocation: &Revocation) -> CloseReason {
         let reason = {
             let changed = pin!(revocation.changed());
-            let relaying = RelayUntil { relay: &mut self, revocation, changed, listening: false };
+            let relaying = RelayUntil { relay: &mut *self, revocation, changed, listening: false };
             relaying.await
         };
-        let reason = match reason {
+        match reason {
             Some(reason) => reason,
-            None => self.last_words(revocation).await,
-        };
+            // Boxed: a session that idles for hours must not carry the memory of its end.
+            None => Box::pin(self.last_words(revocation)).await,
+        }
+    }
+
+    /// What is left when [`Relay::run`] has returned `reason`.
+    pub fn end(self, reason: CloseReason) -> Ended {
         Ended {
             reason,
             client_finished: self.downstream.ended_cleanly(),

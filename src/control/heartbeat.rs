@@ -11,7 +11,7 @@ use std::{
 use crate::route::Clock;
 
 /// Between two beats.
-const INTERVAL: Duration = Duration::from_millis(100);
+const INTERVAL: Duration = Duration::from_secs(1);
 
 /// When the control thread last had its turn.
 #[derive(Clone, Debug, Default)]

@@ -167,5 +167,5 @@ pub fn spawn(settings: DataSettings) -> io::Result<DataPlane> {
         }
         holds.push(context);
     }
-    worker::spawn(settings.workers, &settings.lifeline.vital, &tasks, acceptors, holds)
+    worker::spawn(settings.workers, &settings.lifeline, &tasks, acceptors, holds)
 }

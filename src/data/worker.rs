@@ -15,7 +15,10 @@ use tokio::{runtime, sync::mpsc};
 use tokio_util::task::TaskTracker;
 
 use super::{DataPlane, PoolContext, admission::Place, connection, connection::Accepted, listener, listener::ListenerContext};
-use crate::{lifecycle::Vital, route::SessionTable};
+use crate::{
+    lifecycle::{Lifeline, Phase},
+    route::SessionTable,
+};
 
 /// What the connections of one worker share.
 #[derive(Debug, Default)]
@@ -81,7 +84,7 @@ impl Drop for Load {
 /// Starts `count` workers; the first runs the accept loops and lets held clients go.
 pub(super) fn spawn(
     count: usize,
-    vital: &Vital,
+    lifeline: &Lifeline,
     tasks: &TaskTracker,
     acceptors: Vec<(Arc<ListenerContext>, TcpListener)>,
     pools: Vec<Arc<PoolContext>>,
@@ -102,20 +105,27 @@ pub(super) fn spawn(
         let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
         let tasks = tasks.clone();
         let first = first.take();
-        let guards = vital.clone();
-        let body = move || runtime.block_on(run(context, inbox, tasks, first, &guards));
-        threads.push(vital.thread(format!("mainstay-data-{index}"), body)?);
+        let life = lifeline.clone();
+        let body = move || runtime.block_on(run(context, inbox, tasks, first, life));
+        threads.push(lifeline.vital.thread(format!("mainstay-data-{index}"), body)?);
     }
     Ok(DataPlane { sessions, tasks: tasks.clone(), threads })
 }
 
 type First = (Vec<(Arc<ListenerContext>, TcpListener)>, Vec<Arc<PoolContext>>, Arc<Workers>);
 
-/// Runs until every accept loop and connection has ended.
-async fn run(context: Arc<WorkerContext>, mut inbox: InboxReceiver, tasks: TaskTracker, first: Option<First>, vital: &Vital) {
+/// Runs until every accept loop and connection of the process has ended, or the process is out of patience with those that
+/// have not; dropping the runtime closes what they hold.
+async fn run(
+    context: Arc<WorkerContext>,
+    mut inbox: InboxReceiver,
+    tasks: TaskTracker,
+    first: Option<First>,
+    mut lifeline: Lifeline,
+) {
     if let Some((acceptors, pools, workers)) = first {
         for pool in pools {
-            let guard = vital.guard();
+            let guard = lifeline.vital.guard();
             tokio::spawn(async move {
                 let _guard = guard;
                 pool.hold.release(pool.routes.clone()).await;
@@ -124,7 +134,7 @@ async fn run(context: Arc<WorkerContext>, mut inbox: InboxReceiver, tasks: TaskT
         for (listener, socket) in acceptors {
             let name = Arc::clone(&listener.name);
             let accept = listener::accept_loop(listener, socket, Arc::clone(&workers));
-            let guard = vital.guard();
+            let guard = lifeline.vital.guard();
             tasks.spawn(async move {
                 let _guard = guard;
                 if let Err(error) = accept.await {
@@ -142,7 +152,7 @@ async fn run(context: Arc<WorkerContext>, mut inbox: InboxReceiver, tasks: TaskT
                 None => break,
             },
             () = tasks.wait() => break,
+            () = lifeline.phase.reached(Phase::Stopped) => break,
         }
     }
-    tasks.wait().await;
 }

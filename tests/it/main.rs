@@ -11,6 +11,7 @@ mod admin;
 mod bytes;
 mod config;
 mod demo;
+mod hold;
 mod house;
 mod probe;
 mod support;

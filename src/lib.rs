@@ -1,4 +1,50 @@
-//! mainstay: a layer-4 TCP proxy that stands in front of a database and moves every client to the node that may take over.
+//! mainstay: a layer-4 TCP proxy that stands in front of a database and moves every client to the node that may take over, at
+//! once and safely, when the node in use fails.
+//!
+//! # The house
+//!
+//! Three planes that never import each other, one seam between them, one pure core:
+//!
+//! ```text
+//! main ─► cli ─► app ─► data      (accepts, holds, dials, relays)      ─┐
+//!                  ├──► control   (probes, decides, publishes)         ─┼─► route   the seam
+//!                  └──► admin     (shows: metrics, status, health)     ─┘   metrics, reason, lifecycle, net, config
+//!                                                                              └─► failover ─► std
+//! ```
+//!
+//! | room | what happens there |
+//! |---|---|
+//! | [`failover`] | the decision, pure: state, event and time in, effects out |
+//! | [`route`] | what crosses between the planes, and nothing else does |
+//! | [`control`] | owns the state: probes the backends, asks the core, carries out its effects |
+//! | [`data`] | the byte path |
+//! | [`admin`] | HTTP: what is, how much, is it alive, is it ready |
+//! | [`config`] | what the user wrote, turned into legal run-time values; every error in its place |
+//! | [`metrics`] | every number, resolved at the start |
+//! | [`reason`] | closed words: return value, log field and metric label at once |
+//! | [`lifecycle`] | phases of the process, and what it cannot live without |
+//! | [`net`] | sockets and addresses |
+//! | [`telemetry`] | the log, which may lose lines but never stops the process |
+//! | [`app`] | puts it together: binds every socket, then starts the threads |
+//! | [`cli`] | one file a command; `cli::demo` brings its own databases |
+//!
+//! # The path of a connection
+//!
+//! `data::listener` accepts → the worker with the fewest clients → `data::connection` takes **one** [`route::Route`] (or waits in
+//! `data::hold`) → `data::dial` connects and checks that the epoch still stands *before the first byte* → [`data::relay`] → one
+//! log line. It never reads health and never waits for control; what it learns goes out as a bounded, lossy report.
+//!
+//! # The path of a change
+//!
+//! [`control::probe`] → [`control::prober`] (a report with a sequence number) → the pool's supervisor → [`failover::Pool::step`] →
+//! effects in order: revoke the old epoch → activate the new one → pace, notes. Connections see it when they next take a route,
+//! sessions of the old epoch at once, the admin plane on its next request.
+//!
+//! # Threads
+//!
+//! N data workers, each with its own runtime, buffer and sessions; one control thread; one admin thread; one that leads the
+//! process through its phases; one that writes the log. A busy byte path cannot starve a check, and `/livez` answers whatever
+//! else is stuck.
 
 pub mod admin;
 pub mod app;

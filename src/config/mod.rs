@@ -231,6 +231,19 @@ pub struct PostgresCheck {
     pub max_lag: Option<u64>,
 }
 
+impl Default for PostgresCheck {
+    fn default() -> Self {
+        Self {
+            user: "postgres".into(),
+            password: None,
+            database: "postgres".into(),
+            tls: TlsMode::Prefer,
+            tls_ca_file: None,
+            max_lag: None,
+        }
+    }
+}
+
 crate::labels! {
     /// Transport security of a check, in libpq's words.
     pub enum TlsMode {

@@ -2,7 +2,7 @@
 
 use std::{
     io::{self, Read, Write},
-    net::{Shutdown, SocketAddr, TcpStream},
+    net::{Shutdown, SocketAddr},
     sync::mpsc,
     time::{Duration, Instant},
 };
@@ -12,6 +12,7 @@ use mainstay::app::{self, Running};
 use crate::support::{
     config::{LOOPBACK, tcp_pool},
     echo::{Backend, reset},
+    front::{connect, end},
     wait::{patience, until},
 };
 
@@ -25,18 +26,6 @@ fn front(backends: &[SocketAddr]) -> Running {
 /// Mainstay before backends that do not, yet.
 fn held_front(backends: &[SocketAddr]) -> Running {
     app::start(&tcp_pool(backends)).unwrap()
-}
-
-fn connect(running: &Running) -> TcpStream {
-    let stream = TcpStream::connect(running.listeners[0][0][0]).unwrap();
-    stream.set_read_timeout(Some(patience())).unwrap();
-    stream
-}
-
-fn end(running: Running) {
-    running.stop();
-    running.stop();
-    running.join();
 }
 
 /// Pseudo-random bytes that both ends can make.

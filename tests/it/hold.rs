@@ -8,15 +8,16 @@ use std::{
 };
 
 use mainstay::{
-    app::{self, Running},
-    config::{CheckKind, Config, HoldConfig, PostgresCheck, TlsMode},
+    app::{self},
+    config::{CheckKind, Config, HoldConfig, PostgresCheck},
     reason::RejectReason,
 };
 
 use crate::support::{
     config::tcp_pool,
     echo::Backend,
-    wait::{patience, until},
+    front::{connect, end},
+    wait::until,
 };
 
 fn closed_port() -> SocketAddr {
@@ -27,29 +28,9 @@ fn closed_port() -> SocketAddr {
 
 fn postgres_pool(hold: HoldConfig) -> Config {
     let mut config = tcp_pool(&[closed_port()]);
-    let check = PostgresCheck {
-        user: "postgres".into(),
-        password: None,
-        database: "postgres".into(),
-        tls: TlsMode::Prefer,
-        tls_ca_file: None,
-        max_lag: None,
-    };
-    config.pools[0].check.kind = CheckKind::Postgres(check);
+    config.pools[0].check.kind = CheckKind::Postgres(PostgresCheck::default());
     config.pools[0].hold = hold;
     config
-}
-
-fn connect(running: &Running) -> TcpStream {
-    let stream = TcpStream::connect(running.listeners[0][0][0]).unwrap();
-    stream.set_read_timeout(Some(patience())).unwrap();
-    stream
-}
-
-fn end(running: Running) {
-    running.stop();
-    running.stop();
-    running.join();
 }
 
 fn startup() -> Vec<u8> {
@@ -89,7 +70,7 @@ fn nobody_serves_within_the_hold_and_postgres_clients_are_told_so() {
 
 #[test]
 fn one_too_many_waiting_is_refused_at_once() {
-    let running = app::start(&postgres_pool(HoldConfig { timeout: Duration::from_secs(60), max: 1 })).unwrap();
+    let running = app::start(&postgres_pool(HoldConfig { timeout: Duration::from_mins(1), max: 1 })).unwrap();
     let first = connect(&running);
     until("the first is held", || (running.metrics.pools[0].held.get() == 1).then_some(()));
     let mut second = connect(&running);
@@ -102,7 +83,7 @@ fn one_too_many_waiting_is_refused_at_once() {
 
 #[test]
 fn holding_can_be_turned_off() {
-    let running = app::start(&postgres_pool(HoldConfig { timeout: Duration::from_secs(60), max: 0 })).unwrap();
+    let running = app::start(&postgres_pool(HoldConfig { timeout: Duration::from_mins(1), max: 0 })).unwrap();
     let mut client = connect(&running);
     client.write_all(&startup()).unwrap();
     assert_eq!(sqlstate(client), "57P03");
@@ -111,7 +92,7 @@ fn holding_can_be_turned_off() {
 
 #[test]
 fn too_many_connections_are_refused_with_the_state_poolers_know() {
-    let mut config = postgres_pool(HoldConfig { timeout: Duration::from_secs(60), max: 10 });
+    let mut config = postgres_pool(HoldConfig { timeout: Duration::from_mins(1), max: 10 });
     config.pools[0].listeners[0].max_connections = Some(1);
     let running = app::start(&config).unwrap();
     let _first = connect(&running);
@@ -125,7 +106,7 @@ fn too_many_connections_are_refused_with_the_state_poolers_know() {
 
 #[test]
 fn garbage_instead_of_a_startup_is_cut_off_without_a_word() {
-    let running = app::start(&postgres_pool(HoldConfig { timeout: Duration::from_secs(60), max: 0 })).unwrap();
+    let running = app::start(&postgres_pool(HoldConfig { timeout: Duration::from_mins(1), max: 0 })).unwrap();
     let mut client = connect(&running);
     client.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
     assert_eq!(client.read(&mut [0; 1]).unwrap_err().kind(), io::ErrorKind::ConnectionReset);
@@ -135,7 +116,7 @@ fn garbage_instead_of_a_startup_is_cut_off_without_a_word() {
 #[test]
 fn a_pool_whose_protocol_is_not_known_refuses_with_a_reset() {
     let mut config = tcp_pool(&[closed_port()]);
-    config.pools[0].hold = HoldConfig { timeout: Duration::from_secs(60), max: 0 };
+    config.pools[0].hold = HoldConfig { timeout: Duration::from_mins(1), max: 0 };
     let running = app::start(&config).unwrap();
     let mut client = connect(&running);
     assert_eq!(client.read(&mut [0; 1]).unwrap_err().kind(), io::ErrorKind::ConnectionReset);

@@ -41,7 +41,7 @@ use crate::{
     app::{self, Running},
     config::{
         AdminConfig, AdminListen, BackendConfig, CheckConfig, CheckKind, Config, HoldConfig, ListenerConfig, LogConfig,
-        LogFormat, LogLevel, OnDown, PoolConfig, PostgresCheck, TlsMode,
+        LogFormat, LogLevel, OnDown, PoolConfig, PostgresCheck,
     },
     failover::{Election, Policy},
     lifecycle::Deadlines,
@@ -195,14 +195,7 @@ fn config(nodes: &Nodes) -> Result<Config, String> {
     let pool = PoolConfig {
         name: "demo".into(),
         check: CheckConfig {
-            kind: CheckKind::Postgres(PostgresCheck {
-                user: "postgres".into(),
-                password: None,
-                database: "postgres".into(),
-                tls: TlsMode::Prefer,
-                tls_ca_file: None,
-                max_lag: None,
-            }),
+            kind: CheckKind::Postgres(PostgresCheck::default()),
             interval: Duration::from_secs(1),
             fast_interval: Duration::from_millis(100),
             timeout: Duration::from_secs(1),

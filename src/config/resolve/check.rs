@@ -150,14 +150,7 @@ fn kind(section: Section<'_>, scope: Scope) -> CheckKind {
 }
 
 fn postgres(field: Option<Field<'_>>) -> PostgresCheck {
-    let plain = PostgresCheck {
-        user: "postgres".into(),
-        password: None,
-        database: "postgres".into(),
-        tls: TlsMode::Prefer,
-        tls_ca_file: None,
-        max_lag: None,
-    };
+    let plain = PostgresCheck::default();
     let field = match field {
         Some(field) if matches!(field.value(), Value::Null) => field.beneath(),
         other => other,

@@ -2,4 +2,5 @@
 
 pub mod config;
 pub mod echo;
+pub mod front;
 pub mod wait;

@@ -28,7 +28,7 @@ test: deps
 	cargo test --locked --doc
 
 doc:
-	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items
 
 demo:
 	cargo run --release --locked -- demo

@@ -213,10 +213,12 @@ fn clients_count_what_was_acknowledged_and_call_the_rest_indeterminate() {
 
     // A frozen standby stops the acknowledgements; the kill then comes with one write of each client in flight.
     standby.freeze();
-    let mut last = 0;
-    until("no more acknowledgements", || {
+    let (mut last, mut quiet_looks) = (0, 0);
+    until("no more acknowledgements, for ten looks in a row", || {
         std::thread::sleep(Duration::from_millis(50));
-        std::mem::replace(&mut last, clients.tally().acknowledged) == clients.tally().acknowledged
+        let now = clients.tally().acknowledged;
+        quiet_looks = if std::mem::replace(&mut last, now) == now { quiet_looks + 1 } else { 0 };
+        quiet_looks == 10
     });
     primary.kill().unwrap();
     until("every client lost its session and was refused", || {

@@ -28,7 +28,7 @@ pub struct Args {
     /// The check to make.
     #[arg(value_enum, value_name = "KIND")]
     kind: Kind,
-    /// The backend: host:port or [ipv6]:port.
+    /// The backend: HOST:PORT, an IPv6 address in brackets
     #[arg(value_name = "ADDRESS")]
     address: BackendAddr,
     /// Role to log in as (postgres).

@@ -9,7 +9,7 @@
 //! | [`findings`] | the collection |
 //! | [`diagnostic`] | one error: place, path, what is wrong, what would be right |
 //! | [`flags`] | the same without a file |
-//! | [`print`] | from [`Config`] back to the words of the file |
+//! | [`mod@print`] | from [`Config`] back to the words of the file |
 //! | [`secret`] | what must never be printed |
 
 pub mod diagnostic;

@@ -6,7 +6,7 @@
 //! | here | [`Route`] and its [`Revocation`]: control → data |
 //! | [`snapshot`] | a pool as it stands: control → admin |
 //! | [`events`] | state changes with their causes: control → admin |
-//! | [`reports`] | what the byte path learns: data → control |
+//! | [`mod@reports`] | what the byte path learns: data → control |
 //! | [`sessions`] | the live sessions: data → admin |
 
 mod events;

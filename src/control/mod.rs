@@ -9,16 +9,16 @@
 //! | [`prober`] | runs the probes of one backend at the pace the core asks for |
 //! | [`probe`] | the checks, one file a protocol |
 //! | [`resolver`] | names to addresses; the last good answer is kept |
-//! | [`fence_file`] | remembers over restarts how far the database had come |
+//! | [`state_file`] | remembers over restarts how far the database had come and who was active |
 //! | [`heartbeat`] | tells others that this thread is alive |
 
 mod effects;
-mod fence_file;
 pub mod heartbeat;
 mod notes;
 pub mod probe;
 pub mod prober;
 pub mod resolver;
+mod state_file;
 mod supervisor;
 
 use std::{io, path::PathBuf, sync::Arc, thread::JoinHandle, time::Duration};

@@ -9,9 +9,9 @@ use tokio_util::sync::CancellationToken;
 use super::{
     PoolSettings,
     effects::Carrier,
-    fence_file::FenceFile,
     is_current, notes,
     prober::{self, ProberEvent, ProberHandle, ProberSettings},
+    state_file::{Remembered, StateFile},
 };
 use crate::{
     config::PoolConfig,
@@ -36,7 +36,8 @@ pub(super) struct Supervisor {
     pub(super) last_failover: Option<LastFailover>,
     last_probes: Vec<Option<LastProbe>>,
     prober_events: mpsc::Receiver<ProberEvent>,
-    fence_file: Option<FenceFile>,
+    state_file: Option<StateFile>,
+    remembered: Remembered,
     outage_accounted: Time,
 }
 
@@ -47,10 +48,12 @@ impl Supervisor {
         let now = clock.now();
         let count = u16::try_from(config.backends.len()).unwrap_or(u16::MAX);
         let mut core = Pool::new(config.policy.clone(), count, now);
-        let fence_file = state_dir.map(|dir| FenceFile::new(dir, &config.name));
-        if let Some(file) = &fence_file {
-            let (fence, system_id) = file.read();
-            core.restore_fence(fence, system_id);
+        let state_file = state_dir.map(|dir| StateFile::new(dir, &config.name));
+        let remembered = state_file.as_ref().map(StateFile::read).unwrap_or_default();
+        core.restore_fence(remembered.fence, remembered.system_id);
+        let names = config.backends.iter().map(|backend| Some(&*backend.name));
+        if let Some((id, _)) = core.ids().zip(names).find(|(_, name)| name.is_some() && *name == remembered.active.as_deref()) {
+            core.restore_active(id);
         }
         let (sender, prober_events) = mpsc::channel(256);
         let probers = config.backends.iter().zip(core.ids()).map(|(backend, id)| {
@@ -70,7 +73,8 @@ impl Supervisor {
             metrics,
             events,
             prober_events,
-            fence_file,
+            state_file,
+            remembered,
         }
     }
 
@@ -149,7 +153,6 @@ impl Supervisor {
     /// One step of the core, and everything that follows from it.
     fn step(&mut self, event: &Event) {
         let now = self.clock.now();
-        let fence = self.core.fence();
         let effects = self.core.step(now, event);
         for effect in &effects {
             match effect {
@@ -162,10 +165,17 @@ impl Supervisor {
                 Effect::Note(note) => notes::tell(self, now, note),
             }
         }
-        if self.core.fence() != fence
-            && let Some(file) = &mut self.fence_file
-        {
-            file.write(self.core.fence());
+        self.remember();
+    }
+
+    fn remember(&mut self) {
+        let Some(file) = &mut self.state_file else { return };
+        let (fence, system_id) = self.core.fence();
+        let active = self.core.active().map(|id| self.config.backends[id.index()].name.to_string());
+        let now = Remembered { fence, system_id, active: active.or_else(|| self.remembered.active.clone()) };
+        if now != self.remembered {
+            self.remembered = now.clone();
+            file.write(now);
         }
     }
 

@@ -64,12 +64,14 @@ pub struct BackendState {
     pub(super) fresh_failed: bool,
     /// It said in so many words that it is shutting down.
     pub(super) said_shutdown: bool,
-    /// A second opinion was asked for and has not come yet.
+    /// New clients are held until somebody says how it is.
     pub(super) in_doubt: bool,
+    /// A probe besides the pace was ordered, and no report came since.
+    pub(super) asked: bool,
     /// Sequence number of the last report.
     pub(super) last_seq: u64,
-    /// It has reported since the start.
-    pub(super) reported: bool,
+    /// What the last report found; `None` before the first.
+    pub(super) last_outcome: Option<Outcome>,
     /// What was seen last.
     pub(super) evidence: Arc<str>,
     /// First sign of the present trouble.
@@ -135,12 +137,17 @@ impl BackendState {
 
     /// It answers, serves, belongs here and says it is a primary that takes writes; whether it may be active is another
     /// question.
-    pub(super) fn claims_primary(&self) -> bool {
+    pub(super) fn claims_primary(&self, system_id: Option<u64>) -> bool {
         self.health() == Health::Up
             && !self.starting
-            && !self.foreign
+            && !self.is_foreign(system_id)
             && !self.facts.read_only
             && self.facts.role == Some(Role::Primary)
+    }
+
+    /// It said so, or what it said before the pool knew its own cluster proves it.
+    pub(super) fn is_foreign(&self, system_id: Option<u64>) -> bool {
+        self.foreign || system_id.zip(self.facts.system_id).is_some_and(|(own, its)| own != its)
     }
 
     /// The truth table. `by_role` asks for a primary at or above the fence; otherwise health and the operator decide.
@@ -161,7 +168,7 @@ impl BackendState {
     /// | ready | up | yes | own | primary, read-only | · | `read_only` |
     /// | ready | up | yes | own | primary | below the fence | `fenced` |
     /// | ready | up | yes | own | primary | at or above | `eligible` |
-    pub(super) fn reason(&self, by_role: bool, fence: Option<u64>) -> Reason {
+    pub(super) fn reason(&self, by_role: bool, fence: Option<u64>, system_id: Option<u64>) -> Reason {
         match (self.admin.0, self.health()) {
             (Admin::Maint, _) => return Reason::Maint,
             (Admin::Drain, _) => return Reason::Drain,
@@ -179,7 +186,7 @@ impl BackendState {
         if self.starting {
             return Reason::Starting;
         }
-        if self.foreign {
+        if self.is_foreign(system_id) {
             return Reason::WrongCluster;
         }
         if !by_role {

@@ -34,6 +34,14 @@ impl Default for Verdict {
     }
 }
 
+/// A backend that an operator chose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Pin {
+    pub(super) backend: BackendId,
+    /// The highest database epoch that claimed to be primary when the choice was made.
+    pub(super) ceiling: Option<u64>,
+}
+
 /// The result of an election.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Choice {
@@ -54,8 +62,20 @@ impl Pool {
     pub(super) fn claimants(&self) -> Vec<BackendId> {
         match self.policy.election {
             Election::ByOrder => Vec::new(),
-            Election::ByRole => self.ids().filter(|id| self.backends[id.index()].claims_primary()).collect(),
+            Election::ByRole => self.ids().filter(|id| self.backends[id.index()].claims_primary(self.system_id)).collect(),
         }
+    }
+
+    /// The highest database epoch that claims to be primary now.
+    pub(super) fn highest_claim(&self) -> Option<u64> {
+        self.claimants().into_iter().filter_map(|id| self.backends[id.index()].facts.db_epoch).max()
+    }
+
+    /// An operator's choice ends when it may no longer serve, and when a primary turns up that the operator did not know of:
+    /// a later promotion must not be overruled by an old command.
+    pub(super) fn drop_pin(&mut self) {
+        let highest = self.highest_claim();
+        self.pinned = self.pinned.filter(|pin| self.reason_of(pin.backend) == Reason::Eligible && highest <= pin.ceiling);
     }
 
     pub(super) fn elect(&self, now: Time) -> Choice {
@@ -71,19 +91,21 @@ impl Pool {
     /// At the start nobody is active before every backend was heard of, or could have been: the first to answer may be an
     /// old primary, or not the preferred one.
     pub(super) fn is_settling(&self, now: Time) -> bool {
-        !self.settled && now < self.settle_by && self.backends.iter().any(|backend| !backend.reported)
+        !self.settled && now < self.settle_by && self.backends.iter().any(|backend| backend.last_outcome.is_none())
     }
 
     fn elect_by_role(&self, now: Time) -> Choice {
-        let eligible: Vec<BackendId> = self.ids().filter(|id| self.reason_of(*id) == Reason::Eligible).collect();
-        if let Some(pinned) = self.pinned.filter(|id| eligible.contains(id)) {
-            return self.choice(pinned, now, Some(Cause::Command));
+        let eligible = self.eligible();
+        match (self.pinned, eligible.as_slice()) {
+            (Some(pin), _) => self.choice(pin.backend, now, Some(Cause::Command)),
+            (None, []) => Choice::none(Verdict::NoEligible),
+            (None, [only]) => self.choice(*only, now, None),
+            (None, several) => self.settle_conflict(several, now),
         }
-        match eligible.as_slice() {
-            [] => Choice::none(Verdict::NoEligible),
-            [only] => self.choice(*only, now, None),
-            several => self.settle_conflict(several, now),
-        }
+    }
+
+    fn eligible(&self) -> Vec<BackendId> {
+        self.ids().filter(|id| self.reason_of(*id) == Reason::Eligible).collect()
     }
 
     fn settle_conflict(&self, eligible: &[BackendId], now: Time) -> Choice {
@@ -94,7 +116,10 @@ impl Pool {
             OnConflict::Keep => undecided,
             OnConflict::Newest => {
                 let epoch = |id: &BackendId| self.backends[id.index()].facts.db_epoch;
-                if eligible.iter().any(|id| epoch(id).is_none()) {
+                let mut clusters = eligible.iter().filter_map(|id| self.backends[id.index()].facts.system_id);
+                let cluster = clusters.next();
+                // Epochs of two clusters say nothing about each other.
+                if eligible.iter().any(|id| epoch(id).is_none()) || clusters.any(|other| Some(other) != cluster) {
                     return undecided;
                 }
                 let newest = eligible.iter().filter_map(epoch).max();
@@ -108,24 +133,22 @@ impl Pool {
     }
 
     fn elect_by_order(&self, now: Time) -> Choice {
-        let eligible: Vec<BackendId> = self.ids().filter(|id| self.reason_of(*id) == Reason::Eligible).collect();
-        if let Some(pinned) = self.pinned.filter(|id| eligible.contains(id)) {
-            return self.choice(pinned, now, Some(Cause::Command));
+        if let Some(pin) = self.pinned {
+            return self.choice(pin.backend, now, Some(Cause::Command));
         }
+        let eligible = self.eligible();
         if let Some(active) = self.active.filter(|active| eligible.contains(active)) {
-            let preferred = eligible[0];
-            let due = preferred < active && self.failback_due(preferred).is_some_and(|due| due <= now);
-            return if due && self.may_switch_to(preferred, now) {
-                self.choice(preferred, now, Some(Cause::Failback))
-            } else {
-                self.choice(active, now, None)
+            return match self.failback() {
+                Some((preferred, at)) if at <= now => self.choice(preferred, now, Some(Cause::Failback)),
+                _ => self.choice(active, now, None),
             };
         }
         if eligible.is_empty() {
             return Choice::none(Verdict::NoEligible);
         }
-        match eligible.iter().find(|id| self.may_switch_to(**id, now)) {
-            Some(id) => self.choice(*id, now, None),
+        let last = self.last_active.filter(|last| eligible.contains(last));
+        match last.or_else(|| eligible.into_iter().find(|id| self.released_at(*id) <= now)) {
+            Some(id) => self.choice(id, now, None),
             None => Choice::none(Verdict::HoldDown),
         }
     }
@@ -133,7 +156,7 @@ impl Pool {
     fn choice(&self, id: BackendId, now: Time, cause: Option<Cause>) -> Choice {
         if self.active == Some(id) {
             Choice { active: Some(id), verdict: Verdict::Keep, cause: None }
-        } else if cause == Some(Cause::Command) || self.may_switch_to(id, now) {
+        } else if cause == Some(Cause::Command) || self.released_at(id) <= now {
             Choice { active: Some(id), verdict: Verdict::Switch, cause }
         } else {
             Choice {
@@ -144,23 +167,41 @@ impl Pool {
         }
     }
 
-    /// The failover budget: automation does not go back and forth for ever. Never blocked: the backend that was active last
-    /// (that is no switch), one that did not fail within the window, one that the database itself promoted since.
-    pub(super) fn may_switch_to(&self, id: BackendId, now: Time) -> bool {
+    /// The failover budget: automation does not go back and forth for ever. The moment from which it may switch to this
+    /// backend; at once to the one that was active last (that is no switch), one that did not fail within the window, and one
+    /// that the database itself promoted since.
+    fn released_at(&self, id: BackendId) -> Time {
         let backend = &self.backends[id.index()];
-        let window = self.policy.budget_within;
-        let spent = self.switches.iter().filter(|at| now.since(**at) < window).count();
-        let failed_lately = backend.last_down.is_some_and(|at| now.since(at) < window);
         let promoted = match (self.policy.election, self.fence, backend.facts.db_epoch) {
             (Election::ByRole, Some(fence), Some(epoch)) => epoch > fence,
             _ => false,
         };
-        spent < self.policy.budget_max as usize || !failed_lately || promoted || self.last_active == Some(id)
+        let unspent = self.switches.len() < self.policy.budget_max as usize;
+        match backend.last_down {
+            Some(failed) if !promoted && !unspent && self.last_active != Some(id) => {
+                let forgiven = failed + self.policy.budget_within;
+                self.switches.front().map_or(forgiven, |oldest| forgiven.min(*oldest + self.policy.budget_within))
+            }
+            _ => Time::ZERO,
+        }
     }
 
-    /// When failback to this backend is due: it was eligible without a break for long enough.
-    pub(super) fn failback_due(&self, id: BackendId) -> Option<Time> {
-        let after = self.policy.failback_after?;
-        Some(self.backends[id.index()].eligible_since? + after)
+    /// Without roles: the preferred backend, and when to return to it. It must have been eligible without a break for long
+    /// enough, and be above suspicion: nobody leaves a good backend for a doubtful one.
+    fn failback(&self) -> Option<(BackendId, Time)> {
+        let after = self.policy.failback_after.filter(|_| self.policy.election == Election::ByOrder && self.pinned.is_none())?;
+        let preferred = self.ids().find(|id| self.reason_of(*id) == Reason::Eligible).filter(|id| Some(*id) < self.active)?;
+        let backend = &self.backends[preferred.index()];
+        let due = backend.eligible_since.filter(|_| !backend.in_doubt && !backend.is_pending())? + after;
+        Some((preferred, due.max(self.released_at(preferred))))
+    }
+
+    /// When time alone will change the election, seen from a step at `now`.
+    pub(super) fn wake_after(&self, now: Time) -> Option<Time> {
+        let settle = (!self.settled).then_some(self.settle_by);
+        let failback = self.failback().map(|(_, at)| at);
+        let held = self.verdict() == Verdict::HoldDown;
+        let release = self.eligible().into_iter().filter(|_| held).map(|id| self.released_at(id)).filter(|at| *at > now).min();
+        [settle, failback, release].into_iter().flatten().min()
     }
 }

@@ -32,7 +32,7 @@ impl Pool {
         }
         if let Event::Probe(report) = event
             && before.backends.get(report.backend.index()).is_some_and(|b| report.seq <= b.last_seq)
-            && before.next_deadline(Time::ZERO).is_none_or(|at| at > now)
+            && before.wake.is_none_or(|at| at > now)
         {
             assert!(effects.is_empty(), "I8: a late report had effects: {effects:?}");
         }
@@ -48,10 +48,9 @@ impl Pool {
             assert_eq!(self.reason_of(active), Reason::Eligible, "I10: the active backend is not eligible");
             assert_ne!(self.verdict(), Verdict::NoEligible, "I11: the verdict contradicts the choice");
         }
-        if matches!(event, Event::Tick) && before.next_deadline(now).is_some_and(|at| at > now) && before.settled == self.settled
-        {
-            let due = before.next_deadline(Time::ZERO).is_some_and(|at| at <= now);
-            assert!(due || effects.is_empty(), "I12: a tick before the deadline had effects: {effects:?}");
+        if matches!(event, Event::Tick) && before.wake.is_none_or(|at| at > now) {
+            assert!(effects.is_empty(), "I12: a tick before the deadline had effects: {effects:?}");
         }
+        assert!(self.wake.is_none_or(|at| at > now), "I12: a deadline was left behind");
     }
 }

@@ -12,6 +12,7 @@
 //! | [`health`] | `Unknown → Up ⇄ Down` from consecutive outcomes |
 //! | [`backend`] | one backend: health, role, admin state, and the truth table that joins them into "eligible" |
 //! | [`elect`] | who should be active: by the database's role, or by list order |
+//! | `observe` | what a report or a passive sign does to one backend |
 //! | [`pool`] | the state machine: [`Pool::step`] |
 //! | [`ready`] | whether a failover would succeed right now |
 //! | `invariants` | what must hold after every step, checked in debug builds |
@@ -23,8 +24,11 @@ pub mod health;
 #[cfg(debug_assertions)]
 mod invariants;
 pub mod label;
+mod observe;
 pub mod pool;
 pub mod ready;
+#[cfg(test)]
+mod tests;
 pub mod time;
 
 pub use backend::{BackendState, Reason};

@@ -16,12 +16,8 @@ use std::{collections::VecDeque, time::Duration};
 
 use super::{
     backend::{AdminState, BackendState, Reason},
-    elect::Verdict,
-    event::{
-        Admin, BackendId, Cause, Class, Command, Effect, Epoch, Event, Health, Note, Outcome, Pace, Passive, Report, RevokeMode,
-        Role,
-    },
-    health::Transition,
+    elect::{Pin, Verdict},
+    event::{Admin, BackendId, Cause, Command, Effect, Epoch, Event, Health, Note, Outcome, Pace, RevokeMode},
     time::Time,
 };
 use crate::labels;
@@ -107,13 +103,15 @@ pub struct Pool {
     /// Identity of the cluster this pool holds, learned from the first backend that served.
     pub(super) system_id: Option<u64>,
     /// Chosen by an operator; stands while it may serve.
-    pub(super) pinned: Option<BackendId>,
+    pub(super) pinned: Option<Pin>,
     /// When the active backend changed, for the budget.
     pub(super) switches: VecDeque<Time>,
     /// End of the settling time.
     pub(super) settle_by: Time,
     /// The settling time is over.
     pub(super) settled: bool,
+    /// When time alone will change something, as of the last step.
+    pub(super) wake: Option<Time>,
     verdict: Verdict,
     conflict: bool,
     reasons: Vec<Reason>,
@@ -124,8 +122,10 @@ impl Pool {
     /// A pool of `count` backends that nothing is known about, at `now`.
     pub fn new(policy: Policy, count: u16, now: Time) -> Self {
         let count = usize::from(count);
+        let settle_by = if count == 0 { now } else { now + policy.settle };
         Self {
-            settle_by: now + policy.settle,
+            settle_by,
+            wake: Some(settle_by),
             backends: vec![BackendState { since: now, ..BackendState::default() }; count],
             reasons: vec![Reason::Unknown; count],
             paces: vec![Pace::Urgent; count],
@@ -151,6 +151,14 @@ impl Pool {
         self.system_id = self.system_id.or(system_id);
     }
 
+    /// Restores who was active when an earlier process ended. Without roles the list order alone would bring back a backend
+    /// that was failed over from, with all its old data; so the last one is preferred while it may serve.
+    pub fn restore_active(&mut self, active: BackendId) {
+        if active.index() < self.backends.len() {
+            self.last_active = Some(active);
+        }
+    }
+
     /// Takes one event and says what to do.
     pub fn step(&mut self, now: Time, event: &Event) -> Vec<Effect> {
         #[cfg(debug_assertions)]
@@ -168,136 +176,9 @@ impl Pool {
         effects
     }
 
-    /// When the core wants a [`Event::Tick`], if nothing else happens.
+    /// When the core wants a [`Event::Tick`], if nothing else happens; `now` when that moment has passed already.
     pub fn next_deadline(&self, now: Time) -> Option<Time> {
-        let settle = self.is_settling(now).then_some(self.settle_by);
-        let failback = self
-            .active
-            .filter(|_| self.policy.election == Election::ByOrder && self.pinned.is_none())
-            .and_then(|active| self.ids().take_while(|id| *id < active).filter_map(|id| self.failback_due(id)).min());
-        let budget = (self.verdict == Verdict::HoldDown || failback.is_some_and(|due| due <= now))
-            .then(|| self.switches.front().map(|at| *at + self.policy.budget_within))
-            .flatten();
-        [settle, failback, budget].into_iter().flatten().filter(|at| *at > now).min()
-    }
-
-    /// The outcome as this pool counts it: an answer from another cluster is no success.
-    pub fn assess(&self, report: &Report) -> Outcome {
-        let foreign = report.outcome == Outcome::Ok
-            && self.system_id.is_some()
-            && report.facts.system_id.is_some()
-            && report.facts.system_id != self.system_id;
-        if foreign { Outcome::WrongCluster } else { report.outcome }
-    }
-
-    fn on_report(&mut self, now: Time, report: &Report, effects: &mut Vec<Effect>) {
-        let outcome = self.assess(report);
-        let (rise, fall) = (self.policy.rise, self.policy.fall);
-        let Some(backend) = self.backends.get_mut(report.backend.index()) else {
-            effects.push(Effect::Note(Note::UnknownBackend(report.backend)));
-            return;
-        };
-        if report.seq <= backend.last_seq {
-            return;
-        }
-        backend.last_seq = report.seq;
-        backend.reported = true;
-        backend.evidence.clone_from(&report.evidence);
-        let before = (backend.health(), backend.facts.role.unwrap_or(Role::Unknown));
-        let alert_before = backend.alert;
-        let mut cause = Cause::Probe;
-        let transition = match outcome.class() {
-            Class::Success if backend.fresh_failed && !report.fresh => Transition::Unchanged,
-            Class::Success => {
-                backend.facts = report.facts.clone();
-                backend.foreign = false;
-                backend.starting = false;
-                backend.clear_signals();
-                if report.fresh {
-                    backend.alert = None;
-                }
-                backend.health.success(rise)
-            }
-            Class::Failure => {
-                backend.trouble_since.get_or_insert(now);
-                backend.fresh_failed |= report.fresh;
-                backend.refused |= outcome == Outcome::Refused;
-                if backend.refused && backend.session_lost {
-                    cause = Cause::TwoSignals;
-                    backend.health.force_down()
-                } else {
-                    backend.health.failure(fall)
-                }
-            }
-            Class::NotServing => {
-                backend.trouble_since.get_or_insert(now);
-                backend.starting = true;
-                backend.in_doubt = false;
-                backend.health.interrupt();
-                Transition::Unchanged
-            }
-            Class::Neutral => {
-                backend.in_doubt = false;
-                backend.alert = Some(outcome);
-                backend.foreign |= outcome == Outcome::WrongCluster;
-                backend.health.interrupt();
-                Transition::Unchanged
-            }
-        };
-        if transition == Transition::Changed {
-            backend.settle_health(now);
-        }
-        backend.note_changes(report.backend, before, cause, effects);
-        if backend.alert != alert_before {
-            effects.push(Effect::Note(Note::CheckAlert { backend: report.backend, outcome, evidence: report.evidence.clone() }));
-        }
-        if self.active == Some(report.backend) && outcome == Outcome::Ok {
-            self.fence = self.fence.max(report.facts.db_epoch);
-        }
-    }
-
-    fn on_passive(&mut self, now: Time, id: BackendId, what: Passive, effects: &mut Vec<Effect>) {
-        let Some(backend) = self.backends.get_mut(id.index()) else {
-            effects.push(Effect::Note(Note::UnknownBackend(id)));
-            return;
-        };
-        if backend.health() != Health::Up {
-            return;
-        }
-        let before = (backend.health(), backend.facts.role.unwrap_or(Role::Unknown));
-        match what {
-            Passive::DialRefused => {
-                backend.refused = true;
-                backend.evidence = "a client's connect was refused".into();
-            }
-            Passive::DialFailed => {}
-            Passive::SessionLost => backend.session_lost = true,
-            Passive::StandingLost | Passive::StandingShutdown => {
-                backend.session_lost = true;
-                backend.said_shutdown |= what == Passive::StandingShutdown;
-                backend.evidence = if backend.said_shutdown {
-                    "the server said that it is shutting down"
-                } else {
-                    "the standing session was lost"
-                }
-                .into();
-            }
-        }
-        backend.trouble_since.get_or_insert(now);
-        if backend.refused && backend.session_lost {
-            backend.evidence = "session lost and connect refused".into();
-            if backend.health.force_down() == Transition::Changed {
-                backend.settle_health(now);
-            }
-            backend.note_changes(id, before, Cause::TwoSignals, effects);
-            return;
-        }
-        let first_doubt = !backend.in_doubt;
-        // A client's session may end for many reasons; only the check's own session, or a refused connect, holds new clients.
-        backend.in_doubt |= !matches!(what, Passive::SessionLost | Passive::DialFailed);
-        if first_doubt {
-            effects.push(Effect::ProbeNow(id));
-        }
+        self.wake.map(|at| at.max(now))
     }
 
     fn on_command(&mut self, now: Time, command: &Command, effects: &mut Vec<Effect>) {
@@ -322,7 +203,7 @@ impl Pool {
                 if reason == Reason::Fenced {
                     self.fence = self.backends[id.index()].facts.db_epoch;
                 }
-                self.pinned = Some(id);
+                self.pinned = Some(Pin { backend: id, ceiling: self.highest_claim() });
             }
         }
     }
@@ -331,23 +212,13 @@ impl Pool {
     fn reconsider(&mut self, now: Time, effects: &mut Vec<Effect>) {
         self.settled = self.settled || !self.is_settling(now);
         self.refresh_reasons(now, effects);
-        if self.pinned.is_some_and(|id| self.reason_of(id) != Reason::Eligible) {
-            self.pinned = None;
-        }
-        let claimants = self.claimants();
-        let conflict = claimants.len() > 1;
-        if conflict != self.conflict {
-            self.conflict = conflict;
-            effects.push(Effect::Note(Note::Conflict { present: conflict, claimants }));
-        }
+        self.drop_pin();
         let choice = self.elect(now);
         if choice.verdict != self.verdict {
             effects.push(Effect::Note(Note::Verdict { from: self.verdict, to: choice.verdict }));
             self.verdict = choice.verdict;
         }
-        if choice.active == self.active {
-            self.refresh_suspension(effects);
-        } else {
+        if choice.active != self.active {
             if let Some(old) = self.active.take() {
                 let cause = self.revoke_cause(old, choice.cause);
                 let mode = self.revoke_mode(old, cause);
@@ -357,18 +228,24 @@ impl Pool {
             }
             if let Some(new) = choice.active {
                 self.activate(now, new, effects);
+                // A switch is an event, not a state: what stands after it is that the new one stays.
+                self.verdict = Verdict::Keep;
+                // The epoch and the cluster that are served now may disqualify others.
+                self.refresh_reasons(now, effects);
             }
         }
+        self.refresh_conflict(effects);
+        self.refresh_suspension(effects);
         self.refresh_paces(effects);
+        self.wake = self.wake_after(now);
     }
 
     fn activate(&mut self, now: Time, new: BackendId, effects: &mut Vec<Effect>) {
-        self.epoch = self.epoch.next();
-        let cause = match (self.last_active, self.last_revoke) {
-            (None, _) => Cause::Startup,
-            (Some(_), Some(cause)) => cause,
-            (Some(_), None) => Cause::Eligible,
+        let cause = match self.last_revoke {
+            _ if self.epoch == Epoch::default() => Cause::Startup,
+            cause => cause.unwrap_or(Cause::Eligible),
         };
+        self.epoch = self.epoch.next();
         if self.last_active.is_some_and(|last| last != new) && cause != Cause::Command {
             self.switches.push_back(now);
             while self.switches.len() > self.policy.budget_max as usize {
@@ -381,7 +258,15 @@ impl Pool {
         self.active = Some(new);
         self.last_active = Some(new);
         effects.push(Effect::Activate { epoch: self.epoch, backend: new, cause });
-        self.refresh_suspension(effects);
+    }
+
+    fn refresh_conflict(&mut self, effects: &mut Vec<Effect>) {
+        let claimants = self.claimants();
+        let present = claimants.len() > 1;
+        if present != self.conflict {
+            self.conflict = present;
+            effects.push(Effect::Note(Note::Conflict { present, claimants }));
+        }
     }
 
     fn refresh_suspension(&mut self, effects: &mut Vec<Effect>) {
@@ -417,7 +302,7 @@ impl Pool {
     pub(super) fn refresh_reasons(&mut self, now: Time, effects: &mut Vec<Effect>) {
         let by_role = self.policy.election == Election::ByRole;
         for (index, backend) in self.backends.iter_mut().enumerate() {
-            let reason = backend.reason(by_role, self.fence);
+            let reason = backend.reason(by_role, self.fence, self.system_id);
             if reason == Reason::Eligible {
                 backend.eligible_since.get_or_insert(now);
             } else {
@@ -432,7 +317,10 @@ impl Pool {
 
     fn refresh_paces(&mut self, effects: &mut Vec<Effect>) {
         for (index, backend) in self.backends.iter().enumerate() {
-            let pace = if self.active.is_none() && backend.admin() != Admin::Maint {
+            let pace = if backend.last_outcome == Some(Outcome::Misconfigured) {
+                // Hurry mends no password, but fills the server's log and may lock the account or the host out.
+                Pace::Normal
+            } else if self.active.is_none() && backend.admin() != Admin::Maint {
                 Pace::Urgent
             } else if backend.is_pending() || backend.starting || backend.in_doubt || backend.health() == Health::Unknown {
                 Pace::Fast
@@ -503,41 +391,6 @@ impl Pool {
     /// At which pace a backend is to be probed.
     pub fn pace(&self, id: BackendId) -> Pace {
         self.paces.get(id.index()).copied().unwrap_or(Pace::Normal)
-    }
-}
-
-impl BackendState {
-    fn clear_signals(&mut self) {
-        self.session_lost = false;
-        self.refused = false;
-        self.fresh_failed = false;
-        self.said_shutdown = false;
-        self.in_doubt = false;
-        self.trouble_since = None;
-    }
-
-    /// The verdict just changed.
-    fn settle_health(&mut self, now: Time) {
-        self.since = now;
-        if self.health() == Health::Down {
-            self.last_down = Some(now);
-            self.in_doubt = false;
-            self.starting = false;
-            self.facts.role = self.facts.role.map(|_| Role::Unknown);
-            self.facts.read_only = false;
-            self.facts.lag_bytes = None;
-        }
-    }
-
-    fn note_changes(&self, backend: BackendId, before: (Health, Role), cause: Cause, effects: &mut Vec<Effect>) {
-        let (from, to) = (before.0, self.health());
-        if from != to {
-            effects.push(Effect::Note(Note::Health { backend, from, to, cause, evidence: self.evidence.clone() }));
-        }
-        let (from, to) = (before.1, self.facts.role.unwrap_or(Role::Unknown));
-        if from != to {
-            effects.push(Effect::Note(Note::Role { backend, from, to }));
-        }
     }
 }
 

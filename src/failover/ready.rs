@@ -74,7 +74,7 @@ impl Pool {
         backend.health() == Health::Up
             && backend.admin() == Admin::Ready
             && !backend.starting
-            && !backend.foreign
+            && !backend.is_foreign(self.system_id)
             && backend.facts.role == Some(Role::Standby)
     }
 

@@ -1,5 +1,6 @@
-//! Remembers over restarts how far the database had come: the highest database epoch that was served, and of which cluster.
-//! A hint that only ever makes the fence higher; without it, mainstay starts with what the databases say.
+//! Remembers over restarts how far the database had come (the highest database epoch that was served, and of which cluster)
+//! and who was active. A hint: it makes the fence higher, and without roles it prefers the backend that served last; what the
+//! databases say now decides. Without it, mainstay starts with that alone.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -16,35 +17,43 @@ const VERSION: u32 = 1;
 /// No file of ours is longer.
 const MAX_LEN: u64 = 4096;
 
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// What is worth remembering of a pool.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+pub(super) struct Remembered {
+    pub(super) fence: Option<u64>,
+    pub(super) system_id: Option<u64>,
+    /// Name of the backend that was active last.
+    pub(super) active: Option<String>,
+}
+
+#[derive(Serialize, Deserialize)]
 struct Content {
     version: u32,
-    fence: Option<u64>,
-    system_id: Option<u64>,
+    pool: Remembered,
 }
 
 /// The file of one pool.
 #[derive(Debug)]
-pub(super) struct FenceFile {
+pub(super) struct StateFile {
     path: PathBuf,
     /// A failure was told; the next is not news.
     failed: bool,
 }
 
-impl FenceFile {
+impl StateFile {
     pub(super) fn new(dir: &Path, pool: &str) -> Self {
-        Self { path: dir.join(format!("{pool}.fence.json")), failed: false }
+        Self { path: dir.join(format!("{pool}.state.json")), failed: false }
     }
 
     /// What an earlier process knew. A file that is missing, damaged or of another version is no hint.
-    pub(super) fn read(&self) -> (Option<u64>, Option<u64>) {
+    pub(super) fn read(&self) -> Remembered {
         match self.try_read() {
-            Ok(content) => (content.fence, content.system_id),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => (None, None),
+            Ok(content) => content.pool,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Remembered::default(),
             Err(error) => {
-                tracing::warn!(file = %self.path.display(), %error, "the fence file is passed over; until a backend is active, an old primary cannot be told from the present one by it");
-                (None, None)
+                tracing::warn!(file = %self.path.display(), %error, "the state file is passed over; until a backend is active, an old primary cannot be told from the present one by it");
+                Remembered::default()
             }
         }
     }
@@ -62,12 +71,12 @@ impl FenceFile {
     }
 
     /// Replaces the file whole, or leaves it as it was.
-    pub(super) fn write(&mut self, (fence, system_id): (Option<u64>, Option<u64>)) {
-        match self.try_write(&Content { version: VERSION, fence, system_id }) {
+    pub(super) fn write(&mut self, pool: Remembered) {
+        match self.try_write(&Content { version: VERSION, pool }) {
             Ok(()) => self.failed = false,
             Err(error) if !self.failed => {
                 self.failed = true;
-                tracing::error!(file = %self.path.display(), %error, "the fence file cannot be written; a restart would forget the highest database epoch");
+                tracing::error!(file = %self.path.display(), %error, "the state file cannot be written; a restart would forget the highest database epoch");
             }
             Err(_) => {}
         }
@@ -92,45 +101,50 @@ const NOFOLLOW: i32 = rustix::fs::OFlags::NOFOLLOW.bits() as i32;
 mod tests {
     use super::*;
 
-    fn file(name: &str) -> (PathBuf, FenceFile) {
-        let dir = std::env::temp_dir().join(format!("mainstay-fence-{name}-{}", std::process::id()));
+    fn file(name: &str) -> (PathBuf, StateFile) {
+        let dir = std::env::temp_dir().join(format!("mainstay-state-{name}-{}", std::process::id()));
         fs::create_dir_all(&dir).unwrap();
-        let file = FenceFile::new(&dir, "orders");
+        let file = StateFile::new(&dir, "orders");
         (dir, file)
+    }
+
+    fn remembered(fence: u64) -> Remembered {
+        Remembered { fence: Some(fence), system_id: Some(42), active: Some("db-b".into()) }
     }
 
     #[test]
     fn what_is_written_is_read() {
         let (dir, mut file) = file("roundtrip");
-        assert_eq!(file.read(), (None, None));
-        file.write((Some(7), Some(42)));
-        assert_eq!(file.read(), (Some(7), Some(42)));
-        file.write((Some(8), Some(42)));
-        assert_eq!(file.read(), (Some(8), Some(42)));
+        assert_eq!(file.read(), Remembered::default());
+        for fence in [7, 8] {
+            file.write(remembered(fence));
+            assert_eq!(file.read(), remembered(fence));
+        }
         fs::remove_dir_all(dir).unwrap();
     }
 
     #[test]
     fn every_truncation_and_a_foreign_version_are_no_hint() {
         let (dir, mut file) = file("damage");
-        file.write((Some(7), Some(42)));
-        let whole = fs::read(&file.path).unwrap();
+        file.write(remembered(7));
+        let whole = fs::read_to_string(&file.path).unwrap();
         for len in 0..whole.len() {
             fs::write(&file.path, &whole[..len]).unwrap();
-            assert_eq!(file.read(), (None, None), "cut at {len}");
+            assert_eq!(file.read(), Remembered::default(), "cut at {len}");
         }
-        fs::write(&file.path, br#"{"version":2,"fence":9,"system_id":1}"#).unwrap();
-        assert_eq!(file.read(), (None, None));
+        fs::write(&file.path, whole.replace("\"version\":1", "\"version\":2")).unwrap();
+        assert_eq!(file.read(), Remembered::default());
         fs::remove_dir_all(dir).unwrap();
     }
 
     #[test]
     fn a_link_is_not_followed() {
-        let (dir, file) = file("link");
+        let (dir, mut file) = file("link");
+        file.write(remembered(9));
         let target = dir.join("target");
-        fs::write(&target, br#"{"version":1,"fence":9,"system_id":1}"#).unwrap();
+        fs::rename(&file.path, &target).unwrap();
         std::os::unix::fs::symlink(&target, &file.path).unwrap();
-        assert_eq!(file.read(), (None, None));
+        assert_eq!(file.read(), Remembered::default());
         fs::remove_dir_all(dir).unwrap();
     }
 }

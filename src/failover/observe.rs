@@ -1,0 +1,201 @@
+//! What was seen of a backend: reports of probes, and passive signs from the byte path and the standing session.
+
+use super::{
+    backend::BackendState,
+    event::{BackendId, Cause, Class, Effect, Health, Note, Outcome, Passive, Report, Role},
+    health::Transition,
+    pool::{Election, Pool},
+    time::Time,
+};
+
+impl Pool {
+    /// The outcome as this pool counts it: an answer from another cluster is no success.
+    pub fn assess(&self, report: &Report) -> Outcome {
+        let foreign = report.outcome == Outcome::Ok
+            && self.system_id.is_some()
+            && report.facts.system_id.is_some()
+            && report.facts.system_id != self.system_id;
+        if foreign { Outcome::WrongCluster } else { report.outcome }
+    }
+
+    pub(super) fn on_report(&mut self, now: Time, report: &Report, effects: &mut Vec<Effect>) {
+        let outcome = self.assess(report);
+        let (rise, fall) = (self.policy.rise, self.policy.fall);
+        let id = report.backend;
+        let Some(backend) = self.backends.get_mut(id.index()) else {
+            effects.push(Effect::Note(Note::UnknownBackend(id)));
+            return;
+        };
+        if report.seq <= backend.last_seq {
+            return;
+        }
+        backend.last_seq = report.seq;
+        backend.last_outcome = Some(outcome);
+        backend.asked = false;
+        backend.evidence.clone_from(&report.evidence);
+        let before = (backend.health(), backend.facts.role.unwrap_or(Role::Unknown));
+        let alert_before = backend.alert;
+        let mut cause = Cause::Probe;
+        let transition = match outcome.class() {
+            Class::Success if backend.fresh_failed && !report.fresh => {
+                backend.believe_against_itself(report);
+                backend.ask(id, effects);
+                Transition::Unchanged
+            }
+            Class::Success => {
+                backend.facts = report.facts.clone();
+                backend.foreign = false;
+                backend.starting = false;
+                backend.trouble_since = None;
+                backend.answered(report);
+                if report.fresh {
+                    backend.alert = None;
+                }
+                backend.health.success(rise)
+            }
+            Class::Failure => {
+                let transition;
+                (transition, cause) = backend.failed(now, report, fall);
+                transition
+            }
+            Class::NotServing => {
+                backend.trouble_since.get_or_insert(now);
+                backend.starting = true;
+                backend.in_doubt = false;
+                backend.refused = false;
+                backend.health.interrupt();
+                Transition::Unchanged
+            }
+            Class::Neutral => {
+                backend.answered(report);
+                backend.alert = Some(outcome);
+                backend.foreign |= outcome == Outcome::WrongCluster;
+                backend.health.interrupt();
+                Transition::Unchanged
+            }
+        };
+        if transition == Transition::Changed {
+            backend.settle_health(now);
+        }
+        backend.note_changes(id, before, cause, effects);
+        if backend.alert != alert_before {
+            effects.push(Effect::Note(Note::CheckAlert { backend: id, outcome, evidence: report.evidence.clone() }));
+        }
+        self.raise_fence(id, outcome);
+    }
+
+    /// The fence is the highest database epoch that was *served*: what the active backend says while it may take writes.
+    fn raise_fence(&mut self, id: BackendId, outcome: Outcome) {
+        let backend = &self.backends[id.index()];
+        let serves = self.policy.election == Election::ByOrder || backend.claims_primary(self.system_id);
+        if self.active == Some(id) && outcome == Outcome::Ok && serves {
+            self.fence = self.fence.max(backend.facts.db_epoch);
+        }
+    }
+
+    pub(super) fn on_passive(&mut self, now: Time, id: BackendId, what: Passive, effects: &mut Vec<Effect>) {
+        let Some(backend) = self.backends.get_mut(id.index()) else {
+            effects.push(Effect::Note(Note::UnknownBackend(id)));
+            return;
+        };
+        if backend.health() != Health::Up {
+            return;
+        }
+        let before = (backend.health(), backend.facts.role.unwrap_or(Role::Unknown));
+        match what {
+            Passive::DialRefused => {
+                backend.refused = true;
+                backend.evidence = "a client's connect was refused".into();
+            }
+            Passive::DialFailed => {}
+            Passive::SessionLost => backend.session_lost = true,
+            Passive::StandingLost | Passive::StandingShutdown => {
+                backend.session_lost = true;
+                backend.said_shutdown |= what == Passive::StandingShutdown;
+                backend.evidence = if backend.said_shutdown {
+                    "the server said that it is shutting down"
+                } else {
+                    "the standing session was lost"
+                }
+                .into();
+            }
+        }
+        backend.trouble_since.get_or_insert(now);
+        if backend.refused && backend.session_lost {
+            backend.evidence = "session lost and connect refused".into();
+            if backend.health.force_down() == Transition::Changed {
+                backend.settle_health(now);
+            }
+            backend.note_changes(id, before, Cause::TwoSignals, effects);
+            return;
+        }
+        // A client's session may end for many reasons; only the check's own session, or a refused connect, holds new clients.
+        backend.in_doubt |= !matches!(what, Passive::SessionLost | Passive::DialFailed);
+        backend.ask(id, effects);
+    }
+}
+
+impl BackendState {
+    /// Orders a second opinion, once until a report comes: a thousand clients notice the same thing at the same moment.
+    fn ask(&mut self, id: BackendId, effects: &mut Vec<Effect>) {
+        if !std::mem::replace(&mut self.asked, true) {
+            effects.push(Effect::ProbeNow(id));
+        }
+    }
+
+    /// A probe failed: by counting, or because this is the second of two signals.
+    fn failed(&mut self, now: Time, report: &Report, fall: u32) -> (Transition, Cause) {
+        self.trouble_since.get_or_insert(now);
+        self.fresh_failed |= report.fresh;
+        self.refused |= report.outcome == Outcome::Refused;
+        let (transition, cause) = if self.refused && self.session_lost {
+            (self.health.force_down(), Cause::TwoSignals)
+        } else {
+            (self.health.failure(fall), Cause::Probe)
+        };
+        // Its last word is silence now; while Up it stays ineligible until it says that it serves.
+        self.starting &= self.health() != Health::Down;
+        (transition, cause)
+    }
+
+    /// A server answered, so every sign of its death is void. Only a whole new login proves that one is possible.
+    fn answered(&mut self, report: &Report) {
+        self.session_lost = false;
+        self.refused = false;
+        self.said_shutdown = false;
+        self.in_doubt = false;
+        self.fresh_failed &= !report.fresh;
+    }
+
+    /// An old session that still answers while new logins fail proves no health; but that it follows another now, or refuses
+    /// writes, is believed at once.
+    fn believe_against_itself(&mut self, report: &Report) {
+        if report.facts.role != Some(Role::Primary) || report.facts.read_only {
+            self.facts = report.facts.clone();
+        }
+    }
+
+    /// The verdict just changed.
+    fn settle_health(&mut self, now: Time) {
+        self.since = now;
+        if self.health() == Health::Down {
+            self.last_down = Some(now);
+            self.in_doubt = false;
+            self.starting = false;
+            self.facts.role = self.facts.role.map(|_| Role::Unknown);
+            self.facts.read_only = false;
+            self.facts.lag_bytes = None;
+        }
+    }
+
+    fn note_changes(&self, backend: BackendId, before: (Health, Role), cause: Cause, effects: &mut Vec<Effect>) {
+        let (from, to) = (before.0, self.health());
+        if from != to {
+            effects.push(Effect::Note(Note::Health { backend, from, to, cause, evidence: self.evidence.clone() }));
+        }
+        let (from, to) = (before.1, self.facts.role.unwrap_or(Role::Unknown));
+        if from != to {
+            effects.push(Effect::Note(Note::Role { backend, from, to }));
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! Proofs of the core.
+//!
+//! | file | what it does |
+//! |---|---|
+//! | [`model`] | the judge: knows the rules I1–I13 and only what the stream of events and effects told |
+//! | [`walk`] | every state two backends can reach, and every event in it |
+//! | [`stories`] | golden scripts in `tests/stories`, one for each thing that happens at night |
+//! | [`simulation`] | a seeded world of nodes that die, hang and lie, in virtual time |
+//! | [`book`] | `docs/failover.md` says what the tables here say, in both directions |
+
+mod book;
+mod model;
+mod simulation;
+mod stories;
+mod walk;
+
+use std::{sync::Arc, time::Duration};
+
+use super::{label::Label, *};
+
+/// The backends' names in scripts and messages.
+const NAMES: [&str; 4] = ["a", "b", "c", "d"];
+
+fn name(id: BackendId) -> &'static str {
+    NAMES[id.index()]
+}
+
+fn report(backend: u16, seq: u64, outcome: Outcome, facts: Facts, fresh: bool) -> Event {
+    let evidence = Arc::from(outcome.as_str());
+    Event::Probe(Report { backend: BackendId(backend), seq, outcome, facts, fresh, evidence })
+}
+
+/// An event in a story's words.
+fn event_words(event: &Event) -> String {
+    match event {
+        Event::Probe(r) => {
+            let facts = [("tl", r.facts.db_epoch), ("sys", r.facts.system_id), ("lag", r.facts.lag_bytes)];
+            let mut words = vec![name(r.backend).to_owned(), r.outcome.to_string()];
+            words.extend(r.facts.role.map(|role| role.to_string()));
+            words.extend(r.facts.read_only.then(|| "read_only".to_owned()));
+            words.extend(facts.into_iter().filter_map(|(key, value)| Some(format!("{key}={}", value?))));
+            words.extend((!r.fresh).then(|| "standing".to_owned()));
+            words.join(" ")
+        }
+        Event::Passive(id, what) => format!("passive {} {what}", name(*id)),
+        Event::Command(Command::SetAdmin(id, to)) => format!("{to} {}", name(*id)),
+        Event::Command(Command::Switchover(id)) => format!("switchover {}", name(*id)),
+        Event::Tick => "tick".into(),
+    }
+}
+
+/// An effect in a story's words.
+fn effect_words(effect: &Effect) -> String {
+    match effect {
+        Effect::Revoke { epoch, backend, mode, cause } => format!("revoke {} epoch={epoch} {mode} cause={cause}", name(*backend)),
+        Effect::Activate { epoch, backend, cause } => format!("activate {} epoch={epoch} cause={cause}", name(*backend)),
+        Effect::Suspend { epoch } => format!("suspend epoch={epoch}"),
+        Effect::Resume { epoch } => format!("resume epoch={epoch}"),
+        Effect::Pace(id, pace) => format!("pace {} {pace}", name(*id)),
+        Effect::ProbeNow(id) => format!("probe {} now", name(*id)),
+        Effect::Note(note) => note_words(note),
+    }
+}
+
+fn note_words(note: &Note) -> String {
+    match note {
+        Note::Health { backend, from, to, cause, evidence } => {
+            format!("{} health {from} -> {to} cause={cause} ({evidence})", name(*backend))
+        }
+        Note::Role { backend, from, to } => format!("{} role {from} -> {to}", name(*backend)),
+        Note::Eligibility { backend, from, to } => format!("{} {from} -> {to}", name(*backend)),
+        Note::Verdict { from, to } => format!("verdict {from} -> {to}"),
+        Note::Conflict { present, claimants } => {
+            let who: Vec<_> = claimants.iter().map(|id| name(*id)).collect();
+            format!("conflict {} [{}]", if *present { "begins" } else { "ends" }, who.join(" "))
+        }
+        Note::CheckAlert { backend, outcome, evidence } => format!("{} alert {outcome} ({evidence})", name(*backend)),
+        Note::UnknownBackend(id) => format!("unknown backend {}", id.0),
+        Note::CommandRefused { backend, reason } => format!("refused: {} is {reason}", name(*backend)),
+        Note::AdminSet { backend, from, to } => format!("{} admin {from} -> {to}", name(*backend)),
+    }
+}

@@ -1,0 +1,668 @@
+//! The judge. It hears every event and sees every effect, remembers only what was said in so many words (runs of outcomes,
+//! last facts, signals, times of switches), and says which rule a step broke. It never looks into the pool but to compare.
+
+use super::*;
+
+/// Fails with the rule's name.
+macro_rules! rule {
+    ($holds:expr, $($why:tt)+) => { if !$holds { return Err(format!($($why)+)); } };
+}
+
+/// The edges health may take, and the rule that takes them (I11). `docs/failover.md` draws exactly these.
+pub(super) const HEALTH_EDGES: &[(Health, Health, Cause)] = &[
+    (Health::Unknown, Health::Up, Cause::Probe),
+    (Health::Unknown, Health::Down, Cause::Probe),
+    (Health::Up, Health::Down, Cause::Probe),
+    (Health::Up, Health::Down, Cause::TwoSignals),
+    (Health::Down, Health::Up, Cause::Probe),
+];
+
+/// The edges of a pool's verdict (I11). `docs/failover.md` draws exactly these. `Switch` passes: the step that switches ends in
+/// the verdict of the new state.
+pub(super) const VERDICT_EDGES: &[(Verdict, Verdict)] = &[
+    (Verdict::Settling, Verdict::Switch),
+    (Verdict::Settling, Verdict::NoEligible),
+    (Verdict::Settling, Verdict::SplitBrain),
+    (Verdict::Keep, Verdict::Switch),
+    (Verdict::Keep, Verdict::NoEligible),
+    (Verdict::Keep, Verdict::SplitBrain),
+    (Verdict::Keep, Verdict::HoldDown),
+    (Verdict::NoEligible, Verdict::Switch),
+    (Verdict::NoEligible, Verdict::HoldDown),
+    (Verdict::SplitBrain, Verdict::Keep),
+    (Verdict::SplitBrain, Verdict::Switch),
+    (Verdict::SplitBrain, Verdict::HoldDown),
+    (Verdict::HoldDown, Verdict::Switch),
+    (Verdict::HoldDown, Verdict::NoEligible),
+    (Verdict::HoldDown, Verdict::SplitBrain),
+];
+
+/// How sessions may end for which cause (I11). `docs/failover.md` tabulates exactly these.
+pub(super) const REVOKE_EDGES: &[(Cause, RevokeMode)] = &[
+    (Cause::Down, RevokeMode::Abort),
+    (Cause::Down, RevokeMode::LastWords),
+    (Cause::Down, RevokeMode::Drain),
+    (Cause::Starting, RevokeMode::LastWords),
+    (Cause::Demoted, RevokeMode::Abort),
+    (Cause::Conflict, RevokeMode::Abort),
+    (Cause::Fenced, RevokeMode::Abort),
+    (Cause::Failback, RevokeMode::Abort),
+    (Cause::Command, RevokeMode::Abort),
+    (Cause::Command, RevokeMode::Drain),
+];
+
+/// A run of like outcomes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Run {
+    None,
+    Good(u32),
+    Bad(u32),
+}
+
+/// What was said of one backend.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[allow(clippy::struct_excessive_bools, reason = "independent signs, as in the backend itself")]
+pub(super) struct Node {
+    pub(super) verdict: Health,
+    run: Run,
+    session_lost: bool,
+    refused: bool,
+    /// A whole new login failed and none succeeded since.
+    login_failed: bool,
+    /// Its last word was that it does not serve.
+    starting: bool,
+    said_shutdown: bool,
+    doubted: bool,
+    /// Asked for a second opinion, no report since.
+    asked: bool,
+    role: Option<Role>,
+    read_only: bool,
+    pub(super) db_epoch: Option<u64>,
+    system_id: Option<u64>,
+    foreign: bool,
+    alert: Option<Outcome>,
+    last: Option<Outcome>,
+    admin: Admin,
+    seq: u64,
+    down_at: Option<Time>,
+    pub(super) eligible_since: Option<Time>,
+}
+
+/// What an attentive reader of the stream knows.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Judge {
+    policy: Policy,
+    pub(super) nodes: Vec<Node>,
+    pub(super) active: Option<BackendId>,
+    pub(super) last_active: Option<BackendId>,
+    epoch: Epoch,
+    suspended: bool,
+    pub(super) fence: Option<u64>,
+    system_id: Option<u64>,
+    /// The operator's choice, and the highest database epoch that claimed to be primary when it was made.
+    pinned: Option<(BackendId, Option<u64>)>,
+    switches: Vec<Time>,
+    settle_by: Time,
+    settled: bool,
+    verdict: Verdict,
+    conflict: bool,
+}
+
+/// One step as the judge sees it.
+pub(super) struct Step<'a> {
+    pub(super) now: Time,
+    pub(super) event: &'a Event,
+    pub(super) before: &'a Pool,
+    pub(super) after: &'a Pool,
+    pub(super) effects: &'a [Effect],
+}
+
+impl Judge {
+    pub(super) fn new(policy: Policy, count: usize, now: Time) -> Self {
+        let node = Node {
+            verdict: Health::Unknown,
+            run: Run::None,
+            session_lost: false,
+            refused: false,
+            login_failed: false,
+            starting: false,
+            said_shutdown: false,
+            doubted: false,
+            asked: false,
+            role: None,
+            read_only: false,
+            db_epoch: None,
+            system_id: None,
+            foreign: false,
+            alert: None,
+            last: None,
+            admin: Admin::Ready,
+            seq: 0,
+            down_at: None,
+            eligible_since: None,
+        };
+        Self {
+            settle_by: now + policy.settle,
+            policy,
+            nodes: vec![node; count],
+            active: None,
+            last_active: None,
+            epoch: Epoch(0),
+            suspended: false,
+            fence: None,
+            system_id: None,
+            pinned: None,
+            switches: Vec::new(),
+            settled: false,
+            verdict: Verdict::Settling,
+            conflict: false,
+        }
+    }
+
+    /// Moves every remembered moment so that `now` becomes `to`, and forgets what no rule asks for: how long ago beyond
+    /// `horizon`, since when without a failback rule, how often in a row when it agrees with the verdict.
+    pub(super) fn rebase(&mut self, now: Time, to: Time, horizon: Duration) {
+        let shift = |at: Time| rebased(at, now, to, horizon);
+        // Only the newest can fill the budget.
+        let old = self.switches.len().saturating_sub(self.policy.budget_max as usize);
+        self.switches.drain(..old);
+        self.switches.retain(|at| now.since(*at) < horizon);
+        self.switches.iter_mut().for_each(|at| *at = shift(*at));
+        self.settle_by = if self.settled { Time::ZERO } else { shift(self.settle_by) };
+        for node in &mut self.nodes {
+            node.down_at = node.down_at.filter(|at| now.since(*at) < horizon).map(shift);
+            let ages = self.policy.failback_after.is_some();
+            node.eligible_since = node.eligible_since.map(|at| if ages { shift(at) } else { to });
+            node.seq = 1;
+            if matches!((node.verdict, node.run), (Health::Up, Run::Good(_)) | (Health::Down, Run::Bad(_))) {
+                node.run = Run::None;
+            }
+        }
+        self.epoch = Epoch(u64::from(self.epoch.0 > 0));
+    }
+
+    /// Hears one step; the first rule that it breaks, if any.
+    pub(super) fn hear(&mut self, step: &Step) -> Result<(), String> {
+        let was = self.clone();
+        let accepted = self.take_event(step);
+        i8_late_reports(&was, step)?;
+        let mut mid = self.clone();
+        mid.follow_health(&was, step, accepted)?;
+        mid.settled |= step.now >= mid.settle_by || mid.nodes.iter().all(|node| node.last.is_some());
+        mid.raise_fence_of_the_active(step);
+        mid.note_eligible_times(step.now);
+        mid.drop_pin();
+        let mut end = mid.clone();
+        end.follow_route(step)?;
+        end.note_eligible_times(step.now);
+        end.i2_i10_eligible(&mid, step)?;
+        mid.i6_i7_i9_choice(&end, step)?;
+        end.i11_edges(&was, step)?;
+        end.suspension(step)?;
+        end.paces(step)?;
+        *self = end;
+        Ok(())
+    }
+
+    pub(super) fn ids(&self) -> impl Iterator<Item = BackendId> + use<> {
+        (0..u16::try_from(self.nodes.len()).unwrap()).map(BackendId)
+    }
+
+    fn node(&self, id: BackendId) -> &Node {
+        &self.nodes[id.index()]
+    }
+
+    fn by_role(&self) -> bool {
+        self.policy.election == Election::ByRole
+    }
+
+    /// Up, serving, of this cluster.
+    fn serves(&self, id: BackendId) -> bool {
+        let node = self.node(id);
+        let elsewhere =
+            node.foreign || (self.system_id.is_some() && node.system_id.is_some() && node.system_id != self.system_id);
+        node.verdict == Health::Up && !node.starting && !elsewhere
+    }
+
+    fn claims(&self, id: BackendId) -> bool {
+        self.by_role() && self.serves(id) && self.node(id).role == Some(Role::Primary) && !self.node(id).read_only
+    }
+
+    fn fenced(&self, id: BackendId) -> bool {
+        self.claims(id) && self.node(id).db_epoch.zip(self.fence).is_some_and(|(epoch, fence)| epoch < fence)
+    }
+
+    pub(super) fn eligible(&self, id: BackendId) -> bool {
+        self.node(id).admin == Admin::Ready && if self.by_role() { self.claims(id) && !self.fenced(id) } else { self.serves(id) }
+    }
+
+    pub(super) fn all_eligible(&self) -> Vec<BackendId> {
+        self.ids().filter(|id| self.eligible(*id)).collect()
+    }
+
+    fn note_eligible_times(&mut self, now: Time) {
+        for id in self.ids() {
+            let since = self.nodes[id.index()].eligible_since;
+            self.nodes[id.index()].eligible_since = self.eligible(id).then(|| since.unwrap_or(now));
+        }
+    }
+
+    // ---- what an event says ----
+
+    /// True when the event counts: a backend of this pool, and no late report.
+    fn take_event(&mut self, step: &Step) -> bool {
+        match step.event {
+            Event::Probe(report) => self.take_report(report),
+            Event::Passive(id, what) => self.take_passive(*id, *what),
+            Event::Command(command) => self.take_command(command, step.now),
+            Event::Tick => true,
+        }
+    }
+
+    fn take_report(&mut self, report: &Report) -> bool {
+        let (pool_id, by) = (self.system_id, report.backend.index());
+        let Some(node) = self.nodes.get_mut(by).filter(|node| report.seq > node.seq) else { return false };
+        node.seq = report.seq;
+        node.asked = false;
+        let elsewhere = pool_id.is_some() && report.facts.system_id.is_some() && report.facts.system_id != pool_id;
+        let outcome = match report.outcome {
+            Outcome::Ok if elsewhere => Outcome::WrongCluster,
+            other => other,
+        };
+        node.last = Some(outcome);
+        match outcome {
+            Outcome::Ok if node.login_failed && !report.fresh => {
+                // Proves no health; a word against itself is believed all the same.
+                if report.facts.role != Some(Role::Primary) || report.facts.read_only {
+                    node.learn(&report.facts);
+                }
+            }
+            Outcome::Ok => {
+                node.learn(&report.facts);
+                node.run = if let Run::Good(n) = node.run { Run::Good(n + 1) } else { Run::Good(1) };
+                node.answered(report.fresh);
+                (node.foreign, node.starting) = (false, false);
+                node.alert = node.alert.filter(|_| !report.fresh);
+            }
+            Outcome::Starting => {
+                (node.run, node.starting, node.doubted, node.refused) = (Run::None, true, false, false);
+            }
+            Outcome::Saturated | Outcome::Misconfigured | Outcome::WrongCluster => {
+                node.run = Run::None;
+                node.alert = Some(outcome);
+                node.foreign |= outcome == Outcome::WrongCluster;
+                node.answered(report.fresh);
+            }
+            _ => {
+                node.run = if let Run::Bad(n) = node.run { Run::Bad(n + 1) } else { Run::Bad(1) };
+                node.refused |= outcome == Outcome::Refused;
+                node.login_failed |= report.fresh;
+            }
+        }
+        true
+    }
+
+    fn take_passive(&mut self, id: BackendId, what: Passive) -> bool {
+        let Some(node) = self.nodes.get_mut(id.index()).filter(|node| node.verdict == Health::Up) else { return false };
+        node.refused |= what == Passive::DialRefused;
+        node.session_lost |= matches!(what, Passive::SessionLost | Passive::StandingLost | Passive::StandingShutdown);
+        node.said_shutdown |= what == Passive::StandingShutdown;
+        node.doubted |= matches!(what, Passive::DialRefused | Passive::StandingLost | Passive::StandingShutdown);
+        true
+    }
+
+    fn take_command(&mut self, command: &Command, now: Time) -> bool {
+        let (Command::SetAdmin(id, _) | Command::Switchover(id)) = *command;
+        if id.index() >= self.nodes.len() {
+            return false;
+        }
+        match *command {
+            Command::SetAdmin(_, to) => self.nodes[id.index()].admin = to,
+            Command::Switchover(_) => {
+                let settling = !self.settled && now < self.settle_by && self.nodes.iter().any(|node| node.last.is_none());
+                let may = self.eligible(id) || (self.fenced(id) && self.node(id).admin == Admin::Ready);
+                if settling || !may {
+                    return false;
+                }
+                if self.fenced(id) {
+                    self.fence = self.node(id).db_epoch;
+                }
+                self.pinned = Some((id, self.highest_claim()));
+            }
+        }
+        true
+    }
+
+    fn highest_claim(&self) -> Option<u64> {
+        self.ids().filter(|id| self.claims(*id)).filter_map(|id| self.node(id).db_epoch).max()
+    }
+
+    fn drop_pin(&mut self) {
+        if let Some((id, ceiling)) = self.pinned
+            && (!self.eligible(id) || self.highest_claim() > ceiling)
+        {
+            self.pinned = None;
+        }
+    }
+
+    /// The highest epoch served includes what the active one says while it serves.
+    fn raise_fence_of_the_active(&mut self, step: &Step) {
+        if let (Event::Probe(report), Some(active)) = (step.event, self.active)
+            && report.backend == active
+            && report.outcome == Outcome::Ok
+            && (!self.by_role() || self.claims(active))
+        {
+            self.fence = self.fence.max(self.node(active).db_epoch);
+        }
+    }
+
+    // ---- what the effects say ----
+
+    /// I5, and the evidence's words for it.
+    fn follow_health(&mut self, was: &Self, step: &Step, accepted: bool) -> Result<(), String> {
+        let about = match step.event {
+            Event::Probe(report) if accepted => Some(report.backend),
+            Event::Passive(id, _) if accepted => Some(*id),
+            _ => None,
+        };
+        for id in self.ids() {
+            let node = &mut self.nodes[id.index()];
+            let both = about == Some(id) && node.session_lost && node.refused;
+            let passive = matches!(step.event, Event::Passive(..));
+            let failed = matches!((about == Some(id), node.run, passive), (true, Run::Bad(_), false));
+            let expected = match (was.node(id).verdict, node.run) {
+                (Health::Up, _) if both && (passive || failed) => Some((Health::Down, Cause::TwoSignals)),
+                (Health::Unknown, Run::Good(_)) => Some((Health::Up, Cause::Probe)),
+                (Health::Unknown, Run::Bad(_)) => Some((Health::Down, Cause::Probe)),
+                (Health::Up, Run::Bad(n)) if n >= self.policy.fall => Some((Health::Down, Cause::Probe)),
+                (Health::Down, Run::Good(n)) if n >= self.policy.rise => Some((Health::Up, Cause::Probe)),
+                _ => None,
+            };
+            let told: Vec<_> = step
+                .effects
+                .iter()
+                .filter_map(|effect| match effect {
+                    Effect::Note(Note::Health { backend, from, to, cause, .. }) if *backend == id => Some((*from, *to, *cause)),
+                    _ => None,
+                })
+                .collect();
+            let should: Vec<_> = expected.iter().map(|(to, cause)| (was.node(id).verdict, *to, *cause)).collect();
+            rule!(told == should, "I5: health of {} changed as {told:?}, the outcomes say {should:?}", name(id));
+            let after = step.after.backend(id).map(BackendState::health);
+            let node = &mut self.nodes[id.index()];
+            if let Some((to, _)) = expected {
+                (node.verdict, node.run) = (to, Run::None);
+                if to == Health::Down {
+                    node.down_at = Some(step.now);
+                    node.doubted = false;
+                    node.role = node.role.map(|_| Role::Unknown);
+                    node.read_only = false;
+                }
+            }
+            node.starting &= !(node.verdict == Health::Down && failed);
+            rule!(after == Some(node.verdict), "I5: health of {} is {after:?}, the outcomes say {:?}", name(id), node.verdict);
+        }
+        Ok(())
+    }
+
+    /// I1, I3, I4: what Revoke and Activate say, in their order.
+    fn follow_route(&mut self, step: &Step) -> Result<(), String> {
+        let mut activations = 0;
+        for effect in step.effects {
+            match effect {
+                Effect::Revoke { epoch, backend, .. } => {
+                    rule!(
+                        self.active == Some(*backend) && *epoch == self.epoch,
+                        "I4: revoked late, or what was not active: {effect:?}"
+                    );
+                    (self.active, self.suspended) = (None, false);
+                }
+                Effect::Activate { epoch, backend, cause } => {
+                    activations += 1;
+                    rule!(activations == 1, "I1: two activations in one step");
+                    rule!(self.active.is_none(), "I4: {effect:?} before {:?} was revoked", self.active.map(name));
+                    rule!(*epoch == self.epoch.next(), "I3: {effect:?} after epoch {}", self.epoch);
+                    self.epoch = *epoch;
+                    if self.last_active.is_some_and(|last| last != *backend) && *cause != Cause::Command {
+                        self.switches.push(step.now);
+                    }
+                    (self.active, self.last_active) = (Some(*backend), Some(*backend));
+                    let node = &self.nodes[backend.index()];
+                    self.fence = self.fence.max(node.db_epoch);
+                    self.system_id = self.system_id.or(node.system_id);
+                }
+                Effect::Suspend { epoch } => {
+                    rule!(!self.suspended && *epoch == self.epoch, "suspension: {effect:?} twice or of another epoch");
+                    self.suspended = true;
+                }
+                Effect::Resume { epoch } => {
+                    rule!(self.suspended && *epoch == self.epoch, "suspension: {effect:?} without a suspension");
+                    self.suspended = false;
+                }
+                Effect::ProbeNow(id) => {
+                    let asked = std::mem::replace(&mut self.nodes[id.index()].asked, true);
+                    rule!(!asked, "storm: a second probe of {} was ordered before the first answered", name(*id));
+                }
+                Effect::Pace(..) | Effect::Note(_) => {}
+            }
+        }
+        let (active, epoch) = (step.after.active(), step.after.epoch());
+        rule!(active == self.active, "I1: the effects leave {:?} active, the pool says {active:?}", self.active);
+        rule!(epoch == self.epoch, "I3: the effects say epoch {}, the pool {epoch}", self.epoch);
+        Ok(())
+    }
+
+    // ---- the rules of the choice ----
+
+    /// I6: the budget holds this one back.
+    fn blocked(&self, id: BackendId, now: Time) -> bool {
+        let node = self.node(id);
+        let recent = |at: &Time| now.since(*at) < self.policy.budget_within;
+        let promoted = self.by_role() && node.db_epoch.zip(self.fence).is_some_and(|(epoch, fence)| epoch > fence);
+        self.switches.iter().filter(|at| recent(at)).count() >= self.policy.budget_max as usize
+            && node.down_at.as_ref().is_some_and(recent)
+            && !promoted
+            && self.last_active != Some(id)
+    }
+
+    /// I6, I7, I9: who must be active after this step, from the facts, and under which verdict when the answer is "nobody".
+    fn i6_i7_i9_choice(&self, end: &Self, step: &Step) -> Result<(), String> {
+        let eligible = self.all_eligible();
+        let stays = self.active.filter(|id| eligible.contains(id));
+        let conflict = self.ids().filter(|id| end.claims(*id)).count() > 1;
+        rule!(
+            step.after.conflict() == conflict,
+            "I9: conflict is said to be {}, the claims say {conflict}",
+            step.after.conflict()
+        );
+        let told = step.effects.iter().any(|e| matches!(e, Effect::Note(Note::Conflict { present, .. }) if *present == conflict));
+        rule!(told == (conflict != self.conflict), "I9: the conflict changed without a word, or with a word did not");
+        let unless_blocked = |id: BackendId| match () {
+            () if self.active == Some(id) || !self.blocked(id, step.now) => ("I9", Some(id)),
+            () => ("I6", stays),
+        };
+        let (why, expected) = if !self.settled {
+            ("settling", None)
+        } else if let Some((pinned, _)) = self.pinned {
+            ("pinned", Some(pinned))
+        } else if eligible.is_empty() {
+            ("I10", None)
+        } else if !self.by_role() {
+            self.by_order(&eligible, stays, step.now)
+        } else if let [only] = eligible[..] {
+            unless_blocked(only)
+        } else {
+            match (self.policy.on_conflict, self.newest(&eligible)) {
+                (OnConflict::Refuse, _) => ("I9 refuse", None),
+                (OnConflict::Newest, Some(newest)) => unless_blocked(newest),
+                (OnConflict::Newest | OnConflict::Keep, _) => ("I9 keep", stays),
+            }
+        };
+        let active = step.after.active();
+        rule!(active == expected, "{why}: {active:?} is active, {expected:?} must be");
+        let held = active.is_none() && self.settled && !eligible.is_empty();
+        let verdict = step.after.verdict();
+        let named = matches!(verdict, Verdict::HoldDown | Verdict::SplitBrain);
+        rule!(!held || named, "I9: nobody is active although {eligible:?} are eligible, and the verdict is {verdict}");
+        rule!(verdict != Verdict::HoldDown || why.starts_with("I6"), "I6: hold_down, but the budget blocks nobody");
+        Ok(())
+    }
+
+    /// The unique holder of the highest database epoch, if all are of one cluster and every epoch is known.
+    fn newest(&self, eligible: &[BackendId]) -> Option<BackendId> {
+        let clusters: Vec<u64> = eligible.iter().filter_map(|id| self.node(*id).system_id).collect();
+        let epochs: Option<Vec<u64>> = eligible.iter().map(|id| self.node(*id).db_epoch).collect();
+        let highest = epochs?.into_iter().max();
+        let top: Vec<_> = eligible.iter().filter(|id| self.node(**id).db_epoch == highest).collect();
+        (top.len() == 1 && clusters.windows(2).all(|pair| pair[0] == pair[1])).then(|| *top[0])
+    }
+
+    fn by_order(&self, eligible: &[BackendId], stays: Option<BackendId>, now: Time) -> (&'static str, Option<BackendId>) {
+        let Some(active) = stays else {
+            let returns = self.last_active.filter(|id| eligible.contains(id));
+            return ("I6 order", returns.or_else(|| eligible.iter().copied().find(|id| !self.blocked(*id, now))));
+        };
+        let first = eligible[0];
+        let node = self.node(first);
+        let calm = !node.doubted && !matches!(node.run, Run::Bad(_));
+        let waited = self.policy.failback_after.zip(node.eligible_since).is_some_and(|(after, since)| now.since(since) >= after);
+        let failback = first < active && waited && calm && !self.blocked(first, now);
+        ("I7", Some(if failback { first } else { active }))
+    }
+
+    /// I2 and I10, and that the pool's reasons agree with what was said.
+    fn i2_i10_eligible(&self, mid: &Self, step: &Step) -> Result<(), String> {
+        if let Some(Effect::Activate { backend, .. }) = step.effects.iter().find(|e| matches!(e, Effect::Activate { .. })) {
+            rule!(mid.eligible(*backend), "I2: activated {}, whose last words disqualify it", name(*backend));
+        }
+        if let Some(active) = self.active {
+            rule!(self.eligible(active), "I10: {} is active, its last words disqualify it", name(active));
+        }
+        for id in self.ids() {
+            let (says, is) = (step.after.reason(id), self.eligible(id));
+            rule!((says == Reason::Eligible) == is, "I10: {} is said to be {says}, its last words say eligible={is}", name(id));
+        }
+        Ok(())
+    }
+
+    /// I11: every change took a legal edge.
+    fn i11_edges(&mut self, was: &Self, step: &Step) -> Result<(), String> {
+        for effect in step.effects {
+            match effect {
+                Effect::Note(Note::Health { from, to, cause, .. }) => {
+                    rule!(HEALTH_EDGES.contains(&(*from, *to, *cause)), "I11: illegal edge {effect:?}");
+                }
+                Effect::Note(Note::Verdict { from, to }) => {
+                    rule!(*from == self.verdict, "I11: {effect:?}, but the verdict was {}", self.verdict);
+                    rule!(VERDICT_EDGES.contains(&(*from, *to)), "I11: illegal edge {effect:?}");
+                    self.verdict = *to;
+                }
+                Effect::Revoke { cause, mode, backend, .. } => {
+                    rule!(REVOKE_EDGES.contains(&(*cause, *mode)), "I11: illegal edge {effect:?}");
+                    let node = self.node(*backend);
+                    let right = match cause {
+                        Cause::Down => node.verdict != Health::Up && node.admin == Admin::Ready,
+                        Cause::Starting => node.starting,
+                        Cause::Demoted => node.role != Some(Role::Primary) || node.read_only,
+                        Cause::Fenced => node.foreign || self.fenced(*backend),
+                        Cause::Command => node.admin != Admin::Ready || self.pinned.is_some(),
+                        Cause::Failback => self.policy.failback_after.is_some() && self.active < Some(*backend),
+                        Cause::Conflict => self.by_role() && was.active == Some(*backend),
+                        _ => false,
+                    };
+                    rule!(right, "I11: the cause of {effect:?} is not what happened");
+                    let words = *cause == Cause::Starting || (*cause == Cause::Down && node.said_shutdown);
+                    let drain = *cause == Cause::Down && self.policy.on_down == RevokeMode::Drain;
+                    rule!(drain || words == (*mode == RevokeMode::LastWords), "I11: {effect:?} ends sessions the wrong way");
+                }
+                Effect::Activate { cause, .. } => {
+                    let first = was.epoch == Epoch(0);
+                    rule!((*cause == Cause::Startup) == first, "I11: {effect:?} when first={first}");
+                }
+                _ => {}
+            }
+        }
+        self.conflict = step.after.conflict();
+        // `Switch` is passed through within its step.
+        if self.verdict == Verdict::Switch {
+            self.verdict = step.after.verdict();
+        }
+        let verdict = step.after.verdict();
+        rule!(verdict == self.verdict, "I11: the verdict became {verdict} without a word (it was {})", self.verdict);
+        Ok(())
+    }
+
+    /// New clients are held exactly while the active one is in doubt.
+    fn suspension(&self, step: &Step) -> Result<(), String> {
+        let doubted = self.active.is_some_and(|id| self.node(id).doubted);
+        let says = step.after.suspended();
+        rule!(says == self.suspended, "suspension: the effects say {}, the pool {says}", self.suspended);
+        rule!(says == doubted, "suspension: held={says}, doubted={doubted}");
+        Ok(())
+    }
+
+    /// Urgent exactly while nobody is active, and never hammering a check that cannot log in.
+    fn paces(&self, step: &Step) -> Result<(), String> {
+        for id in self.ids() {
+            let (node, pace) = (self.node(id), step.after.pace(id));
+            let hopeless = node.last == Some(Outcome::Misconfigured);
+            let urgent = self.active.is_none() && node.admin != Admin::Maint && !hopeless;
+            rule!((pace == Pace::Urgent) == urgent, "pace: {} is probed at {pace}, urgent={urgent}", name(id));
+            rule!(!hopeless || pace == Pace::Normal, "pace: {} cannot log in and is hammered at {pace}", name(id));
+            let watched =
+                node.doubted || matches!((node.verdict, node.run), (Health::Up, Run::Bad(_)) | (Health::Down, Run::Good(_)));
+            rule!(hopeless || !watched || pace != Pace::Normal, "pace: a change of {} is pending at {pace}", name(id));
+        }
+        Ok(())
+    }
+}
+
+impl Node {
+    fn learn(&mut self, facts: &Facts) {
+        (self.role, self.read_only, self.db_epoch, self.system_id) =
+            (facts.role, facts.read_only, facts.db_epoch, facts.system_id);
+    }
+
+    /// A server answered: every sign of its death is void.
+    fn answered(&mut self, fresh: bool) {
+        (self.session_lost, self.refused, self.doubted, self.said_shutdown) = (false, false, false, false);
+        self.login_failed &= !fresh;
+    }
+}
+
+/// I8: a late or repeated report changes nothing, unless time alone would have.
+fn i8_late_reports(was: &Judge, step: &Step) -> Result<(), String> {
+    if let Event::Probe(report) = step.event
+        && was.nodes.get(report.backend.index()).is_some_and(|node| report.seq <= node.seq)
+        && step.before.next_deadline(Time::ZERO).is_none_or(|at| at > step.now)
+    {
+        rule!(step.effects.is_empty(), "I8: a late report had effects: {:?}", step.effects);
+        rule!(step.before == step.after, "I8: a late report changed the pool");
+    }
+    Ok(())
+}
+
+/// I12, on the pool itself: a tick that is not due does nothing, and no step leaves work behind.
+pub(super) fn i12_ticks(step: &Step) -> Result<(), String> {
+    let due = |pool: &Pool| pool.next_deadline(Time::ZERO).is_some_and(|at| at <= step.now);
+    if *step.event == Event::Tick && !due(step.before) {
+        rule!(step.effects.is_empty(), "I12: a tick before the deadline had effects: {:?}", step.effects);
+    }
+    rule!(!due(step.after), "I12: a deadline is left behind: {:?} at {:?}", step.after.next_deadline(Time::ZERO), step.now);
+    let mut again = step.after.clone();
+    let effects = again.step(step.now, &Event::Tick);
+    rule!(effects.is_empty() && again == *step.after, "I12: the step left work for a second tick: {effects:?}");
+    Ok(())
+}
+
+/// I13, on the pool itself: the same inputs give the same outputs.
+pub(super) fn i13_repeats(step: &Step) -> Result<(), String> {
+    let mut again = step.before.clone();
+    rule!(again.step(step.now, step.event) == step.effects && again == *step.after, "I13: the same inputs, other outputs");
+    Ok(())
+}
+
+/// `at`, seen from `now`, put at the same distance from `to`; what is past the horizon is at the horizon.
+pub(super) fn rebased(at: Time, now: Time, to: Time, horizon: Duration) -> Time {
+    if at > now { to + at.since(now) } else { Time::new(to.since_origin().saturating_sub(now.since(at).min(horizon))) }
+}

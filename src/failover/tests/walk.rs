@@ -1,0 +1,319 @@
+//! Every state that two backends can reach, and every event in it, under the judge.
+//!
+//! The space is made finite by the fields that only name things (sequence numbers, evidence, the height of an epoch) and by
+//! time, which moves in whole units and is forgotten beyond the longest window. A walk has a *lens*: the events that lead on
+//! to new states. In each state reached through the lens **every** event of the full alphabet is tried and judged.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use super::{
+    model::{HEALTH_EDGES, Judge, REVOKE_EDGES, Step, VERDICT_EDGES, i12_ticks, i13_repeats, rebased},
+    *,
+};
+
+const UNIT: Duration = Duration::from_secs(1);
+/// The longest window of the walked policies.
+const HORIZON: Duration = Duration::from_secs(2);
+const NOW: Time = Time::from_millis(100_000);
+const OWN: u64 = 7;
+const FOREIGN: u64 = 8;
+
+/// One state, at the moment [`NOW`].
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct State {
+    pool: Pool,
+    judge: Judge,
+}
+
+impl State {
+    fn start(policy: &Policy) -> Self {
+        Self { pool: Pool::new(policy.clone(), 2, NOW), judge: Judge::new(policy.clone(), 2, NOW) }
+    }
+
+    /// Takes an event after `wait`; the successor, moved back to [`NOW`].
+    fn take(&self, wait: Duration, event: &Event, leads_on: bool, seen: &mut Seen) -> Result<Self, String> {
+        let now = NOW + wait;
+        let mut next = self.clone();
+        let effects = next.pool.step(now, event);
+        let step = Step { now, event, before: &self.pool, after: &next.pool, effects: &effects };
+        next.judge.hear(&step)?;
+        i12_ticks(&step)?;
+        if leads_on {
+            i13_repeats(&step)?;
+        }
+        seen.note(&effects);
+        let horizon = horizon(self.pool.policy());
+        abstract_pool(&mut next.pool, now, horizon);
+        next.judge.rebase(now, NOW, horizon);
+        Ok(next)
+    }
+}
+
+/// The abstraction: what two states may differ in and still be one.
+fn abstract_pool(pool: &mut Pool, now: Time, horizon: Duration) {
+    thread_local!(static NOTHING: Arc<str> = Arc::from(""));
+    let shift = |at: Time| rebased(at, now, NOW, horizon);
+    let ages = pool.policy.failback_after.is_some();
+    pool.epoch = Epoch(u64::from(pool.epoch.0 > 0));
+    pool.switches.retain(|at| now.since(*at) < horizon);
+    pool.switches.iter_mut().for_each(|at| *at = shift(*at));
+    pool.settle_by = if pool.settled { Time::ZERO } else { shift(pool.settle_by) };
+    pool.wake = pool.wake.map(shift);
+    for backend in &mut pool.backends {
+        backend.last_seq = 1;
+        backend.evidence = NOTHING.with(Clone::clone);
+        backend.since = NOW;
+        backend.trouble_since = backend.trouble_since.map(|_| NOW);
+        backend.last_down = backend.last_down.filter(|at| now.since(*at) < horizon).map(shift);
+        backend.eligible_since = backend.eligible_since.map(|at| if ages { shift(at) } else { NOW });
+    }
+}
+
+/// Ages beyond this are alike.
+fn horizon(policy: &Policy) -> Duration {
+    policy.budget_within.max(policy.failback_after.unwrap_or_default())
+}
+
+/// The edges that were walked.
+#[derive(Default)]
+struct Seen {
+    health: Vec<(Health, Health, Cause)>,
+    verdicts: Vec<(Verdict, Verdict)>,
+    revokes: Vec<(Cause, RevokeMode)>,
+}
+
+impl Seen {
+    fn add(&mut self, other: Self) {
+        self.health.extend(other.health);
+        self.verdicts.extend(other.verdicts);
+        self.revokes.extend(other.revokes);
+    }
+
+    fn note(&mut self, effects: &[Effect]) {
+        fn add<T: PartialEq>(seen: &mut Vec<T>, edge: T) {
+            if !seen.contains(&edge) {
+                seen.push(edge);
+            }
+        }
+        for effect in effects {
+            match effect {
+                Effect::Note(Note::Health { from, to, cause, .. }) => add(&mut self.health, (*from, *to, *cause)),
+                Effect::Note(Note::Verdict { from, to }) => add(&mut self.verdicts, (*from, *to)),
+                Effect::Revoke { cause, mode, .. } => add(&mut self.revokes, (*cause, *mode)),
+                _ => {}
+            }
+        }
+    }
+}
+
+fn facts(role: Option<Role>, read_only: bool, db_epoch: Option<u64>, system_id: Option<u64>) -> Facts {
+    Facts { role, read_only, db_epoch, system_id, ..Facts::default() }
+}
+
+fn ok(backend: u16, facts: Facts, fresh: bool) -> Event {
+    report(backend, 2, Outcome::Ok, facts, fresh)
+}
+
+fn bad(backend: u16, outcome: Outcome) -> Event {
+    report(backend, 2, outcome, Facts::default(), true)
+}
+
+fn primary(backend: u16, tl: u64) -> Event {
+    ok(backend, facts(Some(Role::Primary), false, Some(tl), Some(OWN)), true)
+}
+
+fn standby(backend: u16) -> Event {
+    ok(backend, facts(Some(Role::Standby), false, Some(1), Some(OWN)), true)
+}
+
+/// Every event there is, for two backends and one that does not exist.
+fn alphabet() -> Vec<(Duration, Event)> {
+    let mut all = vec![Event::Tick, Event::Passive(BackendId(9), Passive::DialRefused), bad(9, Outcome::Refused)];
+    all.push(Event::Command(Command::Switchover(BackendId(9))));
+    for backend in 0..2 {
+        let id = BackendId(backend);
+        for fresh in [true, false] {
+            for outcome in Outcome::ALL.iter().filter(|outcome| **outcome != Outcome::Ok) {
+                all.push(report(backend, 2, *outcome, Facts::default(), fresh));
+            }
+            for role in [None, Some(Role::Unknown), Some(Role::Standby), Some(Role::Primary)] {
+                for (epoch, system) in [(1, OWN), (2, OWN), (1, FOREIGN)] {
+                    all.push(ok(backend, facts(role, false, Some(epoch), Some(system)), fresh));
+                }
+            }
+            all.push(ok(backend, facts(Some(Role::Primary), true, Some(1), Some(OWN)), fresh));
+            all.push(ok(backend, facts(Some(Role::Primary), false, None, None), fresh));
+        }
+        all.extend([
+            report(backend, 1, Outcome::Refused, Facts::default(), true),
+            report(backend, 0, Outcome::Ok, Facts::default(), true),
+        ]);
+        all.extend(Passive::ALL.iter().map(|what| Event::Passive(id, *what)));
+        all.extend(Admin::ALL.iter().map(|to| Event::Command(Command::SetAdmin(id, *to))));
+        all.push(Event::Command(Command::Switchover(id)));
+    }
+    let mut timed: Vec<_> = all.into_iter().map(|event| (Duration::ZERO, event)).collect();
+    timed.extend([UNIT, HORIZON, HORIZON * 3].map(|wait| (wait, Event::Tick)));
+    timed
+}
+
+/// The lens of the signals: one backend in all its troubles beside one that works or does not.
+fn signals() -> Vec<(Duration, Event)> {
+    let mut lens = vec![primary(0, 1), standby(0), primary(1, 1), bad(1, Outcome::Refused)];
+    lens.push(ok(0, facts(Some(Role::Primary), false, Some(1), Some(OWN)), false));
+    lens.push(report(0, 2, Outcome::Timeout, Facts::default(), false));
+    lens.extend(
+        [Outcome::Refused, Outcome::Timeout, Outcome::Starting, Outcome::Saturated, Outcome::Misconfigured].map(|o| bad(0, o)),
+    );
+    lens.extend([Passive::DialRefused, Passive::SessionLost, Passive::StandingShutdown].map(|p| Event::Passive(BackendId(0), p)));
+    at_once(lens)
+}
+
+fn at_once(events: impl IntoIterator<Item = Event>) -> Vec<(Duration, Event)> {
+    events.into_iter().map(|event| (Duration::ZERO, event)).chain([(UNIT, Event::Tick)]).collect()
+}
+
+/// The lens of the claims: both are promoted, demoted, die and come back, in every order.
+fn claims() -> Vec<(Duration, Event)> {
+    at_once((0..2).flat_map(|id| [primary(id, 1), primary(id, 2), standby(id), bad(id, Outcome::Refused)]))
+}
+
+/// The lens of the operator: commands while there are claims.
+fn commands() -> Vec<(Duration, Event)> {
+    let command = |id| [Command::SetAdmin(id, Admin::Drain), Command::SetAdmin(id, Admin::Ready), Command::Switchover(id)];
+    let said = (0..2).flat_map(|id| command(BackendId(id)).map(Event::Command));
+    at_once([primary(0, 1), primary(1, 1), primary(1, 2), standby(0), bad(1, Outcome::Refused)].into_iter().chain(said))
+}
+
+/// The lens of the clusters: who belongs here is learned from the first that serves.
+fn clusters() -> Vec<(Duration, Event)> {
+    let of = |backend, system| ok(backend, facts(Some(Role::Primary), false, Some(u64::from(backend) + 1), Some(system)), true);
+    at_once([of(0, OWN), of(0, FOREIGN), of(1, OWN), of(1, FOREIGN), bad(0, Outcome::WrongCluster), bad(1, Outcome::Refused)])
+}
+
+/// The lens of time: budget and failback, at every distance from their deadlines.
+fn times() -> Vec<(Duration, Event)> {
+    let mut timed = Vec::new();
+    for backend in 0..2 {
+        timed.extend([primary(backend, 1), bad(backend, Outcome::Refused)].map(|event| (Duration::ZERO, event)));
+        timed.push((Duration::ZERO, Event::Command(Command::Switchover(BackendId(backend)))));
+    }
+    timed.push((Duration::ZERO, Event::Passive(BackendId(0), Passive::StandingLost)));
+    timed.push((UNIT, Event::Tick));
+    timed
+}
+
+struct Walk {
+    states: Vec<State>,
+    /// Which state and event led there.
+    from: Vec<Option<(usize, usize)>>,
+    transitions: usize,
+    seen: Seen,
+}
+
+impl Walk {
+    fn run(policy: &Policy, lens: &[(Duration, Event)]) -> Self {
+        let others: Vec<_> = alphabet().into_iter().filter(|timed| !lens.contains(timed)).collect();
+        let start = State::start(policy);
+        let mut walk = Self { states: vec![start.clone()], from: vec![None], transitions: 0, seen: Seen::default() };
+        let mut known = HashMap::from([(start, 0)]);
+        let mut at = 0;
+        while at < walk.states.len() {
+            let state = walk.states[at].clone();
+            for (index, (wait, event)) in lens.iter().chain(&others).enumerate() {
+                walk.transitions += 1;
+                let next = state
+                    .take(*wait, event, index < lens.len(), &mut walk.seen)
+                    .unwrap_or_else(|broken| walk.fail(at, lens, *wait, event, &broken));
+                if index < lens.len() && !known.contains_key(&next) {
+                    known.insert(next.clone(), walk.states.len());
+                    walk.states.push(next);
+                    walk.from.push(Some((at, index)));
+                }
+            }
+            at += 1;
+        }
+        walk
+    }
+
+    fn fail(&self, mut at: usize, lens: &[(Duration, Event)], wait: Duration, event: &Event, broken: &str) -> ! {
+        let mut path = vec![format!("+{wait:?} {}", event_words(event))];
+        while let Some((before, index)) = self.from[at] {
+            path.push(format!("+{:?} {}", lens[index].0, event_words(&lens[index].1)));
+            at = before;
+        }
+        path.reverse();
+        panic!("{broken}\n  policy {:?}\n  after\n    {}", self.states[0].pool.policy(), path.join("\n    "));
+    }
+}
+
+fn policy(election: Election, on_conflict: OnConflict, (rise, fall): (u32, u32)) -> Policy {
+    Policy {
+        rise,
+        fall,
+        election,
+        on_conflict,
+        failback_after: None,
+        budget_max: 1,
+        budget_within: HORIZON,
+        settle: UNIT,
+        on_down: RevokeMode::Abort,
+        max_lag: None,
+    }
+}
+
+/// Walks every policy through one lens and demands at least this many states and transitions in all.
+fn explore(what: &str, policies: &[Policy], lens: &[(Duration, Event)], floor: (usize, usize)) -> Seen {
+    let (mut states, mut transitions, mut seen) = (0, 0, Seen::default());
+    for policy in policies {
+        let walk = Walk::run(policy, lens);
+        states += walk.states.len();
+        transitions += walk.transitions;
+        seen.add(walk.seen);
+    }
+    println!("{what}: {} policies, {states} states, {transitions} transitions", policies.len());
+    assert!((states, transitions) >= floor, "{what}: the walk shrank to {states} states and {transitions} transitions");
+    seen
+}
+
+#[test]
+fn every_signal_in_every_state() {
+    // Budgets have their own walks; without one, ages do not matter here.
+    let unbound = |election, counts| Policy { budget_within: Duration::ZERO, ..policy(election, OnConflict::Newest, counts) };
+    let policies =
+        [unbound(Election::ByRole, (2, 2)), Policy { on_down: RevokeMode::Drain, ..unbound(Election::ByOrder, (2, 1)) }];
+    let seen = explore("signals", &policies, &signals(), (28_000, 3_500_000));
+    for edge in HEALTH_EDGES {
+        assert!(seen.health.contains(edge), "no walk takes the legal edge {edge:?}");
+    }
+    for edge in REVOKE_EDGES.iter().filter(|(cause, _)| matches!(cause, Cause::Down | Cause::Starting)) {
+        assert!(seen.revokes.contains(edge), "no walk ends sessions as {edge:?}");
+    }
+}
+
+#[test]
+fn every_choice_by_role_in_every_state() {
+    let policies = [OnConflict::Newest, OnConflict::Keep, OnConflict::Refuse].map(|rule| policy(Election::ByRole, rule, (1, 1)));
+    let mut seen = explore("claims", &policies, &claims(), (16_000, 2_000_000));
+    seen.add(explore("commands", &policies, &commands(), (9_000, 1_100_000)));
+    seen.add(explore("clusters", &policies, &clusters(), (1_900, 240_000)));
+    let missing: Vec<_> = VERDICT_EDGES.iter().filter(|edge| !seen.verdicts.contains(edge)).collect();
+    assert!(missing.is_empty(), "no walk takes these legal edges: {missing:?}");
+    let by_role = |cause| !matches!(cause, Cause::Down | Cause::Starting | Cause::Failback);
+    for edge in REVOKE_EDGES.iter().filter(|(cause, _)| by_role(*cause)) {
+        assert!(seen.revokes.contains(edge), "no walk ends sessions as {edge:?}");
+    }
+}
+
+#[test]
+fn every_moment_by_order_in_every_state() {
+    let base = policy(Election::ByOrder, OnConflict::Newest, (1, 1));
+    let policies = [
+        base.clone(),
+        Policy { failback_after: Some(UNIT), ..base.clone() },
+        Policy { failback_after: Some(HORIZON), budget_max: 2, on_down: RevokeMode::Drain, ..base.clone() },
+        Policy { failback_after: Some(UNIT), budget_max: 2, rise: 2, fall: 2, ..base },
+    ];
+    let seen = explore("times", &policies, &times(), (17_500, 2_200_000));
+    assert!(seen.revokes.contains(&(Cause::Failback, RevokeMode::Abort)), "no walk fails back");
+}

@@ -1,0 +1,28 @@
+# Somebody promoted the standby while the old primary lives. The higher timeline wins, once; the old one is fenced.
+pool by_role newest
+at 0ms a ok primary tl=1
+  a health unknown -> up cause=probe (ok)
+  a role unknown -> primary
+  a unknown -> eligible
+at 1ms b ok standby tl=1
+  b health unknown -> up cause=probe (ok)
+  b role unknown -> standby
+  b unknown -> standby
+  verdict settling -> switch
+  activate a epoch=1 cause=startup
+  pace a normal
+  pace b normal
+at 1s b ok primary tl=2
+  b role standby -> primary
+  b standby -> eligible
+  verdict keep -> switch
+  revoke a epoch=1 abort cause=conflict
+  activate b epoch=2 cause=conflict
+  a eligible -> fenced
+  conflict begins [a b]
+expect active b
+expect a=fenced
+expect conflict yes
+at 2s a ok primary tl=1
+expect active b
+expect epoch 2

@@ -1,0 +1,42 @@
+# kill -9 of the primary. The standing session breaks, the next connect is refused: that is enough, without waiting for `fall`.
+# Nobody is active until the standby says that it is a primary now.
+pool by_role newest rise=2 fall=2
+at 0ms a ok primary tl=1
+  a health unknown -> up cause=probe (ok)
+  a role unknown -> primary
+  a unknown -> eligible
+at 1ms b ok standby tl=1
+  b health unknown -> up cause=probe (ok)
+  b role unknown -> standby
+  b unknown -> standby
+  verdict settling -> switch
+  activate a epoch=1 cause=startup
+  pace a normal
+  pace b normal
+expect active a
+at 1000ms passive a standing_lost
+  probe a now
+  suspend epoch=1
+  pace a fast
+expect suspended yes
+at 1001ms a refused
+  a health up -> down cause=two_signals (refused)
+  a role primary -> unknown
+  a eligible -> down
+  verdict keep -> no_eligible
+  revoke a epoch=1 abort cause=down
+  pace a urgent
+  pace b urgent
+expect active nobody
+expect a=down
+at 1050ms b ok standby tl=1
+expect active nobody
+at 1900ms b ok primary tl=2
+  b role standby -> primary
+  b standby -> eligible
+  verdict no_eligible -> switch
+  activate b epoch=2 cause=down
+  pace a normal
+  pace b normal
+expect active b
+expect epoch 2

@@ -80,7 +80,7 @@ fn tell_verdict(supervisor: &Supervisor, now: Time, from: Verdict, to: Verdict) 
             pool,
             before,
             verdict,
-            "the failover budget is used up and every candidate failed lately: repair a backend, or switch over by hand"
+            "the failover budget is used up and every candidate failed lately: repair a backend; this ends by itself when the budget's window has passed"
         ),
         Verdict::NoEligible => tracing::warn!(pool, before, verdict, "no backend may serve: new clients are held"),
         _ => tracing::debug!(pool, before, verdict, "verdict changed"),

@@ -190,6 +190,18 @@ fn the_example_shows_the_defaults() {
 }
 
 #[test]
+fn every_example_is_accepted() {
+    let examples = corpus("examples");
+    assert!(examples.len() >= 2);
+    for path in examples {
+        let env = |name: &str| (name == "MAINSTAY_PG_PASSWORD").then(|| "S3cr3t".to_owned());
+        if let Err(errors) = config::load(&path, &env) {
+            panic!("{}: {errors}", path.display());
+        }
+    }
+}
+
+#[test]
 fn the_keys_that_the_example_comments_out_work() {
     let scratch = Scratch::new();
     let (secret, ca) = (scratch.file("pg", "S3cr3t\n", 0o600), scratch.file("ca", "-----BEGIN CERTIFICATE-----", 0o644));

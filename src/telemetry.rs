@@ -7,9 +7,10 @@ use std::{
     io::{self, IsTerminal, Write},
     sync::{
         Arc,
-        mpsc::{SyncSender, TrySendError, sync_channel},
+        mpsc::{SyncSender, sync_channel},
     },
     thread,
+    time::Duration,
 };
 
 use prometheus::IntCounter;
@@ -23,8 +24,11 @@ use crate::{
 /// Lines that may wait for the log.
 const QUEUE: usize = 4096;
 
-/// Sets up the process's log on standard error.
-pub fn init(config: LogConfig, dropped: IntCounter) {
+/// How long the end of the process waits for a log that is slow to take the last lines.
+const FLUSH_TIMEOUT: Duration = Duration::from_millis(200);
+
+/// Sets up the process's log on standard error. Keep what is returned until the process ends.
+pub fn init(config: LogConfig, dropped: IntCounter) -> LastLines {
     let json = match config.format {
         LogFormat::Json => true,
         LogFormat::Text => false,
@@ -32,13 +36,35 @@ pub fn init(config: LogConfig, dropped: IntCounter) {
     };
     let colours = !json && io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let filter = EnvFilter::new(format!("mainstay={}", config.level.as_str()));
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(colours)
-        .with_target(false)
-        .with_writer(Lines::start(dropped));
+    let lines = Lines::start(dropped);
+    let last = LastLines(lines.0.sender.clone());
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_target(false).with_writer(lines);
     // A second call in one process (tests, the demo) keeps the first log.
     let _ = if json { builder.json().flatten_event(true).try_init() } else { builder.try_init() };
+    last
+}
+
+/// Waits, when it is dropped, until the lines before it are written; not for long.
+#[must_use]
+#[derive(Debug)]
+pub struct LastLines(SyncSender<Entry>);
+
+impl Drop for LastLines {
+    fn drop(&mut self) {
+        let (tell, told) = sync_channel(1);
+        // A full queue is one that nobody empties.
+        if self.0.try_send(Entry::Flush(tell)).is_ok() {
+            let _ = told.recv_timeout(FLUSH_TIMEOUT);
+        }
+    }
+}
+
+/// What goes to the log's thread.
+#[derive(Debug)]
+enum Entry {
+    Line(Vec<u8>),
+    /// Answered when everything before it is written.
+    Flush(SyncSender<()>),
 }
 
 /// Counts panics and logs them, without the payload of the data types involved.
@@ -57,17 +83,20 @@ pub fn count_panics(panics: IntCounter) {
 struct Lines(Arc<Queue>);
 
 struct Queue {
-    sender: SyncSender<Vec<u8>>,
+    sender: SyncSender<Entry>,
     dropped: IntCounter,
 }
 
 impl Lines {
     fn start(dropped: IntCounter) -> Self {
-        let (sender, receiver) = sync_channel::<Vec<u8>>(QUEUE);
+        let (sender, receiver) = sync_channel(QUEUE);
         let writer = move || {
-            for line in receiver {
-                // Nobody is left to tell when standard error is gone.
-                let _ = io::stderr().write_all(&line);
+            for entry in receiver {
+                // Nobody is left to tell when standard error is gone, or who waits for the flush.
+                let _ = match entry {
+                    Entry::Line(line) => io::stderr().write_all(&line),
+                    Entry::Flush(tell) => tell.send(()).map_err(io::Error::other),
+                };
             }
         };
         // Without the thread every line counts as dropped.
@@ -104,7 +133,7 @@ impl Write for Line<'_> {
 impl Drop for Line<'_> {
     fn drop(&mut self) {
         let line = std::mem::take(&mut self.bytes);
-        if let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) = self.queue.sender.try_send(line) {
+        if self.queue.sender.try_send(Entry::Line(line)).is_err() {
             self.queue.dropped.inc();
         }
     }

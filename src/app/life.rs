@@ -57,14 +57,14 @@ impl Life {
         let Deadlines { delay, timeout } = self.deadlines;
         tracing::info!(sessions = open, delay = ?delay, timeout = ?timeout, "draining: no longer ready; send the signal again to stop at once");
         let patience = tokio::time::sleep(delay + timeout);
-        tokio::select! {
+        let why = tokio::select! {
             () = self.tasks.wait() => return false,
-            () = patience => {}
-            _ = stops.wait_for(|count| *count >= 2) => {}
-            () = self.lifeline.vital.lost() => {}
-        }
+            () = patience => "the time to finish is over",
+            _ = stops.wait_for(|count| *count >= 2) => "told again to stop",
+            () = self.lifeline.vital.lost() => "a vital part of mainstay failed",
+        };
         let cut = self.sessions();
-        tracing::warn!(sessions = cut, "the time to finish is over: what is left is cut");
+        tracing::warn!(sessions = cut, "{why}: what is left is cut");
         self.phase.advance(Phase::Forced);
         self.lifeline.forced.cancel();
         // Long enough for a last look at what the backends said; a client that takes nothing does not stop the stop.

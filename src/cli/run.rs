@@ -1,8 +1,15 @@
 //! `mainstay run`: serve.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    io::{self, Write},
+    path::PathBuf,
+    sync::Arc,
+};
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{
+    runtime::Runtime,
+    signal::unix::{Signal, SignalKind, signal},
+};
 
 use super::exit;
 use crate::{
@@ -85,7 +92,7 @@ pub fn run(args: &Args) -> u8 {
     match loaded {
         Ok(loaded) => serve(&loaded),
         Err(errors) => {
-            eprint!("{errors}");
+            let _ = write!(io::stderr(), "{errors}");
             exit::BAD_CONFIGURATION
         }
     }
@@ -97,46 +104,70 @@ fn serve(loaded: &Loaded) -> u8 {
         Ok(metrics) => metrics,
         Err(error) => return failed(&error.to_string()),
     };
-    telemetry::init(config.log, metrics.process.log_dropped.clone());
+    let _last_lines = telemetry::init(config.log, metrics.process.log_dropped.clone());
     telemetry::count_panics(metrics.process.panics.clone());
     for warning in warnings {
         tracing::warn!(path = %warning.path, help = warning.help.as_deref(), "{}", warning.message);
     }
+    // Before anything runs: a signal that comes as soon as it serves must find somebody who listens.
+    let signals = match Signals::watch() {
+        Ok(signals) => signals,
+        Err(error) => return failed(&format!("signals cannot be watched: {error}")),
+    };
     let running = match app::start_with(config, &Arc::clone(&metrics)) {
         Ok(running) => running,
         Err(error) => return failed(&error.to_string()),
     };
-    if let Err(error) = stop_on_signals(running.stopper()) {
-        return failed(&format!("signals cannot be watched: {error}"));
+    if let Err(error) = signals.forward(running.stopper()) {
+        return failed(&format!("the signals thread cannot be started: {error}"));
     }
     running.join()
 }
 
 fn failed(message: &str) -> u8 {
-    eprintln!("mainstay: {message}");
+    // Not `eprintln!`, which panics when standard error cannot be written to.
+    let _ = writeln!(io::stderr(), "mainstay: {message}");
     exit::FAILED
 }
 
 /// SIGTERM and SIGINT drain; a second one ends at once. SIGHUP, SIGUSR1 and SIGUSR2, which would end the process without a
 /// word, only leave one in the log.
-fn stop_on_signals(stopper: Stopper) -> std::io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let context = runtime.enter();
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let mut hangup = signal(SignalKind::hangup())?;
-    let (mut user1, mut user2) = (signal(SignalKind::user_defined1())?, signal(SignalKind::user_defined2())?);
-    drop(context);
-    let forward = async move {
-        loop {
-            tokio::select! {
-                _ = terminate.recv() => stopper.stop(),
-                _ = interrupt.recv() => stopper.stop(),
-                _ = hangup.recv() => tracing::warn!(signal = "SIGHUP", "this version cannot reload its configuration: restart it instead"),
-                _ = user1.recv() => tracing::warn!(signal = "SIGUSR1", "this signal means nothing here"),
-                _ = user2.recv() => tracing::warn!(signal = "SIGUSR2", "this signal means nothing here"),
+struct Signals {
+    runtime: Runtime,
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+    user1: Signal,
+    user2: Signal,
+}
+
+impl Signals {
+    /// From now on none of them ends the process.
+    fn watch() -> io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let context = runtime.enter();
+        let (terminate, interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        let hangup = signal(SignalKind::hangup())?;
+        let (user1, user2) = (signal(SignalKind::user_defined1())?, signal(SignalKind::user_defined2())?);
+        drop(context);
+        Ok(Self { runtime, terminate, interrupt, hangup, user1, user2 })
+    }
+
+    /// Passes them on, on a thread of its own; also those that have come meanwhile.
+    fn forward(self, stopper: Stopper) -> io::Result<()> {
+        let Self { runtime, mut terminate, mut interrupt, mut hangup, mut user1, mut user2 } = self;
+        let forward = async move {
+            loop {
+                tokio::select! {
+                    _ = terminate.recv() => stopper.stop(),
+                    _ = interrupt.recv() => stopper.stop(),
+                    _ = hangup.recv() => tracing::warn!(signal = "SIGHUP", "this version cannot reload its configuration: restart it instead"),
+                    _ = user1.recv() => tracing::warn!(signal = "SIGUSR1", "this signal means nothing here"),
+                    _ = user2.recv() => tracing::warn!(signal = "SIGUSR2", "this signal means nothing here"),
+                }
             }
-        }
-    };
-    std::thread::Builder::new().name("mainstay-signals".to_owned()).spawn(move || runtime.block_on(forward))?;
-    Ok(())
+        };
+        std::thread::Builder::new().name("mainstay-signals".to_owned()).spawn(move || runtime.block_on(forward))?;
+        Ok(())
+    }
 }

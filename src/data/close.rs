@@ -13,10 +13,16 @@ const FINISH_TIMEOUT: Duration = Duration::from_secs(1);
 /// Sends RST, after the kernel has handed over what was written before: RST alone would throw that away. Gives up on a peer
 /// that takes nothing for `patience`.
 pub(super) async fn abort(stream: TcpStream, patience: Duration) {
+    let stream = Cut(stream);
+    handed_over(&stream.0, patience).await;
+}
+
+/// Waits until the peer's kernel has acknowledged everything that was written, or has taken nothing for `patience`.
+async fn handed_over(stream: &TcpStream, patience: Duration) {
     let mut pause = Backoff::new(Duration::from_millis(1), Duration::from_millis(50));
     let mut unsent = usize::MAX;
     let mut deadline = Instant::now() + patience;
-    while let Ok(now @ 1..) = unsent_bytes(&stream) {
+    while let Ok(now @ 1..) = unsent_bytes(stream) {
         if now < unsent {
             unsent = now;
             deadline = Instant::now() + patience;
@@ -25,7 +31,15 @@ pub(super) async fn abort(stream: TcpStream, patience: Duration) {
         }
         tokio::time::sleep(pause.next_pause()).await;
     }
-    reset(&stream);
+}
+
+/// Ends in RST however it is dropped: also when the process stops before everything was handed over.
+struct Cut(TcpStream);
+
+impl Drop for Cut {
+    fn drop(&mut self) {
+        reset(&self.0);
+    }
 }
 
 /// Sends RST at once; the close follows when the socket is dropped.
@@ -35,9 +49,18 @@ pub(super) fn reset(stream: &TcpStream) {
 }
 
 /// The peer was told everything and FIN. Reads what it still sends until it finishes too, since bytes left unread at the close
-/// would turn into a RST that may overtake what it has not read yet.
-pub(super) async fn finish(mut stream: TcpStream) {
+/// would turn into a RST that may overtake what it has not read yet. A peer that goes on all the same is cut off a second after
+/// its kernel has everything, or when it takes nothing for `patience`.
+pub(super) async fn finish(mut stream: TcpStream, patience: Duration) {
+    let (mut reader, writer) = stream.split();
     let mut sink = [0_u8; 512];
-    let drained = async { while let Ok(1..) = stream.read(&mut sink).await {} };
-    let _ = tokio::time::timeout(FINISH_TIMEOUT, drained).await;
+    let finished = async { while let Ok(1..) = reader.read(&mut sink).await {} };
+    let out_of_time = async {
+        handed_over(writer.as_ref(), patience).await;
+        tokio::time::sleep(FINISH_TIMEOUT).await;
+    };
+    tokio::select! {
+        () = finished => {}
+        () = out_of_time => {}
+    }
 }

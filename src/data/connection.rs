@@ -162,11 +162,10 @@ async fn session(
     if ended.reason == CloseReason::Revoked && pool.process.lifeline.forced.is_cancelled() {
         ended.reason = CloseReason::Shutdown;
     }
-    let untouched = ended.upstream_bytes == 0 && ended.downstream_bytes == 0;
     if matches!(ended.reason, CloseReason::ServerReset | CloseReason::ServerEof) {
         report(pool, route, Passive::SessionLost);
     }
-    if ended.reason == CloseReason::ServerReset && untouched {
+    if ended.reason == CloseReason::ServerReset && ended.untouched {
         close::reset(&ended.server);
         return ended.client.into_std().ok();
     }
@@ -194,8 +193,8 @@ async fn close_both(ended: Ended) {
     }
     match (ended.client_finished, ended.reason) {
         (_, CloseReason::ClientReset) => close::reset(&ended.client),
-        (true, CloseReason::ClientEof | CloseReason::ServerEof) => {}
-        (true, _) => close::finish(ended.client).await,
+        (true, CloseReason::ClientEof | CloseReason::ServerEof) if ended.server_finished => {}
+        (true, _) => close::finish(ended.client, patience).await,
         (false, _) => close::abort(ended.client, patience).await,
     }
 }

@@ -68,7 +68,8 @@ pub(super) async fn accept_loop(listener: Arc<ListenerContext>, socket: TcpListe
     let mut phase = process.lifeline.phase.clone();
     let stop = async {
         phase.reached(Phase::Draining).await;
-        tokio::time::sleep(process.shutdown_delay).await;
+        // Out of patience before the delay is over (a second signal) is over as well.
+        let _ = tokio::time::timeout(process.shutdown_delay, phase.reached(Phase::Forced)).await;
     };
     tokio::pin!(stop);
     loop {

@@ -29,7 +29,7 @@ pub(super) async fn refuse(mut client: TcpStream, refusal: Refusal, reason: Reje
         Refusal::Postgres => tokio::time::timeout(TIMEOUT, postgres(&mut client, reason, why)).await.unwrap_or(false),
     };
     if told {
-        close::finish(client).await;
+        close::finish(client, TIMEOUT).await;
     } else {
         close::reset(&client);
     }

@@ -12,7 +12,7 @@ use std::{
 };
 
 use tokio::{runtime, sync::mpsc};
-use tokio_util::task::TaskTracker;
+use tokio_util::task::{TaskTracker, task_tracker::TaskTrackerToken};
 
 use super::{DataPlane, PoolContext, admission::Place, connection, connection::Accepted, listener, listener::ListenerContext};
 use crate::{
@@ -35,9 +35,11 @@ pub(super) struct Workers {
     tasks: TaskTracker,
 }
 
-/// The way to a worker: clients, or nothing more to come.
-type Inbox = mpsc::UnboundedSender<(Accepted, Option<Place>)>;
-type InboxReceiver = mpsc::UnboundedReceiver<(Accepted, Option<Place>)>;
+/// A client on its way to another worker. It counts as a task meanwhile, or a process that is told to stop could believe
+/// that nothing is left to do.
+type Handover = (Accepted, TaskTrackerToken);
+type Inbox = mpsc::UnboundedSender<Handover>;
+type InboxReceiver = mpsc::UnboundedReceiver<Handover>;
 
 impl Workers {
     /// Gives a client to the least loaded worker; the accept loop's own, without a wake-up, when it is as good as any.
@@ -49,7 +51,7 @@ impl Workers {
                 start(accepted, None, Arc::clone(context), &self.tasks);
             } else {
                 // The channel is closed only when the worker has stopped, and the process with it.
-                let _ = inbox.send((accepted, None));
+                let _ = inbox.send((accepted, self.tasks.token()));
             }
         }
     }
@@ -147,10 +149,8 @@ async fn run(
     loop {
         tokio::select! {
             biased;
-            accepted = inbox.recv() => match accepted {
-                Some((accepted, refusal)) => start(accepted, refusal, Arc::clone(&context), &tasks),
-                None => break,
-            },
+            // Nothing more comes once the accept loops have ended; what came before lives on.
+            Some((accepted, _counted)) = inbox.recv() => start(accepted, None, Arc::clone(&context), &tasks),
             () = tasks.wait() => break,
             () = lifeline.phase.reached(Phase::Stopped) => break,
         }

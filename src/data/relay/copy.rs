@@ -6,8 +6,9 @@
 
 use std::{
     cell::RefCell,
+    future::Future,
     io,
-    pin::Pin,
+    pin::{Pin, pin},
     task::{Context, Poll, ready},
 };
 
@@ -82,6 +83,22 @@ impl Half {
         matches!(self.state, State::Done(_))
     }
 
+    /// Nothing more will be delivered: it is done, or what the source still sends is thrown away.
+    pub(super) const fn is_over(&self) -> bool {
+        matches!(self.state, State::Done(_) | State::Discarding)
+    }
+
+    /// The sink takes no more; what the source still sends is thrown away.
+    pub(super) const fn is_discarding(&self) -> bool {
+        matches!(self.state, State::Discarding)
+    }
+
+    /// No byte was taken from the source. What a sink refused was taken, and is lost.
+    pub(super) const fn is_untouched(&self) -> bool {
+        let refused = matches!(self.state, State::Discarding | State::Done(End::SinkReset | End::Discarded));
+        self.bytes == 0 && self.kept.is_empty() && !refused
+    }
+
     pub(super) const fn ended_cleanly(&self) -> bool {
         matches!(self.state, State::Done(End::Finished | End::Discarded))
     }
@@ -109,7 +126,8 @@ impl Half {
                 return self.done(end);
             }
             if self.bytes >= turn_end {
-                cx.waker().wake_by_ref();
+                // Not `wake_by_ref`: the runtime would go on with this task, and look for new events only every 61 turns.
+                let _ = pin!(tokio::task::yield_now()).poll(cx);
                 return Poll::Pending;
             }
             match ready!(self.poll_once(cx, source, sink)) {

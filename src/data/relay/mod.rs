@@ -72,6 +72,8 @@ pub struct Ended {
     pub client: TcpStream,
     /// The backend's socket.
     pub server: TcpStream,
+    /// No byte was taken from either side.
+    pub untouched: bool,
     /// The client got everything the backend sent, and FIN; otherwise it must be aborted.
     pub client_finished: bool,
     /// The backend got everything the client sent, and FIN; otherwise it must be aborted.
@@ -122,6 +124,7 @@ impl<'a> Relay<'a> {
     pub fn end(self, reason: CloseReason) -> Ended {
         Ended {
             reason,
+            untouched: self.upstream.is_untouched() && self.downstream.is_untouched(),
             client_finished: self.downstream.ended_cleanly(),
             server_finished: self.upstream.ended_cleanly(),
             upstream_bytes: self.upstream.bytes(),
@@ -187,10 +190,12 @@ impl<'a> Relay<'a> {
                 _ => None,
             };
         }
-        match (upstream, downstream) {
-            (Poll::Ready(_), Poll::Ready(_)) => Poll::Ready(self.first_end.unwrap_or(CloseReason::Internal)),
-            _ => self.poll_silence(cx),
+        if !self.upstream.is_over() || !self.downstream.is_over() {
+            return self.poll_silence(cx);
         }
+        // A client that finished, and then would not take the answer, aborted.
+        let aborted = self.downstream.is_discarding().then_some(CloseReason::ClientReset);
+        Poll::Ready(aborted.or(self.first_end).unwrap_or(CloseReason::Internal))
     }
 
     /// Ends a session that is silent for longer than it may be.

@@ -17,6 +17,7 @@ use super::config::LOOPBACK;
 pub struct Backend {
     pub address: SocketAddr,
     stop: Arc<AtomicBool>,
+    listener: Option<TcpListener>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -42,6 +43,7 @@ impl Backend {
         socket.listen(4096).unwrap();
         let listener = TcpListener::from(socket);
         let address = listener.local_addr().unwrap();
+        let own = listener.try_clone().unwrap();
         let stop = Arc::new(AtomicBool::new(false));
         let (stopped, script) = (Arc::clone(&stop), Arc::new(script));
         let thread = std::thread::spawn(move || {
@@ -55,7 +57,7 @@ impl Backend {
                 }
             }
         });
-        Self { address, stop, thread: Some(thread) }
+        Self { address, stop, listener: Some(own), thread: Some(thread) }
     }
 
     /// Echoes until the client finishes.
@@ -71,7 +73,10 @@ impl Backend {
     /// Closes the listening socket: from now on connects are refused.
     pub fn stop(&mut self) {
         self.stop.store(true, Ordering::SeqCst);
-        let _ = TcpStream::connect_timeout(&self.address, Duration::from_secs(1));
+        // Wakes the thread from its accept; a connect could not, when there is no port left for it.
+        if let Some(listener) = self.listener.take() {
+            let _ = socket2::SockRef::from(&listener).shutdown(std::net::Shutdown::Both);
+        }
         if let Some(thread) = self.thread.take() {
             thread.join().unwrap();
         }

@@ -3,4 +3,8 @@
 pub mod config;
 pub mod echo;
 pub mod front;
+pub mod netns;
+pub mod noise;
+pub mod process;
+pub mod random;
 pub mod wait;

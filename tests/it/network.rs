@@ -1,0 +1,4 @@
+//! The network itself breaks, in a network namespace of the test's own: packets vanish, are refused, connections are killed.
+
+mod killed;
+mod lost;

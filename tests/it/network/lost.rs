@@ -1,0 +1,207 @@
+//! Packets vanish or are refused on the way to a backend, or to a client.
+
+use std::{
+    io::{self, Read, Write},
+    net::TcpStream,
+    time::{Duration, Instant},
+};
+
+use serde_json::json;
+
+use crate::support::{
+    echo::Backend,
+    netns::Network,
+    noise::Noise,
+    process::{Process, settings},
+    random::Random,
+    wait::until,
+};
+
+/// Two failures in a row, each at its timeout of 500 ms, the second at the fast pace; and what a busy machine adds.
+const DETECTION: Duration = Duration::from_millis(200 + 500 + 50 + 500 + 1000);
+
+/// A backend that says who it is, then echoes.
+fn named(name: u8) -> Backend {
+    Backend::start(move |mut stream| {
+        let mut byte = [0; 1];
+        while let Ok(1) = stream.read(&mut byte) {
+            if stream.write_all(&[name]).is_err() {
+                return;
+            }
+        }
+    })
+}
+
+fn ask(mut client: &TcpStream) -> io::Result<u8> {
+    let mut answer = [0; 1];
+    client.write_all(b"?")?;
+    client.read_exact(&mut answer)?;
+    Ok(answer[0])
+}
+
+/// The active backend falls silent by `rule`. Its sessions must end with a reset within the time that takes to notice, and the
+/// next backend take over; `outcomes` are what the probes may have found.
+fn falls_silent(rule: fn(u16) -> String, outcomes: &[&str]) {
+    let network = Network::new();
+    network.inside(|| {
+        let (first, second) = (named(b'1'), named(b'2'));
+        let process = Process::start(&settings(&[first.address, second.address])).serving();
+        let clients: Vec<_> = (0..20).map(|_| process.connect()).collect();
+        assert!(clients.iter().all(|client| ask(client).unwrap() == b'1'));
+
+        let silent = Instant::now();
+        network.firewall(&rule(first.address.port()));
+        // Half of the sessions have a request on the way, half are idle.
+        for mut client in clients.iter().step_by(2) {
+            client.write_all(b"?").unwrap();
+        }
+        for mut client in &clients {
+            let error = client.read(&mut [0; 1]).expect_err("a session that was cut must not end in FIN");
+            assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+        }
+        assert!(silent.elapsed() < DETECTION, "the sessions ended after {:?}", silent.elapsed());
+        let client = process.connect();
+        assert_eq!(ask(&client).unwrap(), b'2');
+        assert!(silent.elapsed() < DETECTION + Duration::from_millis(500), "served again after {:?}", silent.elapsed());
+
+        let found: u64 = outcomes
+            .iter()
+            .map(|outcome| process.metric("mainstay_probes_total", &[("backend", "db-a"), ("outcome", outcome)]))
+            .sum();
+        assert!(found >= 1, "no probe found {outcomes:?}");
+        assert_eq!(process.metric("mainstay_pool_epoch", &[]), 2);
+        assert_eq!(process.metric("mainstay_failovers_total", &[]), 1);
+        let closed = |reason| process.metric("mainstay_connections_closed_total", &[("backend", "db-a"), ("reason", reason)]);
+        assert_eq!(closed("revoked") + closed("server_reset"), 20);
+        assert_eq!(process.metric("mainstay_transitions_total", &[("backend", "db-b"), ("to", "down")]), 0);
+        until("their descriptors are free", || {
+            (process.metric("mainstay_connections_active", &[("backend", "db-a")]) == 0).then_some(())
+        });
+
+        // It comes back: nobody is sent back to it.
+        network.heal();
+        until("it is healthy again", || (process.metric("mainstay_backend_up", &[("backend", "db-a")]) == 1).then_some(()));
+        assert_eq!(ask(&client).unwrap(), b'2');
+        assert_eq!(ask(&process.connect()).unwrap(), b'2');
+        assert_eq!(process.metric("mainstay_pool_epoch", &[]), 2);
+    });
+}
+
+#[test]
+fn a_backend_that_no_packet_reaches_is_left() {
+    falls_silent(|port| format!("tcp dport {port} drop"), &["connect_timeout", "timeout"]);
+}
+
+#[test]
+fn a_backend_whose_answers_are_lost_is_left() {
+    falls_silent(|port| format!("tcp sport {port} drop"), &["connect_timeout", "timeout"]);
+}
+
+#[test]
+fn a_backend_whose_connections_are_reset_by_the_network_is_left() {
+    falls_silent(|port| format!("tcp dport {port} reject with tcp reset"), &["refused", "closed"]);
+}
+
+#[test]
+fn a_network_without_a_route_is_told_from_a_dead_server() {
+    let network = Network::new();
+    let far = Network::new();
+    network.ip(&["link", "add", "near", "type", "veth", "peer", "name", "far", "netns", far.name()]);
+    for (network, link, address) in [(&network, "near", "10.0.0.1/24"), (&far, "far", "10.0.0.2/24")] {
+        network.ip(&["addr", "add", address, "dev", link]);
+        network.ip(&["link", "set", link, "up"]);
+    }
+    let first = far.inside(|| {
+        Backend::start_at("10.0.0.2:0".parse().unwrap(), |mut stream| {
+            let mut byte = [0; 1];
+            while let Ok(1) = stream.read(&mut byte) {
+                let _ = stream.write_all(b"1");
+            }
+        })
+    });
+    network.inside(|| {
+        let second = named(b'2');
+        let process = Process::start(&settings(&[first.address, second.address])).serving();
+        let mut client = process.connect();
+        assert_eq!(ask(&client).unwrap(), b'1');
+        let gone = Instant::now();
+        network.ip(&["link", "del", "near"]);
+        assert_eq!(client.read(&mut [0; 1]).unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+        assert_eq!(ask(&process.connect()).unwrap(), b'2');
+        assert!(gone.elapsed() < DETECTION, "{:?}", gone.elapsed());
+        let unreachable = process.metric("mainstay_probes_total", &[("backend", "db-a"), ("outcome", "unreachable")]);
+        assert!(unreachable >= 2, "{unreachable} probes said unreachable");
+        assert_eq!(process.status()["pools"][0]["backends"][0]["last_probe"]["outcome"], "unreachable");
+    });
+}
+
+#[test]
+fn a_client_that_vanished_is_noticed_by_keepalive_and_its_place_freed() {
+    let network = Network::new();
+    network.inside(|| {
+        let (tell, told) = std::sync::mpsc::channel();
+        let backend = Backend::start(move |mut stream| {
+            let mut bytes = [0; 64];
+            loop {
+                match stream.read(&mut bytes) {
+                    Ok(0) => return tell.send(io::ErrorKind::UnexpectedEof).unwrap(),
+                    Ok(read) => stream.write_all(&bytes[..read]).unwrap(),
+                    Err(error) => return tell.send(error.kind()).unwrap(),
+                }
+            }
+        });
+        let mut settings = settings(&[backend.address]);
+        settings["pools"][0]["listeners"] = json!([{
+            "name": "rw", "listen": "127.0.0.1:0", "keepalive": {"idle": "1s", "interval": "1s", "count": 2},
+        }]);
+        settings["pools"][0].as_object_mut().unwrap().remove("listen");
+        let process = Process::start(&settings).serving();
+        let (client, bystander) = (process.connect(), process.connect());
+        ask(&client).unwrap();
+        ask(&bystander).unwrap();
+        let lost = client.local_addr().unwrap().port();
+        let since = Instant::now();
+        network.firewall(&format!("tcp sport {lost} drop"));
+        network.firewall(&format!("tcp dport {lost} drop"));
+        // Silence, three unanswered questions a second apart at most; then its backend is told.
+        assert_eq!(told.recv_timeout(Duration::from_secs(10)).unwrap(), io::ErrorKind::ConnectionReset);
+        let took = since.elapsed();
+        assert!((Duration::from_millis(1500)..Duration::from_secs(6)).contains(&took), "reaped after {took:?}");
+        until("its place is free", || (process.metric("mainstay_connections_active", &[]) == 1).then_some(()));
+        assert_eq!(process.metric("mainstay_connections_closed_total", &[("reason", "client_reset")]), 1);
+        // A silent client that is still there stays.
+        ask(&bystander).unwrap();
+    });
+}
+
+#[test]
+fn what_a_client_says_before_its_backend_is_connected_is_kept() {
+    const LEN: u64 = 3 << 20;
+    let network = Network::new();
+    network.inside(|| {
+        let (tell, told) = std::sync::mpsc::channel();
+        let backend = Backend::start(move |stream| {
+            let mut noise = Noise::new(1);
+            tell.send(noise.receive(&stream, &mut Random::new(2)).map(|()| noise.bytes)).unwrap();
+        });
+        let mut settings = settings(&[backend.address]);
+        settings["pools"][0]["check"]["interval"] = "60s".into();
+        settings["pools"][0]["connect_timeout"] = "10s".into();
+        let process = Process::start(&settings).serving();
+        // The first SYN is lost; the kernel sends the next one a second later.
+        network.firewall(&format!("tcp dport {} drop", backend.address.port()));
+        let client = process.connect();
+        let started = Instant::now();
+        let sender = std::thread::spawn(move || {
+            Noise::new(1).send(&client, LEN, &mut Random::new(3)).unwrap();
+            client.shutdown(std::net::Shutdown::Write).unwrap();
+            let _ = (&client).read(&mut [0; 1]);
+        });
+        std::thread::sleep(Duration::from_millis(300));
+        network.heal();
+        assert_eq!(told.recv_timeout(Duration::from_secs(10)).unwrap(), Ok(LEN));
+        assert!(started.elapsed() > Duration::from_millis(700), "the connect was not delayed: {:?}", started.elapsed());
+        sender.join().unwrap();
+        assert_eq!(process.metric("mainstay_dial_failures_total", &[]), 0);
+    });
+}

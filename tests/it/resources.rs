@@ -1,0 +1,9 @@
+//! When the machine runs short: of descriptors, ports, memory, patience. mainstay stays alive, tells of it, blames no backend,
+//! and recovers by itself.
+
+mod crowd;
+mod descriptors;
+mod injected;
+mod log;
+mod ports;
+mod processor;

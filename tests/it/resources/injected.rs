@@ -1,0 +1,151 @@
+//! Errors of system calls, injected into the running process with strace.
+
+use std::{
+    io::{Read, Write},
+    process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use crate::support::{
+    echo::Backend,
+    front::client,
+    process::{Process, Signal, settings},
+    wait::{patience, until},
+};
+
+/// The kernel lies to one thread of mainstay for as long as this lives.
+struct Injection(Child);
+
+impl Injection {
+    /// `what` as strace has it: `accept4:error=EMFILE:when=1..6`.
+    fn into(process: &Process, thread: &str, what: &str) -> Self {
+        let task = process.thread(thread);
+        let syscall = what.split(':').next().unwrap();
+        let child = Command::new("strace")
+            .args(["-q", "-o", "/dev/null", "-e", &format!("trace={syscall}"), "-e", &format!("inject={what}"), "-p", &task])
+            .stdin(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| panic!("strace cannot be run ({error}); tests/install-deps installs it"));
+        let mut injection = Self(child);
+        until("strace has attached", || {
+            if injection.0.try_wait().unwrap().is_some() {
+                let mut said = String::new();
+                let _ = injection.0.stderr.take().unwrap().read_to_string(&mut said);
+                panic!("strace cannot attach; this test needs the right to trace processes (ptrace): {said}");
+            }
+            let status = std::fs::read_to_string(format!("/proc/{}/task/{task}/status", process.pid())).unwrap();
+            status.lines().any(|line| line.strip_prefix("TracerPid:").is_some_and(|pid| pid.trim() != "0")).then_some(())
+        });
+        injection
+    }
+}
+
+impl Drop for Injection {
+    fn drop(&mut self) {
+        // With SIGTERM strace lets go of the process; killed, it might leave it stopped.
+        let _ = rustix::process::kill_process(rustix::process::Pid::from_child(&self.0), Signal::TERM);
+        let _ = self.0.wait();
+    }
+}
+
+/// A client that is served; how long that took.
+fn served(process: &Process) -> Duration {
+    let started = Instant::now();
+    let mut client = client(process.address);
+    client.write_all(b"x").unwrap();
+    client.read_exact(&mut [0; 1]).unwrap();
+    started.elapsed()
+}
+
+/// Accepting fails `times` with `error`; returns how long the client that waits is kept waiting.
+fn accept_fails(error: &str, times: u32, label: &str) -> Duration {
+    let backend = Backend::echo();
+    let mut process = Process::start(&settings(&[backend.address])).serving();
+    served(&process);
+    let injection = Injection::into(&process, "mainstay-data-0", &format!("accept4:error={error}:when=1..{times}"));
+    let waited = served(&process);
+    drop(injection);
+    assert!(process.is_running());
+    let counted = process.metric("mainstay_accept_errors_total", &[("reason", label)]);
+    assert_eq!(process.metric("mainstay_accept_errors_total", &[]), counted, "{error} was counted as something else");
+    assert!(counted >= 1 && counted <= u64::from(times), "{error}: {counted} errors were counted, {times} were made");
+    served(&process);
+    waited
+}
+
+#[test]
+fn no_descriptors_for_accept() {
+    // Each round asks twice: for the client, and for one to turn away with the reserve descriptor.
+    for error in ["EMFILE", "ENFILE"] {
+        let waited = accept_fails(error, 6, "file_descriptors");
+        assert!(waited >= Duration::from_millis(10 + 20 + 40), "{error}: asked again without a pause, after {waited:?}");
+        assert!(waited < Duration::from_secs(2), "{error}: {waited:?}");
+    }
+}
+
+#[test]
+fn no_memory_for_accept() {
+    for error in ["ENOBUFS", "ENOMEM"] {
+        let waited = accept_fails(error, 3, "memory");
+        assert!(waited >= Duration::from_millis(10 + 20 + 40), "{error}: asked again without a pause, after {waited:?}");
+        assert!(waited < Duration::from_secs(2), "{error}: {waited:?}");
+    }
+}
+
+#[test]
+fn a_connection_that_is_gone_before_it_is_accepted_costs_the_next_one_nothing() {
+    for error in ["ECONNABORTED", "EPERM", "EPROTO", "ENETDOWN", "EINTR"] {
+        let waited = accept_fails(error, 30, "aborted");
+        assert!(waited < Duration::from_millis(500), "{error}: the next client had to wait {waited:?}");
+    }
+}
+
+#[test]
+fn an_accept_that_fails_for_ever_neither_ends_nor_heats_the_process() {
+    let backend = Backend::echo();
+    let mut process = Process::start(&settings(&[backend.address])).serving();
+    let mut session = client(process.address);
+    session.write_all(b"x").unwrap();
+    session.read_exact(&mut [0; 1]).unwrap();
+    for error in ["EMFILE", "ENOMEM", "EINVAL"] {
+        let injection = Injection::into(&process, "mainstay-data-0", &format!("accept4:error={error}"));
+        let errors = || process.metric("mainstay_accept_errors_total", &[]);
+        let before = errors();
+        let waiting = client(process.address);
+        let spent = process.processor_time(|| thread::sleep(Duration::from_secs(1)));
+        let counted = errors() - before;
+        assert!((1..20).contains(&counted), "{error}: {counted} errors in a second");
+        assert!(spent < Duration::from_millis(300), "{error}: {spent:?} of processor time in a second");
+        session.write_all(b"y").unwrap();
+        session.read_exact(&mut [0; 1]).unwrap();
+        assert_eq!(process.get("/livez").0, 200);
+        drop(waiting);
+        drop(injection);
+        // The pause between two tries has grown to a second at most.
+        assert!(served(&process) < Duration::from_millis(2500));
+    }
+    assert!(process.is_running());
+}
+
+#[test]
+fn no_port_or_socket_for_a_dial_is_not_the_backends_fault() {
+    let backend = Backend::echo();
+    let mut settings = settings(&[backend.address]);
+    settings["workers"] = 1.into();
+    let mut process = Process::start(&settings).serving();
+    for (syscall, error) in [("connect", "EADDRNOTAVAIL"), ("socket", "EMFILE"), ("connect", "ENOBUFS"), ("connect", "EPERM")] {
+        let before = process.metric("mainstay_dial_failures_total", &[("reason", "local_resources")]);
+        let injection = Injection::into(&process, "mainstay-data-0", &format!("{syscall}:error={error}:when=1..4"));
+        let waited = served(&process);
+        drop(injection);
+        assert!(waited < patience() / 2, "{syscall} {error}: {waited:?}");
+        let failures = process.metric("mainstay_dial_failures_total", &[("reason", "local_resources")]) - before;
+        assert_eq!(failures, 4, "{syscall} {error}");
+    }
+    assert_eq!(process.metric("mainstay_dial_failures_total", &[]), 16);
+    assert_eq!(process.metric("mainstay_transitions_total", &[("to", "down")]), 0);
+    assert_eq!(process.metric("mainstay_pool_epoch", &[]), 1);
+    assert!(process.is_running());
+}

@@ -1,0 +1,118 @@
+//! No processor time is left: mainstay is late then, and blames nobody for it.
+
+use std::{
+    io::{Read, Write},
+    process::{Child, Command},
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::{Duration, Instant},
+};
+
+use crate::support::{
+    echo::Backend,
+    process::{Process, settings},
+};
+
+/// Processes that burn all the processor time that they get.
+struct Hogs(Vec<Child>);
+
+impl Hogs {
+    fn start() -> Self {
+        let count = 4 * thread::available_parallelism().unwrap().get();
+        // Each ends by itself, should the test be killed.
+        let script = "end=$(($(date +%s) + 30)); while [ $(date +%s) -lt $end ]; do i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done; done";
+        Self((0..count).map(|_| Command::new("sh").args(["-c", script]).spawn().unwrap()).collect())
+    }
+}
+
+impl Drop for Hogs {
+    fn drop(&mut self) {
+        for hog in &mut self.0 {
+            let _ = hog.kill();
+            let _ = hog.wait();
+        }
+    }
+}
+
+fn round_trip(process: &Process) {
+    let mut client = process.connect();
+    client.write_all(b"x").unwrap();
+    client.read_exact(&mut [0; 1]).unwrap();
+}
+
+#[test]
+fn a_machine_without_a_free_core_is_no_evidence_against_a_backend() {
+    let (first, second) = (Backend::echo(), Backend::echo());
+    let mut settings = settings(&[first.address, second.address]);
+    // Deadlines that a starved process misses again and again.
+    settings["pools"][0]["check"]["interval"] = "20ms".into();
+    settings["pools"][0]["check"]["fast_interval"] = "10ms".into();
+    settings["pools"][0]["check"]["timeout"] = "20ms".into();
+    let process = Process::start(&settings).serving();
+    let hogs = Hogs::start();
+    let started = Instant::now();
+    while started.elapsed() < Duration::from_secs(5) {
+        round_trip(&process);
+    }
+    assert_eq!(process.get("/livez").0, 200);
+    drop(hogs);
+    assert_eq!(process.metric("mainstay_transitions_total", &[("to", "down")]), 0);
+    assert_eq!(process.metric("mainstay_pool_epoch", &[]), 1);
+}
+
+#[test]
+fn a_dump_at_full_speed_starves_neither_checks_nor_queries_nor_the_admin_endpoint() {
+    let backend = Backend::start(|mut stream| {
+        let mut what = [0; 1];
+        while stream.read_exact(&mut what).is_ok() {
+            if what[0] == b'd' {
+                let flood = vec![0; 1 << 20];
+                while stream.write_all(&flood).is_ok() {}
+                return;
+            }
+            let _ = stream.write_all(&what);
+        }
+    });
+    let mut settings = settings(&[backend.address]);
+    // The dump, the query and the accept loop share one thread.
+    settings["workers"] = 1.into();
+    let process = Process::start(&settings).serving();
+    let mut query = process.connect();
+    let enough = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let dump = process.connect();
+        let dump = scope.spawn(|| {
+            let mut dump = dump;
+            dump.write_all(b"d").unwrap();
+            let mut piece = vec![0; 1 << 20];
+            let mut bytes = 0;
+            while !enough.load(Ordering::Relaxed) {
+                bytes += dump.read(&mut piece).unwrap();
+            }
+            bytes
+        });
+        let probes = || process.metric("mainstay_probes_total", &[("outcome", "ok")]);
+        let (started, before) = (Instant::now(), probes());
+        let mut times = Vec::new();
+        while started.elapsed() < Duration::from_secs(2) {
+            let asked = Instant::now();
+            query.write_all(b"q").unwrap();
+            query.read_exact(&mut [0; 1]).unwrap();
+            times.push(asked.elapsed());
+        }
+        round_trip(&process);
+        let asked = Instant::now();
+        assert_eq!(process.get("/livez").0, 200);
+        assert!(asked.elapsed() < Duration::from_millis(500), "{:?}", asked.elapsed());
+        let probes = probes() - before;
+        enough.store(true, Ordering::Relaxed);
+        let bytes = dump.join().unwrap();
+        assert!(bytes > 100 << 20, "that was no dump: {bytes} bytes");
+        assert!(probes >= 6, "{probes} probes in two seconds at an interval of 200 ms");
+        times.sort_unstable();
+        // The session of the dump takes its turn of a millisecond, and the next turn is the query's.
+        let p90 = times[times.len() * 9 / 10];
+        assert!(p90 < Duration::from_millis(10), "p90 of {} queries beside the dump: {p90:?}", times.len());
+    });
+    assert_eq!(process.metric("mainstay_transitions_total", &[("to", "down")]), 0);
+}

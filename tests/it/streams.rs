@@ -1,0 +1,8 @@
+//! Streams under everything networks do to them: what arrives is what was sent, in order, whole, or visibly cut.
+
+mod cut;
+mod last_words;
+mod pace;
+mod silence;
+mod slow;
+mod whole;

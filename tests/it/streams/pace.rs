@@ -1,0 +1,81 @@
+//! No time is lost on the way: no sniffing before a greeting, no waiting for more bytes to come.
+
+use std::{
+    io::{Read, Write},
+    net::{SocketAddr, TcpStream},
+    time::{Duration, Instant},
+};
+
+use crate::support::{
+    config::LOOPBACK,
+    echo::Backend,
+    front::{Front, client},
+};
+
+/// The value below which `share` of them are.
+fn quantile(times: &mut [Duration], share: f64) -> Duration {
+    times.sort_unstable();
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "an index of the list")]
+    let index = ((times.len() - 1) as f64 * share) as usize;
+    times[index]
+}
+
+fn greeting_times(address: SocketAddr) -> Vec<Duration> {
+    let one = |_| {
+        let started = Instant::now();
+        let mut client = client(address);
+        let mut greeting = [0; 8];
+        client.read_exact(&mut greeting).unwrap();
+        assert_eq!(&greeting, b"greeting");
+        started.elapsed()
+    };
+    (0..200).map(one).collect()
+}
+
+#[test]
+fn a_server_that_speaks_first_is_heard_by_a_silent_client_at_once() {
+    let backend = Backend::start_first(LOOPBACK, |mut stream| {
+        let _ = stream.write_all(b"greeting");
+        let _ = stream.read(&mut [0; 1]);
+    });
+    let front = Front::before(&[backend.address]);
+    let direct = quantile(&mut greeting_times(backend.address), 0.5);
+    let through = quantile(&mut greeting_times(front.address()), 0.5);
+    assert!(through < direct + Duration::from_millis(5), "direct {direct:?}, through mainstay {through:?}");
+}
+
+/// Requests of two small writes, the pattern that Nagle's algorithm and delayed acknowledgements stretch to 40 ms.
+fn round_trips(address: SocketAddr, count: usize) -> Vec<Duration> {
+    let mut client: TcpStream = client(address);
+    let mut answer = [0; 16];
+    let one = |_| {
+        let started = Instant::now();
+        client.write_all(b"request").unwrap();
+        client.write_all(b"and more\n").unwrap();
+        client.read_exact(&mut answer).unwrap();
+        started.elapsed()
+    };
+    (0..count).map(one).collect()
+}
+
+#[test]
+fn small_requests_and_answers_never_wait_for_an_acknowledgement() {
+    const COUNT: usize = 20_000;
+    // Answers a whole request with two small writes.
+    let backend = Backend::start(|mut stream| {
+        stream.set_nodelay(true).unwrap();
+        let mut request = [0; 16];
+        while stream.read_exact(&mut request).is_ok() {
+            if stream.write_all(&request[..4]).and_then(|()| stream.write_all(&request[4..])).is_err() {
+                return;
+            }
+        }
+    });
+    let front = Front::before(&[backend.address]);
+    let mut direct = round_trips(backend.address, COUNT / 4);
+    let mut through = round_trips(front.address(), COUNT);
+    let stretched = through.iter().filter(|time| **time > Duration::from_millis(35)).count();
+    assert!(stretched < COUNT / 200, "{stretched} of {COUNT} round trips took as long as a delayed acknowledgement");
+    let (direct, through) = (quantile(&mut direct, 0.99), quantile(&mut through, 0.99));
+    assert!(through < 4 * direct + Duration::from_millis(10), "p99: direct {direct:?}, through mainstay {through:?}");
+}

@@ -1,0 +1,267 @@
+//! The real binary as a process of its own, watched from outside: its log, its admin endpoint, and what the kernel says of it.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, Read, Write},
+    net::{SocketAddr, TcpStream},
+    path::PathBuf,
+    process::{Child, ChildStderr, Command, ExitStatus, Stdio},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+pub use rustix::process::Signal;
+use rustix::process::{Pid, kill_process};
+use serde_json::{Value, json};
+
+use super::{
+    front::client,
+    wait::{patience, until},
+};
+
+/// One pool `orders` with a quick TCP check; every port chosen by the kernel. JSON is YAML.
+pub fn settings(backends: &[SocketAddr]) -> Value {
+    let names = ["db-a", "db-b", "db-c"];
+    let backends: Vec<_> =
+        backends.iter().zip(names).map(|(address, name)| json!({"name": name, "address": address.to_string()})).collect();
+    json!({
+        "admin": {"listen": "127.0.0.1:0"},
+        "log": {"level": "info", "format": "json"},
+        "shutdown": {"delay": "0s", "timeout": "5s"},
+        "workers": 2,
+        "pools": [{
+            "name": "orders",
+            "listen": "127.0.0.1:0",
+            "check": {"tcp": {}, "interval": "200ms", "fast_interval": "50ms", "timeout": "500ms"},
+            "connect_timeout": "1s",
+            "backends": backends,
+        }],
+    })
+}
+
+/// What becomes of the log on standard error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stderr {
+    /// It is read, and shown when the test fails.
+    Read,
+    /// The pipe stays open but nobody reads it once the process has started.
+    Stuck,
+    /// The reading end is closed once the process has started.
+    Closed,
+}
+
+/// Its end, or the test's, removes it.
+struct SettingsFile(PathBuf);
+
+impl SettingsFile {
+    fn new(settings: &Value) -> Self {
+        static NUMBER: AtomicUsize = AtomicUsize::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("mainstay-test-{}-{number}.yaml", std::process::id()));
+        fs::write(&path, settings.to_string()).unwrap();
+        Self(path)
+    }
+}
+
+impl Drop for SettingsFile {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+fn command(prefix: &[&str], file: &SettingsFile) -> Command {
+    let mut words: Vec<&str> = prefix.to_vec();
+    words.extend([env!("CARGO_BIN_EXE_mainstay"), "run", "--config", file.0.to_str().unwrap()]);
+    let mut command = Command::new(words[0]);
+    command.args(&words[1..]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    command
+}
+
+/// A start that must fail, by way of another program that becomes it: the exit code, and all that it said.
+pub fn start_in_vain(prefix: &[&str], settings: &Value) -> (Option<i32>, String) {
+    let output = command(prefix, &SettingsFile::new(settings)).stdout(Stdio::piped()).output().unwrap();
+    (output.status.code(), String::from_utf8(output.stderr).unwrap() + std::str::from_utf8(&output.stdout).unwrap())
+}
+
+pub struct Process {
+    child: Child,
+    /// Where the clients of the first pool connect.
+    pub address: SocketAddr,
+    pub admin: SocketAddr,
+    log: Arc<Mutex<Vec<String>>>,
+    _stuck: Option<BufReader<ChildStderr>>,
+    _file: SettingsFile,
+}
+
+impl Process {
+    /// Starts it and waits until it listens.
+    pub fn start(settings: &Value) -> Self {
+        Self::start_under(&[], settings, Stderr::Read)
+    }
+
+    /// As [`Process::start`], by way of another program (`prlimit`, …) that becomes it.
+    pub fn start_under(prefix: &[&str], settings: &Value, stderr: Stderr) -> Self {
+        let file = SettingsFile::new(settings);
+        let mut child = command(prefix, &file).spawn().unwrap();
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let mut lines = BufReader::new(child.stderr.take().unwrap());
+        let (mut address, mut admin) = (None, None);
+        while admin.is_none() {
+            let mut line = String::new();
+            let read = lines.read_line(&mut line).unwrap();
+            assert!(read > 0, "mainstay did not start: {:?}\n{}", child.wait(), log.lock().unwrap().join(""));
+            let record: Value = serde_json::from_str(&line).unwrap_or_default();
+            let first = |key: &str| record[key].as_str()?.trim_matches(['[', ']']).split(", ").next()?.parse().ok();
+            if record["message"] == "listening" && address.is_none() {
+                address = first("addresses");
+            }
+            admin = first("admin");
+            log.lock().unwrap().push(line);
+        }
+        let mut stuck = None;
+        match stderr {
+            Stderr::Read => drop(thread::spawn({
+                let log = Arc::clone(&log);
+                move || {
+                    for line in lines.lines().map_while(Result::ok) {
+                        log.lock().unwrap().push(line + "\n");
+                    }
+                }
+            })),
+            Stderr::Stuck => stuck = Some(lines),
+            Stderr::Closed => drop(lines),
+        }
+        Self { child, address: address.unwrap(), admin: admin.unwrap(), log, _stuck: stuck, _file: file }
+    }
+
+    /// Waits until the first pool has an active backend.
+    pub fn serving(self) -> Self {
+        until("a backend serves", || self.status()["pools"][0]["active"].is_string().then_some(()));
+        self
+    }
+
+    /// A client of the first pool.
+    pub fn connect(&self) -> TcpStream {
+        client(self.address)
+    }
+
+    /// `GET path` of the admin endpoint: status code and body.
+    pub fn get(&self, path: &str) -> (u16, String) {
+        self.try_get(path).unwrap()
+    }
+
+    pub fn try_get(&self, path: &str) -> std::io::Result<(u16, String)> {
+        let mut stream = TcpStream::connect(self.admin)?;
+        stream.set_read_timeout(Some(patience()))?;
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text)?;
+        let (head, body) = text.split_once("\r\n\r\n").ok_or(std::io::ErrorKind::UnexpectedEof)?;
+        Ok((head[9..12].parse().unwrap(), body.to_owned()))
+    }
+
+    pub fn status(&self) -> Value {
+        serde_json::from_str(&self.get("/api/v1/status").1).unwrap()
+    }
+
+    /// The sum of all series of this name whose labels hold every one of these pairs; whole numbers only.
+    pub fn metric(&self, name: &str, labels: &[(&str, &str)]) -> u64 {
+        let text = self.get("/metrics").1;
+        let series: Vec<u64> = text
+            .lines()
+            .filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' '])))
+            .filter(|line| labels.iter().all(|(label, value)| line.contains(&format!("{label}=\"{value}\""))))
+            .map(|line| line.rsplit(' ').next().unwrap().parse().unwrap())
+            .collect();
+        assert!(!series.is_empty(), "there is no series {name} with {labels:?}");
+        series.iter().sum()
+    }
+
+    /// All log lines so far.
+    pub fn log(&self) -> Vec<Value> {
+        self.log.lock().unwrap().iter().map(|line| serde_json::from_str(line).unwrap_or_else(|_| json!({"raw": line}))).collect()
+    }
+
+    /// Waits for a log line whose message holds `text`.
+    pub fn logged(&self, text: &str) -> Value {
+        until(text, || self.log().into_iter().find(|line| line["message"].as_str().is_some_and(|message| message.contains(text))))
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    fn proc(&self, name: &str) -> PathBuf {
+        PathBuf::from(format!("/proc/{}/{name}", self.pid()))
+    }
+
+    /// Open descriptors.
+    pub fn files(&self) -> usize {
+        fs::read_dir(self.proc("fd")).unwrap().count()
+    }
+
+    /// Resident memory in bytes.
+    pub fn memory(&self) -> u64 {
+        let status = fs::read_to_string(self.proc("status")).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+    }
+
+    /// Processor time that all threads take while `what` is done.
+    pub fn processor_time(&self, what: impl FnOnce()) -> Duration {
+        let before = self.processor_time_so_far();
+        what();
+        self.processor_time_so_far().saturating_sub(before)
+    }
+
+    fn processor_time_so_far(&self) -> Duration {
+        let nanos = |task: fs::DirEntry| {
+            let text = fs::read_to_string(task.path().join("schedstat")).unwrap_or_default();
+            text.split(' ').next().and_then(|nanos| nanos.parse::<u64>().ok()).unwrap_or(0)
+        };
+        Duration::from_nanos(fs::read_dir(self.proc("task")).unwrap().map(|task| nanos(task.unwrap())).sum())
+    }
+
+    /// The id of the thread of this name.
+    pub fn thread(&self, name: &str) -> String {
+        let tasks = fs::read_dir(self.proc("task")).unwrap();
+        let task = tasks
+            .map(|task| task.unwrap())
+            .find(|task| fs::read_to_string(task.path().join("comm")).is_ok_and(|comm| comm.trim_end() == name));
+        task.unwrap_or_else(|| panic!("no thread {name}")).file_name().into_string().unwrap()
+    }
+
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
+    /// Waits for its end, which must come within `limit`; how it ended and how long that took.
+    pub fn ends_within(&mut self, limit: Duration) -> (ExitStatus, Duration) {
+        let started = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return (status, started.elapsed());
+            }
+            assert!(started.elapsed() < limit, "it still runs after {limit:?}");
+            thread::sleep(Duration::from_millis(2));
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if thread::panicking() {
+            println!("the log of mainstay:\n{}", self.log.lock().unwrap().join(""));
+        }
+    }
+}

@@ -232,7 +232,7 @@ labels! {
         Normal = "normal",
         /// `check.fast_interval`: a verdict is pending.
         Fast = "fast",
-        /// 20 ms: nobody is active, every moment counts.
+        /// 20 ms: new clients wait, because nobody is active or the active one is in doubt.
         Urgent = "urgent",
     }
 }

@@ -17,7 +17,7 @@ expect active a
 at 1000ms passive a standing_lost
   probe a now
   suspend epoch=1
-  pace a fast
+  pace a urgent
 expect suspended yes
 at 1001ms a refused
   a health up -> down cause=two_signals (refused)
@@ -25,7 +25,6 @@ at 1001ms a refused
   a eligible -> down
   verdict keep -> no_eligible
   revoke a epoch=1 abort cause=down
-  pace a urgent
   pace b urgent
 expect active nobody
 expect a=down

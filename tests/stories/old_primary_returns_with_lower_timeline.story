@@ -15,14 +15,13 @@ at 1ms b ok standby tl=1
 at 1000ms passive a standing_lost
   probe a now
   suspend epoch=1
-  pace a fast
+  pace a urgent
 at 1001ms a refused
   a health up -> down cause=two_signals (refused)
   a role primary -> unknown
   a eligible -> down
   verdict keep -> no_eligible
   revoke a epoch=1 abort cause=down
-  pace a urgent
   pace b urgent
 at 1500ms b ok primary tl=2
   b role standby -> primary
@@ -35,7 +34,7 @@ expect active b
 at 5000ms passive b standing_lost
   probe b now
   suspend epoch=2
-  pace b fast
+  pace b urgent
 at 5001ms b refused
   b health up -> down cause=two_signals (refused)
   b role primary -> unknown
@@ -43,7 +42,6 @@ at 5001ms b refused
   verdict keep -> no_eligible
   revoke b epoch=2 abort cause=down
   pace a urgent
-  pace b urgent
 at 6000ms a ok primary tl=1
   a role unknown -> primary
 at 6100ms a ok primary tl=1

@@ -15,7 +15,7 @@ at 1ms b ok standby tl=1
 at 1000ms passive a dial_refused
   probe a now
   suspend epoch=1
-  pace a fast
+  pace a urgent
 expect suspended yes
 at 1002ms a ok primary tl=1
   resume epoch=1

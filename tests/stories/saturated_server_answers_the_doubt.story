@@ -15,7 +15,7 @@ at 1ms b ok standby tl=1
 at 1000ms passive a standing_lost
   probe a now
   suspend epoch=1
-  pace a fast
+  pace a urgent
 expect suspended yes
 at 1005ms a saturated
   a alert saturated (saturated)

@@ -15,7 +15,7 @@ at 1ms b ok standby tl=1
 at 1000ms passive a standing_shutdown
   probe a now
   suspend epoch=1
-  pace a fast
+  pace a urgent
 expect suspended yes
 at 1001ms a refused
   a health up -> down cause=two_signals (refused)
@@ -23,7 +23,6 @@ at 1001ms a refused
   a eligible -> down
   verdict keep -> no_eligible
   revoke a epoch=1 last_words cause=down
-  pace a urgent
   pace b urgent
 expect active nobody
 at 1500ms b ok primary tl=2

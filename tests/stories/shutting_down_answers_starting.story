@@ -15,12 +15,11 @@ at 1ms b ok standby tl=1
 at 1000ms passive a standing_shutdown
   probe a now
   suspend epoch=1
-  pace a fast
+  pace a urgent
 at 1001ms a starting
   a eligible -> starting
   verdict keep -> no_eligible
   revoke a epoch=1 last_words cause=starting
-  pace a urgent
   pace b urgent
 expect active nobody
 at 1100ms a refused

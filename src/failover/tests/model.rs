@@ -601,12 +601,14 @@ impl Judge {
         Ok(())
     }
 
-    /// Urgent exactly while nobody is active, and never hammering a check that cannot log in.
+    /// Urgent exactly while new clients wait for this backend (nobody is active, or it is and is in doubt), and never hammering
+    /// a check that cannot log in.
     fn paces(&self, step: &Step) -> Result<(), String> {
         for id in self.ids() {
             let (node, pace) = (self.node(id), step.after.pace(id));
             let hopeless = node.last == Some(Outcome::Misconfigured);
-            let urgent = self.active.is_none() && node.admin != Admin::Maint && !hopeless;
+            let awaited = self.active.is_none() || (self.suspended && self.active == Some(id));
+            let urgent = awaited && node.admin != Admin::Maint && !hopeless;
             rule!((pace == Pace::Urgent) == urgent, "pace: {} is probed at {pace}, urgent={urgent}", name(id));
             rule!(!hopeless || pace == Pace::Normal, "pace: {} cannot log in and is hammered at {pace}", name(id));
             let watched =

@@ -1,0 +1,132 @@
+//! The cases, each a question with bounds.
+
+mod check;
+mod failover;
+mod hostile;
+mod idle;
+mod in_place;
+mod lateness;
+mod returning;
+mod run;
+mod sink;
+
+use std::path::PathBuf;
+
+use clap::ValueEnum;
+
+use crate::{
+    failure::Failure,
+    rng::Rng,
+    stop::Stop,
+    table::{CaseResult, Row},
+};
+
+/// What a case needs of the harness.
+#[derive(Debug)]
+pub(crate) struct Bench {
+    /// How often the failovers are repeated.
+    pub(crate) runs: u32,
+    pub(crate) rng: Rng,
+    pub(crate) stop: Stop,
+    /// Where mainstay's logs are kept.
+    pub(crate) logs: PathBuf,
+    /// The server's version, once a case has met one.
+    pub(crate) postgres: Option<String>,
+}
+
+impl Bench {
+    /// Runs of the cases that take long or hardly vary.
+    pub(crate) fn few(&self) -> u32 {
+        self.runs.div_ceil(4)
+    }
+
+    /// Where mainstay's log of a case goes.
+    pub(crate) fn log(&self, case: &str) -> PathBuf {
+        self.logs.join(format!("{case}.log"))
+    }
+}
+
+/// One case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "snake_case")]
+pub(crate) enum Case {
+    Kill9,
+    Sigstop,
+    SigstopUnnoticed,
+    StopFast,
+    SigstopShort,
+    BackendKilled,
+    Saturated,
+    PasswordChanged,
+    OldPrimaryReturns,
+    Hostile,
+    Lateness,
+    Idle,
+}
+
+impl Case {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Kill9 => "kill9",
+            Self::Sigstop => "sigstop",
+            Self::SigstopUnnoticed => "sigstop_unnoticed",
+            Self::StopFast => "stop_fast",
+            Self::SigstopShort => "sigstop_short",
+            Self::BackendKilled => "backend_killed",
+            Self::Saturated => "saturated",
+            Self::PasswordChanged => "password_changed",
+            Self::OldPrimaryReturns => "old_primary_returns",
+            Self::Hostile => "hostile",
+            Self::Lateness => "lateness",
+            Self::Idle => "idle",
+        }
+    }
+
+    const fn title(self) -> &'static str {
+        match self {
+            Self::Kill9 => "Every process of the primary is killed (kill -9), the synchronous standby is promoted at once.",
+            Self::Sigstop => "Every process of the primary is frozen (SIGSTOP), the synchronous standby is promoted at once.",
+            Self::SigstopUnnoticed => {
+                "As sigstop, but the standby is promoted only when mainstay has given the frozen primary up."
+            }
+            Self::StopFast => "The primary is stopped in order (pg_ctl stop -m fast), then the standby is promoted.",
+            Self::SigstopShort => "Every process of the primary is frozen for 0.8 s: shorter than a verdict needs.",
+            Self::BackendKilled => "One server process is killed (kill -9): the server recovers in place.",
+            Self::Saturated => "All connections an ordinary role may have are taken.",
+            Self::PasswordChanged => "The password of the check's role is changed and its session ended.",
+            Self::OldPrimaryReturns => "After a failover the old primary is started again, as a primary.",
+            Self::Hostile => {
+                "With 64 file descriptors in all: 10,000 connections that send garbage, then 1,000 that send nothing."
+            }
+            Self::Lateness => "Relayed bulk traffic keeps every core busy for 10 s: are the checks on time?",
+            Self::Idle => "4,000 idle sessions: what do they cost?",
+        }
+    }
+
+    /// Measures it.
+    pub(crate) fn run(self, bench: &mut Bench) -> Result<CaseResult, Failure> {
+        let rows = match self {
+            Self::Kill9 => failover::kill9(bench),
+            Self::Sigstop => failover::sigstop(bench),
+            Self::SigstopUnnoticed => failover::sigstop_unnoticed(bench),
+            Self::StopFast => failover::stop_fast(bench),
+            Self::SigstopShort => in_place::sigstop_short(bench),
+            Self::BackendKilled => in_place::backend_killed(bench),
+            Self::Saturated => check::saturated(bench),
+            Self::PasswordChanged => check::password_changed(bench),
+            Self::OldPrimaryReturns => returning::old_primary_returns(bench),
+            Self::Hostile => hostile::run(bench),
+            Self::Lateness => lateness::run(bench),
+            Self::Idle => idle::run(bench),
+        };
+        let rows = match rows {
+            Ok(rows) => Ok(rows),
+            Err(Failure::Interrupted) => return Err(Failure::Interrupted),
+            Err(Failure::Said(why)) => Err(why),
+        };
+        Ok(CaseResult { name: self.name(), title: self.title(), rows })
+    }
+}
+
+/// The rows of a case.
+type Rows = Result<Vec<Row>, Failure>;

@@ -1,0 +1,82 @@
+//! `docs/failover-report.md`, and the facts that a number means nothing without.
+
+use serde_json::{Value, json};
+
+use crate::table::{self, CaseResult};
+
+/// What the numbers depend on.
+#[derive(Clone, Debug)]
+pub(crate) struct Facts {
+    pub(crate) runs: u32,
+    pub(crate) seed: u64,
+    /// Version of the server, when a case had one.
+    pub(crate) postgres: Option<String>,
+}
+
+const HEAD: &str = "\
+# Failover report
+
+Written by `make failover-report`; do not edit. Each number was measured on a real PostgreSQL, a primary and its synchronous
+standby, with eight clients that write through mainstay. mainstay ran as a process of its own in its default configuration.
+Database, mainstay and clients shared one machine, so that everything here also waited for processor time.
+";
+
+const DEFINITIONS: &str = "\
+## What the words mean
+
+| word | meaning |
+|---|---|
+| fault | The moment just before the first signal is sent. |
+| writable | The first moment at which the standby itself says that it is no longer in recovery, to a session that was opened before the fault, past mainstay, and that asks about every millisecond. |
+| first write | The first `INSERT` that the new primary acknowledged through mainstay, of any client. Each acknowledgement carries the port of the node that gave it. |
+| mainstay's share of the gap | From the later of fault and writable to the first write: what a client waits because of mainstay, its new login included. |
+| detection | From the fault to the moment at which mainstay published the revocation of the old primary. |
+| failed connect | A connect through mainstay that ends before its login is done. |
+| acknowledged writes lost | Rows whose acknowledgement a client has, and that the surviving primary does not hold. |
+| writes on the old primary after the new one's first | Acknowledged by the old primary after the new one's first write, or held by it although sent only then. |
+
+The worst value of a row is the one farthest from its bound. A row without a bound is for information.
+";
+
+impl Facts {
+    /// For a terminal.
+    pub(crate) fn text(&self) -> String {
+        let postgres = self.postgres.as_deref().unwrap_or("none");
+        format!(
+            "\nPostgreSQL {postgres}, {} cores, mainstay {}, {} runs, seed {}\n",
+            cores(),
+            env!("CARGO_PKG_VERSION"),
+            self.runs,
+            self.seed
+        )
+    }
+
+    /// For programs.
+    pub(crate) fn json(&self, results: &[CaseResult]) -> Value {
+        json!({
+            "postgres": self.postgres,
+            "cores": cores(),
+            "mainstay": env!("CARGO_PKG_VERSION"),
+            "runs": self.runs,
+            "seed": self.seed,
+            "cases": table::json(results),
+        })
+    }
+
+    /// The whole document.
+    pub(crate) fn document(&self, results: &[CaseResult]) -> String {
+        let facts = format!(
+            "\n| | |\n|---|---|\n| PostgreSQL | {} |\n| cores | {} |\n| mainstay | {} |\n| runs of a failover | {} |\n| seed | {} |\n",
+            self.postgres.as_deref().unwrap_or("none"),
+            cores(),
+            env!("CARGO_PKG_VERSION"),
+            self.runs,
+            self.seed
+        );
+        format!("{HEAD}{facts}\n{DEFINITIONS}\n## Results\n{}\n## Others\n\n{}\n", table::markdown(results), table::ELSEWHERE)
+    }
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}

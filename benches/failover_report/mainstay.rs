@@ -1,0 +1,262 @@
+//! mainstay as its users run it: a process of its own with a configuration file, read through its admin API.
+
+use std::{
+    fmt::{self, Write as _},
+    fs::{self, File},
+    net::SocketAddr,
+    os::unix::process::CommandExt,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use mainstay::cli::{
+    client::{self, AdminAddr, Answer},
+    demo::{
+        cluster::{Node, process},
+        port::ReservedPort,
+    },
+};
+use rustix::process::{Pid, Signal};
+use serde::Deserialize;
+
+use crate::{failure::Failure, scrape::Scrape, stop::Stop, wall::Anchor};
+
+/// Longest wait for mainstay to start or to become ready.
+const READY_TIMEOUT: Duration = Duration::from_mins(1);
+/// Longest wait for its end.
+const END_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// One pool of the configuration, in default settings but for what the case needs.
+#[derive(Clone, Debug)]
+pub(crate) struct PoolSpec {
+    /// Its name.
+    pub(crate) name: &'static str,
+    /// Value of `check`, in YAML.
+    pub(crate) check: String,
+    /// Names and addresses.
+    pub(crate) backends: Vec<(String, SocketAddr)>,
+}
+
+impl PoolSpec {
+    /// The pool `orders` on the nodes of a cluster; `login` is what follows `user: probe` in the check.
+    pub(crate) fn of_nodes(nodes: &[Node; 2], login: &str) -> Self {
+        let backends = nodes.iter().map(|node| (node.name().to_owned(), node.address())).collect();
+        Self { name: "orders", check: format!("{{postgres: {{user: probe{login}}}}}"), backends }
+    }
+
+    /// A pool with TCP checks on one address.
+    pub(crate) fn of_address(name: &'static str, address: SocketAddr) -> Self {
+        Self { name, check: "tcp".to_owned(), backends: vec![("sink".to_owned(), address)] }
+    }
+}
+
+/// A running mainstay. Dropping it ends it.
+#[derive(Debug)]
+pub(crate) struct Mainstay {
+    child: Child,
+    admin: AdminAddr,
+    /// One a pool; reserved, so that nobody takes a port between our choice and mainstay's bind.
+    listen: Vec<ReservedPort>,
+    anchor: Anchor,
+    config: PathBuf,
+    _admin_port: ReservedPort,
+}
+
+/// `GET /api/v1/status`, as far as it is used here.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Status {
+    pub(crate) pools: Vec<PoolStatus>,
+}
+
+/// One pool of it.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct PoolStatus {
+    pub(crate) epoch: u64,
+    pub(crate) active: Option<String>,
+    pub(crate) failover_ready: bool,
+    pub(crate) last_failover: Option<LastFailover>,
+    pub(crate) backends: Vec<BackendStatus>,
+}
+
+/// The last failover in mainstay's own view.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct LastFailover {
+    pub(crate) to: String,
+    pub(crate) detected_ms: f64,
+    pub(crate) gap_ms: f64,
+}
+
+/// One backend of a pool.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct BackendStatus {
+    pub(crate) name: String,
+    pub(crate) alert: Option<String>,
+    pub(crate) active: bool,
+}
+
+#[derive(Debug, Deserialize)]
+struct Events {
+    newest: u64,
+    events: Vec<Event>,
+}
+
+/// One state change.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Event {
+    pub(crate) at: String,
+    pub(crate) backend: Option<String>,
+    pub(crate) kind: String,
+    pub(crate) to: Option<String>,
+    pub(crate) cause: Option<String>,
+}
+
+impl Event {
+    /// It changed who serves, or what is thought of a backend's health.
+    pub(crate) fn is_transition(&self) -> bool {
+        matches!(self.kind.as_str(), "revoke" | "activate" | "health")
+    }
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.at, self.kind)?;
+        [("of", &self.backend), ("to", &self.to), ("because", &self.cause)]
+            .into_iter()
+            .filter_map(|(word, value)| Some((word, value.as_deref()?)))
+            .try_for_each(|(word, value)| write!(f, " {word} {value}"))
+    }
+}
+
+impl Mainstay {
+    /// Starts it with a configuration file beside `log`. With `files`, it may open that many files and no more.
+    pub(crate) fn start(pools: &[PoolSpec], log: &Path, files: Option<u32>) -> Result<Self, Failure> {
+        let admin_port = ReservedPort::new()?;
+        let listen = pools.iter().map(|_| ReservedPort::new()).collect::<Result<Vec<_>, _>>()?;
+        let config = log.with_extension("yaml");
+        fs::write(&config, yaml(admin_port.address(), pools, &listen))?;
+        let binary = env!("CARGO_BIN_EXE_mainstay");
+        let mut command = match files {
+            None => Command::new(binary),
+            Some(files) => {
+                // prlimit(1) becomes the program it is told to run, so the process is mainstay itself.
+                let mut command = Command::new("prlimit");
+                command.arg(format!("--nofile={files}:{files}")).arg("--").arg(binary);
+                command
+            }
+        };
+        command.arg("run").arg("-c").arg(&config).stdin(Stdio::null()).stdout(File::create(log)?);
+        let anchor = Anchor::now();
+        // Its own process group: a Ctrl-C at the terminal is for us, and we end mainstay.
+        let child = command.stderr(Stdio::from(File::options().append(true).open(log)?)).process_group(0).spawn()?;
+        let admin = AdminAddr::Tcp(admin_port.address().to_string());
+        Ok(Self { child, admin, listen, anchor, config, _admin_port: admin_port })
+    }
+
+    /// Where clients of a pool connect.
+    pub(crate) fn address(&self, pool: usize) -> SocketAddr {
+        self.listen[pool].address()
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Whether the process still runs.
+    pub(crate) fn is_alive(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// One answer of the admin API.
+    pub(crate) fn get(&self, path: &str) -> Result<Answer, Failure> {
+        Ok(client::get(&self.admin, path, client::TIMEOUT)?)
+    }
+
+    /// Its admin address, for a thread of the harness that asks by itself.
+    pub(crate) const fn admin(&self) -> &AdminAddr {
+        &self.admin
+    }
+
+    /// The first pool as it stands.
+    pub(crate) fn pool(&self) -> Result<PoolStatus, Failure> {
+        let status: Status = serde_json::from_slice(&self.get("/api/v1/status")?.body)?;
+        status.pools.into_iter().next().ok_or_else(|| Failure::Said("mainstay has no pool".into()))
+    }
+
+    /// The numbers as they stand.
+    pub(crate) fn scrape(&self) -> Result<Scrape, Failure> {
+        Ok(Scrape::parse(&String::from_utf8_lossy(&self.get("/metrics")?.body)))
+    }
+
+    /// Id of the newest event.
+    pub(crate) fn newest_event(&self) -> Result<u64, Failure> {
+        let events: Events = serde_json::from_slice(&self.get("/api/v1/events")?.body)?;
+        Ok(events.newest)
+    }
+
+    /// Events after this id, oldest first.
+    pub(crate) fn events_since(&self, id: u64) -> Result<Vec<Event>, Failure> {
+        let events: Events = serde_json::from_slice(&self.get(&format!("/api/v1/events?since={id}"))?.body)?;
+        Ok(events.events)
+    }
+
+    /// When an event happened, on our clock.
+    pub(crate) fn moment(&self, event: &Event) -> Option<Instant> {
+        self.anchor.moment(&event.at)
+    }
+
+    /// Waits until the first pool is as wanted.
+    pub(crate) fn wait_for(
+        &self,
+        stop: &Stop,
+        what: &str,
+        mut wanted: impl FnMut(&PoolStatus) -> bool,
+    ) -> Result<PoolStatus, Failure> {
+        stop.wait(&format!("mainstay says: {what}"), READY_TIMEOUT, || self.pool().ok().filter(|pool| wanted(pool)))
+    }
+
+    /// Waits until `node` is active and another would take over.
+    pub(crate) fn wait_ready(&self, stop: &Stop, node: &str) -> Result<PoolStatus, Failure> {
+        self.wait_for(stop, &format!("{node} is active and a failover would succeed"), |pool| {
+            pool.active.as_deref() == Some(node) && pool.failover_ready
+        })
+    }
+
+    /// Waits until the first pool has an active backend.
+    pub(crate) fn wait_active(&self, stop: &Stop) -> Result<PoolStatus, Failure> {
+        self.wait_for(stop, "a backend is active", |pool| pool.active.is_some())
+    }
+}
+
+impl Drop for Mainstay {
+    fn drop(&mut self) {
+        if let Some(pid) = Pid::from_raw(self.child.id().cast_signed()).filter(|_| self.is_alive()) {
+            process::send(pid, Signal::TERM);
+            // A second one ends it without waiting for sessions.
+            process::send(pid, Signal::TERM);
+            if !process::wait_until(END_TIMEOUT, || !self.is_alive()) {
+                let _ = self.child.kill();
+                let _ = self.child.wait();
+            }
+        }
+        let _ = fs::remove_file(&self.config);
+    }
+}
+
+fn yaml(admin: SocketAddr, pools: &[PoolSpec], listen: &[ReservedPort]) -> String {
+    let mut yaml = format!("admin: {{listen: \"{admin}\"}}\npools:\n");
+    for (pool, port) in pools.iter().zip(listen) {
+        // Writing to a String cannot fail.
+        let _ = write!(
+            yaml,
+            "  - name: {}\n    listen: \"{}\"\n    check: {}\n    backends:\n",
+            pool.name,
+            port.address(),
+            pool.check
+        );
+        for (name, address) in &pool.backends {
+            let _ = writeln!(yaml, "      - {{name: {name}, address: \"{address}\"}}");
+        }
+    }
+    yaml
+}

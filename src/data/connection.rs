@@ -2,17 +2,21 @@
 
 use std::{
     net::{SocketAddr, TcpStream as StdStream},
-    sync::{Arc, atomic::AtomicU64},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
 use tokio::{net::TcpStream, time::Instant};
 
 use super::{
-    PoolContext,
+    PoolContext, Refusal,
     admission::Place,
     close,
     dial::dial,
+    greeting::{self, Greeting},
     listener::ListenerContext,
     refuse::refuse,
     relay::{Ended, Relay},
@@ -22,7 +26,7 @@ use crate::{
     failover::{Passive, label::Label},
     metrics::Raised,
     net::backoff::Backoff,
-    reason::{CloseReason, DialError, RejectReason},
+    reason::{CloseReason, DialError, Direction, RejectReason},
     route::{PassiveReport, Route, Session},
 };
 
@@ -133,7 +137,7 @@ const fn retry_pause() -> Backoff {
 /// Relays until the end. Gives the client back when the backend dropped the connection before a byte went either way.
 async fn session(
     client: TcpStream,
-    server: TcpStream,
+    mut server: TcpStream,
     route: &Route,
     peer: SocketAddr,
     listener: &ListenerContext,
@@ -151,10 +155,27 @@ async fn session(
         upstream_bytes: AtomicU64::new(0),
         downstream_bytes: AtomicU64::new(0),
     });
-    let id = pool.process.next_id.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    let id = pool.process.next_id.fetch_add(1, Ordering::Relaxed);
     let listed = worker.sessions.enter(id, Arc::clone(&session));
     let active = Raised::new(&backend.connections_active);
-    let mut relay = Relay::new(client, server, listener.timeouts, &session, backend);
+    let mut shown = 0;
+    if pool.refusal == Refusal::Postgres {
+        match Box::pin(greeting::postgres(&client, &mut server, &route.revocation)).await {
+            Greeting::Relay(bytes) => {
+                shown = bytes;
+                session.upstream_bytes.store(bytes, Ordering::Relaxed);
+                backend.relay_bytes.get(Direction::Upstream).inc_by(bytes);
+            }
+            Greeting::Again => {
+                if !route.revocation.is_revoked() {
+                    report(pool, route, Passive::SessionLost);
+                }
+                close::reset(&server);
+                return client.into_std().ok();
+            }
+        }
+    }
+    let mut relay = Relay::new(client, server, shown, listener.timeouts, &session, backend);
     let reason = relay.run(&route.revocation).await;
     let mut ended = relay.end(reason);
     drop((active, listed));

@@ -7,6 +7,7 @@
 //! | [`connection`] | the life of one connection, from accept to the log line |
 //! | [`hold`] | clients that wait because nobody may serve, first come first served |
 //! | [`dial`] | connects to the backend of a route and checks that its epoch still stands |
+//! | [`greeting`] | the first exchange with a database that may turn out not to serve |
 //! | [`relay`] | moves the bytes |
 //! | [`close`] | how a socket ends: FIN, or RST after everything was delivered |
 //! | [`refuse`] | turning a client away in its own protocol |
@@ -19,6 +20,7 @@ pub mod admission;
 mod close;
 mod connection;
 mod dial;
+mod greeting;
 mod hold;
 mod listener;
 mod refuse;

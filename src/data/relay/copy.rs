@@ -64,8 +64,9 @@ pub(super) struct Half {
 }
 
 impl Half {
-    pub(super) const fn new() -> Self {
-        Self { state: State::Open, kept: Vec::new(), taken: 0, bytes: 0, on_eof: End::Finished }
+    /// The sink's kernel has `bytes` already.
+    pub(super) const fn after(bytes: u64) -> Self {
+        Self { state: State::Open, kept: Vec::new(), taken: 0, bytes, on_eof: End::Finished }
     }
 
     /// The other direction was told by the kernel that our source has aborted. The kernel tells that once: from now on it

@@ -85,10 +85,12 @@ pub struct Ended {
 }
 
 impl<'a> Relay<'a> {
-    /// Prepares to relay between `client` and `server`. Owns no buffer until a side cannot take what the other sent.
+    /// Prepares to relay between `client` and `server`, which has `shown` bytes of the client already. Owns no buffer until a
+    /// side cannot take what the other sent.
     pub const fn new(
         client: TcpStream,
         server: TcpStream,
+        shown: u64,
         timeouts: Timeouts,
         session: &'a Session,
         metrics: &'a BackendMetrics,
@@ -96,8 +98,8 @@ impl<'a> Relay<'a> {
         Self {
             client,
             server,
-            upstream: Half::new(),
-            downstream: Half::new(),
+            upstream: Half::after(shown),
+            downstream: Half::after(0),
             first_end: None,
             timeouts,
             silence: None,

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     config::PoolConfig,
-    failover::{self, BackendId, Effect, Event, Pool, Report, Time},
+    failover::{self, BackendId, Effect, Event, Pool, Report, Time, event::Class},
     metrics::PoolMetrics,
     route::{BackendView, Clock, EventLog, LastFailover, LastProbe, PassiveReport, Snapshot},
 };
@@ -145,7 +145,8 @@ impl Supervisor {
         self.last_probes[report.backend.index()] = Some(LastProbe { outcome, evidence: Arc::clone(&report.evidence), at, took });
         let backend = report.backend;
         self.step(&Event::Probe(report));
-        if self.core.active() == Some(backend) {
+        // A failure too few leaves the verdict as it stands, but is no reason to trust it for longer.
+        if self.core.active() == Some(backend) && outcome.class() != Class::Failure {
             self.carrier.publisher().verified(at);
         }
     }

@@ -315,17 +315,12 @@ impl Pool {
         }
     }
 
-    /// New clients wait for a second opinion on this backend.
-    fn holds_for(&self, id: BackendId) -> bool {
-        self.suspended && self.active == Some(id)
-    }
-
     fn refresh_paces(&mut self, effects: &mut Vec<Effect>) {
         for (index, backend) in self.backends.iter().enumerate() {
             let pace = if backend.last_outcome == Some(Outcome::Misconfigured) {
                 // Hurry mends no password, but fills the server's log and may lock the account or the host out.
                 Pace::Normal
-            } else if (self.active.is_none() || self.holds_for(id(index))) && backend.admin() != Admin::Maint {
+            } else if self.active.is_none_or(|id| self.suspended && id.index() == index) && backend.admin() != Admin::Maint {
                 Pace::Urgent
             } else if backend.is_pending() || backend.starting || backend.in_doubt || backend.health() == Health::Unknown {
                 Pace::Fast

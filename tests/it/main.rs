@@ -16,6 +16,7 @@ mod house;
 mod lifecycle;
 mod network;
 mod probe;
+mod psql;
 mod resources;
 mod streams;
 mod support;

@@ -1,0 +1,93 @@
+//! A real client through mainstay to a real server: encrypted end to end, and cancelling its query.
+
+#[allow(dead_code, reason = "shared with the tests of the checks, which use more of it")]
+#[path = "support/postgres.rs"]
+mod postgres;
+
+use std::{
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use mainstay::{
+    app::{self, Running},
+    config::{CheckKind, PostgresCheck},
+    failover::{Election, Policy},
+};
+use postgres::Postgres;
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::support::{config::tcp_pool, front::end, wait::until};
+
+fn front(server: &Postgres) -> Running {
+    let mut config = tcp_pool(&[([127, 0, 0, 1], server.port).into()]);
+    config.pools[0].check.kind = CheckKind::Postgres(PostgresCheck::default());
+    config.pools[0].policy = Policy { election: Election::ByRole, ..Policy::default() };
+    let running = app::start(&config).unwrap();
+    until("the primary is active", || running.snapshots[0].get().active);
+    running
+}
+
+fn psql(running: &Running, connection: &str, sql: &str) -> Child {
+    let port = running.listeners[0][0][0].port();
+    Command::new("psql")
+        .args(["-XAtw", "-c", sql, &format!("host=127.0.0.1 port={port} dbname=postgres {connection}")])
+        .env("PGPASSWORD", "secret")
+        .env("LC_ALL", "C")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("psql is part of the PostgreSQL client")
+}
+
+fn said(child: Child) -> (String, String) {
+    let output = child.wait_with_output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap().trim().to_owned();
+    (text(output.stdout), text(output.stderr))
+}
+
+#[test]
+fn encryption_and_channel_binding_go_through_untouched() {
+    let mut server = Postgres::primary(&[]);
+    server.sql("CREATE ROLE with_scram LOGIN PASSWORD 'secret'");
+    server.hba("hostssl all with_scram all scram-sha-256");
+    let dir = std::env::temp_dir().join(format!("mainstay-psql-{}", std::process::id()));
+    std::fs::create_dir(&dir).unwrap();
+    let made = Command::new("openssl")
+        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"])
+        .args(["-subj", "/CN=localhost", "-keyout", "server.key", "-out", "server.crt"])
+        .current_dir(&dir)
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let file = |name: &str| server.file(name, &std::fs::read(dir.join(name)).unwrap()).to_str().unwrap().to_owned();
+    let (crt, key) = (file("server.crt"), file("server.key"));
+    server.stop_fast();
+    server.restart(&["ssl=on", &format!("ssl_cert_file={crt}"), &format!("ssl_key_file={key}")]);
+    let running = front(&server);
+
+    // Channel binding ties the login to the certificate the client saw: whoever stood in between would break it.
+    let connection = "user=with_scram sslmode=require channel_binding=require";
+    let query = "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()";
+    assert_eq!(said(psql(&running, connection, query)), ("t".into(), String::new()));
+    let connection = format!("user=postgres sslmode=verify-ca sslrootcert={}", dir.join("server.crt").display());
+    assert_eq!(said(psql(&running, &connection, query)), ("t".into(), String::new()));
+    assert_eq!(said(psql(&running, "user=postgres sslmode=disable", query)), ("f".into(), String::new()));
+    end(running);
+    std::fs::remove_dir_all(&dir).unwrap();
+}
+
+#[test]
+fn a_query_can_be_cancelled() {
+    let server = Postgres::primary(&[]);
+    let running = front(&server);
+    let child = psql(&running, "user=postgres", "SELECT pg_sleep(60)");
+    let sleeping = "SELECT count(*) FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(60)' AND state = 'active'";
+    until("the query runs", || (server.sql(sleeping) == "1").then_some(()));
+    let started = Instant::now();
+    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    let (_, error) = said(child);
+    assert!(error.contains("canceling statement due to user request"), "{error}");
+    assert!(started.elapsed() < Duration::from_secs(10));
+    end(running);
+}

@@ -4,8 +4,6 @@
 mod command;
 #[path = "probe/fake.rs"]
 mod fake;
-#[path = "support/postgres.rs"]
-mod postgres;
 #[path = "probe/prober.rs"]
 mod prober;
 #[path = "probe/real.rs"]
@@ -23,6 +21,8 @@ use mainstay::{
     control::probe::{self, Deadline, Failure, Finding, postgres::Login, postgres::Standing},
     net::addr::BackendAddr,
 };
+
+use crate::support::postgres;
 
 const TIMEOUT: Duration = Duration::from_secs(2);
 

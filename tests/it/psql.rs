@@ -1,9 +1,5 @@
 //! A real client through mainstay to a real server: encrypted end to end, and cancelling its query.
 
-#[allow(dead_code, reason = "shared with the tests of the checks, which use more of it")]
-#[path = "support/postgres.rs"]
-mod postgres;
-
 use std::{
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
@@ -14,10 +10,9 @@ use mainstay::{
     config::{CheckKind, PostgresCheck},
     failover::{Election, Policy},
 };
-use postgres::Postgres;
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::support::{config::tcp_pool, front::end, wait::until};
+use crate::support::{config::tcp_pool, front::end, postgres::Postgres, wait::until};
 
 fn front(server: &Postgres) -> Running {
     let mut config = tcp_pool(&[([127, 0, 0, 1], server.port).into()]);

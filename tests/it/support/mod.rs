@@ -5,6 +5,7 @@ pub mod echo;
 pub mod front;
 pub mod netns;
 pub mod noise;
+pub mod postgres;
 pub mod process;
 pub mod random;
 pub mod wait;

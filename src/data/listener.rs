@@ -167,10 +167,11 @@ impl Acceptor {
         }
     }
 
-    /// Turns one waiting client away with the reserve descriptor, so that it does not hang in the queue.
+    /// Turns those who wait away with the reserve descriptor, one after the other, so that they do not hang in the queue.
     fn shed(&mut self, socket: &TcpListener) {
         drop(self.reserve.take());
-        if let Ok((client, _)) = accept(socket) {
+        for _ in 0..BATCH {
+            let Ok((client, _)) = accept(socket) else { break };
             self.listener.metrics().rejected.get(RejectReason::FileDescriptors).inc();
             let _ = SockRef::from(&client).set_linger(Some(Duration::ZERO));
         }

@@ -56,7 +56,7 @@ fn a_session_without_an_idle_timeout_stays_however_silent_it_is() {
     let front = Front::with(&limited(&backend, |listener| listener.half_close_timeout = LIMIT));
     let mut client = front.connect();
     round_trip(&mut client);
-    std::thread::sleep(3 * LIMIT);
+    std::thread::sleep(6 * LIMIT);
     round_trip(&mut client);
 }
 

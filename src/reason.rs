@@ -81,6 +81,16 @@ labels! {
 }
 
 labels! {
+    /// How an attempt to change the configuration ended.
+    pub enum ReloadResult {
+        /// It is used.
+        Success = "success",
+        /// It cannot be used; the one before stays.
+        Failure = "failure",
+    }
+}
+
+labels! {
     /// Which way bytes went.
     pub enum Direction {
         /// From the client to the backend.

@@ -134,16 +134,14 @@ fn read<B>(state: &Arc<AdminState>, connection: &Connection, endpoint: &Endpoint
         Endpoint::Ready => verdict(&health::not_ready(state)),
         Endpoint::Startup => verdict(&health::not_started(state)),
         Endpoint::Status => response::json(StatusCode::OK, &status::status(state)),
-        Endpoint::Pool(name) => with_pool(state, name, |_, pool| response::json(StatusCode::OK, &status::pool(state, pool))),
-        Endpoint::Sessions(name) => {
-            with_pool(state, name, |index, pool| response::json(StatusCode::OK, &status::sessions(state, index, pool)))
-        }
+        Endpoint::Pool(name) => with_pool(state, name, |pool| response::json(StatusCode::OK, &status::pool(state, pool))),
+        Endpoint::Sessions(name) => with_pool(state, name, |pool| response::json(StatusCode::OK, &status::sessions(state, pool))),
         Endpoint::Events => match since(request.uri()) {
             Ok(since) => response::json(StatusCode::OK, &events::list(state, since.unwrap_or(0))),
             Err(refusal) => *refusal,
         },
         Endpoint::EventStream => stream(state, connection, request),
-        Endpoint::Config => response::json(StatusCode::OK, &state.config_json),
+        Endpoint::Config => response::json(StatusCode::OK, &state.view().config_json),
         Endpoint::Change(method) => response::wrong_method(method),
     }
 }
@@ -153,10 +151,11 @@ fn verdict(reasons: &[String]) -> Response<Body> {
     response::json(code, &json!({ "status": word, "reasons": reasons }))
 }
 
-fn with_pool(state: &AdminState, name: &str, answer: impl Fn(usize, &AdminPool) -> Response<Body>) -> Response<Body> {
-    let names: Vec<_> = state.pools.iter().map(|pool| pool.snapshot.get().pool.to_string()).collect();
+fn with_pool(state: &AdminState, name: &str, answer: impl Fn(&AdminPool) -> Response<Body>) -> Response<Body> {
+    let view = state.view();
+    let names: Vec<_> = view.pools.iter().map(|pool| pool.snapshot.get().pool.to_string()).collect();
     match names.iter().position(|candidate| candidate == name) {
-        Some(index) => answer(index, &state.pools[index]),
+        Some(index) => answer(&view.pools[index]),
         None => response::error_with(
             StatusCode::NOT_FOUND,
             "unknown_pool",

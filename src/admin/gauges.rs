@@ -3,9 +3,9 @@
 
 use super::{AdminPool, AdminState, health};
 use crate::{
-    failover::{BackendId, Health, Reason, Role},
+    failover::{BackendId, FailoverReady, Health, Reason, Role},
     metrics::BackendMetrics,
-    route::{BackendView, FailoverReady},
+    route::BackendView,
 };
 
 /// Sets them all.
@@ -13,7 +13,7 @@ pub(super) fn refresh(state: &AdminState) {
     let process = &state.metrics.process;
     process.ready.set(i64::from(health::not_ready(state).is_empty()));
     process.phase.set(state.phase.get());
-    for pool in &state.pools {
+    for pool in &state.view().pools {
         refresh_pool(pool);
     }
 }
@@ -24,7 +24,8 @@ fn refresh_pool(pool: &AdminPool) {
     metrics.primary_conflict.set(i64::from(snapshot.conflict));
     metrics.failover_ready.set(i64::from(snapshot.failover_ready == FailoverReady::Yes));
     metrics.failover_ready_reason.set(snapshot.failover_ready);
-    for (index, (metrics, view)) in metrics.backends.iter().zip(&snapshot.backends).enumerate() {
+    for (index, view) in snapshot.backends.iter().enumerate() {
+        let Some(metrics) = pool.backend(&view.name) else { continue };
         refresh_backend(metrics, view);
         metrics.active.set(i64::from(snapshot.active.map(BackendId::index) == Some(index)));
     }
@@ -38,7 +39,7 @@ fn refresh_backend(metrics: &BackendMetrics, view: &BackendView) {
     metrics.reason.set(view.reason);
     metrics.replication_lag_bytes.set(saturating(view.facts.lag_bytes.unwrap_or(0)));
     metrics.db_epoch.set(saturating(view.facts.db_epoch.unwrap_or(0)));
-    metrics.set_info(view.facts.version.as_deref().unwrap_or_default());
+    metrics.set_info(&view.address, view.facts.version.as_deref().unwrap_or_default());
 }
 
 fn saturating(value: u64) -> i64 {

@@ -12,7 +12,8 @@ pub(super) fn not_live(state: &AdminState) -> Vec<String> {
 pub(super) fn not_ready(state: &AdminState) -> Vec<String> {
     let phase = state.phase.get();
     let stopping = (phase != Phase::Running).then(|| format!("mainstay was told to stop and is {phase}"));
-    let pools = state.pools.iter().filter_map(|pool| {
+    let view = state.view();
+    let pools = view.pools.iter().filter_map(|pool| {
         let snapshot = pool.snapshot.get();
         let serves = snapshot.active.is_some() && !snapshot.suspended;
         (!serves).then(|| format!("pool {}: {}", snapshot.pool, sentence::summary(&snapshot, pool.metrics.held.get())))
@@ -22,7 +23,8 @@ pub(super) fn not_ready(state: &AdminState) -> Vec<String> {
 
 /// Reasons why it has not started yet: pools whose first election is still to come.
 pub(super) fn not_started(state: &AdminState) -> Vec<String> {
-    let settling = state.pools.iter().filter_map(|pool| {
+    let view = state.view();
+    let settling = view.pools.iter().filter_map(|pool| {
         let snapshot = pool.snapshot.get();
         (snapshot.verdict == Verdict::Settling).then(|| format!("pool {}: the first checks are not finished yet", snapshot.pool))
     });

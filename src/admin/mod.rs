@@ -35,9 +35,11 @@ use std::{
     thread::JoinHandle,
 };
 
+use tokio::sync::watch;
+
 use crate::{
     lifecycle::{PhaseWatch, Vital},
-    metrics::{Metrics, PoolMetrics},
+    metrics::{BackendMetrics, ListenerMetrics, Metrics, PoolMetrics},
     route::{Clock, EventLog, SessionTable, SnapshotWatch},
 };
 
@@ -70,24 +72,38 @@ pub struct AdminState {
     pub clock: Clock,
     /// The phase of life; the admin plane answers until it is `Stopped`.
     pub phase: PhaseWatch,
-    /// The pools, in configuration order.
-    pub pools: Vec<AdminPool>,
+    /// What is configured; replaced whole when that changes.
+    pub view: watch::Receiver<Arc<View>>,
     /// The sessions, one table a worker.
     pub sessions: Vec<Arc<SessionTable>>,
     /// State changes.
     pub events: Arc<EventLog>,
     /// All metrics.
     pub metrics: Arc<Metrics>,
-    /// The effective configuration, without secrets.
-    pub config_json: serde_json::Value,
     /// Why the process itself cannot do its work, each a sentence; empty when it can. Must never ask a database.
     pub health: Arc<dyn Fn() -> Vec<String> + Send + Sync>,
 }
 
 impl fmt::Debug for AdminState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AdminState").field("version", &self.version).field("pools", &self.pools).finish_non_exhaustive()
+        f.debug_struct("AdminState").field("version", &self.version).field("view", &self.view).finish_non_exhaustive()
     }
+}
+
+impl AdminState {
+    /// What is configured now.
+    fn view(&self) -> Arc<View> {
+        Arc::clone(&self.view.borrow())
+    }
+}
+
+/// What is configured.
+#[derive(Debug)]
+pub struct View {
+    /// The pools, in configuration order.
+    pub pools: Vec<AdminPool>,
+    /// The effective configuration, without secrets.
+    pub config_json: serde_json::Value,
 }
 
 /// One pool, as the admin plane sees it.
@@ -99,6 +115,15 @@ pub struct AdminPool {
     pub metrics: Arc<PoolMetrics>,
     /// Its listeners, in configuration order.
     pub listeners: Vec<AdminListener>,
+    /// Its backends' names and numbers, in configuration order.
+    pub backends: Vec<(Arc<str>, Arc<BackendMetrics>)>,
+}
+
+impl AdminPool {
+    /// The numbers of a backend. A snapshot may name one that is not configured any more, or not yet.
+    fn backend(&self, name: &str) -> Option<&BackendMetrics> {
+        self.backends.iter().find(|(known, _)| **known == *name).map(|(_, metrics)| &**metrics)
+    }
 }
 
 /// One listener of a pool.
@@ -110,6 +135,8 @@ pub struct AdminListener {
     pub bound: Vec<SocketAddr>,
     /// Connections at most, if there is a limit.
     pub limit: Option<usize>,
+    /// Its numbers.
+    pub metrics: Arc<ListenerMetrics>,
 }
 
 /// Starts the admin plane. Its thread ends when the phase is `Stopped`.

@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 
 use crate::{
-    failover::{Health, Reason, Role, Verdict},
-    route::{BackendView, FailoverReady, Snapshot},
+    failover::{FailoverReady, Health, Reason, Role, Verdict},
+    route::{BackendView, Snapshot},
 };
 
 /// The pool in one or a few sentences, without its name. `held` is the number of clients that wait.

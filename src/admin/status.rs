@@ -9,8 +9,8 @@ use serde::Serialize;
 
 use super::{AdminPool, AdminState, health, rfc3339, sentence};
 use crate::{
-    failover::{BackendId, Reason, Role, Time, label::Label},
-    route::{BackendView, FailoverReady, LastFailover, Session, Snapshot},
+    failover::{BackendId, FailoverReady, Reason, Role, Time, label::Label},
+    route::{BackendView, LastFailover, Session, Snapshot},
 };
 
 /// Most sessions in one answer.
@@ -124,22 +124,22 @@ pub(super) fn status(state: &AdminState) -> Status {
         uptime_seconds: state.clock.now().since_origin().as_secs(),
         ready: health::not_ready(state).is_empty(),
         phase: state.phase.get().as_str(),
-        pools: state.pools.iter().map(|entry| pool(state, entry)).collect(),
+        pools: state.view().pools.iter().map(|entry| pool(state, entry)).collect(),
     }
 }
 
 pub(super) fn pool(state: &AdminState, entry: &AdminPool) -> Pool {
     let snapshot = entry.snapshot.get();
     let held = entry.metrics.held.get();
-    let listeners = entry.listeners.iter().zip(&entry.metrics.listeners).map(|(listener, metrics)| Listener {
+    let listeners = entry.listeners.iter().map(|listener| Listener {
         name: listener.name.to_string(),
         listen: listener.bound.iter().map(ToString::to_string).collect(),
         route: "primary",
-        connections: metrics.active.get(),
+        connections: listener.metrics.active.get(),
         limit: listener.limit,
     });
     let backends = snapshot.backends.iter().enumerate().map(|(index, view)| {
-        let connections = entry.metrics.backends.get(index).map_or(0, |metrics| metrics.connections_active.get());
+        let connections = entry.backend(&view.name).map_or(0, |metrics| metrics.connections_active.get());
         backend(state, view, snapshot.active.map(BackendId::index) == Some(index), connections)
     });
     Pool {
@@ -155,28 +155,27 @@ pub(super) fn pool(state: &AdminState, entry: &AdminPool) -> Pool {
         paused: false,
         held,
         listeners: listeners.collect(),
-        last_failover: snapshot.last_failover.as_ref().map(|last| failover(state, &snapshot, last)),
+        last_failover: snapshot.last_failover.as_ref().map(|last| failover(state, last)),
         backends: backends.collect(),
     }
 }
 
-/// The live sessions of a pool, oldest first; `index` is its place in the configuration.
-pub(super) fn sessions(state: &AdminState, index: usize, pool: &AdminPool) -> Sessions {
+/// The live sessions of a pool, oldest first.
+pub(super) fn sessions(state: &AdminState, pool: &AdminPool) -> Sessions {
     let snapshot = pool.snapshot.get();
     let mut all: Vec<(usize, u64, Arc<Session>)> = Vec::new();
     for (worker, table) in state.sessions.iter().enumerate() {
         // One more than is shown, to know that there are more.
-        all.extend(table.list(index, SESSIONS + 1).into_iter().map(|(id, session)| (worker, id, session)));
+        all.extend(table.list(&snapshot.pool, SESSIONS + 1).into_iter().map(|(id, session)| (worker, id, session)));
     }
     all.sort_by_key(|(worker, id, session)| (session.since, *worker, *id));
     let truncated = all.len() > SESSIONS;
-    let listener = |number: usize| pool.listeners.get(number).map_or_else(String::new, |listener| listener.name.to_string());
     let connections = all.iter().take(SESSIONS).map(|(worker, id, session)| Connection {
         worker: *worker,
         id: *id,
         client: session.client.to_string(),
-        listener: listener(session.listener),
-        backend: name_of(&snapshot, session.backend),
+        listener: session.listener.to_string(),
+        backend: session.backend.to_string(),
         epoch: session.epoch.0,
         since: moment(state, session.since),
         upstream_bytes: session.upstream_bytes.load(Ordering::Relaxed),
@@ -218,11 +217,11 @@ fn backend(state: &AdminState, view: &BackendView, active: bool, connections: i6
     }
 }
 
-fn failover(state: &AdminState, snapshot: &Snapshot, last: &LastFailover) -> Failover {
+fn failover(state: &AdminState, last: &LastFailover) -> Failover {
     Failover {
         at: moment(state, last.at),
-        from: name_of(snapshot, last.from),
-        to: name_of(snapshot, last.to),
+        from: last.from.to_string(),
+        to: last.to.to_string(),
         cause: last.cause.as_str(),
         evidence: last.evidence.to_string(),
         detected_ms: millis(last.detected),

@@ -1,6 +1,7 @@
 //! Binds every socket before anything runs, and says clearly why one cannot be.
 
 use std::{
+    collections::HashMap,
     fmt, fs, io,
     net::{SocketAddr, TcpListener},
     os::unix::{
@@ -8,60 +9,45 @@ use std::{
         net::{UnixListener, UnixStream},
     },
     path::Path,
+    sync::Arc,
 };
 
 use super::StartError;
 use crate::{
     admin::BoundListener,
     config::{AdminListen, Config, ListenerConfig, PoolConfig},
+    data::SocketKey,
     net::socket::{LegOptions, listen},
 };
 
-/// Every socket, bound.
-pub(super) struct Sockets {
-    /// Per pool, per listener.
-    pub(super) pools: Vec<Vec<Vec<TcpListener>>>,
-    pub(super) admin: Vec<BoundListener>,
+/// Sockets that nobody accepts from yet.
+pub(super) type Fresh = HashMap<SocketKey, TcpListener>;
+
+/// The sockets of a listener, as they are found again in another configuration.
+pub(super) fn keys(pool: &PoolConfig, listener: &ListenerConfig) -> impl Iterator<Item = SocketKey> {
+    listener.listen.iter().map(|address| SocketKey {
+        address: *address,
+        owner: (address.port() == 0).then(|| (Arc::clone(&pool.name), Arc::clone(&listener.name))),
+    })
 }
 
-impl Sockets {
-    pub(super) fn bind(config: &Config) -> Result<Self, StartError> {
-        Ok(Self { pools: config.pools.iter().map(bind_pool).collect::<Result<_, _>>()?, admin: bind_admin(config)? })
+/// Binds what the pools need and is not `bound` already: all of it, or nothing.
+pub(super) fn bind_pools(config: &Config, bound: &HashMap<SocketKey, SocketAddr>) -> Result<Fresh, StartError> {
+    let mut fresh = HashMap::new();
+    for pool in &config.pools {
+        for listener in &pool.listeners {
+            let legs = LegOptions { keepalive: listener.keepalive, user_timeout: listener.tcp_user_timeout };
+            for key in keys(pool, listener).filter(|key| !bound.contains_key(key)) {
+                let what = || format!("pool {}, listener {}", pool.name, listener.name);
+                let socket = listen(key.address, &legs).map_err(|error| bind_error(&what(), &key.address, &error))?;
+                fresh.insert(key, socket);
+            }
+        }
     }
-
-    /// The addresses of `pools`; a configured port 0 is a real port here.
-    pub(super) fn listeners(&self) -> Vec<Vec<Vec<SocketAddr>>> {
-        let addresses = |sockets: &Vec<TcpListener>| sockets.iter().filter_map(|socket| socket.local_addr().ok()).collect();
-        self.pools.iter().map(|pool| pool.iter().map(addresses).collect()).collect()
-    }
-
-    /// The TCP addresses of `admin`.
-    pub(super) fn admin_addresses(&self) -> Vec<SocketAddr> {
-        let address = |socket: &BoundListener| match socket {
-            BoundListener::Tcp(socket) => socket.local_addr().ok(),
-            BoundListener::Unix(_) => None,
-        };
-        self.admin.iter().filter_map(address).collect()
-    }
+    Ok(fresh)
 }
 
-/// Sockets per listener.
-fn bind_pool(pool: &PoolConfig) -> Result<Vec<Vec<TcpListener>>, StartError> {
-    let bind_listener = |listener: &ListenerConfig| {
-        let legs = LegOptions { keepalive: listener.keepalive, user_timeout: listener.tcp_user_timeout };
-        listener
-            .listen
-            .iter()
-            .map(|address| {
-                listen(*address, &legs)
-                    .map_err(|error| bind_error(&format!("pool {}, listener {}", pool.name, listener.name), address, &error))
-            })
-            .collect()
-    };
-    pool.listeners.iter().map(bind_listener).collect()
-}
-
-fn bind_admin(config: &Config) -> Result<Vec<BoundListener>, StartError> {
+pub(super) fn bind_admin(config: &Config) -> Result<Vec<BoundListener>, StartError> {
     let mut sockets = Vec::new();
     for address in &config.admin.listen {
         match address {
@@ -77,6 +63,15 @@ fn bind_admin(config: &Config) -> Result<Vec<BoundListener>, StartError> {
         }
     }
     Ok(sockets)
+}
+
+/// The TCP addresses among them; a configured port 0 is a real port here.
+pub(super) fn tcp_addresses(sockets: &[BoundListener]) -> Vec<SocketAddr> {
+    let address = |socket: &BoundListener| match socket {
+        BoundListener::Tcp(socket) => socket.local_addr().ok(),
+        BoundListener::Unix(_) => None,
+    };
+    sockets.iter().filter_map(address).collect()
 }
 
 /// Binds a unix socket that only its own user may use. A socket file that nobody answers on is a leftover and is replaced.

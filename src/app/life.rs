@@ -74,6 +74,6 @@ impl Life {
     }
 
     fn sessions(&self) -> i64 {
-        self.metrics.pools.iter().flat_map(|pool| &pool.backends).map(|backend| backend.connections_active.get()).sum()
+        self.metrics.sessions()
     }
 }

@@ -4,35 +4,39 @@
 mod bind;
 mod life;
 mod planes;
+mod reload;
 
-use std::{fmt, io, net::SocketAddr, sync::Arc, thread::JoinHandle};
+use std::{collections::HashMap, fmt, io, net::SocketAddr, sync::Arc, thread::JoinHandle};
 
-use bind::Sockets;
 use life::Life;
 use planes::{Limits, Planes};
+pub use reload::{Changes, Reloader};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::sync::watch;
 
 use crate::{
-    config::{Config, PoolConfig},
+    config::Config,
     data::admission::Budget,
     lifecycle,
-    metrics::{Metrics, PoolLabels},
+    metrics::{Metrics, PoolSeries},
     route::{EventLog, SnapshotWatch},
 };
 
 /// A running mainstay, all of it in this process.
 pub struct Running {
-    /// Per pool, per listener: the bound addresses (a configured port 0 is a real port here).
+    /// Per pool of the first configuration, per listener: the bound addresses (a configured port 0 is a real port here).
     pub listeners: Vec<Vec<Vec<SocketAddr>>>,
     /// The bound addresses of the admin endpoint (TCP only).
     pub admin: Vec<SocketAddr>,
-    /// Per pool: how it stands.
+    /// Per pool of the first configuration: how it stands.
     pub snapshots: Vec<SnapshotWatch>,
+    /// Per pool of the first configuration: its metrics.
+    pub series: Vec<PoolSeries>,
     /// State changes of all pools.
     pub events: Arc<EventLog>,
     /// All metrics.
     pub metrics: Arc<Metrics>,
+    reloader: Reloader,
     stops: watch::Sender<u32>,
     life: JoinHandle<u8>,
 }
@@ -60,16 +64,15 @@ impl std::error::Error for StartError {}
 /// # Errors
 /// When an address cannot be bound or the process may not open enough files.
 pub fn start(config: &Config) -> Result<Running, StartError> {
-    start_with(config, &metrics(config)?)
+    start_with(config, &metrics()?)
 }
 
-/// The metrics of this configuration, all at 0.
+/// The metrics of a process, all at 0.
 ///
 /// # Errors
-/// When two series would have the same name, which the configuration's own rules exclude.
-pub fn metrics(config: &Config) -> Result<Arc<Metrics>, StartError> {
-    let labels: Vec<PoolLabels> = config.pools.iter().map(labels).collect();
-    Metrics::new(&labels).map_err(|error| StartError(format!("metrics cannot be set up: {error}")))
+/// When two series would have the same name, which a test excludes.
+pub fn metrics() -> Result<Arc<Metrics>, StartError> {
+    Metrics::new().map_err(|error| StartError(format!("metrics cannot be set up: {error}")))
 }
 
 /// As [`start`], with metrics that exist already (the log counts what it drops before anything else runs).
@@ -78,35 +81,34 @@ pub fn metrics(config: &Config) -> Result<Arc<Metrics>, StartError> {
 /// As [`start`].
 pub fn start_with(config: &Config, metrics: &Arc<Metrics>) -> Result<Running, StartError> {
     let workers = config.workers.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
-    let sockets = Sockets::bind(config)?;
-    let budget = budget(config, workers)?;
-    let (listeners, admin) = (sockets.listeners(), sockets.admin_addresses());
+    let sockets = bind::bind_pools(config, &HashMap::new())?;
+    let admin_sockets = bind::bind_admin(config)?;
+    let admin = bind::tcp_addresses(&admin_sockets);
+    let limits = Limits { workers, budget: budget(config, workers)? };
     let (phase, lifeline) = lifecycle::begin();
-    let planes = Planes::start(config, metrics, &lifeline, sockets, &Limits { workers, budget })?;
+    let (planes, threads) = Planes::start(config, metrics, &lifeline, admin_sockets, sockets, &limits)?;
+    let pools: Vec<_> = config.pools.iter().filter_map(|pool| planes.pools.get(&pool.name)).collect();
+    let listeners: Vec<_> = pools.iter().map(|pool| pool.listening(&planes.bound)).collect();
+    let snapshots = pools.iter().map(|pool| pool.snapshots.clone()).collect();
+    let series = pools.iter().map(|pool| pool.series.clone()).collect();
     let (stops, stop_watch) = watch::channel(0);
     let life = Life {
         deadlines: config.shutdown,
         phase,
         lifeline,
-        tasks: planes.tasks,
+        tasks: threads.tasks,
         metrics: Arc::clone(metrics),
-        threads: planes.threads,
+        threads: threads.handles,
         sockets: config.admin.listen.clone(),
     };
     let life = std::thread::Builder::new()
         .name("mainstay-life".to_owned())
         .spawn(move || life.run(stop_watch))
         .map_err(|error| StartError::thread("life", &error))?;
-    announce(config, &listeners, &admin, budget, workers);
-    Ok(Running {
-        listeners,
-        admin,
-        snapshots: planes.snapshots,
-        events: planes.events,
-        metrics: Arc::clone(metrics),
-        stops,
-        life,
-    })
+    announce(config, &listeners, &admin, &limits);
+    let reloader = Reloader::new(config.clone(), workers, planes);
+    let (events, metrics) = (threads.events, Arc::clone(metrics));
+    Ok(Running { listeners, admin, snapshots, series, events, metrics, reloader, stops, life })
 }
 
 impl Running {
@@ -118,6 +120,11 @@ impl Running {
     /// The way to stop it from elsewhere (a signal handler's thread).
     pub fn stopper(&self) -> Stopper {
         Stopper(self.stops.clone())
+    }
+
+    /// The way to change its configuration, also from elsewhere.
+    pub fn reloader(&self) -> Reloader {
+        self.reloader.clone()
     }
 
     /// Waits until every thread has ended; the process's exit code: 0, or 1 when sessions had to be cut or a vital part was
@@ -138,14 +145,6 @@ impl Stopper {
     }
 }
 
-fn labels(pool: &PoolConfig) -> PoolLabels {
-    PoolLabels {
-        name: Arc::clone(&pool.name),
-        listeners: pool.listeners.iter().map(|listener| Arc::clone(&listener.name)).collect(),
-        backends: pool.backends.iter().map(|backend| (Arc::clone(&backend.name), backend.address.to_string().into())).collect(),
-    }
-}
-
 /// Raises the limit of open files as far as it goes, and divides it.
 fn budget(config: &Config, workers: usize) -> Result<Budget, StartError> {
     let limit = getrlimit(Resource::Nofile);
@@ -160,7 +159,7 @@ fn budget(config: &Config, workers: usize) -> Result<Budget, StartError> {
     })
 }
 
-fn announce(config: &Config, listeners: &[Vec<Vec<SocketAddr>>], admin: &[SocketAddr], budget: Budget, workers: usize) {
+fn announce(config: &Config, listeners: &[Vec<Vec<SocketAddr>>], admin: &[SocketAddr], limits: &Limits) {
     for (pool, bound) in config.pools.iter().zip(listeners) {
         for (listener, addresses) in pool.listeners.iter().zip(bound) {
             tracing::info!(pool = %pool.name, listener = %listener.name, addresses = ?addresses, check = pool.check.kind.name(), "listening");
@@ -168,8 +167,8 @@ fn announce(config: &Config, listeners: &[Vec<Vec<SocketAddr>>], admin: &[Socket
     }
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
-        workers,
-        max_connections = budget.connections,
+        workers = limits.workers,
+        max_connections = limits.budget.connections,
         admin = ?admin,
         "started; each connection needs two file descriptors, the rest of the limit is kept for checks and administration"
     );

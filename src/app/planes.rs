@@ -1,26 +1,32 @@
-//! The planes and the seams between them, put together.
+//! The planes and the seams between them, put together: from one configuration at the start, and from another whenever it
+//! changes.
 
 use std::{
+    collections::HashMap,
     net::{SocketAddr, TcpListener},
     sync::Arc,
     thread::JoinHandle,
     time::Duration,
 };
 
-use tokio_util::task::TaskTracker;
+use tokio::sync::watch;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{StartError, bind::Sockets};
+use super::{
+    StartError,
+    bind::{self, Fresh},
+};
 use crate::{
-    admin::{self, AdminListener, AdminPool, AdminSettings, AdminState},
-    config::{CheckKind, Config, PoolConfig},
-    control::{self, ControlSettings, heartbeat::Heartbeat},
+    admin::{self, AdminListener, AdminPool, AdminSettings, AdminState, BoundListener, View},
+    config::{CheckKind, Config, ListenerConfig, PoolConfig},
+    control::{self, ControlHandle, ControlSettings, heartbeat::Heartbeat},
     data::{
-        self, DataSettings, Refusal,
+        self, DataSettings, ListenerSettings, Reception, Refusal, SocketKey,
         admission::{Admission, Budget},
     },
     lifecycle::{Lifeline, Vital},
-    metrics::Metrics,
-    route::{self, Clock, EventLog, Publisher, RouteWatch, Snapshot, SnapshotWatch},
+    metrics::{Metrics, PoolLabels, PoolSeries},
+    route::{self, Clock, EventLog, ReportSender, RouteWatch, Snapshot, SnapshotWatch},
 };
 
 /// The control thread is stuck when its last sign of life is older than this.
@@ -32,131 +38,230 @@ pub(super) struct Limits {
     pub(super) budget: Budget,
 }
 
-/// The running planes.
+/// What runs, and the handles by which it is changed.
+#[derive(Debug)]
 pub(super) struct Planes {
-    pub(super) snapshots: Vec<SnapshotWatch>,
+    pub(super) lifeline: Lifeline,
+    /// Where the sockets of the pools are really bound.
+    pub(super) bound: HashMap<SocketKey, SocketAddr>,
+    pub(super) pools: HashMap<Arc<str>, Live>,
+    metrics: Arc<Metrics>,
+    admission: Arc<Admission>,
+    clock: Clock,
+    reception: Reception,
+    control: ControlHandle,
+    view: watch::Sender<Arc<View>>,
+}
+
+/// A pool that is configured.
+#[derive(Debug)]
+pub(super) struct Live {
+    pub(super) config: PoolConfig,
+    pub(super) series: PoolSeries,
+    pub(super) snapshots: SnapshotWatch,
+    routes: RouteWatch,
+    reporter: ReportSender,
+    retired: CancellationToken,
+}
+
+/// What is needed to see the planes end.
+pub(super) struct Threads {
     pub(super) events: Arc<EventLog>,
     /// Every accept loop and session.
     pub(super) tasks: TaskTracker,
-    pub(super) threads: Vec<JoinHandle<()>>,
+    pub(super) handles: Vec<JoinHandle<()>>,
 }
 
 impl Planes {
+    /// Starts the planes, with the pools of `config`.
     pub(super) fn start(
         config: &Config,
         metrics: &Arc<Metrics>,
         lifeline: &Lifeline,
-        sockets: Sockets,
+        admin: Vec<BoundListener>,
+        sockets: Fresh,
         limits: &Limits,
-    ) -> Result<Self, StartError> {
-        let listeners = sockets.listeners();
+    ) -> Result<(Self, Threads), StartError> {
         let clock = Clock::start();
         let heartbeat = Heartbeat::default();
         let events = Arc::new(EventLog::default());
-        let (report_sender, report_receiver) = route::reports();
-        let seams: Vec<_> =
-            config.pools.iter().map(|pool| route::seam(clock, control::max_staleness(pool), first_snapshot(pool))).collect();
-        let snapshots: Vec<SnapshotWatch> = seams.iter().map(|(_, _, snapshots)| snapshots.clone()).collect();
-        let (publishers, routes): (Vec<Publisher>, Vec<RouteWatch>) =
-            seams.into_iter().map(|(publisher, routes, _)| (publisher, routes)).unzip();
-
+        let admission = Arc::new(Admission::new(limits.budget.connections));
         let data = data::spawn(DataSettings {
             workers: limits.workers,
-            admission: Arc::new(Admission::new(limits.budget.connections)),
+            admission: Arc::clone(&admission),
             shutdown_delay: config.shutdown.delay,
             clock,
             lifeline: lifeline.clone(),
-            reports: report_sender,
             process: Arc::clone(metrics),
-            pools: data_pools(config, sockets.pools, routes, metrics),
         })
         .map_err(|error| StartError::thread("data", &error))?;
-        let control = control::spawn(ControlSettings {
+        let (control, control_thread) = control::spawn(ControlSettings {
             clock,
             lifeline: lifeline.clone(),
-            reports: report_receiver,
             events: Arc::clone(&events),
             state_dir: config.state_dir.clone(),
             heartbeat: heartbeat.clone(),
-            pools: control_pools(config, publishers, metrics),
+            grace: config.shutdown.timeout,
         })
         .map_err(|error| StartError::thread("control", &error))?;
-        let admin_pools = config.pools.iter().enumerate().map(|(index, pool)| AdminPool {
-            snapshot: snapshots[index].clone(),
-            metrics: Arc::clone(&metrics.pools[index]),
-            listeners: admin_listeners(pool, &listeners[index], limits.budget.connections),
-        });
-        let health = health(&lifeline.vital, &heartbeat, clock);
-        let admin = admin::spawn(AdminSettings {
-            listen: sockets.admin,
-            max_connections: (limits.budget.admin / config.admin.listen.len().max(1)).max(4),
+        let (view, views) = watch::channel(Arc::new(View { pools: Vec::new(), config_json: serde_json::Value::Null }));
+        let mut planes = Self {
+            metrics: Arc::clone(metrics),
+            lifeline: lifeline.clone(),
+            admission,
+            bound: HashMap::new(),
+            pools: HashMap::new(),
+            clock,
+            reception: data.reception,
+            control,
+            view,
+        };
+        planes.apply(config, planes.series(config)?, sockets, limits.budget);
+        // From here on the process may find that everything has ended.
+        data.tasks.close();
+        let admin_thread = admin::spawn(AdminSettings {
+            max_connections: (limits.budget.admin / admin.len().max(1)).max(4),
+            listen: admin,
             vital: lifeline.vital.clone(),
             state: AdminState {
                 version: env!("CARGO_PKG_VERSION"),
                 clock,
                 phase: lifeline.phase.clone(),
-                pools: admin_pools.collect(),
+                view: views,
                 sessions: data.sessions,
                 events: Arc::clone(&events),
                 metrics: Arc::clone(metrics),
-                config_json: config.to_json(),
-                health,
+                health: health(&lifeline.vital, &heartbeat, clock),
             },
         })
         .map_err(|error| StartError::thread("admin", &error))?;
-        Ok(Self { snapshots, events, tasks: data.tasks, threads: data.threads.into_iter().chain([control, admin]).collect() })
+        let handles = data.threads.into_iter().chain([control_thread, admin_thread]).collect();
+        Ok((planes, Threads { events, tasks: data.tasks, handles }))
+    }
+
+    /// The series of every pool of `config`.
+    pub(super) fn series(&self, config: &Config) -> Result<Vec<PoolSeries>, StartError> {
+        let series = config.pools.iter().map(|pool| self.metrics.series(&labels(pool)));
+        series.collect::<Result<_, _>>().map_err(|error| StartError(format!("metrics cannot be set up: {error}")))
+    }
+
+    /// From now on this configuration. Nothing here can fail: what could was done before.
+    pub(super) fn apply(&mut self, config: &Config, series: Vec<PoolSeries>, mut fresh: Fresh, budget: Budget) {
+        self.admission.resize(budget.connections);
+        let mut before = std::mem::take(&mut self.pools);
+        let mut bound = HashMap::new();
+        let mut reception = Vec::new();
+        let mut pools = Vec::new();
+        for (pool, series) in config.pools.iter().zip(series) {
+            let live = match before.remove(&pool.name) {
+                Some(live) => self.change(live, pool, series),
+                None => self.begin(pool, series),
+            };
+            let listeners = pool.listeners.iter().zip(&live.series.listeners);
+            let listeners = listeners.map(|(listener, metrics)| ListenerSettings {
+                config: listener.clone(),
+                metrics: Arc::clone(metrics),
+                sockets: self.sockets(pool, listener, &mut fresh, &mut bound),
+            });
+            reception.push(live.reception(listeners.collect()));
+            pools.push(live.view(&bound, budget.connections));
+            self.pools.insert(Arc::clone(&pool.name), live);
+        }
+        self.bound = bound;
+        self.reception.apply(reception);
+        for gone in before.into_values() {
+            gone.retired.cancel();
+        }
+        self.view.send_replace(Arc::new(View { pools, config_json: config.to_json() }));
+    }
+
+    fn begin(&self, pool: &PoolConfig, series: PoolSeries) -> Live {
+        let first = Snapshot { pool: Arc::clone(&pool.name), ..Snapshot::default() };
+        let seam = route::seam(self.clock, control::max_staleness(pool), first);
+        let retired = self.lifeline.forced.child_token();
+        self.control.supervise(control::PoolSettings {
+            config: pool.clone(),
+            publisher: seam.publisher,
+            reports: seam.reports,
+            series: series.clone(),
+            retired: retired.clone(),
+        });
+        Live { config: pool.clone(), series, snapshots: seam.snapshots, routes: seam.routes, reporter: seam.reporter, retired }
+    }
+
+    fn change(&self, live: Live, pool: &PoolConfig, series: PoolSeries) -> Live {
+        if live.config != *pool {
+            self.control.configure(pool.clone(), series.clone());
+        }
+        Live { config: pool.clone(), series, ..live }
+    }
+
+    /// The sockets of a listener: `fresh` ones are taken from there, the others go on; all are noted in `bound`.
+    fn sockets(
+        &self,
+        pool: &PoolConfig,
+        listener: &ListenerConfig,
+        fresh: &mut Fresh,
+        bound: &mut HashMap<SocketKey, SocketAddr>,
+    ) -> Vec<(SocketKey, Option<TcpListener>)> {
+        let socket = |key: SocketKey| {
+            let new = fresh.remove(&key);
+            let real = new.as_ref().map_or_else(|| self.bound.get(&key).copied(), |socket| socket.local_addr().ok());
+            bound.insert(key.clone(), real.unwrap_or(key.address));
+            (key, new)
+        };
+        bind::keys(pool, listener).map(socket).collect()
     }
 }
 
-fn first_snapshot(pool: &PoolConfig) -> Snapshot {
-    Snapshot { pool: Arc::clone(&pool.name), ..Snapshot::default() }
-}
-
-fn data_pools(
-    config: &Config,
-    sockets: Vec<Vec<Vec<TcpListener>>>,
-    routes: Vec<RouteWatch>,
-    metrics: &Metrics,
-) -> Vec<data::PoolSettings> {
-    let pools = config.pools.iter().zip(sockets).zip(routes).enumerate();
-    pools
-        .map(|(index, ((pool, sockets), routes))| data::PoolSettings {
-            index,
-            name: Arc::clone(&pool.name),
-            backends: pool.backends.iter().map(|backend| Arc::clone(&backend.name)).collect(),
-            listeners: pool.listeners.iter().cloned().zip(sockets).collect(),
-            connect_timeout: pool.connect_timeout,
-            hold: pool.hold,
-            refusal: match pool.check.kind {
+impl Live {
+    fn reception(&self, listeners: Vec<ListenerSettings>) -> data::PoolSettings {
+        data::PoolSettings {
+            name: Arc::clone(&self.config.name),
+            listeners,
+            connect_timeout: self.config.connect_timeout,
+            hold: self.config.hold,
+            refusal: match self.config.check.kind {
                 CheckKind::Tcp => Refusal::Reset,
                 CheckKind::Postgres(_) => Refusal::Postgres,
             },
-            routes,
-            metrics: Arc::clone(&metrics.pools[index]),
-        })
-        .collect()
-}
+            routes: self.routes.clone(),
+            reporter: self.reporter.clone(),
+            metrics: Arc::clone(&self.series.pool),
+            retired: self.retired.clone(),
+        }
+    }
 
-fn control_pools(config: &Config, publishers: Vec<Publisher>, metrics: &Metrics) -> Vec<control::PoolSettings> {
-    let pools = config.pools.iter().zip(publishers).zip(&metrics.pools);
-    pools
-        .map(|((config, publisher), metrics)| control::PoolSettings {
-            config: config.clone(),
-            publisher,
-            metrics: Arc::clone(metrics),
-        })
-        .collect()
-}
+    /// Per listener: where it is bound.
+    pub(super) fn listening(&self, bound: &HashMap<SocketKey, SocketAddr>) -> Vec<Vec<SocketAddr>> {
+        let real = |listener| bind::keys(&self.config, listener).filter_map(|key| bound.get(&key).copied()).collect();
+        self.config.listeners.iter().map(real).collect()
+    }
 
-fn admin_listeners(pool: &PoolConfig, bound: &[Vec<SocketAddr>], connections: usize) -> Vec<AdminListener> {
-    let listeners = pool.listeners.iter().zip(bound);
-    listeners
-        .map(|(listener, bound)| AdminListener {
+    fn view(&self, bound: &HashMap<SocketKey, SocketAddr>, connections: usize) -> AdminPool {
+        let listeners = self.config.listeners.iter().zip(self.listening(bound)).zip(&self.series.listeners);
+        let listeners = listeners.map(|((listener, bound), metrics)| AdminListener {
             name: Arc::clone(&listener.name),
-            bound: bound.clone(),
+            bound,
             limit: Some(listener.max_connections.unwrap_or(connections).min(connections)),
-        })
-        .collect()
+            metrics: Arc::clone(metrics),
+        });
+        let names = self.config.backends.iter().map(|backend| Arc::clone(&backend.name));
+        AdminPool {
+            snapshot: self.snapshots.clone(),
+            metrics: Arc::clone(&self.series.pool),
+            listeners: listeners.collect(),
+            backends: names.zip(self.series.backends.iter().cloned()).collect(),
+        }
+    }
+}
+
+fn labels(pool: &PoolConfig) -> PoolLabels {
+    PoolLabels {
+        name: Arc::clone(&pool.name),
+        listeners: pool.listeners.iter().map(|listener| Arc::clone(&listener.name)).collect(),
+        backends: pool.backends.iter().map(|backend| (Arc::clone(&backend.name), backend.address.to_string().into())).collect(),
+    }
 }
 
 /// Why the process itself is not live; a database never has a part in it.

@@ -3,7 +3,10 @@
 use std::{
     io::{self, Write},
     path::PathBuf,
-    sync::Arc,
+    sync::{
+        Arc,
+        mpsc::{SyncSender, sync_channel},
+    },
 };
 
 use tokio::{
@@ -13,8 +16,10 @@ use tokio::{
 
 use super::exit;
 use crate::{
-    app::{self, Stopper},
-    config::{self, Flags, Loaded},
+    app::{self, Reloader, Stopper},
+    config::{self, Diagnostic, Flags, Loaded},
+    metrics::Metrics,
+    reason::ReloadResult,
     telemetry,
 };
 
@@ -83,14 +88,19 @@ impl Args {
     }
 }
 
+impl Args {
+    fn load(&self) -> Result<Loaded, config::Errors> {
+        match &self.config {
+            Some(file) => config::load(file, &|name| std::env::var(name).ok()),
+            None => config::from_flags(&self.flags()),
+        }
+    }
+}
+
 /// Serves until a signal ends it.
 pub fn run(args: &Args) -> u8 {
-    let loaded = match &args.config {
-        Some(file) => config::load(file, &|name| std::env::var(name).ok()),
-        None => config::from_flags(&args.flags()),
-    };
-    match loaded {
-        Ok(loaded) => serve(&loaded),
+    match args.load() {
+        Ok(loaded) => serve(args, &loaded),
         Err(errors) => {
             let _ = write!(io::stderr(), "{errors}");
             exit::BAD_CONFIGURATION
@@ -98,17 +108,15 @@ pub fn run(args: &Args) -> u8 {
     }
 }
 
-fn serve(loaded: &Loaded) -> u8 {
+fn serve(args: &Args, loaded: &Loaded) -> u8 {
     let Loaded { config, warnings } = loaded;
-    let metrics = match app::metrics(config) {
+    let metrics = match app::metrics() {
         Ok(metrics) => metrics,
         Err(error) => return failed(&error.to_string()),
     };
     let _last_lines = telemetry::init(config.log, metrics.process.log_dropped.clone());
     telemetry::count_panics(metrics.process.panics.clone());
-    for warning in warnings {
-        tracing::warn!(path = %warning.path, help = warning.help.as_deref(), "{}", warning.message);
-    }
+    warn(warnings);
     // Before anything runs: a signal that comes as soon as it serves must find somebody who listens.
     let signals = match Signals::watch() {
         Ok(signals) => signals,
@@ -118,7 +126,8 @@ fn serve(loaded: &Loaded) -> u8 {
         Ok(running) => running,
         Err(error) => return failed(&error.to_string()),
     };
-    if let Err(error) = signals.forward(running.stopper()) {
+    let reload = Reload { args: args.clone(), reloader: running.reloader(), metrics };
+    if let Err(error) = reload.on_request().and_then(|requests| signals.forward(running.stopper(), requests)) {
         return failed(&format!("the signals thread cannot be started: {error}"));
     }
     running.join()
@@ -130,8 +139,64 @@ fn failed(message: &str) -> u8 {
     exit::FAILED
 }
 
-/// SIGTERM and SIGINT drain; a second one ends at once. SIGHUP, SIGUSR1 and SIGUSR2, which would end the process without a
-/// word, only leave one in the log.
+fn warn(warnings: &[Diagnostic]) {
+    for warning in warnings {
+        tracing::warn!(path = %warning.path, help = warning.help.as_deref(), "{}", warning.message);
+    }
+}
+
+/// Reads the configuration again when asked to.
+struct Reload {
+    args: Args,
+    reloader: Reloader,
+    metrics: Arc<Metrics>,
+}
+
+/// Asks for a reload. One that comes while another waits to begin is the same.
+type ReloadRequests = SyncSender<()>;
+
+impl Reload {
+    /// Starts the thread that reloads: a file on a slow disk must not keep a signal to stop waiting.
+    fn on_request(self) -> io::Result<ReloadRequests> {
+        let (requests, requested) = sync_channel(1);
+        let reload = move || requested.iter().for_each(|()| self.once());
+        std::thread::Builder::new().name("mainstay-reload".to_owned()).spawn(reload)?;
+        Ok(requests)
+    }
+
+    fn once(&self) {
+        let result = match self.args.load() {
+            Ok(Loaded { config, warnings }) => {
+                warn(&warnings);
+                self.reloader.reload(&config).map_err(|error| error.to_string())
+            }
+            Err(errors) => Err(complain(&errors)),
+        };
+        let process = &self.metrics.process;
+        match result {
+            Ok(changes) => {
+                process.reloaded(ReloadResult::Success);
+                tracing::info!(%changes, "the configuration was loaded again");
+            }
+            Err(error) => {
+                process.reloaded(ReloadResult::Failure);
+                tracing::error!(%error, "the configuration was not loaded again: mainstay goes on with the one it has");
+            }
+        }
+    }
+}
+
+/// One line an error; the summary.
+fn complain(errors: &config::Errors) -> String {
+    for error in errors.errors() {
+        let (file, line) = (&*error.origin, error.place.line());
+        tracing::error!(file, line, path = %error.path, help = error.help.as_deref(), "{}", error.message);
+    }
+    format!("the file has {} errors", errors.errors().count())
+}
+
+/// SIGTERM and SIGINT drain; a second one ends at once. SIGHUP loads the configuration again. SIGUSR1 and SIGUSR2, which would
+/// end the process without a word, only leave one in the log.
 struct Signals {
     runtime: Runtime,
     terminate: Signal,
@@ -154,14 +219,14 @@ impl Signals {
     }
 
     /// Passes them on, on a thread of its own; also those that have come meanwhile.
-    fn forward(self, stopper: Stopper) -> io::Result<()> {
+    fn forward(self, stopper: Stopper, requests: ReloadRequests) -> io::Result<()> {
         let Self { runtime, mut terminate, mut interrupt, mut hangup, mut user1, mut user2 } = self;
         let forward = async move {
             loop {
                 tokio::select! {
                     _ = terminate.recv() => stopper.stop(),
                     _ = interrupt.recv() => stopper.stop(),
-                    _ = hangup.recv() => tracing::warn!(signal = "SIGHUP", "this version cannot reload its configuration: restart it instead"),
+                    _ = hangup.recv() => drop(requests.try_send(())),
                     _ = user1.recv() => tracing::warn!(signal = "SIGUSR1", "this signal means nothing here"),
                     _ = user2.recv() => tracing::warn!(signal = "SIGUSR2", "this signal means nothing here"),
                 }

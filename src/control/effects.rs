@@ -5,7 +5,7 @@ use std::{net::SocketAddr, sync::Arc};
 
 use super::supervisor::Supervisor;
 use crate::{
-    failover::{BackendId, Cause, Epoch, RevokeMode, Time, label::Label},
+    failover::{BackendId, BackendState, Cause, Epoch, RevokeMode, Time, label::Label},
     route::{LastFailover, Offer, Publisher, Revocation, Route, StateEvent},
 };
 
@@ -22,7 +22,7 @@ pub(super) struct Carrier {
 
 struct Gap {
     since: Time,
-    from: BackendId,
+    from: Arc<str>,
     cause: Cause,
     evidence: Arc<str>,
     detected: std::time::Duration,
@@ -46,9 +46,17 @@ impl Carrier {
         }
     }
 
+    /// Clients hold on to a route, of this epoch or of one that was left to end by itself.
+    pub(super) fn has_sessions(&self) -> bool {
+        let own = 1 + usize::from(self.publisher.current().route.is_some());
+        // A session holds its route, which may be an earlier form of this one, with other addresses.
+        self.route.as_ref().is_some_and(|route| Arc::strong_count(route) > own || Arc::strong_count(&route.revocation) > 1)
+            || self.lingering.iter().any(|revocation| Arc::strong_count(revocation) > 1)
+    }
+
     /// The active backend's name stands for other addresses now. Same epoch: its sessions stay.
-    pub(super) fn readdress(&mut self, backend: BackendId, addresses: Arc<[SocketAddr]>) {
-        let Some(route) = self.route.as_mut().filter(|route| route.backend == backend) else { return };
+    pub(super) fn readdress(&mut self, addresses: Arc<[SocketAddr]>) {
+        let Some(route) = self.route.as_mut() else { return };
         *route = Arc::new(Route { addresses, ..Route::clone(route) });
         if self.publisher.current().route.is_some() {
             self.publisher.offer(Offer { route: Some(Arc::clone(route)), why: "".into() });
@@ -74,27 +82,32 @@ impl Carrier {
 
 impl Supervisor {
     pub(super) fn revoke(&mut self, now: Time, epoch: Epoch, backend: BackendId, mode: RevokeMode, cause: Cause) {
-        let (evidence, detected) = self.core.backend(backend).map_or_else(Default::default, |state| {
-            (Arc::clone(state.evidence()), state.trouble_since().map(|since| now.since(since)).unwrap_or_default())
-        });
-        let metrics = &self.metrics.backends[backend.index()];
-        let sessions = u64::try_from(metrics.connections_active.get()).unwrap_or(0);
-        self.carrier.withdraw(&format!("{} was withdrawn: {}", self.config.backends[backend.index()].name, cause));
-        if let Some(route) = self.carrier.route.take() {
-            route.revocation.revoke(mode);
-            if mode != RevokeMode::Abort {
+        let Some(route) = self.carrier.route.take() else { return };
+        let known = self.core.backend(backend).filter(|_| cause != Cause::Removed);
+        let evidence = known.map_or_else(|| "it is no longer in the configuration".into(), |state| Arc::clone(state.evidence()));
+        let detected = known.and_then(BackendState::trouble_since).map(|since| now.since(since)).unwrap_or_default();
+        let sessions = u64::try_from(route.metrics.connections_active.get()).unwrap_or(0);
+        self.carrier.withdraw(&format!("{} was withdrawn: {cause}", route.backend));
+        route.revocation.revoke(mode);
+        if mode == RevokeMode::Drain {
+            self.carrier.lingering.push(Arc::clone(&route.revocation));
+        } else {
+            route.metrics.sessions_revoked.get(cause).inc_by(sessions);
+            if mode == RevokeMode::LastWords {
                 self.carrier.lingering.push(Arc::clone(&route.revocation));
             }
         }
-        let metrics = &self.metrics.backends[backend.index()];
-        if mode != RevokeMode::Drain {
-            metrics.sessions_revoked.get(cause).inc_by(sessions);
-        }
-        self.carrier.gap =
-            Some(Gap { since: now, from: backend, cause, evidence: Arc::clone(&evidence), detected, sessions_closed: sessions });
+        self.carrier.gap = Some(Gap {
+            since: now,
+            from: Arc::clone(&route.backend),
+            cause,
+            evidence: Arc::clone(&evidence),
+            detected,
+            sessions_closed: sessions,
+        });
         tracing::warn!(
             pool = %self.config.name,
-            backend = %self.name(backend),
+            backend = %route.backend,
             epoch = epoch.0,
             cause = cause.as_str(),
             %evidence,
@@ -103,17 +116,20 @@ impl Supervisor {
             detected_ms = millis(detected),
             "revoked: the backend takes no more clients"
         );
-        self.tell(now, Some(backend), "revoke", epoch, Some(cause), evidence);
+        self.tell(now, &route.backend, "revoke", epoch, Some(cause), evidence);
     }
 
     pub(super) fn activate(&mut self, now: Time, epoch: Epoch, backend: BackendId, cause: Cause) {
         for revocation in self.carrier.lingering.drain(..) {
             revocation.revoke(RevokeMode::Abort);
         }
+        let node = &self.nodes[backend.index()];
+        let name = Arc::clone(&node.config.name);
         let route = Arc::new(Route {
-            backend,
+            backend: Arc::clone(&name),
+            metrics: Arc::clone(&node.metrics),
             epoch,
-            addresses: Arc::clone(&self.resolved[backend.index()]),
+            addresses: Arc::clone(&node.resolved),
             revocation: Arc::new(Revocation::default()),
         });
         self.carrier.publisher.verified(now);
@@ -123,21 +139,21 @@ impl Supervisor {
         let gap = self.carrier.gap.take();
         tracing::info!(
             pool = %self.config.name,
-            backend = %self.name(backend),
+            backend = %name,
             epoch = epoch.0,
             cause = cause.as_str(),
             %evidence,
             gap_ms = gap.as_ref().map(|gap| millis(now.since(gap.since))),
-            from = gap.as_ref().map(|gap| self.name(gap.from).as_ref()),
+            from = gap.as_ref().map(|gap| gap.from.as_ref()),
             "activated: new clients go to this backend"
         );
-        if let Some(gap) = gap.filter(|gap| gap.from != backend) {
-            self.count_failover(now, backend, gap);
+        if let Some(gap) = gap.filter(|gap| gap.from != name) {
+            self.count_failover(now, &name, gap);
         }
-        self.tell(now, Some(backend), "activate", epoch, Some(cause), evidence);
+        self.tell(now, &name, "activate", epoch, Some(cause), evidence);
     }
 
-    fn count_failover(&mut self, now: Time, to: BackendId, gap: Gap) {
+    fn count_failover(&mut self, now: Time, to: &Arc<str>, gap: Gap) {
         let length = now.since(gap.since);
         self.metrics.failovers.get(gap.cause).inc();
         self.metrics.failover_detection.observe(gap.detected.as_secs_f64());
@@ -145,7 +161,7 @@ impl Supervisor {
         self.last_failover = Some(LastFailover {
             at: now,
             from: gap.from,
-            to,
+            to: Arc::clone(to),
             cause: gap.cause,
             evidence: gap.evidence,
             detected: gap.detected,
@@ -155,35 +171,28 @@ impl Supervisor {
     }
 
     pub(super) fn suspend(&mut self, now: Time, epoch: Epoch) {
-        let Some(backend) = self.carrier.route.as_ref().map(|route| route.backend) else { return };
-        self.carrier.withdraw(&format!("{} is in doubt and is being probed", self.name(backend)));
-        let evidence = self.core.backend(backend).map(|state| Arc::clone(state.evidence())).unwrap_or_default();
-        tracing::info!(pool = %self.config.name, backend = %self.name(backend), epoch = epoch.0, %evidence, "in doubt: new clients wait for a second opinion");
-        self.tell(now, Some(backend), "suspend", epoch, None, evidence);
+        let Some(name) = self.carrier.route.as_ref().map(|route| Arc::clone(&route.backend)) else { return };
+        self.carrier.withdraw(&format!("{name} is in doubt and is being probed"));
+        let state = self.core.active().and_then(|active| self.core.backend(active));
+        let evidence = state.map(|state| Arc::clone(state.evidence())).unwrap_or_default();
+        tracing::info!(pool = %self.config.name, backend = %name, epoch = epoch.0, %evidence, "in doubt: new clients wait for a second opinion");
+        self.tell(now, &name, "suspend", epoch, None, evidence);
     }
 
     pub(super) fn resume(&mut self, now: Time, epoch: Epoch) {
         let Some(route) = self.carrier.route.clone() else { return };
         self.carrier.publisher.verified(now);
         self.carrier.offer(&route);
-        tracing::info!(pool = %self.config.name, backend = %self.name(route.backend), epoch = epoch.0, "the doubt is gone: new clients go on");
-        self.tell(now, Some(route.backend), "resume", epoch, None, "".into());
+        tracing::info!(pool = %self.config.name, backend = %route.backend, epoch = epoch.0, "the doubt is gone: new clients go on");
+        self.tell(now, &route.backend, "resume", epoch, None, "".into());
     }
 
-    fn tell(
-        &self,
-        at: Time,
-        backend: Option<BackendId>,
-        kind: &'static str,
-        epoch: Epoch,
-        cause: Option<Cause>,
-        evidence: Arc<str>,
-    ) {
+    fn tell(&self, at: Time, backend: &Arc<str>, kind: &'static str, epoch: Epoch, cause: Option<Cause>, evidence: Arc<str>) {
         self.events.push(StateEvent {
             id: 0,
             at,
             pool: Arc::clone(&self.config.name),
-            backend: backend.map(|backend| Arc::clone(self.name(backend))),
+            backend: Some(Arc::clone(backend)),
             kind,
             from: None,
             to: None,

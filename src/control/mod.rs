@@ -4,6 +4,7 @@
 //! | file | what it does |
 //! |---|---|
 //! | [`supervisor`] | owns a pool's state; takes every event, asks the core, has its effects carried out |
+//! | [`node`] | a backend as the supervisor holds it |
 //! | [`effects`] | carries out effects in order: revoke, activate, pace |
 //! | [`notes`] | tells people: log lines, events, metrics |
 //! | [`prober`] | runs the probes of one backend at the pace the core asks for |
@@ -14,6 +15,7 @@
 
 mod effects;
 pub mod heartbeat;
+mod node;
 mod notes;
 pub mod probe;
 pub mod prober;
@@ -21,18 +23,18 @@ pub mod resolver;
 mod state_file;
 mod supervisor;
 
-use std::{io, path::PathBuf, sync::Arc, thread::JoinHandle, time::Duration};
+use std::{collections::HashMap, io, path::PathBuf, sync::Arc, thread::JoinHandle, time::Duration};
 
 use heartbeat::Heartbeat;
 use supervisor::Supervisor;
 use tokio::{runtime, sync::mpsc, task::JoinSet};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     config::PoolConfig,
-    failover::Passive,
     lifecycle::{Lifeline, Phase},
-    metrics::PoolMetrics,
-    route::{Clock, EventLog, PassiveReport, Publisher, ReportReceiver},
+    metrics::PoolSeries,
+    route::{Clock, EventLog, Publisher, ReportReceiver},
 };
 
 /// What the control plane needs to know of the process.
@@ -42,16 +44,14 @@ pub struct ControlSettings {
     pub clock: Clock,
     /// The life of the process; every route ends with it.
     pub lifeline: Lifeline,
-    /// What the byte path learns.
-    pub reports: ReportReceiver,
     /// Where state changes are told.
     pub events: Arc<EventLog>,
     /// Where state that outlives the process is kept.
     pub state_dir: Option<PathBuf>,
     /// Beaten by this plane.
     pub heartbeat: Heartbeat,
-    /// The pools.
-    pub pools: Vec<PoolSettings>,
+    /// How long the sessions of a retired pool may go on.
+    pub grace: Duration,
 }
 
 /// What the control plane needs to know of a pool.
@@ -61,8 +61,43 @@ pub struct PoolSettings {
     pub config: PoolConfig,
     /// Where decisions go.
     pub publisher: Publisher,
+    /// What the byte path learns.
+    pub reports: ReportReceiver,
     /// Its metrics.
-    pub metrics: Arc<PoolMetrics>,
+    pub series: PoolSeries,
+    /// Cancelled when the pool is no longer configured. It is supervised until its last session has ended, or for the grace.
+    pub retired: CancellationToken,
+}
+
+/// Orders to the control plane.
+#[derive(Clone, Debug)]
+pub struct ControlHandle(mpsc::UnboundedSender<Order>);
+
+#[derive(Debug)]
+enum Order {
+    Supervise(Box<PoolSettings>),
+    Configure(Box<Change>),
+}
+
+/// A pool as it is configured from now on.
+#[derive(Debug)]
+struct Change {
+    config: PoolConfig,
+    series: PoolSeries,
+}
+
+impl ControlHandle {
+    /// Supervises one more pool. One of the same name that is retired goes on beside it until it ends.
+    pub fn supervise(&self, pool: PoolSettings) {
+        // The plane has ended only when the process has.
+        let _ = self.0.send(Order::Supervise(Box::new(pool)));
+    }
+
+    /// Supervises a pool in another configuration. Backends that stay (same name, same address) keep everything that is known of
+    /// them; the kind of the check must be the same.
+    pub fn configure(&self, config: PoolConfig, series: PoolSeries) {
+        let _ = self.0.send(Order::Configure(Box::new(Change { config, series })));
+    }
 }
 
 /// How old the last word of an active backend may be before new clients wait for a newer one: every probe that could have told
@@ -71,59 +106,50 @@ pub fn max_staleness(pool: &PoolConfig) -> Duration {
     2 * (pool.check.interval + pool.check.timeout) + Duration::from_secs(1)
 }
 
-/// Starts the control thread.
+/// Starts the control thread, with no pools yet.
 ///
 /// # Errors
 /// When a thread or a runtime cannot be made.
-pub fn spawn(settings: ControlSettings) -> io::Result<JoinHandle<()>> {
+pub fn spawn(settings: ControlSettings) -> io::Result<(ControlHandle, JoinHandle<()>)> {
     let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
     let vital = settings.lifeline.vital.clone();
-    vital.thread("mainstay-control".to_owned(), move || {
-        runtime.block_on(run(settings));
+    let (handle, orders) = mpsc::unbounded_channel();
+    let thread = vital.thread("mainstay-control".to_owned(), move || {
+        runtime.block_on(run(settings, orders));
         // A name server that hangs must not hold up the end of the process.
         runtime.shutdown_background();
-    })
+    })?;
+    Ok((ControlHandle(handle), thread))
 }
 
-async fn run(settings: ControlSettings) {
-    let ControlSettings {
-        clock,
-        lifeline: Lifeline { mut phase, forced, vital },
-        mut reports,
-        events,
-        state_dir,
-        heartbeat,
-        pools,
-    } = settings;
+async fn run(settings: ControlSettings, mut orders: mpsc::UnboundedReceiver<Order>) {
+    let mut phase = settings.lifeline.phase.clone();
+    let heartbeat = settings.heartbeat.beat(settings.clock);
+    tokio::pin!(heartbeat);
     let mut supervisors = JoinSet::new();
-    let mut inboxes = Vec::new();
-    for pool in pools {
-        let (inbox, receiver) = mpsc::channel(256);
-        inboxes.push(inbox);
-        let supervisor = Supervisor::new(pool, clock, Arc::clone(&events), state_dir.as_deref());
-        let (guard, forced) = (vital.guard(), forced.clone());
-        supervisors.spawn(async move {
-            let _guard = guard;
-            supervisor.run(receiver, forced).await;
-        });
-    }
-    let dispatch = async {
-        loop {
-            let report = reports.next().await;
-            if let Some(inbox) = inboxes.get(report.pool) {
-                // The supervisor never waits for the byte path, so a full inbox drains by itself.
-                let _ = inbox.send(report).await;
-            }
+    let mut changes: HashMap<Arc<str>, mpsc::UnboundedSender<Change>> = HashMap::new();
+    loop {
+        tokio::select! {
+            Some(order) = orders.recv() => match order {
+                Order::Supervise(pool) => {
+                    let (sender, receiver) = mpsc::unbounded_channel();
+                    changes.insert(Arc::clone(&pool.config.name), sender);
+                    let supervisor = Supervisor::new(*pool, &settings);
+                    let (guard, forced) = (settings.lifeline.vital.guard(), settings.lifeline.forced.clone());
+                    supervisors.spawn(async move {
+                        let _guard = guard;
+                        supervisor.run(receiver, forced).await;
+                    });
+                }
+                Order::Configure(change) => {
+                    if let Some(supervisor) = changes.get(&change.config.name) {
+                        let _ = supervisor.send(*change);
+                    }
+                }
+            },
+            Some(_) = supervisors.join_next() => {}
+            () = &mut heartbeat => {}
+            () = phase.reached(Phase::Stopped) => return,
         }
-    };
-    tokio::select! {
-        () = dispatch => {}
-        () = heartbeat.beat(clock) => {}
-        () = phase.reached(Phase::Stopped) => {}
     }
-}
-
-/// A report belongs to the epoch it was made under; a late one says nothing of the present.
-fn is_current(report: &PassiveReport, epoch: crate::failover::Epoch) -> Option<Passive> {
-    (report.epoch == epoch).then_some(report.what)
 }

@@ -23,7 +23,7 @@ fn tell_of_backend(supervisor: &Supervisor, now: Time, note: &Note) {
         Note::Verdict { .. } | Note::Conflict { .. } => {}
         Note::Health { backend, from, to, cause, evidence } => {
             let name = supervisor.name(*backend);
-            supervisor.metrics.backends[backend.index()].transitions.get(*to).get(*cause).inc();
+            supervisor.nodes[backend.index()].metrics.transitions.get(*to).get(*cause).inc();
             if *to == Health::Down {
                 tracing::warn!(pool, backend = %name, from = from.as_str(), to = to.as_str(), cause = cause.as_str(), %evidence, "health changed");
             } else {

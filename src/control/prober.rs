@@ -28,7 +28,7 @@ use super::{
 };
 use crate::{
     config::CheckConfig,
-    failover::{BackendId, Outcome, Pace, Passive, Report, Time},
+    failover::{Outcome, Pace, Passive, Time},
     net::addr::BackendAddr,
     route::Clock,
 };
@@ -43,21 +43,31 @@ const SLACK: Duration = Duration::from_millis(50);
 /// Whom to probe, and how.
 #[derive(Clone, Debug)]
 pub struct ProberSettings {
-    /// Position in the pool's list.
-    pub backend: BackendId,
+    /// By what the supervisor knows it; unlike the backend's place in the list, it never changes.
+    pub key: ProberKey,
+    /// Number of the last probe that was made of this backend.
+    pub last_seq: u64,
     /// As configured.
     pub address: BackendAddr,
     /// The pool's check.
     pub check: CheckConfig,
 }
 
+/// Tells the probers of a pool apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProberKey(pub u64);
+
 /// What a prober has to tell.
 #[derive(Clone, Debug)]
 pub enum ProberEvent {
     /// A probe finished.
     Report {
+        /// Rises with each probe of this backend.
+        seq: u64,
         /// What it found.
-        report: Report,
+        finding: Finding,
+        /// It made a whole new connection (and login), rather than asking over a standing session.
+        fresh: bool,
         /// When it finished.
         at: Time,
         /// How long it took.
@@ -66,27 +76,23 @@ pub enum ProberEvent {
         lateness: Duration,
     },
     /// The standing session broke.
-    Passive(BackendId, Passive),
+    Passive(Passive),
     /// What the backend's name stands for is known, or has changed. Sent once for an IP address, too.
-    Resolved(BackendId, Arc<[SocketAddr]>),
+    Resolved(Arc<[SocketAddr]>),
     /// A probe ran out of time, but this process woke up too late to tell whose fault it was. It is made again at once.
     Late {
-        /// Who was probed.
-        backend: BackendId,
         /// How long after the deadline the process woke up.
         lateness: Duration,
     },
     /// This process could not ask: it lacked a port, a descriptor or memory.
     NoVerdict {
-        /// Who should have been probed.
-        backend: BackendId,
         /// What was missing.
         evidence: Arc<str>,
     },
 }
 
 /// The probers' end of the channel to the supervisor.
-pub type ProberEventSender = mpsc::Sender<ProberEvent>;
+pub type ProberEventSender = mpsc::Sender<(ProberKey, ProberEvent)>;
 
 /// Orders to one prober. Dropping it ends the prober.
 #[derive(Debug)]
@@ -115,17 +121,17 @@ impl ProberHandle {
 /// Starts to probe on the current runtime: at once, and then at [`Pace::Normal`].
 pub fn spawn(settings: ProberSettings, events: ProberEventSender, clock: Clock) -> ProberHandle {
     let (handle, orders) = watch::channel(Orders { pace: Pace::Normal, nudges: 0 });
-    let voice = Voice { backend: settings.backend, events };
+    let voice = Voice { key: settings.key, events };
     let prober = Prober {
         asker: Asker::new(&settings.address, &settings.check, voice.clone()),
         resolver: Resolver::spawn(&settings.address),
-        schedule: Schedule::new(&settings.check, settings.backend),
+        schedule: Schedule::new(&settings.check, settings.key),
+        seq: settings.last_seq,
         settings,
         voice,
         clock,
         orders,
         nudges: 0,
-        seq: 0,
     };
     tokio::spawn(prober.run());
     ProberHandle(handle)
@@ -134,18 +140,18 @@ pub fn spawn(settings: ProberSettings, events: ProberEventSender, clock: Clock) 
 /// The way to the supervisor. Waits when it is behind; its going away is noticed by the loop.
 #[derive(Clone, Debug)]
 struct Voice {
-    backend: BackendId,
+    key: ProberKey,
     events: ProberEventSender,
 }
 
 impl Voice {
     async fn say(&self, event: ProberEvent) {
         // The supervisor is gone: the prober's handle is, too, and the loop ends there.
-        drop(self.events.send(event).await);
+        drop(self.events.send((self.key, event)).await);
     }
 
     async fn passive(&self, what: Passive) {
-        self.say(ProberEvent::Passive(self.backend, what)).await;
+        self.say(ProberEvent::Passive(what)).await;
     }
 }
 
@@ -198,7 +204,7 @@ impl Prober {
     async fn tell_addresses(&self) {
         let addresses = self.resolver.get().addresses;
         if !addresses.is_empty() {
-            self.voice.say(ProberEvent::Resolved(self.settings.backend, addresses)).await;
+            self.voice.say(ProberEvent::Resolved(addresses)).await;
         }
     }
 
@@ -208,12 +214,11 @@ impl Prober {
         let answer = self.ask(&start, deadline).await;
         let now = Instant::now();
         self.schedule.finished(start.at);
-        let backend = self.settings.backend;
         match answer {
-            Answer::NoVerdict(evidence) => self.voice.say(ProberEvent::NoVerdict { backend, evidence }).await,
+            Answer::NoVerdict(evidence) => self.voice.say(ProberEvent::NoVerdict { evidence }).await,
             Answer::Finding { finding, .. } if overran(&finding, deadline, now) => {
                 self.schedule.again();
-                self.voice.say(ProberEvent::Late { backend, lateness: now - deadline.at() }).await;
+                self.voice.say(ProberEvent::Late { lateness: now - deadline.at() }).await;
             }
             Answer::Finding { finding, fresh } => {
                 if matches!(finding.outcome, Outcome::Refused | Outcome::Unreachable | Outcome::ConnectTimeout) {
@@ -223,10 +228,8 @@ impl Prober {
                     // The session may be broken and the server well: only a whole new login tells.
                     self.schedule.nudge(now);
                 }
-                let Finding { outcome, facts, evidence } = finding;
-                let report = Report { backend, seq: self.seq, outcome, facts, fresh, evidence };
-                let event = ProberEvent::Report { report, at: self.clock.now(), took: now - start.at, lateness: start.lateness };
-                self.voice.say(event).await;
+                let (seq, at, took) = (self.seq, self.clock.now(), now - start.at);
+                self.voice.say(ProberEvent::Report { seq, finding, fresh, at, took, lateness: start.lateness }).await;
             }
         }
     }

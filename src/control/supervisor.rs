@@ -1,23 +1,26 @@
 //! The owner of a pool's state. Every event comes here; the core says what it means; effects are carried out in order; what
 //! changed is published.
 
-use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use tokio::{sync::mpsc, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    PoolSettings,
+    Change, ControlSettings, PoolSettings,
     effects::Carrier,
-    is_current, notes,
-    prober::{self, ProberEvent, ProberHandle, ProberSettings},
+    max_staleness,
+    node::{Node, Probers},
+    notes,
+    probe::Finding,
+    prober::{ProberEvent, ProberKey},
     state_file::{Remembered, StateFile},
 };
 use crate::{
-    config::PoolConfig,
-    failover::{self, BackendId, Effect, Event, Pool, Report, Time, event::Class},
-    metrics::PoolMetrics,
-    route::{BackendView, Clock, EventLog, LastFailover, LastProbe, PassiveReport, Snapshot},
+    config::{BackendConfig, PoolConfig},
+    failover::{self, BackendId, Configuration, Effect, Event, Pool, Report, Time, event::Class},
+    metrics::{PoolMetrics, PoolSeries},
+    route::{BackendView, Clock, EventLog, LastFailover, LastProbe, PassiveReport, ReportReceiver, Snapshot},
 };
 
 /// Between two looks at what only the passing of time changes: outage seconds, readiness.
@@ -31,24 +34,28 @@ pub(super) struct Supervisor {
     pub(super) carrier: Carrier,
     pub(super) metrics: Arc<PoolMetrics>,
     pub(super) events: Arc<EventLog>,
-    pub(super) probers: Vec<ProberHandle>,
-    pub(super) resolved: Vec<Arc<[SocketAddr]>>,
+    /// The backends, in list order.
+    pub(super) nodes: Vec<Node>,
     pub(super) last_failover: Option<LastFailover>,
-    last_probes: Vec<Option<LastProbe>>,
-    prober_events: mpsc::Receiver<ProberEvent>,
+    probers: Probers,
+    prober_events: mpsc::Receiver<(ProberKey, ProberEvent)>,
+    reports: ReportReceiver,
     state_file: Option<StateFile>,
     remembered: Remembered,
     outage_accounted: Time,
+    retired: CancellationToken,
+    grace: Duration,
 }
 
 impl Supervisor {
     /// Starts the probers of a pool; must be called on the control runtime.
-    pub(super) fn new(settings: PoolSettings, clock: Clock, events: Arc<EventLog>, state_dir: Option<&Path>) -> Self {
-        let PoolSettings { config, publisher, metrics } = settings;
+    pub(super) fn new(pool: PoolSettings, settings: &ControlSettings) -> Self {
+        let PoolSettings { config, publisher, reports, series: PoolSeries { pool: metrics, backends, .. }, retired } = pool;
+        let clock = settings.clock;
         let now = clock.now();
         let count = u16::try_from(config.backends.len()).unwrap_or(u16::MAX);
         let mut core = Pool::new(config.policy.clone(), count, now);
-        let state_file = state_dir.map(|dir| StateFile::new(dir, &config.name));
+        let state_file = settings.state_dir.as_deref().map(|dir| StateFile::new(dir, &config.name));
         let remembered = state_file.as_ref().map(StateFile::read).unwrap_or_default();
         core.restore_fence(remembered.fence, remembered.system_id);
         let names = config.backends.iter().map(|backend| Some(&*backend.name));
@@ -56,14 +63,13 @@ impl Supervisor {
             core.restore_active(id);
         }
         let (sender, prober_events) = mpsc::channel(256);
-        let probers = config.backends.iter().zip(core.ids()).map(|(backend, id)| {
-            let settings = ProberSettings { backend: id, address: backend.address.clone(), check: config.check.clone() };
-            prober::spawn(settings, sender.clone(), clock)
-        });
+        let mut probers = Probers::new(sender, clock, config.check.clone());
+        let nodes = config.backends.iter().zip(backends).map(|(backend, metrics)| probers.node(backend.clone(), metrics));
         Self {
-            probers: probers.collect(),
-            resolved: vec![Arc::from([]); config.backends.len()],
-            last_probes: vec![None; config.backends.len()],
+            nodes: nodes.collect(),
+            probers,
+            prober_events,
+            reports,
             carrier: Carrier::new(publisher),
             last_failover: None,
             outage_accounted: now,
@@ -71,20 +77,20 @@ impl Supervisor {
             clock,
             core,
             metrics,
-            events,
-            prober_events,
+            events: Arc::clone(&settings.events),
             state_file,
             remembered,
+            retired,
+            grace: settings.grace,
         }
     }
 
-    /// Supervises until `forced` is cancelled.
-    pub(super) async fn run(mut self, mut inbox: mpsc::Receiver<PassiveReport>, forced: CancellationToken) {
-        for (id, prober) in self.core.ids().zip(&self.probers) {
-            prober.pace(self.core.pace(id));
-        }
+    /// Supervises until `forced` is cancelled, or the pool is retired and its sessions have ended.
+    pub(super) async fn run(mut self, mut changes: mpsc::UnboundedReceiver<Change>, forced: CancellationToken) {
+        self.set_paces();
         self.publish();
         let mut housekeeping = tokio::time::interval(HOUSEKEEPING);
+        let mut out_of_patience = None;
         loop {
             let now = self.clock.now();
             let tick = self.core.next_deadline(now).map(|at| at.since(now));
@@ -95,31 +101,85 @@ impl Supervisor {
                 }
             };
             tokio::select! {
-                Some(event) = self.prober_events.recv() => self.on_prober(event),
-                Some(report) = inbox.recv() => {
-                    if let Some(what) = is_current(&report, self.core.epoch()) {
-                        self.step(&Event::Passive(report.backend, what));
-                    }
-                }
+                Some((prober, event)) = self.prober_events.recv() => self.on_prober(prober, event),
+                report = self.reports.next() => self.on_passive_report(&report),
+                Some(change) = changes.recv() => self.configure(change),
                 () = tick => self.step(&Event::Tick),
                 _ = housekeeping.tick() => {}
                 () = forced.cancelled() => return self.carrier.end_all(),
+                () = self.retired.cancelled(), if out_of_patience.is_none() => out_of_patience = Some(Instant::now() + self.grace),
+            }
+            if out_of_patience.is_some_and(|at| !self.carrier.has_sessions() || at <= Instant::now()) {
+                return self.carrier.end_all();
             }
             self.account_outage();
             self.publish();
         }
     }
 
-    fn on_prober(&mut self, event: ProberEvent) {
+    /// Goes on with another configuration of the same pool.
+    fn configure(&mut self, change: Change) {
+        let Change { config, series } = change;
+        let now = self.clock.now();
+        let was = |backend: &BackendConfig| self.nodes.iter().position(|node| node.config == *backend);
+        let kept: Vec<Option<usize>> = config.backends.iter().map(was).collect();
+        let backends = self.core.ids().collect::<Vec<_>>();
+        let backends = kept.iter().map(|was| was.map(|index| backends[index])).collect();
+        let event = Event::Configure(Box::new(Configuration { policy: config.policy.clone(), backends }));
+        let effects = self.core.step(now, &event);
+        let mut before: Vec<Option<Node>> = std::mem::take(&mut self.nodes).into_iter().map(Some).collect();
+        let check_changed = self.probers.check != config.check;
+        self.probers.check = config.check.clone();
+        for ((backend, metrics), was) in config.backends.iter().zip(series.backends).zip(kept) {
+            let node = match was.and_then(|index| before[index].take()) {
+                Some(mut node) => {
+                    if check_changed {
+                        self.probers.renew(&mut node);
+                    }
+                    node
+                }
+                None => self.probers.node(backend.clone(), metrics),
+            };
+            self.nodes.push(node);
+        }
+        self.carrier.publisher().max_staleness(max_staleness(&config));
+        self.config = config;
+        self.carry_out(now, &effects);
+        self.set_paces();
+    }
+
+    fn set_paces(&self) {
+        for (id, node) in self.core.ids().zip(&self.nodes) {
+            node.prober.pace(self.core.pace(id));
+        }
+    }
+
+    /// A report belongs to the epoch it was made under; a late one says nothing of the present.
+    fn on_passive_report(&mut self, report: &PassiveReport) {
+        if let Some(backend) = self.core.last_active().filter(|_| report.epoch == self.core.epoch()) {
+            self.step(&Event::Passive(backend, report.what));
+        }
+    }
+
+    fn on_prober(&mut self, prober: ProberKey, event: ProberEvent) {
+        // What a prober said before its backend was removed, or before the check was changed, counts no more.
+        let Some(index) = self.nodes.iter().position(|node| node.key == prober) else { return };
+        let Some(backend) = self.core.ids().nth(index) else { return };
         match event {
-            ProberEvent::Report { report, at, took, lateness } => self.on_report(report, at, took, lateness),
-            ProberEvent::Passive(backend, what) => self.step(&Event::Passive(backend, what)),
-            ProberEvent::Resolved(backend, addresses) => {
-                self.resolved[backend.index()] = Arc::clone(&addresses);
-                self.carrier.readdress(backend, addresses);
+            ProberEvent::Report { seq, finding, fresh, at, took, lateness } => {
+                let Finding { outcome, facts, evidence } = finding;
+                self.on_report(Report { backend, seq, outcome, facts, fresh, evidence }, at, took, lateness);
             }
-            ProberEvent::Late { backend, lateness } => {
-                self.metrics.backends[backend.index()].probe_lateness.observe(lateness.as_secs_f64());
+            ProberEvent::Passive(what) => self.step(&Event::Passive(backend, what)),
+            ProberEvent::Resolved(addresses) => {
+                let node = &mut self.nodes[index];
+                node.resolved = Arc::clone(&addresses);
+                if self.core.active() == Some(backend) {
+                    self.carrier.readdress(addresses);
+                }
+            }
+            ProberEvent::Late { lateness } => {
+                self.nodes[index].metrics.probe_lateness.observe(lateness.as_secs_f64());
                 tracing::warn!(
                     pool = %self.config.name,
                     backend = %self.name(backend),
@@ -127,7 +187,7 @@ impl Supervisor {
                     "a probe was late because this machine was busy; its result does not count"
                 );
             }
-            ProberEvent::NoVerdict { backend, evidence } => {
+            ProberEvent::NoVerdict { evidence } => {
                 tracing::warn!(pool = %self.config.name, backend = %self.name(backend), %evidence, "a probe could not be made; that says nothing of the backend");
             }
         }
@@ -135,14 +195,16 @@ impl Supervisor {
 
     fn on_report(&mut self, report: Report, at: Time, took: Duration, lateness: Duration) {
         let outcome = self.core.assess(&report);
-        let metrics = &self.metrics.backends[report.backend.index()];
+        let node = &mut self.nodes[report.backend.index()];
+        node.last_seq = report.seq;
+        let metrics = &node.metrics;
         metrics.probes.get(outcome).inc();
         metrics.probe_duration.observe(took.as_secs_f64());
         metrics.probe_lateness.observe(lateness.as_secs_f64());
         metrics
             .probe_last_timestamp
             .set(self.clock.wall(at).duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_secs_f64());
-        self.last_probes[report.backend.index()] = Some(LastProbe { outcome, evidence: Arc::clone(&report.evidence), at, took });
+        node.last_probe = Some(LastProbe { outcome, evidence: Arc::clone(&report.evidence), at, took });
         let backend = report.backend;
         self.step(&Event::Probe(report));
         // A failure too few leaves the verdict as it stands, but is no reason to trust it for longer.
@@ -155,14 +217,18 @@ impl Supervisor {
     fn step(&mut self, event: &Event) {
         let now = self.clock.now();
         let effects = self.core.step(now, event);
-        for effect in &effects {
+        self.carry_out(now, &effects);
+    }
+
+    fn carry_out(&mut self, now: Time, effects: &[Effect]) {
+        for effect in effects {
             match effect {
                 Effect::Revoke { epoch, backend, mode, cause } => self.revoke(now, *epoch, *backend, *mode, *cause),
                 Effect::Activate { epoch, backend, cause } => self.activate(now, *epoch, *backend, *cause),
                 Effect::Suspend { epoch } => self.suspend(now, *epoch),
                 Effect::Resume { epoch } => self.resume(now, *epoch),
-                Effect::Pace(backend, pace) => self.probers[backend.index()].pace(*pace),
-                Effect::ProbeNow(backend) => self.probers[backend.index()].probe_now(),
+                Effect::Pace(backend, pace) => self.nodes[backend.index()].prober.pace(*pace),
+                Effect::ProbeNow(backend) => self.nodes[backend.index()].prober.probe_now(),
                 Effect::Note(note) => notes::tell(self, now, note),
             }
         }
@@ -170,19 +236,21 @@ impl Supervisor {
     }
 
     fn remember(&mut self) {
-        let Some(file) = &mut self.state_file else { return };
         let (fence, system_id) = self.core.fence();
-        let active = self.core.active().map(|id| self.config.backends[id.index()].name.to_string());
+        let active = self.core.active().map(|id| self.name(id).to_string());
         let now = Remembered { fence, system_id, active: active.or_else(|| self.remembered.active.clone()) };
-        if now != self.remembered {
-            self.remembered = now.clone();
-            file.write(now);
+        if now == self.remembered {
+            return;
         }
+        if let Some(file) = &mut self.state_file {
+            file.write(now.clone());
+        }
+        self.remembered = now;
     }
 
     /// The name of a backend.
     pub(super) fn name(&self, backend: BackendId) -> &Arc<str> {
-        &self.config.backends[backend.index()].name
+        &self.nodes[backend.index()].config.name
     }
 
     fn account_outage(&mut self) {
@@ -201,12 +269,12 @@ impl Supervisor {
     }
 
     fn snapshot(&self) -> Snapshot {
-        let backends = self.config.backends.iter().zip(self.core.ids()).filter_map(|(config, id)| {
+        let backends = self.nodes.iter().zip(self.core.ids()).filter_map(|(node, id)| {
             let state = self.core.backend(id)?;
             Some(BackendView {
-                name: Arc::clone(&config.name),
-                address: config.address.to_string().into(),
-                resolved: Arc::clone(&self.resolved[id.index()]),
+                name: Arc::clone(&node.config.name),
+                address: node.config.address.to_string().into(),
+                resolved: Arc::clone(&node.resolved),
                 health: state.health(),
                 pending: state.is_pending(),
                 admin: state.admin(),
@@ -214,7 +282,7 @@ impl Supervisor {
                 facts: state.facts().clone(),
                 alert: state.alert(),
                 since: state.since(),
-                last_probe: self.last_probes[id.index()].clone(),
+                last_probe: node.last_probe.clone(),
             })
         });
         Snapshot {

@@ -38,19 +38,24 @@ impl Budget {
 /// Counts the places that are taken.
 #[derive(Debug)]
 pub struct Admission {
-    limit: usize,
+    limit: AtomicUsize,
     used: AtomicUsize,
 }
 
 impl Admission {
     /// At most `limit` places.
     pub const fn new(limit: usize) -> Self {
-        Self { limit, used: AtomicUsize::new(0) }
+        Self { limit: AtomicUsize::new(limit), used: AtomicUsize::new(0) }
     }
 
     /// Places in all.
-    pub const fn limit(&self) -> usize {
-        self.limit
+    pub fn limit(&self) -> usize {
+        self.limit.load(Ordering::Relaxed)
+    }
+
+    /// From now on `limit` places; those that are taken stay taken.
+    pub fn resize(&self, limit: usize) {
+        self.limit.store(limit, Ordering::Relaxed);
     }
 
     /// Takes a place if one is free.
@@ -58,7 +63,7 @@ impl Admission {
         let taken = self.used.fetch_add(1, Ordering::Relaxed);
         let place = Place(Arc::clone(self));
         // On refusal the drop of `place` gives the count back.
-        (taken < self.limit).then_some(place)
+        (taken < self.limit()).then_some(place)
     }
 }
 

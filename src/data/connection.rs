@@ -17,6 +17,7 @@ use super::{
     close,
     dial::dial,
     greeting::{self, Greeting},
+    hold::Patience,
     listener::ListenerContext,
     refuse::refuse,
     relay::{Ended, Relay},
@@ -58,8 +59,8 @@ pub(super) async fn serve(accepted: Accepted, worker: Arc<WorkerContext>) {
         let rejected = Rejected { reason: RejectReason::MaxConnections, client: register(client), why: "".into() };
         return Box::pin(turn_away(rejected, peer, &listener)).await;
     }
-    let _active = Raised::new(&listener.metrics().active);
-    let deadline = Instant::now() + pool.hold.timeout();
+    let _active = Raised::new(&listener.metrics.active);
+    let deadline = Instant::now() + pool.hold_config.timeout;
     let mut waiting = client;
     let mut pause = retry_pause();
     loop {
@@ -103,7 +104,8 @@ async fn establish(
         queue = false;
         let Some(route) = route else {
             let started = Instant::now();
-            let held = pool.hold.wait(client, deadline, &pool.metrics.held, &pool.process.lifeline.forced).await;
+            let patience = Patience { deadline, max: pool.hold_config.max };
+            let held = pool.hold.wait(client, patience, &pool.metrics.held, &pool.retired).await;
             pool.metrics.hold_duration.observe(started.elapsed().as_secs_f64());
             client =
                 held.map_err(|(reason, client)| Rejected { reason, client: client.and_then(register), why: pool.routes.why() })?;
@@ -144,12 +146,12 @@ async fn session(
     worker: &WorkerContext,
 ) -> Option<StdStream> {
     let pool = &listener.pool;
-    let backend = &pool.metrics.backends[route.backend.index()];
+    let backend = &*route.metrics;
     let session = Arc::new(Session {
         client: peer,
-        pool: pool.index,
-        listener: listener.index,
-        backend: route.backend,
+        pool: Arc::clone(&pool.name),
+        listener: Arc::clone(&listener.name),
+        backend: Arc::clone(&route.backend),
         epoch: route.epoch,
         since: pool.process.clock.now(),
         upstream_bytes: AtomicU64::new(0),
@@ -228,7 +230,7 @@ fn log(ended: &Ended, id: u64, session: &Session, listener: &ListenerContext, ro
             tracing::$level!(
                 pool = %pool.name,
                 listener = %listener.name,
-                backend = %pool.backends[route.backend.index()],
+                backend = %route.backend,
                 epoch = route.epoch.0,
                 connection = id,
                 client = %session.client,
@@ -248,16 +250,15 @@ fn log(ended: &Ended, id: u64, session: &Session, listener: &ListenerContext, ro
 
 async fn turn_away(rejected: Rejected, peer: SocketAddr, listener: &ListenerContext) {
     let Rejected { reason, client, why } = rejected;
-    listener.metrics().rejected.get(reason).inc();
+    listener.metrics.rejected.get(reason).inc();
     tracing::info!(pool = %listener.pool.name, listener = %listener.name, client = %peer, reason = reason.as_str(), %why, "client turned away");
     if let Some(client) = client {
         refuse(client, listener.pool.refusal, reason, &why).await;
     }
 }
 
-fn report(pool: &PoolContext, route: &Route, what: Passive) {
-    let report = PassiveReport { pool: pool.index, backend: route.backend, epoch: route.epoch, what };
-    if !pool.process.reports.send(report) {
+pub(super) fn report(pool: &PoolContext, route: &Route, what: Passive) {
+    if !pool.reporter.send(PassiveReport { epoch: route.epoch, what }) {
         pool.process.process_metrics().reports_dropped.inc();
     }
 }

@@ -12,7 +12,7 @@ use crate::{
     failover::Passive,
     net::socket::{LegOptions, set_leg_options},
     reason::DialError,
-    route::{PassiveReport, Route},
+    route::Route,
 };
 
 /// Connects under `route`, trying its addresses in order within one deadline.
@@ -20,7 +20,7 @@ use crate::{
 /// # Errors
 /// Why there is no connection. What it says of the backend was reported already.
 pub(super) async fn dial(pool: &PoolContext, route: &Route, options: &LegOptions) -> Result<TcpStream, DialError> {
-    let metrics = &pool.metrics.backends[route.backend.index()];
+    let metrics = &route.metrics;
     let started = pool.process.clock.now();
     let result = tokio::select! {
         biased;
@@ -37,7 +37,7 @@ pub(super) async fn dial(pool: &PoolContext, route: &Route, options: &LegOptions
         Ok(_) => metrics.dial_duration.observe(pool.process.clock.now().since(started).as_secs_f64()),
         Err(error) => {
             metrics.dial_failures.get(*error).inc();
-            report(pool, route, *error);
+            tell(pool, route, *error);
         }
     }
     result
@@ -80,16 +80,13 @@ fn classify(error: &io::Error) -> DialError {
     }
 }
 
-fn report(pool: &PoolContext, route: &Route, error: DialError) {
+fn tell(pool: &PoolContext, route: &Route, error: DialError) {
     let what = match error {
         DialError::Refused => Passive::DialRefused,
         DialError::Unreachable | DialError::Timeout | DialError::Other | DialError::Unresolved => Passive::DialFailed,
         DialError::Stale | DialError::LocalResources => return,
     };
-    let report = PassiveReport { pool: pool.index, backend: route.backend, epoch: route.epoch, what };
-    if !pool.process.reports.send(report) {
-        pool.process.process_metrics().reports_dropped.inc();
-    }
+    super::connection::report(pool, route, what);
 }
 
 #[cfg(test)]

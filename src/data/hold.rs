@@ -21,49 +21,57 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{config::HoldConfig, metrics::Raised, net::socket::watch_readable, reason::RejectReason, route::RouteWatch};
+use crate::{metrics::Raised, net::socket::watch_readable, reason::RejectReason, route::RouteWatch};
 
 /// Clients released at once, and the pause before the next are.
 const RELEASE_BURST: usize = 32;
 const RELEASE_PAUSE: Duration = Duration::from_millis(10);
 
 /// The waiting room of a pool.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Hold {
-    config: HoldConfig,
     waiting: AtomicUsize,
     /// A fair queue: whoever asked first gets the first ticket. The releaser makes tickets when there is a route.
-    tickets: Semaphore,
+    tickets: Tickets,
     arrived: Notify,
 }
 
+/// None at first.
+#[derive(Debug)]
+struct Tickets(Semaphore);
+
+impl Default for Tickets {
+    fn default() -> Self {
+        Self(Semaphore::new(0))
+    }
+}
+
+/// For how long, and among how many, a client may wait.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Patience {
+    pub(super) deadline: Instant,
+    /// Clients that may wait at the same time.
+    pub(super) max: usize,
+}
+
 impl Hold {
-    pub(super) fn new(config: HoldConfig) -> Self {
-        Self { config, waiting: AtomicUsize::new(0), tickets: Semaphore::new(0), arrived: Notify::new() }
-    }
-
-    /// How long a client may wait in all.
-    pub(super) const fn timeout(&self) -> Duration {
-        self.config.timeout
-    }
-
     /// Others wait already; a newcomer queues behind them.
     pub(super) fn is_occupied(&self) -> bool {
         self.waiting.load(Ordering::Relaxed) > 0
     }
 
-    /// Waits for a turn until `deadline`. Nothing is read from the client; that it left is noticed all the same.
+    /// Waits for a turn. Nothing is read from the client; that it left is noticed all the same.
     ///
     /// # Errors
     /// Why the client is not served, with its socket when there is somebody to tell.
     pub(super) async fn wait(
         &self,
         client: TcpStream,
-        deadline: Instant,
+        patience: Patience,
         gauge: &IntGauge,
-        forced: &CancellationToken,
+        retired: &CancellationToken,
     ) -> Result<TcpStream, (RejectReason, Option<TcpStream>)> {
-        if self.waiting.fetch_add(1, Ordering::Relaxed) >= self.config.max {
+        if self.waiting.fetch_add(1, Ordering::Relaxed) >= patience.max {
             self.waiting.fetch_sub(1, Ordering::Relaxed);
             return Err((RejectReason::HoldFull, Some(client)));
         }
@@ -76,27 +84,26 @@ impl Hold {
         };
         tokio::select! {
             biased;
-            ticket = self.tickets.acquire() => {
+            ticket = self.tickets.0.acquire() => {
                 if let Ok(ticket) = ticket {
                     ticket.forget();
                 }
                 Ok(client.into_inner())
             }
             () = gone(&client) => Err((RejectReason::ClientGone, None)),
-            () = forced.cancelled() => Err((RejectReason::Shutdown, Some(client.into_inner()))),
-            () = tokio::time::sleep_until(deadline) => Err((RejectReason::HoldTimeout, Some(client.into_inner()))),
+            () = retired.cancelled() => Err((RejectReason::Shutdown, Some(client.into_inner()))),
+            () = tokio::time::sleep_until(patience.deadline) => Err((RejectReason::HoldTimeout, Some(client.into_inner()))),
         }
     }
 
-    /// Hands out tickets while there is a route; runs as long as the process.
+    /// Hands out tickets while there is a route; runs as long as the pool.
     pub(super) async fn release(&self, mut routes: RouteWatch) {
-        loop {
-            let _route = routes.wait().await;
+        while routes.wait().await.is_some() {
             if self.is_occupied() {
-                self.tickets.add_permits(RELEASE_BURST.min(self.waiting.load(Ordering::Relaxed)));
+                self.tickets.0.add_permits(RELEASE_BURST.min(self.waiting.load(Ordering::Relaxed)));
                 tokio::time::sleep(RELEASE_PAUSE).await;
                 // Tickets nobody took (their clients left) must not let a later client pass while nobody may serve.
-                self.tickets.forget_permits(usize::MAX >> 4);
+                self.tickets.0.forget_permits(usize::MAX >> 4);
             } else {
                 self.arrived.notified().await;
             }

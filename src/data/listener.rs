@@ -11,6 +11,7 @@ use std::{
 
 use rustix::{io::Errno, net::SocketFlags};
 use socket2::SockRef;
+use tokio::sync::watch;
 
 use super::{PoolContext, admission::Admission, connection::Accepted, relay::Timeouts, worker::Workers};
 use crate::{
@@ -20,7 +21,7 @@ use crate::{
     metrics::ListenerMetrics,
     net::{
         backoff::Backoff,
-        socket::{LegOptions, watch_readable},
+        socket::{LegOptions, reset_leg_options, watch_readable},
     },
     reason::{AcceptError, RejectReason},
 };
@@ -32,10 +33,10 @@ const BATCH: usize = 64;
 #[derive(Debug)]
 pub(super) struct ListenerContext {
     pub(super) pool: Arc<PoolContext>,
-    pub(super) index: usize,
     pub(super) name: Arc<str>,
     pub(super) legs: LegOptions,
     pub(super) timeouts: Timeouts,
+    pub(super) metrics: Arc<ListenerMetrics>,
     /// `max_connections` of this listener.
     limit: Option<usize>,
     /// Clients that are being told that they are too many; more are cut off without a word.
@@ -43,26 +44,49 @@ pub(super) struct ListenerContext {
 }
 
 impl ListenerContext {
-    pub(super) fn new(pool: Arc<PoolContext>, index: usize, config: &ListenerConfig) -> Self {
+    pub(super) fn new(pool: Arc<PoolContext>, config: &ListenerConfig, metrics: Arc<ListenerMetrics>) -> Self {
         Self {
             pool,
-            index,
             name: Arc::clone(&config.name),
             legs: LegOptions { keepalive: config.keepalive, user_timeout: config.tcp_user_timeout },
             timeouts: Timeouts { idle: config.idle_timeout, half_close: config.half_close_timeout },
+            metrics,
             limit: config.max_connections,
             refusals: Arc::new(Admission::new(16)),
         }
     }
+}
 
-    pub(super) fn metrics(&self) -> &ListenerMetrics {
-        &self.pool.metrics.listeners[self.index]
+/// A running accept loop. Dropping it ends the loop, which then takes in whoever had connected before.
+#[derive(Debug)]
+pub(super) struct AcceptLoop(watch::Sender<Arc<ListenerContext>>);
+
+impl AcceptLoop {
+    /// A loop, and the task that runs it.
+    pub(super) fn new(
+        listener: Arc<ListenerContext>,
+        socket: TcpListener,
+        workers: Arc<Workers>,
+    ) -> (Self, impl Future<Output = io::Result<()>> + Send) {
+        let (sender, listeners) = watch::channel(listener);
+        (Self(sender), accept_loop(listeners, socket, workers))
+    }
+
+    /// Accepts for this listener from now on.
+    pub(super) fn serve(&self, listener: Arc<ListenerContext>) {
+        self.0.send_replace(listener);
     }
 }
 
-/// Accepts until the process drains, then takes in whoever had connected before and closes the socket.
-pub(super) async fn accept_loop(listener: Arc<ListenerContext>, socket: TcpListener, workers: Arc<Workers>) -> io::Result<()> {
+/// Accepts until the process drains or nobody wants the socket any more, then takes in whoever had connected before and closes
+/// it.
+async fn accept_loop(
+    mut listeners: watch::Receiver<Arc<ListenerContext>>,
+    socket: TcpListener,
+    workers: Arc<Workers>,
+) -> io::Result<()> {
     let socket = watch_readable(socket)?;
+    let listener = Arc::clone(&listeners.borrow_and_update());
     let mut acceptor = Acceptor { listener, workers, reserve: reserve(), backoff: backoff() };
     let process = Arc::clone(&acceptor.listener.pool.process);
     let mut phase = process.lifeline.phase.clone();
@@ -75,6 +99,14 @@ pub(super) async fn accept_loop(listener: Arc<ListenerContext>, socket: TcpListe
     loop {
         let mut ready = tokio::select! {
             ready = socket.readable() => ready?,
+            changed = listeners.changed() => {
+                if changed.is_err() {
+                    break;
+                }
+                acceptor.listener = Arc::clone(&listeners.borrow_and_update());
+                reset_leg_options(&SockRef::from(socket.get_ref()), &acceptor.listener.legs)?;
+                continue;
+            }
             () = &mut stop => break,
         };
         match acceptor.accept_batch(socket.get_ref()) {
@@ -131,7 +163,7 @@ impl Acceptor {
                 Err(Errno::AGAIN) => return Batch::Drained,
                 Err(errno) => {
                     let kind = classify(errno);
-                    self.listener.metrics().accept_errors.get(kind).inc();
+                    self.listener.metrics.accept_errors.get(kind).inc();
                     match kind {
                         AcceptError::Aborted => {}
                         AcceptError::FileDescriptors => {
@@ -152,9 +184,8 @@ impl Acceptor {
 
     fn hand_over(&self, client: TcpStream, peer: SocketAddr) {
         let listener = &self.listener;
-        listener.metrics().accepted.inc();
-        let full =
-            listener.limit.is_some_and(|limit| listener.metrics().active.get() >= i64::try_from(limit).unwrap_or(i64::MAX));
+        listener.metrics.accepted.inc();
+        let full = listener.limit.is_some_and(|limit| listener.metrics.active.get() >= i64::try_from(limit).unwrap_or(i64::MAX));
         let place = if full { None } else { listener.pool.process.admission.admit() };
         let accepted = Accepted { client, peer, listener: Arc::clone(listener), place };
         if accepted.place.is_some() {
@@ -162,7 +193,7 @@ impl Acceptor {
         } else if let Some(refusal) = listener.refusals.admit() {
             self.workers.refuse(accepted, refusal);
         } else {
-            listener.metrics().rejected.get(RejectReason::MaxConnections).inc();
+            listener.metrics.rejected.get(RejectReason::MaxConnections).inc();
             let _ = SockRef::from(&accepted.client).set_linger(Some(Duration::ZERO));
         }
     }
@@ -172,7 +203,7 @@ impl Acceptor {
         drop(self.reserve.take());
         for _ in 0..BATCH {
             let Ok((client, _)) = accept(socket) else { break };
-            self.listener.metrics().rejected.get(RejectReason::FileDescriptors).inc();
+            self.listener.metrics.rejected.get(RejectReason::FileDescriptors).inc();
             let _ = SockRef::from(&client).set_linger(Some(Duration::ZERO));
         }
         self.reserve = reserve();

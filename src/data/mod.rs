@@ -28,35 +28,34 @@ pub mod relay;
 mod worker;
 
 use std::{
+    collections::HashMap,
     io,
-    net::TcpListener,
+    net::{SocketAddr, TcpListener},
     sync::{Arc, atomic::AtomicU64},
     time::Duration,
 };
 
 use admission::Admission;
 use hold::Hold;
+use listener::{AcceptLoop, ListenerContext};
 pub use refuse::Refusal;
-use tokio_util::task::TaskTracker;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use worker::Crew;
 
 use crate::{
     config::{HoldConfig, ListenerConfig},
     lifecycle::Lifeline,
-    metrics::{PoolMetrics, ProcessMetrics},
+    metrics::{ListenerMetrics, PoolMetrics, ProcessMetrics},
     route::{Clock, ReportSender, RouteWatch, SessionTable},
 };
 
 /// What the byte path needs to know of a pool.
 #[derive(Debug)]
 pub struct PoolSettings {
-    /// Index in the configuration.
-    pub index: usize,
     /// Its name.
     pub name: Arc<str>,
-    /// Names of its backends, for the log.
-    pub backends: Vec<Arc<str>>,
-    /// Its listeners with their bound sockets.
-    pub listeners: Vec<(ListenerConfig, Vec<TcpListener>)>,
+    /// Its listeners.
+    pub listeners: Vec<ListenerSettings>,
     /// Deadline of a dial.
     pub connect_timeout: Duration,
     /// How clients wait.
@@ -65,8 +64,33 @@ pub struct PoolSettings {
     pub refusal: Refusal,
     /// Where to go.
     pub routes: RouteWatch,
+    /// Where observations go.
+    pub reporter: ReportSender,
     /// Its metrics.
     pub metrics: Arc<PoolMetrics>,
+    /// Cancelled when the pool takes no more clients; those that are held are turned away.
+    pub retired: CancellationToken,
+}
+
+/// What the byte path needs to know of a listener.
+#[derive(Debug)]
+pub struct ListenerSettings {
+    /// As configured.
+    pub config: ListenerConfig,
+    /// Its metrics.
+    pub metrics: Arc<ListenerMetrics>,
+    /// Its sockets: a bound one for each that the byte path does not have yet.
+    pub sockets: Vec<(SocketKey, Option<TcpListener>)>,
+}
+
+/// A listening socket, as it is found again when the configuration changes: by its address, or, when the kernel chose the port,
+/// by whose it is.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct SocketKey {
+    /// As configured.
+    pub address: SocketAddr,
+    /// Pool and listener, when the configured port is 0.
+    pub owner: Option<(Arc<str>, Arc<str>)>,
 }
 
 /// What the byte path needs to know of the process.
@@ -82,12 +106,8 @@ pub struct DataSettings {
     pub clock: Clock,
     /// The life of the process.
     pub lifeline: Lifeline,
-    /// Where observations go.
-    pub reports: ReportSender,
     /// Process-wide metrics.
     pub process: Arc<crate::metrics::Metrics>,
-    /// The pools.
-    pub pools: Vec<PoolSettings>,
 }
 
 /// The running data plane.
@@ -95,24 +115,29 @@ pub struct DataSettings {
 pub struct DataPlane {
     /// The live sessions, one table a worker.
     pub sessions: Vec<Arc<SessionTable>>,
-    /// Every accept loop and connection; closed and empty when all have ended.
+    /// Every accept loop and connection; to be closed when the first are there, and empty when all have ended.
     pub tasks: TaskTracker,
+    /// Changes what is accepted, and for whom.
+    pub reception: Reception,
     /// The worker threads.
     pub threads: Vec<std::thread::JoinHandle<()>>,
 }
 
-/// A pool on the byte path; shared by its listeners on all workers.
+/// A pool on the byte path; shared by its listeners on all workers. It never changes: a changed configuration makes another one,
+/// for the connections that come then.
 #[derive(Debug)]
 struct PoolContext {
-    index: usize,
     name: Arc<str>,
-    backends: Vec<Arc<str>>,
     connect_timeout: Duration,
+    hold_config: HoldConfig,
     refusal: Refusal,
     routes: RouteWatch,
-    hold: Hold,
+    reporter: ReportSender,
+    /// The waiting room, which outlives a change of the configuration.
+    hold: Arc<Hold>,
     metrics: Arc<PoolMetrics>,
     process: Arc<ProcessContext>,
+    retired: CancellationToken,
 }
 
 /// The process on the byte path.
@@ -122,7 +147,6 @@ struct ProcessContext {
     shutdown_delay: Duration,
     clock: Clock,
     lifeline: Lifeline,
-    reports: ReportSender,
     metrics: Arc<crate::metrics::Metrics>,
     /// Number of the next connection.
     next_id: AtomicU64,
@@ -134,10 +158,10 @@ impl ProcessContext {
     }
 }
 
-/// Starts the workers and the accept loops.
+/// Starts the workers, which accept nobody yet.
 ///
 /// # Errors
-/// When a thread or a runtime cannot be made, or a listening socket cannot be watched.
+/// When a thread or a runtime cannot be made.
 pub fn spawn(settings: DataSettings) -> io::Result<DataPlane> {
     let tasks = TaskTracker::new();
     let process = Arc::new(ProcessContext {
@@ -145,29 +169,68 @@ pub fn spawn(settings: DataSettings) -> io::Result<DataPlane> {
         shutdown_delay: settings.shutdown_delay,
         clock: settings.clock,
         lifeline: settings.lifeline.clone(),
-        reports: settings.reports,
         metrics: settings.process,
         next_id: AtomicU64::new(1),
     });
-    let mut acceptors = Vec::new();
-    let mut holds = Vec::new();
-    for pool in settings.pools {
-        let context = Arc::new(PoolContext {
-            index: pool.index,
-            name: pool.name,
-            backends: pool.backends,
-            connect_timeout: pool.connect_timeout,
-            refusal: pool.refusal,
-            routes: pool.routes,
-            hold: Hold::new(pool.hold),
-            metrics: pool.metrics,
-            process: Arc::clone(&process),
-        });
-        for (index, (config, sockets)) in pool.listeners.into_iter().enumerate() {
-            let listener = Arc::new(listener::ListenerContext::new(Arc::clone(&context), index, &config));
-            acceptors.extend(sockets.into_iter().map(|socket| (Arc::clone(&listener), socket)));
+    let (crew, sessions, threads) = worker::spawn(settings.workers, &settings.lifeline, &tasks)?;
+    let reception = Reception { crew, process, sockets: HashMap::new(), rooms: HashMap::new() };
+    Ok(DataPlane { sessions, tasks, reception, threads })
+}
+
+/// Who is accepted where, and for which pool; changed while clients come.
+#[derive(Debug)]
+pub struct Reception {
+    crew: Crew,
+    process: Arc<ProcessContext>,
+    sockets: HashMap<SocketKey, AcceptLoop>,
+    rooms: HashMap<Arc<str>, Arc<Hold>>,
+}
+
+impl Reception {
+    /// From now on these pools, and no others. A socket that stays goes on accepting without a gap; one that goes takes in those
+    /// who had connected before it closes. Sessions keep the settings they began with.
+    pub fn apply(&mut self, pools: Vec<PoolSettings>) {
+        let mut rooms = HashMap::new();
+        let mut sockets = HashMap::new();
+        for pool in pools {
+            let room = self.rooms.remove(&pool.name).unwrap_or_else(|| self.open_room(&pool));
+            rooms.insert(Arc::clone(&pool.name), Arc::clone(&room));
+            let context = Arc::new(PoolContext {
+                name: pool.name,
+                connect_timeout: pool.connect_timeout,
+                hold_config: pool.hold,
+                refusal: pool.refusal,
+                routes: pool.routes,
+                reporter: pool.reporter,
+                hold: room,
+                metrics: pool.metrics,
+                process: Arc::clone(&self.process),
+                retired: pool.retired,
+            });
+            for listener in pool.listeners {
+                let ListenerSettings { config, metrics, sockets: keys } = listener;
+                let listener = Arc::new(ListenerContext::new(Arc::clone(&context), &config, metrics));
+                for (key, new) in keys {
+                    if let Some(accepting) = self.receive(&key, new, &listener) {
+                        sockets.insert(key, accepting);
+                    }
+                }
+            }
         }
-        holds.push(context);
+        // What is left of the old ones ends with its handle.
+        (self.rooms, self.sockets) = (rooms, sockets);
     }
-    worker::spawn(settings.workers, &settings.lifeline, &tasks, acceptors, holds)
+
+    fn receive(&mut self, key: &SocketKey, new: Option<TcpListener>, listener: &Arc<ListenerContext>) -> Option<AcceptLoop> {
+        match new {
+            Some(socket) => Some(self.crew.accept(Arc::clone(listener), socket)),
+            None => self.sockets.remove(key).inspect(|accepting| accepting.serve(Arc::clone(listener))),
+        }
+    }
+
+    fn open_room(&self, pool: &PoolSettings) -> Arc<Hold> {
+        let room = Arc::new(Hold::default());
+        self.crew.release(Arc::clone(&room), pool.routes.clone(), pool.retired.clone());
+        room
+    }
 }

@@ -9,15 +9,25 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
+    thread::JoinHandle,
 };
 
 use tokio::{runtime, sync::mpsc};
-use tokio_util::task::{TaskTracker, task_tracker::TaskTrackerToken};
+use tokio_util::{
+    sync::CancellationToken,
+    task::{TaskTracker, task_tracker::TaskTrackerToken},
+};
 
-use super::{DataPlane, PoolContext, admission::Place, connection, connection::Accepted, listener, listener::ListenerContext};
+use super::{
+    admission::Place,
+    connection,
+    connection::Accepted,
+    hold::Hold,
+    listener::{AcceptLoop, ListenerContext},
+};
 use crate::{
     lifecycle::{Lifeline, Phase},
-    route::SessionTable,
+    route::{RouteWatch, SessionTable},
 };
 
 /// What the connections of one worker share.
@@ -83,69 +93,71 @@ impl Drop for Load {
     }
 }
 
-/// Starts `count` workers; the first runs the accept loops and lets held clients go.
-pub(super) fn spawn(
-    count: usize,
-    lifeline: &Lifeline,
-    tasks: &TaskTracker,
-    acceptors: Vec<(Arc<ListenerContext>, TcpListener)>,
-    pools: Vec<Arc<PoolContext>>,
-) -> io::Result<DataPlane> {
-    let mut workers = Vec::new();
-    let mut inboxes = Vec::new();
-    for _ in 0..count {
-        let (inbox, receiver) = mpsc::unbounded_channel();
-        workers.push((Arc::new(WorkerContext::default()), inbox));
-        inboxes.push(receiver);
-    }
-    let sessions = workers.iter().map(|(context, _)| Arc::clone(&context.sessions)).collect();
-    let contexts: Vec<_> = workers.iter().map(|(context, _)| Arc::clone(context)).collect();
-    let workers = Arc::new(Workers { workers, tasks: tasks.clone() });
-    let mut first = Some((acceptors, pools, workers));
-    let mut threads = Vec::new();
-    for (index, (context, inbox)) in contexts.into_iter().zip(inboxes).enumerate() {
-        let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
-        let tasks = tasks.clone();
-        let first = first.take();
-        let life = lifeline.clone();
-        let body = move || runtime.block_on(run(context, inbox, tasks, first, life));
-        threads.push(lifeline.vital.thread(format!("mainstay-data-{index}"), body)?);
-    }
-    Ok(DataPlane { sessions, tasks: tasks.clone(), threads })
+/// The running workers, as those who give them work see them.
+#[derive(Debug)]
+pub(super) struct Crew {
+    workers: Arc<Workers>,
+    /// The runtime of the first worker, which runs the accept loops and lets held clients go.
+    first: runtime::Handle,
+    lifeline: Lifeline,
 }
 
-type First = (Vec<(Arc<ListenerContext>, TcpListener)>, Vec<Arc<PoolContext>>, Arc<Workers>);
+impl Crew {
+    /// Starts to accept.
+    pub(super) fn accept(&self, listener: Arc<ListenerContext>, socket: TcpListener) -> AcceptLoop {
+        let name = Arc::clone(&listener.name);
+        let (handle, accept) = AcceptLoop::new(listener, socket, Arc::clone(&self.workers));
+        let guard = self.lifeline.vital.guard();
+        let run = async move {
+            let _guard = guard;
+            if let Err(error) = accept.await {
+                tracing::error!(listener = %name, %error, "the listener stopped");
+            }
+        };
+        self.workers.tasks.spawn_on(run, &self.first);
+        handle
+    }
+
+    /// Starts to let held clients go, until the pool is retired.
+    pub(super) fn release(&self, room: Arc<Hold>, routes: RouteWatch, retired: CancellationToken) {
+        let guard = self.lifeline.vital.guard();
+        self.first.spawn(async move {
+            let _guard = guard;
+            tokio::select! {
+                () = room.release(routes) => {}
+                () = retired.cancelled() => {}
+            }
+        });
+    }
+}
+
+/// Their sessions, and their threads.
+type Spawned = (Crew, Vec<Arc<SessionTable>>, Vec<JoinHandle<()>>);
+
+/// Starts `count` workers.
+pub(super) fn spawn(count: usize, lifeline: &Lifeline, tasks: &TaskTracker) -> io::Result<Spawned> {
+    let mut members = Vec::new();
+    let mut threads = Vec::new();
+    let mut first = None;
+    for index in 0..count {
+        let (inbox, receiver) = mpsc::unbounded_channel();
+        let context = Arc::new(WorkerContext::default());
+        members.push((Arc::clone(&context), inbox));
+        let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+        first.get_or_insert_with(|| runtime.handle().clone());
+        let (tasks, life) = (tasks.clone(), lifeline.clone());
+        let body = move || runtime.block_on(run(context, receiver, tasks, life));
+        threads.push(lifeline.vital.thread(format!("mainstay-data-{index}"), body)?);
+    }
+    let Some(first) = first else { return Err(io::Error::other("there must be a worker")) };
+    let sessions = members.iter().map(|(context, _)| Arc::clone(&context.sessions)).collect();
+    let workers = Arc::new(Workers { workers: members, tasks: tasks.clone() });
+    Ok((Crew { workers, first, lifeline: lifeline.clone() }, sessions, threads))
+}
 
 /// Runs until every accept loop and connection of the process has ended, or the process is out of patience with those that
 /// have not; dropping the runtime closes what they hold.
-async fn run(
-    context: Arc<WorkerContext>,
-    mut inbox: InboxReceiver,
-    tasks: TaskTracker,
-    first: Option<First>,
-    mut lifeline: Lifeline,
-) {
-    if let Some((acceptors, pools, workers)) = first {
-        for pool in pools {
-            let guard = lifeline.vital.guard();
-            tokio::spawn(async move {
-                let _guard = guard;
-                pool.hold.release(pool.routes.clone()).await;
-            });
-        }
-        for (listener, socket) in acceptors {
-            let name = Arc::clone(&listener.name);
-            let accept = listener::accept_loop(listener, socket, Arc::clone(&workers));
-            let guard = lifeline.vital.guard();
-            tasks.spawn(async move {
-                let _guard = guard;
-                if let Err(error) = accept.await {
-                    tracing::error!(listener = %name, %error, "the listener stopped");
-                }
-            });
-        }
-        tasks.close();
-    }
+async fn run(context: Arc<WorkerContext>, mut inbox: InboxReceiver, tasks: TaskTracker, mut lifeline: Lifeline) {
     loop {
         tokio::select! {
             biased;

@@ -2,7 +2,10 @@
 
 use std::{fmt, sync::Arc};
 
-use crate::{failover::backend::Reason, failover::elect::Verdict, labels};
+use crate::{
+    failover::{backend::Reason, elect::Verdict, pool::Policy},
+    labels,
+};
 
 /// Position of a backend in its pool's list, the order in which the configuration names them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -145,6 +148,8 @@ labels! {
         Failback = "failback",
         /// An operator's command.
         Command = "command",
+        /// The backend is no longer in the configuration.
+        Removed = "removed",
         /// A probe's answer.
         Probe = "probe",
         /// Two independent signals: session lost and connect refused.
@@ -212,6 +217,16 @@ pub enum Command {
     Switchover(BackendId),
 }
 
+/// The pool as it is configured from now on.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Configuration {
+    /// The rules.
+    pub policy: Policy,
+    /// For each place in the new list: which backend this was until now, `None` for a new one. The numbers of backends in later
+    /// events and effects are places in this list.
+    pub backends: Vec<Option<BackendId>>,
+}
+
 /// Everything that may happen to a pool.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Event {
@@ -221,6 +236,8 @@ pub enum Event {
     Passive(BackendId, Passive),
     /// An operator spoke.
     Command(Command),
+    /// The configuration changed.
+    Configure(Box<Configuration>),
     /// Time passed; due when [`super::Pool::next_deadline`] says so.
     Tick,
 }
@@ -257,7 +274,7 @@ pub enum Effect {
     Revoke {
         /// The epoch to withdraw.
         epoch: Epoch,
-        /// Who was active.
+        /// Who was active; after [`Event::Configure`], its number until then.
         backend: BackendId,
         /// What becomes of its sessions.
         mode: RevokeMode,

@@ -14,13 +14,17 @@
 //! | [`elect`] | who should be active: by the database's role, or by list order |
 //! | `observe` | what a report or a passive sign does to one backend |
 //! | [`pool`] | the state machine: [`Pool::step`] |
+//! | `configure` | what a change of the configuration keeps |
+//! | `inspect` | what others may ask of a pool |
 //! | [`ready`] | whether a failover would succeed right now |
 //! | `invariants` | what must hold after every step, checked in debug builds |
 
 pub mod backend;
+mod configure;
 pub mod elect;
 pub mod event;
 pub mod health;
+mod inspect;
 #[cfg(debug_assertions)]
 mod invariants;
 pub mod label;
@@ -34,7 +38,8 @@ pub mod time;
 pub use backend::{BackendState, Reason};
 pub use elect::Verdict;
 pub use event::{
-    Admin, BackendId, Cause, Command, Effect, Epoch, Event, Facts, Health, Note, Outcome, Pace, Passive, Report, RevokeMode, Role,
+    Admin, BackendId, Cause, Command, Configuration, Effect, Epoch, Event, Facts, Health, Note, Outcome, Pace, Passive, Report,
+    RevokeMode, Role,
 };
 pub use pool::{Election, OnConflict, Policy, Pool};
 pub use ready::FailoverReady;

@@ -18,6 +18,7 @@ use super::{
     backend::{AdminState, BackendState, Reason},
     elect::{Pin, Verdict},
     event::{Admin, BackendId, Cause, Command, Effect, Epoch, Event, Health, Note, Outcome, Pace, RevokeMode},
+    inspect::id,
     time::Time,
 };
 use crate::labels;
@@ -112,10 +113,10 @@ pub struct Pool {
     pub(super) settled: bool,
     /// When time alone will change something, as of the last step.
     pub(super) wake: Option<Time>,
-    verdict: Verdict,
-    conflict: bool,
-    reasons: Vec<Reason>,
-    paces: Vec<Pace>,
+    pub(super) verdict: Verdict,
+    pub(super) conflict: bool,
+    pub(super) reasons: Vec<Reason>,
+    pub(super) paces: Vec<Pace>,
 }
 
 impl Pool {
@@ -168,6 +169,7 @@ impl Pool {
             Event::Probe(report) => self.on_report(now, report, &mut effects),
             Event::Passive(backend, what) => self.on_passive(now, *backend, *what, &mut effects),
             Event::Command(command) => self.on_command(now, command, &mut effects),
+            Event::Configure(configuration) => self.on_configure(now, configuration, &mut effects),
             Event::Tick => {}
         }
         self.reconsider(now, &mut effects);
@@ -332,69 +334,4 @@ impl Pool {
             }
         }
     }
-
-    /// Every backend, in list order.
-    pub fn ids(&self) -> impl Iterator<Item = BackendId> + use<> {
-        (0..self.backends.len()).map(id)
-    }
-
-    /// What is known of a backend.
-    pub fn backend(&self, id: BackendId) -> Option<&BackendState> {
-        self.backends.get(id.index())
-    }
-
-    /// Why a backend may or may not be active, as of the last step.
-    pub(super) fn reason_of(&self, id: BackendId) -> Reason {
-        self.reasons[id.index()]
-    }
-
-    /// Why a backend may or may not be active, as of the last step; `Unknown` for one that the pool does not have.
-    pub fn reason(&self, id: BackendId) -> Reason {
-        self.reasons.get(id.index()).copied().unwrap_or(Reason::Unknown)
-    }
-
-    /// Who is active.
-    pub const fn active(&self) -> Option<BackendId> {
-        self.active
-    }
-
-    /// The epoch that was activated last.
-    pub const fn epoch(&self) -> Epoch {
-        self.epoch
-    }
-
-    /// New clients are held although somebody is active.
-    pub const fn suspended(&self) -> bool {
-        self.suspended
-    }
-
-    /// How the last election ended.
-    pub const fn verdict(&self) -> Verdict {
-        self.verdict
-    }
-
-    /// More than one backend claims to be primary.
-    pub const fn conflict(&self) -> bool {
-        self.conflict
-    }
-
-    /// The highest database epoch that was ever served, and of which cluster.
-    pub const fn fence(&self) -> (Option<u64>, Option<u64>) {
-        (self.fence, self.system_id)
-    }
-
-    /// The rules.
-    pub const fn policy(&self) -> &Policy {
-        &self.policy
-    }
-
-    /// At which pace a backend is to be probed.
-    pub fn pace(&self, id: BackendId) -> Pace {
-        self.paces.get(id.index()).copied().unwrap_or(Pace::Normal)
-    }
-}
-
-#[allow(clippy::cast_possible_truncation, reason = "a pool is built from a u16 count")]
-const fn id(index: usize) -> BackendId {
-    BackendId(index as u16)
 }

@@ -4,21 +4,23 @@
 //! |---|---|
 //! | [`names`] | every metric once: name and help text |
 //! | [`series`] | how series are made: one handle a label value, all present at 0 from the start |
+//! | [`directory`] | who counts under which names |
 //! | [`guard`] | a gauge that counts things which exist |
 //! | [`process`] | numbers of the whole process, and what `/proc/self` says of it |
 //! | [`pool`] | numbers of a pool, its listeners and its backends |
 //!
-//! Labels are pool, listener and backend names of the configuration and closed enums, so that the number of series is known
-//! at the start and nothing a client sends can change it. Handles are resolved at the start as well: on the hot path a count
-//! is one atomic addition.
+//! Labels are pool, listener and backend names of the configuration and closed enums, so that the number of series follows from
+//! the configuration and nothing a client sends can change it. Handles are resolved with the configuration as well: on the hot
+//! path a count is one atomic addition.
 
+mod directory;
 mod guard;
 mod names;
 pub mod pool;
 pub mod process;
 mod series;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use prometheus::{Error, Registry, TextEncoder};
 
@@ -28,6 +30,7 @@ pub use process::ProcessMetrics;
 pub use prometheus::{Counter, Gauge, Histogram, IntCounter, IntGauge};
 pub use series::{Info, OneHot, Per};
 
+use directory::Directory;
 use series::Series;
 
 /// The names that become label values of a pool.
@@ -41,34 +44,60 @@ pub struct PoolLabels {
     pub backends: Vec<(Arc<str>, Arc<str>)>,
 }
 
+/// The numbers of a pool, its listeners and its backends. Each is the same, whoever asks for it by the same names, and its
+/// series are exposed for as long as somebody counts in it: a backend that was removed from the configuration is told of until
+/// its last session has ended.
+#[derive(Clone, Debug)]
+pub struct PoolSeries {
+    /// Of the pool itself.
+    pub pool: Arc<PoolMetrics>,
+    /// Of each listener, in configuration order.
+    pub listeners: Vec<Arc<ListenerMetrics>>,
+    /// Of each backend, in configuration order.
+    pub backends: Vec<Arc<BackendMetrics>>,
+}
+
 /// All metrics of a process.
 #[derive(Debug)]
 pub struct Metrics {
     /// Of the process.
     pub process: ProcessMetrics,
-    /// Of each pool, in configuration order.
-    pub pools: Vec<Arc<PoolMetrics>>,
     registry: Registry,
+    parts: Mutex<Directory>,
 }
 
 impl Metrics {
-    /// Makes every series, at 0.
+    /// Makes the series of the process.
     ///
     /// # Errors
-    /// When two pools, or two listeners or backends of one pool, have the same name.
-    pub fn new(pools: &[PoolLabels]) -> Result<Arc<Self>, Error> {
+    /// When two of them had the same name, which a test excludes.
+    pub fn new() -> Result<Arc<Self>, Error> {
         let registry = Registry::new();
-        let series = Series::new(&registry);
-        let process = ProcessMetrics::new(&series)?;
-        let pools = pools.iter().map(|pool| PoolMetrics::new(&series, pool).map(Arc::new)).collect::<Result<_, Error>>()?;
-        Ok(Arc::new(Self { process, pools, registry }))
+        let process = ProcessMetrics::new(&Series::new(&registry))?;
+        Ok(Arc::new(Self { process, registry, parts: Mutex::default() }))
+    }
+
+    /// The series of a pool; those that do not exist yet are made, at 0.
+    ///
+    /// # Errors
+    /// When two series of one component had the same name, which a test excludes.
+    pub fn series(&self, labels: &PoolLabels) -> Result<PoolSeries, Error> {
+        self.parts.lock().unwrap_or_else(PoisonError::into_inner).series(labels)
+    }
+
+    /// Sessions of all backends.
+    pub fn sessions(&self) -> i64 {
+        self.parts.lock().unwrap_or_else(PoisonError::into_inner).sessions()
     }
 
     /// Everything in Prometheus text format 0.0.4. Numbers from `/proc/self` are read now.
     pub fn render(&self) -> String {
         self.process.refresh();
+        let mut families = self.registry.gather();
+        families.extend(self.parts.lock().unwrap_or_else(PoisonError::into_inner).gather());
+        families.sort_by(|a, b| a.name().cmp(b.name()));
         let mut text = String::new();
-        if let Err(error) = TextEncoder::new().encode_utf8(&self.registry.gather(), &mut text) {
+        if let Err(error) = TextEncoder::new().encode_utf8(&families, &mut text) {
             tracing::error!(%error, "metrics could not be written");
         }
         text

@@ -16,6 +16,9 @@ macro_rules! metrics {
 metrics! {
     BUILD_INFO = "mainstay_build_info", "Version of this mainstay; always 1.";
     START_TIME = "mainstay_start_time_seconds", "When this mainstay started, in seconds since 1970.";
+    CONFIG_LAST_RELOAD_SUCCESSFUL = "mainstay_config_last_reload_successful", "1 when the last attempt to load the configuration succeeded.";
+    CONFIG_LAST_RELOAD_SUCCESS_TIMESTAMP = "mainstay_config_last_reload_success_timestamp_seconds", "When the present configuration was loaded, in seconds since 1970.";
+    CONFIG_RELOADS = "mainstay_config_reloads_total", "Attempts to change the configuration, by result.";
     READY = "mainstay_ready", "1 when clients may be sent here: every pool has an active backend.";
     PHASE = "mainstay_phase", "1 for the phase of life the process is in.";
     PANICS = "mainstay_panics_total", "Panics, which are bugs in mainstay.";

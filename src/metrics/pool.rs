@@ -3,13 +3,12 @@
 use prometheus::{Counter, Error, Gauge, Histogram, IntCounter, IntGauge};
 
 use super::{
-    PoolLabels, names,
+    names,
     series::{Info, OneHot, Per, Series},
 };
 use crate::{
-    failover::{Cause, Health, Outcome, Reason, Role, label::Label},
+    failover::{Cause, FailoverReady, Health, Outcome, Reason, Role, label::Label},
     reason::{AcceptError, CloseReason, DialError, Direction, RejectReason},
-    route::FailoverReady,
 };
 
 /// Bounds, in seconds, for what should take milliseconds: probes, dials, detection, gaps.
@@ -24,10 +23,6 @@ const SESSION: &[f64] = &[0.01, 0.1, 1.0, 10.0, 60.0, 300.0, 1800.0, 3600.0, 14_
 /// Numbers of a pool.
 #[derive(Debug)]
 pub struct PoolMetrics {
-    /// Of each listener, in configuration order.
-    pub listeners: Vec<ListenerMetrics>,
-    /// Of each backend, in configuration order.
-    pub backends: Vec<BackendMetrics>,
     /// Clients that wait because no backend may serve.
     pub held: IntGauge,
     /// Seconds that held clients waited.
@@ -55,13 +50,8 @@ pub struct PoolMetrics {
 }
 
 impl PoolMetrics {
-    pub(super) fn new(series: &Series<'_>, labels: &PoolLabels) -> Result<Self, Error> {
-        let series = &series.with("pool", &labels.name);
-        let listeners = labels.listeners.iter().map(|name| ListenerMetrics::new(&series.with("listener", name)));
-        let backends = labels.backends.iter().map(|(name, address)| BackendMetrics::new(&series.with("backend", name), address));
+    pub(super) fn new(series: &Series<'_>) -> Result<Self, Error> {
         Ok(Self {
-            listeners: listeners.collect::<Result<_, _>>()?,
-            backends: backends.collect::<Result<_, _>>()?,
             held: series.int_gauge(names::CONNECTIONS_HELD)?,
             hold_duration: series.histogram(names::HOLD_DURATION, HOLD)?,
             connection_duration: series.histogram(names::CONNECTION_DURATION, SESSION)?,
@@ -92,7 +82,7 @@ pub struct ListenerMetrics {
 }
 
 impl ListenerMetrics {
-    fn new(series: &Series<'_>) -> Result<Self, Error> {
+    pub(super) fn new(series: &Series<'_>) -> Result<Self, Error> {
         Ok(Self {
             accepted: series.int_counter(names::CONNECTIONS_ACCEPTED)?,
             active: IntGauge::new("active", "unregistered")?,
@@ -145,11 +135,13 @@ pub struct BackendMetrics {
     pub transitions: Per<Health, Per<Cause, IntCounter>>,
     /// Sessions that were revoked, by cause.
     pub sessions_revoked: Per<Cause, IntCounter>,
-    info: Info,
+    info: Info<2>,
 }
 
 impl BackendMetrics {
-    fn new(series: &Series<'_>, address: &str) -> Result<Self, Error> {
+    pub(super) fn new(series: &Series<'_>, address: &str) -> Result<Self, Error> {
+        let info = series.info(names::BACKEND_INFO, ["address", "version"])?;
+        info.set([address, ""]);
         let transitions = |to: Health| series.with("to", to.as_str()).int_counters(names::TRANSITIONS, "cause");
         Ok(Self {
             connections_active: series.int_gauge(names::CONNECTIONS_ACTIVE)?,
@@ -172,13 +164,16 @@ impl BackendMetrics {
             probe_lateness: series.histogram(names::PROBE_LATENESS, SHORT)?,
             transitions: Per::new(transitions)?,
             sessions_revoked: series.int_counters(names::SESSIONS_REVOKED, "cause")?,
-            info: series.with("address", address).info(names::BACKEND_INFO, "version")?,
+            info,
         })
     }
 
-    /// Tells the server version in `mainstay_backend_info`. It is the backend's word: cut at 64 printable characters, and the
-    /// series of the version before is gone.
-    pub fn set_info(&self, version: &str) {
-        self.info.set(version);
+    const VERSION_MAX_CHARS: usize = 64;
+
+    /// Tells address and server version in `mainstay_backend_info`. The version is the backend's word: cut at 64
+    /// characters; the series of what was told before is gone.
+    pub fn set_info(&self, address: &str, version: &str) {
+        let end = version.char_indices().nth(Self::VERSION_MAX_CHARS).map_or(version.len(), |(at, _)| at);
+        self.info.set([address, &version[..end]]);
     }
 }

@@ -10,9 +10,9 @@ use rustix::process::{Resource, getrlimit};
 
 use super::{
     names,
-    series::{OneHot, Series},
+    series::{OneHot, Per, Series},
 };
-use crate::lifecycle::Phase;
+use crate::{lifecycle::Phase, reason::ReloadResult};
 
 /// Unit of processor time and start time in `/proc`: `USER_HZ`, which is 100 on every architecture Rust builds for
 /// (`proc(5)`, `include/asm-generic/param.h`).
@@ -33,6 +33,12 @@ pub struct ProcessMetrics {
     pub reports_dropped: IntCounter,
     /// Times the supervisor did not turn in time.
     pub watchdog_trips: IntCounter,
+    /// 1 when the last attempt to load the configuration succeeded.
+    reload_successful: IntGauge,
+    /// When the present configuration was loaded.
+    reload_timestamp: Gauge,
+    /// Attempts to change the configuration.
+    reloads: Per<ReloadResult, IntCounter>,
     system: System,
 }
 
@@ -40,8 +46,11 @@ impl ProcessMetrics {
     pub(super) fn new(series: &Series<'_>) -> Result<Self, Error> {
         let build = series.with("version", env!("CARGO_PKG_VERSION"));
         build.with("commit", option_env!("MAINSTAY_COMMIT").unwrap_or("unknown")).int_gauge(names::BUILD_INFO)?.set(1);
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        series.gauge(names::START_TIME)?.set(now.as_secs_f64());
+        series.gauge(names::START_TIME)?.set(unix_now());
+        let reload_successful = series.int_gauge(names::CONFIG_LAST_RELOAD_SUCCESSFUL)?;
+        reload_successful.set(1);
+        let reload_timestamp = series.gauge(names::CONFIG_LAST_RELOAD_SUCCESS_TIMESTAMP)?;
+        reload_timestamp.set(unix_now());
         Ok(Self {
             ready: series.int_gauge(names::READY)?,
             phase: series.one_hot(names::PHASE, "phase", Phase::Running)?,
@@ -49,14 +58,30 @@ impl ProcessMetrics {
             log_dropped: series.int_counter(names::LOG_DROPPED)?,
             reports_dropped: series.int_counter(names::REPORTS_DROPPED)?,
             watchdog_trips: series.int_counter(names::WATCHDOG_TRIPS)?,
+            reload_successful,
+            reload_timestamp,
+            reloads: series.int_counters(names::CONFIG_RELOADS, "result")?,
             system: System::new(series)?,
         })
+    }
+
+    /// An attempt to change the configuration has ended.
+    pub fn reloaded(&self, result: ReloadResult) {
+        self.reloads.get(result).inc();
+        self.reload_successful.set(i64::from(result == ReloadResult::Success));
+        if result == ReloadResult::Success {
+            self.reload_timestamp.set(unix_now());
+        }
     }
 
     /// Reads what the kernel says of this process.
     pub(super) fn refresh(&self) {
         self.system.refresh();
     }
+}
+
+fn unix_now() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
 }
 
 /// What the kernel says of this process, under the names that every Prometheus client library uses.

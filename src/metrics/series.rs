@@ -69,24 +69,22 @@ impl<'a> Series<'a> {
     /// One gauge for each value of a closed enum, of which `first` is 1.
     pub(super) fn one_hot<L: Label>(&self, def: Def, label: &'static str, first: L) -> Result<OneHot<L>, Error> {
         let state = Arc::new(AtomicUsize::new(first.index()));
-        let desc = self.desc(def, label)?;
+        let desc = Desc::new(def.name.to_owned(), def.help.to_owned(), vec![label.to_owned()], self.const_labels())?;
         self.registry.register(Box::new(OneHotCollector::<L> { desc, state: Arc::clone(&state), label: PhantomData }))?;
         Ok(OneHot { state, label: PhantomData })
     }
 
-    /// A series that is always 1 and tells something in a label.
-    pub(super) fn info(&self, def: Def, label: &'static str) -> Result<Info, Error> {
-        let value = Arc::new(Mutex::new(String::new()));
-        self.registry.register(Box::new(InfoCollector { desc: self.desc(def, label)?, value: Arc::clone(&value) }))?;
-        Ok(Info { value })
+    /// A series that is always 1 and tells something in its labels.
+    pub(super) fn info<const N: usize>(&self, def: Def, labels: [&'static str; N]) -> Result<Info<N>, Error> {
+        let values = Arc::new(Mutex::new(std::array::from_fn(|_| String::new())));
+        let labels = labels.map(str::to_owned).to_vec();
+        let desc = Desc::new(def.name.to_owned(), def.help.to_owned(), labels, self.const_labels())?;
+        self.registry.register(Box::new(InfoCollector { desc, values: Arc::clone(&values) }))?;
+        Ok(Info { values })
     }
 
     fn opts(&self, def: Def) -> Opts {
         Opts::new(def.name, def.help).const_labels(self.const_labels())
-    }
-
-    fn desc(&self, def: Def, label: &'static str) -> Result<Desc, Error> {
-        Desc::new(def.name.to_owned(), def.help.to_owned(), vec![label.to_owned()], self.const_labels())
     }
 
     fn const_labels(&self) -> HashMap<String, String> {
@@ -155,50 +153,54 @@ impl<L: Label> Collector for OneHotCollector<L> {
 
     fn collect(&self) -> Vec<proto::MetricFamily> {
         let hot = self.state.load(Ordering::Relaxed);
-        let metrics = L::ALL.iter().map(|value| gauge(&self.desc, value.as_str(), u8::from(value.index() == hot)));
+        let metrics = L::ALL.iter().map(|value| gauge(&self.desc, &[value.as_str()], u8::from(value.index() == hot)));
         vec![family(&self.desc, metrics.collect())]
     }
 }
 
-/// A gauge that is always 1; what it tells is in a label that may change. There is one series at any time.
+/// A gauge that is always 1; what it tells is in labels that may change. There is one series at any time.
 #[derive(Clone, Debug)]
-pub struct Info {
-    value: Arc<Mutex<String>>,
+pub struct Info<const N: usize> {
+    values: Arc<Mutex<[String; N]>>,
 }
 
-impl Info {
-    const MAX_CHARS: usize = 64;
+impl<const N: usize> Info<N> {
+    /// Enough for every host name with a port.
+    const MAX_CHARS: usize = 264;
 
-    /// Tells `value` from now on. It may come from another machine: what is not printable ASCII is left out, and what is
-    /// longer than 64 characters is cut.
-    pub fn set(&self, value: &str) {
-        let mut present = self.value.lock().unwrap_or_else(PoisonError::into_inner);
-        present.clear();
-        present.extend(value.chars().filter(|c| (' '..='~').contains(c)).take(Self::MAX_CHARS));
+    /// Tells these from now on. They may come from another machine: what is not printable ASCII is left out, and what is longer
+    /// than 264 characters is cut.
+    pub fn set(&self, values: [&str; N]) {
+        let mut present = self.values.lock().unwrap_or_else(PoisonError::into_inner);
+        for (present, value) in present.iter_mut().zip(values) {
+            present.clear();
+            present.extend(value.chars().filter(|c| (' '..='~').contains(c)).take(Self::MAX_CHARS));
+        }
     }
 }
 
-struct InfoCollector {
+struct InfoCollector<const N: usize> {
     desc: Desc,
-    value: Arc<Mutex<String>>,
+    values: Arc<Mutex<[String; N]>>,
 }
 
-impl Collector for InfoCollector {
+impl<const N: usize> Collector for InfoCollector<N> {
     fn desc(&self) -> Vec<&Desc> {
         vec![&self.desc]
     }
 
     fn collect(&self) -> Vec<proto::MetricFamily> {
-        let value = self.value.lock().unwrap_or_else(PoisonError::into_inner);
-        vec![family(&self.desc, vec![gauge(&self.desc, &value, 1)])]
+        let values = self.values.lock().unwrap_or_else(PoisonError::into_inner);
+        let values: Vec<&str> = values.iter().map(String::as_str).collect();
+        vec![family(&self.desc, vec![gauge(&self.desc, &values, 1)])]
     }
 }
 
-fn gauge(desc: &Desc, label_value: &str, value: u8) -> proto::Metric {
-    let pairs = desc.variable_labels.iter().map(|label| {
+fn gauge(desc: &Desc, label_values: &[&str], value: u8) -> proto::Metric {
+    let pairs = desc.variable_labels.iter().zip(label_values).map(|(label, label_value)| {
         let mut pair = proto::LabelPair::default();
         pair.set_name(label.clone());
-        pair.set_value(label_value.to_owned());
+        pair.set_value((*label_value).to_owned());
         pair
     });
     let mut labels: Vec<_> = desc.const_label_pairs.iter().cloned().chain(pairs).collect();

@@ -12,6 +12,12 @@ fn pool(name: &str, backends: &[(&str, &str)]) -> PoolLabels {
     PoolLabels { name: name.into(), listeners: vec!["rw".into(), "ro".into()], backends }
 }
 
+fn one(labels: &PoolLabels) -> (Arc<Metrics>, PoolSeries) {
+    let metrics = Metrics::new().unwrap();
+    let series = metrics.series(labels).unwrap();
+    (metrics, series)
+}
+
 /// The value of one series, written as `name{labels}`.
 fn value(text: &str, series: &str) -> Option<String> {
     text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' ').map(str::to_owned))
@@ -19,7 +25,7 @@ fn value(text: &str, series: &str) -> Option<String> {
 
 #[test]
 fn every_series_is_there_at_zero_from_the_start() {
-    let metrics = Metrics::new(&[pool("orders", &[("a", "db-a:5432")])]).unwrap();
+    let (metrics, _series) = one(&pool("orders", &[("a", "db-a:5432")]));
     let text = metrics.render();
     for series in [
         "mainstay_panics_total",
@@ -37,9 +43,10 @@ fn every_series_is_there_at_zero_from_the_start() {
 #[test]
 fn a_handle_counts_in_its_own_series_only() {
     // Written one after the other, the labels of both backends are the same word.
-    let metrics = Metrics::new(&[pool("a", &[("bc", "x:1")]), pool("ab", &[("c", "x:1")])]).unwrap();
-    metrics.pools[0].backends[0].relay_bytes.get(Direction::Upstream).inc_by(7);
-    metrics.pools[1].backends[0].transitions.get(Health::Down).get(Cause::TwoSignals).inc();
+    let (metrics, a) = one(&pool("a", &[("bc", "x:1")]));
+    let ab = metrics.series(&pool("ab", &[("c", "x:1")])).unwrap();
+    a.backends[0].relay_bytes.get(Direction::Upstream).inc_by(7);
+    ab.backends[0].transitions.get(Health::Down).get(Cause::TwoSignals).inc();
     let text = metrics.render();
     let bytes = |pool, backend| {
         value(&text, &format!(r#"mainstay_relay_bytes_total{{backend="{backend}",direction="upstream",pool="{pool}"}}"#))
@@ -51,14 +58,38 @@ fn a_handle_counts_in_its_own_series_only() {
 }
 
 #[test]
-fn names_that_would_share_a_series_are_refused() {
-    assert!(Metrics::new(&[pool("orders", &[]), pool("orders", &[])]).is_err());
-    assert!(Metrics::new(&[pool("orders", &[("a", "x:1"), ("a", "y:1")])]).is_err());
+fn series_live_as_long_as_somebody_counts_in_them_and_the_same_names_are_the_same_series() {
+    let (metrics, before) = one(&pool("orders", &[("a", "x:1"), ("b", "y:1")]));
+    before.backends[0].dial_duration.observe(1.0);
+    before.pool.dial_retries.inc();
+    let session = Arc::clone(&before.backends[1]);
+    let after = metrics.series(&pool("orders", &[("c", "z:1"), ("a", "x:1")])).unwrap();
+    drop(before);
+    assert_eq!(after.backends[1].dial_duration.get_sample_count(), 1);
+    let up = |backend| value(&metrics.render(), &format!(r#"mainstay_backend_up{{backend="{backend}",pool="orders"}}"#));
+    assert_eq!(["a", "b", "c"].map(|backend| up(backend).is_some()), [true; 3]);
+    assert_eq!(value(&metrics.render(), r#"mainstay_dial_retries_total{pool="orders"}"#).as_deref(), Some("1"));
+    drop(session);
+    assert_eq!(["a", "b", "c"].map(|backend| up(backend).is_some()), [true, false, true]);
+    drop(after);
+    assert!(!metrics.render().contains("orders"), "{}", metrics.render());
+}
+
+#[test]
+fn a_family_is_written_once_whoever_has_series_in_it() {
+    let (metrics, _orders) = one(&pool("orders", &[("a", "x:1"), ("b", "y:1")]));
+    let _users = metrics.series(&pool("users", &[("a", "x:1")])).unwrap();
+    let text = metrics.render();
+    let mut kinds: Vec<&str> = text.lines().filter(|line| line.starts_with("# TYPE ")).collect();
+    let all = kinds.len();
+    assert!(kinds.is_sorted(), "{kinds:?}");
+    kinds.dedup();
+    assert_eq!(kinds.len(), all);
 }
 
 #[test]
 fn exactly_one_gauge_of_a_one_hot_set_is_one() {
-    let metrics = Metrics::new(&[]).unwrap();
+    let metrics = Metrics::new().unwrap();
     let phases = || {
         let text = metrics.render();
         ["running", "draining", "forced", "stopped"].map(|p| value(&text, &format!(r#"mainstay_phase{{phase="{p}"}}"#)).unwrap())
@@ -71,31 +102,31 @@ fn exactly_one_gauge_of_a_one_hot_set_is_one() {
 
 #[test]
 fn there_is_one_info_series_a_backend_and_its_version_is_bounded() {
-    let metrics = Metrics::new(&[pool("orders", &[("a", "db-a:5432")])]).unwrap();
+    let (metrics, series) = one(&pool("orders", &[("a", "db-a:5432")]));
     let versions = || {
         let text = metrics.render();
         text.lines().filter(|line| line.starts_with("mainstay_backend_info{")).map(str::to_owned).collect::<Vec<_>>()
     };
-    let series = |version: &str| {
+    let told = |version: &str| {
         vec![format!(r#"mainstay_backend_info{{address="db-a:5432",backend="a",pool="orders",version="{version}"}} 1"#)]
     };
-    assert_eq!(versions(), series(""));
-    let backend = &metrics.pools[0].backends[0];
-    backend.set_info("15.20 \"x\"\n\u{1b}[31m");
-    assert_eq!(versions(), series(r#"15.20 \"x\"[31m"#));
-    backend.set_info(&"9".repeat(1_000_000));
-    assert_eq!(versions(), series(&"9".repeat(64)));
+    assert_eq!(versions(), told(""));
+    let backend = &series.backends[0];
+    backend.set_info("db-a:5432", "15.20 \"x\"\n\u{1b}[31m");
+    assert_eq!(versions(), told(r#"15.20 \"x\"[31m"#));
+    backend.set_info("db-a:5432", &"9".repeat(1_000_000));
+    assert_eq!(versions(), told(&"9".repeat(64)));
 }
 
 #[test]
 fn label_values_are_escaped() {
-    let metrics = Metrics::new(&[pool("a\"b\\c\nd", &[])]).unwrap();
+    let (metrics, _series) = one(&pool("a\"b\\c\nd", &[]));
     assert_eq!(value(&metrics.render(), r#"mainstay_pool_epoch{pool="a\"b\\c\nd"}"#).as_deref(), Some("0"));
 }
 
 #[test]
 fn numbers_of_the_process_are_read_at_each_scrape() {
-    let metrics = Metrics::new(&[]).unwrap();
+    let metrics = Metrics::new().unwrap();
     let open = || value(&metrics.render(), "process_open_fds").unwrap().parse::<i64>().unwrap();
     assert!(open() > 2);
     for name in ["process_resident_memory_bytes", "process_max_fds", "process_threads", "process_start_time_seconds"] {
@@ -106,15 +137,16 @@ fn numbers_of_the_process_are_read_at_each_scrape() {
 
 #[test]
 fn iteration_names_every_value_once_in_order() {
-    let metrics = Metrics::new(&[pool("orders", &[("a", "x:1")])]).unwrap();
-    let outcomes: Vec<Outcome> = metrics.pools[0].backends[0].probes.iter().map(|(outcome, _)| outcome).collect();
+    let (_metrics, series) = one(&pool("orders", &[("a", "x:1")]));
+    let outcomes: Vec<Outcome> = series.backends[0].probes.iter().map(|(outcome, _)| outcome).collect();
     assert_eq!(outcomes.len(), 11);
     assert_eq!((outcomes[0], outcomes[10]), (Outcome::Ok, Outcome::WrongCluster));
 }
 
 /// Name → (type, labels), of everything that is exposed.
 fn exposed() -> BTreeMap<String, (String, BTreeSet<String>)> {
-    let text = Metrics::new(&[pool("orders", &[("a", "x:1")])]).unwrap().render();
+    let (metrics, _series) = one(&pool("orders", &[("a", "x:1")]));
+    let text = metrics.render();
     let mut families: BTreeMap<String, (String, BTreeSet<String>)> = BTreeMap::new();
     let mut current = String::new();
     for line in text.lines() {

@@ -56,6 +56,15 @@ pub fn set_leg_options(socket: &SockRef<'_>, options: &LegOptions) -> io::Result
     Ok(())
 }
 
+/// As [`set_leg_options`], on a socket that had others before.
+///
+/// # Errors
+/// When the kernel refuses an option.
+pub fn reset_leg_options(socket: &SockRef<'_>, options: &LegOptions) -> io::Result<()> {
+    socket.set_tcp_user_timeout(None)?;
+    set_leg_options(socket, options)
+}
+
 /// Binds and listens. Accepted sockets inherit the leg options on Linux, which saves their system calls on each connection.
 ///
 /// # Errors

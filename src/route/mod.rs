@@ -6,7 +6,7 @@
 //! | here | [`Route`] and its [`Revocation`]: control → data |
 //! | [`snapshot`] | a pool as it stands: control → admin |
 //! | [`events`] | state changes with their causes: control → admin |
-//! | [`mod@reports`] | what the byte path learns: data → control |
+//! | [`reports`] | what the byte path learns: data → control |
 //! | [`sessions`] | the live sessions: data → admin |
 
 mod events;
@@ -25,12 +25,15 @@ use std::{
 };
 
 pub use events::{EventLog, StateEvent};
-pub use reports::{PassiveReport, ReportReceiver, ReportSender, reports};
+pub use reports::{PassiveReport, ReportReceiver, ReportSender};
 pub use sessions::{Session, SessionEntry, SessionTable};
-pub use snapshot::{BackendView, FailoverReady, LastFailover, LastProbe, Snapshot};
+pub use snapshot::{BackendView, LastFailover, LastProbe, Snapshot};
 use tokio::sync::{Notify, futures::Notified, watch};
 
-use crate::failover::{BackendId, Epoch, RevokeMode, Time};
+use crate::{
+    failover::{Epoch, RevokeMode, Time},
+    metrics::BackendMetrics,
+};
 
 /// The process's monotonic clock with a fixed origin, so that the core, the byte path and the API speak of the same moments.
 #[derive(Clone, Copy, Debug)]
@@ -57,11 +60,14 @@ impl Clock {
 }
 
 /// Where new clients go: a backend under an epoch, with its own revocation. Taken as one value, so there is no moment at
-/// which a connection knows its backend but cannot be told to leave it.
+/// which a connection knows its backend but cannot be told to leave it. It names all there is to know of the backend, which may
+/// be gone from the configuration while sessions still go on.
 #[derive(Clone, Debug)]
 pub struct Route {
-    /// Position in the pool's list.
-    pub backend: BackendId,
+    /// Name of the backend.
+    pub backend: Arc<str>,
+    /// Its numbers.
+    pub metrics: Arc<BackendMetrics>,
     /// Under which activation.
     pub epoch: Epoch,
     /// Last known good addresses, in the order to try them. Empty when the name never resolved.
@@ -140,10 +146,11 @@ pub struct Offer {
     pub why: Arc<str>,
 }
 
-/// When the active backend was last heard of; shared so that a reader needs no lock.
-#[derive(Debug, Default)]
+/// When the active backend was last heard of, and for how long that counts; shared so that a reader needs no lock.
+#[derive(Debug)]
 struct Verified {
     millis: AtomicU64,
+    max_staleness_millis: AtomicU64,
 }
 
 /// The publishing end of a pool's seam. Only the supervisor holds it.
@@ -159,7 +166,6 @@ pub struct Publisher {
 pub struct RouteWatch {
     offer: watch::Receiver<Offer>,
     verified: Arc<Verified>,
-    max_staleness: Duration,
     clock: Clock,
 }
 
@@ -167,17 +173,36 @@ pub struct RouteWatch {
 #[derive(Clone, Debug)]
 pub struct SnapshotWatch(watch::Receiver<Arc<Snapshot>>);
 
+/// The seam of one pool: the ends that control holds, and those of the byte path and of the admin plane.
+#[derive(Debug)]
+pub struct Seam {
+    /// Control tells.
+    pub publisher: Publisher,
+    /// Control listens.
+    pub reports: ReportReceiver,
+    /// The byte path takes.
+    pub routes: RouteWatch,
+    /// The byte path tells.
+    pub reporter: ReportSender,
+    /// The admin plane looks.
+    pub snapshots: SnapshotWatch,
+}
+
 /// Makes the seam of one pool. A route whose backend was not heard of for `max_staleness` is not offered: a process that
 /// was frozen, or whose supervisor is stuck, holds its clients instead of trusting an old verdict.
-pub fn seam(clock: Clock, max_staleness: Duration, first: Snapshot) -> (Publisher, RouteWatch, SnapshotWatch) {
-    let verified = Arc::new(Verified::default());
+pub fn seam(clock: Clock, max_staleness: Duration, first: Snapshot) -> Seam {
+    let staleness = AtomicU64::new(whole_millis(max_staleness));
+    let verified = Arc::new(Verified { millis: AtomicU64::new(0), max_staleness_millis: staleness });
     let (offer_tx, offer_rx) = watch::channel(Offer { route: None, why: "no check has finished yet".into() });
     let (snapshot_tx, snapshot_rx) = watch::channel(Arc::new(first));
-    (
-        Publisher { offer: offer_tx, snapshot: snapshot_tx, verified: Arc::clone(&verified) },
-        RouteWatch { offer: offer_rx, verified, max_staleness, clock },
-        SnapshotWatch(snapshot_rx),
-    )
+    let (reporter, reports) = reports::reports();
+    Seam {
+        publisher: Publisher { offer: offer_tx, snapshot: snapshot_tx, verified: Arc::clone(&verified) },
+        reports,
+        routes: RouteWatch { offer: offer_rx, verified, clock },
+        reporter,
+        snapshots: SnapshotWatch(snapshot_rx),
+    }
 }
 
 impl Publisher {
@@ -193,7 +218,12 @@ impl Publisher {
 
     /// The active backend was heard of at `at`.
     pub fn verified(&self, at: Time) {
-        self.verified.millis.store(millis(at), Ordering::Release);
+        self.verified.millis.store(whole_millis(at.since_origin()), Ordering::Release);
+    }
+
+    /// From now on a verdict counts for this long.
+    pub fn max_staleness(&self, max: Duration) {
+        self.verified.max_staleness_millis.store(whole_millis(max), Ordering::Release);
     }
 
     /// Shows this to the admin plane from now on.
@@ -218,31 +248,32 @@ impl RouteWatch {
         Arc::clone(&offer.why)
     }
 
-    /// Waits for a route, for ever. A stale route counts once it was verified again.
-    pub async fn wait(&mut self) -> Arc<Route> {
+    /// Waits for a route, for ever; `None` when there will be none, because the pool has ended. A stale route counts once it was
+    /// verified again.
+    pub async fn wait(&mut self) -> Option<Arc<Route>> {
         loop {
             self.offer.mark_unchanged();
             if let Some(route) = self.take() {
-                return route;
+                return Some(route);
             }
             // A route that is only stale becomes good without being published again: look back now and then.
             let stale = self.offer.borrow().route.is_some();
             let pause = if stale { Duration::from_millis(20) } else { Duration::from_hours(1) };
-            if let Ok(Err(_closed)) = tokio::time::timeout(pause, self.offer.changed()).await {
-                std::future::pending::<()>().await;
+            if let Ok(Err(_ended)) = tokio::time::timeout(pause, self.offer.changed()).await {
+                return None;
             }
         }
     }
 
     fn is_stale(&self) -> bool {
         let verified = self.verified.millis.load(Ordering::Acquire);
-        let age = millis(self.clock.now()).saturating_sub(verified);
-        u128::from(age) > self.max_staleness.as_millis()
+        let age = whole_millis(self.clock.now().since_origin()).saturating_sub(verified);
+        age > self.verified.max_staleness_millis.load(Ordering::Acquire)
     }
 }
 
-fn millis(at: Time) -> u64 {
-    u64::try_from(at.since_origin().as_millis()).unwrap_or(u64::MAX)
+fn whole_millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 impl SnapshotWatch {

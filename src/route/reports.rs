@@ -2,9 +2,9 @@
 
 use tokio::sync::mpsc;
 
-use crate::failover::{BackendId, Epoch, Passive};
+use crate::failover::{Epoch, Passive};
 
-/// The byte path's reports to the supervisor: bounded, and lost rather than waited for.
+/// The byte path's reports to the supervisor of a pool: bounded, and lost rather than waited for.
 #[derive(Clone, Debug)]
 pub struct ReportSender(mpsc::Sender<PassiveReport>);
 
@@ -12,13 +12,9 @@ pub struct ReportSender(mpsc::Sender<PassiveReport>);
 #[derive(Debug)]
 pub struct ReportReceiver(mpsc::Receiver<PassiveReport>);
 
-/// Something the byte path learned about a backend.
+/// Something the byte path learned about the backend of an epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PassiveReport {
-    /// Index of the pool in the configuration.
-    pub pool: usize,
-    /// Which backend.
-    pub backend: BackendId,
     /// Under which epoch it was learned.
     pub epoch: Epoch,
     /// What.
@@ -26,7 +22,7 @@ pub struct PassiveReport {
 }
 
 /// A bounded channel for reports.
-pub fn reports() -> (ReportSender, ReportReceiver) {
+pub(super) fn reports() -> (ReportSender, ReportReceiver) {
     let (tx, rx) = mpsc::channel(1024);
     (ReportSender(tx), ReportReceiver(rx))
 }

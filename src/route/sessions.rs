@@ -6,19 +6,19 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicU64},
 };
 
-use crate::failover::{BackendId, Epoch, Time};
+use crate::failover::{Epoch, Time};
 
 /// One live session, as the API lists it. Byte counts are written by its own worker only.
 #[derive(Debug)]
 pub struct Session {
     /// The client's address.
     pub client: SocketAddr,
-    /// Index of the pool.
-    pub pool: usize,
-    /// Index of the listener within the pool.
-    pub listener: usize,
-    /// Where it goes.
-    pub backend: BackendId,
+    /// Name of the pool.
+    pub pool: Arc<str>,
+    /// Name of the listener.
+    pub listener: Arc<str>,
+    /// Name of the backend.
+    pub backend: Arc<str>,
     /// Under which epoch.
     pub epoch: Epoch,
     /// Since when.
@@ -44,8 +44,8 @@ impl SessionTable {
     }
 
     /// The sessions of a pool, at most `limit`, with their connection numbers.
-    pub fn list(&self, pool: usize, limit: usize) -> Vec<(u64, Arc<Session>)> {
-        self.lock().iter().filter(|(_, s)| s.pool == pool).take(limit).map(|(id, s)| (*id, Arc::clone(s))).collect()
+    pub fn list(&self, pool: &str, limit: usize) -> Vec<(u64, Arc<Session>)> {
+        self.lock().iter().filter(|(_, s)| *s.pool == *pool).take(limit).map(|(id, s)| (*id, Arc::clone(s))).collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<u64, Arc<Session>>> {

@@ -2,8 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-pub use crate::failover::FailoverReady;
-use crate::failover::{Admin, BackendId, Cause, Epoch, Facts, Health, Outcome, Reason, Time, Verdict};
+use crate::failover::{Admin, BackendId, Cause, Epoch, Facts, FailoverReady, Health, Outcome, Reason, Time, Verdict};
 
 /// A pool as the supervisor sees it; replaced whole with each change.
 #[derive(Clone, Debug, Default)]
@@ -12,7 +11,7 @@ pub struct Snapshot {
     pub pool: Arc<str>,
     /// The last epoch that was activated.
     pub epoch: Epoch,
-    /// Who is active.
+    /// Who is active: position in `backends`.
     pub active: Option<BackendId>,
     /// The active backend is in doubt; new clients wait for a second opinion.
     pub suspended: bool,
@@ -34,9 +33,9 @@ pub struct LastFailover {
     /// When the new backend was activated.
     pub at: Time,
     /// Who was active before.
-    pub from: BackendId,
+    pub from: Arc<str>,
     /// Who is now.
-    pub to: BackendId,
+    pub to: Arc<str>,
     /// Why the old one was revoked.
     pub cause: Cause,
     /// What was seen of it.

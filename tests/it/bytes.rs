@@ -152,7 +152,7 @@ fn a_clients_reset_reaches_the_backend_as_reset() {
     let running = front(&[backend.address]);
     let mut client = connect(&running);
     client.write_all(b"half a query").unwrap();
-    until("the session is relayed", || (running.metrics.pools[0].backends[0].connections_active.get() == 1).then_some(()));
+    until("the session is relayed", || (running.series[0].backends[0].connections_active.get() == 1).then_some(()));
     reset(client);
     assert_eq!(told.recv_timeout(patience()).unwrap(), Err(io::ErrorKind::ConnectionReset));
     end(running);
@@ -191,7 +191,7 @@ fn gauges_return_to_zero_and_every_session_is_counted() {
         client.write_all(b"x").unwrap();
         client.read_exact(&mut [0; 1]).unwrap();
     }
-    let pool = &running.metrics.pools[0];
+    let pool = &running.series[0];
     until("no session is left", || {
         (pool.backends[0].connections_active.get() == 0 && pool.listeners[0].active.get() == 0).then_some(())
     });
@@ -209,7 +209,7 @@ fn clients_wait_while_nobody_serves_and_are_served_when_somebody_does() {
     let running = held_front(&[address]);
     let mut client = connect(&running);
     client.write_all(b"early").unwrap();
-    until("the client is held", || (running.metrics.pools[0].held.get() == 1).then_some(()));
+    until("the client is held", || (running.series[0].pool.held.get() == 1).then_some(()));
     let _backend = Backend::start_at(address, |stream| {
         let (mut reader, mut writer) = (stream.try_clone().unwrap(), stream);
         let _ = io::copy(&mut reader, &mut writer);
@@ -229,7 +229,7 @@ fn a_held_client_that_leaves_frees_its_place() {
     let running = held_front(&[backend.address]);
     let mut client = connect(&running);
     client.write_all(b"startup").unwrap();
-    let held = &running.metrics.pools[0].held;
+    let held = &running.series[0].pool.held;
     until("the client is held", || (held.get() == 1).then_some(()));
     drop(client);
     until("its place is free", || (held.get() == 0).then_some(()));

@@ -63,8 +63,8 @@ fn nobody_serves_within_the_hold_and_postgres_clients_are_told_so() {
     assert_eq!(&answer, b"N");
     client.write_all(&startup()).unwrap();
     assert_eq!(sqlstate(client), "57P03");
-    assert_eq!(running.metrics.pools[0].listeners[0].rejected.get(RejectReason::HoldTimeout).get(), 1);
-    assert_eq!(running.metrics.pools[0].held.get(), 0);
+    assert_eq!(running.series[0].listeners[0].rejected.get(RejectReason::HoldTimeout).get(), 1);
+    assert_eq!(running.series[0].pool.held.get(), 0);
     end(running);
 }
 
@@ -72,11 +72,11 @@ fn nobody_serves_within_the_hold_and_postgres_clients_are_told_so() {
 fn one_too_many_waiting_is_refused_at_once() {
     let running = app::start(&postgres_pool(HoldConfig { timeout: Duration::from_mins(1), max: 1 })).unwrap();
     let first = connect(&running);
-    until("the first is held", || (running.metrics.pools[0].held.get() == 1).then_some(()));
+    until("the first is held", || (running.series[0].pool.held.get() == 1).then_some(()));
     let mut second = connect(&running);
     second.write_all(&startup()).unwrap();
     assert_eq!(sqlstate(second), "57P03");
-    assert_eq!(running.metrics.pools[0].listeners[0].rejected.get(RejectReason::HoldFull).get(), 1);
+    assert_eq!(running.series[0].listeners[0].rejected.get(RejectReason::HoldFull).get(), 1);
     drop(first);
     end(running);
 }
@@ -96,11 +96,11 @@ fn too_many_connections_are_refused_with_the_state_poolers_know() {
     config.pools[0].listeners[0].max_connections = Some(1);
     let running = app::start(&config).unwrap();
     let _first = connect(&running);
-    until("the first is held", || (running.metrics.pools[0].held.get() == 1).then_some(()));
+    until("the first is held", || (running.series[0].pool.held.get() == 1).then_some(()));
     let mut second = connect(&running);
     second.write_all(&startup()).unwrap();
     assert_eq!(sqlstate(second), "53300");
-    assert_eq!(running.metrics.pools[0].listeners[0].rejected.get(RejectReason::MaxConnections).get(), 1);
+    assert_eq!(running.series[0].listeners[0].rejected.get(RejectReason::MaxConnections).get(), 1);
     end(running);
 }
 
@@ -132,7 +132,7 @@ fn clients_that_waited_are_served_in_the_order_they_came_at_a_bounded_rate() {
     for number in 0..CLIENTS {
         let mut client = connect(&running);
         client.write_all(&number.to_be_bytes()).unwrap();
-        until("it is held", || (running.metrics.pools[0].held.get() == i64::from(number) + 1).then_some(()));
+        until("it is held", || (running.series[0].pool.held.get() == i64::from(number) + 1).then_some(()));
         clients.push(client);
     }
     let arrivals: Arc<Mutex<Vec<(Instant, u32)>>> = Arc::default();

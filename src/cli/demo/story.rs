@@ -176,7 +176,7 @@ impl Story<'_> {
         };
         let served = self.watch(PATIENCE, last_event, || moved() && self.clients.first_since(promoting).is_some())?;
         let first = self.clients.first_since(promoting).filter(|_| served);
-        let failover = self.snapshot().last_failover.clone().filter(|failover| served && failover.to.index() == new);
+        let failover = self.snapshot().last_failover.clone().filter(|failover| served && *failover.to == *to);
         if served {
             self.notes.tell(format!("the clients write to {to}"));
         }

@@ -4,11 +4,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::URGENT_INTERVAL;
-use crate::{
-    config::CheckConfig,
-    failover::{BackendId, Pace},
-};
+use super::{ProberKey, URGENT_INTERVAL};
+use crate::{config::CheckConfig, failover::Pace};
 
 /// A planned probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,12 +42,12 @@ pub(super) struct Schedule {
 
 impl Schedule {
     /// The first probe is due now.
-    pub(super) fn new(check: &CheckConfig, backend: BackendId) -> Self {
+    pub(super) fn new(check: &CheckConfig, key: ProberKey) -> Self {
         Self {
             interval: check.interval,
             fast_interval: check.fast_interval,
             pace: Pace::Normal,
-            phase: check.interval * u32::from(backend.0 % 8) / 16,
+            phase: check.interval * u32::try_from(key.0 % 8).unwrap_or(0) / 16,
             paced: Instant::now(),
             nudged: None,
             last_nudged: None,
@@ -111,7 +108,7 @@ mod tests {
 
     const MS: Duration = Duration::from_millis(1);
 
-    fn schedule(backend: u16) -> Schedule {
+    fn schedule(key: u64) -> Schedule {
         let check = CheckConfig {
             kind: CheckKind::Tcp,
             interval: 1000 * MS,
@@ -119,7 +116,7 @@ mod tests {
             timeout: 1000 * MS,
             fresh_login: 5000 * MS,
         };
-        Schedule::new(&check, BackendId(backend))
+        Schedule::new(&check, ProberKey(key))
     }
 
     fn run(schedule: &mut Schedule, now: Instant) -> Start {
@@ -131,8 +128,8 @@ mod tests {
 
     #[test]
     fn the_first_probe_is_due_at_once_and_the_second_is_out_of_step() {
-        for backend in 0..16 {
-            let mut schedule = schedule(backend);
+        for key in 0..16 {
+            let mut schedule = schedule(key);
             let zero = schedule.due(None).at;
             run(&mut schedule, zero);
             let pause = schedule.due(None).at - zero;

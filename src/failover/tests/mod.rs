@@ -45,6 +45,7 @@ fn event_words(event: &Event) -> String {
         Event::Passive(id, what) => format!("passive {} {what}", name(*id)),
         Event::Command(Command::SetAdmin(id, to)) => format!("{to} {}", name(*id)),
         Event::Command(Command::Switchover(id)) => format!("switchover {}", name(*id)),
+        Event::Configure(to) => format!("configure {:?}", to.backends),
         Event::Tick => "tick".into(),
     }
 }

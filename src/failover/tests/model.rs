@@ -255,6 +255,7 @@ impl Judge {
             Event::Probe(report) => self.take_report(report),
             Event::Passive(id, what) => self.take_passive(*id, *what),
             Event::Command(command) => self.take_command(command, step.now),
+            Event::Configure(_) => unreachable!("the walk leaves the configuration alone"),
             Event::Tick => true,
         }
     }

@@ -11,16 +11,16 @@ use std::{
 };
 
 use mainstay::{
-    admin::{self, AdminListener, AdminPool, AdminSettings, AdminState, BoundListener},
-    failover::{Admin, BackendId, Cause, Epoch, Facts, Health, Outcome, Reason, Role, Time, Verdict},
+    admin::{self, AdminListener, AdminPool, AdminSettings, AdminState, BoundListener, View},
+    failover::{Admin, BackendId, Cause, Epoch, Facts, FailoverReady, Health, Outcome, Reason, Role, Time, Verdict},
     lifecycle::{self, Phase, PhaseSender},
-    metrics::{Metrics, PoolLabels},
+    metrics::{Metrics, PoolLabels, PoolSeries},
     route::{
-        self, BackendView, Clock, EventLog, FailoverReady, LastFailover, LastProbe, Publisher, RouteWatch, SessionTable,
-        Snapshot, StateEvent,
+        self, BackendView, Clock, EventLog, LastFailover, LastProbe, Publisher, RouteWatch, SessionTable, Snapshot, StateEvent,
     },
 };
 use serde_json::Value;
+use tokio::sync::watch;
 
 /// Longer than anything here takes; a test that waits for it fails.
 pub(super) const LIMIT: Duration = Duration::from_secs(20);
@@ -30,12 +30,13 @@ pub(super) struct Fixture {
     pub(super) socket: PathBuf,
     pub(super) publisher: Publisher,
     pub(super) events: Arc<EventLog>,
-    pub(super) metrics: Arc<Metrics>,
     pub(super) sessions: Arc<SessionTable>,
     pub(super) not_live: Arc<Mutex<Vec<String>>>,
     phase: PhaseSender,
     thread: Option<JoinHandle<()>>,
-    _route: RouteWatch,
+    pub(super) series: PoolSeries,
+    _routes: RouteWatch,
+    _view: watch::Sender<Arc<View>>,
 }
 
 impl Fixture {
@@ -50,37 +51,42 @@ impl Fixture {
             listeners: vec!["rw".into()],
             backends: first.backends.iter().map(|b| (Arc::clone(&b.name), Arc::clone(&b.address))).collect(),
         };
-        let metrics = Metrics::new(&[labels]).unwrap();
+        let metrics = Metrics::new().unwrap();
+        let series = metrics.series(&labels).unwrap();
         let clock = Clock::start();
-        let (publisher, route, snapshot) = route::seam(clock, Duration::from_mins(1), first);
+        let names: Vec<_> = first.backends.iter().map(|backend| Arc::clone(&backend.name)).collect();
+        let route::Seam { publisher, routes, snapshots, .. } = route::seam(clock, Duration::from_mins(1), first);
         let (phase, lifecycle::Lifeline { phase: watch, .. }) = lifecycle::begin();
         let (events, sessions) = (Arc::new(EventLog::default()), Arc::new(SessionTable::default()));
         let not_live = Arc::new(Mutex::new(Vec::new()));
         let health = Arc::clone(&not_live);
         let pool = AdminPool {
-            snapshot,
-            metrics: Arc::clone(&metrics.pools[0]),
+            snapshot: snapshots,
+            metrics: Arc::clone(&series.pool),
             listeners: vec![AdminListener {
                 name: "rw".into(),
                 bound: vec!["127.0.0.1:5432".parse().unwrap()],
                 limit: Some(9000),
+                metrics: Arc::clone(&series.listeners[0]),
             }],
+            backends: names.into_iter().zip(series.backends.iter().cloned()).collect(),
         };
+        let config_json = serde_json::json!({"admin": {"listen": ["127.0.0.1:0"]}, "password": "***"});
+        let (view, views) = watch::channel(Arc::new(View { pools: vec![pool], config_json }));
         let state = AdminState {
             version: "1.2.3",
             clock,
             phase: watch,
-            pools: vec![pool],
+            view: views,
             sessions: vec![Arc::clone(&sessions)],
             events: Arc::clone(&events),
             metrics: Arc::clone(&metrics),
-            config_json: serde_json::json!({"admin": {"listen": ["127.0.0.1:0"]}, "password": "***"}),
             health: Arc::new(move || health.lock().unwrap().clone()),
         };
         let listen = vec![BoundListener::Tcp(listener), BoundListener::Unix(unix)];
         let thread =
             Some(admin::spawn(AdminSettings { listen, max_connections: 32, vital: lifecycle::Vital::default(), state }).unwrap());
-        Self { address, socket, publisher, events, metrics, sessions, not_live, phase, thread, _route: route }
+        Self { address, socket, publisher, events, sessions, not_live, phase, thread, series, _routes: routes, _view: view }
     }
 
     pub(super) fn advance(&self, phase: Phase) {
@@ -205,8 +211,8 @@ pub(super) fn failed_over() -> Snapshot {
         failover_ready: FailoverReady::NoCandidate,
         last_failover: Some(LastFailover {
             at: Time::from_millis(1500),
-            from: BackendId(0),
-            to: BackendId(1),
+            from: "db-a".into(),
+            to: "db-b".into(),
             cause: Cause::Down,
             evidence: "standing session closed; connect refused".into(),
             detected: Duration::from_millis(4),

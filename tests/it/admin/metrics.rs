@@ -5,8 +5,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use mainstay::{
-    failover::{BackendId, Epoch, label::Label},
-    route::{FailoverReady, Snapshot},
+    failover::{BackendId, Epoch, FailoverReady, label::Label},
+    route::Snapshot,
 };
 
 use super::fixture::{Fixture, dead, failed_over};
@@ -109,8 +109,8 @@ fn the_text_is_valid_and_its_series_never_change() {
     let f = Fixture::new(dead());
     let before = parse(&f.get("/metrics").body);
     f.publisher.snapshot(failed_over());
-    f.metrics.pools[0].failover_gap.observe(0.051);
-    f.metrics.pools[0].backends[0].probe_duration.observe(1e9);
+    f.series.pool.failover_gap.observe(0.051);
+    f.series.backends[0].probe_duration.observe(1e9);
     let after = parse(&f.get("/metrics").body);
     let names = |samples: &BTreeMap<(String, Labels), f64>| -> BTreeSet<(String, Labels)> {
         let version_aside = |key: &(String, Labels)| key.0 != "mainstay_backend_info";

@@ -5,7 +5,7 @@ use std::sync::{Arc, atomic::AtomicU64};
 use clap::Parser;
 use mainstay::{
     cli::{status, wait},
-    failover::{BackendId, Epoch, Time, Verdict},
+    failover::{Epoch, Time, Verdict},
     route::{Session, Snapshot},
 };
 use serde_json::{Value, json};
@@ -20,9 +20,9 @@ fn assert_moment(value: &Value) {
 #[test]
 fn status_has_the_documented_fields() {
     let f = Fixture::new(failed_over());
-    f.metrics.pools[0].backends[1].connections_active.set(118);
-    f.metrics.pools[0].listeners[0].active.set(118);
-    f.metrics.pools[0].held.set(2);
+    f.series.backends[1].connections_active.set(118);
+    f.series.listeners[0].active.set(118);
+    f.series.pool.held.set(2);
     let mut status = f.get("/api/v1/status").json();
     for path in
         ["/last_failover/at", "/backends/0/since", "/backends/1/since", "/backends/0/last_probe/at", "/backends/1/last_probe/at"]
@@ -63,20 +63,20 @@ fn status_has_the_documented_fields() {
 #[test]
 fn sessions_are_listed_oldest_first_and_at_most_a_thousand() {
     let f = Fixture::new(failed_over());
-    let session = |since: u64, pool| {
+    let session = |since: u64, pool: &str| {
         Arc::new(Session {
             client: "192.0.2.7:40000".parse().unwrap(),
-            pool,
-            listener: 0,
-            backend: BackendId(1),
+            pool: pool.into(),
+            listener: "rw".into(),
+            backend: "db-b".into(),
             epoch: Epoch(3),
             since: Time::from_millis(since),
             upstream_bytes: AtomicU64::new(10),
             downstream_bytes: AtomicU64::new(20),
         })
     };
-    let _open =
-        [(1, session(500, 0)), (2, session(400, 0)), (3, session(300, 1))].map(|(id, session)| f.sessions.enter(id, session));
+    let _open = [(1, session(500, "orders")), (2, session(400, "orders")), (3, session(300, "users"))]
+        .map(|(id, session)| f.sessions.enter(id, session));
     let list = f.get("/api/v1/pools/orders/connections").json();
     assert_eq!((list["truncated"].as_bool(), list["connections"].as_array().unwrap().len()), (Some(false), 2));
     let mut first = list["connections"][0].clone();
@@ -85,7 +85,7 @@ fn sessions_are_listed_oldest_first_and_at_most_a_thousand() {
     let expected = json!({"worker": 0, "id": 2, "client": "192.0.2.7:40000", "listener": "rw", "backend": "db-b", "epoch": 3,
         "since": "moment", "upstream_bytes": 10, "downstream_bytes": 20});
     assert_eq!(first, expected);
-    let _more: Vec<_> = (10..1500).map(|id| f.sessions.enter(id, session(id, 0))).collect();
+    let _more: Vec<_> = (10..1500).map(|id| f.sessions.enter(id, session(id, "orders"))).collect();
     let list = f.get("/api/v1/pools/orders/connections").json();
     assert_eq!((list["truncated"].as_bool(), list["connections"].as_array().unwrap().len()), (Some(true), 1000));
 }

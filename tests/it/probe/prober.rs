@@ -10,7 +10,10 @@ use std::{
 
 use mainstay::{
     config::{CheckConfig, CheckKind, TlsMode},
-    control::prober::{self, ProberEvent, ProberHandle, ProberSettings},
+    control::{
+        probe::Finding,
+        prober::{self, ProberEvent, ProberHandle, ProberKey, ProberSettings},
+    },
     failover::{BackendId, Outcome, Pace, Passive, Report},
     route::Clock,
 };
@@ -27,7 +30,8 @@ const MS: Duration = Duration::from_millis(1);
 
 fn settings(port: u16, fresh_login: Duration) -> ProberSettings {
     ProberSettings {
-        backend: BackendId(0),
+        key: ProberKey(0),
+        last_seq: 0,
         address: local(port),
         check: CheckConfig {
             kind: CheckKind::Postgres(check(TlsMode::Off)),
@@ -41,7 +45,7 @@ fn settings(port: u16, fresh_login: Duration) -> ProberSettings {
 
 struct Heard {
     handle: ProberHandle,
-    events: mpsc::Receiver<ProberEvent>,
+    events: mpsc::Receiver<(ProberKey, ProberEvent)>,
 }
 
 fn start(settings: ProberSettings) -> Heard {
@@ -53,7 +57,7 @@ impl Heard {
     /// The next thing it says but `Resolved`.
     async fn next(&mut self) -> ProberEvent {
         loop {
-            let event = timeout(Duration::from_secs(10), self.events.recv()).await.expect("the prober is silent").unwrap();
+            let (_, event) = timeout(Duration::from_secs(10), self.events.recv()).await.expect("the prober is silent").unwrap();
             if !matches!(event, ProberEvent::Resolved(..)) {
                 return event;
             }
@@ -62,15 +66,16 @@ impl Heard {
 
     async fn report(&mut self) -> Report {
         loop {
-            if let ProberEvent::Report { report, .. } = self.next().await {
-                return report;
+            if let ProberEvent::Report { seq, finding, fresh, .. } = self.next().await {
+                let Finding { outcome, facts, evidence } = finding;
+                return Report { backend: BackendId(0), seq, outcome, facts, fresh, evidence };
             }
         }
     }
 
     async fn passive(&mut self) -> Passive {
         loop {
-            if let ProberEvent::Passive(_, what) = self.next().await {
+            if let ProberEvent::Passive(what) = self.next().await {
                 return what;
             }
         }

@@ -10,9 +10,9 @@ use mainstay::{
     config::{CheckConfig, CheckKind, PostgresCheck, TlsMode},
     control::{
         probe::{Deadline, postgres::Broken},
-        prober::{self, ProberEvent, ProberSettings},
+        prober::{self, ProberEvent, ProberKey, ProberSettings},
     },
-    failover::{BackendId, Outcome, Pace, Passive, Role},
+    failover::{Outcome, Pace, Passive, Role},
     net::addr::BackendAddr,
     route::Clock,
 };
@@ -198,10 +198,10 @@ async fn hours_of_checks_leave_nothing_behind() {
     handle.pace(Pace::Urgent);
     let (mut probes, mut fresh) = (0, 0);
     while probes < 100 {
-        if let Some(ProberEvent::Report { report, .. }) = events.recv().await {
-            assert_eq!(report.outcome, Outcome::Ok, "{}", report.evidence);
+        if let Some((_, ProberEvent::Report { finding, fresh: is_fresh, .. })) = events.recv().await {
+            assert_eq!(finding.outcome, Outcome::Ok, "{}", finding.evidence);
             probes += 1;
-            fresh += u32::from(report.fresh);
+            fresh += u32::from(is_fresh);
         }
     }
     assert!((10..90).contains(&fresh), "{fresh} fresh logins");
@@ -232,16 +232,16 @@ async fn a_crash_is_seen_by_two_signals_within_milliseconds() {
     let mut server = Postgres::primary(&[]);
     let (sender, mut events) = mpsc::channel(64);
     let _handle = prober::spawn(prober_settings(server.port, Duration::from_secs(5)), sender, Clock::start());
-    while !matches!(events.recv().await.unwrap(), ProberEvent::Report { .. }) {}
+    while !matches!(events.recv().await.unwrap().1, ProberEvent::Report { .. }) {}
     server.stop_fast();
     let zero = Instant::now();
     let mut seen = Vec::new();
     while seen.len() < 2 {
-        match timeout(Duration::from_secs(2), events.recv()).await.unwrap().unwrap() {
-            ProberEvent::Passive(_, Passive::StandingShutdown) => seen.push("shutdown"),
-            ProberEvent::Report { report, .. } if report.outcome == Outcome::Refused => seen.push("refused"),
-            ProberEvent::Report { report, .. } => {
-                assert!(matches!(report.outcome, Outcome::Starting | Outcome::Closed), "{report:?}");
+        match timeout(Duration::from_secs(2), events.recv()).await.unwrap().unwrap().1 {
+            ProberEvent::Passive(Passive::StandingShutdown) => seen.push("shutdown"),
+            ProberEvent::Report { finding, .. } if finding.outcome == Outcome::Refused => seen.push("refused"),
+            ProberEvent::Report { finding, .. } => {
+                assert!(matches!(finding.outcome, Outcome::Starting | Outcome::Closed), "{finding:?}");
             }
             other => panic!("{other:?}"),
         }
@@ -252,7 +252,8 @@ async fn a_crash_is_seen_by_two_signals_within_milliseconds() {
 
 fn prober_settings(port: u16, fresh_login: Duration) -> ProberSettings {
     ProberSettings {
-        backend: BackendId(0),
+        key: ProberKey(0),
+        last_seq: 0,
         address: local(port),
         check: CheckConfig {
             kind: CheckKind::Postgres(check(TlsMode::Prefer)),

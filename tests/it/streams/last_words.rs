@@ -13,7 +13,7 @@ use std::{
 
 use mainstay::{
     data::relay::{Relay, Timeouts},
-    failover::{BackendId, Epoch, Reason, RevokeMode, Time},
+    failover::{Epoch, Reason, RevokeMode, Time},
     metrics::{Metrics, PoolLabels},
     reason::{CloseReason, Direction},
     route::{Revocation, Session},
@@ -250,12 +250,13 @@ fn a_backend_that_refuses_between_two_checks_is_left_at_once() {
 /// of its own bytes went to the backend.
 fn heard(mode: RevokeMode, before: &[u8], after: &[u8]) -> (Vec<u8>, u64) {
     let labels = PoolLabels { name: "orders".into(), listeners: vec![], backends: vec![("db-a".into(), "db-a:5432".into())] };
-    let metrics = Metrics::new(&[labels]).unwrap();
+    let metrics = Metrics::new().unwrap();
+    let series = metrics.series(&labels).unwrap();
     let session = Session {
         client: LOOPBACK,
-        pool: 0,
-        listener: 0,
-        backend: BackendId(0),
+        pool: "orders".into(),
+        listener: "rw".into(),
+        backend: "db-a".into(),
         epoch: Epoch(1),
         since: Time::from_millis(0),
         upstream_bytes: AtomicU64::new(0),
@@ -273,7 +274,7 @@ fn heard(mode: RevokeMode, before: &[u8], after: &[u8]) -> (Vec<u8>, u64) {
         let revocation = Revocation::default();
         revocation.revoke(mode);
         let timeouts = Timeouts { idle: None, half_close: Duration::from_hours(1) };
-        let mut relay = Relay::new(near_client, near_backend, 0, timeouts, &session, &metrics.pools[0].backends[0]);
+        let mut relay = Relay::new(near_client, near_backend, 0, timeouts, &session, &series.backends[0]);
         let says = async {
             tokio::time::sleep(Duration::from_millis(50)).await;
             let _ = backend.write_all(after).await;

@@ -75,7 +75,7 @@ fn a_half_closed_session_ends_after_its_timeout_and_frees_its_sockets() {
     let took = reset_after(&mut client, Instant::now());
     assert!(took >= LIMIT.mul_f64(0.9) && took < LIMIT + SLACK, "ended after {took:?}");
     assert_eq!(front.backend().closed.get(CloseReason::HalfCloseTimeout).get(), 1);
-    until("its place is free", || (front.pool().listeners[0].active.get() == 0).then_some(()));
+    until("its place is free", || (front.series().listeners[0].active.get() == 0).then_some(()));
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 use mainstay::{
     app::{self, Running},
     config::Config,
-    metrics::{BackendMetrics, PoolMetrics},
+    metrics::{BackendMetrics, PoolMetrics, PoolSeries},
     route::Snapshot,
 };
 
@@ -62,13 +62,18 @@ impl Front {
         self.running().snapshots[0].get()
     }
 
+    /// The numbers of its pool.
+    pub fn series(&self) -> &PoolSeries {
+        &self.running().series[0]
+    }
+
     pub fn pool(&self) -> &PoolMetrics {
-        &self.running().metrics.pools[0]
+        &self.series().pool
     }
 
     /// Its first backend.
     pub fn backend(&self) -> &BackendMetrics {
-        &self.pool().backends[0]
+        &self.series().backends[0]
     }
 }
 

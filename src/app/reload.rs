@@ -1,0 +1,121 @@
+//! Another configuration for a running mainstay: all of it or nothing. What must be compared, bound and counted is done first, and
+//! may fail; what follows cannot.
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use super::{StartError, bind, budget, planes::Planes};
+use crate::{
+    config::{Config, PoolConfig},
+    data::SocketKey,
+    lifecycle::Phase,
+};
+
+/// Changes the configuration of a running mainstay, one change after the other.
+#[derive(Clone, Debug)]
+pub struct Reloader(Arc<Mutex<Present>>);
+
+#[derive(Debug)]
+struct Present {
+    config: Config,
+    workers: usize,
+    planes: Planes,
+}
+
+/// What a reload has changed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// Names of new pools.
+    pub added: Vec<Arc<str>>,
+    /// Names of pools that take no more clients.
+    pub removed: Vec<Arc<str>>,
+    /// Names of pools that are configured otherwise.
+    pub changed: Vec<Arc<str>>,
+}
+
+impl fmt::Display for Changes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kinds = [("added", &self.added), ("removed", &self.removed), ("changed", &self.changed)];
+        let said: Vec<String> = kinds
+            .iter()
+            .filter(|(_, pools)| !pools.is_empty())
+            .map(|(what, pools)| format!("{what}: {}", pools.join(", ")))
+            .collect();
+        f.write_str(if said.is_empty() { "nothing" } else { "" })?;
+        f.write_str(&said.join("; "))
+    }
+}
+
+impl Reloader {
+    pub(super) fn new(config: Config, workers: usize, planes: Planes) -> Self {
+        Self(Arc::new(Mutex::new(Present { config, workers, planes })))
+    }
+
+    /// From now on `config`. Backends that stay keep their health, their epoch and their sessions; addresses that stay are never
+    /// closed; sessions keep the settings they began with. The sessions of a backend that goes are left until another is active;
+    /// those of a pool that goes, for `shutdown.timeout`.
+    ///
+    /// # Errors
+    /// What cannot change while mainstay runs, or cannot be bound; the present configuration stays then.
+    pub fn reload(&self, config: &Config) -> Result<Changes, StartError> {
+        let mut present = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Present { config: before, workers, planes } = &mut *present;
+        if planes.lifeline.phase.get() != Phase::Running {
+            return Err(StartError("mainstay is stopping".to_owned()));
+        }
+        let fixed = fixed(before, config);
+        if !fixed.is_empty() {
+            return Err(StartError(format!("{} cannot change while mainstay runs: restart it", fixed.join(", "))));
+        }
+        let budget = budget(config, *workers)?;
+        let fresh = bind::bind_pools(config, &planes.bound)?;
+        let series = planes.series(config)?;
+        for key in fresh.keys() {
+            tracing::info!(address = %key.address, "listening here as well");
+        }
+        for key in planes.bound.keys().filter(|key| !listens(config, key)) {
+            tracing::info!(address = %key.address, "no longer listening here");
+        }
+        planes.apply(config, series, fresh, budget);
+        let changes = compare(before, config);
+        *before = config.clone();
+        Ok(changes)
+    }
+}
+
+fn listens(config: &Config, key: &SocketKey) -> bool {
+    let mut listeners = config.pools.iter().flat_map(|pool| pool.listeners.iter().map(move |listener| (pool, listener)));
+    listeners.any(|(pool, listener)| bind::keys(pool, listener).any(|other| other == *key))
+}
+
+/// What differs and cannot change while the process runs.
+fn fixed(before: &Config, after: &Config) -> Vec<String> {
+    let keys = [
+        ("admin", before.admin != after.admin),
+        ("log", before.log != after.log),
+        ("shutdown", before.shutdown != after.shutdown),
+        ("workers", before.workers != after.workers),
+        ("state_dir", before.state_dir != after.state_dir),
+    ];
+    let keys = keys.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key.to_owned());
+    let kinds = after.pools.iter().filter_map(|pool| {
+        let (was, is) = (find(before, pool)?.check.kind.name(), pool.check.kind.name());
+        (was != is).then(|| format!("the kind of check of pool {} (from {was} to {is})", pool.name))
+    });
+    keys.chain(kinds).collect()
+}
+
+fn find<'a>(config: &'a Config, pool: &PoolConfig) -> Option<&'a PoolConfig> {
+    config.pools.iter().find(|other| other.name == pool.name)
+}
+
+fn compare(before: &Config, after: &Config) -> Changes {
+    let names = |pools: Vec<&PoolConfig>| pools.into_iter().map(|pool| Arc::clone(&pool.name)).collect();
+    Changes {
+        added: names(after.pools.iter().filter(|pool| find(before, pool).is_none()).collect()),
+        removed: names(before.pools.iter().filter(|pool| find(after, pool).is_none()).collect()),
+        changed: names(after.pools.iter().filter(|pool| find(before, pool).is_some_and(|was| was != *pool)).collect()),
+    }
+}

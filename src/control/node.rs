@@ -1,0 +1,53 @@
+//! A backend as the supervisor holds it: what the core does not need to know of it.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use super::prober::{self, ProberEventSender, ProberHandle, ProberKey, ProberSettings};
+use crate::{
+    config::{BackendConfig, CheckConfig},
+    metrics::BackendMetrics,
+    route::{Clock, LastProbe},
+};
+
+pub(super) struct Node {
+    /// Name and address: what makes it the same backend in another configuration.
+    pub(super) config: BackendConfig,
+    pub(super) metrics: Arc<BackendMetrics>,
+    pub(super) resolved: Arc<[SocketAddr]>,
+    pub(super) last_probe: Option<LastProbe>,
+    pub(super) last_seq: u64,
+    pub(super) prober: ProberHandle,
+    pub(super) key: ProberKey,
+}
+
+/// Makes the probers of a pool.
+pub(super) struct Probers {
+    pub(super) events: ProberEventSender,
+    pub(super) clock: Clock,
+    pub(super) check: CheckConfig,
+    made: u64,
+}
+
+impl Probers {
+    pub(super) const fn new(events: ProberEventSender, clock: Clock, check: CheckConfig) -> Self {
+        Self { events, clock, check, made: 0 }
+    }
+
+    /// A backend that nothing is known of; must be called on the control runtime.
+    pub(super) fn node(&mut self, config: BackendConfig, metrics: Arc<BackendMetrics>) -> Node {
+        let (prober, key) = self.spawn(&config, 0);
+        Node { config, metrics, resolved: Arc::from([]), last_probe: None, last_seq: 0, prober, key }
+    }
+
+    /// Probes a backend by the present check from now on.
+    pub(super) fn renew(&mut self, node: &mut Node) {
+        (node.prober, node.key) = self.spawn(&node.config, node.last_seq);
+    }
+
+    fn spawn(&mut self, config: &BackendConfig, last_seq: u64) -> (ProberHandle, ProberKey) {
+        let key = ProberKey(self.made);
+        self.made += 1;
+        let settings = ProberSettings { key, last_seq, address: config.address.clone(), check: self.check.clone() };
+        (prober::spawn(settings, self.events.clone(), self.clock), key)
+    }
+}

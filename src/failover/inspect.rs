@@ -1,0 +1,80 @@
+//! What others may ask of a pool.
+
+use super::{
+    backend::{BackendState, Reason},
+    elect::Verdict,
+    event::{BackendId, Epoch, Pace},
+    pool::{Policy, Pool},
+};
+
+impl Pool {
+    /// Every backend, in list order.
+    pub fn ids(&self) -> impl Iterator<Item = BackendId> + use<> {
+        (0..self.backends.len()).map(id)
+    }
+
+    /// What is known of a backend.
+    pub fn backend(&self, id: BackendId) -> Option<&BackendState> {
+        self.backends.get(id.index())
+    }
+
+    /// Why a backend may or may not be active, as of the last step.
+    pub(super) fn reason_of(&self, id: BackendId) -> Reason {
+        self.reasons[id.index()]
+    }
+
+    /// Why a backend may or may not be active, as of the last step; `Unknown` for one that the pool does not have.
+    pub fn reason(&self, id: BackendId) -> Reason {
+        self.reasons.get(id.index()).copied().unwrap_or(Reason::Unknown)
+    }
+
+    /// Who is active.
+    pub const fn active(&self) -> Option<BackendId> {
+        self.active
+    }
+
+    /// Who was activated last; `None` also when it has left the configuration since.
+    pub const fn last_active(&self) -> Option<BackendId> {
+        self.last_active
+    }
+
+    /// The epoch that was activated last.
+    pub const fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    /// New clients are held although somebody is active.
+    pub const fn suspended(&self) -> bool {
+        self.suspended
+    }
+
+    /// How the last election ended.
+    pub const fn verdict(&self) -> Verdict {
+        self.verdict
+    }
+
+    /// More than one backend claims to be primary.
+    pub const fn conflict(&self) -> bool {
+        self.conflict
+    }
+
+    /// The highest database epoch that was ever served, and of which cluster.
+    pub const fn fence(&self) -> (Option<u64>, Option<u64>) {
+        (self.fence, self.system_id)
+    }
+
+    /// The rules.
+    pub const fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// At which pace a backend is to be probed.
+    pub fn pace(&self, id: BackendId) -> Pace {
+        self.paces.get(id.index()).copied().unwrap_or(Pace::Normal)
+    }
+}
+
+#[allow(clippy::cast_possible_truncation, reason = "a pool is built from a u16 count")]
+pub(super) const fn id(index: usize) -> BackendId {
+    BackendId(index as u16)
+}

@@ -1,0 +1,99 @@
+//! Who counts under which names.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Weak},
+};
+
+use prometheus::{Error, Registry, proto::MetricFamily};
+
+use super::{BackendMetrics, ListenerMetrics, PoolLabels, PoolMetrics, PoolSeries, series::Series};
+
+/// The components that exist, by the names in their labels.
+#[derive(Debug, Default)]
+pub(super) struct Directory {
+    pools: Shelf<PoolMetrics>,
+    listeners: Shelf<ListenerMetrics>,
+    backends: Shelf<BackendMetrics>,
+}
+
+/// Components of one kind. Each has a registry of its own, so that its series come and go with it.
+#[derive(Debug)]
+struct Shelf<T>(BTreeMap<[Arc<str>; 2], Shelved<T>>);
+
+#[derive(Debug)]
+struct Shelved<T> {
+    component: Weak<T>,
+    registry: Registry,
+}
+
+impl<T> Default for Shelf<T> {
+    fn default() -> Self {
+        Self(BTreeMap::new())
+    }
+}
+
+impl<T> Shelf<T> {
+    fn get_or_make(
+        &mut self,
+        names: [&Arc<str>; 2],
+        make: impl FnOnce(&Series<'_>) -> Result<T, Error>,
+    ) -> Result<Arc<T>, Error> {
+        let names = names.map(Arc::clone);
+        if let Some(present) = self.0.get(&names).and_then(|shelved| shelved.component.upgrade()) {
+            return Ok(present);
+        }
+        let registry = Registry::new();
+        let component = Arc::new(make(&Series::new(&registry))?);
+        self.0.insert(names, Shelved { component: Arc::downgrade(&component), registry });
+        Ok(component)
+    }
+
+    fn forget_unused(&mut self) {
+        self.0.retain(|_, shelved| shelved.component.strong_count() > 0);
+    }
+
+    fn gather(&self) -> impl Iterator<Item = MetricFamily> {
+        self.0.values().flat_map(|shelved| shelved.registry.gather())
+    }
+}
+
+impl Directory {
+    pub(super) fn series(&mut self, labels: &PoolLabels) -> Result<PoolSeries, Error> {
+        let pool = &labels.name;
+        let listeners = labels.listeners.iter().map(|listener| {
+            self.listeners.get_or_make([pool, listener], |series| {
+                ListenerMetrics::new(&series.with("pool", pool).with("listener", listener))
+            })
+        });
+        let listeners = listeners.collect::<Result<_, _>>()?;
+        let backends = labels.backends.iter().map(|(backend, address)| {
+            self.backends.get_or_make([pool, backend], |series| {
+                BackendMetrics::new(&series.with("pool", pool).with("backend", backend), address)
+            })
+        });
+        let backends = backends.collect::<Result<_, _>>()?;
+        let pool = self.pools.get_or_make([pool, pool], |series| PoolMetrics::new(&series.with("pool", pool)))?;
+        Ok(PoolSeries { pool, listeners, backends })
+    }
+
+    pub(super) fn sessions(&self) -> i64 {
+        let backends = self.backends.0.values().filter_map(|shelved| shelved.component.upgrade());
+        backends.map(|backend| backend.connections_active.get()).sum()
+    }
+
+    /// One family a name, with the series of all components.
+    pub(super) fn gather(&mut self) -> Vec<MetricFamily> {
+        self.pools.forget_unused();
+        self.listeners.forget_unused();
+        self.backends.forget_unused();
+        let mut families: BTreeMap<String, MetricFamily> = BTreeMap::new();
+        for mut family in self.pools.gather().chain(self.listeners.gather()).chain(self.backends.gather()) {
+            match families.get_mut(family.name()) {
+                Some(known) => known.mut_metric().append(family.mut_metric()),
+                None => drop(families.insert(family.name().to_owned(), family)),
+            }
+        }
+        families.into_values().collect()
+    }
+}

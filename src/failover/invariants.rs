@@ -27,7 +27,11 @@ impl Pool {
         } else {
             assert_eq!(self.epoch, before.epoch, "I3: the epoch rose without an activation");
         }
-        if before.active != self.active && before.active.is_some() {
+        let stays = match (event, before.active) {
+            (Event::Configure(to), Some(was)) => self.active.is_some_and(|is| to.backends.get(is.index()) == Some(&Some(was))),
+            (_, was) => self.active == was,
+        };
+        if before.active.is_some() && !stays {
             assert!(revoke.is_some(), "I4: the active backend changed without a revocation");
         }
         if let Event::Probe(report) = event

@@ -6,9 +6,11 @@
 //! | [`walk`] | every state two backends can reach, and every event in it |
 //! | [`stories`] | golden scripts in `tests/stories`, one for each thing that happens at night |
 //! | [`simulation`] | a seeded world of nodes that die, hang and lie, in virtual time |
+//! | [`configure`] | a change of the configuration, at any moment |
 //! | [`book`] | `docs/failover.md` says what the tables here say, in both directions |
 
 mod book;
+mod configure;
 mod model;
 mod simulation;
 mod stories;

@@ -49,6 +49,7 @@ pub(super) const REVOKE_EDGES: &[(Cause, RevokeMode)] = &[
     (Cause::Failback, RevokeMode::Abort),
     (Cause::Command, RevokeMode::Abort),
     (Cause::Command, RevokeMode::Drain),
+    (Cause::Removed, RevokeMode::Drain),
 ];
 
 /// A run of like outcomes.

@@ -299,7 +299,7 @@ fn every_choice_by_role_in_every_state() {
     seen.add(explore("clusters", &policies, &clusters(), (1_900, 240_000)));
     let missing: Vec<_> = VERDICT_EDGES.iter().filter(|edge| !seen.verdicts.contains(edge)).collect();
     assert!(missing.is_empty(), "no walk takes these legal edges: {missing:?}");
-    let by_role = |cause| !matches!(cause, Cause::Down | Cause::Starting | Cause::Failback);
+    let by_role = |cause| !matches!(cause, Cause::Down | Cause::Starting | Cause::Failback | Cause::Removed);
     for edge in REVOKE_EDGES.iter().filter(|(cause, _)| by_role(*cause)) {
         assert!(seen.revokes.contains(edge), "no walk ends sessions as {edge:?}");
     }

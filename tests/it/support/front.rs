@@ -3,7 +3,7 @@
 use std::net::{SocketAddr, TcpStream};
 
 use mainstay::{
-    app::{self, Running},
+    app::{self, Changes, Running, StartError},
     config::Config,
     metrics::{BackendMetrics, PoolMetrics, PoolSeries},
     route::Snapshot,
@@ -46,6 +46,11 @@ impl Front {
 
     fn running(&self) -> &Running {
         self.0.as_ref().unwrap()
+    }
+
+    /// Goes on with another configuration.
+    pub fn reload(&self, config: &Config) -> Result<Changes, StartError> {
+        self.running().reloader().reload(config)
     }
 
     /// Where clients connect.

@@ -65,6 +65,13 @@ impl SettingsFile {
         fs::write(&path, settings.to_string()).unwrap();
         Self(path)
     }
+
+    /// Puts another file in its place.
+    fn replace(&self, text: &str) {
+        let new = self.0.with_extension("new");
+        fs::write(&new, text).unwrap();
+        fs::rename(new, &self.0).unwrap();
+    }
 }
 
 impl Drop for SettingsFile {
@@ -94,7 +101,7 @@ pub struct Process {
     pub admin: SocketAddr,
     log: Arc<Mutex<Vec<String>>>,
     _stuck: Option<BufReader<ChildStderr>>,
-    _file: SettingsFile,
+    file: SettingsFile,
 }
 
 impl Process {
@@ -135,13 +142,27 @@ impl Process {
             Stderr::Stuck => stuck = Some(lines),
             Stderr::Closed => drop(lines),
         }
-        Self { child, address: address.unwrap(), admin: admin.unwrap(), log, _stuck: stuck, _file: file }
+        Self { child, address: address.unwrap(), admin: admin.unwrap(), log, _stuck: stuck, file }
     }
 
     /// Waits until the first pool has an active backend.
     pub fn serving(self) -> Self {
         until("a backend serves", || self.status()["pools"][0]["active"].is_string().then_some(()));
         self
+    }
+
+    /// Puts another file in the place of its configuration, and asks it by SIGHUP to load it; waits until it has, or has refused.
+    pub fn reload(&self, text: &str) {
+        let attempts = || self.metric("mainstay_config_reloads_total", &[]);
+        let before = attempts();
+        self.replace(text);
+        self.signal(Signal::HUP);
+        until("the configuration was loaded or refused", || (attempts() > before).then_some(()));
+    }
+
+    /// Puts another file in the place of its configuration.
+    pub fn replace(&self, text: &str) {
+        self.file.replace(text);
     }
 
     /// A client of the first pool.

@@ -1,0 +1,162 @@
+//! A change of the configuration keeps what is known of the backends that stay, and nothing of those that go.
+
+use super::*;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Numbers without a pattern; one seed gives one sequence (xorshift64, Marsaglia 2003).
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, n: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % n
+    }
+}
+
+fn event(random: &mut Random, count: u64, seq: u64) -> Event {
+    let backend = u16::try_from(random.below(count)).unwrap();
+    match random.below(10) {
+        0 => Event::Passive(BackendId(backend), Passive::ALL[usize::try_from(random.below(5)).unwrap()]),
+        1 => Event::Command(Command::SetAdmin(BackendId(backend), Admin::ALL[usize::try_from(random.below(3)).unwrap()])),
+        2 => Event::Command(Command::Switchover(BackendId(backend))),
+        3 => Event::Tick,
+        n => {
+            let outcome = if n < 8 { Outcome::Ok } else { Outcome::ALL[usize::try_from(random.below(11)).unwrap()] };
+            let role = [Role::Primary, Role::Standby][usize::try_from(random.below(2)).unwrap()];
+            let facts = Facts { role: Some(role), db_epoch: Some(random.below(3)), system_id: Some(7), ..Facts::default() };
+            report(backend, seq, outcome, if outcome == Outcome::Ok { facts } else { Facts::default() }, random.below(2) == 0)
+        }
+    }
+}
+
+/// A pool somewhere in its life.
+fn some_pool(random: &mut Random) -> (Pool, Time, u64) {
+    let count = 1 + random.below(4);
+    let election = [Election::ByRole, Election::ByOrder][usize::try_from(random.below(2)).unwrap()];
+    let policy = Policy { election, ..Policy::default() };
+    let mut pool = Pool::new(policy, u16::try_from(count).unwrap(), Time::ZERO);
+    let (mut now, mut seq) = (Time::ZERO, 0);
+    for _ in 0..random.below(40) {
+        now = now + Duration::from_millis(random.below(2000));
+        seq += 1;
+        let event = event(random, count, seq);
+        pool.step(now, &event);
+    }
+    (pool, now, seq)
+}
+
+/// Some of the backends, in any order, with some new ones among them.
+fn some_list(random: &mut Random, pool: &Pool) -> Vec<Option<BackendId>> {
+    let mut left: Vec<BackendId> = pool.ids().collect();
+    let mut list = Vec::new();
+    while !left.is_empty() && list.len() < 4 {
+        let one = left.swap_remove(usize::try_from(random.below(left.len() as u64)).unwrap());
+        match random.below(5) {
+            0 => {}
+            1 => list.extend([None, Some(one)]),
+            _ => list.push(Some(one)),
+        }
+    }
+    list
+}
+
+/// The backend, but for what the pool says of it as a whole.
+fn known(pool: &Pool, id: BackendId) -> BackendState {
+    BackendState { eligible_since: None, ..pool.backend(id).unwrap().clone() }
+}
+
+#[test]
+fn whatever_the_moment_those_that_stay_stay_as_they_are() {
+    let (mut removed_active, mut kept_active) = (0, 0);
+    for seed in 1..=20_000 {
+        let mut random = Random(seed);
+        let (before, now, mut seq) = some_pool(&mut random);
+        let list = some_list(&mut random, &before);
+        let configuration = Configuration { policy: before.policy().clone(), backends: list.clone() };
+        let change = Event::Configure(Box::new(configuration));
+        let mut after = before.clone();
+        let effects = after.step(now, &change);
+        assert_eq!(before.clone().step(now, &change), effects, "I13, seed {seed}");
+        for (is, was) in after.ids().zip(&list) {
+            match was {
+                Some(was) => assert_eq!(known(&after, is), known(&before, *was), "seed {seed}: {list:?}"),
+                None => assert_eq!(known(&after, is), BackendState { since: now, ..BackendState::default() }, "seed {seed}"),
+            }
+        }
+        let moved = |was: BackendId| after.ids().zip(&list).find(|(_, kept)| **kept == Some(was)).map(|(is, _)| is);
+        let revoked = effects.iter().find_map(|effect| match effect {
+            Effect::Revoke { backend, mode, cause, epoch } => Some((*backend, *mode, *cause, *epoch)),
+            _ => None,
+        });
+        match before.active().map(|active| (active, moved(active))) {
+            Some((_, Some(stays))) => {
+                kept_active += 1;
+                assert_eq!(
+                    (after.active(), after.epoch(), revoked),
+                    (Some(stays), before.epoch(), None),
+                    "seed {seed}: {list:?}"
+                );
+            }
+            Some((gone, None)) => {
+                removed_active += 1;
+                let told = (gone, RevokeMode::Drain, Cause::Removed, before.epoch());
+                assert_eq!(revoked, Some(told), "seed {seed}: {list:?}");
+                assert!(!after.suspended() || after.active().is_some(), "seed {seed}");
+            }
+            None => assert_eq!(revoked, None, "seed {seed}"),
+        }
+        assert!(after.fence().0 >= before.fence().0, "seed {seed}: the fence sank");
+        assert!(after.fence().1.is_some() || before.fence().1.is_none(), "seed {seed}: the cluster was forgotten");
+        // It lives on under the invariants.
+        for _ in 0..if list.is_empty() { 0 } else { 20 } {
+            seq += 1;
+            let event = event(&mut random, list.len() as u64, seq);
+            after.step(now + SECOND, &event);
+        }
+    }
+    assert!(removed_active > 1000 && kept_active > 5000, "the worlds are dull: {removed_active} {kept_active}");
+}
+
+fn up(backend: u16, seq: u64) -> Event {
+    report(backend, seq, Outcome::Ok, Facts::default(), true)
+}
+
+#[test]
+fn a_removed_backend_makes_way_for_the_next_and_comes_back_as_a_stranger() {
+    let mut pool = Pool::new(Policy::default(), 2, Time::ZERO);
+    pool.step(Time::ZERO, &up(0, 1));
+    pool.step(Time::ZERO, &up(1, 1));
+    assert_eq!(pool.active(), Some(BackendId(0)));
+    let to = |backends: &[Option<u16>]| {
+        let backends = backends.iter().map(|was| was.map(BackendId)).collect();
+        Event::Configure(Box::new(Configuration { policy: Policy::default(), backends }))
+    };
+    let effects = pool.step(Time::ZERO, &to(&[Some(1)]));
+    let switch = |effect: &&Effect| matches!(effect, Effect::Revoke { .. } | Effect::Activate { .. });
+    let words: Vec<String> = effects.iter().filter(switch).map(effect_words).collect();
+    assert_eq!(words, ["revoke a epoch=1 drain cause=removed", "activate a epoch=2 cause=removed"], "{words:?}");
+    pool.step(Time::ZERO, &to(&[None, Some(0)]));
+    assert_eq!((pool.active(), pool.epoch(), pool.reason(BackendId(0))), (Some(BackendId(1)), Epoch(2), Reason::Unknown));
+    // Its number one is not a late report: nothing is known of it.
+    pool.step(Time::ZERO, &up(0, 1));
+    assert_eq!((pool.active(), pool.reason(BackendId(0))), (Some(BackendId(1)), Reason::Eligible));
+}
+
+#[test]
+fn a_streak_goes_on_over_a_change_of_the_list() {
+    let mut pool = Pool::new(Policy { fall: 3, ..Policy::default() }, 2, Time::ZERO);
+    pool.step(Time::ZERO, &up(0, 1));
+    pool.step(Time::ZERO, &up(1, 1));
+    let bad = |backend, seq| report(backend, seq, Outcome::Timeout, Facts::default(), true);
+    pool.step(Time::ZERO, &bad(0, 2));
+    pool.step(Time::ZERO, &bad(0, 3));
+    let backends = vec![Some(BackendId(1)), Some(BackendId(0))];
+    let policy = Policy { fall: 3, ..Policy::default() };
+    pool.step(Time::ZERO, &Event::Configure(Box::new(Configuration { policy, backends })));
+    assert_eq!(pool.active(), Some(BackendId(1)));
+    pool.step(Time::ZERO, &bad(1, 4));
+    assert_eq!((pool.active(), pool.reason(BackendId(1))), (Some(BackendId(0)), Reason::Down));
+}

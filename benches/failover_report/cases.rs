@@ -24,7 +24,7 @@ use crate::{
 /// What a case needs of the harness.
 #[derive(Debug)]
 pub(crate) struct Bench {
-    /// How often the failovers are repeated.
+    /// How often each case is repeated.
     pub(crate) runs: u32,
     pub(crate) rng: Rng,
     pub(crate) stop: Stop,
@@ -35,11 +35,6 @@ pub(crate) struct Bench {
 }
 
 impl Bench {
-    /// Runs of the cases that take long or hardly vary.
-    pub(crate) fn few(&self) -> u32 {
-        self.runs.div_ceil(4)
-    }
-
     /// Where mainstay's log of a case goes.
     pub(crate) fn log(&self, case: &str) -> PathBuf {
         self.logs.join(format!("{case}.log"))

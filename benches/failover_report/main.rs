@@ -70,7 +70,7 @@ use table::CaseResult;
 #[derive(Debug, Parser)]
 #[command(name = "failover_report")]
 struct Args {
-    /// How often each failover is repeated; cases that take long or hardly vary are repeated less.
+    /// How often each case is repeated.
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
     runs: u32,
     /// Only these cases; all of them otherwise, which also writes docs/failover-report.md.

@@ -31,6 +31,7 @@ pub(crate) fn cpu_nanos(pid: u32) -> Result<u64, Failure> {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct MachineTime {
     idle: u64,
+    stolen: u64,
     total: u64,
 }
 
@@ -48,7 +49,12 @@ impl MachineTime {
             .filter_map(|word| word.parse().ok())
             .collect();
         let idle = ticks.iter().skip(3).take(2).sum();
-        Ok(Self { idle, total: ticks.iter().sum() })
+        Ok(Self { idle, stolen: ticks.get(7).copied().unwrap_or(0), total: ticks.iter().sum() })
+    }
+
+    /// Share of the time since then that the host gave to others although a core had work, in percent.
+    pub(crate) fn stolen_percent_since(self, then: Self) -> f64 {
+        100.0 * (self.stolen - then.stolen) as f64 / (self.total - then.total).max(1) as f64
     }
 
     /// Share of the time since then in which the cores worked, in percent.

@@ -107,7 +107,7 @@ fn watch<G>(
         connects,
         over,
     };
-    eprintln!("{outcome} {}/{}: {seen:?}", run + 1, bench.few());
+    eprintln!("{outcome} {}/{}: {seen:?}", run + 1, bench.runs);
     for event in happened.iter().filter(|event| event.kind != "check") {
         eprintln!("    {event}");
     }
@@ -133,7 +133,7 @@ pub(super) fn saturated(bench: &mut Bench) -> Rows {
         }
         Ok(())
     };
-    let runs = (0..bench.few()).map(|run| watch(bench, &scene, run, "saturated", || None, (take_all, release)));
+    let runs = (0..bench.runs).map(|run| watch(bench, &scene, run, "saturated", || None, (take_all, release)));
     let runs = runs.collect::<Result<Vec<_>, _>>()?;
     Ok(rows(&runs, "outcome `saturated` counted"))
 }
@@ -152,7 +152,7 @@ pub(super) fn password_changed(bench: &mut Bench) -> Rows {
         node.query(&format!("ALTER ROLE probe PASSWORD '{PASSWORD}'"))?;
         Ok(())
     };
-    let runs = (0..bench.few()).map(|run| watch(bench, &scene, run, "misconfigured", new_client, (change, restore)));
+    let runs = (0..bench.runs).map(|run| watch(bench, &scene, run, "misconfigured", new_client, (change, restore)));
     let runs = runs.collect::<Result<Vec<_>, _>>()?;
     let mut rows = rows(&runs, "outcome `misconfigured` counted");
     rows.push(Row::new(

@@ -42,7 +42,30 @@ const CALM: Duration = Duration::from_secs(20);
 /// Memory may grow by this much: pages of the allocator and of code that had not run before.
 const GROWTH_KIB: f64 = 4096.0;
 
+#[derive(Debug)]
+struct Survived {
+    alive: bool,
+    panics: f64,
+    unanswered: usize,
+    livez_p99: Option<f64>,
+    files_left: usize,
+    growth_kib: f64,
+}
+
 pub(super) fn run(bench: &mut Bench) -> Rows {
+    let runs = (0..bench.runs).map(|run| one_run(bench, run)).collect::<Result<Vec<_>, _>>()?;
+    let each = |value: fn(&Survived) -> f64| runs.iter().map(value);
+    Ok(vec![
+        Row::new("process alive", Count, Exactly(1.0), each(|run| f64::from(u8::from(run.alive)))),
+        Row::new("panics", Count, Exactly(0.0), each(|run| run.panics)),
+        Row::new("/livez not answered", Count, Exactly(0.0), each(|run| run.unanswered as f64)),
+        Row::new("/livez, 99th percentile", Millis, Told, runs.iter().filter_map(|run| run.livez_p99)),
+        Row::new("file descriptors left over", Count, Exactly(0.0), each(|run| run.files_left as f64)),
+        Row::new("growth of resident memory", Kibibytes, Worst(GROWTH_KIB), each(|run| run.growth_kib)),
+    ])
+}
+
+fn one_run(bench: &mut Bench, run: u32) -> Result<Survived, Failure> {
     let sink = Sink::start(Behaviour::AnswerOnce)?;
     let pool = PoolSpec::of_address("hostile", sink.address());
     let mut mainstay = Mainstay::start(&[pool], &bench.log("hostile"), Some(FILES))?;
@@ -75,14 +98,16 @@ pub(super) fn run(bench: &mut Bench) -> Rows {
         "hostile: open files {files} before, {left} after; memory grew by {growth:.0} KiB; {} answers of /livez",
         answers.len()
     );
-    Ok(vec![
-        Row::new("process alive", Count, Exactly(1.0), [f64::from(u8::from(alive))]),
-        Row::new("panics", Count, Exactly(0.0), [panics]),
-        Row::new("/livez not answered", Count, Exactly(0.0), [failures as f64]),
-        Row::new("/livez, 99th percentile", Millis, Told, quantile(&answers, 0.99)),
-        Row::new("file descriptors left over", Count, Exactly(0.0), [left.saturating_sub(files) as f64]),
-        Row::new("growth of resident memory", Kibibytes, Worst(GROWTH_KIB), [growth]),
-    ])
+    let survived = Survived {
+        alive,
+        panics,
+        unanswered: failures,
+        livez_p99: quantile(&answers, 0.99),
+        files_left: left.saturating_sub(files),
+        growth_kib: growth,
+    };
+    eprintln!("hostile {}/{}: {survived:?}", run + 1, bench.runs);
+    Ok(survived)
 }
 
 /// Runs `one` that often on some threads at a time; how often it said true.

@@ -35,7 +35,7 @@ struct Returned {
 pub(super) fn old_primary_returns(bench: &mut Bench) -> Rows {
     let mut scene = Scene::open(bench, "old_primary_returns", &[])?;
     let mut runs = Vec::new();
-    for run in 0..bench.few() {
+    for run in 0..bench.runs {
         fail_over(bench, &scene, "old_primary_returns", run, Fault::Kill9)?;
         runs.push(bring_back(bench, &scene, run)?);
         scene.next_run(bench)?;
@@ -76,6 +76,6 @@ fn bring_back(bench: &Bench, scene: &Scene, run: u32) -> Result<Returned, Failur
         conflict: scrape.sum("mainstay_primary_conflict", &[]),
         fenced: scrape.sum("mainstay_backend_reason", &[("backend", old.name()), ("reason", "fenced")]),
     };
-    eprintln!("old_primary_returns {}/{}: {returned:?}", run + 1, bench.few());
+    eprintln!("old_primary_returns {}/{}: {returned:?}", run + 1, bench.runs);
     Ok(returned)
 }

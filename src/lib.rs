@@ -40,6 +40,12 @@
 //! effects in order: revoke the old epoch → activate the new one → pace, notes. Connections see it when they next take a route,
 //! sessions of the old epoch at once, the admin plane on its next request.
 //!
+//! # The path of another configuration
+//!
+//! SIGHUP → `cli::run` reads the file → [`app::Reloader`] compares, binds, and only then applies: new listening sockets and settings
+//! for the connections that come (`data::Reception`), [`failover::Event::Configure`] for the supervisors (`control::ControlHandle`),
+//! another view for the admin plane.
+//!
 //! # Threads
 //!
 //! N data workers, each with its own runtime, buffer and sessions; one control thread; one admin thread; one that leads the

@@ -107,7 +107,11 @@ impl Supervisor {
                 () = tick => self.step(&Event::Tick),
                 _ = housekeeping.tick() => {}
                 () = forced.cancelled() => return self.carrier.end_all(),
-                () = self.retired.cancelled(), if out_of_patience.is_none() => out_of_patience = Some(Instant::now() + self.grace),
+                () = self.retired.cancelled(), if out_of_patience.is_none() => {
+                    out_of_patience = Some(Instant::now() + self.grace);
+                    // What is to be remembered of this name is another supervisor's business from now on.
+                    self.state_file = None;
+                }
             }
             if out_of_patience.is_some_and(|at| !self.carrier.has_sessions() || at <= Instant::now()) {
                 return self.carrier.end_all();

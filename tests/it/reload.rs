@@ -13,14 +13,13 @@ use std::{
 };
 
 use mainstay::{
-    config::{BackendConfig, Config},
     failover::{Cause, Health},
     reason::CloseReason,
 };
 use serde_json::json;
 
 use crate::support::{
-    config::{LOOPBACK, listener, tcp_pool},
+    config::{LOOPBACK, listener, pool_of},
     echo::Backend,
     front::{Front, client},
     postgres::Postgres,
@@ -92,16 +91,6 @@ impl Traffic {
         }
         self.cut.load(Ordering::Relaxed)
     }
-}
-
-fn backend(name: &str, address: SocketAddr) -> BackendConfig {
-    BackendConfig { name: name.into(), address: address.to_string().parse().unwrap() }
-}
-
-fn pool_of(backends: &[(&str, SocketAddr)]) -> Config {
-    let mut config = tcp_pool(&[]);
-    config.pools[0].backends = backends.iter().map(|(name, address)| backend(name, *address)).collect();
-    config
 }
 
 #[test]
@@ -186,18 +175,53 @@ fn an_address_of_the_same_name_is_another_backend() {
 
 #[test]
 fn a_new_check_of_the_same_kind_begins_at_once_and_forgets_nothing() {
-    let a = Backend::echo();
+    let mut a = Backend::echo();
     let mut config = pool_of(&[("db-a", a.address)]);
-    config.pools[0].check.interval = Duration::from_mins(10);
+    config.pools[0].check.interval = Duration::from_millis(10);
     let front = Front::with(&config);
     let mut session = Session::open(front.address());
     let probes = || front.backend().probes.iter().map(|(_, count)| count.get()).sum::<u64>();
-    let before = probes();
-    config.pools[0].check.interval = Duration::from_millis(20);
+    until("it was probed often", || (probes() > 50).then_some(()));
+    config.pools[0].check.interval = Duration::from_mins(10);
     front.reload(&config).unwrap();
-    until("it is probed by the new check", || (probes() > before + 10).then_some(()));
+    until("the old check rests", || {
+        let before = probes();
+        thread::sleep(Duration::from_millis(100));
+        (probes() <= before + 1).then_some(())
+    });
+    config.pools[0].check.interval = Duration::from_millis(100);
+    front.reload(&config).unwrap();
+    let before = probes();
+    until("it is probed by the new check", || (probes() > before + 3).then_some(()));
     assert_eq!((front.snapshot().epoch.0, front.snapshot().backends[0].health), (1, Health::Up));
     session.works();
+    // The new prober's first reports count, although the old one had made many more.
+    a.stop();
+    let stopped = Instant::now();
+    until("it is down", || (front.snapshot().backends[0].health == Health::Down).then_some(()));
+    assert!(stopped.elapsed() < Duration::from_secs(2), "{:?}", stopped.elapsed());
+}
+
+#[test]
+fn an_address_that_stays_takes_new_settings_for_new_clients() {
+    let a = Backend::echo();
+    let mut config = pool_of(&[("db-a", a.address)]);
+    let front = Front::with(&config);
+    let mut first = Session::open(front.address());
+    let mut second = Session::open(front.address());
+    config.pools[0].listeners[0].max_connections = Some(2);
+    config.pools[0].listeners[0].idle_timeout = Some(Duration::from_millis(100));
+    front.reload(&config).unwrap();
+    until("the limit holds", || Session(client(front.address())).try_works().is_err().then_some(()));
+    drop(second.0.shutdown(std::net::Shutdown::Both));
+    second.is_over();
+    let mut third = until("there is a place", || {
+        let mut third = Session(client(front.address()));
+        third.try_works().is_ok().then_some(third)
+    });
+    third.is_over();
+    // It began when no session was ended for its silence.
+    first.works();
 }
 
 #[test]

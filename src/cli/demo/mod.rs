@@ -24,7 +24,6 @@ pub mod wire;
 
 use std::{
     collections::VecDeque,
-    net::{Ipv4Addr, SocketAddr},
     time::{Duration, Instant},
 };
 
@@ -39,13 +38,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::{
     app::{self, Running},
-    config::{
-        AdminConfig, AdminListen, BackendConfig, CheckConfig, CheckKind, Config, HoldConfig, ListenerConfig, LogConfig,
-        LogFormat, LogLevel, OnDown, PoolConfig, PostgresCheck,
-    },
-    failover::{Election, Policy},
-    lifecycle::Deadlines,
-    net::socket::Keepalive,
+    config::{self, Config},
 };
 
 /// What the embedded servers call themselves.
@@ -184,44 +177,16 @@ fn watch_signals() -> std::io::Result<(CancellationToken, DropGuard)> {
     Ok((stop, over.drop_guard()))
 }
 
-/// What `pools: [{name: demo, check: postgres, backends: […]}]` means, on free ports.
+/// The shortest file that does it, on free ports.
 fn config(nodes: &Nodes) -> Result<Config, String> {
-    let anywhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let mut backends = Vec::new();
-    for node in 0..2 {
-        let address = nodes.address(node).to_string().parse().map_err(|error| format!("{error}"))?;
-        backends.push(BackendConfig { name: Nodes::name(node).into(), address });
-    }
-    let pool = PoolConfig {
-        name: "demo".into(),
-        check: CheckConfig {
-            kind: CheckKind::Postgres(PostgresCheck::default()),
-            interval: Duration::from_secs(1),
-            fast_interval: Duration::from_millis(100),
-            timeout: Duration::from_secs(1),
-            fresh_login: Duration::from_secs(5),
-        },
-        connect_timeout: Duration::from_secs(2),
-        hold: HoldConfig { timeout: Duration::from_secs(15), max: 1000 },
-        on_down: OnDown::Close,
-        policy: Policy { election: Election::ByRole, ..Policy::default() },
-        listeners: vec![ListenerConfig {
-            name: "rw".into(),
-            listen: vec![anywhere],
-            max_connections: None,
-            idle_timeout: None,
-            half_close_timeout: Duration::from_hours(1),
-            keepalive: Keepalive::default(),
-            tcp_user_timeout: None,
-        }],
-        backends,
-    };
-    Ok(Config {
-        admin: AdminConfig { listen: vec![AdminListen::Tcp(anywhere)] },
-        log: LogConfig { level: LogLevel::Error, format: LogFormat::Auto },
-        shutdown: Deadlines { delay: Duration::ZERO, timeout: Duration::from_secs(1) },
-        workers: None,
-        state_dir: None,
-        pools: vec![pool],
-    })
+    let node = |node| format!("{{name: {}, address: \"{}\"}}", Nodes::name(node), nodes.address(node));
+    let text = format!(
+        "admin: {{listen: \"127.0.0.1:0\"}}\n\
+         log: {{level: error}}\n\
+         shutdown: {{timeout: 1s}}\n\
+         pools: [{{name: demo, listen: \"127.0.0.1:0\", check: postgres, backends: [{}, {}]}}]\n",
+        node(0),
+        node(1)
+    );
+    config::parse(&text, "the demo's configuration", &|_| None).map(|loaded| loaded.config).map_err(|errors| errors.to_string())
 }

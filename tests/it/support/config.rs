@@ -1,59 +1,33 @@
-//! Configurations built in code: everything on loopback, every port chosen by the kernel.
+//! Configurations of a test: the shortest file that does it, on loopback, every port chosen by the kernel.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::net::SocketAddr;
 
-use mainstay::{
-    config::{
-        AdminConfig, AdminListen, BackendConfig, CheckConfig, CheckKind, Config, HoldConfig, ListenerConfig, LogConfig,
-        LogFormat, LogLevel, OnDown, PoolConfig,
-    },
-    failover::Policy,
-    lifecycle::Deadlines,
-    net::socket::Keepalive,
-};
+use mainstay::config::{self, Config, ListenerConfig};
+use serde_json::json;
 
 pub const LOOPBACK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
 
-/// One pool with a TCP check, listeners and admin on port 0, defaults otherwise.
+/// One pool `orders` with a TCP check before `db-a`, `db-b`, …; defaults otherwise, but for a shorter shutdown.
 pub fn tcp_pool(backends: &[SocketAddr]) -> Config {
-    Config {
-        admin: AdminConfig { listen: vec![AdminListen::Tcp(LOOPBACK)] },
-        log: LogConfig { level: LogLevel::Info, format: LogFormat::Text },
-        shutdown: Deadlines { delay: Duration::ZERO, timeout: Duration::from_secs(5) },
-        workers: Some(2),
-        state_dir: None,
-        pools: vec![PoolConfig {
-            name: "orders".into(),
-            check: CheckConfig {
-                kind: CheckKind::Tcp,
-                interval: Duration::from_secs(1),
-                fast_interval: Duration::from_millis(100),
-                timeout: Duration::from_secs(1),
-                fresh_login: Duration::from_secs(5),
-            },
-            connect_timeout: Duration::from_secs(2),
-            hold: HoldConfig { timeout: Duration::from_secs(15), max: 1000 },
-            on_down: OnDown::Close,
-            policy: Policy::default(),
-            listeners: vec![listener("rw")],
-            backends: backends.iter().enumerate().map(|(index, address)| backend(index, *address)).collect(),
-        }],
-    }
+    let names: Vec<_> = ('a'..='z').map(|letter| format!("db-{letter}")).collect();
+    let backends: Vec<_> = names.iter().map(String::as_str).zip(backends.iter().copied()).collect();
+    pool_of(&backends)
+}
+
+/// As [`tcp_pool`], with these names.
+pub fn pool_of(backends: &[(&str, SocketAddr)]) -> Config {
+    let backends: Vec<_> = backends.iter().map(|(name, address)| json!({"name": name, "address": address.to_string()})).collect();
+    // JSON is YAML.
+    let file = json!({
+        "admin": {"listen": LOOPBACK.to_string()},
+        "shutdown": {"timeout": "5s"},
+        "workers": 2,
+        "pools": [{"name": "orders", "listeners": [{"name": "rw", "listen": LOOPBACK.to_string()}], "backends": backends}],
+    });
+    config::parse(&file.to_string(), "the test's configuration", &|_| None).unwrap().config
 }
 
 pub fn listener(name: &str) -> ListenerConfig {
-    ListenerConfig {
-        name: name.into(),
-        listen: vec![LOOPBACK],
-        max_connections: None,
-        idle_timeout: None,
-        half_close_timeout: Duration::from_hours(1),
-        keepalive: Keepalive::default(),
-        tcp_user_timeout: None,
-    }
-}
-
-fn backend(index: usize, address: SocketAddr) -> BackendConfig {
-    let name: Arc<str> = format!("db-{}", (b'a' + u8::try_from(index).unwrap()) as char).into();
-    BackendConfig { name, address: address.to_string().parse().unwrap() }
+    let config = tcp_pool(&[([127, 0, 0, 1], 1).into()]);
+    ListenerConfig { name: name.into(), ..config.pools[0].listeners[0].clone() }
 }

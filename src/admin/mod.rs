@@ -25,6 +25,7 @@ mod response;
 mod rfc3339;
 mod sentence;
 mod server;
+mod socket;
 mod status;
 
 use std::{

@@ -8,26 +8,27 @@ use std::{
     cell::Cell,
     collections::VecDeque,
     convert::Infallible,
+    future::{Future, poll_fn},
     io,
     pin::pin,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    task::Poll,
     time::Duration,
 };
 
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, UnixListener},
     sync::Semaphore,
     task::{AbortHandle, JoinSet, yield_now},
     time::timeout,
 };
 
-use super::{AdminState, BoundListener, api};
+use super::{AdminState, BoundListener, api, socket::Socket};
 use crate::{
     lifecycle::{Phase, PhaseWatch},
     net::backoff::Backoff,
@@ -73,17 +74,13 @@ impl Listener {
         matches!(self, Self::Tcp { is_loopback: true, .. })
     }
 
-    async fn accept(&self) -> io::Result<Box<dyn Socket>> {
+    async fn accept(&self) -> io::Result<Socket> {
         Ok(match self {
-            Self::Tcp { listener, .. } => Box::new(listener.accept().await?.0),
-            Self::Unix(listener) => Box::new(listener.accept().await?.0),
+            Self::Tcp { listener, .. } => Socket::Tcp(listener.accept().await?.0),
+            Self::Unix(listener) => Socket::Unix(listener.accept().await?.0),
         })
     }
 }
-
-trait Socket: AsyncRead + AsyncWrite + Send + Unpin {}
-
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Socket for T {}
 
 /// Serves until the phase is `Stopped`, each listener `places` connections at a time.
 pub(super) async fn serve(listeners: Vec<Listener>, places: usize, state: Arc<AdminState>) {
@@ -132,7 +129,7 @@ async fn accept_all(listener: Listener, places: usize, state: Arc<AdminState>) {
 }
 
 /// One connection, from its first request to its last.
-async fn converse(socket: Box<dyn Socket>, state: Arc<AdminState>, connection: api::Connection) {
+async fn converse(socket: Socket, state: Arc<AdminState>, connection: api::Connection) {
     let stopped: PhaseWatch = state.phase.clone();
     let is_stream = Arc::clone(&connection.is_stream);
     let is_first = Cell::new(true);
@@ -149,10 +146,19 @@ async fn converse(socket: Box<dyn Socket>, state: Arc<AdminState>, connection: a
     });
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_header_size(MAX_HEADER_BYTES);
-    let mut serving = pin!(builder.serve_connection(TokioIo::new(socket), service));
+    // A client that has finished sending still reads: `nc` and other simple ones ask so.
+    builder.half_close(true);
+    let mut serving = pin!(builder.serve_connection(TokioIo::new(&socket), service));
+    let mut left = pin!(socket.left());
+    // A reader of events has nothing to send: its FIN says that it has left. Without this only a comment that it no longer
+    // takes would tell, half a minute later.
+    let reader_left = poll_fn(|cx| if is_stream.load(Ordering::Relaxed) { left.as_mut().poll(cx) } else { Poll::Pending });
     // What a client does wrong is its own affair: neither logged nor counted.
     tokio::select! {
+        // The request that turns the connection into a stream is answered before the stream is looked at.
+        biased;
         _ = serving.as_mut() => return,
+        () = reader_left => return,
         () = end_of(stopped, &is_stream) => serving.as_mut().graceful_shutdown(),
     }
     let _ = timeout(LAST_ANSWER, serving).await;

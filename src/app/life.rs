@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, thread::JoinHandle, time::Duration};
 
-use tokio::{runtime, sync::watch};
+use tokio::{runtime::Runtime, sync::watch};
 use tokio_util::task::TaskTracker;
 
 use crate::{
@@ -23,14 +23,10 @@ pub(super) struct Life {
 }
 
 impl Life {
-    pub(super) fn run(self, stops: watch::Receiver<u32>) -> u8 {
-        let cut = match runtime::Builder::new_current_thread().enable_all().build() {
-            Ok(runtime) => runtime.block_on(self.lead(stops)),
-            Err(error) => {
-                tracing::error!(%error, "the life thread has no runtime: stopping");
-                true
-            }
-        };
+    /// To the end, on a runtime of its own: one that was made before the process says that it has started, since later there
+    /// may be no descriptor for it.
+    pub(super) fn run(self, runtime: &Runtime, stops: watch::Receiver<u32>) -> u8 {
+        let cut = runtime.block_on(self.lead(stops));
         let lost = self.lifeline.vital.is_lost();
         self.phase.advance(Phase::Stopped);
         for thread in self.threads {

@@ -12,7 +12,7 @@ use life::Life;
 use planes::{Limits, Planes};
 pub use reload::{Changes, Reloader};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tokio::sync::watch;
+use tokio::{runtime, sync::watch};
 
 use crate::{
     config::Config,
@@ -101,9 +101,11 @@ pub fn start_with(config: &Config, metrics: &Arc<Metrics>) -> Result<Running, St
         threads: threads.handles,
         sockets: config.admin.listen.clone(),
     };
+    let runtime =
+        runtime::Builder::new_current_thread().enable_all().build().map_err(|error| StartError::thread("life", &error))?;
     let life = std::thread::Builder::new()
         .name("mainstay-life".to_owned())
-        .spawn(move || life.run(stop_watch))
+        .spawn(move || life.run(&runtime, stop_watch))
         .map_err(|error| StartError::thread("life", &error))?;
     announce(config, &listeners, &admin, &limits);
     let reloader = Reloader::new(config.clone(), workers, planes);

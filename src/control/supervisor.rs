@@ -208,7 +208,7 @@ impl Supervisor {
         metrics
             .probe_last_timestamp
             .set(self.clock.wall(at).duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_secs_f64());
-        node.last_probe = Some(LastProbe { outcome, evidence: Arc::clone(&report.evidence), at, took });
+        node.last_probe = Some(LastProbe { outcome, evidence: self.core.evidence(at, &report), at, took });
         let backend = report.backend;
         self.step(&Event::Probe(report));
         // A failure too few leaves the verdict as it stands, but is no reason to trust it for longer.

@@ -16,7 +16,7 @@ use super::{
     admission::Place,
     close,
     dial::dial,
-    greeting::{self, Greeting},
+    greeting::{self, Next},
     hold::Patience,
     listener::ListenerContext,
     refuse::refuse,
@@ -33,7 +33,7 @@ use crate::{
 
 /// Patience with a peer that does not take what it was sent: when its session was revoked, and when the other side aborted.
 const REVOKED_PATIENCE: Duration = Duration::from_secs(1);
-const RESET_PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const RESET_PATIENCE: Duration = Duration::from_secs(30);
 
 /// A client that was accepted, on its way to a worker.
 #[derive(Debug)]
@@ -160,24 +160,23 @@ async fn session(
     let id = pool.process.next_id.fetch_add(1, Ordering::Relaxed);
     let listed = worker.sessions.enter(id, Arc::clone(&session));
     let active = Raised::new(&backend.connections_active);
-    let mut shown = 0;
+    let mut passed = (0, 0);
     if pool.refusal == Refusal::Postgres {
-        match Box::pin(greeting::postgres(&client, &mut server, &route.revocation)).await {
-            Greeting::Relay(bytes) => {
-                shown = bytes;
-                session.upstream_bytes.store(bytes, Ordering::Relaxed);
-                backend.relay_bytes.get(Direction::Upstream).inc_by(bytes);
+        let greeting = Box::pin(greeting::postgres(&client, &mut server, &route.revocation)).await;
+        passed = (greeting.upstream, greeting.downstream);
+        session.upstream_bytes.store(greeting.upstream, Ordering::Relaxed);
+        session.downstream_bytes.store(greeting.downstream, Ordering::Relaxed);
+        backend.relay_bytes.get(Direction::Upstream).inc_by(greeting.upstream);
+        backend.relay_bytes.get(Direction::Downstream).inc_by(greeting.downstream);
+        if greeting.next == Next::Again {
+            if !route.revocation.is_revoked() {
+                report(pool, route, Passive::SessionLost);
             }
-            Greeting::Again => {
-                if !route.revocation.is_revoked() {
-                    report(pool, route, Passive::SessionLost);
-                }
-                close::reset(&server);
-                return client.into_std().ok();
-            }
+            close::reset(&server);
+            return client.into_std().ok();
         }
     }
-    let mut relay = Relay::new(client, server, shown, listener.timeouts, &session, backend);
+    let mut relay = Relay::new(client, server, passed, listener.timeouts, &session, backend);
     let reason = relay.run(&route.revocation).await;
     let mut ended = relay.end(reason);
     drop((active, listed));

@@ -1,7 +1,11 @@
 //! Connects to the backend of a route. Before the first byte, the route's epoch is checked once more: a dial that began under
 //! a revoked epoch must not become a session.
 
-use std::{io, net::SocketAddr};
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{PoisonError, RwLock},
+};
 
 use rustix::io::Errno;
 use socket2::SockRef;
@@ -25,7 +29,7 @@ pub(super) async fn dial(pool: &PoolContext, route: &Route, options: &LegOptions
     let result = tokio::select! {
         biased;
         () = route.revocation.revoked() => Err(DialError::Stale),
-        result = tokio::time::timeout(pool.connect_timeout, connect_any(&route.addresses, options)) => {
+        result = tokio::time::timeout(pool.connect_timeout, connect_any(&route.addresses, options, &pool.process.descriptors)) => {
             result.unwrap_or(Err(DialError::Timeout))
         }
     };
@@ -43,10 +47,10 @@ pub(super) async fn dial(pool: &PoolContext, route: &Route, options: &LegOptions
     result
 }
 
-async fn connect_any(addresses: &[SocketAddr], options: &LegOptions) -> Result<TcpStream, DialError> {
+async fn connect_any(addresses: &[SocketAddr], options: &LegOptions, descriptors: &Descriptors) -> Result<TcpStream, DialError> {
     let mut last = DialError::Unresolved;
     for address in addresses {
-        match connect(*address, options).await {
+        match connect(*address, options, descriptors).await {
             Ok(stream) => return Ok(stream),
             Err(error) => last = classify(&error),
         }
@@ -54,10 +58,27 @@ async fn connect_any(addresses: &[SocketAddr], options: &LegOptions) -> Result<T
     Err(last)
 }
 
-async fn connect(address: SocketAddr, options: &LegOptions) -> io::Result<TcpStream> {
-    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+async fn connect(address: SocketAddr, options: &LegOptions, descriptors: &Descriptors) -> io::Result<TcpStream> {
+    let socket = descriptors.socket(address)?;
     set_leg_options(&SockRef::from(&socket), options)?;
     socket.connect(address).await
+}
+
+/// One lock for the descriptors of the process. A listener takes it while its reserve descriptor is free, so that no dial takes
+/// that for the length of a session.
+#[derive(Debug, Default)]
+pub(super) struct Descriptors(RwLock<()>);
+
+impl Descriptors {
+    /// Lets no dial take a descriptor until the guard is dropped.
+    pub(super) fn withhold(&self) -> impl Drop + '_ {
+        self.0.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn socket(&self, address: SocketAddr) -> io::Result<TcpSocket> {
+        let _allowed = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }
+    }
 }
 
 fn classify(error: &io::Error) -> DialError {

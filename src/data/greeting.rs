@@ -2,6 +2,10 @@
 //! socket until the backend has answered. A backend that drops the connection without a word, or says only that it does not
 //! serve, has then cost the client nothing: the same bytes are shown to the next one.
 //!
+//! A backend that will not encrypt answers `N` to the request for it, with which libpq begins by default (`sslmode=prefer`). That
+//! is passed on and decides nothing: the client starts up in clear text, and that packet is shown again. The next backend then
+//! gets the `StartupMessage` without the request, as the protocol allows. `S` begins TLS, where nothing can be read any more.
+//!
 //! That is safe because a server does nothing for a client before it has answered its first packet (`PostgreSQL` manual,
 //! "Message Flow", "Start-up"). And it is needed: a client that was told of a shutdown connects again faster than anybody can
 //! withdraw the route.
@@ -10,7 +14,7 @@ use std::io;
 
 use rustix::{
     io::Errno,
-    net::{RecvFlags, recv},
+    net::{RecvFlags, SendFlags, recv, send},
 };
 use tokio::{
     io::{AsyncWriteExt, Interest},
@@ -32,44 +36,87 @@ const CANNOT_CONNECT_NOW: &[u8] = b"\0C57P03\0";
 /// Enough for that error in any language.
 const ANSWER_LEN: usize = 1024;
 
-/// How it went.
+/// How it went, and what went past meanwhile. The client's bytes that the backend has were taken out of the client's socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Greeting {
-    /// Relay from here on. The backend has these bytes of the client already; they were taken out of the client's socket.
-    Relay(u64),
-    /// The backend does not serve. The client has lost nothing.
+pub(super) struct Greeting {
+    /// What is to be done.
+    pub(super) next: Next,
+    /// Bytes of the client that the backend has.
+    pub(super) upstream: u64,
+    /// Bytes of the backend that the client has.
+    pub(super) downstream: u64,
+}
+
+/// What is to be done after a greeting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// Relay from here on.
+    Relay,
+    /// The backend does not serve. The client has lost nothing: a refused encryption is the answer of any backend.
     Again,
 }
 
-/// Shows the client's first packet to the backend until that answers.
+/// Shows the client's first packet to the backend until that answers. A backend that refuses to encrypt has not answered yet
+/// what the client is here for: its `N` is passed on, and the next packet is the first again.
 pub(super) async fn postgres(client: &TcpStream, server: &mut TcpStream, revocation: &Revocation) -> Greeting {
     let mut packet = vec![0; STARTUP_MAX];
+    let mut greeting = Greeting { next: Next::Relay, upstream: 0, downstream: 0 };
+    loop {
+        let (shown, answer) = exchange(client, server, revocation, &mut packet).await;
+        if answer == Answer::DoesNotServe {
+            return Greeting { next: Next::Again, ..greeting };
+        }
+        let refused = answer == Answer::DoesNotEncrypt && asks_for_encryption(&packet[..shown]);
+        greeting.upstream += take(client, &mut packet[..shown]);
+        if !refused || !pass_no(server, client) {
+            return greeting;
+        }
+        greeting.downstream += 1;
+    }
+}
+
+/// What a backend makes of a client's packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Answer {
+    /// It is gone, or says only that it does not serve.
+    DoesNotServe,
+    /// It begins with what refuses an encryption.
+    DoesNotEncrypt,
+    /// The relay's business, as is a client that is gone or begins no session.
+    Relay,
+}
+
+/// Shows one packet, which may come in pieces, until the backend answers: how much of `packet` was shown, and the answer.
+async fn exchange(client: &TcpStream, server: &mut TcpStream, revocation: &Revocation, packet: &mut [u8]) -> (usize, Answer) {
     let mut shown = 0;
     let mut may_say_more = true;
     loop {
         let seen = tokio::select! {
             biased;
-            () = revocation.revoked() => return Greeting::Again,
-            willing = serves(server) => return if willing { relay(client, &mut packet[..shown]) } else { Greeting::Again },
-            seen = said(client, &mut packet, shown), if may_say_more => seen,
+            () = revocation.revoked() => return (shown, Answer::DoesNotServe),
+            answer = answer(server) => match answer {
+                // The backend waits for a packet that will not come, and has to hear of the FIN.
+                Answer::DoesNotEncrypt if !may_say_more => return (shown, Answer::Relay),
+                answer => return (shown, answer),
+            },
+            seen = said(client, packet, shown), if may_say_more => seen,
         };
         match seen {
             Ok(Said::More(seen)) if begins_session(&packet[..seen]) => {
                 if server.write_all(&packet[shown..seen]).await.is_err() {
-                    return Greeting::Again;
+                    return (shown, Answer::DoesNotServe);
                 }
                 shown = seen;
             }
             // It has finished sending, and may still read: the backend's answer decides.
             Ok(Said::Everything) if shown > 0 => may_say_more = false,
-            // The client is gone, or this is no start of a session: the relay's business.
-            _ => return relay(client, &mut packet[..shown]),
+            _ => return (shown, Answer::Relay),
         }
     }
 }
 
 /// Takes what was shown out of the client's socket, past the runtime: what it knows of readiness tells of news, not of these.
-fn relay(client: &TcpStream, shown: &mut [u8]) -> Greeting {
+fn take(client: &TcpStream, shown: &mut [u8]) -> u64 {
     let mut taken = 0;
     while taken < shown.len() {
         match recv(client, &mut shown[taken..], RecvFlags::DONTWAIT) {
@@ -79,25 +126,35 @@ fn relay(client: &TcpStream, shown: &mut [u8]) -> Greeting {
             _ => break,
         }
     }
-    Greeting::Relay(taken as u64)
+    taken as u64
 }
 
-/// Waits until the backend has answered: whether it serves. One that closes in order has had its reasons, which are the client's.
-async fn serves(server: &TcpStream) -> bool {
+/// Passes the `N` on, which was there a moment ago, to a client that was told hardly anything yet: neither socket has to be
+/// waited for. Whether it did; if not, one of them is gone.
+fn pass_no(server: &TcpStream, client: &TcpStream) -> bool {
+    take(server, &mut [0; 1]) == 1 && matches!(send(client, b"N", SendFlags::DONTWAIT | SendFlags::NOSIGNAL), Ok(1))
+}
+
+/// Waits for the backend's answer. One that closes in order has had its reasons, which are the client's.
+async fn answer(server: &TcpStream) -> Answer {
     let mut answer = [0; ANSWER_LEN];
     loop {
         if server.ready(Interest::READABLE).await.is_err() {
-            return false;
+            return Answer::DoesNotServe;
         }
         match server.try_io(Interest::READABLE, || peek(server, &mut answer)) {
-            Ok(count) => {
-                let said = &answer[..count];
-                return !(said.starts_with(b"E")
-                    && said.windows(CANNOT_CONNECT_NOW.len()).any(|field| field == CANNOT_CONNECT_NOW));
-            }
+            Ok(count) => return understood(&answer[..count]),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(_reset) => return false,
+            Err(_reset) => return Answer::DoesNotServe,
         }
+    }
+}
+
+fn understood(said: &[u8]) -> Answer {
+    match said.first() {
+        Some(b'N') => Answer::DoesNotEncrypt,
+        Some(b'E') if said.windows(CANNOT_CONNECT_NOW.len()).any(|field| field == CANNOT_CONNECT_NOW) => Answer::DoesNotServe,
+        _ => Answer::Relay,
     }
 }
 
@@ -143,6 +200,13 @@ fn begins_session(packet: &[u8]) -> bool {
     plausible && (code >> 16 == PROTOCOL_MAJOR || matches!(code, SSL_REQUEST | GSSENC_REQUEST))
 }
 
+/// Whether this asks for TLS or GSS encryption, and for nothing more: a client that did not wait for the answer has said what
+/// only the backend that it asked may read.
+fn asks_for_encryption(shown: &[u8]) -> bool {
+    let Some((code, [])) = shown.strip_prefix(&8_u32.to_be_bytes()).and_then(<[u8]>::split_first_chunk) else { return false };
+    matches!(u32::from_be_bytes(*code), SSL_REQUEST | GSSENC_REQUEST)
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -157,6 +221,17 @@ mod tests {
     const STARTUP: &[u8] = b"\x00\x00\x00\x13\x00\x03\x00\x00user\0orders\0\0";
     const STOPPING: &[u8] = b"E\0\0\0\x2aSFATAL\0VFATAL\0C57P03\0Mshutting down\0\0";
     const BAD_PASSWORD: &[u8] = b"E\0\0\0\x2aSFATAL\0VFATAL\0C28P01\0Mwrong password\0\0";
+
+    const SSL: &[u8] = &[0, 0, 0, 8, 4, 210, 22, 47];
+    const GSSENC: &[u8] = &[0, 0, 0, 8, 4, 210, 22, 48];
+
+    fn relayed(upstream: usize, downstream: u64) -> Greeting {
+        Greeting { next: Next::Relay, upstream: upstream as u64, downstream }
+    }
+
+    fn again(upstream: usize, downstream: u64) -> Greeting {
+        Greeting { next: Next::Again, upstream: upstream as u64, downstream }
+    }
 
     /// A client and a backend, each with our end of its connection.
     struct World {
@@ -202,7 +277,7 @@ mod tests {
     async fn a_backend_that_answers_has_the_bytes_once() {
         let mut world = world().await;
         let greeting = world.greet(async |backend| backend.write_all(b"R\0\0\0\x08\0\0\0\0").await.unwrap()).await;
-        assert_eq!(greeting, Greeting::Relay(STARTUP.len() as u64));
+        assert_eq!(greeting, relayed(STARTUP.len(), 0));
         assert_eq!(world.left(), 0);
     }
 
@@ -214,14 +289,14 @@ mod tests {
             super::super::close::reset(backend);
             *backend = TcpStream::connect(dead.local_addr().unwrap()).await.unwrap();
         };
-        assert_eq!(world.greet(reset).await, Greeting::Again);
+        assert_eq!(world.greet(reset).await, again(0, 0));
         assert_eq!(world.left(), STARTUP.len());
     }
 
     #[tokio::test]
     async fn a_backend_that_only_says_that_it_does_not_serve_costs_the_client_nothing() {
         let mut world = world().await;
-        assert_eq!(world.greet(async |backend| backend.write_all(STOPPING).await.unwrap()).await, Greeting::Again);
+        assert_eq!(world.greet(async |backend| backend.write_all(STOPPING).await.unwrap()).await, again(0, 0));
         assert_eq!(world.left(), STARTUP.len());
     }
 
@@ -229,7 +304,7 @@ mod tests {
     async fn any_other_error_is_the_clients_to_read() {
         let mut world = world().await;
         let greeting = world.greet(async |backend| backend.write_all(BAD_PASSWORD).await.unwrap()).await;
-        assert_eq!(greeting, Greeting::Relay(STARTUP.len() as u64));
+        assert_eq!(greeting, relayed(STARTUP.len(), 0));
     }
 
     #[tokio::test]
@@ -237,7 +312,7 @@ mod tests {
         let mut world = world().await;
         world.client.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
         let greeting = timeout(PATIENCE, postgres(&world.ours, &mut world.server, &Revocation::default())).await.unwrap();
-        assert_eq!(greeting, Greeting::Relay(0));
+        assert_eq!(greeting, relayed(0, 0));
         assert_eq!(world.left(), 18);
     }
 
@@ -248,7 +323,7 @@ mod tests {
         let revocation = Revocation::default();
         let revoke = async { revocation.revoke(RevokeMode::Abort) };
         let greeted = timeout(PATIENCE, postgres(&world.ours, &mut world.server, &revocation));
-        assert_eq!(tokio::join!(greeted, revoke).0.unwrap(), Greeting::Again);
+        assert_eq!(tokio::join!(greeted, revoke).0.unwrap(), again(0, 0));
         assert_eq!(world.left(), STARTUP.len());
     }
 
@@ -262,5 +337,97 @@ mod tests {
         let greeted = timeout(Duration::from_millis(500), postgres(&world.ours, &mut world.server, &Revocation::default())).await;
         assert!(greeted.is_err(), "nobody answered");
         assert!(cpu().saturating_sub(before) < Duration::from_millis(100), "it spins: {:?}", cpu().saturating_sub(before));
+    }
+
+    /// Both sides of a talk: the client says each packet once it has read what the one before was answered.
+    async fn talk(world: &mut World, lines: &[(&[u8], &[u8])]) -> Greeting {
+        let revocation = Revocation::default();
+        let greeted = timeout(PATIENCE, postgres(&world.ours, &mut world.server, &revocation));
+        let (client, backend) = (&mut world.client, &mut world.backend);
+        let talked = async {
+            for (index, (packet, answer)) in lines.iter().enumerate() {
+                client.write_all(packet).await.unwrap();
+                let mut heard = vec![0; packet.len()];
+                timeout(PATIENCE, backend.read_exact(&mut heard)).await.unwrap().unwrap();
+                assert_eq!(heard, *packet, "line {index}");
+                backend.write_all(answer).await.unwrap();
+                if index + 1 < lines.len() {
+                    let mut heard = vec![0; answer.len()];
+                    timeout(PATIENCE, client.read_exact(&mut heard)).await.unwrap().unwrap();
+                    assert_eq!(heard, *answer, "line {index}");
+                }
+            }
+        };
+        tokio::join!(greeted, talked).0.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_backend_that_refuses_to_encrypt_and_then_does_not_serve_costs_the_client_nothing() {
+        let mut world = world().await;
+        assert_eq!(talk(&mut world, &[(GSSENC, b"N"), (SSL, b"N"), (STARTUP, STOPPING)]).await, again(16, 2));
+        assert_eq!(world.left(), STARTUP.len());
+    }
+
+    #[tokio::test]
+    async fn a_backend_that_refuses_to_encrypt_and_then_answers_has_the_bytes_once() {
+        let mut world = world().await;
+        assert_eq!(talk(&mut world, &[(SSL, b"N"), (STARTUP, b"R\0\0\0\x08\0\0\0\0")]).await, relayed(8 + STARTUP.len(), 1));
+        assert_eq!(world.left(), 0);
+        let mut answer = [0; 9];
+        world.server.read_exact(&mut answer).await.unwrap();
+        assert_eq!(answer[0], b'R', "the `N` was taken, and no more");
+    }
+
+    #[tokio::test]
+    async fn a_backend_that_encrypts_is_not_looked_into() {
+        let mut world = world().await;
+        assert_eq!(talk(&mut world, &[(SSL, b"S")]).await, relayed(8, 0));
+        let mut answer = [0; 1];
+        world.server.read_exact(&mut answer).await.unwrap();
+        assert_eq!(&answer, b"S");
+    }
+
+    #[tokio::test]
+    async fn a_client_that_did_not_wait_for_the_refusal_is_relayed() {
+        let mut world = world().await;
+        let both = [SSL, STARTUP].concat();
+        assert_eq!(talk(&mut world, &[(&both, b"N")]).await, relayed(both.len(), 0));
+    }
+
+    #[tokio::test]
+    async fn an_n_that_answers_a_start_is_a_notice_and_relayed() {
+        let mut world = world().await;
+        assert_eq!(talk(&mut world, &[(STARTUP, b"N\0\0\0\x05\0")]).await, relayed(STARTUP.len(), 0));
+    }
+
+    #[tokio::test]
+    async fn a_backend_that_refuses_to_encrypt_hears_that_the_client_finished() {
+        let mut world = world().await;
+        world.client.write_all(SSL).await.unwrap();
+        world.client.shutdown().await.unwrap();
+        let refuses = async {
+            world.backend.read_exact(&mut [0; 8]).await.unwrap();
+            while !matches!(said(&world.ours, &mut [0; 16], 8).await.unwrap(), Said::Everything) {}
+            tokio::task::yield_now().await;
+            world.backend.write_all(b"N").await.unwrap();
+        };
+        let revocation = Revocation::default();
+        let greeted = timeout(PATIENCE, postgres(&world.ours, &mut world.server, &revocation));
+        assert_eq!(tokio::join!(greeted, refuses).0.unwrap(), relayed(8, 0));
+    }
+
+    #[tokio::test]
+    async fn a_client_that_leaves_after_the_refusal_is_the_relays_business() {
+        let mut world = world().await;
+        let revocation = Revocation::default();
+        let leaves = async {
+            world.client.write_all(SSL).await.unwrap();
+            world.backend.read_exact(&mut [0; 8]).await.unwrap();
+            world.backend.write_all(b"N").await.unwrap();
+            timeout(PATIENCE, world.client.read_exact(&mut [0; 1])).await.unwrap().unwrap();
+            world.client.shutdown().await.unwrap();
+        };
+        let greeted = timeout(PATIENCE, postgres(&world.ours, &mut world.server, &revocation));
+        assert_eq!(tokio::join!(greeted, leaves).0.unwrap(), relayed(8, 1));
     }
 }

@@ -13,7 +13,13 @@ use rustix::{io::Errno, net::SocketFlags};
 use socket2::SockRef;
 use tokio::sync::watch;
 
-use super::{PoolContext, admission::Admission, connection::Accepted, relay::Timeouts, worker::Workers};
+use super::{
+    PoolContext,
+    admission::Admission,
+    connection::{Accepted, RESET_PATIENCE},
+    relay::Timeouts,
+    worker::Workers,
+};
 use crate::{
     config::ListenerConfig,
     failover::label::Label,
@@ -49,7 +55,7 @@ impl ListenerContext {
             pool,
             name: Arc::clone(&config.name),
             legs: LegOptions { keepalive: config.keepalive, user_timeout: config.tcp_user_timeout },
-            timeouts: Timeouts { idle: config.idle_timeout, half_close: config.half_close_timeout },
+            timeouts: Timeouts { idle: config.idle_timeout, half_close: config.half_close_timeout, reset: RESET_PATIENCE },
             metrics,
             limit: config.max_connections,
             refusals: Arc::new(Admission::new(16)),
@@ -154,6 +160,14 @@ struct Acceptor {
 
 impl Acceptor {
     fn accept_batch(&mut self, socket: &TcpListener) -> Batch {
+        if self.reserve.is_none() {
+            // Somebody else took it while it was given up. A client accepted with the next free descriptor would keep that, and
+            // nobody could be turned away any more.
+            self.reserve = reserve();
+            if self.reserve.is_none() {
+                return Batch::Short;
+            }
+        }
         for _ in 0..BATCH {
             match accept(socket) {
                 Ok((client, peer)) => {
@@ -200,6 +214,8 @@ impl Acceptor {
 
     /// Turns those who wait away with the reserve descriptor, one after the other, so that they do not hang in the queue.
     fn shed(&mut self, socket: &TcpListener) {
+        let process = Arc::clone(&self.listener.pool.process);
+        let _no_dial = process.descriptors.withhold();
         drop(self.reserve.take());
         for _ in 0..BATCH {
             let Ok((client, _)) = accept(socket) else { break };

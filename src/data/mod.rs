@@ -36,6 +36,7 @@ use std::{
 };
 
 use admission::Admission;
+use dial::Descriptors;
 use hold::Hold;
 use listener::{AcceptLoop, ListenerContext};
 pub use refuse::Refusal;
@@ -148,6 +149,7 @@ struct ProcessContext {
     clock: Clock,
     lifeline: Lifeline,
     metrics: Arc<crate::metrics::Metrics>,
+    descriptors: Descriptors,
     /// Number of the next connection.
     next_id: AtomicU64,
 }
@@ -170,6 +172,7 @@ pub fn spawn(settings: DataSettings) -> io::Result<DataPlane> {
         clock: settings.clock,
         lifeline: settings.lifeline.clone(),
         metrics: settings.process,
+        descriptors: Descriptors::default(),
         next_id: AtomicU64::new(1),
     });
     let (crew, sessions, threads) = worker::spawn(settings.workers, &settings.lifeline, &tasks)?;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::{
     event::{Admin, Facts, Health, Outcome, Role},
     health::Tracker,
+    pool::Policy,
     time::Time,
 };
 use crate::labels;
@@ -80,6 +81,8 @@ pub struct BackendState {
     pub(super) since: Time,
     /// When it last went down.
     pub(super) last_down: Option<Time>,
+    /// How often in a row it went down again within the window of the time before; at most `relapse_max`.
+    pub(super) relapses: u32,
     /// Since when it is eligible without a break.
     pub(super) eligible_since: Option<Time>,
 }
@@ -133,6 +136,17 @@ impl BackendState {
     /// First sign of the present trouble, if there is any.
     pub const fn trouble_since(&self) -> Option<Time> {
         self.trouble_since
+    }
+
+    /// Consecutive successes until Up: `rise`, doubled for each relapse. A window without a Down forgets them all.
+    pub(super) fn successes_needed(&self, now: Time, policy: &Policy) -> u32 {
+        let relapses = if self.failed_within(now, policy) { self.relapses } else { 0 };
+        policy.rise.saturating_mul(2_u32.saturating_pow(relapses))
+    }
+
+    /// It went down less than the budget's window ago.
+    pub(super) fn failed_within(&self, now: Time, policy: &Policy) -> bool {
+        self.last_down.is_some_and(|at| now.since(at) < policy.budget_within)
     }
 
     /// It answers, serves, belongs here and says it is a primary that takes writes; whether it may be active is another

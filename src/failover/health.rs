@@ -38,9 +38,14 @@ impl Tracker {
         self.against > 0
     }
 
-    /// A probe succeeded. The first verdict after start needs one; after that, Up needs `rise` in a row.
-    pub const fn success(&mut self, rise: u32) -> Transition {
-        self.observe(Health::Up, rise)
+    /// How many consecutive observations contradict the verdict.
+    pub const fn against(&self) -> u32 {
+        self.against
+    }
+
+    /// A probe succeeded. The first verdict after start needs one; after that, Up needs `needed` in a row.
+    pub const fn success(&mut self, needed: u32) -> Transition {
+        self.observe(Health::Up, needed)
     }
 
     /// A probe failed. The first verdict after start needs one; after that, Down needs `fall` in a row.

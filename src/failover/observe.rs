@@ -1,10 +1,12 @@
 //! What was seen of a backend: reports of probes, and passive signs from the byte path and the standing session.
 
+use std::sync::Arc;
+
 use super::{
     backend::BackendState,
     event::{BackendId, Cause, Class, Effect, Health, Note, Outcome, Passive, Report, Role},
     health::Transition,
-    pool::{Election, Pool},
+    pool::{Election, Policy, Pool},
     time::Time,
 };
 
@@ -18,9 +20,23 @@ impl Pool {
         if foreign { Outcome::WrongCluster } else { report.outcome }
     }
 
+    /// What the report says in words, and why that is not enough when a backend that keeps going down answers again.
+    pub fn evidence(&self, now: Time, report: &Report) -> Arc<str> {
+        let plain = Arc::clone(&report.evidence);
+        let Some(backend) = self.backends.get(report.backend.index()) else { return plain };
+        let counts = self.assess(report) == Outcome::Ok && (report.fresh || !backend.fresh_failed);
+        let (seen, needed) = (backend.health.against() + 1, backend.successes_needed(now, &self.policy));
+        if backend.health() == Health::Down && counts && seen < needed && needed > self.policy.rise {
+            format!("{plain}; success {seen} of the {needed} in a row that it needs, because it keeps going down").into()
+        } else {
+            plain
+        }
+    }
+
     pub(super) fn on_report(&mut self, now: Time, report: &Report, effects: &mut Vec<Effect>) {
         let outcome = self.assess(report);
-        let (rise, fall) = (self.policy.rise, self.policy.fall);
+        let evidence = self.evidence(now, report);
+        let policy = &self.policy;
         let id = report.backend;
         let Some(backend) = self.backends.get_mut(id.index()) else {
             effects.push(Effect::Note(Note::UnknownBackend(id)));
@@ -32,7 +48,7 @@ impl Pool {
         backend.last_seq = report.seq;
         backend.last_outcome = Some(outcome);
         backend.asked = false;
-        backend.evidence.clone_from(&report.evidence);
+        backend.evidence = evidence;
         let before = (backend.health(), backend.facts.role.unwrap_or(Role::Unknown));
         let alert_before = backend.alert;
         let mut cause = Cause::Probe;
@@ -51,11 +67,11 @@ impl Pool {
                 if report.fresh {
                     backend.alert = None;
                 }
-                backend.health.success(rise)
+                backend.health.success(backend.successes_needed(now, policy))
             }
             Class::Failure => {
                 let transition;
-                (transition, cause) = backend.failed(now, report, fall);
+                (transition, cause) = backend.failed(now, report, policy.fall);
                 transition
             }
             Class::NotServing => {
@@ -75,7 +91,7 @@ impl Pool {
             }
         };
         if transition == Transition::Changed {
-            backend.settle_health(now);
+            backend.settle_health(now, policy);
         }
         backend.note_changes(id, before, cause, effects);
         if backend.alert != alert_before {
@@ -124,7 +140,7 @@ impl Pool {
         if backend.refused && backend.session_lost {
             backend.evidence = "session lost and connect refused".into();
             if backend.health.force_down() == Transition::Changed {
-                backend.settle_health(now);
+                backend.settle_health(now, &self.policy);
             }
             backend.note_changes(id, before, Cause::TwoSignals, effects);
             return;
@@ -176,9 +192,11 @@ impl BackendState {
     }
 
     /// The verdict just changed.
-    fn settle_health(&mut self, now: Time) {
+    fn settle_health(&mut self, now: Time, policy: &Policy) {
         self.since = now;
         if self.health() == Health::Down {
+            let again = if self.failed_within(now, policy) { self.relapses + 1 } else { 0 };
+            self.relapses = again.min(policy.relapse_max);
             self.last_down = Some(now);
             self.in_doubt = false;
             self.starting = false;

@@ -6,7 +6,8 @@
 //! * **I1** at most one backend is active · **I2** the active one was eligible at the step that activated it · **I3** the epoch
 //!   rises by one with every activation and never repeats · **I4** in one list of effects `Revoke(old)` precedes
 //!   `Activate(new)`
-//! * **I5** Down exactly after `fall` consecutive failures or two signals, Up exactly after `rise` successes (one at the start)
+//! * **I5** Down exactly after `fall` consecutive failures or two signals, Up exactly after `rise` successes, doubled per relapse
+//!   (one at the start)
 //! * **I6** no activation against the budget unless forced by a command · **I7** failback only under its rule
 //! * **I8** a late or repeated report changes nothing · **I9** two primaries give the named verdict, never a silent choice
 //! * **I10** nobody eligible → nobody active within the step · **I11** every change took a legal edge and carries a cause
@@ -47,8 +48,10 @@ labels! {
 /// The rules of the decision.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Policy {
-    /// Consecutive successes until Up; at least 1.
+    /// Consecutive successes until Up; at least 1. Doubled with each relapse: a Down within `budget_within` of the one before.
     pub rise: u32,
+    /// How many relapses count; 0: `rise` always suffices.
+    pub relapse_max: u32,
     /// Consecutive failures until Down; at least 1.
     pub fall: u32,
     /// How the active backend is found.
@@ -59,7 +62,7 @@ pub struct Policy {
     pub failback_after: Option<Duration>,
     /// Switches at most within `budget_within`.
     pub budget_max: u32,
-    /// The window of the failover budget.
+    /// The window of the failover budget, and of relapses.
     pub budget_within: Duration,
     /// At the start, elect nobody before every backend was heard of or this has passed.
     pub settle: Duration,
@@ -73,6 +76,7 @@ impl Default for Policy {
     fn default() -> Self {
         Self {
             rise: 2,
+            relapse_max: 5,
             fall: 2,
             election: Election::ByOrder,
             on_conflict: OnConflict::Newest,
@@ -155,9 +159,7 @@ impl Pool {
     /// Restores who was active when an earlier process ended. Without roles the list order alone would bring back a backend
     /// that was failed over from, with all its old data; so the last one is preferred while it may serve.
     pub fn restore_active(&mut self, active: BackendId) {
-        if active.index() < self.backends.len() {
-            self.last_active = Some(active);
-        }
+        self.last_active = Some(active).filter(|id| id.index() < self.backends.len()).or(self.last_active);
     }
 
     /// Takes one event and says what to do.
@@ -186,8 +188,7 @@ impl Pool {
     fn on_command(&mut self, now: Time, command: &Command, effects: &mut Vec<Effect>) {
         let (Command::SetAdmin(id, _) | Command::Switchover(id)) = command;
         if id.index() >= self.backends.len() {
-            effects.push(Effect::Note(Note::UnknownBackend(*id)));
-            return;
+            return effects.push(Effect::Note(Note::UnknownBackend(*id)));
         }
         match *command {
             Command::SetAdmin(id, to) => {
@@ -199,8 +200,7 @@ impl Pool {
             Command::Switchover(id) => {
                 let reason = self.reason_of(id);
                 if self.is_settling(now) || !matches!(reason, Reason::Eligible | Reason::Fenced) {
-                    effects.push(Effect::Note(Note::CommandRefused { backend: id, reason }));
-                    return;
+                    return effects.push(Effect::Note(Note::CommandRefused { backend: id, reason }));
                 }
                 if reason == Reason::Fenced {
                     self.fence = self.backends[id.index()].facts.db_epoch;

@@ -7,7 +7,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use mainstay::app::{self, Running};
+use mainstay::{
+    app::{self, Running},
+    reason::{CloseReason, Direction},
+};
 
 use crate::support::{
     config::{LOOPBACK, tcp_pool},
@@ -119,15 +122,23 @@ fn a_backends_reset_reaches_the_client_as_reset_after_everything_that_was_read()
 
 #[test]
 fn a_slow_client_gets_everything_that_was_read_before_a_reset() {
-    let backend = Backend::start(|mut stream| {
-        stream.write_all(&noise(3, 100_000)).unwrap();
-        let mut byte = [0; 1];
-        stream.read_exact(&mut byte).unwrap();
+    // More than the client's kernel takes while nobody reads: what is left waits in ours.
+    const LEN: usize = 1_000_000;
+    let (go, gone) = mpsc::channel::<()>();
+    let gone = std::sync::Mutex::new(gone);
+    let backend = Backend::start(move |mut stream| {
+        stream.write_all(&noise(3, LEN)).unwrap();
+        stream.read_exact(&mut [0; 1]).unwrap();
+        gone.lock().unwrap().recv_timeout(patience()).unwrap();
         reset(stream);
     });
     let running = front(&[backend.address]);
     let mut client = connect(&running);
     client.write_all(b"x").unwrap();
+    let metrics = &running.series[0].backends[0];
+    until("all is read", || (metrics.relay_bytes.get(Direction::Downstream).get() == LEN as u64).then_some(()));
+    go.send(()).unwrap();
+    until("the session is over", || (metrics.closed.get(CloseReason::ServerReset).get() == 1).then_some(()));
     let mut got = Vec::new();
     let mut piece = [0; 1000];
     let error = loop {
@@ -138,7 +149,7 @@ fn a_slow_client_gets_everything_that_was_read_before_a_reset() {
         }
     };
     assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
-    assert!(noise(3, 100_000).starts_with(&got));
+    assert!(got == noise(3, LEN), "got {} bytes of {LEN}", got.len());
     end(running);
 }
 
@@ -170,6 +181,13 @@ fn both_directions_at_once_do_not_deadlock() {
             writer.write_all(&noise(chunk as u64 + 1, 1 << 20)).unwrap();
         }
         writer.shutdown(Shutdown::Write).unwrap();
+    });
+    // Nobody reads the answers until the client cannot send any more: every buffer on the way is full, both ways.
+    let counted = &running.series[0].backends[0].relay_bytes;
+    until("nothing moves", || {
+        let before = counted.get(Direction::Upstream).get();
+        std::thread::sleep(Duration::from_millis(100));
+        (before > 0 && counted.get(Direction::Upstream).get() == before).then_some(())
     });
     let mut reader = client;
     let mut piece = vec![0; 1 << 20];

@@ -3,7 +3,7 @@
 #[path = "probe/command.rs"]
 mod command;
 #[path = "probe/fake.rs"]
-mod fake;
+pub(crate) mod fake;
 #[path = "probe/prober.rs"]
 mod prober;
 #[path = "probe/real.rs"]

@@ -23,9 +23,13 @@ at 1m a ok
 at 10m a refused
   a health up -> down cause=probe (refused)
   a eligible -> down
+# The second time within ten minutes it must answer twice.
+at 11m a ok
+  pace a fast
 at 11m a ok
   a health down -> up cause=probe (ok)
   a down -> eligible
+  pace a normal
 at 20m nothing
 expect active b
 at 21m nothing

@@ -34,9 +34,13 @@ at 50s a refused
   verdict keep -> switch
   revoke a epoch=3 abort cause=down
   activate b epoch=4 cause=down
+# Each has failed twice by now, and must answer twice.
+at 60s a ok
+  pace a fast
 at 60s a ok
   a health down -> up cause=probe (ok)
   a down -> eligible
+  pace a normal
 expect active b
 at 70s b refused
   b health up -> down cause=probe (refused)
@@ -48,6 +52,7 @@ at 70s b refused
 expect active nobody
 expect verdict hold_down
 # The one that was active last may return: that is no switch.
+at 80s b ok
 at 80s b ok
   b health down -> up cause=probe (ok)
   b down -> eligible

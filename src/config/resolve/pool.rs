@@ -114,6 +114,7 @@ fn settings(section: Section<'_>, scope: Scope) -> Settings {
             OnDown::Keep => RevokeMode::Drain,
         },
         max_lag,
+        ..plain
     };
     let connect_timeout = section.duration("connect_timeout", 2 * SECOND, MILLISECOND..=DAY);
     Settings { check, connect_timeout, hold: hold(section), on_down, policy }

@@ -94,6 +94,11 @@ impl Half {
         matches!(self.state, State::Discarding)
     }
 
+    /// The sink does not take what was read; nothing more is read meanwhile.
+    pub(super) const fn is_blocked(&self) -> bool {
+        !self.kept.is_empty()
+    }
+
     /// No byte was taken from the source. What a sink refused was taken, and is lost.
     pub(super) const fn is_untouched(&self) -> bool {
         let refused = matches!(self.state, State::Discarding | State::Done(End::SinkReset | End::Discarded));

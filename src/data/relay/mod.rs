@@ -15,6 +15,7 @@ use std::{
 };
 
 use copy::{End, Half};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::{
     net::TcpStream,
     sync::futures::Notified,
@@ -23,6 +24,7 @@ use tokio::{
 
 use crate::{
     metrics::BackendMetrics,
+    net::socket::unsent_bytes,
     reason::{CloseReason, Direction},
     route::{Revocation, Session},
 };
@@ -37,6 +39,8 @@ pub struct Timeouts {
     pub idle: Option<Duration>,
     /// One direction finished, no byte in the other.
     pub half_close: Duration,
+    /// The client aborted, and the backend takes nothing of what was read before.
+    pub reset: Duration,
 }
 
 /// A session that moves bytes.
@@ -51,8 +55,18 @@ pub struct Relay<'a> {
     timeouts: Timeouts,
     /// Armed only when a limit applies; looks at the byte counts when it fires, so that bytes cost no timer.
     silence: Option<Silence>,
+    /// Armed only when the backend does not take what the client sent: nothing is read from the client then, so that its abort
+    /// would not be seen.
+    stall: Option<Box<Stall>>,
     session: &'a Session,
     metrics: &'a BackendMetrics,
+}
+
+#[derive(Debug)]
+struct Stall {
+    timer: Pin<Box<Sleep>>,
+    /// What the backend had not taken yet when the client was first found to have aborted.
+    left_then: Option<(u64, usize)>,
 }
 
 #[derive(Debug)]
@@ -85,12 +99,12 @@ pub struct Ended {
 }
 
 impl<'a> Relay<'a> {
-    /// Prepares to relay between `client` and `server`, which has `shown` bytes of the client already. Owns no buffer until a
-    /// side cannot take what the other sent.
+    /// Prepares to relay between `client` and `server`. So many bytes have `passed` already, upstream and downstream. Owns no
+    /// buffer until a side cannot take what the other sent.
     pub const fn new(
         client: TcpStream,
         server: TcpStream,
-        shown: u64,
+        passed: (u64, u64),
         timeouts: Timeouts,
         session: &'a Session,
         metrics: &'a BackendMetrics,
@@ -98,11 +112,12 @@ impl<'a> Relay<'a> {
         Self {
             client,
             server,
-            upstream: Half::after(shown),
-            downstream: Half::after(0),
+            upstream: Half::after(passed.0),
+            downstream: Half::after(passed.1),
             first_end: None,
             timeouts,
             silence: None,
+            stall: None,
             session,
             metrics,
         }
@@ -193,11 +208,38 @@ impl<'a> Relay<'a> {
             };
         }
         if !self.upstream.is_over() || !self.downstream.is_over() {
-            return self.poll_silence(cx);
+            let stalled = self.poll_stall(cx);
+            return if stalled.is_ready() { stalled } else { self.poll_silence(cx) };
         }
         // A client that finished, and then would not take the answer, aborted.
         let aborted = self.downstream.is_discarding().then_some(CloseReason::ClientReset);
         Poll::Ready(aborted.or(self.first_end).unwrap_or(CloseReason::Internal))
+    }
+
+    /// Ends a session whose client has aborted and whose backend takes nothing of what was read before. Looks twice within the
+    /// patience, so that a backend that takes anything at all in between is given more time.
+    fn poll_stall(&mut self, cx: &mut Context<'_>) -> Poll<CloseReason> {
+        let pause = self.timeouts.reset / 2;
+        let is_blocked = self.upstream.is_blocked();
+        let stall = match &mut self.stall {
+            Some(stall) => stall,
+            None if !is_blocked => return Poll::Pending,
+            slot => slot.insert(Box::new(Stall { timer: Box::pin(tokio::time::sleep(pause)), left_then: None })),
+        };
+        while stall.timer.as_mut().poll(cx).is_ready() {
+            if !is_blocked {
+                self.stall = None;
+                return Poll::Pending;
+            }
+            let has_aborted = self.downstream.is_discarding() || has_failed(&self.client);
+            let left = has_aborted.then(|| (self.upstream.bytes(), unsent_bytes(&self.server).unwrap_or(0)));
+            if left.is_some() && left == stall.left_then {
+                return Poll::Ready(CloseReason::ClientReset);
+            }
+            stall.left_then = left;
+            stall.timer.as_mut().reset(Instant::now() + pause);
+        }
+        Poll::Pending
     }
 
     /// Ends a session that is silent for longer than it may be.
@@ -224,6 +266,13 @@ impl<'a> Relay<'a> {
         }
         Poll::Pending
     }
+}
+
+/// Whether the kernel has an error to tell of this socket. It stays there for whoever reads or writes next.
+fn has_failed(socket: &TcpStream) -> bool {
+    let mut polled = [PollFd::new(socket, PollFlags::empty())];
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    poll(&mut polled, Some(&now)).is_ok() && polled[0].revents().contains(PollFlags::ERR)
 }
 
 /// Which side aborted, if what the directions say is enough to know and nothing more can be delivered.
@@ -258,5 +307,63 @@ impl Future for RelayUntil<'_, '_, '_> {
             return Poll::Ready(None);
         }
         self.relay.poll_both(cx).map(Some)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicU64;
+
+    use tokio::{io::AsyncWriteExt, net::TcpListener, time::timeout};
+
+    use super::*;
+    use crate::{
+        failover::{Epoch, Time},
+        metrics::{Metrics, PoolLabels},
+    };
+
+    async fn pair() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (far, near) = tokio::join!(TcpStream::connect(listener.local_addr().unwrap()), listener.accept());
+        (far.unwrap(), near.unwrap().0)
+    }
+
+    #[tokio::test]
+    async fn a_client_that_aborts_while_its_backend_takes_nothing_is_let_go() {
+        const PATIENCE: Duration = Duration::from_millis(300);
+        let labels = PoolLabels { name: "orders".into(), listeners: vec![], backends: vec![("db-a".into(), "db-a:5432".into())] };
+        let metrics = Metrics::new().unwrap();
+        let series = metrics.series(&labels).unwrap();
+        let ((mut client, near_client), (backend, near_backend)) = (pair().await, pair().await);
+        let session = Session {
+            client: client.local_addr().unwrap(),
+            pool: "orders".into(),
+            listener: "rw".into(),
+            backend: "db-a".into(),
+            epoch: Epoch(1),
+            since: Time::from_millis(0),
+            upstream_bytes: AtomicU64::new(0),
+            downstream_bytes: AtomicU64::new(0),
+        };
+        let timeouts = Timeouts { idle: None, half_close: Duration::from_hours(1), reset: PATIENCE };
+        let revocation = Revocation::default();
+        let mut relay = Relay::new(near_client, near_backend, (0, 0), timeouts, &session, &series.backends[0]);
+        let running = relay.run(&revocation);
+        tokio::pin!(running);
+        let endless = vec![0; 64 << 10];
+        let full = async { while timeout(PATIENCE, client.write_all(&endless)).await.is_ok() {} };
+        tokio::select! {
+            reason = &mut running => panic!("ended while the client sends: {reason:?}"),
+            () = full => {}
+        }
+        assert!(timeout(PATIENCE * 2, &mut running).await.is_err(), "a client that waits is not one that aborted");
+        crate::data::close::reset(&client);
+        drop(client);
+        let aborted = Instant::now();
+        let reason = timeout(PATIENCE * 10, &mut running).await.expect("the session outlives its client");
+        assert_eq!(reason, CloseReason::ClientReset);
+        // Two looks, and one pause more for a machine that others share.
+        assert!(aborted.elapsed() <= PATIENCE * 3 / 2, "took {:?}", aborted.elapsed());
+        drop(backend);
     }
 }

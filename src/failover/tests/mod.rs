@@ -5,12 +5,14 @@
 //! | [`model`] | the judge: knows the rules I1–I13 and only what the stream of events and effects told |
 //! | [`walk`] | every state two backends can reach, and every event in it |
 //! | [`stories`] | golden scripts in `tests/stories`, one for each thing that happens at night |
+//! | [`flapping`] | a backend that dies and returns for ever, in virtual time |
 //! | [`simulation`] | a seeded world of nodes that die, hang and lie, in virtual time |
 //! | [`configure`] | a change of the configuration, at any moment |
 //! | [`book`] | `docs/failover.md` says what the tables here say, in both directions |
 
 mod book;
 mod configure;
+mod flapping;
 mod model;
 mod simulation;
 mod stories;

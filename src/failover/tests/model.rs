@@ -86,6 +86,8 @@ pub(super) struct Node {
     admin: Admin,
     seq: u64,
     down_at: Option<Time>,
+    /// How often it went down with less than a window between each time and the next.
+    downs: u32,
     pub(super) eligible_since: Option<Time>,
 }
 
@@ -140,6 +142,7 @@ impl Judge {
             admin: Admin::Ready,
             seq: 0,
             down_at: None,
+            downs: 0,
             eligible_since: None,
         };
         Self {
@@ -172,6 +175,8 @@ impl Judge {
         self.settle_by = if self.settled { Time::ZERO } else { shift(self.settle_by) };
         for node in &mut self.nodes {
             node.down_at = node.down_at.filter(|at| now.since(*at) < horizon).map(shift);
+            // More than the rule counts are alike, and so are those that nobody remembers.
+            node.downs = node.down_at.map_or(0, |_| node.downs.min(self.policy.relapse_max + 1));
             let ages = self.policy.failback_after.is_some();
             node.eligible_since = node.eligible_since.map(|at| if ages { shift(at) } else { to });
             node.seq = 1;
@@ -369,6 +374,11 @@ impl Judge {
         };
         for id in self.ids() {
             let node = &mut self.nodes[id.index()];
+            // A window without a Down, and all that were before are forgotten.
+            node.downs *= u32::from(node.down_at.is_some_and(|at| step.now.since(at) < self.policy.budget_within));
+            let doublings = node.downs.saturating_sub(1).min(self.policy.relapse_max);
+            // Time alone may lower this; Up takes a success all the same.
+            let needed = (0..doublings).fold(self.policy.rise, |needed, _| needed * 2);
             let both = about == Some(id) && node.session_lost && node.refused;
             let passive = matches!(step.event, Event::Passive(..));
             let failed = matches!((about == Some(id), node.run, passive), (true, Run::Bad(_), false));
@@ -377,7 +387,7 @@ impl Judge {
                 (Health::Unknown, Run::Good(_)) => Some((Health::Up, Cause::Probe)),
                 (Health::Unknown, Run::Bad(_)) => Some((Health::Down, Cause::Probe)),
                 (Health::Up, Run::Bad(n)) if n >= self.policy.fall => Some((Health::Down, Cause::Probe)),
-                (Health::Down, Run::Good(n)) if n >= self.policy.rise => Some((Health::Up, Cause::Probe)),
+                (Health::Down, Run::Good(n)) if n >= needed && node.run != was.node(id).run => Some((Health::Up, Cause::Probe)),
                 _ => None,
             };
             let told: Vec<_> = step
@@ -396,6 +406,7 @@ impl Judge {
                 (node.verdict, node.run) = (to, Run::None);
                 if to == Health::Down {
                     node.down_at = Some(step.now);
+                    node.downs += 1;
                     node.doubted = false;
                     node.role = node.role.map(|_| Role::Unknown);
                     node.read_only = false;

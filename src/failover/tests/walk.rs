@@ -65,6 +65,8 @@ fn abstract_pool(pool: &mut Pool, now: Time, horizon: Duration) {
         backend.since = NOW;
         backend.trouble_since = backend.trouble_since.map(|_| NOW);
         backend.last_down = backend.last_down.filter(|at| now.since(*at) < horizon).map(shift);
+        // Nobody asks how often it failed before a window without a failure.
+        backend.relapses = backend.last_down.map_or(0, |_| backend.relapses);
         backend.eligible_since = backend.eligible_since.map(|at| if ages { shift(at) } else { NOW });
     }
 }
@@ -203,6 +205,11 @@ fn times() -> Vec<(Duration, Event)> {
     timed
 }
 
+/// The lens of the relapses: one goes down and returns at every distance from the last time, beside one that may take over.
+fn relapses() -> Vec<(Duration, Event)> {
+    at_once([primary(0, 1), bad(0, Outcome::Timeout), bad(0, Outcome::Starting), primary(1, 1)])
+}
+
 struct Walk {
     states: Vec<State>,
     /// Which state and event led there.
@@ -250,6 +257,8 @@ impl Walk {
 fn policy(election: Election, on_conflict: OnConflict, (rise, fall): (u32, u32)) -> Policy {
     Policy {
         rise,
+        // Relapses have their own walk: elsewhere their count would only multiply the states.
+        relapse_max: 0,
         fall,
         election,
         on_conflict,
@@ -316,4 +325,11 @@ fn every_moment_by_order_in_every_state() {
     ];
     let seen = explore("times", &policies, &times(), (17_500, 2_200_000));
     assert!(seen.revokes.contains(&(Cause::Failback, RevokeMode::Abort)), "no walk fails back");
+}
+
+#[test]
+fn every_relapse_in_every_state() {
+    let of = |election, counts, relapse_max| Policy { relapse_max, ..policy(election, OnConflict::Newest, counts) };
+    let policies = [of(Election::ByOrder, (1, 1), 2), of(Election::ByOrder, (2, 2), 1), of(Election::ByRole, (1, 1), 2)];
+    explore("relapses", &policies, &relapses(), (1_800, 225_000));
 }

@@ -8,6 +8,7 @@ use std::{
 
 use crate::support::{
     echo::Backend,
+    netns::Network,
     process::{Process, Signal, settings},
     wait::until,
 };
@@ -21,7 +22,10 @@ fn a_freeze_is_no_evidence_against_any_backend() {
     let mut client = process.connect();
     client.write_all(b"x").unwrap();
     client.read_exact(&mut [0; 1]).unwrap();
+    let probes = || process.metric("mainstay_probes_total", &[("backend", "db-a")]);
+    let mut before = 0;
     for _ in 0..2 {
+        before = probes();
         process.signal(Signal::STOP);
         thread::sleep(FREEZE);
         process.signal(Signal::CONT);
@@ -38,10 +42,36 @@ fn a_freeze_is_no_evidence_against_any_backend() {
     assert_eq!(process.metric("mainstay_pool_epoch", &[]), 1);
     assert_eq!(process.metric("mainstay_connections_closed_total", &[("reason", "revoked")]), 0);
     // Missed probes are not made up for in a burst.
-    let probes = || process.metric("mainstay_probes_total", &[("backend", "db-a")]);
-    let before = probes();
     thread::sleep(Duration::from_secs(1));
-    assert!(probes() - before <= 8, "{} probes in a second at an interval of 200 ms", probes() - before);
+    let made = probes() - before;
+    assert!(made <= 8, "{made} probes, from the freeze until a second after it, at an interval of 200 ms");
+}
+
+#[test]
+fn a_probe_that_was_on_its_way_during_the_freeze_is_made_again() {
+    let network = Network::new();
+    network.inside(|| {
+        let (first, second) = (Backend::echo(), Backend::echo());
+        let mut settings = settings(&[first.address, second.address]);
+        settings["pools"][0]["check"]["fall"] = 1.into();
+        settings["pools"][0]["check"]["timeout"] = "2s".into();
+        let process = Process::start(&settings).serving();
+        let port = first.address.port();
+        network.firewall(&format!("tcp dport {port} drop"));
+        let asked = || network.run(&["ss", "-tnH", "state", "syn-sent", "dport", "=", &format!(":{port}")]);
+        until("a probe is on its way", || (!asked().is_empty()).then_some(()));
+        process.signal(Signal::STOP);
+        // Longer than the probe's time, and over between two tries of the kernel, which come a second or two apart.
+        thread::sleep(Duration::from_millis(2500));
+        network.heal();
+        process.signal(Signal::CONT);
+        process.logged("a probe was late because this machine was busy");
+        let mut client = process.connect();
+        client.write_all(b"x").unwrap();
+        client.read_exact(&mut [0; 1]).unwrap();
+        assert_eq!(process.metric("mainstay_transitions_total", &[("to", "down")]), 0);
+        assert_eq!(process.metric("mainstay_pool_epoch", &[]), 1);
+    });
 }
 
 #[test]

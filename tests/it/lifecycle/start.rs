@@ -16,6 +16,8 @@ use crate::support::{
 fn a_killed_mainstay_is_back_on_its_port_at_once_and_serves_after_its_first_verdict() {
     let backend = Backend::echo();
     let mut settings = settings(&[backend.address]);
+    // How long it would wait for a backend that says nothing.
+    settings["pools"][0]["check"]["timeout"] = "2s".into();
     let mut process = Process::start(&settings).serving();
     // The same ports for the next one.
     settings["pools"][0]["listen"] = process.address.to_string().into();

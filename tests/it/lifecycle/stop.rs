@@ -154,6 +154,9 @@ fn when_the_time_to_finish_is_over_the_rest_is_cut_and_counted() {
     assert!(took >= Duration::from_millis(700) && took < Duration::from_millis(1700), "took {took:?}");
     assert_eq!(status.code(), Some(1));
     assert_eq!(process.logged("the time to finish is over")["sessions"], 7);
+    // The log tells each of them from a session that was cut because its backend failed.
+    let cut = || process.log().iter().filter(|line| line["message"] == "session closed" && line["reason"] == "shutdown").count();
+    until("each is told of", || (cut() == 7).then_some(()));
 }
 
 #[test]
@@ -203,7 +206,7 @@ fn held_clients_are_told_when_it_stops() {
         let mut answer = Vec::new();
         client.read_to_end(&mut answer).unwrap();
         let text = String::from_utf8_lossy(&answer).into_owned();
-        assert!(text.contains("57P03") && text.contains("shutting down"), "{text:?}");
+        assert!(text.contains("\0C57P03\0Mmainstay is shutting down\0"), "{text:?}");
     }
     // Held clients are no sessions: nothing was cut.
     let (status, _) = process.ends_within(Duration::from_secs(5));

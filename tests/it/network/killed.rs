@@ -74,7 +74,8 @@ fn a_killed_leg_resets_the_other_one_and_the_books_are_right() {
         until("all descriptors are back", || (process.files() <= base).then_some(()));
         assert_eq!(process.metric("mainstay_connections_active", &[]), 0);
         // One session that broke is no reason to leave a backend that accepts the next.
-        assert_eq!(process.metric("mainstay_pool_epoch", &[]), 1);
         begin(&process);
+        assert_eq!(process.metric("mainstay_transitions_total", &[("to", "down")]), 0);
+        assert_eq!(process.metric("mainstay_pool_epoch", &[]), 1);
     });
 }

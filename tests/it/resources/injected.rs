@@ -96,7 +96,10 @@ fn no_memory_for_accept() {
 
 #[test]
 fn a_connection_that_is_gone_before_it_is_accepted_costs_the_next_one_nothing() {
-    for error in ["ECONNABORTED", "EPERM", "EPROTO", "ENETDOWN", "EINTR"] {
+    // accept(2): errors that the new connection brought along from the network.
+    let of_the_network =
+        ["EPROTO", "ENETDOWN", "ENOPROTOOPT", "EHOSTDOWN", "ENONET", "EHOSTUNREACH", "EOPNOTSUPP", "ENETUNREACH"];
+    for error in ["ECONNABORTED", "EPERM", "EINTR"].into_iter().chain(of_the_network) {
         let waited = accept_fails(error, 30, "aborted");
         assert!(waited < Duration::from_millis(500), "{error}: the next client had to wait {waited:?}");
     }
@@ -126,7 +129,37 @@ fn an_accept_that_fails_for_ever_neither_ends_nor_heats_the_process() {
         // The pause between two tries has grown to a second at most.
         assert!(served(&process) < Duration::from_millis(2500));
     }
+    // Pauses that grow on would be of two seconds and a half by then, and of five.
+    let injection = Injection::into(&process, "mainstay-data-0", "accept4:error=ENOMEM");
+    let waiting = client(process.address);
+    thread::sleep(Duration::from_secs(3));
+    let errors = || process.metric("mainstay_accept_errors_total", &[]);
+    let before = errors();
+    thread::sleep(Duration::from_millis(1500));
+    assert!(errors() > before, "nobody asked for a second and a half");
+    drop((waiting, injection));
     assert!(process.is_running());
+}
+
+/// It was accepted, and its worker does not wake up: a process that is told to stop meanwhile still has something to do.
+#[test]
+fn a_client_on_its_way_to_another_worker_is_served_before_the_end() {
+    let backend = Backend::echo();
+    let mut process = Process::start(&settings(&[backend.address])).serving();
+    // With this one on the first worker, the next client goes to the second.
+    let mut first = client(process.address);
+    first.write_all(b"x").unwrap();
+    first.read_exact(&mut [0; 1]).unwrap();
+    let injection = Injection::into(&process, "mainstay-data-1", "/^epoll_p?wait$:delay_exit=1000000");
+    let mut second = client(process.address);
+    second.write_all(b"y").unwrap();
+    until("it is accepted", || (process.metric("mainstay_connections_accepted_total", &[]) == 2).then_some(()));
+    drop(first);
+    until("no session is left", || (process.metric("mainstay_connections_active", &[]) == 0).then_some(()));
+    process.signal(Signal::TERM);
+    second.read_exact(&mut [0; 1]).unwrap();
+    drop((second, injection));
+    assert_eq!(process.ends_within(Duration::from_secs(5)).0.code(), Some(0));
 }
 
 #[test]
@@ -145,6 +178,8 @@ fn no_port_or_socket_for_a_dial_is_not_the_backends_fault() {
         assert_eq!(failures, 4, "{syscall} {error}");
     }
     assert_eq!(process.metric("mainstay_dial_failures_total", &[]), 16);
+    let doubted = process.log().iter().any(|line| line["message"].as_str().is_some_and(|message| message.contains("in doubt")));
+    assert!(!doubted, "clients had to wait for a second opinion of a backend that did nothing");
     assert_eq!(process.metric("mainstay_transitions_total", &[("to", "down")]), 0);
     assert_eq!(process.metric("mainstay_pool_epoch", &[]), 1);
     assert!(process.is_running());

@@ -48,6 +48,41 @@ fn a_log_that_nobody_reads_loses_lines_and_counts_them_but_delays_nobody() {
     assert_eq!(status.code(), Some(0), "after {took:?}");
 }
 
+/// More lines wait than the pipe takes, and fewer than the queue before it.
+fn with_lines_that_wait() -> (Backend, Process) {
+    let backend = Backend::echo();
+    let mut settings = settings(&[backend.address]);
+    settings["log"]["level"] = "debug".into();
+    let process = Process::start_under(&[], &settings, Stderr::Stuck).serving();
+    for _ in 0..LINES {
+        session(&process);
+    }
+    until("all sessions are over", || (process.metric("mainstay_connections_closed_total", &[]) == LINES).then_some(()));
+    assert_eq!(process.metric("mainstay_log_dropped_total", &[]), 0);
+    (backend, process)
+}
+
+const LINES: u64 = 1000;
+
+#[test]
+fn a_log_that_stands_still_does_not_hold_up_the_end() {
+    let (_backend, mut process) = with_lines_that_wait();
+    process.signal(Signal::TERM);
+    assert_eq!(process.ends_within(Duration::from_secs(5)).0.code(), Some(0));
+}
+
+#[test]
+fn the_last_lines_are_written_before_the_end() {
+    let (_backend, mut process) = with_lines_that_wait();
+    process.signal(Signal::TERM);
+    until("nothing is left but the log", || process.try_get("/livez").is_err().then_some(()));
+    process.read_log();
+    assert_eq!(process.ends_within(Duration::from_secs(5)).0.code(), Some(0));
+    process.logged("stopped");
+    let told = process.log().iter().filter(|line| line["message"] == "session closed").count();
+    assert_eq!(told as u64, LINES);
+}
+
 #[test]
 fn a_log_whose_reader_is_gone_costs_nothing_but_its_lines() {
     let backend = Backend::echo();
@@ -58,6 +93,7 @@ fn a_log_whose_reader_is_gone_costs_nothing_but_its_lines() {
         session(&process);
     }
     until("all sessions are over", || (process.metric("mainstay_connections_active", &[]) == 0).then_some(()));
+    assert_eq!(process.metric("mainstay_panics_total", &[]), 0);
     assert!(process.is_running());
     process.signal(Signal::TERM);
     assert_eq!(process.ends_within(Duration::from_secs(5)).0.code(), Some(0));

@@ -2,6 +2,7 @@
 
 use std::{
     io::{Read, Write},
+    net::TcpStream,
     process::{Child, Command},
     sync::atomic::{AtomicBool, Ordering},
     thread,
@@ -10,7 +11,7 @@ use std::{
 
 use crate::support::{
     echo::Backend,
-    process::{Process, settings},
+    process::{Process, Stderr, settings},
 };
 
 /// Processes that burn all the processor time that they get.
@@ -48,7 +49,8 @@ fn a_machine_without_a_free_core_is_no_evidence_against_a_backend() {
     settings["pools"][0]["check"]["interval"] = "20ms".into();
     settings["pools"][0]["check"]["fast_interval"] = "10ms".into();
     settings["pools"][0]["check"]["timeout"] = "20ms".into();
-    let process = Process::start(&settings).serving();
+    // Whatever else runs has precedence.
+    let process = Process::start_under(&["nice", "-n", "19"], &settings, Stderr::Read).serving();
     let hogs = Hogs::start();
     let started = Instant::now();
     while started.elapsed() < Duration::from_secs(5) {
@@ -56,12 +58,16 @@ fn a_machine_without_a_free_core_is_no_evidence_against_a_backend() {
     }
     assert_eq!(process.get("/livez").0, 200);
     drop(hogs);
+    let probes = |name, labels: &[_]| process.metric(&format!("mainstay_probe_lateness_seconds_{name}"), labels);
+    let late = probes("count", &[]) - probes("bucket", &[("le", "0.025")]);
+    assert!(late >= 5, "only {late} probes were later than their timeout: that was no starvation");
     assert_eq!(process.metric("mainstay_transitions_total", &[("to", "down")]), 0);
     assert_eq!(process.metric("mainstay_pool_epoch", &[]), 1);
 }
 
-#[test]
-fn a_dump_at_full_speed_starves_neither_checks_nor_queries_nor_the_admin_endpoint() {
+/// Mainstay with one worker, which dumps, queries and the accept loop must share, before a backend that dumps for `d` and
+/// echoes everything else.
+fn one_worker() -> (Backend, Process) {
     let backend = Backend::start(|mut stream| {
         let mut what = [0; 1];
         while stream.read_exact(&mut what).is_ok() {
@@ -74,30 +80,41 @@ fn a_dump_at_full_speed_starves_neither_checks_nor_queries_nor_the_admin_endpoin
         }
     });
     let mut settings = settings(&[backend.address]);
-    // The dump, the query and the accept loop share one thread.
     settings["workers"] = 1.into();
     let process = Process::start(&settings).serving();
+    (backend, process)
+}
+
+/// Takes a dump as fast as it comes until it is enough; its bytes.
+fn dump(process: &Process, enough: &AtomicBool) -> usize {
+    let mut dump = process.connect();
+    dump.write_all(b"d").unwrap();
+    let mut piece = vec![0; 1 << 20];
+    let mut bytes = 0;
+    while !enough.load(Ordering::Relaxed) {
+        bytes += dump.read(&mut piece).unwrap();
+    }
+    bytes
+}
+
+fn ask(query: &mut TcpStream) {
+    query.write_all(b"q").unwrap();
+    query.read_exact(&mut [0; 1]).unwrap();
+}
+
+#[test]
+fn a_dump_at_full_speed_starves_neither_checks_nor_queries_nor_the_admin_endpoint() {
+    let (_backend, process) = one_worker();
     let mut query = process.connect();
     let enough = AtomicBool::new(false);
     thread::scope(|scope| {
-        let dump = process.connect();
-        let dump = scope.spawn(|| {
-            let mut dump = dump;
-            dump.write_all(b"d").unwrap();
-            let mut piece = vec![0; 1 << 20];
-            let mut bytes = 0;
-            while !enough.load(Ordering::Relaxed) {
-                bytes += dump.read(&mut piece).unwrap();
-            }
-            bytes
-        });
+        let dump = scope.spawn(|| dump(&process, &enough));
         let probes = || process.metric("mainstay_probes_total", &[("outcome", "ok")]);
         let (started, before) = (Instant::now(), probes());
         let mut times = Vec::new();
         while started.elapsed() < Duration::from_secs(2) {
             let asked = Instant::now();
-            query.write_all(b"q").unwrap();
-            query.read_exact(&mut [0; 1]).unwrap();
+            ask(&mut query);
             times.push(asked.elapsed());
         }
         round_trip(&process);
@@ -115,4 +132,27 @@ fn a_dump_at_full_speed_starves_neither_checks_nor_queries_nor_the_admin_endpoin
         assert!(p90 < Duration::from_millis(10), "p90 of {} queries beside the dump: {p90:?}", times.len());
     });
     assert_eq!(process.metric("mainstay_transitions_total", &[("to", "down")]), 0);
+}
+
+#[test]
+fn several_dumps_take_short_turns_and_a_query_has_its_own_between_them() {
+    const DUMPS: usize = 4;
+    let (_backend, process) = one_worker();
+    let mut query = process.connect();
+    let enough = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let dumps: Vec<_> = (0..DUMPS).map(|_| scope.spawn(|| dump(&process, &enough))).collect();
+        let started = Instant::now();
+        let mut queries = 0;
+        while started.elapsed() < Duration::from_secs(2) {
+            ask(&mut query);
+            queries += 1;
+        }
+        enough.store(true, Ordering::Relaxed);
+        let bytes: usize = dumps.into_iter().map(|dump| dump.join().unwrap()).sum();
+        assert!(bytes > 100 << 20, "those were no dumps: {bytes} bytes");
+        // Counted in bytes, which depend little on how busy the machine is: a query waits for a turn of each dump on its way
+        // there, and on its way back, of a quarter of a mebibyte each.
+        assert!(bytes / queries < 8 << 20, "{bytes} bytes passed {queries} queries");
+    });
 }

@@ -273,8 +273,8 @@ fn heard(mode: RevokeMode, before: &[u8], after: &[u8]) -> (Vec<u8>, u64) {
         }
         let revocation = Revocation::default();
         revocation.revoke(mode);
-        let timeouts = Timeouts { idle: None, half_close: Duration::from_hours(1) };
-        let mut relay = Relay::new(near_client, near_backend, 0, timeouts, &session, &series.backends[0]);
+        let timeouts = Timeouts { idle: None, half_close: Duration::from_hours(1), reset: Duration::from_hours(1) };
+        let mut relay = Relay::new(near_client, near_backend, (0, 0), timeouts, &session, &series.backends[0]);
         let says = async {
             tokio::time::sleep(Duration::from_millis(50)).await;
             let _ = backend.write_all(after).await;

@@ -8,7 +8,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     thread::JoinHandle,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use super::config::LOOPBACK;
@@ -37,6 +37,12 @@ impl Backend {
 
     /// The script runs at once, for a server that speaks first.
     pub fn start_first(address: SocketAddr, script: impl Fn(TcpStream) + Send + Sync + 'static) -> Self {
+        Self::start_noting(address, move |stream, _| script(stream))
+    }
+
+    /// As [`Backend::start_first`]; the script is told when the connection was accepted. One thread accepts, so that the order
+    /// of these moments is the order of the connects, however late the script has its turn.
+    pub fn start_noting(address: SocketAddr, script: impl Fn(TcpStream, Instant) + Send + Sync + 'static) -> Self {
         let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
         socket.set_reuse_address(true).unwrap();
         socket.bind(&address.into()).unwrap();
@@ -53,7 +59,8 @@ impl Backend {
                 }
                 if let Ok(stream) = stream {
                     let script = Arc::clone(&script);
-                    std::thread::spawn(move || script(stream));
+                    let at = Instant::now();
+                    std::thread::spawn(move || script(stream, at));
                 }
             }
         });

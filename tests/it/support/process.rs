@@ -94,13 +94,23 @@ pub fn start_in_vain(prefix: &[&str], settings: &Value) -> (Option<i32>, String)
     (output.status.code(), String::from_utf8(output.stderr).unwrap() + std::str::from_utf8(&output.stdout).unwrap())
 }
 
+/// Reads a log until its end.
+fn follow(lines: BufReader<ChildStderr>, log: &Arc<Mutex<Vec<String>>>) {
+    let log = Arc::clone(log);
+    thread::spawn(move || {
+        for line in lines.lines().map_while(Result::ok) {
+            log.lock().unwrap().push(line + "\n");
+        }
+    });
+}
+
 pub struct Process {
     child: Child,
     /// Where the clients of the first pool connect.
     pub address: SocketAddr,
     pub admin: SocketAddr,
     log: Arc<Mutex<Vec<String>>>,
-    _stuck: Option<BufReader<ChildStderr>>,
+    stuck: Option<BufReader<ChildStderr>>,
     file: SettingsFile,
 }
 
@@ -131,18 +141,16 @@ impl Process {
         }
         let mut stuck = None;
         match stderr {
-            Stderr::Read => drop(thread::spawn({
-                let log = Arc::clone(&log);
-                move || {
-                    for line in lines.lines().map_while(Result::ok) {
-                        log.lock().unwrap().push(line + "\n");
-                    }
-                }
-            })),
+            Stderr::Read => follow(lines, &log),
             Stderr::Stuck => stuck = Some(lines),
             Stderr::Closed => drop(lines),
         }
-        Self { child, address: address.unwrap(), admin: admin.unwrap(), log, _stuck: stuck, file }
+        Self { child, address: address.unwrap(), admin: admin.unwrap(), log, stuck, file }
+    }
+
+    /// From now on the log of one that was [`Stderr::Stuck`] is read.
+    pub fn read_log(&mut self) {
+        follow(self.stuck.take().unwrap(), &self.log);
     }
 
     /// Waits until the first pool has an active backend.

@@ -127,3 +127,18 @@ impl Drop for VitalGuard {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_vital_part_is_lost_by_a_panic_and_not_by_its_end() {
+        let vital = Vital::default();
+        vital.thread("well".to_owned(), || {}).unwrap().join().unwrap();
+        drop(vital.guard());
+        assert!(!vital.is_lost());
+        assert!(vital.thread("ill".to_owned(), || panic!("on purpose")).unwrap().join().is_err());
+        assert!(vital.is_lost());
+    }
+}

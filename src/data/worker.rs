@@ -78,10 +78,16 @@ impl Workers {
 /// A panic in a connection ends that connection only; the runtime catches it and the panic hook counts it.
 fn start(accepted: Accepted, refusal: Option<Place>, worker: Arc<WorkerContext>, tasks: &TaskTracker) {
     let load = Load(Arc::clone(&worker));
-    tasks.spawn(async move {
-        let _load = load;
+    spawn_loaded(load, tasks, async move {
         connection::serve(accepted, worker).await;
         drop(refusal);
+    });
+}
+
+fn spawn_loaded(load: Load, tasks: &TaskTracker, connection: impl Future<Output = ()> + Send + 'static) {
+    tasks.spawn(async move {
+        let _load = load;
+        connection.await;
     });
 }
 
@@ -166,5 +172,28 @@ async fn run(context: Arc<WorkerContext>, mut inbox: InboxReceiver, tasks: TaskT
             () = tasks.wait() => break,
             () = lifeline.phase.reached(Phase::Stopped) => break,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::admission::Admission;
+
+    #[tokio::test]
+    async fn a_panic_ends_its_own_connection_and_gives_back_what_that_held() {
+        let (worker, tasks, admission) = (Arc::new(WorkerContext::default()), TaskTracker::new(), Arc::new(Admission::new(1)));
+        let (place, (told, hears)) = (admission.admit(), tokio::sync::oneshot::channel());
+        worker.load.fetch_add(2, Ordering::Relaxed);
+        spawn_loaded(Load(Arc::clone(&worker)), &tasks, async move {
+            let _place = place;
+            panic!("on purpose");
+        });
+        spawn_loaded(Load(Arc::clone(&worker)), &tasks, async move { told.send(()).unwrap() });
+        tasks.close();
+        tasks.wait().await;
+        hears.await.unwrap();
+        assert_eq!(worker.load.load(Ordering::Relaxed), 0);
+        assert!(admission.admit().is_some(), "its place is still taken");
     }
 }

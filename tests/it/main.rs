@@ -17,6 +17,7 @@ mod lifecycle;
 mod network;
 mod probe;
 mod psql;
+mod recovery;
 mod reload;
 mod resources;
 mod streams;

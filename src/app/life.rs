@@ -51,7 +51,8 @@ impl Life {
         self.phase.advance(Phase::Draining);
         let open = self.sessions();
         let Deadlines { delay, timeout } = self.deadlines;
-        tracing::info!(sessions = open, delay = ?delay, timeout = ?timeout, "draining: no longer ready; send the signal again to stop at once");
+        let (delay_ms, timeout_ms) = (delay.as_millis(), timeout.as_millis());
+        tracing::info!(sessions = open, delay_ms, timeout_ms, "draining: no longer ready; send the signal again to stop at once");
         let patience = tokio::time::sleep(delay + timeout);
         let why = tokio::select! {
             () = self.tasks.wait() => return false,

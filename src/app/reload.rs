@@ -33,11 +33,21 @@ pub struct Changes {
     pub removed: Vec<Arc<str>>,
     /// Names of pools that are configured otherwise.
     pub changed: Vec<Arc<str>>,
+    /// New backends of those, as `pool/backend`.
+    pub backends_added: Vec<Arc<str>>,
+    /// Backends of those that take no more clients.
+    pub backends_removed: Vec<Arc<str>>,
 }
 
 impl fmt::Display for Changes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kinds = [("added", &self.added), ("removed", &self.removed), ("changed", &self.changed)];
+        let kinds = [
+            ("added", &self.added),
+            ("removed", &self.removed),
+            ("changed", &self.changed),
+            ("backends added", &self.backends_added),
+            ("backends removed", &self.backends_removed),
+        ];
         let said: Vec<String> = kinds
             .iter()
             .filter(|(_, pools)| !pools.is_empty())
@@ -111,11 +121,20 @@ fn find<'a>(config: &'a Config, pool: &PoolConfig) -> Option<&'a PoolConfig> {
     config.pools.iter().find(|other| other.name == pool.name)
 }
 
+/// Backends of one pool that another does not have.
+fn missing(of: &PoolConfig, from: &PoolConfig) -> impl Iterator<Item = Arc<str>> {
+    let missing = of.backends.iter().filter(|backend| !from.backends.contains(backend));
+    missing.map(|backend| format!("{}/{}", of.name, backend.name).into())
+}
+
 fn compare(before: &Config, after: &Config) -> Changes {
+    let both: Vec<_> = after.pools.iter().filter_map(|is| Some((find(before, is)?, is))).filter(|(was, is)| was != is).collect();
     let names = |pools: Vec<&PoolConfig>| pools.into_iter().map(|pool| Arc::clone(&pool.name)).collect();
     Changes {
         added: names(after.pools.iter().filter(|pool| find(before, pool).is_none()).collect()),
         removed: names(before.pools.iter().filter(|pool| find(after, pool).is_none()).collect()),
-        changed: names(after.pools.iter().filter(|pool| find(before, pool).is_some_and(|was| was != *pool)).collect()),
+        changed: both.iter().map(|(_, is)| Arc::clone(&is.name)).collect(),
+        backends_added: both.iter().flat_map(|(was, is)| missing(is, was)).collect(),
+        backends_removed: both.iter().flat_map(|(was, is)| missing(was, is)).collect(),
     }
 }

@@ -192,7 +192,10 @@ fn complain(errors: &config::Errors) -> String {
         let (file, line) = (&*error.origin, error.place.line());
         tracing::error!(file, line, path = %error.path, help = error.help.as_deref(), "{}", error.message);
     }
-    format!("the file has {} errors", errors.errors().count())
+    match errors.errors().count() {
+        1 => "the file has an error".to_owned(),
+        count => format!("the file has {count} errors"),
+    }
 }
 
 /// SIGTERM and SIGINT drain; a second one ends at once. SIGHUP loads the configuration again. SIGUSR1 and SIGUSR2, which would

@@ -133,7 +133,7 @@ fn a_removed_backend_gives_way_and_its_sessions_end_with_the_next_epoch() {
     let mut session = Session::open(front.address());
     let closed = Arc::clone(&front.series().backends[0]);
     let changes = front.reload(&pool_of(&[("db-b", b.address)])).unwrap();
-    assert_eq!(changes.to_string(), "changed: orders");
+    assert_eq!(changes.to_string(), "changed: orders; backends removed: orders/db-a");
     until("the other is active", || (front.snapshot().epoch.0 == 2).then_some(()));
     session.is_over();
     until("it was revoked", || (closed.closed.get(CloseReason::Revoked).get() == 1).then_some(()));

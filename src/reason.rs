@@ -81,6 +81,22 @@ labels! {
 }
 
 labels! {
+    /// Why a pipe for splice(2) could not be had; bytes are copied instead.
+    pub enum PipeError {
+        /// As many sessions as may have one had one.
+        Limit = "limit",
+        /// One could not be made a moment ago, and none was tried since.
+        Paused = "paused",
+        /// Out of descriptors (EMFILE, ENFILE).
+        FileDescriptors = "file_descriptors",
+        /// The kernel gives this user only small ones any more (`fs.pipe-user-pages-soft`).
+        TooSmall = "too_small",
+        /// Anything else.
+        Other = "other",
+    }
+}
+
+labels! {
     /// How an attempt to change the configuration ended.
     pub enum ReloadResult {
         /// It is used.

@@ -88,6 +88,7 @@ impl Planes {
         let admission = Arc::new(Admission::new(limits.budget.connections));
         let data = data::spawn(DataSettings {
             workers: limits.workers,
+            pipes: limits.budget.pipes,
             admission: Arc::clone(&admission),
             shutdown_delay: config.shutdown.delay,
             clock,

@@ -277,6 +277,18 @@ crate::labels! {
     }
 }
 
+crate::labels! {
+    /// How the bytes of a session move.
+    pub enum RelayMode {
+        /// Little at a time is copied, a stream is spliced.
+        Auto = "auto",
+        /// Through mainstay's memory.
+        Copy = "copy",
+        /// Inside the kernel, splice(2).
+        Splice = "splice",
+    }
+}
+
 /// Where clients connect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListenerConfig {
@@ -294,6 +306,8 @@ pub struct ListenerConfig {
     pub keepalive: Keepalive,
     /// `TCP_USER_TIMEOUT` on both legs; `None` is the kernel's default. Kills a live peer that merely does not read.
     pub tcp_user_timeout: Option<Duration>,
+    /// How the bytes of its sessions move.
+    pub relay: RelayMode,
 }
 
 /// One backend.

@@ -131,6 +131,7 @@ fn listener(listener: &ListenerConfig) -> Tree {
             ]),
         ),
         ("tcp_user_timeout", or_off(listener.tcp_user_timeout)),
+        ("relay", word(listener.relay)),
     ]);
     Tree::Map(map)
 }

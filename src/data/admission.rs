@@ -14,11 +14,13 @@ pub struct Budget {
     pub refusals: usize,
     /// Admin connections at most.
     pub admin: usize,
+    /// Pipes of each worker at most; each has two descriptors.
+    pub pipes: usize,
 }
 
 impl Budget {
     /// Divides `descriptors` (the limit of open files) among clients and what must always work: listening sockets, runtimes,
-    /// probes (`backends` × 3), admin connections, refusals.
+    /// probes (`backends` × 3), admin connections, refusals, pipes.
     ///
     /// # Errors
     /// The number of descriptors that would be needed for one client, when there are fewer.
@@ -27,11 +29,13 @@ impl Budget {
         let refusals = (descriptors / 16).clamp(2, 256);
         // stdio, the reserve descriptor, the log and state files, signals; a runtime has an epoll and a wake-up descriptor.
         let fixed = 10 + 3 * (workers + 3) + listeners + 3 * backends;
-        let reserved = fixed + admin + refusals;
+        // A worker has use for as many as there are sessions whose readers are slow, and copies for the rest.
+        let pipes = (descriptors / 64 / workers).min(64);
+        let reserved = fixed + admin + refusals + 2 * pipes * workers;
         if descriptors < reserved + 2 {
             return Err(reserved + 2);
         }
-        Ok(Self { connections: (descriptors - reserved) / 2, refusals, admin })
+        Ok(Self { connections: (descriptors - reserved) / 2, refusals, admin, pipes })
     }
 }
 

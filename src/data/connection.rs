@@ -176,7 +176,7 @@ async fn session(
             return client.into_std().ok();
         }
     }
-    let mut relay = Relay::new(client, server, passed, listener.timeouts, &session, backend);
+    let mut relay = Relay::new(client, server, passed, &listener.relay, &session, backend);
     let reason = relay.run(&route.revocation).await;
     let mut ended = relay.end(reason);
     drop((active, listed));

@@ -17,7 +17,7 @@ use super::{
     PoolContext,
     admission::Admission,
     connection::{Accepted, RESET_PATIENCE},
-    relay::Timeouts,
+    relay::RelaySettings,
     worker::Workers,
 };
 use crate::{
@@ -41,7 +41,7 @@ pub(super) struct ListenerContext {
     pub(super) pool: Arc<PoolContext>,
     pub(super) name: Arc<str>,
     pub(super) legs: LegOptions,
-    pub(super) timeouts: Timeouts,
+    pub(super) relay: RelaySettings,
     pub(super) metrics: Arc<ListenerMetrics>,
     /// `max_connections` of this listener.
     limit: Option<usize>,
@@ -55,7 +55,12 @@ impl ListenerContext {
             pool,
             name: Arc::clone(&config.name),
             legs: LegOptions { keepalive: config.keepalive, user_timeout: config.tcp_user_timeout },
-            timeouts: Timeouts { idle: config.idle_timeout, half_close: config.half_close_timeout, reset: RESET_PATIENCE },
+            relay: RelaySettings {
+                mode: config.relay,
+                idle: config.idle_timeout,
+                half_close: config.half_close_timeout,
+                reset: RESET_PATIENCE,
+            },
             metrics,
             limit: config.max_connections,
             refusals: Arc::new(Admission::new(16)),

@@ -99,6 +99,8 @@ pub struct SocketKey {
 pub struct DataSettings {
     /// Number of threads, at least 1.
     pub workers: usize,
+    /// Pipes of each worker at most.
+    pub pipes: usize,
     /// Connections at most.
     pub admission: Arc<Admission>,
     /// Keep accepting for this long after the order to stop.
@@ -175,7 +177,7 @@ pub fn spawn(settings: DataSettings) -> io::Result<DataPlane> {
         descriptors: Descriptors::default(),
         next_id: AtomicU64::new(1),
     });
-    let (crew, sessions, threads) = worker::spawn(settings.workers, &settings.lifeline, &tasks)?;
+    let (crew, sessions, threads) = worker::spawn(settings.workers, settings.pipes, &process, &tasks)?;
     let reception = Reception { crew, process, sockets: HashMap::new(), rooms: HashMap::new() };
     Ok(DataPlane { sessions, tasks, reception, threads })
 }

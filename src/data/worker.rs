@@ -19,11 +19,13 @@ use tokio_util::{
 };
 
 use super::{
+    ProcessContext,
     admission::Place,
     connection,
     connection::Accepted,
     hold::Hold,
     listener::{AcceptLoop, ListenerContext},
+    relay::supply_pipes,
 };
 use crate::{
     lifecycle::{Lifeline, Phase},
@@ -140,8 +142,9 @@ impl Crew {
 /// Their sessions, and their threads.
 type Spawned = (Crew, Vec<Arc<SessionTable>>, Vec<JoinHandle<()>>);
 
-/// Starts `count` workers.
-pub(super) fn spawn(count: usize, lifeline: &Lifeline, tasks: &TaskTracker) -> io::Result<Spawned> {
+/// Starts `count` workers, each with at most `pipes` pipes.
+pub(super) fn spawn(count: usize, pipes: usize, process: &Arc<ProcessContext>, tasks: &TaskTracker) -> io::Result<Spawned> {
+    let lifeline = &process.lifeline;
     let mut members = Vec::new();
     let mut threads = Vec::new();
     let mut first = None;
@@ -152,7 +155,11 @@ pub(super) fn spawn(count: usize, lifeline: &Lifeline, tasks: &TaskTracker) -> i
         let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
         first.get_or_insert_with(|| runtime.handle().clone());
         let (tasks, life) = (tasks.clone(), lifeline.clone());
-        let body = move || runtime.block_on(run(context, receiver, tasks, life));
+        let process = Arc::clone(process);
+        let body = move || {
+            supply_pipes(pipes, Box::new(move |error| process.process_metrics().pipe_errors.get(error).inc()));
+            runtime.block_on(run(context, receiver, tasks, life));
+        };
         threads.push(lifeline.vital.thread(format!("mainstay-data-{index}"), body)?);
     }
     let Some(first) = first else { return Err(io::Error::other("there must be a worker")) };

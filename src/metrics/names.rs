@@ -36,6 +36,7 @@ metrics! {
     CONNECTION_DURATION = "mainstay_connection_duration_seconds", "How long sessions lasted.";
     RELAY_BYTES = "mainstay_relay_bytes_total", "Bytes relayed, counted while they move.";
     RELAY_SPLICED_BYTES = "mainstay_relay_spliced_bytes_total", "Bytes relayed inside the kernel; a part of mainstay_relay_bytes_total.";
+    PIPE_ERRORS = "mainstay_pipe_errors_total", "Times a pipe to relay inside the kernel could not be had and bytes were copied instead.";
     DIAL_DURATION = "mainstay_dial_duration_seconds", "How long it took to connect a client to the backend.";
     DIAL_FAILURES = "mainstay_dial_failures_total", "Failed attempts to connect a client to the backend.";
     DIAL_RETRIES = "mainstay_dial_retries_total", "Dials that were tried again for a client.";

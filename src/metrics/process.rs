@@ -12,7 +12,10 @@ use super::{
     names,
     series::{OneHot, Per, Series},
 };
-use crate::{lifecycle::Phase, reason::ReloadResult};
+use crate::{
+    lifecycle::Phase,
+    reason::{PipeError, ReloadResult},
+};
 
 /// Unit of processor time and start time in `/proc`: `USER_HZ`, which is 100 on every architecture Rust builds for
 /// (`proc(5)`, `include/asm-generic/param.h`).
@@ -33,6 +36,8 @@ pub struct ProcessMetrics {
     pub reports_dropped: IntCounter,
     /// Times the supervisor did not turn in time.
     pub watchdog_trips: IntCounter,
+    /// Times a pipe could not be had, by reason.
+    pub pipe_errors: Per<PipeError, IntCounter>,
     /// 1 when the last attempt to load the configuration succeeded.
     reload_successful: IntGauge,
     /// When the present configuration was loaded.
@@ -58,6 +63,7 @@ impl ProcessMetrics {
             log_dropped: series.int_counter(names::LOG_DROPPED)?,
             reports_dropped: series.int_counter(names::REPORTS_DROPPED)?,
             watchdog_trips: series.int_counter(names::WATCHDOG_TRIPS)?,
+            pipe_errors: series.int_counters(names::PIPE_ERRORS, "reason")?,
             reload_successful,
             reload_timestamp,
             reloads: series.int_counters(names::CONFIG_RELOADS, "result")?,

@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::io::{Interest, unix::AsyncFd};
 
@@ -92,6 +93,22 @@ pub fn unsent_bytes(socket: &impl AsFd) -> io::Result<usize> {
     let bytes: std::ffi::c_int =
         unsafe { rustix::ioctl::ioctl(socket, rustix::ioctl::Getter::<SIOCOUTQ, std::ffi::c_int>::new())? };
     Ok(usize::try_from(bytes).unwrap_or(0))
+}
+
+/// Whether the kernel has an error to tell of this socket. It stays there for whoever reads or writes next.
+pub fn has_failed(socket: &impl AsFd) -> bool {
+    look(socket, PollFlags::empty()).contains(PollFlags::ERR)
+}
+
+/// Whether a write would be taken, or fail at once.
+pub fn is_writable(socket: &impl AsFd) -> bool {
+    look(socket, PollFlags::OUT).intersects(PollFlags::OUT | PollFlags::ERR | PollFlags::HUP)
+}
+
+fn look(socket: &impl AsFd, interest: PollFlags) -> PollFlags {
+    let mut polled = [PollFd::new(socket, interest)];
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    if poll(&mut polled, Some(&now)).is_ok() { polled[0].revents() } else { PollFlags::empty() }
 }
 
 /// A socket that owns its descriptor for as long as it lives.

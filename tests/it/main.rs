@@ -20,5 +20,6 @@ mod psql;
 mod recovery;
 mod reload;
 mod resources;
+mod splice;
 mod streams;
 mod support;

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     config::{
-        ListenerConfig,
+        ListenerConfig, RelayMode,
         raw::{
             node::{Origin, shorten},
             reader::{Field, Keys, Section},
@@ -21,7 +21,17 @@ use crate::{
 const SHORT_NAME: &str = "rw";
 
 const LISTENER_KEYS: Keys = Keys {
-    known: &["name", "listen", "route", "max_connections", "idle_timeout", "half_close_timeout", "keepalive", "tcp_user_timeout"],
+    known: &[
+        "name",
+        "listen",
+        "route",
+        "max_connections",
+        "idle_timeout",
+        "half_close_timeout",
+        "keepalive",
+        "tcp_user_timeout",
+        "relay",
+    ],
     planned: &["balance", "fallback", "max_connections_per_ip", "allow", "deny", "proxy_protocol"],
 };
 const KEEPALIVE_KEYS: Keys = Keys { known: &["idle", "interval", "count"], planned: &[] };
@@ -71,6 +81,7 @@ fn plain_listener() -> ListenerConfig {
         half_close_timeout: Duration::from_hours(1),
         keepalive: Keepalive::default(),
         tcp_user_timeout: None,
+        relay: RelayMode::Auto,
     }
 }
 
@@ -91,6 +102,7 @@ fn listener<'a>(field: Field<'a>, names: &mut Names, claims: &mut Claims) -> Opt
         idle_timeout: off_or("idle_timeout", SECOND..=MONTH),
         half_close_timeout: section.duration("half_close_timeout", plain.half_close_timeout, SECOND..=MONTH),
         keepalive: section.get("keepalive").and_then(|field| field.map(KEEPALIVE_KEYS)).map_or(plain.keepalive, keepalive),
+        relay: section.word("relay", plain.relay),
         tcp_user_timeout: off_or("tcp_user_timeout", 100 * MILLISECOND..=DAY),
     };
     Some((config, fields))

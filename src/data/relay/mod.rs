@@ -1,21 +1,24 @@
 //! Moves the bytes of one session in both directions until both have ended, one was aborted, or the session must end.
 //!
-//! Each direction is a small state machine ([`copy::Half`]). Half-close is relayed. An abort stays an abort: the other side
+//! Each direction is a small state machine ([`half::Half`]). Half-close is relayed. An abort stays an abort: the other side
 //! gets everything that was read before, then RST; a truncated stream never ends in a clean FIN. Which way bytes are moved
-//! (copied here, or later spliced by the kernel) is decided inside a direction and nobody else's business.
+//! (copied by [`copy`], or by the kernel, [`splice`] and [`pipe`]) is decided inside a direction and nobody else's business.
 
 mod copy;
+mod half;
+mod pipe;
+mod splice;
 
 use std::{
     future::Future,
     pin::{Pin, pin},
-    sync::atomic::Ordering,
+    sync::atomic::{AtomicU64, Ordering},
     task::{Context, Poll},
     time::Duration,
 };
 
-use copy::{End, Half};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use half::{End, Half};
+pub use pipe::{OnPipeError, supply as supply_pipes};
 use tokio::{
     net::TcpStream,
     sync::futures::Notified,
@@ -23,8 +26,9 @@ use tokio::{
 };
 
 use crate::{
+    config::RelayMode,
     metrics::BackendMetrics,
-    net::socket::unsent_bytes,
+    net::socket::{has_failed, unsent_bytes},
     reason::{CloseReason, Direction},
     route::{Revocation, Session},
 };
@@ -32,9 +36,11 @@ use crate::{
 /// How long a server that is shutting down may still speak to its clients.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
-/// When a silent session ends.
+/// How a session is relayed.
 #[derive(Clone, Copy, Debug)]
-pub struct Timeouts {
+pub struct RelaySettings {
+    /// Whether bytes are copied or spliced.
+    pub mode: RelayMode,
     /// No byte in either direction; `None` never.
     pub idle: Option<Duration>,
     /// One direction finished, no byte in the other.
@@ -52,7 +58,7 @@ pub struct Relay<'a> {
     downstream: Half,
     /// Which side finished first.
     first_end: Option<CloseReason>,
-    timeouts: Timeouts,
+    settings: &'a RelaySettings,
     /// Armed only when a limit applies; looks at the byte counts when it fires, so that bytes cost no timer.
     silence: Option<Silence>,
     /// Armed only when the backend does not take what the client sent: nothing is read from the client then, so that its abort
@@ -105,17 +111,17 @@ impl<'a> Relay<'a> {
         client: TcpStream,
         server: TcpStream,
         passed: (u64, u64),
-        timeouts: Timeouts,
+        settings: &'a RelaySettings,
         session: &'a Session,
         metrics: &'a BackendMetrics,
     ) -> Self {
         Self {
             client,
             server,
-            upstream: Half::after(passed.0),
-            downstream: Half::after(passed.1),
+            upstream: Half::after(passed.0, settings.mode),
+            downstream: Half::after(passed.1, settings.mode),
             first_end: None,
-            timeouts,
+            settings,
             silence: None,
             stall: None,
             session,
@@ -169,24 +175,16 @@ impl<'a> Relay<'a> {
     }
 
     fn poll_upstream(&mut self, cx: &mut Context<'_>) -> Poll<End> {
-        let before = self.upstream.bytes();
-        let end = self.upstream.poll(cx, &mut self.client, &mut self.server);
-        let bytes = self.upstream.bytes();
-        if bytes != before {
-            self.session.upstream_bytes.store(bytes, Ordering::Relaxed);
-            self.metrics.relay_bytes.get(Direction::Upstream).inc_by(bytes - before);
-        }
+        let before = Count::of(&self.upstream);
+        let end = self.upstream.poll(cx, &mut self.client, &mut self.server, self.downstream.farewell_to_source());
+        before.tell_growth(&self.upstream, Direction::Upstream, &self.session.upstream_bytes, self.metrics);
         end
     }
 
     fn poll_downstream(&mut self, cx: &mut Context<'_>) -> Poll<End> {
-        let before = self.downstream.bytes();
-        let end = self.downstream.poll(cx, &mut self.server, &mut self.client);
-        let bytes = self.downstream.bytes();
-        if bytes != before {
-            self.session.downstream_bytes.store(bytes, Ordering::Relaxed);
-            self.metrics.relay_bytes.get(Direction::Downstream).inc_by(bytes - before);
-        }
+        let before = Count::of(&self.downstream);
+        let end = self.downstream.poll(cx, &mut self.server, &mut self.client, self.upstream.farewell_to_source());
+        before.tell_growth(&self.downstream, Direction::Downstream, &self.session.downstream_bytes, self.metrics);
         end
     }
 
@@ -219,7 +217,7 @@ impl<'a> Relay<'a> {
     /// Ends a session whose client has aborted and whose backend takes nothing of what was read before. Looks twice within the
     /// patience, so that a backend that takes anything at all in between is given more time.
     fn poll_stall(&mut self, cx: &mut Context<'_>) -> Poll<CloseReason> {
-        let pause = self.timeouts.reset / 2;
+        let pause = self.settings.reset / 2;
         let is_blocked = self.upstream.is_blocked();
         let stall = match &mut self.stall {
             Some(stall) => stall,
@@ -246,10 +244,10 @@ impl<'a> Relay<'a> {
     fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<CloseReason> {
         let half_closed = self.upstream.is_done() || self.downstream.is_done();
         let wanted = if half_closed {
-            let limit = self.timeouts.idle.map_or(self.timeouts.half_close, |idle| idle.min(self.timeouts.half_close));
+            let limit = self.settings.idle.map_or(self.settings.half_close, |idle| idle.min(self.settings.half_close));
             Some((limit, CloseReason::HalfCloseTimeout))
         } else {
-            self.timeouts.idle.map(|idle| (idle, CloseReason::IdleTimeout))
+            self.settings.idle.map(|idle| (idle, CloseReason::IdleTimeout))
         };
         let Some((limit, reason)) = wanted else { return Poll::Pending };
         let bytes = self.upstream.bytes() + self.downstream.bytes();
@@ -268,11 +266,29 @@ impl<'a> Relay<'a> {
     }
 }
 
-/// Whether the kernel has an error to tell of this socket. It stays there for whoever reads or writes next.
-fn has_failed(socket: &TcpStream) -> bool {
-    let mut polled = [PollFd::new(socket, PollFlags::empty())];
-    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-    poll(&mut polled, Some(&now)).is_ok() && polled[0].revents().contains(PollFlags::ERR)
+/// What a direction had moved.
+#[derive(Clone, Copy)]
+struct Count {
+    bytes: u64,
+    spliced: u64,
+}
+
+impl Count {
+    const fn of(half: &Half) -> Self {
+        Self { bytes: half.bytes(), spliced: half.spliced() }
+    }
+
+    /// Counts what `half` has moved since.
+    fn tell_growth(self, half: &Half, direction: Direction, live: &AtomicU64, metrics: &BackendMetrics) {
+        let now = Self::of(half);
+        if now.bytes != self.bytes {
+            live.store(now.bytes, Ordering::Relaxed);
+            metrics.relay_bytes.get(direction).inc_by(now.bytes - self.bytes);
+        }
+        if now.spliced != self.spliced {
+            metrics.relay_spliced_bytes.get(direction).inc_by(now.spliced - self.spliced);
+        }
+    }
 }
 
 /// Which side aborted, if what the directions say is enough to know and nothing more can be delivered.
@@ -312,8 +328,6 @@ impl Future for RelayUntil<'_, '_, '_> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::AtomicU64;
-
     use tokio::{io::AsyncWriteExt, net::TcpListener, time::timeout};
 
     use super::*;
@@ -345,9 +359,9 @@ mod tests {
             upstream_bytes: AtomicU64::new(0),
             downstream_bytes: AtomicU64::new(0),
         };
-        let timeouts = Timeouts { idle: None, half_close: Duration::from_hours(1), reset: PATIENCE };
+        let settings = RelaySettings { mode: RelayMode::Auto, idle: None, half_close: Duration::from_hours(1), reset: PATIENCE };
         let revocation = Revocation::default();
-        let mut relay = Relay::new(near_client, near_backend, (0, 0), timeouts, &session, &series.backends[0]);
+        let mut relay = Relay::new(near_client, near_backend, (0, 0), &settings, &session, &series.backends[0]);
         let running = relay.run(&revocation);
         tokio::pin!(running);
         let endless = vec![0; 64 << 10];

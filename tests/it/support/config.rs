@@ -7,6 +7,11 @@ use serde_json::json;
 
 pub const LOOPBACK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
 
+/// How bytes are moved where a test does not say: `MAINSTAY_TEST_RELAY`, so that all that is true of sessions is tried with each.
+pub fn relay() -> String {
+    std::env::var("MAINSTAY_TEST_RELAY").unwrap_or_else(|_| "auto".to_owned())
+}
+
 /// One pool `orders` with a TCP check before `db-a`, `db-b`, …; defaults otherwise, but for a shorter shutdown.
 pub fn tcp_pool(backends: &[SocketAddr]) -> Config {
     let names: Vec<_> = ('a'..='z').map(|letter| format!("db-{letter}")).collect();
@@ -22,7 +27,11 @@ pub fn pool_of(backends: &[(&str, SocketAddr)]) -> Config {
         "admin": {"listen": LOOPBACK.to_string()},
         "shutdown": {"timeout": "5s"},
         "workers": 2,
-        "pools": [{"name": "orders", "listeners": [{"name": "rw", "listen": LOOPBACK.to_string()}], "backends": backends}],
+        "pools": [{
+            "name": "orders",
+            "listeners": [{"name": "rw", "listen": LOOPBACK.to_string(), "relay": relay()}],
+            "backends": backends,
+        }],
     });
     config::parse(&file.to_string(), "the test's configuration", &|_| None).unwrap().config
 }

@@ -3,6 +3,7 @@
 pub mod config;
 pub mod echo;
 pub mod front;
+pub mod injection;
 pub mod netns;
 pub mod noise;
 pub mod postgres;

@@ -19,6 +19,7 @@ use rustix::process::{Pid, kill_process};
 use serde_json::{Value, json};
 
 use super::{
+    config::relay,
     front::client,
     wait::{patience, until},
 };
@@ -28,7 +29,7 @@ pub fn settings(backends: &[SocketAddr]) -> Value {
     let names = ["db-a", "db-b", "db-c"];
     let backends: Vec<_> =
         backends.iter().zip(names).map(|(address, name)| json!({"name": name, "address": address.to_string()})).collect();
-    json!({
+    let mut settings = json!({
         "admin": {"listen": "127.0.0.1:0"},
         "log": {"level": "info", "format": "json"},
         "shutdown": {"delay": "0s", "timeout": "5s"},
@@ -40,7 +41,18 @@ pub fn settings(backends: &[SocketAddr]) -> Value {
             "connect_timeout": "1s",
             "backends": backends,
         }],
-    })
+    });
+    if relay() != "auto" {
+        relay_by(&mut settings, &relay());
+    }
+    settings
+}
+
+/// Lets the listener of the first pool relay in this way.
+pub fn relay_by(settings: &mut Value, relay: &str) {
+    let pool = settings["pools"][0].as_object_mut().unwrap();
+    pool.remove("listen");
+    pool.insert("listeners".to_owned(), json!([{"name": "rw", "listen": "127.0.0.1:0", "relay": relay}]));
 }
 
 /// What becomes of the log on standard error.

@@ -1,0 +1,314 @@
+//! One direction of a session: what is read from its source goes to its sink, until one of them ends.
+//!
+//! Nothing is read while the sink does not take what was read before. So an idle connection owns neither buffer nor pipe, and one
+//! with a slow reader owns at most one of them. How bytes are moved follows the traffic: little at a time is copied ([`copy`]),
+//! a stream is spliced ([`splice`]) until it ebbs.
+
+use std::{
+    future::Future,
+    mem,
+    pin::{Pin, pin},
+    task::{Context, Poll, ready},
+};
+
+use rustix::io::Errno;
+use tokio::{io::AsyncWrite, net::TcpStream};
+
+use super::{
+    copy::{self, BUFFER_LEN, Copied, Rest},
+    pipe::{DrainError, FilledPipe, PIPE_BYTES},
+    splice::{self, Taken},
+};
+use crate::config::RelayMode;
+
+/// A direction that has moved this much lets the others of its worker have their turn.
+const TURN_BYTES: u64 = 256 * 1024;
+
+/// Reads of at least this much are a stream once there are [`STREAM_READS`] of them in a row.
+const STREAM_BYTES: usize = BUFFER_LEN / 2;
+const STREAM_READS: u8 = 2;
+
+/// A stream that gives less than this at a time has ebbed: below it, copying costs less than a pipe's bookkeeping.
+const EBB_BYTES: usize = 16 * 1024;
+
+/// How a direction ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// The source sent FIN; everything it sent was delivered, then FIN.
+    Finished,
+    /// The source aborted; everything it sent before was handed to the sink's kernel.
+    SourceReset,
+    /// The sink aborted and takes no more.
+    SinkReset,
+    /// The sink finished and takes no more. What the source still sends is read and thrown away, so that the sink's last words
+    /// are not lost to the RST that unread bytes would cause.
+    Discarded,
+}
+
+#[derive(Debug)]
+enum State {
+    Open,
+    /// The source has ended; what is pending goes out first.
+    Closing(End),
+    Discarding,
+    Done(End),
+}
+
+/// What was read and the sink did not take yet.
+#[derive(Debug)]
+enum Pending {
+    Nothing,
+    Copied(Box<Rest>),
+    Piped(FilledPipe),
+}
+
+/// How the next bytes are moved.
+#[derive(Clone, Copy, Debug)]
+enum Way {
+    /// Through the buffer; so many reads in a row looked like a stream.
+    Copy { stream_reads: u8 },
+    /// Through a pipe.
+    Splice,
+    /// Through the buffer once, then through pipes again: the last splice left the source empty, or told nothing, and only a
+    /// read tells which, and what has become of the source.
+    Look,
+    /// Through the buffer always.
+    OnlyCopy,
+}
+
+/// One direction.
+#[derive(Debug)]
+pub(super) struct Half {
+    state: State,
+    way: Way,
+    /// A stream is spliced even when it ebbs.
+    always_splice: bool,
+    pending: Pending,
+    bytes: u64,
+    spliced: u64,
+    /// What an end of stream of the source means.
+    on_eof: End,
+}
+
+/// How FIN is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Farewell {
+    /// Now: the sink may still have something to say.
+    Shutdown,
+    /// By the close that follows at once: the sink has said everything, and all of it was read.
+    Close,
+}
+
+enum Moved {
+    Bytes,
+    SourceEnd(End),
+}
+
+impl Half {
+    /// The sink's kernel has `bytes` already.
+    pub(super) const fn after(bytes: u64, mode: RelayMode) -> Self {
+        let way = match mode {
+            RelayMode::Auto => Way::Copy { stream_reads: 0 },
+            RelayMode::Copy => Way::OnlyCopy,
+            RelayMode::Splice => Way::Splice,
+        };
+        let always_splice = matches!(mode, RelayMode::Splice);
+        Self { state: State::Open, way, always_splice, pending: Pending::Nothing, bytes, spliced: 0, on_eof: End::Finished }
+    }
+
+    /// The other direction was told by the kernel that our source has aborted. The kernel tells that once: from now on it
+    /// reports the cut as an ordinary end of stream.
+    pub(super) const fn source_was_reset(&mut self) {
+        self.on_eof = End::SourceReset;
+    }
+
+    /// Bytes handed to the sink's kernel.
+    pub(super) const fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// How many of them never left the kernel.
+    pub(super) const fn spliced(&self) -> u64 {
+        self.spliced
+    }
+
+    pub(super) const fn is_done(&self) -> bool {
+        matches!(self.state, State::Done(_))
+    }
+
+    /// Nothing more will be delivered: it is done, or what the source still sends is thrown away.
+    pub(super) const fn is_over(&self) -> bool {
+        matches!(self.state, State::Done(_) | State::Discarding)
+    }
+
+    /// The sink takes no more; what the source still sends is thrown away.
+    pub(super) const fn is_discarding(&self) -> bool {
+        matches!(self.state, State::Discarding)
+    }
+
+    /// The sink does not take what was read; nothing more is read meanwhile.
+    pub(super) const fn is_blocked(&self) -> bool {
+        !matches!(self.pending, Pending::Nothing)
+    }
+
+    /// No byte was taken from the source. What a sink refused was taken, and is lost.
+    pub(super) const fn is_untouched(&self) -> bool {
+        let refused = matches!(self.state, State::Discarding | State::Done(End::SinkReset | End::Discarded));
+        self.bytes == 0 && !self.is_blocked() && !refused
+    }
+
+    pub(super) const fn ended_cleanly(&self) -> bool {
+        matches!(self.state, State::Done(End::Finished | End::Discarded))
+    }
+
+    /// How the sink learns of our end when the other direction has come as far as this one.
+    pub(super) const fn farewell_to_source(&self) -> Farewell {
+        if self.ended_cleanly() { Farewell::Close } else { Farewell::Shutdown }
+    }
+
+    /// Moves what can be moved now, at most a turn's worth.
+    pub(super) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        source: &mut TcpStream,
+        sink: &mut TcpStream,
+        farewell: Farewell,
+    ) -> Poll<End> {
+        let turn_end = self.bytes + TURN_BYTES;
+        loop {
+            match self.state {
+                State::Done(end) => return Poll::Ready(end),
+                State::Discarding => {
+                    ready!(copy::poll_discard(cx, source));
+                    return self.done(End::Discarded);
+                }
+                State::Open | State::Closing(_) => {}
+            }
+            if let Err(errno) = ready!(self.poll_pending(cx, sink)) {
+                self.sink_failed(errno);
+                continue;
+            }
+            if let State::Closing(end) = self.state {
+                let shuts_down = end == End::Finished && farewell == Farewell::Shutdown;
+                if shuts_down && ready!(Pin::new(&mut *sink).poll_shutdown(cx)).is_err() {
+                    return self.done(End::SinkReset);
+                }
+                return self.done(end);
+            }
+            if self.bytes >= turn_end {
+                // Not `wake_by_ref`: the runtime would go on with this task, and look for new events only every 61 turns.
+                let _ = pin!(tokio::task::yield_now()).poll(cx);
+                return Poll::Pending;
+            }
+            match ready!(self.poll_move(cx, source, sink)) {
+                Ok(Moved::Bytes) => {}
+                Ok(Moved::SourceEnd(end)) => self.state = State::Closing(end),
+                Err(errno) => self.sink_failed(errno),
+            }
+        }
+    }
+
+    const fn done(&mut self, end: End) -> Poll<End> {
+        self.state = State::Done(end);
+        Poll::Ready(end)
+    }
+
+    /// Writes failed. EPIPE says that the sink had finished before (the kernel reports a RST that follows a FIN so); anything
+    /// else is an abort.
+    fn sink_failed(&mut self, errno: Errno) {
+        self.pending = Pending::Nothing;
+        self.state = match self.state {
+            State::Closing(End::SourceReset) => State::Done(End::SourceReset),
+            State::Closing(_) => State::Done(End::SinkReset),
+            _ if errno == Errno::PIPE => State::Discarding,
+            _ => State::Done(End::SinkReset),
+        };
+    }
+
+    /// Gives the sink what is pending; ready when nothing is.
+    fn poll_pending(&mut self, cx: &mut Context<'_>, sink: &mut TcpStream) -> Poll<Result<(), Errno>> {
+        loop {
+            match &mut self.pending {
+                Pending::Nothing => return Poll::Ready(Ok(())),
+                Pending::Copied(rest) => {
+                    self.bytes += ready!(rest.poll_give(cx, sink)).map_err(|error| errno_of(&error))? as u64;
+                    if rest.len() == 0 {
+                        self.pending = Pending::Nothing;
+                    }
+                }
+                Pending::Piped(pipe) => {
+                    let given = ready!(splice::poll_give(cx, pipe, sink));
+                    let is_empty = pipe.len() == 0;
+                    match given {
+                        Ok(given) => {
+                            self.bytes += given as u64;
+                            self.spliced += given as u64;
+                        }
+                        Err(DrainError::Unusable | DrainError::WouldBlock) => self.give_up_splicing()?,
+                        Err(DrainError::Sink(errno)) => return Poll::Ready(Err(errno)),
+                    }
+                    if is_empty && let Pending::Piped(pipe) = mem::replace(&mut self.pending, Pending::Nothing) {
+                        pipe.into_empty();
+                    }
+                }
+            }
+        }
+    }
+
+    /// The sink cannot be spliced to: what is in the pipe is copied, and so is all that comes.
+    fn give_up_splicing(&mut self) -> Result<(), Errno> {
+        self.way = Way::OnlyCopy;
+        if let Pending::Piped(pipe) = mem::replace(&mut self.pending, Pending::Nothing) {
+            self.pending = Pending::Copied(Box::new(Rest::new(pipe.copy_out()?)));
+        }
+        Ok(())
+    }
+
+    fn poll_move(&mut self, cx: &mut Context<'_>, source: &mut TcpStream, sink: &mut TcpStream) -> Poll<Result<Moved, Errno>> {
+        if let Way::Splice = self.way {
+            match ready!(splice::poll_take(cx, source, PIPE_BYTES)) {
+                Taken::Bytes(pipe) => {
+                    self.way = match pipe.len() {
+                        PIPE_BYTES.. => Way::Splice,
+                        len if len >= EBB_BYTES || self.always_splice => Way::Look,
+                        _ => Way::Copy { stream_reads: 0 },
+                    };
+                    self.pending = Pending::Piped(pipe);
+                    return Poll::Ready(Ok(Moved::Bytes));
+                }
+                Taken::SourceFailed => return Poll::Ready(Ok(Moved::SourceEnd(End::SourceReset))),
+                Taken::Unusable => self.way = Way::OnlyCopy,
+                Taken::Nothing | Taken::NoPipe => self.way = Way::Look,
+            }
+        }
+        self.poll_copy(cx, source, sink)
+    }
+
+    fn poll_copy(&mut self, cx: &mut Context<'_>, source: &mut TcpStream, sink: &mut TcpStream) -> Poll<Result<Moved, Errno>> {
+        if let Way::Look = self.way {
+            self.way = Way::Splice;
+        }
+        let copied = ready!(copy::poll_copy(cx, source, sink)).map_err(|error| errno_of(&error))?;
+        Poll::Ready(Ok(match copied {
+            Copied::Bytes { read, rest } => {
+                self.bytes += (read - rest.as_ref().map_or(0, Rest::len)) as u64;
+                self.pending = rest.map_or(Pending::Nothing, |rest| Pending::Copied(Box::new(rest)));
+                if let Way::Copy { stream_reads } = self.way {
+                    self.way = match stream_reads + 1 {
+                        _ if read < STREAM_BYTES => Way::Copy { stream_reads: 0 },
+                        STREAM_READS.. => Way::Splice,
+                        stream_reads => Way::Copy { stream_reads },
+                    };
+                }
+                Moved::Bytes
+            }
+            Copied::SourceFinished => Moved::SourceEnd(self.on_eof),
+            Copied::SourceFailed => Moved::SourceEnd(End::SourceReset),
+        }))
+    }
+}
+
+/// The kernel's word for an error; EIO for one that is not the kernel's.
+fn errno_of(error: &std::io::Error) -> Errno {
+    Errno::from_io_error(error).unwrap_or(Errno::IO)
+}

@@ -93,6 +93,7 @@ pub(crate) struct BackendStatus {
     pub(crate) name: String,
     pub(crate) alert: Option<String>,
     pub(crate) active: bool,
+    pub(crate) health: String,
 }
 
 #[derive(Debug, Deserialize)]

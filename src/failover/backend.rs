@@ -152,7 +152,13 @@ impl BackendState {
     /// It answers, serves, belongs here and says it is a primary that takes writes; whether it may be active is another
     /// question.
     pub(super) fn claims_primary(&self, system_id: Option<u64>) -> bool {
-        self.health() == Health::Up
+        self.health() == Health::Up && self.says_primary(system_id)
+    }
+
+    /// As [`BackendState::claims_primary`], also when it has not answered often enough yet to be up again: what it says is a
+    /// danger from the first word on.
+    pub(super) fn says_primary(&self, system_id: Option<u64>) -> bool {
+        (self.health() == Health::Up || self.is_pending())
             && !self.starting
             && !self.is_foreign(system_id)
             && !self.facts.read_only

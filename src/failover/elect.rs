@@ -58,17 +58,20 @@ impl Choice {
 }
 
 impl Pool {
-    /// Every backend that says it is a primary which takes writes, fenced or not: more than one is a conflict.
+    /// Every backend that says it is a primary which takes writes, fenced or not, up or not up again yet: more than one is a
+    /// conflict.
     pub(super) fn claimants(&self) -> Vec<BackendId> {
         match self.policy.election {
             Election::ByOrder => Vec::new(),
-            Election::ByRole => self.ids().filter(|id| self.backends[id.index()].claims_primary(self.system_id)).collect(),
+            Election::ByRole => self.ids().filter(|id| self.backends[id.index()].says_primary(self.system_id)).collect(),
         }
     }
 
     /// The highest database epoch that claims to be primary now.
     pub(super) fn highest_claim(&self) -> Option<u64> {
-        self.claimants().into_iter().filter_map(|id| self.backends[id.index()].facts.db_epoch).max()
+        let by_role = self.policy.election == Election::ByRole;
+        let claims = self.backends.iter().filter(|backend| by_role && backend.claims_primary(self.system_id));
+        claims.filter_map(|backend| backend.facts.db_epoch).max()
     }
 
     /// An operator's choice ends when it may no longer serve, and when a primary turns up that the operator did not know of:

@@ -52,12 +52,12 @@ expect active nobody
 # The new one returns: it never lost its right.
 at 7000ms b ok primary tl=2
   b role unknown -> primary
+  conflict begins [a b]
 at 7100ms b ok primary tl=2
   b health down -> up cause=probe (ok)
   b down -> eligible
   verdict no_eligible -> switch
   activate b epoch=3 cause=down
-  conflict begins [a b]
   pace a normal
   pace b normal
 expect active b

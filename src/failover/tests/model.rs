@@ -224,14 +224,26 @@ impl Judge {
 
     /// Up, serving, of this cluster.
     fn serves(&self, id: BackendId) -> bool {
+        self.node(id).verdict == Health::Up && self.belongs(id)
+    }
+
+    /// Serving, of this cluster, by what was last heard of it.
+    fn belongs(&self, id: BackendId) -> bool {
         let node = self.node(id);
         let elsewhere =
             node.foreign || (self.system_id.is_some() && node.system_id.is_some() && node.system_id != self.system_id);
-        node.verdict == Health::Up && !node.starting && !elsewhere
+        !node.starting && !elsewhere
     }
 
     fn claims(&self, id: BackendId) -> bool {
-        self.by_role() && self.serves(id) && self.node(id).role == Some(Role::Primary) && !self.node(id).read_only
+        self.serves(id) && self.says_primary(id)
+    }
+
+    /// Its last word, if it answers: a conflict is told from the first word on.
+    fn says_primary(&self, id: BackendId) -> bool {
+        let node = self.node(id);
+        let answers = node.verdict == Health::Up || matches!(node.run, Run::Good(_));
+        self.by_role() && answers && self.belongs(id) && node.role == Some(Role::Primary) && !node.read_only
     }
 
     fn fenced(&self, id: BackendId) -> bool {
@@ -482,7 +494,7 @@ impl Judge {
     fn i6_i7_i9_choice(&self, end: &Self, step: &Step) -> Result<(), String> {
         let eligible = self.all_eligible();
         let stays = self.active.filter(|id| eligible.contains(id));
-        let conflict = self.ids().filter(|id| end.claims(*id)).count() > 1;
+        let conflict = self.ids().filter(|id| end.says_primary(*id)).count() > 1;
         rule!(
             step.after.conflict() == conflict,
             "I9: conflict is said to be {}, the claims say {conflict}",

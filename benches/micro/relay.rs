@@ -92,8 +92,5 @@ fn measure(c: &mut Criterion) -> Result<(), Box<dyn std::error::Error>> {
 }
 
 pub(crate) fn benches(c: &mut Criterion) {
-    if let Err(error) = measure(c) {
-        eprintln!("the relay could not be measured: {error}");
-        std::process::exit(1);
-    }
+    measure(c).unwrap_or_else(|error| panic!("the relay could not be measured: {error}"));
 }

@@ -21,27 +21,45 @@ use super::{
     listener::ListenerContext,
     refuse::refuse,
     relay::{Ended, Relay},
-    worker::WorkerContext,
+    worker::Load,
 };
 use crate::{
     failover::{Passive, label::Label},
     metrics::Raised,
     net::backoff::Backoff,
     reason::{CloseReason, DialError, Direction, RejectReason},
-    route::{PassiveReport, Route, Session},
+    route::{PassiveReport, Route, Session, SessionEntry},
 };
 
 /// Patience with a peer that does not take what it was sent: when its session was revoked, and when the other side aborted.
 const REVOKED_PATIENCE: Duration = Duration::from_secs(1);
 pub(super) const RESET_PATIENCE: Duration = Duration::from_secs(30);
 
-/// A client that was accepted, on its way to a worker.
+/// A client that was accepted, and what it has of the process until it is served and gone.
 #[derive(Debug)]
 pub(super) struct Accepted {
     pub(super) client: StdStream,
+    pub(super) visit: Visit,
+}
+
+/// What is known of a client's connection besides its socket.
+#[derive(Debug)]
+pub(super) struct Visit {
     pub(super) peer: SocketAddr,
     pub(super) listener: Arc<ListenerContext>,
-    pub(super) place: Option<Place>,
+    pub(super) admitted: Admitted,
+    /// Among those of its kind, for as long as it is here.
+    pub(super) _place: Place,
+    pub(super) load: Load,
+}
+
+/// Whether a client gets in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Admitted {
+    /// It is served.
+    Guest,
+    /// It is one too many, and is told so.
+    TooMany,
 }
 
 /// A client turned away, and why.
@@ -51,43 +69,79 @@ struct Rejected {
     why: Arc<str>,
 }
 
+/// A session that may begin to relay.
+struct Begun {
+    client: TcpStream,
+    server: TcpStream,
+    route: Arc<Route>,
+    session: Arc<Session>,
+    id: u64,
+    /// Bytes that went past already, upstream and downstream.
+    passed: (u64, u64),
+    listed: SessionEntry,
+    active: Raised,
+}
+
 /// Serves a client to its end.
-pub(super) async fn serve(accepted: Accepted, worker: Arc<WorkerContext>) {
-    let Accepted { client, peer, listener, place } = accepted;
-    let pool = Arc::clone(&listener.pool);
-    if place.is_none() {
-        let rejected = Rejected { reason: RejectReason::MaxConnections, client: register(client), why: "".into() };
-        return Box::pin(turn_away(rejected, peer, &listener)).await;
-    }
-    let _active = Raised::new(&listener.metrics.active);
-    let deadline = Instant::now() + pool.hold_config.timeout;
-    let mut waiting = client;
-    let mut pause = retry_pause();
-    loop {
-        // Boxed, like what follows a session: what establishing needs is given back before the session idles for hours.
-        let (client, server, route) = match Box::pin(establish(waiting, &listener, deadline)).await {
-            Ok(established) => established,
-            Err(rejected) => {
-                Box::pin(turn_away(rejected, peer, &listener)).await;
-                break;
+///
+/// What is needed before and after the relay is boxed, and given back before the session idles for hours: only the relay itself
+/// and its guards stay. (No `async fn`, which would keep a second copy of its arguments.)
+pub(super) fn serve(accepted: Accepted) -> impl Future<Output = ()> + Send {
+    let Accepted { client, visit } = accepted;
+    async move {
+        let listener = &*visit.listener;
+        let deadline = Instant::now() + listener.pool.hold_config.timeout;
+        let _active = (visit.admitted == Admitted::Guest).then(|| Raised::new(&listener.metrics.active));
+        let mut waiting = client;
+        let mut attempts = 0;
+        loop {
+            let Begun { client, server, route, session, id, passed, listed, active } =
+                match Box::pin(begin(waiting, &visit, deadline, attempts)).await {
+                    Ok(begun) => *begun,
+                    Err(rejected) => return Box::pin(turn_away(rejected, visit.peer, listener)).await,
+                };
+            let mut relay = Relay::new(client, server, passed, &listener.relay, &session, &route.metrics);
+            let reason = relay.run(&route.revocation).await;
+            let ended = relay.end(reason);
+            drop((active, listed));
+            match Box::pin(finish(ended, id, &session, listener, &route)).await {
+                // The backend dropped the connection before a byte went either way: nothing is lost by trying again.
+                Some(again) => waiting = again,
+                None => return,
             }
-        };
-        match session(client, server, &route, peer, &listener, &worker).await {
-            // The backend dropped the connection before a byte went either way: nothing is lost by trying again.
-            Some(again) if Instant::now() < deadline => {
-                pool.metrics.dial_retries.inc();
-                tokio::time::sleep(pause.next_pause()).await;
-                waiting = again;
-            }
-            Some(client) => {
-                let rejected = Rejected { reason: RejectReason::DialFailed, client: register(client), why: pool.routes.why() };
-                Box::pin(turn_away(rejected, peer, &listener)).await;
-                break;
-            }
-            None => break,
+            attempts += 1;
         }
     }
-    drop(place);
+}
+
+/// Finds a backend for a client, until one serves or `deadline` is over. So many `attempts` were made already, in vain.
+async fn begin(mut client: StdStream, visit: &Visit, deadline: Instant, attempts: u32) -> Result<Box<Begun>, Rejected> {
+    let listener = &*visit.listener;
+    let pool = &*listener.pool;
+    if visit.admitted == Admitted::TooMany {
+        return Err(Rejected { reason: RejectReason::MaxConnections, client: register(client), why: "".into() });
+    }
+    let mut pause = retry_pause();
+    for _ in 1..attempts {
+        pause.next_pause();
+    }
+    let mut is_again = attempts > 0;
+    loop {
+        if is_again {
+            if Instant::now() >= deadline {
+                return Err(Rejected { reason: RejectReason::DialFailed, client: register(client), why: pool.routes.why() });
+            }
+            pool.metrics.dial_retries.inc();
+            tokio::time::sleep(pause.next_pause()).await;
+        }
+        let (near, server, route) = establish(client, listener, deadline).await?;
+        match introduce(near, server, route, visit).await {
+            Ok(begun) => return Ok(Box::new(begun)),
+            Err(None) => return Err(Rejected { reason: RejectReason::ClientGone, client: None, why: "".into() }),
+            Err(Some(again)) => client = again,
+        }
+        is_again = true;
+    }
 }
 
 /// Waits for a route if there is none, and connects to its backend; retries on the next route until `deadline`.
@@ -136,19 +190,18 @@ const fn retry_pause() -> Backoff {
     Backoff::new(Duration::from_millis(2), Duration::from_millis(100))
 }
 
-/// Relays until the end. Gives the client back when the backend dropped the connection before a byte went either way.
-async fn session(
+/// Enters the session in the books, and sees whether the backend serves it. Gives the client back when it does not and the client
+/// has lost nothing.
+async fn introduce(
     client: TcpStream,
     mut server: TcpStream,
-    route: &Route,
-    peer: SocketAddr,
-    listener: &ListenerContext,
-    worker: &WorkerContext,
-) -> Option<StdStream> {
-    let pool = &listener.pool;
-    let backend = &*route.metrics;
+    route: Arc<Route>,
+    visit: &Visit,
+) -> Result<Begun, Option<StdStream>> {
+    let listener = &*visit.listener;
+    let pool = &*listener.pool;
     let session = Arc::new(Session {
-        client: peer,
+        client: visit.peer,
         pool: Arc::clone(&pool.name),
         listener: Arc::clone(&listener.name),
         backend: Arc::clone(&route.backend),
@@ -158,29 +211,31 @@ async fn session(
         downstream_bytes: AtomicU64::new(0),
     });
     let id = pool.process.next_id.fetch_add(1, Ordering::Relaxed);
-    let listed = worker.sessions.enter(id, Arc::clone(&session));
-    let active = Raised::new(&backend.connections_active);
+    let listed = visit.load.worker().sessions.enter(id, Arc::clone(&session));
+    let active = Raised::new(&route.metrics.connections_active);
     let mut passed = (0, 0);
     if pool.refusal == Refusal::Postgres {
-        let greeting = Box::pin(greeting::postgres(&client, &mut server, &route.revocation)).await;
+        let greeting = greeting::postgres(&client, &mut server, &route.revocation).await;
         passed = (greeting.upstream, greeting.downstream);
         session.upstream_bytes.store(greeting.upstream, Ordering::Relaxed);
         session.downstream_bytes.store(greeting.downstream, Ordering::Relaxed);
-        backend.relay_bytes.get(Direction::Upstream).inc_by(greeting.upstream);
-        backend.relay_bytes.get(Direction::Downstream).inc_by(greeting.downstream);
+        route.metrics.relay_bytes.get(Direction::Upstream).inc_by(greeting.upstream);
+        route.metrics.relay_bytes.get(Direction::Downstream).inc_by(greeting.downstream);
         if greeting.next == Next::Again {
             if !route.revocation.is_revoked() {
-                report(pool, route, Passive::SessionLost);
+                report(pool, &route, Passive::SessionLost);
             }
             close::reset(&server);
-            return client.into_std().ok();
+            return Err(client.into_std().ok());
         }
     }
-    let mut relay = Relay::new(client, server, passed, &listener.relay, &session, backend);
-    let reason = relay.run(&route.revocation).await;
-    let mut ended = relay.end(reason);
-    drop((active, listed));
+    Ok(Begun { client, server, route, session, id, passed, listed, active })
+}
 
+/// Accounts for a session that has ended, and closes both sides. Gives the client back when the backend dropped the connection
+/// before a byte went either way.
+async fn finish(mut ended: Ended, id: u64, session: &Session, listener: &ListenerContext, route: &Route) -> Option<StdStream> {
+    let pool = &*listener.pool;
     if ended.reason == CloseReason::Revoked && pool.process.lifeline.forced.is_cancelled() {
         ended.reason = CloseReason::Shutdown;
     }
@@ -191,11 +246,10 @@ async fn session(
         close::reset(&ended.server);
         return ended.client.into_std().ok();
     }
-    log(&ended, id, &session, listener, route);
-    backend.closed.get(ended.reason).inc();
+    log(&ended, id, session, listener, route);
+    route.metrics.closed.get(ended.reason).inc();
     pool.metrics.connection_duration.observe(pool.process.clock.now().since(session.since).as_secs_f64());
-    drop(session);
-    Box::pin(close_both(ended)).await;
+    close_both(ended).await;
     None
 }
 
@@ -272,13 +326,13 @@ mod tests {
     use super::*;
 
     /// The size of the future that a function would give, without calling it.
-    fn future_size<A, B, F>(_: fn(A, B) -> F) -> usize {
+    fn future_size<A, F>(_: fn(A) -> F) -> usize {
         size_of::<F>()
     }
 
     #[test]
     fn an_idle_session_is_a_small_task() {
         let size = future_size(serve);
-        assert!(size <= 1024, "the task of a session takes {size} bytes");
+        assert!(size <= 640, "the task of a session takes {size} bytes");
     }
 }

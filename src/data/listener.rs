@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use super::{
     PoolContext,
     admission::Admission,
-    connection::{Accepted, RESET_PATIENCE},
+    connection::{Accepted, Admitted, RESET_PATIENCE, Visit},
     relay::RelaySettings,
     worker::Workers,
 };
@@ -206,14 +206,16 @@ impl Acceptor {
         listener.metrics.accepted.inc();
         let full = listener.limit.is_some_and(|limit| listener.metrics.active.get() >= i64::try_from(limit).unwrap_or(i64::MAX));
         let place = if full { None } else { listener.pool.process.admission.admit() };
-        let accepted = Accepted { client, peer, listener: Arc::clone(listener), place };
-        if accepted.place.is_some() {
-            self.workers.hand_over(accepted);
-        } else if let Some(refusal) = listener.refusals.admit() {
-            self.workers.refuse(accepted, refusal);
+        let (admitted, place, load) = match place {
+            Some(place) => (Admitted::Guest, Some(place), self.workers.least_loaded()),
+            None => (Admitted::TooMany, listener.refusals.admit(), self.workers.own()),
+        };
+        if let Some((place, load)) = place.zip(load) {
+            let visit = Visit { peer, listener: Arc::clone(listener), admitted, _place: place, load };
+            self.workers.hand_over(Accepted { client, visit });
         } else {
             listener.metrics.rejected.get(RejectReason::MaxConnections).inc();
-            let _ = SockRef::from(&accepted.client).set_linger(Some(Duration::ZERO));
+            let _ = SockRef::from(&client).set_linger(Some(Duration::ZERO));
         }
     }
 

@@ -19,9 +19,7 @@ use tokio_util::{
 };
 
 use super::{
-    ProcessContext,
-    admission::Place,
-    connection,
+    ProcessContext, connection,
     connection::Accepted,
     hold::Hold,
     listener::{AcceptLoop, ListenerContext},
@@ -38,12 +36,14 @@ pub(super) struct WorkerContext {
     pub(super) sessions: Arc<SessionTable>,
     /// Clients that were handed to it and have not ended.
     load: AtomicUsize,
+    /// How the accept loops reach it; `None` for the one that they run on.
+    inbox: Option<Inbox>,
 }
 
 /// All workers, as the accept loops see them.
 #[derive(Debug)]
 pub(super) struct Workers {
-    workers: Vec<(Arc<WorkerContext>, Inbox)>,
+    workers: Vec<Arc<WorkerContext>>,
     tasks: TaskTracker,
 }
 
@@ -54,46 +54,43 @@ type Inbox = mpsc::UnboundedSender<Handover>;
 type InboxReceiver = mpsc::UnboundedReceiver<Handover>;
 
 impl Workers {
-    /// Gives a client to the least loaded worker; the accept loop's own, without a wake-up, when it is as good as any.
+    /// A part of the load of the worker that has least; the accept loops' own, when it is as good as any.
+    pub(super) fn least_loaded(&self) -> Option<Load> {
+        self.workers.iter().min_by_key(|worker| worker.load.load(Ordering::Relaxed)).map(Load::new)
+    }
+
+    /// A part of the load of the accept loops' own worker.
+    pub(super) fn own(&self) -> Option<Load> {
+        self.workers.first().map(Load::new)
+    }
+
+    /// Gives a client to the worker whose load it is. A panic in a connection ends that connection only; the runtime catches it
+    /// and the panic hook counts it.
     pub(super) fn hand_over(&self, accepted: Accepted) {
-        let least = self.workers.iter().enumerate().min_by_key(|(_, (context, _))| context.load.load(Ordering::Relaxed));
-        if let Some((index, (context, inbox))) = least {
-            context.load.fetch_add(1, Ordering::Relaxed);
-            if index == 0 {
-                start(accepted, None, Arc::clone(context), &self.tasks);
-            } else {
-                // The channel is closed only when the worker has stopped, and the process with it.
-                let _ = inbox.send((accepted, self.tasks.token()));
-            }
-        }
-    }
-
-    /// Lets the accept loop's own worker tell a client that it is one too many.
-    pub(super) fn refuse(&self, accepted: Accepted, refusal: Place) {
-        if let Some((context, _)) = self.workers.first() {
-            context.load.fetch_add(1, Ordering::Relaxed);
-            start(accepted, Some(refusal), Arc::clone(context), &self.tasks);
+        let worker = Arc::clone(&accepted.visit.load.0);
+        match &worker.inbox {
+            None => drop(self.tasks.spawn(connection::serve(accepted))),
+            // The channel is closed only when the worker has stopped, and the process with it.
+            Some(inbox) => drop(inbox.send((accepted, self.tasks.token()))),
         }
     }
 }
 
-/// A panic in a connection ends that connection only; the runtime catches it and the panic hook counts it.
-fn start(accepted: Accepted, refusal: Option<Place>, worker: Arc<WorkerContext>, tasks: &TaskTracker) {
-    let load = Load(Arc::clone(&worker));
-    spawn_loaded(load, tasks, async move {
-        connection::serve(accepted, worker).await;
-        drop(refusal);
-    });
-}
+/// One client's part of a worker's load.
+#[derive(Debug)]
+pub(super) struct Load(Arc<WorkerContext>);
 
-fn spawn_loaded(load: Load, tasks: &TaskTracker, connection: impl Future<Output = ()> + Send + 'static) {
-    tasks.spawn(async move {
-        let _load = load;
-        connection.await;
-    });
-}
+impl Load {
+    fn new(worker: &Arc<WorkerContext>) -> Self {
+        worker.load.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(worker))
+    }
 
-struct Load(Arc<WorkerContext>);
+    /// The worker whose load it is.
+    pub(super) fn worker(&self) -> &WorkerContext {
+        &self.0
+    }
+}
 
 impl Drop for Load {
     fn drop(&mut self) {
@@ -150,32 +147,32 @@ pub(super) fn spawn(count: usize, pipes: usize, process: &Arc<ProcessContext>, t
     let mut first = None;
     for index in 0..count {
         let (inbox, receiver) = mpsc::unbounded_channel();
-        let context = Arc::new(WorkerContext::default());
-        members.push((Arc::clone(&context), inbox));
+        let worker = WorkerContext { inbox: (index > 0).then_some(inbox), ..WorkerContext::default() };
+        members.push(Arc::new(worker));
         let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
         first.get_or_insert_with(|| runtime.handle().clone());
         let (tasks, life) = (tasks.clone(), lifeline.clone());
         let process = Arc::clone(process);
         let body = move || {
             supply_pipes(pipes, Box::new(move |error| process.process_metrics().pipe_errors.get(error).inc()));
-            runtime.block_on(run(context, receiver, tasks, life));
+            runtime.block_on(run(receiver, tasks, life));
         };
         threads.push(lifeline.vital.thread(format!("mainstay-data-{index}"), body)?);
     }
     let Some(first) = first else { return Err(io::Error::other("there must be a worker")) };
-    let sessions = members.iter().map(|(context, _)| Arc::clone(&context.sessions)).collect();
+    let sessions = members.iter().map(|worker| Arc::clone(&worker.sessions)).collect();
     let workers = Arc::new(Workers { workers: members, tasks: tasks.clone() });
     Ok((Crew { workers, first, lifeline: lifeline.clone() }, sessions, threads))
 }
 
 /// Runs until every accept loop and connection of the process has ended, or the process is out of patience with those that
 /// have not; dropping the runtime closes what they hold.
-async fn run(context: Arc<WorkerContext>, mut inbox: InboxReceiver, tasks: TaskTracker, mut lifeline: Lifeline) {
+async fn run(mut inbox: InboxReceiver, tasks: TaskTracker, mut lifeline: Lifeline) {
     loop {
         tokio::select! {
             biased;
             // Nothing more comes once the accept loops have ended; what came before lives on.
-            Some((accepted, _counted)) = inbox.recv() => start(accepted, None, Arc::clone(&context), &tasks),
+            Some((accepted, _counted)) = inbox.recv() => drop(tasks.spawn(connection::serve(accepted))),
             () = tasks.wait() => break,
             () = lifeline.phase.reached(Phase::Stopped) => break,
         }
@@ -191,12 +188,15 @@ mod tests {
     async fn a_panic_ends_its_own_connection_and_gives_back_what_that_held() {
         let (worker, tasks, admission) = (Arc::new(WorkerContext::default()), TaskTracker::new(), Arc::new(Admission::new(1)));
         let (place, (told, hears)) = (admission.admit(), tokio::sync::oneshot::channel());
-        worker.load.fetch_add(2, Ordering::Relaxed);
-        spawn_loaded(Load(Arc::clone(&worker)), &tasks, async move {
-            let _place = place;
+        let (ends_in_panic, ends_well) = (Load::new(&worker), Load::new(&worker));
+        tasks.spawn(async move {
+            let _has = (ends_in_panic, place);
             panic!("on purpose");
         });
-        spawn_loaded(Load(Arc::clone(&worker)), &tasks, async move { told.send(()).unwrap() });
+        tasks.spawn(async move {
+            let _has = ends_well;
+            told.send(()).unwrap();
+        });
         tasks.close();
         tasks.wait().await;
         hears.await.unwrap();

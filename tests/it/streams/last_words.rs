@@ -12,7 +12,8 @@ use std::{
 };
 
 use mainstay::{
-    data::relay::{Relay, Timeouts},
+    config::RelayMode,
+    data::relay::{Relay, RelaySettings},
     failover::{Epoch, Reason, RevokeMode, Time},
     metrics::{Metrics, PoolLabels},
     reason::{CloseReason, Direction},
@@ -273,8 +274,13 @@ fn heard(mode: RevokeMode, before: &[u8], after: &[u8]) -> (Vec<u8>, u64) {
         }
         let revocation = Revocation::default();
         revocation.revoke(mode);
-        let timeouts = Timeouts { idle: None, half_close: Duration::from_hours(1), reset: Duration::from_hours(1) };
-        let mut relay = Relay::new(near_client, near_backend, (0, 0), timeouts, &session, &series.backends[0]);
+        let settings = RelaySettings {
+            mode: RelayMode::Auto,
+            idle: None,
+            half_close: Duration::from_hours(1),
+            reset: Duration::from_hours(1),
+        };
+        let mut relay = Relay::new(near_client, near_backend, (0, 0), &settings, &session, &series.backends[0]);
         let says = async {
             tokio::time::sleep(Duration::from_millis(50)).await;
             let _ = backend.write_all(after).await;

@@ -22,9 +22,13 @@ lint:
 deps:
 	./tests/install-deps
 
+# What is true of sessions is true however their bytes are moved.
+SESSIONS = test(/^(bytes|streams|splice|resources|network|hold|recovery|psql)::/)
+
 test: deps
 	cargo nextest --version >/dev/null 2>&1 || cargo install --locked cargo-nextest
 	cargo nextest run --locked --no-fail-fast
+	for relay in splice copy; do MAINSTAY_TEST_RELAY=$$relay cargo nextest run --locked --no-fail-fast -E '$(SESSIONS)' || exit 1; done
 	cargo test --locked --doc
 
 doc:

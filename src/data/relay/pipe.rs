@@ -24,6 +24,9 @@ pub(super) const PIPE_BYTES: usize = 256 * 1024;
 /// of 64 KiB (`/proc/sys/fs/pipe-user-pages-soft`) hold 8 KiB, pipe(7).
 const USEFUL_BYTES: usize = 64 * 1024;
 
+/// Free pipes that a worker keeps; what a crowd of slow readers needed beyond them is closed again.
+const KEPT: usize = 8;
+
 /// After a pipe could not be made, none is tried for so long.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -149,8 +152,16 @@ impl EmptyPipe {
     /// Gives it back to the pool.
     pub(super) fn give_back(self) {
         debug_assert_eq!(ioctl_fionread(&self.0.exit), Ok(0), "a pipe with bytes in it would hand them to another session");
-        // A thread that ends has no pool any more: the pipe is closed.
-        let _ = POOL.try_with(|pool| pool.borrow_mut().free.push(self));
+        // A thread that ends has no pool any more: the pipe is closed then, too.
+        let surplus = POOL.try_with(|pool| {
+            let mut pool = pool.borrow_mut();
+            if pool.free.len() >= KEPT {
+                return Some(self);
+            }
+            pool.free.push(self);
+            None
+        });
+        drop(surplus);
     }
 }
 

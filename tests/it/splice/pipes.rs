@@ -43,13 +43,6 @@ fn receive(mut client: &TcpStream, len: usize) {
     Noise::new(5).compare(&bytes).unwrap();
 }
 
-/// Descriptors of pipes; each pipe has two.
-fn pipe_ends(process: &Process) -> usize {
-    let links = fs::read_dir(format!("/proc/{}/fd", process.pid())).unwrap();
-    let is_pipe = |link: &fs::DirEntry| fs::read_link(link.path()).is_ok_and(|to| to.to_string_lossy().starts_with("pipe:"));
-    links.filter(|link| is_pipe(link.as_ref().unwrap())).count()
-}
-
 fn start(backend: &Backend, relay: &str) -> Process {
     let mut settings = settings(&[backend.address]);
     relay_by(&mut settings, relay);
@@ -71,7 +64,7 @@ fn sessions_that_are_idle_after_a_stream_have_no_pipe() {
     const SESSIONS: usize = 60;
     let backend = reply();
     let process = start(&backend, "auto");
-    let before = pipe_ends(&process);
+    let before = process.pipe_ends();
     let clients: Vec<_> = (0..SESSIONS).map(|_| process.connect()).collect();
     for client in &clients {
         ask(client, 8 << 20);
@@ -79,7 +72,7 @@ fn sessions_that_are_idle_after_a_stream_have_no_pipe() {
     }
     assert!(process.metric("mainstay_relay_spliced_bytes_total", &[]) > 0);
     // One stream at a time: each of the two workers has made a pipe, and another when a reader was slow for a moment.
-    let pipes = (pipe_ends(&process) - before) / 2;
+    let pipes = (process.pipe_ends() - before) / 2;
     assert!((1..=4).contains(&pipes), "{pipes} pipes for {SESSIONS} idle sessions");
 }
 
@@ -89,13 +82,13 @@ fn more_slow_readers_than_pipes_get_everything_and_the_rest_is_copied() {
     const LEN: usize = 12 << 20;
     let backend = reply();
     let process = start(&backend, "auto");
-    let before = pipe_ends(&process);
+    let before = process.pipe_ends();
     let clients: Vec<_> = (0..READERS).map(|_| process.connect()).collect();
     for client in &clients {
         ask(client, LEN);
     }
     stands_still(&process);
-    let pipes = (pipe_ends(&process) - before) / 2;
+    let pipes = (process.pipe_ends() - before) / 2;
     assert!(pipes <= 128, "{pipes} pipes");
     thread::scope(|scope| {
         for clients in clients.chunks(READERS / 4) {
@@ -103,6 +96,7 @@ fn more_slow_readers_than_pipes_get_everything_and_the_rest_is_copied() {
         }
     });
     assert!(process.metric("mainstay_pipe_errors_total", &[("reason", "limit")]) > 0, "there was a pipe for everybody");
+    until("the pipes that nobody needs are closed", || (process.pipe_ends() - before <= 2 * 2 * 8).then_some(()));
 }
 
 #[test]
@@ -110,17 +104,17 @@ fn what_is_in_the_pipe_of_a_client_that_aborts_reaches_nobody() {
     const SESSIONS: usize = 40;
     let backend = reply();
     let process = start(&backend, "splice");
-    let before = pipe_ends(&process);
+    let before = process.pipe_ends();
     for _ in 0..5 {
         let clients: Vec<_> = (0..SESSIONS).map(|_| process.connect()).collect();
         for client in &clients {
             ask(client, 64 << 20);
         }
         stands_still(&process);
-        assert!(pipe_ends(&process) > before, "no pipe is in use");
+        assert!(process.pipe_ends() > before, "no pipe is in use");
         clients.into_iter().for_each(reset);
         until("all sessions are gone", || (process.metric("mainstay_connections_active", &[]) == 0).then_some(()));
-        let left = pipe_ends(&process) - before;
+        let left = process.pipe_ends() - before;
         assert!(left <= 2 * 4, "{left} descriptors of pipes are left of sessions that were cut");
         // Whoever comes next has a stream of his own.
         for _ in 0..4 {

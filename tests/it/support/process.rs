@@ -244,9 +244,20 @@ impl Process {
         PathBuf::from(format!("/proc/{}/{name}", self.pid()))
     }
 
-    /// Open descriptors.
+    /// Open descriptors, but for pipes: those that move streams stay in their pool.
     pub fn files(&self) -> usize {
-        fs::read_dir(self.proc("fd")).unwrap().count()
+        self.descriptors().iter().filter(|target| !target.starts_with("pipe:")).count()
+    }
+
+    /// Descriptors of pipes; each pipe has two.
+    pub fn pipe_ends(&self) -> usize {
+        self.descriptors().iter().filter(|target| target.starts_with("pipe:")).count()
+    }
+
+    /// What each descriptor stands for.
+    fn descriptors(&self) -> Vec<String> {
+        let links = fs::read_dir(self.proc("fd")).unwrap();
+        links.filter_map(|link| Some(fs::read_link(link.unwrap().path()).ok()?.to_string_lossy().into_owned())).collect()
     }
 
     /// Resident memory in bytes.

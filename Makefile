@@ -1,6 +1,6 @@
 # What a developer needs; CI calls the same targets.
 
-.PHONY: help fmt lint test doc demo deps deny failover-report
+.PHONY: help fmt lint test doc demo deps deny failover-report bench-peers
 
 help:
 	@echo "make fmt              format"
@@ -10,6 +10,7 @@ help:
 	@echo "make demo             watch a failover"
 	@echo "make deny             licences, bans and sources of the dependencies (installs cargo-deny)"
 	@echo "make failover-report  measure failovers of a real PostgreSQL (about 20 minutes; RUNS=20)"
+	@echo "make bench-peers      measure mainstay beside HAProxy, nginx and Envoy (about 20 minutes; ROUNDS=5)"
 
 fmt:
 	cargo fmt
@@ -44,3 +45,9 @@ deny:
 RUNS ?= 20
 failover-report: deps
 	cargo bench --locked --bench failover_report -- --runs $(RUNS)
+
+# The bench profile inherits release. Nothing else should run on the machine meanwhile.
+ROUNDS ?= 5
+bench-peers:
+	./benches/peers/install
+	cargo bench --locked --bench peers -- --rounds $(ROUNDS)

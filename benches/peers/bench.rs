@@ -24,6 +24,8 @@ pub(crate) struct Bench {
     pub(crate) smoke: bool,
     pub(crate) stop: Stop,
     pub(crate) cores: Cores,
+    /// How TCP decides when to send.
+    pub(crate) congestion: String,
     pub(crate) programs: Programs,
     /// For configurations and logs.
     pub(crate) folder: PathBuf,

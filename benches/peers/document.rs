@@ -20,6 +20,7 @@ pub(crate) struct Facts {
     rounds: usize,
     cores: usize,
     kernel: String,
+    congestion: String,
     processor: String,
     contestants: Vec<Contestant>,
     versions: Vec<(&'static str, String)>,
@@ -59,6 +60,9 @@ Written by `make bench-peers`; do not edit. mainstay beside HAProxy, nginx and E
 const DEFINITIONS: &str = "\
 ## What is measured
 
+Everything runs in a network namespace of the measurement's own, with a congestion control that sends what the window allows, as
+cubic does, the default of Linux. (BBR paces each connection by a timer: on loopback those timers cost more than any proxy.)
+
 One core is the proxies', the other that of load and servers, each a process of its own. One thread of each proxy moves bytes. In
 every round each proxy has its turn, and each round begins with another one; numbers are medians over the rounds.
 
@@ -90,6 +94,7 @@ impl Facts {
             rounds: bench.rounds,
             cores: names.clone().count(),
             kernel: fs::read_to_string("/proc/sys/kernel/osrelease")?.split('-').next().unwrap_or_default().trim().to_owned(),
+            congestion: bench.congestion.clone(),
             processor: names.next_back().unwrap_or("unknown").to_owned(),
             contestants: bench.contestants.clone(),
             versions,
@@ -101,6 +106,7 @@ impl Facts {
             ("processor", self.processor.clone()),
             ("cores", self.cores.to_string()),
             ("Linux", self.kernel.clone()),
+            ("congestion control", self.congestion.clone()),
             ("rounds", self.rounds.to_string()),
         ];
         machine.into_iter().chain(self.versions.iter().map(|(name, version)| (*name, version.clone()))).collect()

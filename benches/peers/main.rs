@@ -18,6 +18,7 @@
 //! | [`arena`], [`database`] | servers and the proxies in front of them |
 //! | [`load`] and its rooms, [`serve`], [`wire`] | load and servers: what runs in processes of their own |
 //! | [`tool`] | the harness's side of these |
+//! | [`network`] | a network of the measurement's own |
 //! | [`process`], [`procfs`] | children, cores; what the kernel says of them |
 //! | [`syscalls`] | strace |
 //! | [`figure`], [`stats`], [`table`], [`plot`], [`document`] | numbers, verdicts, and how they are shown |
@@ -33,6 +34,7 @@ mod failure;
 mod figure;
 mod load;
 mod measure;
+mod network;
 mod plot;
 mod process;
 mod procfs;
@@ -166,12 +168,13 @@ fn prepare(args: &Args) -> Result<Bench, Failure> {
         programs.path(*contestant)?;
     }
     raise_descriptors()?;
+    let congestion = network::enter()?;
     // The thread that handles signals starts before this one is moved, so that it never waits behind the load.
     let stop = Stop::on_signals()?;
     let cores = Cores::take()?;
     fs::create_dir_all(folder())?;
     let rounds = usize::try_from(args.rounds).unwrap_or(1);
-    Ok(Bench { rounds, smoke: args.short, stop, cores, programs, folder: folder(), contestants })
+    Ok(Bench { rounds, smoke: args.short, stop, cores, congestion, programs, folder: folder(), contestants })
 }
 
 /// Children inherit the limit.

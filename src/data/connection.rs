@@ -19,6 +19,7 @@ use super::{
     greeting::{self, Next},
     hold::Patience,
     listener::ListenerContext,
+    metronome,
     refuse::refuse,
     relay::{Ended, Relay},
     worker::Load,
@@ -38,14 +39,20 @@ pub(super) const RESET_PATIENCE: Duration = Duration::from_secs(30);
 /// A client that was accepted, and what it has of the process until it is served and gone.
 #[derive(Debug)]
 pub(super) struct Accepted {
-    pub(super) client: StdStream,
+    pub(super) client: Waiting,
     pub(super) visit: Visit,
 }
 
-/// What is known of a client's connection besides its socket.
+/// A client that has no session.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    pub(super) socket: StdStream,
+    pub(super) peer: SocketAddr,
+}
+
+/// What a client's connection has of the process, with a session and without.
 #[derive(Debug)]
 pub(super) struct Visit {
-    pub(super) peer: SocketAddr,
     pub(super) listener: Arc<ListenerContext>,
     pub(super) admitted: Admitted,
     /// Among those of its kind, for as long as it is here.
@@ -75,7 +82,6 @@ struct Begun {
     server: TcpStream,
     route: Arc<Route>,
     session: Arc<Session>,
-    id: u64,
     /// Bytes that went past already, upstream and downstream.
     passed: (u64, u64),
     listed: SessionEntry,
@@ -89,20 +95,19 @@ struct Begun {
 pub(super) fn serve(accepted: Accepted) -> impl Future<Output = ()> + Send {
     let Accepted { client, visit } = accepted;
     async move {
+        metronome::start();
         let listener = &*visit.listener;
         let deadline = Instant::now() + listener.pool.hold_config.timeout;
         let _active = (visit.admitted == Admitted::Guest).then(|| Raised::new(&listener.metrics.active));
         let mut waiting = client;
         let mut attempts = 0;
-        loop {
-            let Begun { client, server, route, session, id, passed, listed, active } =
-                match Box::pin(begin(waiting, &visit, deadline, attempts)).await {
-                    Ok(begun) => *begun,
-                    Err(rejected) => return Box::pin(turn_away(rejected, visit.peer, listener)).await,
-                };
+        // A client without a session has been told why.
+        while let Some(begun) = Box::pin(begin(waiting, &visit, deadline, attempts)).await {
+            let Begun { client, server, route, session, passed, listed, active } = *begun;
             let mut relay = Relay::new(client, server, passed, &listener.relay, &session, &route.metrics);
             let reason = relay.run(&route.revocation).await;
             let ended = relay.end(reason);
+            let id = listed.id();
             drop((active, listed));
             match Box::pin(finish(ended, id, &session, listener, &route)).await {
                 // The backend dropped the connection before a byte went either way: nothing is lost by trying again.
@@ -114,8 +119,27 @@ pub(super) fn serve(accepted: Accepted) -> impl Future<Output = ()> + Send {
     }
 }
 
-/// Finds a backend for a client, until one serves or `deadline` is over. So many `attempts` were made already, in vain.
-async fn begin(mut client: StdStream, visit: &Visit, deadline: Instant, attempts: u32) -> Result<Box<Begun>, Rejected> {
+/// Finds a backend for a client, or turns it away when none serves it before `deadline`. So many `attempts` were made already,
+/// in vain.
+async fn begin(client: Waiting, visit: &Visit, deadline: Instant, attempts: u32) -> Option<Box<Begun>> {
+    let Waiting { socket, peer } = client;
+    match find(socket, peer, visit, deadline, attempts).await {
+        Ok(begun) => Some(Box::new(begun)),
+        Err(rejected) => {
+            turn_away(rejected, peer, &visit.listener).await;
+            None
+        }
+    }
+}
+
+/// A session for a client, or why it gets none.
+async fn find(
+    mut client: StdStream,
+    peer: SocketAddr,
+    visit: &Visit,
+    deadline: Instant,
+    attempts: u32,
+) -> Result<Begun, Rejected> {
     let listener = &*visit.listener;
     let pool = &*listener.pool;
     if visit.admitted == Admitted::TooMany {
@@ -135,8 +159,8 @@ async fn begin(mut client: StdStream, visit: &Visit, deadline: Instant, attempts
             tokio::time::sleep(pause.next_pause()).await;
         }
         let (near, server, route) = establish(client, listener, deadline).await?;
-        match introduce(near, server, route, visit).await {
-            Ok(begun) => return Ok(Box::new(begun)),
+        match introduce(near, peer, server, route, visit).await {
+            Ok(begun) => return Ok(begun),
             Err(None) => return Err(Rejected { reason: RejectReason::ClientGone, client: None, why: "".into() }),
             Err(Some(again)) => client = again,
         }
@@ -165,16 +189,14 @@ async fn establish(
                 held.map_err(|(reason, client)| Rejected { reason, client: client.and_then(register), why: pool.routes.why() })?;
             continue;
         };
+        // Before the dial: what the client sends meanwhile is known to be there when the dial is done, which saves a turn.
+        let Some(near) = register(client) else {
+            return Err(Rejected { reason: RejectReason::FileDescriptors, client: None, why: "".into() });
+        };
         match dial(pool, &route, &listener.legs).await {
-            Ok(server) => {
-                let Some(client) = register(client) else {
-                    close::reset(&server);
-                    return Err(Rejected { reason: RejectReason::FileDescriptors, client: None, why: "".into() });
-                };
-                return Ok((client, server, route));
-            }
+            Ok(server) => return Ok((near, server, route)),
             Err(_) if Instant::now() >= deadline => {
-                return Err(Rejected { reason: RejectReason::DialFailed, client: register(client), why: pool.routes.why() });
+                return Err(Rejected { reason: RejectReason::DialFailed, client: Some(near), why: pool.routes.why() });
             }
             Err(error) => {
                 pool.metrics.dial_retries.inc();
@@ -183,6 +205,7 @@ async fn establish(
                 }
             }
         }
+        client = near.into_std().map_err(|_| Rejected { reason: RejectReason::ClientGone, client: None, why: "".into() })?;
     }
 }
 
@@ -194,6 +217,7 @@ const fn retry_pause() -> Backoff {
 /// has lost nothing.
 async fn introduce(
     client: TcpStream,
+    peer: SocketAddr,
     mut server: TcpStream,
     route: Arc<Route>,
     visit: &Visit,
@@ -201,7 +225,7 @@ async fn introduce(
     let listener = &*visit.listener;
     let pool = &*listener.pool;
     let session = Arc::new(Session {
-        client: visit.peer,
+        client: peer,
         pool: Arc::clone(&pool.name),
         listener: Arc::clone(&listener.name),
         backend: Arc::clone(&route.backend),
@@ -229,12 +253,12 @@ async fn introduce(
             return Err(client.into_std().ok());
         }
     }
-    Ok(Begun { client, server, route, session, id, passed, listed, active })
+    Ok(Begun { client, server, route, session, passed, listed, active })
 }
 
 /// Accounts for a session that has ended, and closes both sides. Gives the client back when the backend dropped the connection
 /// before a byte went either way.
-async fn finish(mut ended: Ended, id: u64, session: &Session, listener: &ListenerContext, route: &Route) -> Option<StdStream> {
+async fn finish(mut ended: Ended, id: u64, session: &Session, listener: &ListenerContext, route: &Route) -> Option<Waiting> {
     let pool = &*listener.pool;
     if ended.reason == CloseReason::Revoked && pool.process.lifeline.forced.is_cancelled() {
         ended.reason = CloseReason::Shutdown;
@@ -244,7 +268,8 @@ async fn finish(mut ended: Ended, id: u64, session: &Session, listener: &Listene
     }
     if ended.reason == CloseReason::ServerReset && ended.untouched {
         close::reset(&ended.server);
-        return ended.client.into_std().ok();
+        let socket = ended.client.into_std().ok()?;
+        return Some(Waiting { socket, peer: session.client });
     }
     log(&ended, id, session, listener, route);
     route.metrics.closed.get(ended.reason).inc();

@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use super::{
     PoolContext,
     admission::Admission,
-    connection::{Accepted, Admitted, RESET_PATIENCE, Visit},
+    connection::{Accepted, Admitted, RESET_PATIENCE, Visit, Waiting},
     relay::RelaySettings,
     worker::Workers,
 };
@@ -27,7 +27,7 @@ use crate::{
     metrics::ListenerMetrics,
     net::{
         backoff::Backoff,
-        socket::{LegOptions, reset_leg_options, watch_readable},
+        socket::{LegOptions, is_readable, reset_leg_options, watch_readable},
     },
     reason::{AcceptError, RejectReason},
 };
@@ -178,6 +178,10 @@ impl Acceptor {
                 Ok((client, peer)) => {
                     self.backoff.reset();
                     self.hand_over(client, peer);
+                    // An accept in vain is dear: the kernel makes a file for the connection before it looks for one.
+                    if !is_readable(socket) {
+                        return Batch::Drained;
+                    }
                 }
                 Err(Errno::AGAIN) => return Batch::Drained,
                 Err(errno) => {
@@ -211,8 +215,8 @@ impl Acceptor {
             None => (Admitted::TooMany, listener.refusals.admit(), self.workers.own()),
         };
         if let Some((place, load)) = place.zip(load) {
-            let visit = Visit { peer, listener: Arc::clone(listener), admitted, _place: place, load };
-            self.workers.hand_over(Accepted { client, visit });
+            let visit = Visit { listener: Arc::clone(listener), admitted, _place: place, load };
+            self.workers.hand_over(Accepted { client: Waiting { socket: client, peer }, visit });
         } else {
             listener.metrics.rejected.get(RejectReason::MaxConnections).inc();
             let _ = SockRef::from(&client).set_linger(Some(Duration::ZERO));

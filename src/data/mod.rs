@@ -11,6 +11,7 @@
 //! | [`relay`] | moves the bytes |
 //! | [`close`] | how a socket ends: FIN, or RST after everything was delivered |
 //! | [`refuse`] | turning a client away in its own protocol |
+//! | [`metronome`] | keeps deadlines that never fire cheap |
 //! | [`admission`] | how many connections there may be |
 //!
 //! Nothing here reads health or waits for control: a connection takes one `Route`, and what it learns goes out as a bounded,
@@ -23,6 +24,7 @@ mod dial;
 mod greeting;
 mod hold;
 mod listener;
+mod metronome;
 mod refuse;
 pub mod relay;
 mod worker;

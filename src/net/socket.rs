@@ -105,6 +105,11 @@ pub fn is_writable(socket: &impl AsFd) -> bool {
     look(socket, PollFlags::OUT).intersects(PollFlags::OUT | PollFlags::ERR | PollFlags::HUP)
 }
 
+/// Whether a read, or an accept, would find something or fail at once.
+pub fn is_readable(socket: &impl AsFd) -> bool {
+    look(socket, PollFlags::IN).intersects(PollFlags::IN | PollFlags::ERR | PollFlags::HUP)
+}
+
 fn look(socket: &impl AsFd, interest: PollFlags) -> PollFlags {
     let mut polled = [PollFd::new(socket, interest)];
     let now = Timespec { tv_sec: 0, tv_nsec: 0 };

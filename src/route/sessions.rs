@@ -60,6 +60,13 @@ pub struct SessionEntry {
     id: u64,
 }
 
+impl SessionEntry {
+    /// The connection's number.
+    pub const fn id(&self) -> u64 {
+        self.id
+    }
+}
+
 impl Drop for SessionEntry {
     fn drop(&mut self) {
         self.table.lock().remove(&self.id);

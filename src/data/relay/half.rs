@@ -12,17 +12,18 @@ use std::{
 };
 
 use rustix::io::Errno;
-use tokio::{io::AsyncWrite, net::TcpStream};
+use tokio::{io::AsyncWrite, net::TcpStream, task::coop};
 
 use super::{
-    copy::{self, BUFFER_LEN, Copied, Rest},
+    copy::{self, BUFFER_LEN, Copied, Discarded, Looked, Rest},
     pipe::{DrainError, FilledPipe, PIPE_BYTES},
     splice::{self, Taken},
 };
 use crate::config::RelayMode;
 
-/// A direction that has moved this much lets the others of its worker have their turn.
+/// A direction that has moved this much, in so many moves at most, lets the others of its worker have their turn.
 const TURN_BYTES: u64 = 256 * 1024;
+const TURN_MOVES: u32 = 64;
 
 /// Reads of at least this much are a stream once there are [`STREAM_READS`] of them in a row.
 const STREAM_BYTES: usize = BUFFER_LEN / 2;
@@ -69,9 +70,11 @@ enum Way {
     Copy { stream_reads: u8 },
     /// Through a pipe.
     Splice,
-    /// Through the buffer once, then through pipes again: the last splice left the source empty, or told nothing, and only a
-    /// read tells which, and what has become of the source.
+    /// Through a pipe again, when a look shows that there is more: the last splice may have left the source empty, or ended.
     Look,
+    /// Through the buffer once, then through pipes again: the last splice told nothing, and only a read tells what has become of
+    /// the source.
+    Read,
     /// Through the buffer always.
     OnlyCopy,
 }
@@ -85,9 +88,13 @@ pub(super) struct Half {
     always_splice: bool,
     pending: Pending,
     bytes: u64,
-    spliced: u64,
+    /// In the turn that is under way, or was the last.
+    spliced: u32,
     /// What an end of stream of the source means.
     on_eof: End,
+    /// The runtime wakes us when the source can be read; it was told so, and has not done it yet. (Who waits is always the
+    /// session's one task.)
+    listening: bool,
 }
 
 /// How FIN is sent.
@@ -113,7 +120,16 @@ impl Half {
             RelayMode::Splice => Way::Splice,
         };
         let always_splice = matches!(mode, RelayMode::Splice);
-        Self { state: State::Open, way, always_splice, pending: Pending::Nothing, bytes, spliced: 0, on_eof: End::Finished }
+        Self {
+            state: State::Open,
+            way,
+            always_splice,
+            pending: Pending::Nothing,
+            bytes,
+            spliced: 0,
+            on_eof: End::Finished,
+            listening: false,
+        }
     }
 
     /// The other direction was told by the kernel that our source has aborted. The kernel tells that once: from now on it
@@ -127,8 +143,8 @@ impl Half {
         self.bytes
     }
 
-    /// How many of them never left the kernel.
-    pub(super) const fn spliced(&self) -> u64 {
+    /// How many of those of the last turn never left the kernel.
+    pub(super) const fn spliced(&self) -> u32 {
         self.spliced
     }
 
@@ -174,14 +190,20 @@ impl Half {
         sink: &mut TcpStream,
         farewell: Farewell,
     ) -> Poll<End> {
+        self.spliced = 0;
+        // Half of all polls are about the other direction. To listen twice would take the runtime's lock twice.
+        if self.listening && !copy::seems_readable(source) {
+            return Poll::Pending;
+        }
+        self.listening = false;
         let turn_end = self.bytes + TURN_BYTES;
-        loop {
+        for _ in 0..TURN_MOVES {
             match self.state {
                 State::Done(end) => return Poll::Ready(end),
-                State::Discarding => {
-                    ready!(copy::poll_discard(cx, source));
-                    return self.done(End::Discarded);
-                }
+                State::Discarding => match ready!(copy::poll_discard(cx, source)) {
+                    Discarded::Some => continue,
+                    Discarded::All => return self.done(End::Discarded),
+                },
                 State::Open | State::Closing(_) => {}
             }
             if let Err(errno) = ready!(self.poll_pending(cx, sink)) {
@@ -196,16 +218,22 @@ impl Half {
                 return self.done(end);
             }
             if self.bytes >= turn_end {
-                // Not `wake_by_ref`: the runtime would go on with this task, and look for new events only every 61 turns.
-                let _ = pin!(tokio::task::yield_now()).poll(cx);
-                return Poll::Pending;
+                break;
             }
-            match ready!(self.poll_move(cx, source, sink)) {
-                Ok(Moved::Bytes) => {}
-                Ok(Moved::SourceEnd(end)) => self.state = State::Closing(end),
-                Err(errno) => self.sink_failed(errno),
+            match self.poll_move(cx, source, sink) {
+                Poll::Ready(Ok(Moved::Bytes)) => {}
+                Poll::Ready(Ok(Moved::SourceEnd(end))) => self.state = State::Closing(end),
+                Poll::Ready(Err(errno)) => self.sink_failed(errno),
+                Poll::Pending => {
+                    // A task that has used up its budget is not listened for, but polled again.
+                    self.listening = coop::has_budget_remaining();
+                    return Poll::Pending;
+                }
             }
         }
+        // Not `wake_by_ref`: the runtime would go on with this task, and look for new events only every 61 turns.
+        let _ = pin!(tokio::task::yield_now()).poll(cx);
+        Poll::Pending
     }
 
     const fn done(&mut self, end: End) -> Poll<End> {
@@ -242,7 +270,7 @@ impl Half {
                     match given {
                         Ok(given) => {
                             self.bytes += given as u64;
-                            self.spliced += given as u64;
+                            self.spliced += u32::try_from(given).unwrap_or(0);
                         }
                         Err(DrainError::Unusable | DrainError::WouldBlock) => self.give_up_splicing()?,
                         Err(DrainError::Sink(errno)) => return Poll::Ready(Err(errno)),
@@ -265,6 +293,15 @@ impl Half {
     }
 
     fn poll_move(&mut self, cx: &mut Context<'_>, source: &mut TcpStream, sink: &mut TcpStream) -> Poll<Result<Moved, Errno>> {
+        if let Way::Look = self.way {
+            // Whatever it shows, and whenever: the next move is a splice.
+            self.way = Way::Splice;
+            match ready!(copy::poll_look(cx, source)) {
+                Looked::More => {}
+                Looked::SourceFinished => return Poll::Ready(Ok(Moved::SourceEnd(self.on_eof))),
+                Looked::SourceFailed => return Poll::Ready(Ok(Moved::SourceEnd(End::SourceReset))),
+            }
+        }
         if let Way::Splice = self.way {
             match ready!(splice::poll_take(cx, source, PIPE_BYTES)) {
                 Taken::Bytes(pipe) => {
@@ -278,14 +315,14 @@ impl Half {
                 }
                 Taken::SourceFailed => return Poll::Ready(Ok(Moved::SourceEnd(End::SourceReset))),
                 Taken::Unusable => self.way = Way::OnlyCopy,
-                Taken::Nothing | Taken::NoPipe => self.way = Way::Look,
+                Taken::Nothing | Taken::NoPipe => self.way = Way::Read,
             }
         }
         self.poll_copy(cx, source, sink)
     }
 
     fn poll_copy(&mut self, cx: &mut Context<'_>, source: &mut TcpStream, sink: &mut TcpStream) -> Poll<Result<Moved, Errno>> {
-        if let Way::Look = self.way {
+        if let Way::Read = self.way {
             self.way = Way::Splice;
         }
         let copied = ready!(copy::poll_copy(cx, source, sink)).map_err(|error| errno_of(&error))?;

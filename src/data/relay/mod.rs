@@ -60,7 +60,7 @@ pub struct Relay<'a> {
     first_end: Option<CloseReason>,
     settings: &'a RelaySettings,
     /// Armed only when a limit applies; looks at the byte counts when it fires, so that bytes cost no timer.
-    silence: Option<Silence>,
+    silence: Option<Box<Silence>>,
     /// Armed only when the backend does not take what the client sent: nothing is read from the client then, so that its abort
     /// would not be seen.
     stall: Option<Box<Stall>>,
@@ -175,16 +175,16 @@ impl<'a> Relay<'a> {
     }
 
     fn poll_upstream(&mut self, cx: &mut Context<'_>) -> Poll<End> {
-        let before = Count::of(&self.upstream);
+        let before = self.upstream.bytes();
         let end = self.upstream.poll(cx, &mut self.client, &mut self.server, self.downstream.farewell_to_source());
-        before.tell_growth(&self.upstream, Direction::Upstream, &self.session.upstream_bytes, self.metrics);
+        tell_growth(&self.upstream, before, Direction::Upstream, &self.session.upstream_bytes, self.metrics);
         end
     }
 
     fn poll_downstream(&mut self, cx: &mut Context<'_>) -> Poll<End> {
-        let before = Count::of(&self.downstream);
+        let before = self.downstream.bytes();
         let end = self.downstream.poll(cx, &mut self.server, &mut self.client, self.upstream.farewell_to_source());
-        before.tell_growth(&self.downstream, Direction::Downstream, &self.session.downstream_bytes, self.metrics);
+        tell_growth(&self.downstream, before, Direction::Downstream, &self.session.downstream_bytes, self.metrics);
         end
     }
 
@@ -253,7 +253,10 @@ impl<'a> Relay<'a> {
         let bytes = self.upstream.bytes() + self.downstream.bytes();
         let silence = match &mut self.silence {
             Some(silence) if silence.reason == reason => silence,
-            slot => slot.insert(Silence { timer: Box::pin(tokio::time::sleep(limit)), bytes_then: bytes, limit, reason }),
+            slot => {
+                let timer = Box::pin(tokio::time::sleep(limit));
+                slot.insert(Box::new(Silence { timer, bytes_then: bytes, limit, reason }))
+            }
         };
         while silence.timer.as_mut().poll(cx).is_ready() {
             if silence.bytes_then == bytes {
@@ -266,28 +269,16 @@ impl<'a> Relay<'a> {
     }
 }
 
-/// What a direction had moved.
-#[derive(Clone, Copy)]
-struct Count {
-    bytes: u64,
-    spliced: u64,
-}
-
-impl Count {
-    const fn of(half: &Half) -> Self {
-        Self { bytes: half.bytes(), spliced: half.spliced() }
+/// Counts what a direction has moved in its turn. It had moved this many bytes `before`.
+fn tell_growth(half: &Half, before: u64, direction: Direction, live: &AtomicU64, metrics: &BackendMetrics) {
+    let bytes = half.bytes();
+    if bytes == before {
+        return;
     }
-
-    /// Counts what `half` has moved since.
-    fn tell_growth(self, half: &Half, direction: Direction, live: &AtomicU64, metrics: &BackendMetrics) {
-        let now = Self::of(half);
-        if now.bytes != self.bytes {
-            live.store(now.bytes, Ordering::Relaxed);
-            metrics.relay_bytes.get(direction).inc_by(now.bytes - self.bytes);
-        }
-        if now.spliced != self.spliced {
-            metrics.relay_spliced_bytes.get(direction).inc_by(now.spliced - self.spliced);
-        }
+    live.store(bytes, Ordering::Relaxed);
+    metrics.relay_bytes.get(direction).inc_by(bytes - before);
+    if half.spliced() > 0 {
+        metrics.relay_spliced_bytes.get(direction).inc_by(half.spliced().into());
     }
 }
 

@@ -39,7 +39,7 @@ pub(super) const RESET_PATIENCE: Duration = Duration::from_secs(30);
 /// A client that was accepted, and what it has of the process until it is served and gone.
 #[derive(Debug)]
 pub(super) struct Accepted {
-    pub(super) client: Waiting,
+    pub(super) client: Box<Waiting>,
     pub(super) visit: Visit,
 }
 
@@ -48,13 +48,17 @@ pub(super) struct Accepted {
 pub(super) struct Waiting {
     pub(super) socket: StdStream,
     pub(super) peer: SocketAddr,
+    pub(super) admitted: Admitted,
+    /// Until then it is tried to find a backend for it.
+    pub(super) deadline: Instant,
+    /// Sessions that ended before a byte went either way.
+    pub(super) attempts: u32,
 }
 
 /// What a client's connection has of the process, with a session and without.
 #[derive(Debug)]
 pub(super) struct Visit {
     pub(super) listener: Arc<ListenerContext>,
-    pub(super) admitted: Admitted,
     /// Among those of its kind, for as long as it is here.
     pub(super) _place: Place,
     pub(super) load: Load,
@@ -80,12 +84,20 @@ struct Rejected {
 struct Begun {
     client: TcpStream,
     server: TcpStream,
-    route: Arc<Route>,
-    session: Arc<Session>,
     /// Bytes that went past already, upstream and downstream.
     passed: (u64, u64),
+    books: Box<Books>,
+}
+
+/// What is kept of a session beside its relay.
+struct Books {
+    route: Arc<Route>,
+    session: Arc<Session>,
     listed: SessionEntry,
     active: Raised,
+    /// Of the client, should it have to wait again.
+    deadline: Instant,
+    attempts: u32,
 }
 
 /// Serves a client to its end.
@@ -93,56 +105,42 @@ struct Begun {
 /// What is needed before and after the relay is boxed, and given back before the session idles for hours: only the relay itself
 /// and its guards stay. (No `async fn`, which would keep a second copy of its arguments.)
 pub(super) fn serve(accepted: Accepted) -> impl Future<Output = ()> + Send {
-    let Accepted { client, visit } = accepted;
+    let Accepted { mut client, visit } = accepted;
     async move {
         metronome::start();
-        let listener = &*visit.listener;
-        let deadline = Instant::now() + listener.pool.hold_config.timeout;
-        let _active = (visit.admitted == Admitted::Guest).then(|| Raised::new(&listener.metrics.active));
-        let mut waiting = client;
-        let mut attempts = 0;
-        // A client without a session has been told why.
-        while let Some(begun) = Box::pin(begin(waiting, &visit, deadline, attempts)).await {
-            let Begun { client, server, route, session, passed, listed, active } = *begun;
-            let mut relay = Relay::new(client, server, passed, &listener.relay, &session, &route.metrics);
-            let reason = relay.run(&route.revocation).await;
+        let _active = (client.admitted == Admitted::Guest).then(|| Raised::new(&visit.listener.metrics.active));
+        loop {
+            // A client without a session has been told why.
+            let Some(Begun { client: near, server, passed, books }) = Box::pin(begin(client, &visit)).await else { return };
+            let mut relay = Relay::new(near, server, passed, &visit.listener.relay, &books.session, &books.route.metrics);
+            let reason = relay.run(&books.route.revocation).await;
             let ended = relay.end(reason);
-            let id = listed.id();
-            drop((active, listed));
-            match Box::pin(finish(ended, id, &session, listener, &route)).await {
-                // The backend dropped the connection before a byte went either way: nothing is lost by trying again.
-                Some(again) => waiting = again,
-                None => return,
-            }
-            attempts += 1;
+            // The backend dropped the connection before a byte went either way: nothing is lost by trying again.
+            let Some(again) = Box::pin(finish(ended, books, &visit.listener)).await else { return };
+            client = again;
         }
     }
 }
 
-/// Finds a backend for a client, or turns it away when none serves it before `deadline`. So many `attempts` were made already,
-/// in vain.
-async fn begin(client: Waiting, visit: &Visit, deadline: Instant, attempts: u32) -> Option<Box<Begun>> {
-    let Waiting { socket, peer } = client;
-    match find(socket, peer, visit, deadline, attempts).await {
-        Ok(begun) => Some(Box::new(begun)),
+/// Finds a backend for a client, or turns it away when none serves it before its deadline.
+async fn begin(client: Box<Waiting>, visit: &Visit) -> Option<Begun> {
+    let peer = client.peer;
+    match find(*client, visit).await {
+        Ok(begun) => Some(begun),
         Err(rejected) => {
-            turn_away(rejected, peer, &visit.listener).await;
+            // Boxed, as all that is rare: whoever is served must not carry it around.
+            Box::pin(turn_away(rejected, peer, &visit.listener)).await;
             None
         }
     }
 }
 
 /// A session for a client, or why it gets none.
-async fn find(
-    mut client: StdStream,
-    peer: SocketAddr,
-    visit: &Visit,
-    deadline: Instant,
-    attempts: u32,
-) -> Result<Begun, Rejected> {
+async fn find(client: Waiting, visit: &Visit) -> Result<Begun, Rejected> {
+    let Waiting { socket: mut client, peer, admitted, deadline, attempts } = client;
     let listener = &*visit.listener;
     let pool = &*listener.pool;
-    if visit.admitted == Admitted::TooMany {
+    if admitted == Admitted::TooMany {
         return Err(Rejected { reason: RejectReason::MaxConnections, client: register(client), why: "".into() });
     }
     let mut pause = retry_pause();
@@ -158,9 +156,10 @@ async fn find(
             pool.metrics.dial_retries.inc();
             tokio::time::sleep(pause.next_pause()).await;
         }
-        let (near, server, route) = establish(client, listener, deadline).await?;
-        match introduce(near, peer, server, route, visit).await {
-            Ok(begun) => return Ok(begun),
+        let (near, mut server, route) = establish(client, listener, deadline).await?;
+        let books = Box::new(enter(peer, route, visit, deadline, attempts));
+        match introduce(near, &mut server, &books, listener).await {
+            Ok((client, passed)) => return Ok(Begun { client, server, passed, books }),
             Err(None) => return Err(Rejected { reason: RejectReason::ClientGone, client: None, why: "".into() }),
             Err(Some(again)) => client = again,
         }
@@ -183,7 +182,7 @@ async fn establish(
         let Some(route) = route else {
             let started = Instant::now();
             let patience = Patience { deadline, max: pool.hold_config.max };
-            let held = pool.hold.wait(client, patience, &pool.metrics.held, &pool.retired).await;
+            let held = Box::pin(pool.hold.wait(client, patience, &pool.metrics.held, &pool.retired)).await;
             pool.metrics.hold_duration.observe(started.elapsed().as_secs_f64());
             client =
                 held.map_err(|(reason, client)| Rejected { reason, client: client.and_then(register), why: pool.routes.why() })?;
@@ -213,15 +212,8 @@ const fn retry_pause() -> Backoff {
     Backoff::new(Duration::from_millis(2), Duration::from_millis(100))
 }
 
-/// Enters the session in the books, and sees whether the backend serves it. Gives the client back when it does not and the client
-/// has lost nothing.
-async fn introduce(
-    client: TcpStream,
-    peer: SocketAddr,
-    mut server: TcpStream,
-    route: Arc<Route>,
-    visit: &Visit,
-) -> Result<Begun, Option<StdStream>> {
+/// Enters a session in the books.
+fn enter(peer: SocketAddr, route: Arc<Route>, visit: &Visit, deadline: Instant, attempts: u32) -> Books {
     let listener = &*visit.listener;
     let pool = &*listener.pool;
     let session = Arc::new(Session {
@@ -237,44 +229,61 @@ async fn introduce(
     let id = pool.process.next_id.fetch_add(1, Ordering::Relaxed);
     let listed = visit.load.worker().sessions.enter(id, Arc::clone(&session));
     let active = Raised::new(&route.metrics.connections_active);
-    let mut passed = (0, 0);
-    if pool.refusal == Refusal::Postgres {
-        let greeting = greeting::postgres(&client, &mut server, &route.revocation).await;
-        passed = (greeting.upstream, greeting.downstream);
-        session.upstream_bytes.store(greeting.upstream, Ordering::Relaxed);
-        session.downstream_bytes.store(greeting.downstream, Ordering::Relaxed);
-        route.metrics.relay_bytes.get(Direction::Upstream).inc_by(greeting.upstream);
-        route.metrics.relay_bytes.get(Direction::Downstream).inc_by(greeting.downstream);
-        if greeting.next == Next::Again {
-            if !route.revocation.is_revoked() {
-                report(pool, &route, Passive::SessionLost);
-            }
-            close::reset(&server);
-            return Err(client.into_std().ok());
-        }
+    Books { route, session, listed, active, deadline, attempts }
+}
+
+/// Sees whether the backend serves the client. Gives the client back with the bytes that went past, upstream and downstream; as an
+/// error when the backend does not serve it, and it has lost nothing.
+async fn introduce(
+    client: TcpStream,
+    server: &mut TcpStream,
+    books: &Books,
+    listener: &ListenerContext,
+) -> Result<(TcpStream, (u64, u64)), Option<StdStream>> {
+    let pool = &*listener.pool;
+    let Books { route, session, .. } = books;
+    if pool.refusal != Refusal::Postgres {
+        return Ok((client, (0, 0)));
     }
-    Ok(Begun { client, server, route, session, passed, listed, active })
+    let greeting = Box::pin(greeting::postgres(&client, server, &route.revocation)).await;
+    session.upstream_bytes.store(greeting.upstream, Ordering::Relaxed);
+    session.downstream_bytes.store(greeting.downstream, Ordering::Relaxed);
+    route.metrics.relay_bytes.get(Direction::Upstream).inc_by(greeting.upstream);
+    route.metrics.relay_bytes.get(Direction::Downstream).inc_by(greeting.downstream);
+    if greeting.next == Next::Relay {
+        return Ok((client, (greeting.upstream, greeting.downstream)));
+    }
+    if !route.revocation.is_revoked() {
+        report(pool, route, Passive::SessionLost);
+    }
+    close::reset(server);
+    Err(client.into_std().ok())
 }
 
 /// Accounts for a session that has ended, and closes both sides. Gives the client back when the backend dropped the connection
 /// before a byte went either way.
-async fn finish(mut ended: Ended, id: u64, session: &Session, listener: &ListenerContext, route: &Route) -> Option<Waiting> {
+async fn finish(mut ended: Ended, books: Box<Books>, listener: &ListenerContext) -> Option<Box<Waiting>> {
+    let Books { route, session, listed, active, deadline, attempts, .. } = *books;
     let pool = &*listener.pool;
+    let id = listed.id();
+    drop((active, listed));
     if ended.reason == CloseReason::Revoked && pool.process.lifeline.forced.is_cancelled() {
         ended.reason = CloseReason::Shutdown;
     }
     if matches!(ended.reason, CloseReason::ServerReset | CloseReason::ServerEof) {
-        report(pool, route, Passive::SessionLost);
+        report(pool, &route, Passive::SessionLost);
     }
     if ended.reason == CloseReason::ServerReset && ended.untouched {
         close::reset(&ended.server);
-        let socket = ended.client.into_std().ok()?;
-        return Some(Waiting { socket, peer: session.client });
+        let (socket, peer) = (ended.client.into_std().ok()?, session.client);
+        return Some(Box::new(Waiting { socket, peer, admitted: Admitted::Guest, deadline, attempts: attempts + 1 }));
     }
-    log(&ended, id, session, listener, route);
+    log(&ended, id, &session, listener, &route);
     route.metrics.closed.get(ended.reason).inc();
     pool.metrics.connection_duration.observe(pool.process.clock.now().since(session.since).as_secs_f64());
-    close_both(ended).await;
+    if !ended.is_over() {
+        Box::pin(close_both(ended)).await;
+    }
     None
 }
 
@@ -294,7 +303,6 @@ async fn close_both(ended: Ended) {
     }
     match (ended.client_finished, ended.reason) {
         (_, CloseReason::ClientReset) => close::reset(&ended.client),
-        (true, CloseReason::ClientEof | CloseReason::ServerEof) if ended.server_finished => {}
         (true, _) => close::finish(ended.client, patience).await,
         (false, _) => close::abort(ended.client, patience).await,
     }
@@ -358,6 +366,6 @@ mod tests {
     #[test]
     fn an_idle_session_is_a_small_task() {
         let size = future_size(serve);
-        assert!(size <= 640, "the task of a session takes {size} bytes");
+        assert!(size <= 384, "the task of a session takes {size} bytes");
     }
 }

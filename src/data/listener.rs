@@ -11,7 +11,7 @@ use std::{
 
 use rustix::{io::Errno, net::SocketFlags};
 use socket2::SockRef;
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 
 use super::{
     PoolContext,
@@ -215,8 +215,10 @@ impl Acceptor {
             None => (Admitted::TooMany, listener.refusals.admit(), self.workers.own()),
         };
         if let Some((place, load)) = place.zip(load) {
-            let visit = Visit { listener: Arc::clone(listener), admitted, _place: place, load };
-            self.workers.hand_over(Accepted { client: Waiting { socket: client, peer }, visit });
+            let deadline = Instant::now() + listener.pool.hold_config.timeout;
+            let client = Box::new(Waiting { socket: client, peer, admitted, deadline, attempts: 0 });
+            let visit = Visit { listener: Arc::clone(listener), _place: place, load };
+            self.workers.hand_over(Accepted { client, visit });
         } else {
             listener.metrics.rejected.get(RejectReason::MaxConnections).inc();
             let _ = SockRef::from(&client).set_linger(Some(Duration::ZERO));

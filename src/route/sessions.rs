@@ -1,10 +1,11 @@
 //! The live sessions, for whoever asks.
 
 use std::{
-    collections::HashMap,
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicU64},
 };
+
+use slab::Slab;
 
 use crate::failover::{Epoch, Time};
 
@@ -33,22 +34,22 @@ pub struct Session {
 /// when somebody asks for the list; never while bytes move.
 #[derive(Debug, Default)]
 pub struct SessionTable {
-    sessions: Mutex<HashMap<u64, Arc<Session>>>,
+    sessions: Mutex<Slab<(u64, Arc<Session>)>>,
 }
 
 impl SessionTable {
     /// Lists a session under the connection's own number until the entry is dropped.
     pub fn enter(self: &Arc<Self>, id: u64, session: Arc<Session>) -> SessionEntry {
-        self.lock().insert(id, session);
-        SessionEntry { table: Arc::clone(self), id }
+        let place = self.lock().insert((id, session));
+        SessionEntry { table: Arc::clone(self), id, place }
     }
 
     /// The sessions of a pool, at most `limit`, with their connection numbers.
     pub fn list(&self, pool: &str, limit: usize) -> Vec<(u64, Arc<Session>)> {
-        self.lock().iter().filter(|(_, s)| *s.pool == *pool).take(limit).map(|(id, s)| (*id, Arc::clone(s))).collect()
+        self.lock().iter().filter(|(_, (_, s))| *s.pool == *pool).take(limit).map(|(_, listed)| listed.clone()).collect()
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Arc<Session>>> {
+    fn lock(&self) -> MutexGuard<'_, Slab<(u64, Arc<Session>)>> {
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -58,6 +59,7 @@ impl SessionTable {
 pub struct SessionEntry {
     table: Arc<SessionTable>,
     id: u64,
+    place: usize,
 }
 
 impl SessionEntry {
@@ -69,6 +71,6 @@ impl SessionEntry {
 
 impl Drop for SessionEntry {
     fn drop(&mut self) {
-        self.table.lock().remove(&self.id);
+        self.table.lock().remove(self.place);
     }
 }

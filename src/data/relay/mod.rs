@@ -104,6 +104,13 @@ pub struct Ended {
     pub downstream_bytes: u64,
 }
 
+impl Ended {
+    /// Both sides have said everything and were told everything: closing the sockets is all that is left.
+    pub const fn is_over(&self) -> bool {
+        self.client_finished && self.server_finished && matches!(self.reason, CloseReason::ClientEof | CloseReason::ServerEof)
+    }
+}
+
 impl<'a> Relay<'a> {
     /// Prepares to relay between `client` and `server`. So many bytes have `passed` already, upstream and downstream. Owns no
     /// buffer until a side cannot take what the other sent.
@@ -129,17 +136,21 @@ impl<'a> Relay<'a> {
         }
     }
 
-    /// Relays until the session ends, by itself or because its epoch was revoked.
-    pub async fn run(&mut self, revocation: &Revocation) -> CloseReason {
-        let reason = {
-            let changed = pin!(revocation.changed());
-            let relaying = RelayUntil { relay: &mut *self, revocation, changed, listening: false };
-            relaying.await
-        };
-        match reason {
-            Some(reason) => reason,
-            // Boxed: a session that idles for hours must not carry the memory of its end.
-            None => Box::pin(self.last_words(revocation)).await,
+    /// Relays until the session ends, by itself or because its epoch was revoked. (No `async fn`, which would keep a second copy
+    /// of its arguments for as long as the session lasts.)
+    #[allow(clippy::manual_async_fn, reason = "as said above")]
+    pub fn run<'r>(&'r mut self, revocation: &'r Revocation) -> impl Future<Output = CloseReason> + use<'r, 'a> {
+        async move {
+            let reason = {
+                let changed = pin!(revocation.changed());
+                let relaying = RelayUntil { relay: &mut *self, revocation, changed, listening: false };
+                relaying.await
+            };
+            match reason {
+                Some(reason) => reason,
+                // Boxed: a session that idles for hours must not carry the memory of its end.
+                None => Box::pin(self.last_words(revocation)).await,
+            }
         }
     }
 

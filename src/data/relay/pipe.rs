@@ -138,7 +138,7 @@ impl EmptyPipe {
     pub(super) fn fill(self, source: &impl AsFd, most: usize) -> Fill {
         let moved = retry(|| splice(source, None, &self.0.entry, None, most, SpliceFlags::MOVE | SpliceFlags::NONBLOCK));
         match moved {
-            Ok(len @ 1..) => return Fill::Filled(FilledPipe { pipe: self.0, len }),
+            Ok(len @ 1..) => return Fill::Filled(FilledPipe { pipe: self.0, len: u32::try_from(len).unwrap_or(u32::MAX) }),
             Ok(0) | Err(Errno::AGAIN) => {}
             Err(errno) => {
                 self.give_back();
@@ -169,7 +169,8 @@ impl EmptyPipe {
 #[derive(Debug)]
 pub(super) struct FilledPipe {
     pipe: Pipe,
-    len: usize,
+    /// At most what a pipe can hold. (Four bytes, because each session has room for one of these in each direction.)
+    len: u32,
 }
 
 /// Why nothing left a pipe.
@@ -185,15 +186,15 @@ pub(super) enum DrainError {
 
 impl FilledPipe {
     pub(super) const fn len(&self) -> usize {
-        self.len
+        self.len as usize
     }
 
     /// Moves what the sink takes out of it; how much that was.
     pub(super) fn drain(&mut self, sink: &impl AsFd) -> Result<usize, DrainError> {
-        let moved = retry(|| splice(&self.pipe.exit, None, sink, None, self.len, SpliceFlags::MOVE | SpliceFlags::NONBLOCK));
+        let moved = retry(|| splice(&self.pipe.exit, None, sink, None, self.len(), SpliceFlags::MOVE | SpliceFlags::NONBLOCK));
         match moved {
             Ok(len @ 1..) => {
-                self.len = self.len.saturating_sub(len);
+                self.len = self.len.saturating_sub(u32::try_from(len).unwrap_or(u32::MAX));
                 Ok(len)
             }
             // There are bytes in it, so this is no answer.
@@ -206,7 +207,7 @@ impl FilledPipe {
 
     /// Copies all that is in it, for a sink it cannot be moved to.
     pub(super) fn copy_out(mut self) -> Result<Vec<u8>, Errno> {
-        let mut bytes = vec![0; self.len];
+        let mut bytes = vec![0; self.len()];
         let mut filled = 0;
         while filled < bytes.len() {
             match retry(|| read(&self.pipe.exit, &mut bytes[filled..]))? {

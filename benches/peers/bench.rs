@@ -66,7 +66,7 @@ impl Bench {
             place.core = self.cores.load;
         }
         let standing = if plan.fresh { None } else { Some(Arena::start(place, plan.backends, field)?) };
-        for round in 0..self.rounds {
+        for round in 0..self.rounds * plan.rounds_each {
             for turn in 0..field.len() {
                 // Each round begins with another one, so that no place in the order is always the same one's.
                 let at = (round + turn) % field.len();

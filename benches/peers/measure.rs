@@ -72,16 +72,23 @@ pub(crate) struct Plan {
     pub(crate) fresh: bool,
     /// Whether the proxies share the core of the load.
     pub(crate) one_core: bool,
+    /// Rounds for each one that was asked for: a short run is at the mercy of what the machine does in that second.
+    pub(crate) rounds_each: usize,
 }
 
 impl Plan {
     /// The usual case: proxies that stay for all rounds, on a core of their own.
     const fn new(name: &'static str, title: &'static str, figures: &'static [Figure], backends: &'static [Backend]) -> Self {
-        Self { name, title, figures, backends, fresh: false, one_core: false }
+        Self { name, title, figures, backends, fresh: false, one_core: false, rounds_each: 1 }
     }
 
     const fn fresh(mut self) -> Self {
         self.fresh = true;
+        self
+    }
+
+    const fn short(mut self) -> Self {
+        self.rounds_each = 3;
         self
     }
 

@@ -21,7 +21,9 @@ const FIGURES: &[Figure] = &[
 ];
 
 pub(super) const PLAN: Plan =
-    Plan::new("connect_close", "Connect, one round trip, close; eight at a time.", FIGURES, &[Backend::RoundTrip]).fresh();
+    Plan::new("connect_close", "Connect, one round trip, close; eight at a time.", FIGURES, &[Backend::RoundTrip])
+        .fresh()
+        .short();
 
 pub(super) fn run(bench: &Bench, target: &Target<'_>) -> Result<Sample, Failure> {
     let job = Job::Connects { target: target.addresses[0], parallel: PARALLEL, count: bench.scaled(CONNECTIONS) };

@@ -17,7 +17,7 @@ const FIGURES: &[Figure] = &[
 ];
 
 pub(super) const fn plan(name: &'static str, title: &'static str) -> Plan {
-    Plan::new(name, title, FIGURES, &[Backend::RoundTrip])
+    Plan::new(name, title, FIGURES, &[Backend::RoundTrip]).short()
 }
 
 const ONE_CORE_FIGURES: &[Figure] = &[
@@ -33,7 +33,8 @@ pub(super) const ONE_CORE: Plan = Plan::new(
     ONE_CORE_FIGURES,
     &[Backend::RoundTrip],
 )
-.on_one_core();
+.on_one_core()
+.short();
 
 pub(super) fn run(bench: &Bench, target: &Target<'_>, connections: u32, count: u64) -> Result<Sample, Failure> {
     let job = Job::RoundTrips { target: target.addresses[0], connections, count: bench.scaled(count) };

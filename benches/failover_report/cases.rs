@@ -6,6 +6,7 @@ mod hostile;
 mod idle;
 mod in_place;
 mod lateness;
+mod redis;
 mod returning;
 mod run;
 mod sink;
@@ -57,6 +58,7 @@ pub(crate) enum Case {
     Hostile,
     Lateness,
     Idle,
+    RedisKill9,
 }
 
 impl Case {
@@ -74,6 +76,7 @@ impl Case {
             Self::Hostile => "hostile",
             Self::Lateness => "lateness",
             Self::Idle => "idle",
+            Self::RedisKill9 => "redis_kill9",
         }
     }
 
@@ -95,6 +98,7 @@ impl Case {
             }
             Self::Lateness => "Relayed bulk traffic keeps every core busy for 10 s: are the checks on time?",
             Self::Idle => "4,000 idle sessions: what do they cost?",
+            Self::RedisKill9 => "A Redis primary is killed (kill -9), its replica is promoted at once; eight clients write.",
         }
     }
 
@@ -113,6 +117,7 @@ impl Case {
             Self::Hostile => hostile::run(bench),
             Self::Lateness => lateness::run(bench),
             Self::Idle => idle::run(bench),
+            Self::RedisKill9 => redis::kill9(bench),
         };
         let rows = match rows {
             Ok(rows) => Ok(rows),

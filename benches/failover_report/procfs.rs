@@ -19,10 +19,20 @@ pub(crate) fn open_files(pid: u32) -> Result<usize, Failure> {
 
 /// Processor time of all threads so far, in nanoseconds (first field of `schedstat`).
 pub(crate) fn cpu_nanos(pid: u32) -> Result<u64, Failure> {
+    scheduled(pid, 0)
+}
+
+/// How often a thread began to run so far (third field of `schedstat`).
+pub(crate) fn turns(pid: u32) -> Result<u64, Failure> {
+    scheduled(pid, 2)
+}
+
+/// One field of `schedstat`, summed over all threads.
+fn scheduled(pid: u32, field: usize) -> Result<u64, Failure> {
     let mut sum = 0;
     for task in fs::read_dir(format!("/proc/{pid}/task"))? {
         let stat = fs::read_to_string(task?.path().join("schedstat"))?;
-        sum += stat.split_whitespace().next().and_then(|nanos| nanos.parse::<u64>().ok()).unwrap_or(0);
+        sum += stat.split_whitespace().nth(field).and_then(|number| number.parse::<u64>().ok()).unwrap_or(0);
     }
     Ok(sum)
 }

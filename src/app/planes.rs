@@ -225,6 +225,7 @@ impl Live {
             refusal: match self.config.check.kind {
                 CheckKind::Tcp => Refusal::Reset,
                 CheckKind::Postgres(_) => Refusal::Postgres,
+                CheckKind::Redis(_) => Refusal::Redis,
             },
             routes: self.routes.clone(),
             reporter: self.reporter.clone(),

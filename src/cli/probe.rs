@@ -16,7 +16,7 @@ pub use connect::connect;
 
 use super::exit;
 use crate::{
-    config::{CheckKind, PostgresCheck, Secret, TlsMode},
+    config::{CheckKind, PostgresCheck, RedisCheck, Secret, TlsMode},
     control::probe::{self, Finding},
     failover::{Outcome, label::Label},
     net::addr::BackendAddr,
@@ -31,19 +31,19 @@ pub struct Args {
     /// The backend: HOST:PORT, an IPv6 address in brackets
     #[arg(value_name = "ADDRESS")]
     address: BackendAddr,
-    /// Role to log in as (postgres).
-    #[arg(long, default_value = "postgres")]
-    user: String,
-    /// File that holds the role's password (postgres).
+    /// User to log in as (postgres: a role, default postgres; redis: an ACL user).
+    #[arg(long)]
+    user: Option<String>,
+    /// File that holds the user's password.
     #[arg(long, value_name = "FILE")]
     password_file: Option<PathBuf>,
     /// Database to log in to (postgres).
     #[arg(long, default_value = "postgres")]
     database: String,
-    /// Transport security: off, prefer, require or verify-full (postgres).
-    #[arg(long, default_value = "prefer", value_parser = tls_mode)]
-    tls: TlsMode,
-    /// PEM file with the authorities to trust, for verify-full (postgres).
+    /// Transport security: off, prefer (not redis), require or verify-full [default: postgres prefer, redis off]
+    #[arg(long, value_parser = tls_mode)]
+    tls: Option<TlsMode>,
+    /// PEM file with the authorities to trust, for verify-full.
     #[arg(long, value_name = "FILE", required_if_eq("tls", "verify-full"))]
     tls_ca_file: Option<PathBuf>,
     /// Deadline of the whole probe, such as 500ms or 2s.
@@ -58,6 +58,7 @@ pub struct Args {
 enum Kind {
     Tcp,
     Postgres,
+    Redis,
 }
 
 fn tls_mode(text: &str) -> Result<TlsMode, String> {
@@ -117,9 +118,6 @@ pub fn run(args: &Args) -> u8 {
 }
 
 fn check_kind(args: &Args) -> Result<CheckKind, String> {
-    if matches!(args.kind, Kind::Tcp) {
-        return Ok(CheckKind::Tcp);
-    }
     let password = match &args.password_file {
         Some(path) => {
             let text = std::fs::read_to_string(path).map_err(|error| format!("--password-file {}: {error}", path.display()))?;
@@ -127,14 +125,25 @@ fn check_kind(args: &Args) -> Result<CheckKind, String> {
         }
         None => None,
     };
-    Ok(CheckKind::Postgres(PostgresCheck {
-        user: args.user.clone(),
-        password,
-        database: args.database.clone(),
-        tls: args.tls,
-        tls_ca_file: args.tls_ca_file.clone(),
-        max_lag: None,
-    }))
+    let (user, tls_ca_file, max_lag) = (args.user.clone(), args.tls_ca_file.clone(), None);
+    match args.kind {
+        Kind::Tcp => Ok(CheckKind::Tcp),
+        Kind::Postgres => {
+            let plain = PostgresCheck::default();
+            let (user, tls) = (user.unwrap_or(plain.user), args.tls.unwrap_or(plain.tls));
+            Ok(CheckKind::Postgres(PostgresCheck { user, password, database: args.database.clone(), tls, tls_ca_file, max_lag }))
+        }
+        Kind::Redis if args.tls == Some(TlsMode::Prefer) => {
+            Err("--tls prefer: Redis encrypts a port or does not; write off or require".into())
+        }
+        Kind::Redis if user.is_some() && password.is_none() => {
+            Err("--user needs --password-file: Redis has no login without a password".into())
+        }
+        Kind::Redis => {
+            let tls = args.tls.unwrap_or(RedisCheck::default().tls);
+            Ok(CheckKind::Redis(RedisCheck { user, password, tls, tls_ca_file, max_lag }))
+        }
+    }
 }
 
 /// The result on one screen.
@@ -144,7 +153,7 @@ fn screen(told: &Told<'_>) -> String {
         Ok(finding) => {
             rows.push(("outcome", finding.outcome.to_string()));
             rows.push(("evidence", finding.evidence.to_string()));
-            rows.extend(facts(finding));
+            rows.extend(facts(told.kind, finding));
         }
         Err(evidence) => rows.extend([("outcome", "no verdict".into()), ("evidence", evidence.to_string())]),
     }
@@ -166,12 +175,25 @@ fn asked(told: &Told<'_>) -> String {
             "postgres {address}, within {timeout:?}: log in as {} to database {}, TLS {}, and ask for the role",
             check.user, check.database, check.tls
         ),
+        CheckKind::Redis(check) => {
+            let login = match (&check.user, &check.password) {
+                (Some(user), _) => format!("log in as {user}"),
+                (None, Some(_)) => "log in as the default user".into(),
+                (None, None) => "no login".into(),
+            };
+            format!("redis {address}, within {timeout:?}: {login}, TLS {}, PING, and INFO for the role", check.tls)
+        }
     }
 }
 
-fn facts(finding: &Finding) -> Vec<(&'static str, String)> {
+fn facts(kind: &CheckKind, finding: &Finding) -> Vec<(&'static str, String)> {
     let facts = &finding.facts;
     let Some(role) = facts.role else { return Vec::new() };
+    if matches!(kind, CheckKind::Redis(_)) {
+        let lag = facts.lag_bytes.map(|lag| ("lag", format!("{lag} bytes received and not applied")));
+        let version = facts.version.as_deref().map(|version| ("version", version.to_owned()));
+        return [("role", role.to_string())].into_iter().chain(lag).chain(version).collect();
+    }
     let or_hidden = |value: Option<u64>| value.map_or_else(|| "not visible to this role".into(), |value| value.to_string());
     let mut rows = vec![
         ("role", if facts.read_only { format!("{role}, but refuses writes") } else { role.to_string() }),

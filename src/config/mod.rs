@@ -202,6 +202,8 @@ pub enum CheckKind {
     Tcp,
     /// A `PostgreSQL` session.
     Postgres(PostgresCheck),
+    /// A session with Redis or Valkey.
+    Redis(RedisCheck),
 }
 
 impl CheckKind {
@@ -210,6 +212,21 @@ impl CheckKind {
         match self {
             Self::Tcp => "tcp",
             Self::Postgres(_) => "postgres",
+            Self::Redis(_) => "redis",
+        }
+    }
+
+    /// It asks for the role, so the one that says it is primary serves.
+    pub const fn knows_roles(&self) -> bool {
+        !matches!(self, Self::Tcp)
+    }
+
+    /// A standby that lags by more bytes is not ready to take over.
+    pub const fn max_lag(&self) -> Option<u64> {
+        match self {
+            Self::Tcp => None,
+            Self::Postgres(check) => check.max_lag,
+            Self::Redis(check) => check.max_lag,
         }
     }
 }
@@ -241,6 +258,27 @@ impl Default for PostgresCheck {
             tls_ca_file: None,
             max_lag: None,
         }
+    }
+}
+
+/// How the Redis check logs in.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RedisCheck {
+    /// ACL user; `None` is the default user.
+    pub user: Option<String>,
+    /// Its password; without one the check does not log in.
+    pub password: Option<Secret>,
+    /// Transport security: never `prefer`, because Redis encrypts a port or does not.
+    pub tls: TlsMode,
+    /// PEM file with the authorities to trust; required for `verify-full`.
+    pub tls_ca_file: Option<PathBuf>,
+    /// A replica that has received so many bytes and not applied them is not ready to take over (told by `failover_ready`).
+    pub max_lag: Option<u64>,
+}
+
+impl Default for RedisCheck {
+    fn default() -> Self {
+        Self { user: None, password: None, tls: TlsMode::Off, tls_ca_file: None, max_lag: None }
     }
 }
 

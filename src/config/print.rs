@@ -10,7 +10,8 @@ use std::{
 use serde_json::Value as Json;
 
 use super::{
-    AdminListen, BackendConfig, CheckConfig, CheckKind, Config, ListenerConfig, PoolConfig, PostgresCheck, SecretSource,
+    AdminListen, BackendConfig, CheckConfig, CheckKind, Config, ListenerConfig, PoolConfig, PostgresCheck, RedisCheck,
+    SecretSource, TlsMode,
     raw::quantity::{format_duration, format_size},
     resolve::{default_names, is_legal_name},
 };
@@ -86,6 +87,7 @@ fn check(check: &CheckConfig, policy: &Policy) -> Tree {
     let mut map = match &check.kind {
         CheckKind::Tcp => vec![("tcp", Tree::Map(Vec::new()))],
         CheckKind::Postgres(login) => vec![("postgres", postgres(login)), ("fresh_login", duration(check.fresh_login))],
+        CheckKind::Redis(login) => vec![("redis", redis(login)), ("fresh_login", duration(check.fresh_login))],
     };
     map.extend([
         ("interval", duration(check.interval)),
@@ -99,16 +101,31 @@ fn check(check: &CheckConfig, policy: &Policy) -> Tree {
 
 fn postgres(login: &PostgresCheck) -> Tree {
     let mut map = vec![("user", text(&login.user))];
-    match login.password.as_ref().map(super::Secret::source) {
-        Some(SecretSource::File(file)) => map.push(("password_file", path(file))),
-        Some(SecretSource::Variable(name)) => map.push(("password", Tree::Secret(format!("${{{name}}}")))),
-        Some(SecretSource::Program) => map.push(("password", Tree::Secret("***".into()))),
-        None => {}
-    }
-    map.extend([("database", text(&login.database)), ("tls", word(login.tls))]);
-    map.extend(login.tls_ca_file.as_deref().map(|file| ("tls_ca_file", path(file))));
-    map.extend(login.max_lag.map(|bytes| ("max_lag", Tree::Text(format_size(bytes)))));
+    map.extend(password(login.password.as_ref()));
+    map.push(("database", text(&login.database)));
+    map.extend(security(login.tls, login.tls_ca_file.as_deref(), login.max_lag));
     Tree::Map(map)
+}
+
+fn redis(login: &RedisCheck) -> Tree {
+    let mut map: Vec<_> = login.user.as_ref().map(|user| ("user", text(user))).into_iter().collect();
+    map.extend(password(login.password.as_ref()));
+    map.extend(security(login.tls, login.tls_ca_file.as_deref(), login.max_lag));
+    Tree::Map(map)
+}
+
+fn password(secret: Option<&super::Secret>) -> Option<(&'static str, Tree)> {
+    Some(match secret?.source() {
+        SecretSource::File(file) => ("password_file", path(file)),
+        SecretSource::Variable(name) => ("password", Tree::Secret(format!("${{{name}}}"))),
+        SecretSource::Program => ("password", Tree::Secret("***".into())),
+    })
+}
+
+fn security(tls: TlsMode, authorities: Option<&Path>, max_lag: Option<u64>) -> impl Iterator<Item = (&'static str, Tree)> {
+    let authorities = authorities.map(|file| ("tls_ca_file", path(file)));
+    let max_lag = max_lag.map(|bytes| ("max_lag", Tree::Text(format_size(bytes))));
+    [("tls", word(tls))].into_iter().chain(authorities).chain(max_lag)
 }
 
 fn listener(listener: &ListenerConfig) -> Tree {

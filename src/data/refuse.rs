@@ -20,6 +20,8 @@ pub enum Refusal {
     Reset,
     /// `PostgreSQL`: `ErrorResponse`, severity FATAL.
     Postgres,
+    /// Redis: an error reply to whatever the client asks first.
+    Redis,
 }
 
 /// Tells the client why, then closes. `why` is for people and must hold no secret.
@@ -27,6 +29,8 @@ pub(super) async fn refuse(mut client: TcpStream, refusal: Refusal, reason: Reje
     let told = match refusal {
         Refusal::Reset => false,
         Refusal::Postgres => tokio::time::timeout(TIMEOUT, postgres(&mut client, reason, why)).await.unwrap_or(false),
+        // As the server itself does when it has too many clients: without waiting for a question.
+        Refusal::Redis => client.write_all(redis_error(reason, why).as_bytes()).await.is_ok() && client.shutdown().await.is_ok(),
     };
     if told {
         close::finish(client, TIMEOUT).await;
@@ -69,6 +73,17 @@ async fn postgres(client: &mut TcpStream, reason: RejectReason, why: &str) -> bo
     false
 }
 
+/// An error reply (Redis documentation, "Redis serialization protocol specification", "Simple errors"). Clients know these first
+/// words: `LOADING` is worth another try.
+fn redis_error(reason: RejectReason, why: &str) -> String {
+    let why: String = why.chars().filter(|c| !c.is_control()).collect();
+    match reason {
+        RejectReason::MaxConnections => "-ERR max number of clients reached\r\n".into(),
+        RejectReason::Shutdown => "-LOADING mainstay is shutting down\r\n".into(),
+        _ => format!("-LOADING mainstay: no database node may serve now ({why})\r\n"),
+    }
+}
+
 /// `ErrorResponse` (`PostgreSQL` manual, "Message Formats", "Error and Notice Message Fields").
 fn error_response(reason: RejectReason, why: &str) -> Vec<u8> {
     // 57P03 cannot_connect_now and 53300 too_many_connections: clients and poolers know to try again.
@@ -94,6 +109,14 @@ fn error_response(reason: RejectReason, why: &str) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_redis_error_is_one_line() {
+        assert_eq!(
+            redis_error(RejectReason::HoldTimeout, "db-a is\r\ndown"),
+            "-LOADING mainstay: no database node may serve now (db-a isdown)\r\n"
+        );
+    }
 
     #[test]
     fn the_error_is_a_whole_message_with_the_state_drivers_retry_on() {

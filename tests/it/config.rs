@@ -194,7 +194,7 @@ fn every_example_is_accepted() {
     let examples = corpus("examples");
     assert!(examples.len() >= 2);
     for path in examples {
-        let env = |name: &str| (name == "MAINSTAY_PG_PASSWORD").then(|| "S3cr3t".to_owned());
+        let env = |name: &str| name.ends_with("_PASSWORD").then(|| "S3cr3t".to_owned());
         if let Err(errors) = config::load(&path, &env) {
             panic!("{}: {errors}", path.display());
         }
@@ -230,7 +230,7 @@ fn defaults_lie_beneath_every_pool() {
         .iter()
         .map(|pool| {
             let user = match &pool.check.kind {
-                CheckKind::Tcp => "-".to_owned(),
+                CheckKind::Tcp | CheckKind::Redis(_) => "-".to_owned(),
                 CheckKind::Postgres(check) => format!("{}/{}", check.user, check.database),
             };
             let seconds = (pool.check.interval.as_secs(), pool.hold.timeout.as_secs());

@@ -18,6 +18,7 @@ mod network;
 mod probe;
 mod psql;
 mod recovery;
+mod redis;
 mod reload;
 mod resources;
 mod splice;

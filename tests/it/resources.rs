@@ -7,3 +7,4 @@ mod injected;
 mod log;
 mod ports;
 mod processor;
+mod quota;

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     failure::Failure,
     mainstay::{Mainstay, PoolSpec},
-    procfs,
+    procfs::{self, MachineTime},
     table::{
         Bound::{Told, Worst},
         Row,
@@ -33,6 +33,10 @@ const PATIENCE: Duration = Duration::from_secs(5);
 struct Cost {
     kibibytes: f64,
     cpu_percent: f64,
+    /// How often a thread began to run, a second.
+    turns: f64,
+    /// Processor time that the host took away from this machine meanwhile, in percent.
+    stolen_percent: f64,
     files: usize,
 }
 
@@ -45,6 +49,8 @@ pub(super) fn run(bench: &mut Bench) -> Rows {
         Row::new("resident memory a session, median", Kibibytes, Worst(2.5), crate::stats::median(&memory)),
         Row::new("resident memory a session", Kibibytes, Told, memory),
         Row::new("processor time, of one core", Percent, Worst(0.1), runs.iter().map(|run| run.cpu_percent)),
+        Row::new("times a thread began to run, a second", Count, Told, runs.iter().map(|run| run.turns)),
+        Row::new("processor time the host took away", Percent, Told, runs.iter().map(|run| run.stolen_percent)),
         Row::new("file descriptors open", Count, Told, runs.iter().map(|run| run.files as f64)),
     ])
 }
@@ -59,12 +65,15 @@ fn one_run(bench: &Bench, run: u32) -> Result<Cost, Failure> {
     bench.stop.pause(CALM)?;
     let growth = procfs::resident_bytes(mainstay.pid())?.saturating_sub(memory);
     let files = procfs::open_files(mainstay.pid())?;
-    let cpu = procfs::cpu_nanos(mainstay.pid())?;
+    let (cpu, turns, machine) = (procfs::cpu_nanos(mainstay.pid())?, procfs::turns(mainstay.pid())?, MachineTime::now()?);
     bench.stop.pause(LENGTH)?;
     let cpu = procfs::cpu_nanos(mainstay.pid())? - cpu;
+    let turns = procfs::turns(mainstay.pid())? - turns;
     drop(sessions);
     let cost = Cost {
         kibibytes: growth as f64 / 1024.0 / SESSIONS as f64,
+        turns: turns as f64 / LENGTH.as_secs_f64(),
+        stolen_percent: MachineTime::now()?.stolen_percent_since(machine),
         cpu_percent: cpu as f64 / LENGTH.as_nanos() as f64 * 100.0,
         files,
     };

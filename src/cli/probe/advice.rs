@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use crate::{
-    config::{CheckKind, PostgresCheck, TlsMode},
+    config::{CheckKind, PostgresCheck, RedisCheck, TlsMode},
     control::probe::Finding,
     failover::{Outcome, Role},
 };
@@ -30,6 +30,7 @@ pub(super) fn advice(kind: &CheckKind, finding: Option<&Finding>, source: Option
     let now = match kind {
         CheckKind::Tcp => of_any_server(finding.outcome),
         CheckKind::Postgres(check) => of_postgres(check, finding, source).or_else(|| of_any_server(finding.outcome)),
+        CheckKind::Redis(check) => of_redis(check, finding).or_else(|| of_any_server(finding.outcome)),
     };
     Advice { mainstay: treatment(finding).into(), now }
 }
@@ -107,6 +108,39 @@ fn of_postgres(check: &PostgresCheck, finding: &Finding, source: Option<IpAddr>)
             "  Find out who set default_transaction_read_only = on, and why (a full disk, a maintenance?):\n    \
              SELECT setting, source, sourcefile FROM pg_settings WHERE name = 'default_transaction_read_only';"
                 .into(),
+        ),
+        _ => None,
+    }
+}
+
+fn of_redis(check: &RedisCheck, finding: &Finding) -> Option<String> {
+    match finding.outcome {
+        Outcome::Misconfigured if is_about_tls(finding) && check.tls == TlsMode::VerifyFull => Some(
+            "  Check that tls_ca_file holds the authority that signed the server's certificate (tls-cert-file), that the\n  \
+             certificate names the host as it is written here, and that it has not expired."
+                .into(),
+        ),
+        Outcome::Misconfigured if finding.evidence.contains("Sentinel") => {
+            Some("  Give the address of the server that holds the data; a Sentinel only watches it.".into())
+        }
+        Outcome::Misconfigured => {
+            let user = check.user.as_deref().unwrap_or("mainstay");
+            let plain = !user.is_empty() && user.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b));
+            let user = if plain { user } else { "mainstay" };
+            Some(format!(
+                "  The check needs a user that may PING and ask for INFO, and nothing else. On every server:\n    \
+                 ACL SETUSER {user} reset on >PASSWORD +ping +info\n    \
+                 ACL SAVE   (or CONFIG REWRITE, where users stand in redis.conf)\n  \
+                 Give the same password with password_file, and the user's name with user."
+            ))
+        }
+        Outcome::Saturated => Some(
+            "  Every connection the server may have is in use, or a script keeps it busy. See who holds them: CLIENT LIST\n  \
+             Then end idle ones, or raise maxclients; a script that only reads is ended by SCRIPT KILL."
+                .into(),
+        ),
+        Outcome::Starting => Some(
+            "  Wait: the server reads its data into memory, and will say when it is done (INFO persistence: loading_eta_seconds).".into(),
         ),
         _ => None,
     }

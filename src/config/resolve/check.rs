@@ -5,7 +5,7 @@ use std::{ops::RangeInclusive, path::PathBuf, time::Duration};
 use super::{DAY, MILLISECOND, SECOND, secrets};
 use crate::{
     config::{
-        CheckConfig, CheckKind, PostgresCheck, TlsMode,
+        CheckConfig, CheckKind, PostgresCheck, RedisCheck, TlsMode,
         findings::nearest,
         raw::{
             node::Value,
@@ -16,16 +16,17 @@ use crate::{
     failover::Policy,
 };
 
-const KINDS: [&str; 2] = ["tcp", "postgres"];
-const PLANNED_KINDS: [&str; 5] = ["mysql", "redis", "http", "exec", "exchange"];
+const KINDS: [&str; 3] = ["tcp", "postgres", "redis"];
+const PLANNED_KINDS: [&str; 4] = ["mysql", "http", "exec", "exchange"];
 
 const CHECK_KEYS: Keys = Keys {
-    known: &["tcp", "postgres", "interval", "fast_interval", "timeout", "fall", "rise", "fresh_login"],
+    known: &["tcp", "postgres", "redis", "interval", "fast_interval", "timeout", "fall", "rise", "fresh_login"],
     planned: &PLANNED_KINDS,
 };
 const TCP_KEYS: Keys = Keys { known: &[], planned: &[] };
 const POSTGRES_KEYS: Keys =
     Keys { known: &["user", "password", "password_file", "database", "tls", "tls_ca_file", "max_lag"], planned: &[] };
+const REDIS_KEYS: Keys = Keys { known: &["user", "password", "password_file", "tls", "tls_ca_file", "max_lag"], planned: &[] };
 
 /// Whether a check must be complete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,59 +104,92 @@ fn word(field: Field<'_>) -> (CheckKind, Option<Section<'_>>) {
         field.error(format!("the check `{planned}` is not available in this version yet"), format!("use {}", one_of(&KINDS)));
         return (CheckKind::Tcp, section);
     }
-    if field.is_word("postgres") {
-        return (CheckKind::Postgres(postgres(section.and_then(|section| section.own("postgres")))), section);
-    }
-    if !field.is_word("tcp") {
+    let Some(name) = KINDS.into_iter().find(|kind| field.is_word(kind)) else {
         let meant = field.scalar(&one_of(&KINDS)).and_then(|scalar| nearest(&scalar.text, KINDS));
         field.wrong::<()>(&one_of(&KINDS), meant.map(|kind| format!("did you mean `{kind}`?")));
-    }
-    (CheckKind::Tcp, section)
+        return (CheckKind::Tcp, section);
+    };
+    (named(name, section.and_then(|section| section.own(name))), section)
 }
 
 /// The kind in a map: its own, else that of `defaults`.
 fn kind(section: Section<'_>, scope: Scope) -> CheckKind {
     let field = section.field();
-    let own = (section.own("tcp"), section.own("postgres"));
-    if own.0.is_some() && own.1.is_some() {
-        field.error("a check can have one kind only", "keep one of `tcp` and `postgres`");
+    let own: Vec<&str> = KINDS.into_iter().filter(|kind| section.own(kind).is_some()).collect();
+    if let [first, second, ..] = own[..] {
+        field.error("a check can have one kind only", format!("keep one of `{first}` and `{second}`"));
     }
-    if own.1.is_some() {
-        return CheckKind::Postgres(postgres(section.get("postgres")));
-    }
-    if let Some(tcp) = own.0 {
-        if !matches!(tcp.value(), Value::Null) {
-            tcp.map(TCP_KEYS);
-        }
-        return CheckKind::Tcp;
+    if let Some(&name) = own.last() {
+        return named(name, section.get(name));
     }
     if section.has_planned() {
         return CheckKind::Tcp;
     }
-    let beneath = field.beneath();
-    match beneath {
-        Some(under) if under.is_word("postgres") => CheckKind::Postgres(postgres(None)),
-        Some(under) if under.is_word("tcp") => CheckKind::Tcp,
-        _ => match (section.get("tcp"), section.get("postgres")) {
-            (_, Some(inherited)) => CheckKind::Postgres(postgres(Some(inherited))),
-            (Some(_), None) => CheckKind::Tcp,
-            (None, None) => {
-                if scope == Scope::Pool {
-                    field.error("the check does not say which kind it is", "add `tcp: {}` or `postgres: {}`");
-                }
-                CheckKind::Tcp
+    let word = field.beneath().and_then(|under| KINDS.into_iter().find(|kind| under.is_word(kind)));
+    if let Some(name) = word {
+        return named(name, None);
+    }
+    let inherited = KINDS.into_iter().rev().find_map(|kind| section.get(kind).map(|field| (kind, field)));
+    if let Some((name, field)) = inherited {
+        return named(name, Some(field));
+    }
+    if scope == Scope::Pool {
+        field.error("the check does not say which kind it is", "add `tcp: {}`, `postgres: {}` or `redis: {}`");
+    }
+    CheckKind::Tcp
+}
+
+/// A kind of [`KINDS`], as its section says.
+fn named(name: &str, field: Option<Field<'_>>) -> CheckKind {
+    match name {
+        "postgres" => CheckKind::Postgres(postgres(field)),
+        "redis" => CheckKind::Redis(redis(field)),
+        _ => {
+            if let Some(tcp) = field.filter(|tcp| !matches!(tcp.value(), Value::Null)) {
+                tcp.map(TCP_KEYS);
             }
-        },
+            CheckKind::Tcp
+        }
+    }
+}
+
+/// The keys of a login: its own section, or the one beneath when it has none.
+fn login(field: Option<Field<'_>>, keys: Keys) -> Option<Section<'_>> {
+    let field = match field {
+        Some(field) if matches!(field.value(), Value::Null) => field.beneath(),
+        other => other,
+    };
+    field.and_then(|field| field.map(keys))
+}
+
+fn redis(field: Option<Field<'_>>) -> RedisCheck {
+    let plain = RedisCheck::default();
+    let Some(section) = login(field, REDIS_KEYS) else { return plain };
+    let mut tls = section.word("tls", plain.tls);
+    if let Some(field) = section.get("tls").filter(|_| tls == TlsMode::Prefer) {
+        field.error(
+            "Redis cannot be asked whether it encrypts: a port of it does, or does not",
+            "write `off`, `require` or `verify-full`",
+        );
+        tls = TlsMode::Off;
+    }
+    let password = secrets::password(section);
+    let user = section.get("user").and_then(|field| field.text("the name of an ACL user")).map(str::to_owned);
+    if let Some(field) = section.get("user").filter(|_| user.is_some() && password.is_none()) {
+        field.error("`user` needs a password: Redis has no login without one", "add `password_file: /path`, or remove `user`");
+    }
+    RedisCheck {
+        user,
+        password,
+        tls,
+        tls_ca_file: authorities(section, tls),
+        max_lag: section.get("max_lag").and_then(Field::size),
     }
 }
 
 fn postgres(field: Option<Field<'_>>) -> PostgresCheck {
     let plain = PostgresCheck::default();
-    let field = match field {
-        Some(field) if matches!(field.value(), Value::Null) => field.beneath(),
-        other => other,
-    };
-    let Some(section) = field.and_then(|field| field.map(POSTGRES_KEYS)) else { return plain };
+    let Some(section) = login(field, POSTGRES_KEYS) else { return plain };
     let text = |key, wanted, default| section.get(key).and_then(|field| field.text(wanted)).map_or(default, str::to_owned);
     let tls = section.word("tls", plain.tls);
     PostgresCheck {

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     config::{
-        BackendConfig, CheckConfig, CheckKind, HoldConfig, ListenerConfig, OnDown, PoolConfig,
+        BackendConfig, CheckConfig, HoldConfig, ListenerConfig, OnDown, PoolConfig,
         raw::{
             node::{Node, Value},
             reader::{Field, Keys, Section},
@@ -95,10 +95,7 @@ fn settings(section: Section<'_>, scope: Scope) -> Settings {
     let check::Check { config: check, rise, fall } = check::check(section, scope, 1..=MAX_STREAK);
     let on_down = section.word("on_down", OnDown::Close);
     let plain = Policy::default();
-    let (election, max_lag) = match &check.kind {
-        CheckKind::Tcp => (Election::ByOrder, None),
-        CheckKind::Postgres(postgres) => (Election::ByRole, postgres.max_lag),
-    };
+    let election = if check.kind.knows_roles() { Election::ByRole } else { Election::ByOrder };
     let (budget_max, budget_within) = budget(section, &plain);
     let policy = Policy {
         rise,
@@ -113,7 +110,7 @@ fn settings(section: Section<'_>, scope: Scope) -> Settings {
             OnDown::Close => RevokeMode::Abort,
             OnDown::Keep => RevokeMode::Drain,
         },
-        max_lag,
+        max_lag: check.kind.max_lag(),
         ..plain
     };
     let connect_timeout = section.duration("connect_timeout", 2 * SECOND, MILLISECOND..=DAY);

@@ -3,7 +3,9 @@
 //! | file | what it holds |
 //! |---|---|
 //! | [`tcp`] | a connect, which is also the first step of every other check |
-//! | [`postgres`] | a login and one query, or the query alone over a standing session |
+//! | [`postgres`], [`redis`] | a login and one question, or the question alone over a standing session |
+//! | [`standing`] | such sessions, whatever the protocol |
+//! | `socket` | what an error of a socket says |
 //! | `tls` | what a check demands of the server's certificate |
 //! | `bounded` | a socket that reads so many bytes for one probe and no more |
 //!
@@ -11,11 +13,16 @@
 
 mod bounded;
 pub mod postgres;
+pub mod redis;
+mod socket;
+pub mod standing;
 pub mod tcp;
 mod tls;
 
 use std::{sync::Arc, time::Duration};
 
+use socket::{garbled, io_error};
+use standing::Login;
 use tokio::time::Instant;
 
 use super::resolver;
@@ -92,18 +99,13 @@ pub async fn once(address: &BackendAddr, kind: &CheckKind, timeout: Duration) ->
         Ok(Err(evidence)) => return Ok(Finding::new(Outcome::Unreachable, evidence)),
         Err(_) => return Ok(resolver::unresolved(address, timeout)),
     };
-    match kind {
-        CheckKind::Tcp => tcp::probe(&addresses, deadline).await,
-        CheckKind::Postgres(check) => {
-            let login = postgres::Login::new(address, check);
-            match login.open(&addresses, deadline).await {
-                Ok((standing, finding)) => {
-                    standing.close().await;
-                    Ok(finding)
-                }
-                Err(Failure::Backend(finding)) => Ok(finding),
-                Err(Failure::Local(evidence)) => Err(evidence),
-            }
+    let Some(login) = Login::new(address, kind) else { return tcp::probe(&addresses, deadline).await };
+    match login.open(&addresses, deadline).await {
+        Ok((standing, finding)) => {
+            standing.close().await;
+            Ok(finding)
         }
+        Err(Failure::Backend(finding)) => Ok(finding),
+        Err(Failure::Local(evidence)) => Err(evidence),
     }
 }

@@ -11,32 +11,30 @@ use rustls::{
     crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature},
 };
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject};
-use tokio_postgres_rustls::MakeRustlsConnect;
 
-use crate::config::{PostgresCheck, TlsMode};
+use crate::config::TlsMode;
 
 /// The client side of TLS for a check: 1.2 or 1.3. The authorities are read anew each time, so a renewed file counts at once.
 ///
 /// # Errors
 /// When the file with the authorities cannot be used; one sentence for people.
-pub(super) fn connector(check: &PostgresCheck) -> Result<MakeRustlsConnect, String> {
+pub(super) fn client(mode: TlsMode, trusted: Option<&Path>) -> Result<ClientConfig, String> {
     let provider = Arc::new(ring::default_provider());
-    let verifier: Arc<dyn ServerCertVerifier> = match check.tls {
+    let verifier: Arc<dyn ServerCertVerifier> = match mode {
         TlsMode::Off | TlsMode::Prefer | TlsMode::Require => Arc::new(Unverified(Arc::clone(&provider))),
         TlsMode::VerifyFull => {
-            let path = check.tls_ca_file.as_deref().ok_or("verify-full needs tls_ca_file")?;
+            let path = trusted.ok_or("verify-full needs tls_ca_file")?;
             WebPkiServerVerifier::builder_with_provider(Arc::new(authorities(path)?), Arc::clone(&provider))
                 .build()
                 .map_err(|error| format!("{}: {error}", path.display()))?
         }
     };
-    let config = ClientConfig::builder_with_provider(provider)
+    Ok(ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|error| error.to_string())?
         .dangerous()
         .with_custom_certificate_verifier(verifier)
-        .with_no_client_auth();
-    Ok(MakeRustlsConnect::new(config))
+        .with_no_client_auth())
 }
 
 fn authorities(path: &Path) -> Result<RootCertStore, String> {

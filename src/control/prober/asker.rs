@@ -7,13 +7,13 @@ use tokio::time::Instant;
 use super::{
     super::probe::{
         Deadline, Failure, Finding,
-        postgres::{Broken, Login, Standing},
+        standing::{Broken, Login, Standing},
         tcp,
     },
     Voice,
 };
 use crate::{
-    config::{CheckConfig, CheckKind},
+    config::CheckConfig,
     failover::{Passive, event::Class},
     net::addr::BackendAddr,
 };
@@ -36,8 +36,8 @@ pub(super) enum Answer {
 pub(super) enum Asker {
     /// A connect each time.
     Tcp,
-    /// Sessions.
-    Postgres(Box<Sessions>),
+    /// A question over a session.
+    Sessions(Box<Sessions>),
 }
 
 /// The standing session, and when its successor is made.
@@ -58,16 +58,9 @@ struct LastLogin {
 
 impl Asker {
     pub(super) fn new(address: &BackendAddr, check: &CheckConfig, voice: Voice) -> Self {
-        match &check.kind {
-            CheckKind::Tcp => Self::Tcp,
-            CheckKind::Postgres(postgres) => Self::Postgres(Box::new(Sessions {
-                login: Login::new(address, postgres),
-                spacing: check.fresh_login,
-                standing: None,
-                last_login: None,
-                voice,
-            })),
-        }
+        let Some(login) = Login::new(address, &check.kind) else { return Self::Tcp };
+        let sessions = Sessions { login, spacing: check.fresh_login, standing: None, last_login: None, voice };
+        Self::Sessions(Box::new(sessions))
     }
 
     /// Asks once. `fresh` demands a new connection; without it the asker chooses.
@@ -77,7 +70,7 @@ impl Asker {
                 Ok(finding) => Answer::Finding { finding, fresh: true },
                 Err(evidence) => Answer::NoVerdict(evidence),
             },
-            Self::Postgres(sessions) => sessions.ask(addresses, fresh, deadline).await,
+            Self::Sessions(sessions) => sessions.ask(addresses, fresh, deadline).await,
         }
     }
 
@@ -85,7 +78,7 @@ impl Asker {
     pub(super) async fn broken(&mut self) -> Passive {
         match self {
             Self::Tcp => std::future::pending().await,
-            Self::Postgres(sessions) => take_broken(&mut sessions.standing).await,
+            Self::Sessions(sessions) => take_broken(&mut sessions.standing).await,
         }
     }
 
@@ -93,8 +86,8 @@ impl Asker {
     pub(super) fn earliest_login(&self) -> Option<Instant> {
         match self {
             Self::Tcp => None,
-            Self::Postgres(sessions) if sessions.standing.is_some() => None,
-            Self::Postgres(sessions) => sessions.login_allowed_at(),
+            Self::Sessions(sessions) if sessions.standing.is_some() => None,
+            Self::Sessions(sessions) => sessions.login_allowed_at(),
         }
     }
 }

@@ -9,7 +9,7 @@ use std::{
 use mainstay::{
     config::{CheckConfig, CheckKind, PostgresCheck, TlsMode},
     control::{
-        probe::{Deadline, postgres::Broken},
+        probe::{Deadline, standing::Broken},
         prober::{self, ProberEvent, ProberKey, ProberSettings},
     },
     failover::{Outcome, Pace, Passive, Role},

@@ -9,4 +9,5 @@ pub mod noise;
 pub mod postgres;
 pub mod process;
 pub mod random;
+pub mod redis;
 pub mod wait;

@@ -4,7 +4,7 @@ use std::{error::Error as _, io};
 
 use tokio_postgres::error::{DbError, SqlState};
 
-use super::super::{Finding, bounded::Garbage};
+use super::super::{Finding, garbled, io_error};
 use crate::failover::Outcome;
 
 /// Longest message of a server that is passed on; it is a stranger's text.
@@ -28,47 +28,6 @@ pub(super) fn error(error: &tokio_postgres::Error) -> Finding {
         Some(source) => io_error(source),
         // The library's own refusals: no password given, or a method of authentication it does not have.
         None => Finding::new(Outcome::Misconfigured, format!("cannot log in: {source}")),
-    }
-}
-
-/// The socket failed, or what came over it could not be understood.
-pub(super) fn io_error(error: &io::Error) -> Finding {
-    let inner = error.get_ref();
-    if let Some(garbage) = inner.and_then(|inner| inner.downcast_ref::<Garbage>()) {
-        return Finding::new(Outcome::ProtocolError, garbage.to_string());
-    }
-    if let Some(tls) = inner.and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
-        return tls_error(tls);
-    }
-    match error.kind() {
-        io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted | io::ErrorKind::BrokenPipe => {
-            Finding::new(Outcome::Closed, "the server reset the connection in the middle of the check")
-        }
-        io::ErrorKind::UnexpectedEof => {
-            Finding::new(Outcome::Closed, "the server closed the connection in the middle of the check")
-        }
-        io::ErrorKind::TimedOut => Finding::new(Outcome::Closed, "the connection broke: its packets were not acknowledged"),
-        _ => garbled(error),
-    }
-}
-
-fn garbled(error: &io::Error) -> Finding {
-    Finding::new(Outcome::ProtocolError, format!("the answer could not be understood: {error}"))
-}
-
-fn tls_error(error: &rustls::Error) -> Finding {
-    match error {
-        rustls::Error::InvalidCertificate(why) => {
-            let advice = if matches!(why, rustls::CertificateError::Other(other) if other.to_string().contains("CaUsedAsEndEntity"))
-            {
-                "; the server shows a certificate that is its own authority, which is not accepted: sign one with a separate authority"
-            } else {
-                ""
-            };
-            Finding::new(Outcome::Misconfigured, format!("the server's certificate is not trusted: {why}{advice}"))
-        }
-        rustls::Error::InvalidMessage(_) => Finding::new(Outcome::ProtocolError, format!("its TLS is not TLS: {error}")),
-        _ => Finding::new(Outcome::Misconfigured, format!("the TLS handshake failed: {error}")),
     }
 }
 
@@ -122,14 +81,5 @@ mod tests {
         ] {
             assert_eq!(outcome_of(&SqlState::from_code(code)), outcome, "{code}");
         }
-    }
-
-    #[test]
-    fn sockets_and_garbage_are_told_apart() {
-        let reset = io::Error::from(io::ErrorKind::ConnectionReset);
-        assert_eq!(io_error(&reset).outcome, Outcome::Closed);
-        assert_eq!(io_error(&Garbage("x".into()).into()).outcome, Outcome::ProtocolError);
-        let tls = rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer);
-        assert_eq!(io_error(&io::Error::new(io::ErrorKind::InvalidData, tls)).outcome, Outcome::Misconfigured);
     }
 }

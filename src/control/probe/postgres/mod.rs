@@ -1,8 +1,5 @@
 //! The `PostgreSQL` check: a login and one query, or the query alone over a session that stays open.
 //!
-//! The standing session is cheap to ask, and the kernel tells at once when it breaks. It proves nothing about new clients:
-//! a hung postmaster keeps old sessions alive. So a whole new login is made now and then (`fresh_login`).
-//!
 //! | file | what it holds |
 //! |---|---|
 //! | `facts` | the one query and how its answer is read |
@@ -26,7 +23,7 @@ use tokio::{sync::oneshot, time::timeout_at};
 use tokio_postgres::{Client, error::SqlState};
 use tokio_util::sync::DropGuard;
 
-use super::{Deadline, Failure, Finding, bounded::Allowance, tcp};
+use super::{Deadline, Failure, Finding, bounded::Allowance, standing::Broken, tcp};
 use crate::{config::PostgresCheck, failover::Outcome, net::addr::BackendAddr};
 
 /// How the check logs in to one backend.
@@ -36,15 +33,6 @@ pub struct Login {
     check: Arc<PostgresCheck>,
     /// The role may not read the control file. Learned once, because each refusal is a line in the server's log.
     reduced: Arc<AtomicBool>,
-}
-
-/// How a standing session ended. Holds what was seen, as a probe would have reported it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Broken {
-    /// Without a word of the server: FIN, RST, or an error.
-    Lost(Finding),
-    /// The server said that it, or this session, is being shut down (`admin_shutdown` 57P01, `crash_shutdown` 57P02).
-    Shutdown(Finding),
 }
 
 /// A session of the check that stays open between probes. Dropping it logs out in the background.

@@ -24,9 +24,11 @@ use super::{
     super::{
         Failure, Finding,
         bounded::{Allowance, Bounded, Garbage, quote},
+        io_error,
+        standing::Broken,
         tls,
     },
-    Broken, Login, Standing, classify,
+    Login, Standing, classify,
 };
 use crate::{config::TlsMode, failover::Outcome};
 
@@ -90,7 +92,8 @@ async fn connect(mut stream: Bounded, login: &Login) -> Result<(Client, Driver),
     }
     // The SSLRequest is answered already, so TLS begins at once, or not at all.
     config.ssl_mode(if encrypted { SslMode::Require } else { SslMode::Disable }).ssl_negotiation(SslNegotiation::Direct);
-    let mut tls = tls::connector(check).map_err(|why| Failure::backend(Outcome::Misconfigured, why))?;
+    let tls = tls::client(check.tls, check.tls_ca_file.as_deref());
+    let mut tls = MakeRustlsConnect::new(tls.map_err(|why| Failure::backend(Outcome::Misconfigured, why))?);
     let Ok(tls): Result<_, Infallible> = MakeTlsConnect::<Bounded>::make_tls_connect(&mut tls, &login.host);
     config.connect_raw(stream, tls).await.map_err(|error| Failure::Backend(classify::error(&error)))
 }
@@ -106,7 +109,7 @@ async fn negotiate(stream: &mut Bounded, mode: TlsMode) -> Result<bool, Failure>
         stream.write_all(&SSL_REQUEST).await?;
         stream.read_exact(&mut answer).await
     };
-    asked.await.map_err(|error| Failure::Backend(classify::io_error(&error)))?;
+    asked.await.map_err(|error| Failure::Backend(io_error(&error)))?;
     match &answer {
         b"S" => Ok(true),
         b"N" if mode == TlsMode::Prefer => Ok(false),
@@ -121,6 +124,7 @@ async fn negotiate(stream: &mut Bounded, mode: TlsMode) -> Result<bool, Failure>
 fn broken(result: Result<(), tokio_postgres::Error>) -> Broken {
     let Err(error) = result else { return Broken::Lost(Finding::new(Outcome::Closed, "the check logged out")) };
     let finding = classify::error(&error);
+    // admin_shutdown 57P01, crash_shutdown 57P02.
     match error.code() {
         Some(&(SqlState::ADMIN_SHUTDOWN | SqlState::CRASH_SHUTDOWN)) => Broken::Shutdown(finding),
         _ => Broken::Lost(finding),

@@ -1,0 +1,82 @@
+//! What `INFO` says of a server (Redis documentation, "INFO": lines of `key:value`).
+
+use std::sync::Arc;
+
+use super::super::Finding;
+use crate::failover::{Facts, Outcome, Role};
+
+/// Longest version that is passed on; it is a stranger's text.
+const LONGEST_VERSION: usize = 40;
+
+fn value<'a>(info: &'a str, key: &str) -> Option<&'a str> {
+    info.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':')).map(str::trim_end)
+}
+
+/// The server's version, from the section `server`.
+///
+/// # Errors
+/// When this is not a server of data: a Sentinel speaks the same protocol.
+pub(super) fn version(info: &str) -> Result<Option<Arc<str>>, String> {
+    if value(info, "redis_mode") == Some("sentinel") {
+        return Err("this is a Sentinel, not a server of data".into());
+    }
+    // Valkey names both; its own is the one people know.
+    let version = value(info, "valkey_version").or_else(|| value(info, "redis_version"));
+    Ok(version.map(|version| version.chars().filter(char::is_ascii_graphic).take(LONGEST_VERSION).collect::<String>().into()))
+}
+
+/// Reads the section `replication`.
+pub(super) fn read(info: &str, version: Option<Arc<str>>) -> Finding {
+    let role = match value(info, "role") {
+        Some("master") => Role::Primary,
+        Some("slave") => Role::Standby,
+        _ => return Finding::new(Outcome::ProtocolError, "the answer to INFO does not name a role"),
+    };
+    let number = |key| value(info, key).and_then(|text| text.parse::<u64>().ok());
+    // What a replica has received and not applied yet; what it has not received, it cannot know.
+    let lag_bytes = match (role, number("slave_read_repl_offset"), number("slave_repl_offset")) {
+        (Role::Standby, Some(received), Some(applied)) => Some(received.saturating_sub(applied)),
+        _ => None,
+    };
+    let mut evidence = role.to_string();
+    match role {
+        Role::Primary => evidence.extend(number("connected_slaves").map(|count| format!(", replicas connected: {count}"))),
+        _ => {
+            evidence.extend(value(info, "master_link_status").filter(|status| *status != "up").map(|_| ", has lost its primary"));
+        }
+    }
+    let facts = Facts { role: Some(role), lag_bytes, version, ..Facts::default() };
+    Finding { outcome: Outcome::Ok, facts, evidence: evidence.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn primaries_and_replicas_say_what_they_are() {
+        let primary =
+            read("# Replication\r\nrole:master\r\nconnected_slaves:1\r\nmaster_repl_offset:28\r\n", Some("7.0.15".into()));
+        assert_eq!((primary.outcome, primary.facts.role), (Outcome::Ok, Some(Role::Primary)));
+        assert_eq!(&*primary.evidence, "primary, replicas connected: 1");
+        assert_eq!((primary.facts.lag_bytes, primary.facts.version.as_deref()), (None, Some("7.0.15")));
+        let replica =
+            read("role:slave\r\nmaster_link_status:down\r\nslave_read_repl_offset:128\r\nslave_repl_offset:28\r\n", None);
+        assert_eq!((replica.facts.role, replica.facts.lag_bytes), (Some(Role::Standby), Some(100)));
+        assert_eq!(&*replica.evidence, "standby, has lost its primary");
+    }
+
+    #[test]
+    fn what_names_no_role_is_no_answer() {
+        for info in ["", "role:\r\n", "role:sentinel\r\n", "xrole:master\r\n"] {
+            assert_eq!(read(info, None).outcome, Outcome::ProtocolError, "{info:?}");
+        }
+    }
+
+    #[test]
+    fn a_sentinel_is_told_apart_and_valkey_by_its_own_name() {
+        assert!(version("redis_version:7.0.15\r\nredis_mode:sentinel\r\n").is_err());
+        assert_eq!(version("redis_version:7.2.4\r\nvalkey_version:8.0.1\r\n").unwrap().as_deref(), Some("8.0.1"));
+        assert_eq!(version("redis_version:7.0.15\x1b[2J\r\n").unwrap().as_deref(), Some("7.0.15[2J"));
+    }
+}

@@ -1,0 +1,98 @@
+//! Checks that log in, whatever the protocol: the login, and the session that stays open after it.
+//!
+//! The standing session is cheap to ask, and the kernel tells at once when it breaks. It proves nothing about new clients: a hung
+//! server may keep old sessions alive. So a whole new login is made now and then (`fresh_login`).
+
+use std::net::SocketAddr;
+
+use super::{Deadline, Failure, Finding, postgres, redis};
+use crate::{config::CheckKind, net::addr::BackendAddr};
+
+/// How a check logs in to one backend.
+#[derive(Clone, Debug)]
+pub enum Login {
+    /// To `PostgreSQL`.
+    Postgres(postgres::Login),
+    /// To Redis.
+    Redis(redis::Login),
+}
+
+/// A session of a check that stays open between probes. Dropping it logs out.
+#[derive(Debug)]
+pub enum Standing {
+    /// With `PostgreSQL`.
+    Postgres(postgres::Standing),
+    /// With Redis.
+    Redis(redis::Standing),
+}
+
+/// How a standing session ended. Holds what was seen, as a probe would have reported it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Broken {
+    /// Without a word of the server: FIN, RST, or an error.
+    Lost(Finding),
+    /// The server said that it, or this session, is being shut down.
+    Shutdown(Finding),
+}
+
+impl Login {
+    /// A login to `address` by a check of this kind; `None` for one that does not log in.
+    pub fn new(address: &BackendAddr, kind: &CheckKind) -> Option<Self> {
+        match kind {
+            CheckKind::Tcp => None,
+            CheckKind::Postgres(check) => Some(Self::Postgres(postgres::Login::new(address, check))),
+            CheckKind::Redis(check) => Some(Self::Redis(redis::Login::new(address, check))),
+        }
+    }
+
+    /// Connects, logs in and asks, all before `deadline`. Needs a tokio runtime.
+    ///
+    /// # Errors
+    /// Whatever is not an answer to the question.
+    pub async fn open(&self, addresses: &[SocketAddr], deadline: Deadline) -> Result<(Standing, Finding), Failure> {
+        match self {
+            Self::Postgres(login) => {
+                let (standing, finding) = login.open(addresses, deadline).await?;
+                Ok((Standing::Postgres(standing), finding))
+            }
+            Self::Redis(login) => {
+                let (standing, finding) = login.open(addresses, deadline).await?;
+                Ok((Standing::Redis(standing), finding))
+            }
+        }
+    }
+}
+
+impl Standing {
+    /// Asks for role, lag and the rest. After any outcome but `ok` the session is of no more use.
+    pub async fn query(&mut self, deadline: Deadline) -> Finding {
+        match self {
+            Self::Postgres(standing) => standing.query(deadline).await,
+            Self::Redis(standing) => standing.query(deadline).await,
+        }
+    }
+
+    /// Resolves when the session is over, the moment the kernel or the server tells. May be asked again.
+    pub async fn broken(&mut self) -> Broken {
+        match self {
+            Self::Postgres(standing) => standing.broken().await,
+            Self::Redis(standing) => standing.broken().await,
+        }
+    }
+
+    /// How the session ended, if it has.
+    pub fn ended(&mut self) -> Option<Broken> {
+        match self {
+            Self::Postgres(standing) => standing.ended(),
+            Self::Redis(standing) => standing.ended(),
+        }
+    }
+
+    /// Logs out and waits, for a moment only, until the server was told.
+    pub async fn close(self) {
+        match self {
+            Self::Postgres(standing) => standing.close().await,
+            Self::Redis(standing) => standing.close().await,
+        }
+    }
+}

@@ -1,0 +1,266 @@
+//! The Redis check against real servers, and what becomes of clients when one dies.
+
+use std::{
+    net::TcpStream,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::{Duration, Instant},
+};
+
+use mainstay::{
+    config::{CheckKind, RedisCheck, Secret, TlsMode},
+    control::probe::{
+        self, Deadline, Finding,
+        standing::{Broken, Login},
+    },
+    failover::{Outcome, Role},
+    net::addr::BackendAddr,
+};
+use serde_json::{Value, json};
+
+use crate::support::{
+    process::{Process, settings},
+    redis::{Redis, ask},
+    wait::until,
+};
+
+const TIMEOUT: Duration = Duration::from_secs(2);
+
+fn local(port: u16) -> BackendAddr {
+    format!("127.0.0.1:{port}").parse().unwrap()
+}
+
+fn user(name: Option<&str>, password: Option<&str>) -> RedisCheck {
+    let password = password.map(|password| Secret::new(password.into()));
+    RedisCheck { user: name.map(str::to_owned), password, ..RedisCheck::default() }
+}
+
+async fn once(port: u16, check: &RedisCheck) -> Finding {
+    probe::once(&local(port), &CheckKind::Redis(check.clone()), TIMEOUT).await.unwrap()
+}
+
+#[tokio::test]
+async fn roles_versions_and_a_lost_primary() {
+    let primary = Redis::primary(&[]);
+    let replica = primary.replica(&[]);
+    let finding = once(primary.port, &RedisCheck::default()).await;
+    assert_eq!((finding.outcome, finding.facts.role), (Outcome::Ok, Some(Role::Primary)), "{}", finding.evidence);
+    assert!(finding.facts.version.is_some_and(|version| version.starts_with(|c: char| c.is_ascii_digit())));
+    assert_eq!(once(replica.port, &RedisCheck::default()).await.facts.role, Some(Role::Standby));
+    // Without its primary a replica is a replica still, also one that then serves nothing.
+    let strict = primary.replica(&["replica-serve-stale-data no"]);
+    drop(primary);
+    for port in [replica.port, strict.port] {
+        let limit = Instant::now() + Duration::from_secs(10);
+        loop {
+            let finding = once(port, &RedisCheck::default()).await;
+            assert_eq!((finding.outcome, finding.facts.role), (Outcome::Ok, Some(Role::Standby)), "{}", finding.evidence);
+            if finding.evidence.contains("lost its primary") {
+                break;
+            }
+            assert!(Instant::now() < limit, "the loss was not seen: {}", finding.evidence);
+        }
+    }
+    // A promotion is seen over the standing session, with the next question.
+    let login = Login::new(&local(replica.port), &CheckKind::Redis(RedisCheck::default())).unwrap();
+    let (mut standing, _) = login.open(&[replica.address()], Deadline::after(TIMEOUT)).await.unwrap();
+    replica.ask(&["REPLICAOF", "NO", "ONE"]);
+    assert_eq!(standing.query(Deadline::after(TIMEOUT)).await.facts.role, Some(Role::Primary));
+}
+
+#[tokio::test]
+async fn the_least_privilege_that_is_advised_is_enough_and_less_is_told_apart() {
+    let server = Redis::primary(&[]);
+    server.ask(&["ACL", "SETUSER", "mainstay", "reset", "on", ">S3cr3t word", "+ping", "+info"]);
+    server.ask(&["ACL", "SETUSER", "blind", "reset", "on", ">x", "+ping"]);
+    server.ask(&["CONFIG", "SET", "requirepass", "root"]);
+    assert_eq!(once(server.port, &user(Some("mainstay"), Some("S3cr3t word"))).await.outcome, Outcome::Ok);
+    assert_eq!(once(server.port, &user(None, Some("root"))).await.outcome, Outcome::Ok);
+    for wrong in
+        [user(None, None), user(Some("mainstay"), Some("wrong")), user(None, Some("wrong")), user(Some("blind"), Some("x"))]
+    {
+        let finding = once(server.port, &wrong).await;
+        assert_eq!(finding.outcome, Outcome::Misconfigured, "{}", finding.evidence);
+        assert!(!finding.evidence.contains("wrong\"") && finding.evidence.contains("the server says"), "{}", finding.evidence);
+    }
+    let encrypted = RedisCheck { tls: TlsMode::Require, ..RedisCheck::default() };
+    let finding = once(server.port, &encrypted).await;
+    assert_ne!(finding.outcome, Outcome::Ok, "TLS with a server that has none: {}", finding.evidence);
+}
+
+#[tokio::test]
+async fn loading_busy_and_full_are_alive() {
+    let server = Redis::primary(&["maxclients 3"]);
+    let login = Login::new(&local(server.port), &CheckKind::Redis(RedisCheck::default())).unwrap();
+    let (mut standing, _) = login.open(&[server.address()], Deadline::after(TIMEOUT)).await.unwrap();
+    let crowd: Vec<_> = (0..3).map(|_| TcpStream::connect(server.address()).unwrap()).collect();
+    let finding = once(server.port, &RedisCheck::default()).await;
+    assert_eq!(finding.outcome, Outcome::Saturated, "{}", finding.evidence);
+    assert_eq!(standing.query(Deadline::after(TIMEOUT)).await.outcome, Outcome::Ok, "the standing session has its place");
+    drop(crowd);
+
+    let busy = Redis::primary(&["busy-reply-threshold 50"]);
+    let mut script = TcpStream::connect(busy.address()).unwrap();
+    let running = thread::spawn(move || ask(&mut script, &["EVAL", "while true do end", "0"]));
+    let limit = Instant::now() + Duration::from_secs(10);
+    loop {
+        let finding = once(busy.port, &RedisCheck::default()).await;
+        if finding.outcome == Outcome::Saturated {
+            break;
+        }
+        assert!(Instant::now() < limit, "a busy server was not seen: {}", finding.evidence);
+    }
+    busy.ask(&["SCRIPT", "KILL"]);
+    assert!(running.join().unwrap().unwrap().starts_with("-ERR"));
+
+    // Reads a data set, slowly: a key takes 10 ms, and it looks up after five of them.
+    let mut slow = Redis::primary(&["rdbcompression no", "loading-process-events-interval-bytes 1024"]);
+    for key in 0..300 {
+        slow.ask(&["SET", &key.to_string(), &"x".repeat(200)]);
+    }
+    slow.ask(&["SAVE"]);
+    slow.ask(&["CONFIG", "SET", "key-load-delay", "10000"]);
+    slow.ask(&["CONFIG", "REWRITE"]);
+    slow.settings_of_file();
+    slow.signal("-KILL");
+    slow.restart();
+    let finding = once(slow.port, &RedisCheck::default()).await;
+    assert_eq!(finding.outcome, Outcome::Starting, "{}", finding.evidence);
+}
+
+#[tokio::test]
+async fn a_hung_server_is_a_timeout_and_a_killed_one_breaks_the_standing_session() {
+    let server = Redis::primary(&[]);
+    let login = Login::new(&local(server.port), &CheckKind::Redis(RedisCheck::default())).unwrap();
+    let (mut standing, _) = login.open(&[server.address()], Deadline::after(TIMEOUT)).await.unwrap();
+    server.signal("-STOP");
+    let short = Deadline::after(Duration::from_millis(200));
+    let finding = standing.query(short).await;
+    assert_eq!(finding.outcome, Outcome::Timeout, "{}", finding.evidence);
+    server.signal("-CONT");
+    let (mut standing, _) = login.open(&[server.address()], Deadline::after(TIMEOUT)).await.unwrap();
+    server.signal("-KILL");
+    let broken = tokio::time::timeout(TIMEOUT, standing.broken()).await.expect("the kernel tells");
+    assert!(matches!(&broken, Broken::Lost(finding) if finding.outcome == Outcome::Closed), "{broken:?}");
+    assert_eq!(standing.ended(), Some(broken));
+}
+
+#[tokio::test]
+async fn a_thousand_probes_leave_no_line_in_the_servers_log_and_no_connection() {
+    let server = Redis::primary(&[]);
+    once(server.port, &RedisCheck::default()).await;
+    let before = server.log();
+    for _ in 0..1000 {
+        assert_eq!(once(server.port, &RedisCheck::default()).await.outcome, Outcome::Ok);
+    }
+    until("all are gone", || server.ask(&["INFO", "clients"]).contains("connected_clients:1\r").then_some(()));
+    assert_eq!(server.log(), before);
+}
+
+#[tokio::test]
+async fn a_sentinel_and_another_protocol_are_no_server_of_data() {
+    let web = crate::support::echo::Backend::start(|mut stream| {
+        let _ = std::io::Write::write_all(&mut stream, b"HTTP/1.1 400 Bad Request\r\n\r\n");
+        let _ = std::io::Read::read(&mut stream, &mut [0; 512]);
+    });
+    let finding = once(web.address.port(), &RedisCheck::default()).await;
+    assert_eq!(finding.outcome, Outcome::ProtocolError, "{}", finding.evidence);
+    assert!(finding.evidence.contains("does not speak Redis"), "{}", finding.evidence);
+    let finding = once(Redis::sentinel().port, &RedisCheck::default()).await;
+    assert_eq!(finding.outcome, Outcome::Misconfigured, "{}", finding.evidence);
+    assert!(finding.evidence.contains("Sentinel"), "{}", finding.evidence);
+}
+
+/// Settings of a pool of these two, with the default check.
+fn before(primary: &Redis, replica: &Redis) -> Value {
+    let mut settings = settings(&[primary.address(), replica.address()]);
+    settings["pools"][0]["check"] = json!("redis");
+    settings
+}
+
+/// Counts as fast as it is answered, on a new connection whenever the old one has ended: failed connects, and the answers' gaps.
+fn count(process: &Process, stop: &AtomicBool) -> (u32, Duration) {
+    let (mut failed, mut longest, mut last) = (0, Duration::ZERO, Instant::now());
+    while !stop.load(Ordering::Relaxed) {
+        let mut client = process.connect();
+        let mut answered = false;
+        while let Ok(reply) = ask(&mut client, &["INCR", "counter"]) {
+            if !reply.starts_with(':') {
+                break;
+            }
+            answered = true;
+            longest = longest.max(last.elapsed());
+            last = Instant::now();
+            if stop.load(Ordering::Relaxed) {
+                return (failed, longest);
+            }
+        }
+        failed += u32::from(!answered);
+    }
+    (failed, longest)
+}
+
+#[test]
+fn clients_of_a_killed_primary_wait_for_the_promotion_of_its_replica() {
+    let primary = Redis::primary(&[]);
+    let replica = primary.replica(&[]);
+    let process = Process::start(&before(&primary, &replica)).serving();
+    assert_eq!(process.status()["pools"][0]["active"], "db-a");
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let clients: Vec<_> = (0..4).map(|_| scope.spawn(|| count(&process, &stop))).collect();
+        until("the clients count", || replica.ask(&["GET", "counter"]).parse::<u64>().is_ok_and(|n| n > 100).then_some(()));
+        primary.signal("-KILL");
+        until("nobody is active", || process.status()["pools"][0]["active"].is_null().then_some(()));
+        replica.ask(&["REPLICAOF", "NO", "ONE"]);
+        let promoted = Instant::now();
+        until("the replica serves", || (process.status()["pools"][0]["active"] == "db-b").then_some(()));
+        let took = promoted.elapsed();
+        let at_promotion: u64 = replica.ask(&["GET", "counter"]).parse().unwrap();
+        until("they count on", || {
+            replica.ask(&["GET", "counter"]).parse::<u64>().is_ok_and(|n| n > at_promotion + 100).then_some(())
+        });
+        stop.store(true, Ordering::Relaxed);
+        for client in clients {
+            let (failed, gap) = client.join().unwrap();
+            assert_eq!(failed, 0, "connects failed; longest gap {gap:?}");
+        }
+        assert!(took < Duration::from_secs(1), "{took:?}");
+    });
+    assert_eq!(process.status()["pools"][0]["last_failover"]["cause"], "down");
+}
+
+#[test]
+fn a_demoted_primary_loses_its_clients_and_an_old_one_that_returns_gets_none() {
+    let mut primary = Redis::primary(&[]);
+    let replica = primary.replica(&[]);
+    let process = Process::start(&before(&primary, &replica)).serving();
+    let mut client = process.connect();
+    assert_eq!(ask(&mut client, &["SET", "a", "1"]).unwrap(), "+OK");
+    // A switchover as a person or a Sentinel makes it.
+    replica.ask(&["REPLICAOF", "NO", "ONE"]);
+    primary.ask(&["REPLICAOF", "127.0.0.1", &replica.port.to_string()]);
+    until("the new primary serves", || (process.status()["pools"][0]["active"] == "db-b").then_some(()));
+    assert!(ask(&mut client, &["SET", "a", "2"]).is_err(), "a session with a demoted primary goes on");
+    assert_eq!(ask(&mut process.connect(), &["SET", "a", "3"]).unwrap(), "+OK");
+    // It comes back as what its own file says: a primary.
+    primary.signal("-KILL");
+    primary.restart();
+    until("there is a conflict", || (process.metric("mainstay_primary_conflict", &[]) == 1).then_some(()));
+    thread::sleep(Duration::from_millis(500));
+    assert_eq!(process.status()["pools"][0]["active"], "db-b");
+    assert_eq!(ask(&mut process.connect(), &["GET", "a"]).unwrap(), "3");
+}
+
+#[test]
+fn who_cannot_be_served_is_told_so_in_the_words_of_redis() {
+    let primary = Redis::primary(&[]);
+    let replica = primary.replica(&[]);
+    let mut settings = before(&primary, &replica);
+    settings["pools"][0]["hold"] = json!({"timeout": "300ms"});
+    let process = Process::start(&settings).serving();
+    drop(primary);
+    until("nobody is active", || process.status()["pools"][0]["active"].is_null().then_some(()));
+    let reply = ask(&mut process.connect(), &["PING"]).unwrap();
+    assert!(reply.starts_with("-LOADING mainstay: no database node may serve now"), "{reply}");
+}

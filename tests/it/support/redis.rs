@@ -1,0 +1,122 @@
+//! A real Redis for a test: its own directory, its own port, gone when the test is.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, Read, Write},
+    net::{SocketAddr, TcpListener, TcpStream},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
+};
+
+use super::wait::until;
+
+static NEXT: AtomicU32 = AtomicU32::new(0);
+
+/// A server. Dropping it kills it and removes its files.
+pub(crate) struct Redis {
+    root: PathBuf,
+    pub(crate) port: u16,
+    settings: Vec<String>,
+    arguments: &'static [&'static str],
+    child: Child,
+}
+
+impl Redis {
+    /// A server without data. `settings` are written as in redis.conf.
+    pub(crate) fn primary(settings: &[&str]) -> Self {
+        Self::start(settings, &[])
+    }
+
+    /// A Sentinel that watches nobody.
+    pub(crate) fn sentinel() -> Self {
+        Self::start(&[], &["--sentinel"])
+    }
+
+    fn start(settings: &[&str], arguments: &'static [&'static str]) -> Self {
+        let root =
+            std::env::temp_dir().join(format!("mainstay-redis-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed)));
+        fs::create_dir(&root).unwrap();
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let settings: Vec<String> = settings.iter().map(|&line| line.to_owned()).collect();
+        let child = spawn(&root, port, &settings, arguments);
+        let server = Self { root, port, settings, arguments, child };
+        until("Redis listens", || TcpStream::connect(server.address()).is_ok().then_some(()));
+        server
+    }
+
+    /// A replica of `self` that has caught up.
+    pub(crate) fn replica(&self, settings: &[&str]) -> Self {
+        let of = format!("replicaof 127.0.0.1 {}", self.port);
+        let replica = Self::primary(&[&[of.as_str(), "repl-diskless-sync-delay 0"], settings].concat());
+        until("the replica follows", || replica.ask(&["INFO", "replication"]).contains("master_link_status:up").then_some(()));
+        replica
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        ([127, 0, 0, 1], self.port).into()
+    }
+
+    /// Starts again what was killed, with the settings it had.
+    pub(crate) fn restart(&mut self) {
+        self.child.wait().unwrap();
+        self.child = spawn(&self.root, self.port, &self.settings, self.arguments);
+        until("Redis listens", || TcpStream::connect(self.address()).is_ok().then_some(()));
+    }
+
+    /// From now on its settings are what it wrote into its own file (`CONFIG REWRITE`).
+    pub(crate) fn settings_of_file(&mut self) {
+        let file = fs::read_to_string(self.root.join("redis.conf")).unwrap();
+        self.settings = file.lines().map(str::to_owned).collect();
+    }
+
+    /// Asks over a connection of its own.
+    pub(crate) fn ask(&self, words: &[&str]) -> String {
+        ask(&mut TcpStream::connect(self.address()).unwrap(), words).unwrap()
+    }
+
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(self.root.join("log")).unwrap()
+    }
+
+    pub(crate) fn signal(&self, signal: &str) {
+        assert!(Command::new("kill").args([signal, &self.child.id().to_string()]).status().unwrap().success());
+    }
+}
+
+fn spawn(root: &Path, port: u16, settings: &[String], arguments: &[&str]) -> Child {
+    let plain = ["bind 127.0.0.1".to_owned(), format!("port {port}"), "save \"\"".into(), "enable-debug-command local".into()];
+    let paths = [format!("dir {}", root.display()), format!("logfile {}", root.join("log").display())];
+    let config = plain.iter().chain(&paths).chain(settings).map(|line| line.clone() + "\n").collect::<String>();
+    fs::write(root.join("redis.conf"), config).unwrap();
+    let mut command = Command::new("redis-server");
+    command.arg(root.join("redis.conf")).args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.spawn().unwrap_or_else(|error| panic!("redis-server cannot be run ({error}); tests/install-deps installs it"))
+}
+
+/// One command and its reply: a line, or the text of a bulk string.
+pub(crate) fn ask(stream: &mut TcpStream, words: &[&str]) -> std::io::Result<String> {
+    stream.set_read_timeout(Some(Duration::from_secs(20)))?;
+    let bulk: String = words.iter().map(|word| format!("${}\r\n{word}\r\n", word.len())).collect();
+    stream.write_all(format!("*{}\r\n{bulk}", words.len()).as_bytes())?;
+    let mut reader = BufReader::new(stream);
+    let mut line = String::new();
+    if reader.read_line(&mut line)? == 0 {
+        return Err(std::io::ErrorKind::UnexpectedEof.into());
+    }
+    let Some(length) = line.strip_prefix('$').and_then(|length| length.trim_end().parse::<usize>().ok()) else {
+        return Ok(line.trim_end().to_owned());
+    };
+    let mut text = vec![0; length + 2];
+    reader.read_exact(&mut text)?;
+    Ok(String::from_utf8_lossy(&text[..length]).into_owned())
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = fs::remove_dir_all(&self.root);
+    }
+}

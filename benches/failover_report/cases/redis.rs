@@ -47,11 +47,10 @@ impl Server {
         let root = std::env::temp_dir().join(format!("mainstay-report-redis-{}", port.address().port()));
         fs::create_dir(&root)?;
         let (number, path) = (port.address().port(), root.display());
-        let mut config =
-            format!("bind 127.0.0.1\nport {number}\nsave \"\"\ndir {path}\nlogfile {path}/log\nrepl-diskless-sync-delay 0\n");
-        if let Some(primary) = of {
-            config += &format!("replicaof 127.0.0.1 {}\n", primary.port.address().port());
-        }
+        let follow = of.map_or_else(String::new, |primary| format!("replicaof 127.0.0.1 {}\n", primary.port.address().port()));
+        let config = format!(
+            "bind 127.0.0.1\nport {number}\nsave \"\"\ndir {path}\nlogfile {path}/log\nrepl-diskless-sync-delay 0\n{follow}"
+        );
         fs::write(root.join("redis.conf"), config)?;
         let mut command = Command::new("redis-server");
         command.arg(root.join("redis.conf")).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
@@ -126,8 +125,8 @@ impl Session {
 }
 
 fn command(words: &[&str]) -> String {
-    let words = words.iter().map(|word| format!("${}\r\n{word}\r\n", word.len()));
-    format!("*{}\r\n{}", words.len(), words.collect::<String>())
+    let bulks: Vec<String> = words.iter().map(|word| format!("${}\r\n{word}\r\n", word.len())).collect();
+    format!("*{}\r\n{}", words.len(), bulks.concat())
 }
 
 /// What the writers have seen.

@@ -98,8 +98,8 @@ fn spawn(root: &Path, port: u16, settings: &[String], arguments: &[&str]) -> Chi
 /// One command and its reply: a line, or the text of a bulk string.
 pub(crate) fn ask(stream: &mut TcpStream, words: &[&str]) -> std::io::Result<String> {
     stream.set_read_timeout(Some(Duration::from_secs(20)))?;
-    let bulk: String = words.iter().map(|word| format!("${}\r\n{word}\r\n", word.len())).collect();
-    stream.write_all(format!("*{}\r\n{bulk}", words.len()).as_bytes())?;
+    let bulks: Vec<String> = words.iter().map(|word| format!("${}\r\n{word}\r\n", word.len())).collect();
+    stream.write_all(format!("*{}\r\n{}", words.len(), bulks.concat()).as_bytes())?;
     let mut reader = BufReader::new(stream);
     let mut line = String::new();
     if reader.read_line(&mut line)? == 0 {

@@ -6,7 +6,7 @@ mod life;
 mod planes;
 mod reload;
 
-use std::{collections::HashMap, fmt, io, net::SocketAddr, sync::Arc, thread::JoinHandle};
+use std::{collections::HashMap, fmt, io, net::SocketAddr, sync::Arc, thread::JoinHandle, time::Duration};
 
 use life::Life;
 use planes::{Limits, Planes};
@@ -84,7 +84,7 @@ pub fn start_with(config: &Config, metrics: &Arc<Metrics>) -> Result<Running, St
     let sockets = bind::bind_pools(config, &HashMap::new())?;
     let admin_sockets = bind::bind_admin(config)?;
     let admin = bind::tcp_addresses(&admin_sockets);
-    let limits = Limits { workers, budget: budget(config, workers)? };
+    let limits = Limits { workers, busy_poll: busy_poll(config, workers), budget: budget(config, workers)? };
     let (phase, lifeline) = lifecycle::begin();
     let (planes, threads) = Planes::start(config, metrics, &lifeline, admin_sockets, sockets, &limits)?;
     let pools: Vec<_> = config.pools.iter().filter_map(|pool| planes.pools.get(&pool.name)).collect();
@@ -148,6 +148,16 @@ impl Stopper {
 }
 
 /// Raises the limit of open files as far as it goes, and divides it.
+/// Never with more workers than cores: they would keep each other, and the checks, from working.
+fn busy_poll(config: &Config, workers: usize) -> Option<Duration> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    if config.busy_poll.is_some() && workers > cores {
+        tracing::warn!(workers, cores, "busy_poll is off: there are more workers than cores that this process may use");
+        return None;
+    }
+    config.busy_poll
+}
+
 fn budget(config: &Config, workers: usize) -> Result<Budget, StartError> {
     let limit = getrlimit(Resource::Nofile);
     // Without the right to raise it, what is there is what is divided.

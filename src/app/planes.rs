@@ -35,6 +35,7 @@ const HEARTBEAT_MAX_AGE: Duration = Duration::from_secs(5);
 /// What the machine allows.
 pub(super) struct Limits {
     pub(super) workers: usize,
+    pub(super) busy_poll: Option<Duration>,
     pub(super) budget: Budget,
 }
 
@@ -88,6 +89,7 @@ impl Planes {
         let admission = Arc::new(Admission::new(limits.budget.connections));
         let data = data::spawn(DataSettings {
             workers: limits.workers,
+            busy_poll: limits.busy_poll,
             pipes: limits.budget.pipes,
             admission: Arc::clone(&admission),
             shutdown_delay: config.shutdown.delay,

@@ -107,6 +107,7 @@ fn fixed(before: &Config, after: &Config) -> Vec<String> {
         ("log", before.log != after.log),
         ("shutdown", before.shutdown != after.shutdown),
         ("workers", before.workers != after.workers),
+        ("busy_poll", before.busy_poll != after.busy_poll),
         ("state_dir", before.state_dir != after.state_dir),
     ];
     let keys = keys.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key.to_owned());

@@ -100,6 +100,8 @@ pub struct Config {
     pub shutdown: Deadlines,
     /// Number of data-plane threads; `None` is one a usable core.
     pub workers: Option<usize>,
+    /// How long a worker stays awake after its sessions moved bytes; `None` not at all.
+    pub busy_poll: Option<Duration>,
     /// Where state that outlives the process is kept.
     pub state_dir: Option<PathBuf>,
     /// The pools, in file order.

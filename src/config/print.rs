@@ -48,6 +48,7 @@ fn file(config: &Config) -> Tree {
         ("log", Tree::Map(vec![("level", word(config.log.level)), ("format", word(config.log.format))])),
         ("shutdown", Tree::Map(vec![("delay", duration(config.shutdown.delay)), ("timeout", duration(config.shutdown.timeout))])),
         ("workers", config.workers.map_or_else(|| text(&"auto"), number)),
+        ("busy_poll", or_off(config.busy_poll)),
         ("state_dir", config.state_dir.as_deref().map_or(Tree::Null, path)),
         ("pools", config.pools.iter().map(pool).collect()),
     ])

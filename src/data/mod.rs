@@ -11,6 +11,7 @@
 //! | [`relay`] | moves the bytes |
 //! | [`close`] | how a socket ends: FIN, or RST after everything was delivered |
 //! | [`refuse`] | turning a client away in its own protocol |
+//! | [`busy_poll`] | a worker that looks for a moment before it sleeps |
 //! | [`metronome`] | keeps deadlines that never fire cheap |
 //! | [`admission`] | how many connections there may be |
 //!
@@ -18,6 +19,7 @@
 //! lossy report.
 
 pub mod admission;
+mod busy_poll;
 mod close;
 mod connection;
 mod dial;
@@ -43,7 +45,7 @@ use hold::Hold;
 use listener::{AcceptLoop, ListenerContext};
 pub use refuse::Refusal;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use worker::Crew;
+use worker::{Crew, Manner};
 
 use crate::{
     config::{HoldConfig, ListenerConfig},
@@ -101,6 +103,8 @@ pub struct SocketKey {
 pub struct DataSettings {
     /// Number of threads, at least 1.
     pub workers: usize,
+    /// How long a worker stays awake after its sessions moved bytes; `None` not at all.
+    pub busy_poll: Option<Duration>,
     /// Pipes of each worker at most.
     pub pipes: usize,
     /// Connections at most.
@@ -179,7 +183,11 @@ pub fn spawn(settings: DataSettings) -> io::Result<DataPlane> {
         descriptors: Descriptors::default(),
         next_id: AtomicU64::new(1),
     });
-    let (crew, sessions, threads) = worker::spawn(settings.workers, settings.pipes, &process, &tasks)?;
+    let (crew, sessions, threads) = worker::spawn(
+        Manner { count: settings.workers, pipes: settings.pipes, busy_poll: settings.busy_poll },
+        &process,
+        &tasks,
+    )?;
     let reception = Reception { crew, process, sockets: HashMap::new(), rooms: HashMap::new() };
     Ok(DataPlane { sessions, tasks, reception, threads })
 }

@@ -10,6 +10,7 @@ use std::{
         atomic::{AtomicUsize, Ordering},
     },
     thread::JoinHandle,
+    time::Duration,
 };
 
 use tokio::{runtime, sync::mpsc};
@@ -139,8 +140,19 @@ impl Crew {
 /// Their sessions, and their threads.
 type Spawned = (Crew, Vec<Arc<SessionTable>>, Vec<JoinHandle<()>>);
 
-/// Starts `count` workers, each with at most `pipes` pipes.
-pub(super) fn spawn(count: usize, pipes: usize, process: &Arc<ProcessContext>, tasks: &TaskTracker) -> io::Result<Spawned> {
+/// How many workers there are, and how they work.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Manner {
+    pub(super) count: usize,
+    /// Pipes of each at most.
+    pub(super) pipes: usize,
+    /// How long each stays awake after its sessions moved bytes.
+    pub(super) busy_poll: Option<Duration>,
+}
+
+/// Starts the workers.
+pub(super) fn spawn(manner: Manner, process: &Arc<ProcessContext>, tasks: &TaskTracker) -> io::Result<Spawned> {
+    let Manner { count, pipes, busy_poll } = manner;
     let lifeline = &process.lifeline;
     let mut members = Vec::new();
     let mut threads = Vec::new();
@@ -155,7 +167,7 @@ pub(super) fn spawn(count: usize, pipes: usize, process: &Arc<ProcessContext>, t
         let process = Arc::clone(process);
         let body = move || {
             supply_pipes(pipes, Box::new(move |error| process.process_metrics().pipe_errors.get(error).inc()));
-            runtime.block_on(run(receiver, tasks, life));
+            runtime.block_on(run(receiver, busy_poll, tasks, life));
         };
         threads.push(lifeline.vital.thread(format!("mainstay-data-{index}"), body)?);
     }
@@ -167,7 +179,9 @@ pub(super) fn spawn(count: usize, pipes: usize, process: &Arc<ProcessContext>, t
 
 /// Runs until every accept loop and connection of the process has ended, or the process is out of patience with those that
 /// have not; dropping the runtime closes what they hold.
-async fn run(mut inbox: InboxReceiver, tasks: TaskTracker, mut lifeline: Lifeline) {
+async fn run(mut inbox: InboxReceiver, busy_poll: Option<Duration>, tasks: TaskTracker, mut lifeline: Lifeline) {
+    // Ends with the runtime.
+    drop(busy_poll.map(|moment| tokio::spawn(super::busy_poll::stay_awake(moment))));
     loop {
         tokio::select! {
             biased;

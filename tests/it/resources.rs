@@ -1,6 +1,7 @@
 //! When the machine runs short: of descriptors, ports, memory, patience. mainstay stays alive, tells of it, blames no backend,
 //! and recovers by itself.
 
+mod busy_poll;
 mod crowd;
 mod descriptors;
 mod injected;

@@ -5,12 +5,13 @@ use std::time::Duration;
 /// What is wrong with a text, worded to follow "must be …, but ".
 type Fault = &'static str;
 
-const TIME_UNITS: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
+const TIME_UNITS: [(&str, u64); 6] =
+    [("d", 86_400_000_000), ("h", 3_600_000_000), ("m", 60_000_000), ("s", 1_000_000), ("ms", 1000), ("us", 1)];
 const SIZE_UNITS: [(&str, u64); 4] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)];
 
-/// Parses `100ms`, `2s`, `10m`, `1h`, `1d`.
+/// Parses `50us`, `100ms`, `2s`, `10m`, `1h`, `1d`.
 pub(in crate::config) fn parse_duration(text: &str) -> Result<Duration, Fault> {
-    parse_quantity(text, &TIME_UNITS).map(Duration::from_millis)
+    parse_quantity(text, &TIME_UNITS).map(Duration::from_micros)
 }
 
 /// Parses `64KiB`, `16MiB`, `1GiB`, `100B`; in bytes.
@@ -20,8 +21,8 @@ pub(in crate::config) fn parse_size(text: &str) -> Result<u64, Fault> {
 
 /// The shortest text that is exactly this duration.
 pub(in crate::config) fn format_duration(duration: Duration) -> String {
-    let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-    if millis == 0 { "0s".into() } else { format_quantity(millis, &TIME_UNITS) }
+    let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+    if micros == 0 { "0s".into() } else { format_quantity(micros, &TIME_UNITS) }
 }
 
 /// The shortest text that is exactly this many bytes.
@@ -77,7 +78,7 @@ mod tests {
 
     #[test]
     fn durations_come_back_as_they_were_written() {
-        for text in ["100ms", "2s", "90s", "10m", "1h", "1d", "0s", "1500ms"] {
+        for text in ["100ms", "2s", "90s", "10m", "1h", "1d", "0s", "1500ms", "50us", "1500us"] {
             assert_eq!(format_duration(parse_duration(text).unwrap()), text);
         }
         assert_eq!(parse_duration("1d"), Ok(Duration::from_hours(24)));

@@ -3,7 +3,7 @@
 //!
 //! | file | section |
 //! |---|---|
-//! | [`process`] | `admin`, `log`, `shutdown`, `workers`, `state_dir` |
+//! | [`process`] | `admin`, `log`, `shutdown`, `workers`, `busy_poll`, `state_dir` |
 //! | [`pool`] | `pools[]` and `defaults` |
 //! | [`check`] | `check`, with the login of the `PostgreSQL` check |
 //! | [`secrets`] | `password`, `password_file` |
@@ -40,7 +40,8 @@ const MILLISECOND: Duration = Duration::from_millis(1);
 /// The longest time anything of a pool may take; a longer one is a slip of the pen.
 const DAY: Duration = Duration::from_hours(24);
 
-const FILE_KEYS: Keys = Keys { known: &["admin", "log", "shutdown", "workers", "state_dir", "defaults", "pools"], planned: &[] };
+const FILE_KEYS: Keys =
+    Keys { known: &["admin", "log", "shutdown", "workers", "busy_poll", "state_dir", "defaults", "pools"], planned: &[] };
 
 const SMALLEST: &str = "the smallest one is: pools: [{name: orders, listen: \"127.0.0.1:5432\", backends: [\"db-a:5432\"]}]";
 
@@ -65,6 +66,7 @@ pub(super) fn resolve(root: &Node, findings: &Findings) -> Option<Config> {
         log: process::log(file),
         shutdown: process::shutdown(file),
         workers: process::workers(file),
+        busy_poll: process::busy_poll(file),
         state_dir: process::state_dir(file),
         pools,
     })

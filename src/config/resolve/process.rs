@@ -82,6 +82,11 @@ pub(super) fn workers(file: Section<'_>) -> Option<usize> {
     field.count(1..=MAX_WORKERS).and_then(|count| usize::try_from(count).ok())
 }
 
+pub(super) fn busy_poll(file: Section<'_>) -> Option<Duration> {
+    // Longer than a query of a few rows takes, it would only burn the core.
+    file.get("busy_poll")?.duration_or_off(Duration::from_micros(1)..=Duration::from_millis(1))
+}
+
 pub(super) fn state_dir(file: Section<'_>) -> Option<PathBuf> {
     let field = file.get_or_null("state_dir")?;
     let path = PathBuf::from(field.text("the absolute path of a directory")?);

@@ -27,6 +27,7 @@ use tokio::{
 
 use crate::{
     config::RelayMode,
+    data::busy_poll,
     metrics::BackendMetrics,
     net::socket::{has_failed, unsent_bytes},
     reason::{CloseReason, Direction},
@@ -318,6 +319,7 @@ impl Future for RelayUntil<'_, '_, '_> {
     type Output = Option<CloseReason>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        busy_poll::has_turn();
         if !self.listening {
             self.listening = self.changed.as_mut().poll(cx).is_pending();
         }

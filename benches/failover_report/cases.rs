@@ -6,7 +6,7 @@ mod hostile;
 mod idle;
 mod in_place;
 mod lateness;
-mod redis;
+mod replica;
 mod returning;
 mod run;
 mod sink;
@@ -59,6 +59,7 @@ pub(crate) enum Case {
     Lateness,
     Idle,
     RedisKill9,
+    MariadbKill9,
 }
 
 impl Case {
@@ -77,6 +78,7 @@ impl Case {
             Self::Lateness => "lateness",
             Self::Idle => "idle",
             Self::RedisKill9 => "redis_kill9",
+            Self::MariadbKill9 => "mariadb_kill9",
         }
     }
 
@@ -99,6 +101,7 @@ impl Case {
             Self::Lateness => "Relayed bulk traffic keeps every core busy for 10 s: are the checks on time?",
             Self::Idle => "4,000 idle sessions: what do they cost?",
             Self::RedisKill9 => "A Redis primary is killed (kill -9), its replica is promoted at once; eight clients write.",
+            Self::MariadbKill9 => "A MariaDB primary is killed (kill -9), its replica is promoted at once; eight clients write.",
         }
     }
 
@@ -117,7 +120,8 @@ impl Case {
             Self::Hostile => hostile::run(bench),
             Self::Lateness => lateness::run(bench),
             Self::Idle => idle::run(bench),
-            Self::RedisKill9 => redis::kill9(bench),
+            Self::RedisKill9 => replica::kill9::<replica::Redis>(bench),
+            Self::MariadbKill9 => replica::kill9::<replica::MariaDb>(bench),
         };
         let rows = match rows {
             Ok(rows) => Ok(rows),

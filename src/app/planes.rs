@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     admin::{self, AdminListener, AdminPool, AdminSettings, AdminState, BoundListener, View},
-    config::{CheckKind, Config, ListenerConfig, PoolConfig},
+    config::{CheckKind, Config, ListenerConfig, PoolConfig, TlsMode},
     control::{self, ControlHandle, ControlSettings, heartbeat::Heartbeat},
     data::{
         self, DataSettings, ListenerSettings, Reception, Refusal, SocketKey,
@@ -227,6 +227,9 @@ impl Live {
             refusal: match self.config.check.kind {
                 CheckKind::Tcp => Refusal::Reset,
                 CheckKind::Postgres(_) => Refusal::Postgres,
+                CheckKind::Mysql(_) => Refusal::Mysql,
+                // Inside TLS there is nothing to be said.
+                CheckKind::Redis(ref check) if check.tls != TlsMode::Off => Refusal::Reset,
                 CheckKind::Redis(_) => Refusal::Redis,
             },
             routes: self.routes.clone(),

@@ -16,9 +16,9 @@ pub use connect::connect;
 
 use super::exit;
 use crate::{
-    config::{CheckKind, PostgresCheck, RedisCheck, Secret, TlsMode},
+    config::{CheckKind, MysqlCheck, PostgresCheck, RedisCheck, Secret, TlsMode},
     control::probe::{self, Finding},
-    failover::{Outcome, label::Label},
+    failover::{Facts, MultiPrimary, Outcome, label::Label},
     net::addr::BackendAddr,
 };
 
@@ -31,7 +31,7 @@ pub struct Args {
     /// The backend: HOST:PORT, an IPv6 address in brackets
     #[arg(value_name = "ADDRESS")]
     address: BackendAddr,
-    /// User to log in as (postgres: a role, default postgres; redis: an ACL user).
+    /// User to log in as (postgres: a role, default postgres; mysql: an account, default mainstay; redis: an ACL user).
     #[arg(long)]
     user: Option<String>,
     /// File that holds the user's password.
@@ -40,7 +40,7 @@ pub struct Args {
     /// Database to log in to (postgres).
     #[arg(long, default_value = "postgres")]
     database: String,
-    /// Transport security: off, prefer (not redis), require or verify-full [default: postgres prefer, redis off]
+    /// Transport security: off, prefer (not redis), require or verify-full [default: postgres and mysql prefer, redis off]
     #[arg(long, value_parser = tls_mode)]
     tls: Option<TlsMode>,
     /// PEM file with the authorities to trust, for verify-full.
@@ -58,6 +58,7 @@ pub struct Args {
 enum Kind {
     Tcp,
     Postgres,
+    Mysql,
     Redis,
 }
 
@@ -133,6 +134,18 @@ fn check_kind(args: &Args) -> Result<CheckKind, String> {
             let (user, tls) = (user.unwrap_or(plain.user), args.tls.unwrap_or(plain.tls));
             Ok(CheckKind::Postgres(PostgresCheck { user, password, database: args.database.clone(), tls, tls_ca_file, max_lag }))
         }
+        Kind::Mysql => {
+            let plain = MysqlCheck::default();
+            let (user, tls) = (user.unwrap_or(plain.user), args.tls.unwrap_or(plain.tls));
+            Ok(CheckKind::Mysql(MysqlCheck {
+                user,
+                password,
+                tls,
+                tls_ca_file,
+                max_lag,
+                writable_replica: plain.writable_replica,
+            }))
+        }
         Kind::Redis if args.tls == Some(TlsMode::Prefer) => {
             Err("--tls prefer: Redis encrypts a port or does not; write off or require".into())
         }
@@ -141,7 +154,7 @@ fn check_kind(args: &Args) -> Result<CheckKind, String> {
         }
         Kind::Redis => {
             let tls = args.tls.unwrap_or(RedisCheck::default().tls);
-            Ok(CheckKind::Redis(RedisCheck { user, password, tls, tls_ca_file, max_lag }))
+            Ok(CheckKind::Redis(RedisCheck { user, password, tls, tls_ca_file, max_lag, sentinels: None }))
         }
     }
 }
@@ -175,6 +188,10 @@ fn asked(told: &Told<'_>) -> String {
             "postgres {address}, within {timeout:?}: log in as {} to database {}, TLS {}, and ask for the role",
             check.user, check.database, check.tls
         ),
+        CheckKind::Mysql(check) => format!(
+            "mysql {address}, within {timeout:?}: log in as {}, TLS {}, and ask for read_only, replication and Galera",
+            check.user, check.tls
+        ),
         CheckKind::Redis(check) => {
             let login = match (&check.user, &check.password) {
                 (Some(user), _) => format!("log in as {user}"),
@@ -189,6 +206,9 @@ fn asked(told: &Told<'_>) -> String {
 fn facts(kind: &CheckKind, finding: &Finding) -> Vec<(&'static str, String)> {
     let facts = &finding.facts;
     let Some(role) = facts.role else { return Vec::new() };
+    if let CheckKind::Mysql(_) = kind {
+        return mysql_facts(facts);
+    }
     if matches!(kind, CheckKind::Redis(_)) {
         let lag = facts.lag_bytes.map(|lag| ("lag", format!("{lag} bytes received and not applied")));
         let version = facts.version.as_deref().map(|version| ("version", version.to_owned()));
@@ -203,6 +223,20 @@ fn facts(kind: &CheckKind, finding: &Finding) -> Vec<(&'static str, String)> {
     rows.extend(facts.lag_bytes.map(|lag| ("lag", format!("{lag} bytes"))));
     rows.extend(facts.version.as_deref().map(|version| ("version", version.to_owned())));
     rows
+}
+
+fn mysql_facts(facts: &Facts) -> Vec<(&'static str, String)> {
+    let Some(role) = facts.role else { return Vec::new() };
+    let role = match (role, facts.read_only, facts.multi_primary) {
+        (role, true, _) => format!("{role}, but refuses writes"),
+        (role, false, MultiPrimary::No) => role.to_string(),
+        (role, false, MultiPrimary::Synced) => format!("{role}, one of many"),
+        (role, false, MultiPrimary::Behind) => format!("{role}, one of many, and behind them"),
+    };
+    let reign = facts.db_epoch.map(|epoch| ("reign", format!("since transaction {epoch}, as an epoch")));
+    let lag = facts.lag_bytes.map(|lag| ("lag", format!("{lag} bytes received and not applied")));
+    let version = facts.version.as_deref().map(|version| ("version", version.to_owned()));
+    [("role", role)].into_iter().chain(reign).chain(lag).chain(version).collect()
 }
 
 fn json(told: &Told<'_>) -> String {
@@ -264,7 +298,7 @@ mod tests {
         });
         let address: BackendAddr = "127.0.0.1:5432".parse().unwrap();
         for &outcome in Outcome::ALL {
-            let result = Ok(Finding { outcome, facts: crate::failover::Facts::default(), evidence: "seen".into() });
+            let result = Ok(Finding { outcome, facts: Facts::default(), evidence: "seen".into() });
             let told =
                 Told { address: &address, kind: &kind, timeout: Duration::from_secs(1), took: Duration::ZERO, result: &result };
             let (screen, json) = (screen(&told), json(&told));

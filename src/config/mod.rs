@@ -7,11 +7,13 @@
 //! | [`raw`] | the file as it was written, with the place of every value |
 //! | [`resolve`] | from there to [`Config`], collecting *all* errors |
 //! | [`findings`] | the collection |
+//! | [`check`] | how backends are checked |
 //! | [`diagnostic`] | one error: place, path, what is wrong, what would be right |
 //! | [`flags`] | the same without a file |
 //! | [`mod@print`] | from [`Config`] back to the words of the file |
 //! | [`secret`] | what must never be printed |
 
+mod check;
 pub mod diagnostic;
 mod findings;
 pub mod flags;
@@ -28,6 +30,7 @@ use std::{
     time::Duration,
 };
 
+pub use check::{CheckConfig, CheckKind, MysqlCheck, PostgresCheck, RedisCheck, Sentinels, TlsMode, WritableReplica};
 pub use diagnostic::{Diagnostic, Errors};
 pub use flags::{Flags, from_flags};
 pub use secret::{Secret, SecretSource};
@@ -180,122 +183,6 @@ pub struct PoolConfig {
     pub listeners: Vec<ListenerConfig>,
     /// The backends, in order of preference.
     pub backends: Vec<BackendConfig>,
-}
-
-/// How backends are checked.
-#[derive(Clone, Debug, PartialEq)]
-pub struct CheckConfig {
-    /// In which protocol.
-    pub kind: CheckKind,
-    /// Between two probes.
-    pub interval: Duration,
-    /// Between two probes while a verdict is pending.
-    pub fast_interval: Duration,
-    /// Deadline of a whole probe.
-    pub timeout: Duration,
-    /// Between two whole new logins, besides the standing session.
-    pub fresh_login: Duration,
-}
-
-/// The protocol of a check.
-#[derive(Clone, Debug, PartialEq)]
-pub enum CheckKind {
-    /// A TCP connect.
-    Tcp,
-    /// A `PostgreSQL` session.
-    Postgres(PostgresCheck),
-    /// A session with Redis or Valkey.
-    Redis(RedisCheck),
-}
-
-impl CheckKind {
-    /// Its name in the configuration.
-    pub const fn name(&self) -> &'static str {
-        match self {
-            Self::Tcp => "tcp",
-            Self::Postgres(_) => "postgres",
-            Self::Redis(_) => "redis",
-        }
-    }
-
-    /// It asks for the role, so the one that says it is primary serves.
-    pub const fn knows_roles(&self) -> bool {
-        !matches!(self, Self::Tcp)
-    }
-
-    /// A standby that lags by more bytes is not ready to take over.
-    pub const fn max_lag(&self) -> Option<u64> {
-        match self {
-            Self::Tcp => None,
-            Self::Postgres(check) => check.max_lag,
-            Self::Redis(check) => check.max_lag,
-        }
-    }
-}
-
-/// How the `PostgreSQL` check logs in.
-#[derive(Clone, Debug, PartialEq)]
-pub struct PostgresCheck {
-    /// Login role; default `postgres`.
-    pub user: String,
-    /// Its password, if it needs one.
-    pub password: Option<Secret>,
-    /// Database to log in to; default `postgres`.
-    pub database: String,
-    /// Transport security.
-    pub tls: TlsMode,
-    /// PEM file with the authorities to trust; required for `verify-full`.
-    pub tls_ca_file: Option<PathBuf>,
-    /// A standby that lags by more bytes is not ready to take over (told by `failover_ready`).
-    pub max_lag: Option<u64>,
-}
-
-impl Default for PostgresCheck {
-    fn default() -> Self {
-        Self {
-            user: "postgres".into(),
-            password: None,
-            database: "postgres".into(),
-            tls: TlsMode::Prefer,
-            tls_ca_file: None,
-            max_lag: None,
-        }
-    }
-}
-
-/// How the Redis check logs in.
-#[derive(Clone, Debug, PartialEq)]
-pub struct RedisCheck {
-    /// ACL user; `None` is the default user.
-    pub user: Option<String>,
-    /// Its password; without one the check does not log in.
-    pub password: Option<Secret>,
-    /// Transport security: never `prefer`, because Redis encrypts a port or does not.
-    pub tls: TlsMode,
-    /// PEM file with the authorities to trust; required for `verify-full`.
-    pub tls_ca_file: Option<PathBuf>,
-    /// A replica that has received so many bytes and not applied them is not ready to take over (told by `failover_ready`).
-    pub max_lag: Option<u64>,
-}
-
-impl Default for RedisCheck {
-    fn default() -> Self {
-        Self { user: None, password: None, tls: TlsMode::Off, tls_ca_file: None, max_lag: None }
-    }
-}
-
-crate::labels! {
-    /// Transport security of a check, in libpq's words.
-    pub enum TlsMode {
-        /// Never.
-        Off = "off",
-        /// When the server offers it, unverified.
-        Prefer = "prefer",
-        /// Always, unverified.
-        Require = "require",
-        /// Always; certificate chain and host name are verified.
-        VerifyFull = "verify-full",
-    }
 }
 
 /// How new clients wait while nobody may serve.

@@ -10,8 +10,8 @@ use std::{
 use serde_json::Value as Json;
 
 use super::{
-    AdminListen, BackendConfig, CheckConfig, CheckKind, Config, ListenerConfig, PoolConfig, PostgresCheck, RedisCheck,
-    SecretSource, TlsMode,
+    AdminListen, BackendConfig, CheckConfig, CheckKind, Config, ListenerConfig, MysqlCheck, PoolConfig, PostgresCheck,
+    RedisCheck, SecretSource, TlsMode,
     raw::quantity::{format_duration, format_size},
     resolve::{default_names, is_legal_name},
 };
@@ -88,6 +88,7 @@ fn check(check: &CheckConfig, policy: &Policy) -> Tree {
     let mut map = match &check.kind {
         CheckKind::Tcp => vec![("tcp", Tree::Map(Vec::new()))],
         CheckKind::Postgres(login) => vec![("postgres", postgres(login)), ("fresh_login", duration(check.fresh_login))],
+        CheckKind::Mysql(login) => vec![("mysql", mysql(login)), ("fresh_login", duration(check.fresh_login))],
         CheckKind::Redis(login) => vec![("redis", redis(login)), ("fresh_login", duration(check.fresh_login))],
     };
     map.extend([
@@ -108,10 +109,22 @@ fn postgres(login: &PostgresCheck) -> Tree {
     Tree::Map(map)
 }
 
+fn mysql(login: &MysqlCheck) -> Tree {
+    let mut map = vec![("user", text(&login.user))];
+    map.extend(password(login.password.as_ref()));
+    map.extend(security(login.tls, login.tls_ca_file.as_deref(), login.max_lag));
+    map.push(("writable_replica", word(login.writable_replica)));
+    Tree::Map(map)
+}
+
 fn redis(login: &RedisCheck) -> Tree {
     let mut map: Vec<_> = login.user.as_ref().map(|user| ("user", text(user))).into_iter().collect();
     map.extend(password(login.password.as_ref()));
     map.extend(security(login.tls, login.tls_ca_file.as_deref(), login.max_lag));
+    if let Some(sentinels) = &login.sentinels {
+        map.push(("sentinels", sentinels.addresses.iter().map(|address| text(address)).collect()));
+        map.push(("sentinel_name", text(&sentinels.name)));
+    }
     Tree::Map(map)
 }
 

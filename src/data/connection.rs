@@ -12,7 +12,7 @@ use std::{
 use tokio::{net::TcpStream, time::Instant};
 
 use super::{
-    PoolContext, Refusal,
+    PoolContext,
     admission::Place,
     close,
     dial::dial,
@@ -242,10 +242,10 @@ async fn introduce(
 ) -> Result<(TcpStream, (u64, u64)), Option<StdStream>> {
     let pool = &*listener.pool;
     let Books { route, session, .. } = books;
-    if pool.refusal != Refusal::Postgres {
+    if !greeting::is_exchanged(pool.refusal) {
         return Ok((client, (0, 0)));
     }
-    let greeting = Box::pin(greeting::postgres(&client, server, &route.revocation)).await;
+    let greeting = Box::pin(greeting::exchange(pool.refusal, &client, server, &route.revocation)).await;
     session.upstream_bytes.store(greeting.upstream, Ordering::Relaxed);
     session.downstream_bytes.store(greeting.downstream, Ordering::Relaxed);
     route.metrics.relay_bytes.get(Direction::Upstream).inc_by(greeting.upstream);

@@ -2,18 +2,12 @@
 //! that has just taken over is not trampled.
 
 use std::{
-    io,
     net::TcpStream,
-    os::fd::AsFd,
     sync::atomic::{AtomicUsize, Ordering},
     time::Duration,
 };
 
 use prometheus::IntGauge;
-use rustix::{
-    event::{PollFd, PollFlags, Timespec},
-    net::RecvFlags,
-};
 use tokio::{
     io::unix::AsyncFd,
     sync::{Notify, Semaphore},
@@ -21,7 +15,12 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{metrics::Raised, net::socket::watch_readable, reason::RejectReason, route::RouteWatch};
+use crate::{
+    metrics::Raised,
+    net::socket::{is_gone, watch_readable},
+    reason::RejectReason,
+    route::RouteWatch,
+};
 
 /// Clients released at once, and the pause before the next are.
 const RELEASE_BURST: usize = 32;
@@ -121,23 +120,6 @@ async fn gone(client: &AsyncFd<TcpStream>) {
         }
         // Its first bytes wait in the kernel and stay there; only a new event (more bytes, FIN, RST) wakes us again.
         ready.clear_ready();
-    }
-}
-
-fn is_gone(client: &TcpStream) -> bool {
-    let mut byte = [0_u8; 1];
-    match rustix::net::recv(client, &mut byte, RecvFlags::PEEK | RecvFlags::DONTWAIT) {
-        Ok((_, 0)) => return true,
-        Ok(_) => {}
-        Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => return false,
-        Err(_) => return true,
-    }
-    let borrowed = client.as_fd();
-    let mut polled = [PollFd::new(&borrowed, PollFlags::RDHUP)];
-    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-    match rustix::event::poll(&mut polled, Some(&now)) {
-        Ok(_) => polled[0].revents().intersects(PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR),
-        Err(error) => io::Error::from(error).kind() != io::ErrorKind::Interrupted,
     }
 }
 

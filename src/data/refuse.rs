@@ -20,6 +20,8 @@ pub enum Refusal {
     Reset,
     /// `PostgreSQL`: `ErrorResponse`, severity FATAL.
     Postgres,
+    /// `MySQL`: an error in place of the greeting.
+    Mysql,
     /// Redis: an error reply to whatever the client asks first.
     Redis,
 }
@@ -29,14 +31,19 @@ pub(super) async fn refuse(mut client: TcpStream, refusal: Refusal, reason: Reje
     let told = match refusal {
         Refusal::Reset => false,
         Refusal::Postgres => tokio::time::timeout(TIMEOUT, postgres(&mut client, reason, why)).await.unwrap_or(false),
-        // As the server itself does when it has too many clients: without waiting for a question.
-        Refusal::Redis => client.write_all(redis_error(reason, why).as_bytes()).await.is_ok() && client.shutdown().await.is_ok(),
+        // These two as the server itself does when it has too many clients: without waiting for a word.
+        Refusal::Mysql => say(&mut client, &mysql_error(reason, why)).await,
+        Refusal::Redis => say(&mut client, redis_error(reason, why).as_bytes()).await,
     };
     if told {
         close::finish(client, TIMEOUT).await;
     } else {
         close::reset(&client);
     }
+}
+
+async fn say(client: &mut TcpStream, last_words: &[u8]) -> bool {
+    client.write_all(last_words).await.is_ok() && client.shutdown().await.is_ok()
 }
 
 /// Request codes that stand where a `StartupMessage` has its protocol version (`PostgreSQL` manual, "Message Formats").
@@ -71,6 +78,24 @@ async fn postgres(client: &mut TcpStream, reason: RejectReason, why: &str) -> bo
         }
     }
     false
+}
+
+/// An error packet in place of the greeting (`MySQL` documentation, "Connection Phase", "`ERR_Packet`"): without an SQLSTATE, because
+/// nobody has said yet what the client understands.
+fn mysql_error(reason: RejectReason, why: &str) -> Vec<u8> {
+    // ER_CON_COUNT_ERROR and ER_SERVER_SHUTDOWN: clients and poolers know to try again.
+    let (code, message) = match reason {
+        RejectReason::MaxConnections => (1040_u16, "Too many connections".to_owned()),
+        RejectReason::Shutdown => (1053, "mainstay is shutting down".to_owned()),
+        _ => (1053, format!("mainstay: no database node may serve now ({why})")),
+    };
+    // Clients cut messages off at 512 bytes.
+    let message: Vec<u8> = message.chars().filter(|c| !c.is_control()).take(500).collect::<String>().into_bytes();
+    let length = u32::try_from(message.len() + 3).unwrap_or(0).to_le_bytes();
+    let mut packet = vec![length[0], length[1], length[2], 0, 0xff];
+    packet.extend(code.to_le_bytes());
+    packet.extend(message);
+    packet
 }
 
 /// An error reply (Redis documentation, "Redis serialization protocol specification", "Simple errors"). Clients know these first
@@ -116,6 +141,15 @@ mod tests {
             redis_error(RejectReason::HoldTimeout, "db-a is\r\ndown"),
             "-LOADING mainstay: no database node may serve now (db-a isdown)\r\n"
         );
+    }
+
+    #[test]
+    fn a_mysql_error_is_a_whole_packet() {
+        let packet = mysql_error(RejectReason::HoldTimeout, "db-a is\r\ndown");
+        let length = usize::from(packet[0]) | usize::from(packet[1]) << 8;
+        assert_eq!((packet.len(), packet[3], packet[4]), (length + 4, 0, 0xff));
+        assert_eq!(packet[5..7], 1053_u16.to_le_bytes());
+        assert_eq!(packet[7..], *b"mainstay: no database node may serve now (db-a isdown)");
     }
 
     #[test]

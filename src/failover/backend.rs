@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use super::{
-    event::{Admin, Facts, Health, Outcome, Role},
+    event::{Admin, Health, Outcome},
+    facts::{Facts, Role},
     health::Tracker,
     pool::Policy,
     time::Time,

@@ -4,6 +4,7 @@
 
 use super::{
     event::{BackendId, Cause},
+    facts::MultiPrimary,
     pool::{Election, OnConflict, Pool},
     time::Time,
 };
@@ -59,12 +60,19 @@ impl Choice {
 
 impl Pool {
     /// Every backend that says it is a primary which takes writes, fenced or not, up or not up again yet: more than one is a
-    /// conflict.
+    /// conflict, unless they all know of each other.
     pub(super) fn claimants(&self) -> Vec<BackendId> {
         match self.policy.election {
             Election::ByOrder => Vec::new(),
             Election::ByRole => self.ids().filter(|id| self.backends[id.index()].says_primary(self.system_id)).collect(),
         }
+    }
+
+    /// They are primaries of one cluster that take writes at the same time.
+    pub(super) fn share_writes(&self, primaries: &[BackendId]) -> bool {
+        let facts = |id: &BackendId| &self.backends[id.index()].facts;
+        let first = primaries.first().and_then(|id| facts(id).system_id);
+        primaries.iter().all(|id| facts(id).multi_primary != MultiPrimary::No && facts(id).system_id == first)
     }
 
     /// The highest database epoch that claims to be primary now.
@@ -111,7 +119,24 @@ impl Pool {
         self.ids().filter(|id| self.reason_of(*id) == Reason::Eligible).collect()
     }
 
+    /// All may write, but writes to two of them at once collide: one is enough, and it stays.
+    fn elect_of_many(&self, eligible: &[BackendId], now: Time) -> Choice {
+        let mut present = [self.active, self.last_active].into_iter().flatten();
+        if let Some(id) = present.find(|id| eligible.contains(id)) {
+            return self.choice(id, now, None);
+        }
+        let synced = |id: &BackendId| self.backends[id.index()].facts.multi_primary == MultiPrimary::Synced;
+        let mut released = eligible.iter().copied().filter(|id| self.released_at(*id) <= now);
+        match released.clone().find(synced).or_else(|| released.next()) {
+            Some(id) => self.choice(id, now, None),
+            None => Choice::none(Verdict::HoldDown),
+        }
+    }
+
     fn settle_conflict(&self, eligible: &[BackendId], now: Time) -> Choice {
+        if self.share_writes(eligible) {
+            return self.elect_of_many(eligible, now);
+        }
         let kept = self.active.filter(|active| eligible.contains(active));
         let undecided = Choice { active: kept, verdict: Verdict::SplitBrain, cause: None };
         match self.policy.on_conflict {

@@ -3,7 +3,12 @@
 use std::{fmt, sync::Arc};
 
 use crate::{
-    failover::{backend::Reason, elect::Verdict, pool::Policy},
+    failover::{
+        backend::Reason,
+        elect::Verdict,
+        facts::{Facts, Role},
+        pool::Policy,
+    },
     labels,
 };
 
@@ -92,18 +97,6 @@ impl Outcome {
 }
 
 labels! {
-    /// What the database says it is.
-    pub enum Role {
-        /// Not asked, or not answered yet.
-        Unknown = "unknown",
-        /// Takes writes.
-        Primary = "primary",
-        /// Follows a primary.
-        Standby = "standby",
-    }
-}
-
-labels! {
     /// Observed state of a backend.
     pub enum Health {
         /// No verdict yet.
@@ -155,23 +148,6 @@ labels! {
         /// Two independent signals: session lost and connect refused.
         TwoSignals = "two_signals",
     }
-}
-
-/// What a successful probe learned. Absent fields were not asked or not answered.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Facts {
-    /// Role; `None` for a check that knows no roles.
-    pub role: Option<Role>,
-    /// The database refuses writes although it is no standby.
-    pub read_only: bool,
-    /// The database's own epoch, which rises with each promotion (`PostgreSQL`: timeline).
-    pub db_epoch: Option<u64>,
-    /// Identity of the cluster (`PostgreSQL`: system identifier).
-    pub system_id: Option<u64>,
-    /// Replication lag in bytes.
-    pub lag_bytes: Option<u64>,
-    /// Server version as it names itself.
-    pub version: Option<Arc<str>>,
 }
 
 /// The result of one probe.

@@ -9,6 +9,7 @@
 //! | [`label`] | closed enums that are return value, log word and metric label at once |
 //! | [`time`] | the core's idea of time: a duration since the process started |
 //! | [`event`] | what goes in ([`Event`]) and what comes out ([`Effect`]) |
+//! | [`facts`] | what a database says of itself |
 //! | [`health`] | `Unknown → Up ⇄ Down` from consecutive outcomes |
 //! | [`backend`] | one backend: health, role, admin state, and the truth table that joins them into "eligible" |
 //! | [`elect`] | who should be active: by the database's role, or by list order |
@@ -23,6 +24,7 @@ pub mod backend;
 mod configure;
 pub mod elect;
 pub mod event;
+pub mod facts;
 pub mod health;
 mod inspect;
 #[cfg(debug_assertions)]
@@ -38,9 +40,10 @@ pub mod time;
 pub use backend::{BackendState, Reason};
 pub use elect::Verdict;
 pub use event::{
-    Admin, BackendId, Cause, Command, Configuration, Effect, Epoch, Event, Facts, Health, Note, Outcome, Pace, Passive, Report,
-    RevokeMode, Role,
+    Admin, BackendId, Cause, Command, Configuration, Effect, Epoch, Event, Health, Note, Outcome, Pace, Passive, Report,
+    RevokeMode,
 };
+pub use facts::{Facts, MultiPrimary, Role};
 pub use pool::{Election, OnConflict, Policy, Pool};
 pub use ready::FailoverReady;
 pub use time::Time;

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use super::{
     backend::BackendState,
-    event::{BackendId, Cause, Class, Effect, Health, Note, Outcome, Passive, Report, Role},
+    event::{BackendId, Cause, Class, Effect, Health, Note, Outcome, Passive, Report},
+    facts::Role,
     health::Transition,
     pool::{Election, Policy, Pool},
     time::Time,

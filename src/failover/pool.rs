@@ -264,7 +264,7 @@ impl Pool {
 
     fn refresh_conflict(&mut self, effects: &mut Vec<Effect>) {
         let claimants = self.claimants();
-        let present = claimants.len() > 1;
+        let present = claimants.len() > 1 && !self.share_writes(&claimants);
         if present != self.conflict {
             self.conflict = present;
             effects.push(Effect::Note(Note::Conflict { present, claimants }));

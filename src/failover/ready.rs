@@ -2,7 +2,8 @@
 
 use super::{
     elect::Verdict,
-    event::{Admin, BackendId, Health, Role},
+    event::{Admin, BackendId, Health},
+    facts::Role,
     pool::{Election, Pool},
     time::Time,
 };

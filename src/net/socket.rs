@@ -7,9 +7,30 @@ use std::{
     time::Duration,
 };
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    io::Errno,
+    net::{RecvFlags, recv},
+};
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::io::{Interest, unix::AsyncFd};
+
+/// Whether the peer has closed or reset the connection, or finished sending, also while bytes of it wait to be read.
+pub fn is_gone(socket: impl AsFd) -> bool {
+    let mut byte = [0_u8; 1];
+    match recv(&socket, &mut byte, RecvFlags::PEEK | RecvFlags::DONTWAIT) {
+        Ok((_, 0)) => return true,
+        Ok(_) => {}
+        Err(Errno::AGAIN | Errno::INTR) => return false,
+        Err(_) => return true,
+    }
+    let mut polled = [PollFd::new(&socket, PollFlags::RDHUP)];
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    match poll(&mut polled, Some(&now)) {
+        Ok(_) => polled[0].revents().intersects(PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR),
+        Err(error) => error != Errno::INTR,
+    }
+}
 
 /// TCP keepalive of a leg.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -230,8 +230,8 @@ fn defaults_lie_beneath_every_pool() {
         .iter()
         .map(|pool| {
             let user = match &pool.check.kind {
-                CheckKind::Tcp | CheckKind::Redis(_) => "-".to_owned(),
                 CheckKind::Postgres(check) => format!("{}/{}", check.user, check.database),
+                _ => "-".to_owned(),
             };
             let seconds = (pool.check.interval.as_secs(), pool.hold.timeout.as_secs());
             (user, seconds, pool.hold.max, pool.policy.fall, pool.on_down, pool.policy.failback_after.is_some())

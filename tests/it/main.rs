@@ -14,6 +14,7 @@ mod demo;
 mod hold;
 mod house;
 mod lifecycle;
+mod mysql;
 mod network;
 mod probe;
 mod psql;

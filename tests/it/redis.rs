@@ -8,7 +8,7 @@ use std::{
 };
 
 use mainstay::{
-    config::{CheckKind, RedisCheck, Secret, TlsMode},
+    config::{CheckKind, RedisCheck, Secret, Sentinels, TlsMode},
     control::probe::{
         self, Deadline, Finding,
         standing::{Broken, Login},
@@ -169,6 +169,55 @@ async fn a_sentinel_and_another_protocol_are_no_server_of_data() {
     let finding = once(Redis::sentinel().port, &RedisCheck::default()).await;
     assert_eq!(finding.outcome, Outcome::Misconfigured, "{}", finding.evidence);
     assert!(finding.evidence.contains("Sentinel"), "{}", finding.evidence);
+}
+
+#[tokio::test]
+async fn the_sentinels_tell_an_old_primary_that_returns_from_a_new_one() {
+    let mut old = Redis::primary(&[]);
+    let new = old.replica(&[]);
+    let sentinel = old.watched();
+    let sentinels = Sentinels { addresses: vec![local(sentinel.port)], name: "orders".into() };
+    let check = RedisCheck { sentinels: Some(sentinels), ..RedisCheck::default() };
+    let named = || sentinel.ask_list(&["SENTINEL", "GET-MASTER-ADDR-BY-NAME", "orders"]).contains(&new.port.to_string());
+    until("the Sentinel knows the replica", || {
+        sentinel.ask_list(&["SENTINEL", "MASTER", "orders"]).windows(2).any(|pair| pair == ["num-slaves", "1"]).then_some(())
+    });
+    let first = once(old.port, &check).await;
+    assert_eq!((first.facts.role, first.facts.db_epoch), (Some(Role::Primary), Some(0)), "{}", first.evidence);
+    // One that was seen as a replica is believed when it is promoted, before the Sentinels say so: here by hand.
+    let login = Login::new(&local(new.port), &CheckKind::Redis(check.clone())).unwrap();
+    let (mut session, seen) = login.open(&[new.address()], Deadline::after(TIMEOUT)).await.unwrap();
+    assert_eq!(seen.facts.role, Some(Role::Standby), "{}", seen.evidence);
+    old.signal("-KILL");
+    until("the Sentinel has promoted it", || named().then_some(()));
+    let limit = Instant::now() + Duration::from_secs(10);
+    loop {
+        let mut seen = session.query(Deadline::after(TIMEOUT)).await;
+        // A Sentinel ends every session with what it promotes.
+        if seen.outcome == Outcome::Closed {
+            (session, seen) = login.open(&[new.address()], Deadline::after(TIMEOUT)).await.unwrap();
+        }
+        assert_ne!(seen.facts.role, Some(Role::Unknown), "{}", seen.evidence);
+        if seen.facts.role == Some(Role::Primary) && seen.facts.db_epoch == Some(1) {
+            break;
+        }
+        assert!(Instant::now() < limit, "{seen:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    // The old one is not, until the Sentinels have made it a replica.
+    old.restart();
+    let returned = once(old.port, &check).await;
+    assert_eq!((returned.outcome, returned.facts.role), (Outcome::Ok, Some(Role::Unknown)), "{}", returned.evidence);
+    assert!(returned.evidence.contains("the Sentinels name 127.0.0.1:"), "{}", returned.evidence);
+    // Sentinels that hang, or are gone, hold nothing up and take nothing down.
+    for signal in ["-STOP", "-KILL"] {
+        sentinel.signal(signal);
+        let started = Instant::now();
+        let seen = once(new.port, &check).await;
+        assert_eq!((seen.outcome, seen.facts.role), (Outcome::Ok, Some(Role::Primary)), "{}", seen.evidence);
+        assert!(started.elapsed() < Duration::from_millis(1500), "{:?}", started.elapsed());
+        assert_eq!(session.query(Deadline::after(TIMEOUT)).await.facts.db_epoch, Some(1), "the last opinion counts");
+    }
 }
 
 /// Settings of a pool of these two, with the default check.

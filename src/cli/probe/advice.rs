@@ -1,5 +1,7 @@
 //! What mainstay would do with a backend that answers like this, and what a person should do now.
 
+mod mysql;
+
 use std::net::IpAddr;
 
 use crate::{
@@ -30,6 +32,7 @@ pub(super) fn advice(kind: &CheckKind, finding: Option<&Finding>, source: Option
     let now = match kind {
         CheckKind::Tcp => of_any_server(finding.outcome),
         CheckKind::Postgres(check) => of_postgres(check, finding, source).or_else(|| of_any_server(finding.outcome)),
+        CheckKind::Mysql(check) => mysql::advice(check, finding, source).or_else(|| of_any_server(finding.outcome)),
         CheckKind::Redis(check) => of_redis(check, finding).or_else(|| of_any_server(finding.outcome)),
     };
     Advice { mainstay: treatment(finding).into(), now }

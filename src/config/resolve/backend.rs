@@ -69,6 +69,11 @@ fn address(field: Field<'_>) -> Place<'_> {
     }
 }
 
+/// An address that is no backend's.
+pub(super) fn plain_address(field: Field<'_>) -> Option<BackendAddr> {
+    address(field).map(|(_, address)| address)
+}
+
 /// The name of every backend: the written one, else its host, else (when that name is taken) its whole address.
 pub(in crate::config) fn default_names(backends: &[(Option<&Arc<str>>, &BackendAddr)]) -> Vec<Arc<str>> {
     let mut uses: HashMap<&str, usize> = HashMap::new();

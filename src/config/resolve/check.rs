@@ -5,7 +5,7 @@ use std::{ops::RangeInclusive, path::PathBuf, time::Duration};
 use super::{DAY, MILLISECOND, SECOND, secrets};
 use crate::{
     config::{
-        CheckConfig, CheckKind, PostgresCheck, RedisCheck, TlsMode,
+        CheckConfig, CheckKind, MysqlCheck, PostgresCheck, RedisCheck, Sentinels, TlsMode,
         findings::nearest,
         raw::{
             node::Value,
@@ -16,17 +16,25 @@ use crate::{
     failover::Policy,
 };
 
-const KINDS: [&str; 3] = ["tcp", "postgres", "redis"];
-const PLANNED_KINDS: [&str; 4] = ["mysql", "http", "exec", "exchange"];
+const KINDS: [&str; 4] = ["tcp", "postgres", "mysql", "redis"];
+const PLANNED_KINDS: [&str; 3] = ["http", "exec", "exchange"];
 
 const CHECK_KEYS: Keys = Keys {
-    known: &["tcp", "postgres", "redis", "interval", "fast_interval", "timeout", "fall", "rise", "fresh_login"],
+    known: &["tcp", "postgres", "mysql", "redis", "interval", "fast_interval", "timeout", "fall", "rise", "fresh_login"],
     planned: &PLANNED_KINDS,
 };
 const TCP_KEYS: Keys = Keys { known: &[], planned: &[] };
 const POSTGRES_KEYS: Keys =
     Keys { known: &["user", "password", "password_file", "database", "tls", "tls_ca_file", "max_lag"], planned: &[] };
-const REDIS_KEYS: Keys = Keys { known: &["user", "password", "password_file", "tls", "tls_ca_file", "max_lag"], planned: &[] };
+const MYSQL_KEYS: Keys =
+    Keys { known: &["user", "password", "password_file", "tls", "tls_ca_file", "max_lag", "writable_replica"], planned: &[] };
+const REDIS_KEYS: Keys = Keys {
+    known: &["user", "password", "password_file", "tls", "tls_ca_file", "max_lag", "sentinels", "sentinel_name"],
+    planned: &[],
+};
+
+/// More than any primary has.
+const MAX_SENTINELS: usize = 16;
 
 /// Whether a check must be complete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -134,7 +142,7 @@ fn kind(section: Section<'_>, scope: Scope) -> CheckKind {
         return named(name, Some(field));
     }
     if scope == Scope::Pool {
-        field.error("the check does not say which kind it is", "add `tcp: {}`, `postgres: {}` or `redis: {}`");
+        field.error("the check does not say which kind it is", "add `tcp: {}`, `postgres: {}`, `mysql: {}` or `redis: {}`");
     }
     CheckKind::Tcp
 }
@@ -143,6 +151,7 @@ fn kind(section: Section<'_>, scope: Scope) -> CheckKind {
 fn named(name: &str, field: Option<Field<'_>>) -> CheckKind {
     match name {
         "postgres" => CheckKind::Postgres(postgres(field)),
+        "mysql" => CheckKind::Mysql(mysql(field)),
         "redis" => CheckKind::Redis(redis(field)),
         _ => {
             if let Some(tcp) = field.filter(|tcp| !matches!(tcp.value(), Value::Null)) {
@@ -184,7 +193,28 @@ fn redis(field: Option<Field<'_>>) -> RedisCheck {
         tls,
         tls_ca_file: authorities(section, tls),
         max_lag: section.get("max_lag").and_then(Field::size),
+        sentinels: sentinels(section),
     }
+}
+
+fn sentinels(section: Section<'_>) -> Option<Sentinels> {
+    let name = section.get("sentinel_name").and_then(|field| field.text("the name that the Sentinels have for the primary"));
+    let Some(field) = section.get("sentinels") else {
+        if let Some(field) = section.get("sentinel_name") {
+            field.error("`sentinel_name` has nobody to be told to", "add `sentinels: [sentinel-a:26379]`, or remove the key");
+        }
+        return None;
+    };
+    let addresses = field.list("a list of addresses", MAX_SENTINELS)?.into_iter().filter_map(super::backend::plain_address);
+    let addresses: Vec<_> = addresses.collect();
+    let Some(name) = name else {
+        field.error(
+            "`sentinels` need to be told which primary is meant",
+            "add `sentinel_name: NAME`, as it stands in sentinel.conf (`sentinel monitor NAME …`)",
+        );
+        return None;
+    };
+    (!addresses.is_empty()).then(|| Sentinels { addresses, name: name.into() })
 }
 
 fn postgres(field: Option<Field<'_>>) -> PostgresCheck {
@@ -199,6 +229,20 @@ fn postgres(field: Option<Field<'_>>) -> PostgresCheck {
         tls,
         tls_ca_file: authorities(section, tls),
         max_lag: section.get("max_lag").and_then(Field::size),
+    }
+}
+
+fn mysql(field: Option<Field<'_>>) -> MysqlCheck {
+    let plain = MysqlCheck::default();
+    let Some(section) = login(field, MYSQL_KEYS) else { return plain };
+    let tls = section.word("tls", plain.tls);
+    MysqlCheck {
+        user: section.get("user").and_then(|field| field.text("the name of an account")).map_or(plain.user, str::to_owned),
+        password: secrets::password(section),
+        tls,
+        tls_ca_file: authorities(section, tls),
+        max_lag: section.get("max_lag").and_then(Field::size),
+        writable_replica: section.word("writable_replica", plain.writable_replica),
     }
 }
 

@@ -3,7 +3,7 @@
 //! | file | what it holds |
 //! |---|---|
 //! | [`tcp`] | a connect, which is also the first step of every other check |
-//! | [`postgres`], [`redis`] | a login and one question, or the question alone over a standing session |
+//! | [`postgres`], [`mysql`], [`redis`] | a login and a question, or the question alone over a standing session |
 //! | [`standing`] | such sessions, whatever the protocol |
 //! | `socket` | what an error of a socket says |
 //! | `tls` | what a check demands of the server's certificate |
@@ -12,6 +12,7 @@
 //! Every check has one [`Deadline`] for all of its steps, so a server that sends a byte now and then gains nothing by it.
 
 mod bounded;
+pub mod mysql;
 pub mod postgres;
 pub mod redis;
 mod socket;

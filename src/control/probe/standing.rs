@@ -5,7 +5,7 @@
 
 use std::net::SocketAddr;
 
-use super::{Deadline, Failure, Finding, postgres, redis};
+use super::{Deadline, Failure, Finding, mysql, postgres, redis};
 use crate::{config::CheckKind, net::addr::BackendAddr};
 
 /// How a check logs in to one backend.
@@ -13,6 +13,8 @@ use crate::{config::CheckKind, net::addr::BackendAddr};
 pub enum Login {
     /// To `PostgreSQL`.
     Postgres(postgres::Login),
+    /// To `MySQL` or `MariaDB`.
+    Mysql(mysql::Login),
     /// To Redis.
     Redis(redis::Login),
 }
@@ -22,6 +24,8 @@ pub enum Login {
 pub enum Standing {
     /// With `PostgreSQL`.
     Postgres(postgres::Standing),
+    /// With `MySQL` or `MariaDB`.
+    Mysql(mysql::Standing),
     /// With Redis.
     Redis(redis::Standing),
 }
@@ -41,6 +45,7 @@ impl Login {
         match kind {
             CheckKind::Tcp => None,
             CheckKind::Postgres(check) => Some(Self::Postgres(postgres::Login::new(address, check))),
+            CheckKind::Mysql(check) => Some(Self::Mysql(mysql::Login::new(address, check))),
             CheckKind::Redis(check) => Some(Self::Redis(redis::Login::new(address, check))),
         }
     }
@@ -55,6 +60,10 @@ impl Login {
                 let (standing, finding) = login.open(addresses, deadline).await?;
                 Ok((Standing::Postgres(standing), finding))
             }
+            Self::Mysql(login) => {
+                let (standing, finding) = login.open(addresses, deadline).await?;
+                Ok((Standing::Mysql(standing), finding))
+            }
             Self::Redis(login) => {
                 let (standing, finding) = login.open(addresses, deadline).await?;
                 Ok((Standing::Redis(standing), finding))
@@ -68,6 +77,7 @@ impl Standing {
     pub async fn query(&mut self, deadline: Deadline) -> Finding {
         match self {
             Self::Postgres(standing) => standing.query(deadline).await,
+            Self::Mysql(standing) => standing.query(deadline).await,
             Self::Redis(standing) => standing.query(deadline).await,
         }
     }
@@ -76,6 +86,7 @@ impl Standing {
     pub async fn broken(&mut self) -> Broken {
         match self {
             Self::Postgres(standing) => standing.broken().await,
+            Self::Mysql(standing) => standing.broken().await,
             Self::Redis(standing) => standing.broken().await,
         }
     }
@@ -84,6 +95,7 @@ impl Standing {
     pub fn ended(&mut self) -> Option<Broken> {
         match self {
             Self::Postgres(standing) => standing.ended(),
+            Self::Mysql(standing) => standing.ended(),
             Self::Redis(standing) => standing.ended(),
         }
     }
@@ -92,6 +104,7 @@ impl Standing {
     pub async fn close(self) {
         match self {
             Self::Postgres(standing) => standing.close().await,
+            Self::Mysql(standing) => standing.close().await,
             Self::Redis(standing) => standing.close().await,
         }
     }

@@ -1,4 +1,4 @@
-//! What a check demands of the server's certificate.
+//! What a check demands of the server's certificate, and the encryption itself.
 
 use std::{path::Path, sync::Arc};
 
@@ -11,8 +11,33 @@ use rustls::{
     crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature},
 };
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_rustls::TlsConnector;
 
-use crate::config::TlsMode;
+use super::{Finding, bounded::Bounded, io_error};
+use crate::{config::TlsMode, failover::Outcome};
+
+/// A connection, encrypted or not.
+pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
+impl<S: AsyncRead + AsyncWrite + Send + Sync + Unpin> Stream for S {}
+
+/// Begins TLS on a connection to `host`.
+///
+/// # Errors
+/// What was found instead.
+pub(super) async fn encrypt(
+    socket: Bounded,
+    host: &str,
+    mode: TlsMode,
+    trusted: Option<&Path>,
+) -> Result<Box<dyn Stream>, Finding> {
+    let misconfigured = |why: String| Finding::new(Outcome::Misconfigured, why);
+    let config = client(mode, trusted).map_err(misconfigured)?;
+    let name = ServerName::try_from(host.to_owned())
+        .map_err(|error| misconfigured(format!("{host} is no name for a certificate: {error}")))?;
+    let stream = TlsConnector::from(Arc::new(config)).connect(name, socket).await.map_err(|error| io_error(&error))?;
+    Ok(Box::new(stream))
+}
 
 /// The client side of TLS for a check: 1.2 or 1.3. The authorities are read anew each time, so a renewed file counts at once.
 ///

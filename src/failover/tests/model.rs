@@ -78,6 +78,7 @@ pub(super) struct Node {
     asked: bool,
     role: Option<Role>,
     read_only: bool,
+    multi: MultiPrimary,
     pub(super) db_epoch: Option<u64>,
     system_id: Option<u64>,
     foreign: bool,
@@ -134,6 +135,7 @@ impl Judge {
             asked: false,
             role: None,
             read_only: false,
+            multi: MultiPrimary::No,
             db_epoch: None,
             system_id: None,
             foreign: false,
@@ -494,7 +496,8 @@ impl Judge {
     fn i6_i7_i9_choice(&self, end: &Self, step: &Step) -> Result<(), String> {
         let eligible = self.all_eligible();
         let stays = self.active.filter(|id| eligible.contains(id));
-        let conflict = self.ids().filter(|id| end.says_primary(*id)).count() > 1;
+        let claimants: Vec<_> = self.ids().filter(|id| end.says_primary(*id)).collect();
+        let conflict = claimants.len() > 1 && !end.share_writes(&claimants);
         rule!(
             step.after.conflict() == conflict,
             "I9: conflict is said to be {}, the claims say {conflict}",
@@ -516,6 +519,8 @@ impl Judge {
             self.by_order(&eligible, stays, step.now)
         } else if let [only] = eligible[..] {
             unless_blocked(only)
+        } else if self.share_writes(&eligible) {
+            ("I6 many", stays.or_else(|| self.one_of_many(&eligible, step.now)))
         } else {
             match (self.policy.on_conflict, self.newest(&eligible)) {
                 (OnConflict::Refuse, _) => ("I9 refuse", None),
@@ -540,6 +545,19 @@ impl Judge {
         let highest = epochs?.into_iter().max();
         let top: Vec<_> = eligible.iter().filter(|id| self.node(**id).db_epoch == highest).collect();
         (top.len() == 1 && clusters.windows(2).all(|pair| pair[0] == pair[1])).then(|| *top[0])
+    }
+
+    /// All of one cluster, and each knows of others that write.
+    fn share_writes(&self, ids: &[BackendId]) -> bool {
+        let alike = |pair: &[BackendId]| self.node(pair[0]).system_id == self.node(pair[1]).system_id;
+        ids.iter().all(|id| self.node(*id).multi != MultiPrimary::No) && ids.windows(2).all(alike)
+    }
+
+    /// The one that was active last; else the first that has everything, else the first; never one that the budget blocks.
+    fn one_of_many(&self, eligible: &[BackendId], now: Time) -> Option<BackendId> {
+        let free: Vec<_> = eligible.iter().copied().filter(|id| !self.blocked(*id, now)).collect();
+        let synced = free.iter().copied().find(|id| self.node(*id).multi == MultiPrimary::Synced);
+        self.last_active.filter(|id| eligible.contains(id)).or(synced).or_else(|| free.first().copied())
     }
 
     fn by_order(&self, eligible: &[BackendId], stays: Option<BackendId>, now: Time) -> (&'static str, Option<BackendId>) {
@@ -646,8 +664,8 @@ impl Judge {
 
 impl Node {
     fn learn(&mut self, facts: &Facts) {
-        (self.role, self.read_only, self.db_epoch, self.system_id) =
-            (facts.role, facts.read_only, facts.db_epoch, facts.system_id);
+        (self.role, self.read_only, self.multi) = (facts.role, facts.read_only, facts.multi_primary);
+        (self.db_epoch, self.system_id) = (facts.db_epoch, facts.system_id);
     }
 
     /// A server answered: every sign of its death is void.

@@ -112,6 +112,11 @@ fn facts(role: Option<Role>, read_only: bool, db_epoch: Option<u64>, system_id: 
     Facts { role, read_only, db_epoch, system_id, ..Facts::default() }
 }
 
+/// A primary among others of the same cluster.
+fn one_of_many(backend: u16, multi_primary: MultiPrimary, system_id: u64) -> Event {
+    ok(backend, Facts { multi_primary, ..facts(Some(Role::Primary), false, None, Some(system_id)) }, true)
+}
+
 fn ok(backend: u16, facts: Facts, fresh: bool) -> Event {
     report(backend, 2, Outcome::Ok, facts, fresh)
 }
@@ -147,6 +152,9 @@ fn alphabet() -> Vec<(Duration, Event)> {
             all.push(ok(backend, facts(Some(Role::Primary), false, None, None), fresh));
         }
         all.extend([
+            one_of_many(backend, MultiPrimary::Synced, OWN),
+            one_of_many(backend, MultiPrimary::Behind, OWN),
+            one_of_many(backend, MultiPrimary::Synced, FOREIGN),
             report(backend, 1, Outcome::Refused, Facts::default(), true),
             report(backend, 0, Outcome::Ok, Facts::default(), true),
         ]);
@@ -191,6 +199,15 @@ fn commands() -> Vec<(Duration, Event)> {
 fn clusters() -> Vec<(Duration, Event)> {
     let of = |backend, system| ok(backend, facts(Some(Role::Primary), false, Some(u64::from(backend) + 1), Some(system)), true);
     at_once([of(0, OWN), of(0, FOREIGN), of(1, OWN), of(1, FOREIGN), bad(0, Outcome::WrongCluster), bad(1, Outcome::Refused)])
+}
+
+/// The lens of the many: both may write at the same time, one falls behind, is alone again, or of another cluster.
+fn many() -> Vec<(Duration, Event)> {
+    at_once((0..2).flat_map(|id| {
+        let (synced, behind) = (one_of_many(id, MultiPrimary::Synced, OWN), one_of_many(id, MultiPrimary::Behind, OWN));
+        let foreign = one_of_many(id, MultiPrimary::Synced, FOREIGN);
+        [synced, behind, foreign, primary(id, 1), bad(id, Outcome::Refused)]
+    }))
 }
 
 /// The lens of time: budget and failback, at every distance from their deadlines.
@@ -305,6 +322,7 @@ fn every_choice_by_role_in_every_state() {
     let policies = [OnConflict::Newest, OnConflict::Keep, OnConflict::Refuse].map(|rule| policy(Election::ByRole, rule, (1, 1)));
     let mut seen = explore("claims", &policies, &claims(), (16_000, 2_000_000));
     seen.add(explore("commands", &policies, &commands(), (9_000, 1_100_000)));
+    seen.add(explore("many", &policies, &many(), (1, 1)));
     seen.add(explore("clusters", &policies, &clusters(), (1_900, 240_000)));
     let missing: Vec<_> = VERDICT_EDGES.iter().filter(|edge| !seen.verdicts.contains(edge)).collect();
     assert!(missing.is_empty(), "no walk takes these legal edges: {missing:?}");

@@ -4,6 +4,7 @@ pub mod config;
 pub mod echo;
 pub mod front;
 pub mod injection;
+pub mod mariadb;
 pub mod netns;
 pub mod noise;
 pub mod postgres;

@@ -34,6 +34,13 @@ impl Redis {
         Self::start(&[], &["--sentinel"])
     }
 
+    /// A Sentinel that watches `self` under the name `orders`, and decides alone.
+    pub(crate) fn watched(&self) -> Self {
+        let monitor = format!("sentinel monitor orders 127.0.0.1 {} 1", self.port);
+        let patience = ["sentinel down-after-milliseconds orders 300", "sentinel failover-timeout orders 2000"];
+        Self::start(&[&monitor, patience[0], patience[1]], &["--sentinel"])
+    }
+
     fn start(settings: &[&str], arguments: &'static [&'static str]) -> Self {
         let root =
             std::env::temp_dir().join(format!("mainstay-redis-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed)));
@@ -76,6 +83,17 @@ impl Redis {
         ask(&mut TcpStream::connect(self.address()).unwrap(), words).unwrap()
     }
 
+    /// Asks a question that is answered with a list of texts.
+    pub(crate) fn ask_list(&self, words: &[&str]) -> Vec<String> {
+        let mut stream = TcpStream::connect(self.address()).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        stream.write_all(command(words).as_bytes()).unwrap();
+        let mut lines = BufReader::new(stream).lines().map(Result::unwrap);
+        let count = lines.next().and_then(|count| count.strip_prefix('*')?.parse().ok()).unwrap_or(0);
+        // Each with its length in front.
+        lines.skip(1).step_by(2).take(count).collect()
+    }
+
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.root.join("log")).unwrap()
     }
@@ -95,11 +113,15 @@ fn spawn(root: &Path, port: u16, settings: &[String], arguments: &[&str]) -> Chi
     command.spawn().unwrap_or_else(|error| panic!("redis-server cannot be run ({error}); tests/install-deps installs it"))
 }
 
+fn command(words: &[&str]) -> String {
+    let bulks: Vec<String> = words.iter().map(|word| format!("${}\r\n{word}\r\n", word.len())).collect();
+    format!("*{}\r\n{}", words.len(), bulks.concat())
+}
+
 /// One command and its reply: a line, or the text of a bulk string.
 pub(crate) fn ask(stream: &mut TcpStream, words: &[&str]) -> std::io::Result<String> {
     stream.set_read_timeout(Some(Duration::from_secs(20)))?;
-    let bulks: Vec<String> = words.iter().map(|word| format!("${}\r\n{word}\r\n", word.len())).collect();
-    stream.write_all(format!("*{}\r\n{}", words.len(), bulks.concat()).as_bytes())?;
+    stream.write_all(command(words).as_bytes())?;
     let mut reader = BufReader::new(stream);
     let mut line = String::new();
     if reader.read_line(&mut line)? == 0 {

@@ -92,6 +92,7 @@ pub(super) fn read(messages: &[SimpleQueryMessage]) -> Finding {
         // Negative for a moment when replay is ahead of what the receiver told last (restored from an archive).
         lag_bytes: number("lag_bytes").map(|lag| u64::try_from(lag).unwrap_or(0)),
         version: column("version").and_then(|version| version.split_whitespace().next()).map(Arc::from),
+        ..Facts::default()
     };
     Finding { outcome: Outcome::Ok, evidence: evidence(role, &facts).into(), facts }
 }

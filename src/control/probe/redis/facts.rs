@@ -25,6 +25,11 @@ pub(super) fn version(info: &str) -> Result<Option<Arc<str>>, String> {
     Ok(version.map(|version| version.chars().filter(char::is_ascii_graphic).take(LONGEST_VERSION).collect::<String>().into()))
 }
 
+/// Which process this is, from the section `server`: another after each start.
+pub(super) fn run_id(info: &str) -> Option<Arc<str>> {
+    value(info, "run_id").filter(|id| id.len() <= 64).map(Arc::from)
+}
+
 /// Reads the section `replication`.
 pub(super) fn read(info: &str, version: Option<Arc<str>>) -> Finding {
     let role = match value(info, "role") {

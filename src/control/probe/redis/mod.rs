@@ -8,43 +8,51 @@
 //! | `resp` | the protocol, as much of it as a check reads |
 //! | `facts` | what `INFO` says of the server |
 //! | `classify` | which outcome an error reply is |
+//! | `sentinel` | a second opinion on who is primary |
 
 mod classify;
 mod facts;
 pub mod resp;
+mod sentinel;
 
-use std::{io, net::SocketAddr, sync::Arc};
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+};
 
-use rustls_pki_types::ServerName;
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    io::{AsyncReadExt, AsyncWriteExt},
+    sync::Mutex as AsyncMutex,
     time::timeout_at,
 };
-use tokio_rustls::TlsConnector;
 
-use self::resp::Reply;
+use self::{
+    resp::Reply,
+    sentinel::{Council, Named},
+};
 use super::{
     Deadline, Failure, Finding,
     bounded::{Allowance, Bounded, Garbage},
     io_error,
     standing::Broken,
-    tcp, tls,
+    tcp,
+    tls::{self, Stream},
 };
 use crate::{
     config::{RedisCheck, TlsMode},
-    failover::Outcome,
+    failover::{Outcome, Role},
     net::addr::BackendAddr,
 };
-
-/// A connection, encrypted or not.
-trait Stream: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
-impl<S: AsyncRead + AsyncWrite + Send + Sync + Unpin> Stream for S {}
 
 /// How the check logs in to one backend.
 #[derive(Clone, Debug)]
 pub struct Login {
     host: Arc<str>,
     check: Arc<RedisCheck>,
+    council: Arc<AsyncMutex<Option<Council>>>,
+    /// The process that was seen as a standby: when it is a primary later, it was promoted, and did not come back as one.
+    witnessed: Arc<Mutex<Option<Arc<str>>>>,
 }
 
 /// A session that stays open between probes.
@@ -53,8 +61,11 @@ pub struct Standing {
     allowance: Allowance,
     /// What was received and not understood yet.
     received: Vec<u8>,
+    login: Login,
+    peer: SocketAddr,
     /// As the server named it at the login.
     version: Option<Arc<str>>,
+    run_id: Option<Arc<str>>,
     broken: Option<Broken>,
 }
 
@@ -67,7 +78,7 @@ impl std::fmt::Debug for Standing {
 impl Login {
     /// A login to `address` as `check` says.
     pub fn new(address: &BackendAddr, check: &RedisCheck) -> Self {
-        Self { host: address.host().into(), check: Arc::new(check.clone()) }
+        Self { host: address.host().into(), check: Arc::new(check.clone()), council: Arc::default(), witnessed: Arc::default() }
     }
 
     /// Connects, logs in and asks, all before `deadline`.
@@ -75,9 +86,9 @@ impl Login {
     /// # Errors
     /// Whatever is not an answer to the question.
     pub async fn open(&self, addresses: &[SocketAddr], deadline: Deadline) -> Result<(Standing, Finding), Failure> {
-        let (socket, _) = tcp::connect(addresses, deadline).await?;
+        let (socket, peer) = tcp::connect(addresses, deadline).await?;
         let allowance = Allowance::new();
-        let opening = self.converse(Bounded::new(socket, allowance.clone()), allowance);
+        let opening = self.converse(Bounded::new(socket, allowance.clone()), allowance, peer);
         match timeout_at(deadline.at(), opening).await {
             Ok(Ok((standing, finding))) if finding.outcome == Outcome::Ok => Ok((standing, finding)),
             Ok(Ok((_, finding)) | Err(finding)) => Err(Failure::Backend(finding)),
@@ -85,9 +96,11 @@ impl Login {
         }
     }
 
-    async fn converse(&self, socket: Bounded, allowance: Allowance) -> Result<(Standing, Finding), Finding> {
+    async fn converse(&self, socket: Bounded, allowance: Allowance, peer: SocketAddr) -> Result<(Standing, Finding), Finding> {
         let stream = self.encrypt(socket).await?;
-        let mut standing = Standing { stream, allowance, received: Vec::new(), version: None, broken: None };
+        let login = self.clone();
+        let mut standing =
+            Standing { stream, allowance, received: Vec::new(), login, peer, version: None, run_id: None, broken: None };
         if let Some(password) = &self.check.password {
             let user = self.check.user.as_deref();
             let words: Vec<&str> = ["AUTH"].into_iter().chain(user).chain([password.expose()]).collect();
@@ -99,16 +112,17 @@ impl Login {
         Ok((standing, finding))
     }
 
+    /// Whom the Sentinels name, where there are any.
+    async fn named(&self) -> Option<Named> {
+        let sentinels = self.check.sentinels.as_ref()?;
+        self.council.lock().await.get_or_insert_with(|| Council::convene(sentinels)).named().await
+    }
+
     async fn encrypt(&self, socket: Bounded) -> Result<Box<dyn Stream>, Finding> {
-        if self.check.tls == TlsMode::Off {
-            return Ok(Box::new(socket));
+        match self.check.tls {
+            TlsMode::Off => Ok(Box::new(socket)),
+            mode => tls::encrypt(socket, &self.host, mode, self.check.tls_ca_file.as_deref()).await,
         }
-        let misconfigured = |why: String| Finding::new(Outcome::Misconfigured, why);
-        let config = tls::client(self.check.tls, self.check.tls_ca_file.as_deref()).map_err(misconfigured)?;
-        let name = ServerName::try_from(self.host.to_string())
-            .map_err(|error| misconfigured(format!("{} is no name for a certificate: {error}", self.host)))?;
-        let stream = TlsConnector::from(Arc::new(config)).connect(name, socket).await.map_err(|error| io_error(&error))?;
-        Ok(Box::new(stream))
     }
 }
 
@@ -164,16 +178,47 @@ impl Standing {
             match self.ask(&["INFO", "server"]).await? {
                 Reply::Bulk(info) => {
                     self.version = facts::version(&info).map_err(|why| Finding::new(Outcome::Misconfigured, why))?;
+                    self.run_id = facts::run_id(&info);
                 }
                 Reply::Error(error) => return Ok(classify::error(&error)),
-                Reply::Status(_) => return Err(out_of_turn()),
+                Reply::Status(_) | Reply::List(_) => return Err(out_of_turn()),
             }
         }
         match self.ask(&["INFO", "replication"]).await? {
-            Reply::Bulk(info) => Ok(facts::read(&info, self.version.clone())),
+            Reply::Bulk(info) => Ok(self.compare(facts::read(&info, self.version.clone())).await),
             Reply::Error(error) => Ok(classify::error(&error)),
-            Reply::Status(_) => Err(out_of_turn()),
+            Reply::Status(_) | Reply::List(_) => Err(out_of_turn()),
         }
+    }
+
+    /// What the server says of itself beside what the Sentinels say.
+    ///
+    /// | the server | the Sentinels name | it was seen as a standby | then it is |
+    /// |---|---|---|---|
+    /// | primary | nobody (none answers, or none is configured) | · | primary |
+    /// | primary | it | · | primary, with their count as its epoch |
+    /// | primary | another | yes | primary: just promoted, they will say so soon |
+    /// | primary | another | no | nothing: an old primary that came back |
+    /// | standby | · | · | standby |
+    async fn compare(&self, mut finding: Finding) -> Finding {
+        let witnessed = || self.login.witnessed.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        match finding.facts.role {
+            Some(Role::Standby) => {
+                self.login.witnessed.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&self.run_id);
+            }
+            Some(Role::Primary) => match self.login.named().await {
+                Some(named) if named.is(&self.login.host, self.peer) => finding.facts.db_epoch = Some(named.config_epoch),
+                Some(named) if self.run_id.is_none() || witnessed() != self.run_id => {
+                    finding.facts.role = Some(Role::Unknown);
+                    let Named { host, port, .. } = named;
+                    let host: String = host.chars().filter(char::is_ascii_graphic).take(80).collect();
+                    finding.evidence = format!("says that it is primary, but the Sentinels name {host}:{port}").into();
+                }
+                _ => {}
+            },
+            _ => {}
+        }
+        finding
     }
 
     async fn ask(&mut self, words: &[&str]) -> Result<Reply, Finding> {

@@ -6,6 +6,8 @@ use super::super::bounded::quote;
 
 /// A line that is longer is no answer to a check.
 const LINE_MAX: usize = 1024;
+/// A Sentinel tells about fifty words of a primary.
+const LIST_MAX: usize = 256;
 /// `INFO` of one section has a few KiB.
 const BULK_MAX: usize = 60 * 1024;
 
@@ -18,6 +20,8 @@ pub enum Reply {
     Error(String),
     /// A text of known length.
     Bulk(String),
+    /// Texts of known length, as a Sentinel answers.
+    List(Vec<String>),
 }
 
 /// A command as the server reads it: an array of bulk strings.
@@ -40,7 +44,7 @@ pub(super) fn code(error: &str) -> &str {
 /// What is wrong, in words, when this is no RESP or no answer to a check.
 pub fn parse(received: &[u8]) -> Result<Option<(Reply, usize)>, String> {
     let Some(&kind) = received.first() else { return Ok(None) };
-    if !b"+-$".contains(&kind) {
+    if !b"+-$*".contains(&kind) {
         return Err(format!("it does not speak Redis: its answer begins with {}", quote(&received[..received.len().min(8)])));
     }
     let Some(end) = received.windows(2).take(LINE_MAX).position(|pair| pair == b"\r\n") else {
@@ -50,20 +54,45 @@ pub fn parse(received: &[u8]) -> Result<Option<(Reply, usize)>, String> {
     match kind {
         b'+' => Ok(Some((Reply::Status(line), after))),
         b'-' => Ok(Some((Reply::Error(line), after))),
-        _ => bulk(&line, after, received),
+        b'*' => list(&line, after, received),
+        _ => Ok(bulk(&line, after, received)?.map(|(text, end)| (Reply::Bulk(text), end))),
     }
 }
 
-fn bulk(length: &str, start: usize, received: &[u8]) -> Result<Option<(Reply, usize)>, String> {
+/// Nothing in a list but texts; a list that is null is empty.
+fn list(count: &str, start: usize, received: &[u8]) -> Result<Option<(Reply, usize)>, String> {
+    if count == "-1" {
+        return Ok(Some((Reply::List(Vec::new()), start)));
+    }
+    let Some(count) = count.parse::<usize>().ok().filter(|count| *count <= LIST_MAX) else {
+        return Err(format!("its answer has a count of {}", quote(count.as_bytes())));
+    };
+    let (mut words, mut at) = (Vec::new(), start);
+    for _ in 0..count {
+        match received.get(at) {
+            None => return Ok(None),
+            Some(b'$') => {}
+            Some(_) => return Err("its answer is a list of something else than texts".into()),
+        }
+        match parse(&received[at..])? {
+            Some((Reply::Bulk(word), length)) => {
+                words.push(word);
+                at += length;
+            }
+            _ => return Ok(None),
+        }
+    }
+    Ok(Some((Reply::List(words), at)))
+}
+
+fn bulk(length: &str, start: usize, received: &[u8]) -> Result<Option<(String, usize)>, String> {
     let Some(length) = length.parse::<usize>().ok().filter(|length| *length <= BULK_MAX) else {
         return Err(format!("its answer has a length of {}", quote(length.as_bytes())));
     };
     let end = start + length;
     match received.get(start..end + 2) {
         None => Ok(None),
-        Some(text) if text.ends_with(b"\r\n") => {
-            Ok(Some((Reply::Bulk(String::from_utf8_lossy(&text[..length]).into_owned()), end + 2)))
-        }
+        Some(text) if text.ends_with(b"\r\n") => Ok(Some((String::from_utf8_lossy(&text[..length]).into_owned(), end + 2))),
         Some(_) => Err("its answer is longer than it said".into()),
     }
 }
@@ -109,9 +138,19 @@ mod tests {
     #[test]
     fn what_is_no_answer_to_a_check_is_an_error() {
         let endless = [b"+".as_slice(), &[b'x'; LINE_MAX + 1]].concat();
-        for bad in
-            [&b"HTTP/1.1"[..], b"R\0\0", b"*1\r\n", b":1\r\n", b"$-1\r\n", b"$99999999999\r\n", b"$x\r\n", b"$1\r\nabc", &endless]
-        {
+        for bad in [
+            &b"HTTP/1.1"[..],
+            b"R\0\0",
+            b"*x\r\n",
+            b"*999\r\n",
+            b"*1\r\n*1\r\n",
+            b":1\r\n",
+            b"$-1\r\n",
+            b"$99999999999\r\n",
+            b"$x\r\n",
+            b"$1\r\nabc",
+            &endless,
+        ] {
             assert!(parse(bad).is_err(), "{:?}", String::from_utf8_lossy(bad));
         }
     }

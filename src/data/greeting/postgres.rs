@@ -12,15 +12,13 @@
 
 use std::io;
 
-use rustix::{
-    io::Errno,
-    net::{RecvFlags, SendFlags, recv, send},
-};
+use rustix::net::{SendFlags, send};
 use tokio::{
     io::{AsyncWriteExt, Interest},
     net::TcpStream,
 };
 
+use super::{Greeting, Next, Said, peek, said, take};
 use crate::route::Revocation;
 
 /// Request codes that stand where a `StartupMessage` has its protocol version (`PostgreSQL` manual, "Message Formats").
@@ -36,29 +34,9 @@ const CANNOT_CONNECT_NOW: &[u8] = b"\0C57P03\0";
 /// Enough for that error in any language.
 const ANSWER_LEN: usize = 1024;
 
-/// How it went, and what went past meanwhile. The client's bytes that the backend has were taken out of the client's socket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Greeting {
-    /// What is to be done.
-    pub(super) next: Next,
-    /// Bytes of the client that the backend has.
-    pub(super) upstream: u64,
-    /// Bytes of the backend that the client has.
-    pub(super) downstream: u64,
-}
-
-/// What is to be done after a greeting.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Next {
-    /// Relay from here on.
-    Relay,
-    /// The backend does not serve. The client has lost nothing: a refused encryption is the answer of any backend.
-    Again,
-}
-
 /// Shows the client's first packet to the backend until that answers. A backend that refuses to encrypt has not answered yet
 /// what the client is here for: its `N` is passed on, and the next packet is the first again.
-pub(super) async fn postgres(client: &TcpStream, server: &mut TcpStream, revocation: &Revocation) -> Greeting {
+pub(super) async fn greet(client: &TcpStream, server: &mut TcpStream, revocation: &Revocation) -> Greeting {
     let mut packet = vec![0; STARTUP_MAX];
     let mut greeting = Greeting { next: Next::Relay, upstream: 0, downstream: 0 };
     loop {
@@ -115,20 +93,6 @@ async fn exchange(client: &TcpStream, server: &mut TcpStream, revocation: &Revoc
     }
 }
 
-/// Takes what was shown out of the client's socket, past the runtime: what it knows of readiness tells of news, not of these.
-fn take(client: &TcpStream, shown: &mut [u8]) -> u64 {
-    let mut taken = 0;
-    while taken < shown.len() {
-        match recv(client, &mut shown[taken..], RecvFlags::DONTWAIT) {
-            Ok((_, count @ 1..)) => taken += count,
-            Err(Errno::INTR) => {}
-            // It was there a moment ago: only a client that has reset its connection takes it away.
-            _ => break,
-        }
-    }
-    taken as u64
-}
-
 /// Passes the `N` on, which was there a moment ago, to a client that was told hardly anything yet: neither socket has to be
 /// waited for. Whether it did; if not, one of them is gone.
 fn pass_no(server: &TcpStream, client: &TcpStream) -> bool {
@@ -156,38 +120,6 @@ fn understood(said: &[u8]) -> Answer {
         Some(b'E') if said.windows(CANNOT_CONNECT_NOW.len()).any(|field| field == CANNOT_CONNECT_NOW) => Answer::DoesNotServe,
         _ => Answer::Relay,
     }
-}
-
-/// What a client has said, all told.
-enum Said {
-    /// So many bytes, more than were known.
-    More(usize),
-    /// No more than was known, and FIN.
-    Everything,
-}
-
-/// Waits until the client has said more than `known` bytes, or will say no more. They stay where they are.
-async fn said(client: &TcpStream, packet: &mut [u8], known: usize) -> io::Result<Said> {
-    loop {
-        let ready = client.ready(Interest::READABLE).await?;
-        let seen = client.try_io(Interest::READABLE, || match peek(client, packet)? {
-            count if count > known => Ok(count),
-            // Makes the next look wait for news.
-            _ => Err(io::ErrorKind::WouldBlock.into()),
-        });
-        match seen {
-            Ok(count) => return Ok(Said::More(count)),
-            Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Err(error),
-            // FIN stays ready for ever: waiting for news of it would spin.
-            Err(_) if ready.is_read_closed() => return Ok(Said::Everything),
-            Err(_) => {}
-        }
-    }
-}
-
-fn peek(stream: &TcpStream, bytes: &mut [u8]) -> io::Result<usize> {
-    let (_, count) = recv(stream, bytes, RecvFlags::PEEK | RecvFlags::DONTWAIT)?;
-    Ok(count)
 }
 
 /// Whether a client begins so that wants to log in or to encrypt: not one that cancels a query, which gets no answer, and not
@@ -262,7 +194,7 @@ mod tests {
                 assert_eq!(startup, STARTUP);
                 script(&mut self.backend).await;
             };
-            let greeted = timeout(PATIENCE, postgres(&self.ours, &mut self.server, &revocation));
+            let greeted = timeout(PATIENCE, greet(&self.ours, &mut self.server, &revocation));
             tokio::join!(greeted, scripted).0.unwrap()
         }
 
@@ -286,7 +218,7 @@ mod tests {
         let mut world = world().await;
         let reset = async |backend: &mut TcpStream| {
             let dead = TcpListener::bind("127.0.0.1:0").await.unwrap();
-            super::super::close::reset(backend);
+            super::super::super::close::reset(backend);
             *backend = TcpStream::connect(dead.local_addr().unwrap()).await.unwrap();
         };
         assert_eq!(world.greet(reset).await, again(0, 0));
@@ -311,7 +243,7 @@ mod tests {
     async fn another_protocol_is_not_held_up() {
         let mut world = world().await;
         world.client.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
-        let greeting = timeout(PATIENCE, postgres(&world.ours, &mut world.server, &Revocation::default())).await.unwrap();
+        let greeting = timeout(PATIENCE, greet(&world.ours, &mut world.server, &Revocation::default())).await.unwrap();
         assert_eq!(greeting, relayed(0, 0));
         assert_eq!(world.left(), 18);
     }
@@ -322,7 +254,7 @@ mod tests {
         world.client.write_all(STARTUP).await.unwrap();
         let revocation = Revocation::default();
         let revoke = async { revocation.revoke(RevokeMode::Abort) };
-        let greeted = timeout(PATIENCE, postgres(&world.ours, &mut world.server, &revocation));
+        let greeted = timeout(PATIENCE, greet(&world.ours, &mut world.server, &revocation));
         assert_eq!(tokio::join!(greeted, revoke).0.unwrap(), again(0, 0));
         assert_eq!(world.left(), STARTUP.len());
     }
@@ -334,7 +266,7 @@ mod tests {
         world.client.shutdown().await.unwrap();
         let cpu = || Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap();
         let before = cpu();
-        let greeted = timeout(Duration::from_millis(500), postgres(&world.ours, &mut world.server, &Revocation::default())).await;
+        let greeted = timeout(Duration::from_millis(500), greet(&world.ours, &mut world.server, &Revocation::default())).await;
         assert!(greeted.is_err(), "nobody answered");
         assert!(cpu().saturating_sub(before) < Duration::from_millis(100), "it spins: {:?}", cpu().saturating_sub(before));
     }
@@ -342,7 +274,7 @@ mod tests {
     /// Both sides of a talk: the client says each packet once it has read what the one before was answered.
     async fn talk(world: &mut World, lines: &[(&[u8], &[u8])]) -> Greeting {
         let revocation = Revocation::default();
-        let greeted = timeout(PATIENCE, postgres(&world.ours, &mut world.server, &revocation));
+        let greeted = timeout(PATIENCE, greet(&world.ours, &mut world.server, &revocation));
         let (client, backend) = (&mut world.client, &mut world.backend);
         let talked = async {
             for (index, (packet, answer)) in lines.iter().enumerate() {
@@ -412,7 +344,7 @@ mod tests {
             world.backend.write_all(b"N").await.unwrap();
         };
         let revocation = Revocation::default();
-        let greeted = timeout(PATIENCE, postgres(&world.ours, &mut world.server, &revocation));
+        let greeted = timeout(PATIENCE, greet(&world.ours, &mut world.server, &revocation));
         assert_eq!(tokio::join!(greeted, refuses).0.unwrap(), relayed(8, 0));
     }
 
@@ -427,7 +359,7 @@ mod tests {
             timeout(PATIENCE, world.client.read_exact(&mut [0; 1])).await.unwrap().unwrap();
             world.client.shutdown().await.unwrap();
         };
-        let greeted = timeout(PATIENCE, postgres(&world.ours, &mut world.server, &revocation));
+        let greeted = timeout(PATIENCE, greet(&world.ours, &mut world.server, &revocation));
         assert_eq!(tokio::join!(greeted, leaves).0.unwrap(), relayed(8, 1));
     }
 }

@@ -1,0 +1,159 @@
+//! `MariaDB`, as the case sees it.
+
+use std::{
+    fs,
+    io::{self, Read, Write},
+    net::{SocketAddr, TcpStream},
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+};
+
+use mainstay::cli::demo::port::ReservedPort;
+
+use super::{Bench, Client, Database, PATIENCE};
+use crate::failure::Failure;
+
+/// A server in a directory of its own. Dropping it ends it.
+pub(crate) struct MariaDb {
+    root: PathBuf,
+    /// A port of a dead server must not be handed to somebody else.
+    port: ReservedPort,
+    child: Child,
+}
+
+impl Database for MariaDb {
+    const CASE: &'static str = "mariadb_kill9";
+    const CHECK: &'static str = "{mysql: {user: root}}";
+    type Client = Session;
+
+    fn start(bench: &Bench, of: Option<&Self>) -> Result<Self, Failure> {
+        let port = ReservedPort::new()?;
+        let number = port.address().port();
+        let root = std::env::temp_dir().join(format!("mainstay-report-mariadb-{number}"));
+        // A server that starts clears away what others have in theirs.
+        fs::create_dir_all(root.join("tmp"))?;
+        let missing = |what: &str, error: &io::Error| Failure::Said(format!("{what}: {error}; run tests/install-deps"));
+        let data = format!("--datadir={}", root.join("data").display());
+        let tmp = format!("--tmpdir={}", root.join("tmp").display());
+        // A server refuses to run as root unless it is told to.
+        let user = "--user=root";
+        let mut install = Command::new("mariadb-install-db");
+        install.args(["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db", &data, &tmp, user]);
+        let output = install.stdin(Stdio::null()).output().map_err(|error| missing("mariadb-install-db", &error))?;
+        if !output.status.success() {
+            return Err(Failure::Said(format!("mariadb-install-db: {}", String::from_utf8_lossy(&output.stderr))));
+        }
+        let mut command = Command::new("mariadbd");
+        let in_root = |name: &str, file: &str| format!("--{name}={}", root.join(file).display());
+        command.args(["--no-defaults", &data, &tmp, user, "--bind-address=127.0.0.1", "--log-bin", "--log-slave-updates"]);
+        command.args([in_root("socket", "socket"), in_root("pid-file", "pid"), in_root("log-error", "log.err")]);
+        command.args([format!("--port={number}"), format!("--server-id={number}"), "--skip-name-resolve".into()]);
+        command.args(["--innodb-buffer-pool-size=16M", "--innodb-log-file-size=8M", "--innodb-flush-log-at-trx-commit=2"]);
+        command.args(of.map(|_| "--read-only")).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let child = command.spawn().map_err(|error| missing("mariadbd", &error))?;
+        let server = Self { root, port, child };
+        let mut session = bench.stop.wait("MariaDB is ready", PATIENCE, || Session::open(server.address()).ok())?;
+        let Some(primary) = of else {
+            session.ask("CREATE DATABASE d")?;
+            session.ask("CREATE TABLE d.t (i INT AUTO_INCREMENT PRIMARY KEY)")?;
+            return Ok(server);
+        };
+        let from = primary.port.address().port();
+        session.ask(&format!(
+            "CHANGE MASTER TO master_host='127.0.0.1', master_port={from}, master_user='root', master_use_gtid=slave_pos"
+        ))?;
+        session.ask("START SLAVE")?;
+        bench.stop.wait("the replica has caught up", PATIENCE, || session.ask("SELECT 1 FROM d.t LIMIT 0").ok())?;
+        Ok(server)
+    }
+
+    fn address(&self) -> SocketAddr {
+        self.port.address()
+    }
+
+    fn kill(&mut self) -> io::Result<()> {
+        self.child.kill()?;
+        self.child.wait().map(drop)
+    }
+}
+
+impl Drop for MariaDb {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = fs::remove_dir_all(&self.root);
+    }
+}
+
+/// A client's connection, as root without a password.
+pub(crate) struct Session(TcpStream);
+
+impl Session {
+    fn packet(&mut self) -> io::Result<(u8, Vec<u8>)> {
+        let mut head = [0; 4];
+        self.0.read_exact(&mut head)?;
+        let mut payload = vec![0; usize::from(head[0]) | usize::from(head[1]) << 8 | usize::from(head[2]) << 16];
+        self.0.read_exact(&mut payload)?;
+        match payload.first() {
+            Some(0xff) => Err(io::Error::other(String::from_utf8_lossy(&payload).into_owned())),
+            _ => Ok((head[3], payload)),
+        }
+    }
+
+    fn say(&mut self, sequence: u8, payload: &[u8]) -> io::Result<()> {
+        let length = u32::try_from(payload.len()).unwrap_or(0).to_le_bytes();
+        self.0.write_all(&[&length[..3], &[sequence], payload].concat())
+    }
+
+    /// The first value of the last row that comes back, empty when there is none.
+    fn ask(&mut self, statement: &str) -> io::Result<String> {
+        self.say(0, &[b"\x03", statement.as_bytes()].concat())?;
+        let (_, head) = self.packet()?;
+        if head.first() == Some(&0) {
+            return Ok(String::new());
+        }
+        let is_end = |payload: &[u8]| payload.first() == Some(&0xfe) && payload.len() < 9;
+        let mut value = String::new();
+        // The columns end as the rows do.
+        while !is_end(&self.packet()?.1) {}
+        loop {
+            let (_, row) = self.packet()?;
+            if is_end(&row) {
+                return Ok(value);
+            }
+            let length = row.first().map_or(0, |length| usize::from(*length));
+            value = String::from_utf8_lossy(row.get(1..=length).unwrap_or_default()).into_owned();
+        }
+    }
+}
+
+impl Client for Session {
+    fn open(address: SocketAddr) -> io::Result<Self> {
+        let stream = TcpStream::connect(address)?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        let mut session = Self(stream);
+        let (sequence, _) = session.packet()?;
+        // Protocol 4.1 and what goes with it; utf8mb4; root; no password.
+        let capabilities: u32 = 1 | 1 << 9 | 1 << 13 | 1 << 15;
+        let login = [&capabilities.to_le_bytes()[..], &(1_u32 << 16).to_le_bytes(), &[45], &[0; 23], b"root\0\0"].concat();
+        session.say(sequence + 1, &login)?;
+        session.packet()?;
+        Ok(session)
+    }
+
+    fn write(&mut self) -> io::Result<u16> {
+        self.ask("INSERT INTO d.t VALUES () RETURNING @@port")?.parse().map_err(io::Error::other)
+    }
+
+    fn promote(&mut self) -> io::Result<()> {
+        for statement in ["STOP SLAVE", "RESET SLAVE ALL", "SET GLOBAL read_only = 0"] {
+            self.ask(statement)?;
+        }
+        Ok(())
+    }
+
+    fn written(&mut self) -> io::Result<usize> {
+        self.ask("SELECT COUNT(*) FROM d.t")?.parse().map_err(io::Error::other)
+    }
+}

@@ -1,0 +1,177 @@
+//! How backends are checked, kind by kind.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use super::Secret;
+use crate::net::addr::BackendAddr;
+
+/// How backends are checked.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CheckConfig {
+    /// In which protocol.
+    pub kind: CheckKind,
+    /// Between two probes.
+    pub interval: Duration,
+    /// Between two probes while a verdict is pending.
+    pub fast_interval: Duration,
+    /// Deadline of a whole probe.
+    pub timeout: Duration,
+    /// Between two whole new logins, besides the standing session.
+    pub fresh_login: Duration,
+}
+
+/// The protocol of a check.
+#[derive(Clone, Debug, PartialEq)]
+pub enum CheckKind {
+    /// A TCP connect.
+    Tcp,
+    /// A `PostgreSQL` session.
+    Postgres(PostgresCheck),
+    /// A session with `MySQL`, `MariaDB` or a node of a Galera cluster.
+    Mysql(MysqlCheck),
+    /// A session with Redis or Valkey.
+    Redis(RedisCheck),
+}
+
+impl CheckKind {
+    /// Its name in the configuration.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Postgres(_) => "postgres",
+            Self::Mysql(_) => "mysql",
+            Self::Redis(_) => "redis",
+        }
+    }
+
+    /// It asks for the role, so the one that says it is primary serves.
+    pub const fn knows_roles(&self) -> bool {
+        !matches!(self, Self::Tcp)
+    }
+
+    /// A standby that lags by more bytes is not ready to take over.
+    pub const fn max_lag(&self) -> Option<u64> {
+        match self {
+            Self::Tcp => None,
+            Self::Postgres(check) => check.max_lag,
+            Self::Mysql(check) => check.max_lag,
+            Self::Redis(check) => check.max_lag,
+        }
+    }
+}
+
+/// How the `PostgreSQL` check logs in.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PostgresCheck {
+    /// Login role; default `postgres`.
+    pub user: String,
+    /// Its password, if it needs one.
+    pub password: Option<Secret>,
+    /// Database to log in to; default `postgres`.
+    pub database: String,
+    /// Transport security.
+    pub tls: TlsMode,
+    /// PEM file with the authorities to trust; required for `verify-full`.
+    pub tls_ca_file: Option<PathBuf>,
+    /// A standby that lags by more bytes is not ready to take over (told by `failover_ready`).
+    pub max_lag: Option<u64>,
+}
+
+impl Default for PostgresCheck {
+    fn default() -> Self {
+        Self {
+            user: "postgres".into(),
+            password: None,
+            database: "postgres".into(),
+            tls: TlsMode::Prefer,
+            tls_ca_file: None,
+            max_lag: None,
+        }
+    }
+}
+
+/// How the `MySQL` check logs in, and what it makes of the answers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MysqlCheck {
+    /// Account to log in as; default `mainstay`.
+    pub user: String,
+    /// Its password, if it needs one.
+    pub password: Option<Secret>,
+    /// Transport security.
+    pub tls: TlsMode,
+    /// PEM file with the authorities to trust; required for `verify-full`.
+    pub tls_ca_file: Option<PathBuf>,
+    /// A replica that has received so many bytes and not applied them is not ready to take over (told by `failover_ready`).
+    pub max_lag: Option<u64>,
+    /// What a server is that follows another although it takes writes.
+    pub writable_replica: WritableReplica,
+}
+
+impl Default for MysqlCheck {
+    fn default() -> Self {
+        Self {
+            user: "mainstay".into(),
+            password: None,
+            tls: TlsMode::Prefer,
+            tls_ca_file: None,
+            max_lag: None,
+            writable_replica: WritableReplica::Standby,
+        }
+    }
+}
+
+crate::labels! {
+    /// What a server is that follows another although its `read_only` is off.
+    pub enum WritableReplica {
+        /// A standby whose `read_only` was forgotten.
+        Standby = "standby",
+        /// The primary of two that follow each other, told apart by `read_only` alone.
+        Primary = "primary",
+    }
+}
+
+/// How the Redis check logs in.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RedisCheck {
+    /// ACL user; `None` is the default user.
+    pub user: Option<String>,
+    /// Its password; without one the check does not log in.
+    pub password: Option<Secret>,
+    /// Transport security: never `prefer`, because Redis encrypts a port or does not.
+    pub tls: TlsMode,
+    /// PEM file with the authorities to trust; required for `verify-full`.
+    pub tls_ca_file: Option<PathBuf>,
+    /// A replica that has received so many bytes and not applied them is not ready to take over (told by `failover_ready`).
+    pub max_lag: Option<u64>,
+    /// Who is asked for a second opinion on who is primary.
+    pub sentinels: Option<Sentinels>,
+}
+
+impl Default for RedisCheck {
+    fn default() -> Self {
+        Self { user: None, password: None, tls: TlsMode::Off, tls_ca_file: None, max_lag: None, sentinels: None }
+    }
+}
+
+/// The Sentinels of a Redis primary.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sentinels {
+    /// Where they are.
+    pub addresses: Vec<BackendAddr>,
+    /// What they call the primary.
+    pub name: Arc<str>,
+}
+
+crate::labels! {
+    /// Transport security of a check, in libpq's words.
+    pub enum TlsMode {
+        /// Never.
+        Off = "off",
+        /// When the server offers it, unverified.
+        Prefer = "prefer",
+        /// Always, unverified.
+        Require = "require",
+        /// Always; certificate chain and host name are verified.
+        VerifyFull = "verify-full",
+    }
+}

@@ -1,0 +1,418 @@
+//! What a server says of itself: its variables, its replication, its place in a Galera cluster.
+
+use std::{fmt::Write, sync::Arc};
+
+use super::{super::Finding, answer::Table};
+use crate::{
+    config::WritableReplica,
+    failover::{Facts, MultiPrimary, Outcome, Role},
+};
+
+/// Longest version that is passed on; it is a stranger's text.
+const LONGEST_VERSION: usize = 40;
+/// Longest name of a source that is passed on.
+const LONGEST_SOURCE: usize = 80;
+
+/// Asked once a login: which of these a server has depends on what it is. All are cheap to read.
+pub(super) const VARIABLES: [&str; 9] = [
+    "read_only",
+    "super_read_only",
+    "innodb_read_only",
+    "offline_mode",
+    "server_id",
+    "gtid_domain_id",
+    "gtid_binlog_state",
+    "gtid_slave_pos",
+    "wsrep_on",
+];
+
+/// Which server this is, as far as questions differ.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Dialect {
+    /// Shown to people.
+    pub(super) version: Arc<str>,
+    is_mariadb: bool,
+    number: (u32, u32, u32),
+}
+
+impl Dialect {
+    /// From the version in the greeting.
+    pub(super) fn new(greeting: &str) -> Self {
+        // MariaDB pretends to be a MySQL of old, for the sake of replicas that are.
+        let version = greeting.strip_prefix("5.5.5-").filter(|rest| rest.contains("MariaDB")).unwrap_or(greeting);
+        let mut numbers = version.split(|c: char| !c.is_ascii_digit()).map(|text| text.parse().unwrap_or(0));
+        let mut next = || numbers.next().unwrap_or(0);
+        Self {
+            is_mariadb: version.contains("MariaDB"),
+            number: (next(), next(), next()),
+            version: version.chars().filter(char::is_ascii_graphic).take(LONGEST_VERSION).collect::<String>().into(),
+        }
+    }
+
+    /// The question for replication. Words changed, and the old ones went away.
+    pub(super) fn replication(&self) -> &'static str {
+        match (self.is_mariadb, self.number) {
+            (true, (10, 5, 1..) | (10, 6.., _) | (11.., ..)) => "SHOW ALL REPLICAS STATUS",
+            (true, _) => "SHOW ALL SLAVES STATUS",
+            (false, (8, 0, 22..) | (8, 1.., _) | (9.., ..)) => "SHOW REPLICA STATUS",
+            (false, _) => "SHOW SLAVE STATUS",
+        }
+    }
+}
+
+/// The state of a Galera node (Galera documentation, "Galera Status Variables").
+pub(super) const GALERA: &str = "SHOW GLOBAL STATUS WHERE Variable_name IN ('wsrep_ready', 'wsrep_cluster_status', \
+                                 'wsrep_local_state', 'wsrep_local_state_comment', 'wsrep_cluster_state_uuid')";
+
+/// How a node of a cluster stands.
+const DONOR: &str = "2";
+const SYNCED: &str = "4";
+
+/// What was asked, and what came back.
+#[derive(Debug)]
+pub(super) struct Answers<'a> {
+    /// One row: the variables that this server has.
+    pub(super) variables: &'a Table,
+    /// A row for each source that this server follows; `None` when the check may not see it.
+    pub(super) replication: Option<&'a Table>,
+    /// `None` unless it is a node of a Galera cluster.
+    pub(super) galera: Option<&'a Table>,
+}
+
+impl Answers<'_> {
+    fn variable(&self, name: &str) -> Option<&str> {
+        self.variables.get(0, name)
+    }
+
+    fn is_on(&self, name: &str) -> bool {
+        self.variable(name).is_some_and(is_on)
+    }
+
+    /// It refuses writes. (`MariaDB` 12 has more than one way to say so.)
+    fn refuses_writes(&self) -> bool {
+        let refuses = |name| self.variable(name).is_some_and(|value| !matches!(value, "0" | "OFF"));
+        refuses("read_only") || self.is_on("super_read_only") || self.is_on("innodb_read_only")
+    }
+}
+
+/// A variable as servers print a truth.
+pub(super) fn is_on(value: &str) -> bool {
+    matches!(value, "1" | "ON")
+}
+
+/// What a server says, taken together.
+pub(super) fn read(dialect: &Dialect, answers: &Answers<'_>, writable_replica: WritableReplica) -> Finding {
+    if answers.is_on("offline_mode") {
+        return Finding::new(Outcome::Starting, "the server is in offline_mode");
+    }
+    let version = Some(Arc::clone(&dialect.version));
+    if let Some(galera) = answers.galera {
+        return node(answers, galera, version);
+    }
+    let following = answers.replication.and_then(Source::of);
+    let lag_bytes = following.as_ref().and_then(|source| source.unapplied);
+    let mut evidence = String::new();
+    let (role, read_only) = match (&following, answers.refuses_writes()) {
+        (Some(source), true) => {
+            let _ = write!(evidence, "standby{source}");
+            (Role::Standby, false)
+        }
+        (Some(source), false) if source.is_followed && writable_replica == WritableReplica::Standby => {
+            let _ = write!(evidence, "standby{source}, although read_only is off");
+            (Role::Standby, false)
+        }
+        (None, true) if answers.replication.is_some() => {
+            evidence.push_str("primary, but read_only is on");
+            (Role::Primary, true)
+        }
+        // Whether it follows anybody is not visible: the careful word.
+        (None, true) => {
+            evidence.push_str("standby (read_only is on; this user may not see replication)");
+            (Role::Standby, false)
+        }
+        (following, false) => {
+            evidence.push_str("primary");
+            if let Some(source) = following {
+                let _ = write!(evidence, "{source}");
+            }
+            (Role::Primary, false)
+        }
+    };
+    let db_epoch = if role == Role::Primary { reign(answers) } else { None };
+    let facts = Facts { role: Some(role), read_only, db_epoch, lag_bytes, version, ..Facts::default() };
+    Finding { outcome: Outcome::Ok, facts, evidence: evidence.into() }
+}
+
+/// A source that is followed, or was.
+struct Source<'a> {
+    host: &'a str,
+    /// It is followed at this moment, or would be if it answered.
+    is_followed: bool,
+    /// Both threads run.
+    is_whole: bool,
+    seconds: Option<u64>,
+    /// Received and not applied, in bytes.
+    unapplied: Option<u64>,
+}
+
+impl<'a> Source<'a> {
+    /// The one that is furthest behind, if any is configured.
+    fn of(table: &'a Table) -> Option<Self> {
+        let sources = (0..table.rows.len()).filter_map(|row| Self::row(table, row));
+        sources.max_by_key(|source| (source.is_followed, !source.is_whole, source.seconds, source.unapplied))
+    }
+
+    fn row(table: &'a Table, row: usize) -> Option<Self> {
+        let either = |new: &str, old: &str| table.get(row, new).or_else(|| table.get(row, old));
+        // Group Replication has channels of its own, which say nothing of a source.
+        if table.get(row, "Channel_Name").is_some_and(|name| name.starts_with("group_replication_")) {
+            return None;
+        }
+        let io_thread = either("Replica_IO_Running", "Slave_IO_Running")?;
+        let sql_thread = either("Replica_SQL_Running", "Slave_SQL_Running")?;
+        let number = |new, old| either(new, old).and_then(|text| text.parse::<u64>().ok());
+        let failed = |new, old| number(new, old).is_some_and(|error| error != 0);
+        let stopped_by_error = failed("Last_IO_Errno", "Last_IO_Errno")
+            || failed("Last_SQL_Errno", "Last_SQL_Errno")
+            || failed("Last_Errno", "Last_Errno");
+        let same_file = either("Source_Log_File", "Master_Log_File") == either("Relay_Source_Log_File", "Relay_Master_Log_File");
+        let received = number("Read_Source_Log_Pos", "Read_Master_Log_Pos");
+        let applied = number("Exec_Source_Log_Pos", "Exec_Master_Log_Pos");
+        let unapplied = if same_file {
+            received.zip(applied).map(|(received, applied)| received.saturating_sub(applied))
+        } else {
+            // From one file to a later one nobody counts: all that lies here unapplied is at most this.
+            number("Relay_Log_Space", "Relay_Log_Space")
+        };
+        Some(Self {
+            host: either("Source_Host", "Master_Host").unwrap_or_default(),
+            is_followed: io_thread != "No" || sql_thread != "No" || stopped_by_error,
+            is_whole: io_thread == "Yes" && sql_thread == "Yes",
+            seconds: number("Seconds_Behind_Source", "Seconds_Behind_Master"),
+            unapplied,
+        })
+    }
+}
+
+impl std::fmt::Display for Source<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let host: String = self.host.chars().filter(char::is_ascii_graphic).take(LONGEST_SOURCE).collect();
+        match (self.is_followed, self.is_whole, self.seconds) {
+            (false, ..) => write!(f, ", replication from {host} is stopped"),
+            (_, false, _) => write!(f, " of {host}, replication is broken or has lost its source"),
+            (_, _, Some(seconds)) => write!(f, " of {host}, {seconds} s behind"),
+            (_, _, None) => write!(f, " of {host}"),
+        }
+    }
+}
+
+/// When this server's reign began, counted in transactions: one more than the last that another server wrote in its domain. It rises
+/// with each promotion and stays what it is from then on, like a timeline of `PostgreSQL` (`MariaDB` documentation, "Global
+/// Transaction ID": a sequence number goes on counting when another server writes). `None` where there are no such numbers: `MySQL`
+/// counts for each server apart.
+fn reign(answers: &Answers<'_>) -> Option<u64> {
+    let own = answers.variable("server_id")?;
+    let domain = answers.variable("gtid_domain_id")?;
+    let known = ["gtid_binlog_state", "gtid_slave_pos"].map(|name| answers.variable(name).unwrap_or_default());
+    let mut any = false;
+    let mut last_of_others = 0;
+    for gtid in known.iter().flat_map(|list| list.split(',')) {
+        let mut parts = gtid.trim().splitn(3, '-');
+        let (Some(of), Some(server), Some(sequence)) = (parts.next(), parts.next(), parts.next()) else { continue };
+        let Ok(sequence) = sequence.parse::<u64>() else { continue };
+        if of != domain {
+            continue;
+        }
+        any = true;
+        if server != own {
+            last_of_others = sequence.max(last_of_others);
+        }
+    }
+    any.then(|| last_of_others.saturating_add(1))
+}
+
+/// A node of a Galera cluster. All may write at the same time; who does is for the pool to say.
+fn node(answers: &Answers<'_>, galera: &Table, version: Option<Arc<str>>) -> Finding {
+    let status = galera.named("wsrep_cluster_status").unwrap_or_default();
+    let state = galera.named("wsrep_local_state").unwrap_or_default();
+    let comment: String =
+        galera.named("wsrep_local_state_comment").unwrap_or_default().chars().filter(char::is_ascii_graphic).take(40).collect();
+    if status != "Primary" {
+        return Finding::new(Outcome::Starting, "Galera: the node is in a part of the cluster that has no quorum");
+    }
+    if !galera.named("wsrep_ready").is_some_and(is_on) || !matches!(state, DONOR | SYNCED) {
+        return Finding::new(Outcome::Starting, format!("Galera: the node is not ready ({comment})"));
+    }
+    // A donor answers, and falls behind while it gives its data away.
+    let multi_primary = if state == SYNCED { MultiPrimary::Synced } else { MultiPrimary::Behind };
+    let read_only = answers.refuses_writes();
+    let facts = Facts {
+        role: Some(Role::Primary),
+        read_only,
+        system_id: galera.named("wsrep_cluster_state_uuid").and_then(cluster),
+        multi_primary,
+        version,
+        ..Facts::default()
+    };
+    let evidence = format!("Galera: {comment}{}", if read_only { ", but read_only is on" } else { "" });
+    Finding { outcome: Outcome::Ok, facts, evidence: evidence.into() }
+}
+
+/// The first half of the cluster's identity.
+fn cluster(uuid: &str) -> Option<u64> {
+    let digits: String = uuid.chars().filter(|c| *c != '-').take(16).collect();
+    u64::from_str_radix(&digits, 16).ok().filter(|id| *id != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(values: &[(&str, &str)]) -> Table {
+        Table {
+            columns: values.iter().map(|(name, _)| (*name).into()).collect(),
+            rows: vec![values.iter().map(|(_, value)| Some((*value).into())).collect()],
+        }
+    }
+
+    fn named(values: &[(&str, &str)]) -> Table {
+        Table {
+            columns: vec!["Variable_name".into(), "Value".into()],
+            rows: values.iter().map(|(name, value)| vec![Some((*name).into()), Some((*value).into())]).collect(),
+        }
+    }
+
+    fn found(variables: &[(&str, &str)], replication: Option<&Table>) -> Finding {
+        let answers = Answers { variables: &row(variables), replication, galera: None };
+        read(&Dialect::new("10.11.6-MariaDB"), &answers, WritableReplica::Standby)
+    }
+
+    fn source(receives: &str, applies: &str, error: &str) -> Table {
+        row(&[
+            ("Master_Host", "db-a"),
+            ("Slave_IO_Running", receives),
+            ("Slave_SQL_Running", applies),
+            ("Last_SQL_Errno", error),
+            ("Seconds_Behind_Master", "3"),
+            ("Master_Log_File", "bin.2"),
+            ("Relay_Master_Log_File", "bin.2"),
+            ("Read_Master_Log_Pos", "900"),
+            ("Exec_Master_Log_Pos", "400"),
+        ])
+    }
+
+    #[test]
+    fn roles_follow_from_read_only_and_replication() {
+        let nobody = Table::default();
+        for (read_only, replication, role, refuses, evidence) in [
+            ("0", Some(&nobody), Role::Primary, false, "primary"),
+            ("1", Some(&nobody), Role::Primary, true, "primary, but read_only is on"),
+            ("NO_LOCK", Some(&nobody), Role::Primary, true, "primary, but read_only is on"),
+            ("1", None, Role::Standby, false, "standby (read_only is on; this user may not see replication)"),
+            ("0", None, Role::Primary, false, "primary"),
+            ("1", Some(&source("Yes", "Yes", "0")), Role::Standby, false, "standby of db-a, 3 s behind"),
+            ("1", Some(&source("No", "No", "0")), Role::Standby, false, "standby, replication from db-a is stopped"),
+            (
+                "0",
+                Some(&source("Yes", "Yes", "0")),
+                Role::Standby,
+                false,
+                "standby of db-a, 3 s behind, although read_only is off",
+            ),
+            (
+                "0",
+                Some(&source("Connecting", "Yes", "0")),
+                Role::Standby,
+                false,
+                "standby of db-a, replication is broken or has lost its source, although read_only is off",
+            ),
+            (
+                "0",
+                Some(&source("No", "No", "1062")),
+                Role::Standby,
+                false,
+                "standby of db-a, replication is broken or has lost its source, although read_only is off",
+            ),
+            ("0", Some(&source("No", "No", "0")), Role::Primary, false, "primary, replication from db-a is stopped"),
+        ] {
+            let finding = found(&[("read_only", read_only)], replication);
+            assert_eq!(&*finding.evidence, evidence);
+            assert_eq!((finding.facts.role, finding.facts.read_only), (Some(role), refuses), "{evidence}");
+        }
+        let lag = found(&[("read_only", "1")], Some(&source("Yes", "Yes", "0"))).facts.lag_bytes;
+        assert_eq!(lag, Some(500));
+    }
+
+    #[test]
+    fn two_servers_that_follow_each_other_are_primaries_where_they_are_said_to_be() {
+        let (variables, replication) = (row(&[("read_only", "0")]), source("Yes", "Yes", "0"));
+        let answers = Answers { variables: &variables, replication: Some(&replication), galera: None };
+        let finding = read(&Dialect::new("8.0.36"), &answers, WritableReplica::Primary);
+        assert_eq!((finding.facts.role, &*finding.evidence), (Some(Role::Primary), "primary of db-a, 3 s behind"));
+    }
+
+    #[test]
+    fn a_reign_begins_after_the_last_write_of_another_and_then_stays() {
+        let reign = |own: &str, state: &str, position: &str| {
+            let variables = [
+                ("read_only", "0"),
+                ("server_id", own),
+                ("gtid_domain_id", "0"),
+                ("gtid_binlog_state", state),
+                ("gtid_slave_pos", position),
+            ];
+            found(&variables, Some(&Table::default())).facts.db_epoch
+        };
+        assert_eq!(reign("1", "", ""), None);
+        // The first primary; its replica, promoted, before its own first write and after.
+        assert_eq!(reign("1", "0-1-105", ""), Some(1));
+        assert_eq!(reign("2", "0-1-100", "0-1-100"), Some(101));
+        assert_eq!(reign("2", "0-1-100,0-2-5000", "0-1-100"), Some(101));
+        // It keeps no log of what it applied, only how far it came.
+        assert_eq!(reign("2", "0-2-5000", "0-1-100"), Some(101));
+        // The first again, after it has followed the second.
+        assert_eq!(reign("1", "0-1-100,0-2-5000", "0-2-5000"), Some(5001));
+        assert_eq!(reign("1", "0-1-100,7-2-9000,rubbish,0-2-x", ""), Some(1));
+    }
+
+    #[test]
+    fn a_galera_node_serves_when_it_is_synced_or_a_donor_in_a_part_with_quorum() {
+        let found = |ready, status, state| {
+            let galera = named(&[
+                ("wsrep_ready", ready),
+                ("wsrep_cluster_status", status),
+                ("wsrep_local_state", state),
+                ("wsrep_local_state_comment", "Comment"),
+                ("wsrep_cluster_state_uuid", "0123456789abcdef-0123-0123-0123-0123456789ab"),
+            ]);
+            let variables = row(&[("read_only", "OFF"), ("wsrep_on", "ON")]);
+            let answers = Answers { variables: &variables, replication: None, galera: Some(&galera) };
+            read(&Dialect::new("10.11.6-MariaDB"), &answers, WritableReplica::Standby)
+        };
+        let synced = found("ON", "Primary", "4");
+        assert_eq!((synced.outcome, synced.facts.multi_primary), (Outcome::Ok, MultiPrimary::Synced));
+        assert_eq!(synced.facts.system_id, Some(0x0123_4567_89ab_cdef));
+        assert_eq!(found("ON", "Primary", "2").facts.multi_primary, MultiPrimary::Behind);
+        for (ready, status, state) in [("OFF", "Primary", "4"), ("ON", "non-Primary", "4"), ("ON", "Primary", "1"), ("", "", "")]
+        {
+            assert_eq!(found(ready, status, state).outcome, Outcome::Starting);
+        }
+    }
+
+    #[test]
+    fn versions_are_told_apart() {
+        for (greeting, version, question) in [
+            ("5.5.5-10.11.6-MariaDB-1", "10.11.6-MariaDB-1", "SHOW ALL REPLICAS STATUS"),
+            ("11.8.2-MariaDB", "11.8.2-MariaDB", "SHOW ALL REPLICAS STATUS"),
+            ("5.5.5-10.4.30-MariaDB", "10.4.30-MariaDB", "SHOW ALL SLAVES STATUS"),
+            ("8.0.36", "8.0.36", "SHOW REPLICA STATUS"),
+            ("9.1.0-commercial", "9.1.0-commercial", "SHOW REPLICA STATUS"),
+            ("5.7.44-log", "5.7.44-log", "SHOW SLAVE STATUS"),
+            ("8.0.21\u{1b}[2J", "8.0.21[2J", "SHOW SLAVE STATUS"),
+            ("", "", "SHOW SLAVE STATUS"),
+        ] {
+            let dialect = Dialect::new(greeting);
+            assert_eq!((&*dialect.version, dialect.replication()), (version, question));
+        }
+    }
+}

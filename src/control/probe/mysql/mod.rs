@@ -1,0 +1,201 @@
+//! The `MySQL` check, also for `MariaDB` and Galera: a login and a few questions, or the questions alone over a session that stays
+//! open.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | [`wire`] | packets and what stands in them |
+//! | [`handshake`] | the first packets |
+//! | [`scramble`] | how a password is proven |
+//! | [`answer`] | errors and tables |
+//! | [`facts`] | what the server says of itself |
+//! | [`classify`] | which outcome an error is |
+//! | [`conversation`] | a connection, from the greeting to its clean end |
+
+pub mod answer;
+mod classify;
+mod conversation;
+mod facts;
+pub mod handshake;
+mod scramble;
+pub mod wire;
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use tokio::{net::TcpStream, sync::oneshot, time::timeout_at};
+
+use self::{
+    answer::Table,
+    conversation::{Conversation, LINGER, Trouble},
+    facts::{Answers, Dialect},
+};
+use super::{Deadline, Failure, Finding, io_error, standing::Broken, tcp};
+use crate::{config::MysqlCheck, failover::Outcome, net::addr::BackendAddr};
+
+/// `ER_SPECIFIC_ACCESS_DENIED_ERROR`: the user may not ask this.
+const NOT_PRIVILEGED: u16 = 1227;
+
+/// How the check logs in to one backend.
+#[derive(Clone, Debug)]
+pub struct Login {
+    host: Arc<str>,
+    check: Arc<MysqlCheck>,
+    /// The user may not ask for replication. Learned once, and asked again with each new process.
+    blind: Arc<AtomicBool>,
+}
+
+/// A session that stays open between probes. Dropping it logs out in the background.
+#[derive(Debug)]
+pub struct Standing {
+    conversation: Conversation,
+    dialect: Dialect,
+    /// Asks for the variables that this server has.
+    question: String,
+    is_galera: bool,
+    check: Arc<MysqlCheck>,
+    blind: Arc<AtomicBool>,
+    broken: Option<Broken>,
+}
+
+impl Login {
+    /// A login to `address` as `check` says.
+    pub fn new(address: &BackendAddr, check: &MysqlCheck) -> Self {
+        Self { host: address.host().into(), check: Arc::new(check.clone()), blind: Arc::default() }
+    }
+
+    /// Connects, logs in and asks, all before `deadline`. Needs a tokio runtime for the task that drives the login.
+    ///
+    /// # Errors
+    /// Whatever is not an answer to the questions. A login that is still under way at the deadline is finished and ended cleanly in
+    /// the background, within a few seconds: a server counts those that are cut off, and locks the host out in the end.
+    pub async fn open(&self, addresses: &[SocketAddr], deadline: Deadline) -> Result<(Standing, Finding), Failure> {
+        let (socket, _) = tcp::connect(addresses, deadline).await?;
+        let (opened, opening) = oneshot::channel();
+        tokio::spawn(self.clone().run(socket, opened));
+        let mut standing = match timeout_at(deadline.at(), opening).await {
+            Ok(Ok(opened)) => opened.map_err(Failure::Backend)?,
+            Ok(Err(_)) => return Err(Failure::backend(Outcome::ProtocolError, "the login ended without a result")),
+            Err(_) => return Err(Failure::Backend(late("connected, but the login did not finish", deadline))),
+        };
+        let finding = standing.query(deadline).await;
+        if finding.outcome == Outcome::Ok { Ok((standing, finding)) } else { Err(Failure::Backend(finding)) }
+    }
+
+    async fn run(self, socket: TcpStream, mut opened: oneshot::Sender<Result<Standing, Finding>>) {
+        let standing = tokio::select! {
+            standing = self.log_in(socket) => standing,
+            () = async { opened.closed().await; tokio::time::sleep(LINGER).await } => return,
+        };
+        // One that comes back unwanted is dropped here, which logs out.
+        drop(opened.send(standing));
+    }
+
+    async fn log_in(&self, socket: TcpStream) -> Result<Standing, Finding> {
+        let (conversation, version) = Conversation::begin(socket, &self.host, &self.check).await?;
+        let mut standing = Standing {
+            conversation,
+            dialect: Dialect::new(&version),
+            question: String::new(),
+            is_galera: false,
+            check: Arc::clone(&self.check),
+            blind: Arc::clone(&self.blind),
+            broken: None,
+        };
+        standing.learn().await.map_err(|trouble| trouble.finding())?;
+        Ok(standing)
+    }
+}
+
+impl Standing {
+    /// Asks for role, lag and the rest. After any outcome but `ok` the session is of no more use.
+    pub async fn query(&mut self, deadline: Deadline) -> Finding {
+        self.conversation.renew();
+        match timeout_at(deadline.at(), self.ask()).await {
+            Ok(Ok(finding)) => finding,
+            Ok(Err(trouble)) => {
+                let finding = trouble.finding();
+                if let Trouble::Server(error) = &trouble
+                    && classify::SHUTDOWN.contains(&error.code)
+                {
+                    self.broken = Some(Broken::Shutdown(finding.clone()));
+                } else if finding.outcome == Outcome::Closed {
+                    self.broken = Some(Broken::Lost(finding.clone()));
+                }
+                finding
+            }
+            Err(_) => late("logged in, but the questions were not answered", deadline),
+        }
+    }
+
+    /// Resolves when the session is over, the moment the kernel or the server tells. May be asked again.
+    pub async fn broken(&mut self) -> Broken {
+        if let Some(broken) = &self.broken {
+            return broken.clone();
+        }
+        let broken = match self.conversation.unasked().await {
+            // A server that stops, or an administrator who ends this session, says so before it closes.
+            Ok(Some(error)) if classify::SHUTDOWN.contains(&error.code) => Broken::Shutdown(classify::error(&error)),
+            Ok(Some(error)) => Broken::Lost(classify::error(&error)),
+            Ok(None) => Broken::Lost(Finding::new(Outcome::ProtocolError, "the server spoke without being asked")),
+            Err(error) => Broken::Lost(io_error(&error)),
+        };
+        self.broken.insert(broken).clone()
+    }
+
+    /// How the session ended, if that is known.
+    pub fn ended(&self) -> Option<Broken> {
+        self.broken.clone()
+    }
+
+    /// Logs out and waits, for a moment only, until the server was told.
+    pub async fn close(self) {
+        self.conversation.close().await;
+    }
+
+    /// Which variables this server has, once a login: naming one that it has not is an error.
+    async fn learn(&mut self) -> Result<(), Trouble> {
+        let names = facts::VARIABLES.map(|name| format!("'{name}'")).join(", ");
+        let table = self.conversation.query(&format!("SHOW GLOBAL VARIABLES WHERE Variable_name IN ({names})")).await?;
+        let present = facts::VARIABLES.iter().filter(|name| table.named(name).is_some());
+        let columns: Vec<String> = present.map(|name| format!("@@global.{name} AS {name}")).collect();
+        if columns.is_empty() {
+            let finding = Finding::new(Outcome::ProtocolError, "the server has none of the variables that tell its role");
+            return Err(Trouble::Found(finding));
+        }
+        self.question = format!("SELECT {}", columns.join(", "));
+        self.is_galera = table.named("wsrep_on").is_some_and(facts::is_on);
+        Ok(())
+    }
+
+    async fn ask(&mut self) -> Result<Finding, Trouble> {
+        // The node's own word first: one that is not ready refuses the other questions.
+        let galera = if self.is_galera { Some(self.conversation.query(facts::GALERA).await?) } else { None };
+        let variables = self.conversation.query(&self.question).await?;
+        let replication = self.replication().await?;
+        let answers = Answers { variables: &variables, replication: replication.as_ref(), galera: galera.as_ref() };
+        Ok(facts::read(&self.dialect, &answers, self.check.writable_replica))
+    }
+
+    async fn replication(&mut self) -> Result<Option<Table>, Trouble> {
+        if self.is_galera || self.blind.load(Ordering::Relaxed) {
+            return Ok(None);
+        }
+        match self.conversation.query(self.dialect.replication()).await {
+            Ok(table) => Ok(Some(table)),
+            Err(Trouble::Server(error)) if error.code == NOT_PRIVILEGED => {
+                self.blind.store(true, Ordering::Relaxed);
+                Ok(None)
+            }
+            Err(trouble) => Err(trouble),
+        }
+    }
+}
+
+fn late(what: &str, deadline: Deadline) -> Finding {
+    Finding::new(Outcome::Timeout, format!("{what} within {:?}", deadline.timeout()))
+}

@@ -1,0 +1,141 @@
+//! A second opinion on who is primary: that of the Sentinels (Redis documentation, "High availability with Redis Sentinel").
+//!
+//! Redis counts no promotions, so its own word cannot tell an old primary that returns from the present one. Sentinels count theirs
+//! (`config-epoch`) and agree on the name that has the highest count. They are asked in the background, about once a second, and no
+//! check waits for them: one that hangs holds nothing up.
+
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Weak},
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    sync::watch,
+    task::JoinSet,
+    time::{Instant, sleep, timeout},
+};
+
+use super::{
+    super::bounded::{Allowance, Bounded},
+    resp::{self, Reply},
+};
+use crate::{config::Sentinels, control::resolver, net::addr::BackendAddr};
+
+/// Between two questions.
+const INTERVAL: Duration = Duration::from_secs(1);
+/// For one Sentinel, from the connect to its answer.
+const PATIENCE: Duration = Duration::from_millis(500);
+/// An opinion that is older counts no more.
+const MAX_AGE: Duration = Duration::from_mins(1);
+
+/// Whom the Sentinels name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Named {
+    pub(super) host: String,
+    pub(super) port: u16,
+    /// How many failovers they have counted.
+    pub(super) config_epoch: u64,
+}
+
+impl Named {
+    /// Whether that is the server that was connected to.
+    pub(super) fn is(&self, host: &str, peer: SocketAddr) -> bool {
+        self.port == peer.port() && (self.host.parse() == Ok(peer.ip()) || self.host.eq_ignore_ascii_case(host))
+    }
+}
+
+/// What they said last, and when.
+#[derive(Clone, Debug, Default)]
+enum Opinion {
+    #[default]
+    NotAsked,
+    Asked(Option<(Named, Instant)>),
+}
+
+/// The Sentinels of a pool. They are asked for as long as this lives.
+#[derive(Debug)]
+pub(super) struct Council {
+    opinion: watch::Receiver<Opinion>,
+    _alive: Arc<()>,
+}
+
+impl Council {
+    /// Begins to ask, on the current runtime.
+    pub(super) fn convene(sentinels: &Sentinels) -> Self {
+        let (publish, opinion) = watch::channel(Opinion::NotAsked);
+        let alive = Arc::new(());
+        tokio::spawn(keep_asking(sentinels.clone(), publish, Arc::downgrade(&alive)));
+        Self { opinion, _alive: alive }
+    }
+
+    /// Whom they name; `None` when none of them answers. Waits only for the first round.
+    pub(super) async fn named(&mut self) -> Option<Named> {
+        let asked = self.opinion.wait_for(|opinion| matches!(opinion, Opinion::Asked(_))).await;
+        match &*asked.ok()? {
+            Opinion::Asked(Some((named, at))) if at.elapsed() < MAX_AGE => Some(named.clone()),
+            _ => None,
+        }
+    }
+}
+
+async fn keep_asking(sentinels: Sentinels, publish: watch::Sender<Opinion>, alive: Weak<()>) {
+    while alive.strong_count() > 0 {
+        let mut round = JoinSet::new();
+        for sentinel in &sentinels.addresses {
+            let (sentinel, name) = (sentinel.clone(), Arc::clone(&sentinels.name));
+            round.spawn(async move { timeout(PATIENCE, ask(&sentinel, &name)).await.ok().flatten() });
+        }
+        let answers = round.join_all().await.into_iter().flatten();
+        let heard = answers.max_by_key(|named| named.config_epoch).map(|named| (named, Instant::now()));
+        publish.send_modify(|opinion| {
+            let before = match std::mem::take(opinion) {
+                Opinion::Asked(before) => before,
+                Opinion::NotAsked => None,
+            };
+            *opinion = Opinion::Asked(heard.or(before));
+        });
+        sleep(INTERVAL).await;
+    }
+}
+
+/// One Sentinel's answer.
+async fn ask(sentinel: &BackendAddr, name: &str) -> Option<Named> {
+    let addresses = resolver::lookup(sentinel).await.ok()?;
+    let socket = TcpStream::connect(&*addresses).await.ok()?;
+    let mut stream = Bounded::new(socket, Allowance::new());
+    let questions = [resp::command(&["SENTINEL", "GET-MASTER-ADDR-BY-NAME", name]), resp::command(&["SENTINEL", "MASTER", name])];
+    stream.write_all(&questions.concat()).await.ok()?;
+    let mut received = Vec::new();
+    let (address, state) = (list(&mut stream, &mut received).await?, list(&mut stream, &mut received).await?);
+    let [host, port] = address.as_slice() else { return None };
+    let epoch = state.iter().position(|word| word == "config-epoch").and_then(|key| state.get(key + 1)?.parse().ok())?;
+    Some(Named { host: host.clone(), port: port.parse().ok()?, config_epoch: epoch })
+}
+
+async fn list(stream: &mut Bounded, received: &mut Vec<u8>) -> Option<Vec<String>> {
+    loop {
+        if let Some((reply, length)) = resp::parse(received).ok()? {
+            received.drain(..length);
+            return if let Reply::List(words) = reply { Some(words) } else { None };
+        }
+        if stream.read_buf(received).await.ok()? == 0 {
+            return None;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_is_named_by_address_or_by_the_name_it_is_configured_by() {
+        let named = |host: &str| Named { host: host.into(), port: 6379, config_epoch: 1 };
+        let peer = "10.0.0.1:6379".parse().unwrap();
+        assert!(named("10.0.0.1").is("redis-a", peer) && named("Redis-A").is("redis-a", peer));
+        assert!(!named("10.0.0.2").is("redis-a", peer) && !named("10.0.0.1").is("redis-a", "10.0.0.1:6380".parse().unwrap()));
+    }
+}

@@ -1,0 +1,115 @@
+//! The first word of a `MySQL` server. The client waits for it and has said nothing, so a backend that hangs up instead, or says that it
+//! is shutting down, has cost it nothing (`MySQL` documentation, "Connection Phase").
+
+use std::io;
+
+use tokio::{io::Interest, net::TcpStream};
+
+use super::{Next, peek, said};
+use crate::route::Revocation;
+
+/// Length, number, the sign of an error, and its code.
+const ERROR_LEN: usize = 7;
+const ERROR: u8 = 0xff;
+/// `ER_SERVER_SHUTDOWN`, `ER_UNKNOWN_COM_ERROR` (a Galera node that is not ready), `ER_SERVER_OFFLINE_MODE`. Not that there are too many
+/// connections: that is for the client to read, as it would be without mainstay.
+const NOT_SERVING: [u16; 3] = [1053, 1047, 3032];
+
+/// Waits for the server's first word, which stays in its socket.
+pub(super) async fn greet(client: &TcpStream, server: &TcpStream, revocation: &Revocation) -> Next {
+    let mut looked = [0; 1];
+    tokio::select! {
+        biased;
+        () = revocation.revoked() => Next::Again,
+        next = first_word(server) => next,
+        // One that leaves, or does not wait for the greeting: the relay's business.
+        _ = said(client, &mut looked, 0) => Next::Relay,
+    }
+}
+
+async fn first_word(server: &TcpStream) -> Next {
+    let mut word = [0; ERROR_LEN];
+    loop {
+        if server.ready(Interest::READABLE).await.is_err() {
+            return Next::Again;
+        }
+        let understood = server.try_io(Interest::READABLE, || match peek(server, &mut word)? {
+            0 => Ok(Next::Again),
+            length => understood(&word[..length]).ok_or_else(|| io::ErrorKind::WouldBlock.into()),
+        });
+        match understood {
+            Ok(next) => return next,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(_reset) => return Next::Again,
+        }
+    }
+}
+
+/// What is to be done after such a beginning; `None` when more is needed to tell.
+fn understood(word: &[u8]) -> Option<Next> {
+    match word {
+        [_, _, _, _, ERROR, code @ ..] => {
+            let code = u16::from_le_bytes(code.try_into().ok()?);
+            Some(if NOT_SERVING.contains(&code) { Next::Again } else { Next::Relay })
+        }
+        [_, _, _, _, _, ..] => Some(Next::Relay),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::{io::AsyncWriteExt, net::TcpListener, time::timeout};
+
+    use super::*;
+    use crate::failover::RevokeMode;
+
+    #[test]
+    fn an_error_that_says_that_it_does_not_serve_is_no_greeting() {
+        assert_eq!(understood(b"\x4a\0\0\0\x0a5.5"), Some(Next::Relay));
+        assert_eq!(understood(&[0x20, 0, 0, 0, 0xff, 0x1d, 0x04]), Some(Next::Again), "1053");
+        assert_eq!(understood(&[0x20, 0, 0, 0, 0xff, 0x10, 0x04]), Some(Next::Relay), "1040 is for the client");
+        for cut in 0..5 {
+            assert_eq!(understood(&[0x20, 0, 0, 0, 0xff][..cut]), None);
+        }
+        assert_eq!(understood(&[0x20, 0, 0, 0, 0xff, 0x1d]), None);
+    }
+
+    async fn pair() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (far, near) = tokio::join!(TcpStream::connect(listener.local_addr().unwrap()), listener.accept());
+        (far.unwrap(), near.unwrap().0)
+    }
+
+    async fn greeted(script: impl AsyncFnOnce(TcpStream, TcpStream, &Revocation)) -> Next {
+        let ((client, ours), (backend, server)) = (pair().await, pair().await);
+        let revocation = Revocation::default();
+        let greeted = timeout(Duration::from_secs(10), greet(&ours, &server, &revocation));
+        tokio::join!(greeted, script(client, backend, &revocation)).0.unwrap()
+    }
+
+    #[tokio::test]
+    async fn whoever_hangs_up_or_is_revoked_costs_nothing_and_whoever_speaks_is_relayed() {
+        assert_eq!(greeted(async |client, backend, _| drop((backend, Box::leak(Box::new(client))))).await, Next::Again);
+        let revoke = async |client, backend, revocation: &Revocation| {
+            revocation.revoke(RevokeMode::Abort);
+            Box::leak(Box::new((client, backend)));
+        };
+        assert_eq!(greeted(revoke).await, Next::Again);
+        let speaks = async |client, mut backend: TcpStream, _: &Revocation| {
+            for byte in b"\x4a\0\0\0\x0a" {
+                backend.write_all(&[*byte]).await.unwrap();
+                tokio::task::yield_now().await;
+            }
+            Box::leak(Box::new((client, backend)));
+        };
+        assert_eq!(greeted(speaks).await, Next::Relay);
+        let leaves = async |client, backend, _: &Revocation| {
+            drop(client);
+            Box::leak(Box::new(backend));
+        };
+        assert_eq!(greeted(leaves).await, Next::Relay);
+    }
+}

@@ -1,0 +1,248 @@
+//! Servers that follow a script: what `MySQL` 8 asks, which is not here to be asked, and what no honest server says.
+
+use std::{
+    io::{Read, Write},
+    net::TcpStream,
+    path::PathBuf,
+    process::{Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use mainstay::{
+    config::{CheckKind, MysqlCheck, Secret, TlsMode},
+    control::probe::{self, Finding},
+    failover::{Outcome, Role},
+};
+
+use super::{local, user};
+use crate::support::{config::LOOPBACK, echo::Backend};
+
+const DEADLINE: Duration = Duration::from_millis(600);
+const NONCE: &[u8; 20] = b"abcdefghijklmnopqrst";
+const OK: &[u8] = &[0, 0, 0, 2, 0, 0, 0];
+const END: &[u8] = &[0xfe, 0, 0, 2, 0];
+
+fn frame(sequence: u8, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap().to_le_bytes();
+    [&length[..3], &[sequence], payload].concat()
+}
+
+fn receive(stream: &mut TcpStream) -> std::io::Result<(u8, Vec<u8>)> {
+    let mut head = [0; 4];
+    stream.read_exact(&mut head)?;
+    let mut payload = vec![0; usize::from(head[0]) | usize::from(head[1]) << 8];
+    stream.read_exact(&mut payload)?;
+    Ok((head[3], payload))
+}
+
+/// The greeting of `MySQL` 8 without TLS.
+fn greeting(plugin: &str) -> Vec<u8> {
+    let mut bytes = vec![10];
+    bytes.extend(b"8.0.36\0\x08\0\0\0");
+    bytes.extend(&NONCE[..8]);
+    bytes.extend(b"\0\xff\xf7\xff\x02\0\xff\xdf\x15");
+    bytes.extend([0; 10]);
+    bytes.extend(&NONCE[8..]);
+    bytes.push(0);
+    bytes.extend(plugin.as_bytes());
+    bytes.push(0);
+    frame(0, &bytes)
+}
+
+/// A table of texts, and its packets.
+fn table(columns: &[&str], rows: &[&[&str]]) -> Vec<u8> {
+    let string = |text: &str| [&[u8::try_from(text.len()).unwrap()], text.as_bytes()].concat();
+    let mut packets = vec![vec![u8::try_from(columns.len()).unwrap()]];
+    packets
+        .extend(columns.iter().map(|name| [string("def"), vec![0, 0, 0], string(name), string(name), vec![0x0c; 13]].concat()));
+    packets.push(END.to_vec());
+    packets.extend(rows.iter().map(|row| row.iter().flat_map(|value| string(value)).collect()));
+    packets.push(END.to_vec());
+    (1..).zip(packets).flat_map(|(sequence, packet)| frame(sequence, &packet)).collect()
+}
+
+/// Answers what a check asks, as the primary of `MySQL` 8 that follows nobody.
+fn answer_questions(stream: &mut TcpStream) -> std::io::Result<()> {
+    loop {
+        let (_, question) = receive(stream)?;
+        let question = String::from_utf8_lossy(&question).into_owned();
+        let answer = match question {
+            q if q.contains("SHOW GLOBAL VARIABLES") => table(
+                &["Variable_name", "Value"],
+                &[&["read_only", "OFF"], &["super_read_only", "OFF"], &["offline_mode", "OFF"], &["server_id", "1"]],
+            ),
+            q if q.contains("@@global.super_read_only") => {
+                table(&["read_only", "super_read_only", "offline_mode", "server_id"], &[&["0", "0", "0", "1"]])
+            }
+            q if q.contains("SHOW REPLICA STATUS") => table(&["Source_Host"], &[]),
+            _ => return Ok(()),
+        };
+        stream.write_all(&answer)?;
+    }
+}
+
+async fn ask(port: u16, check: MysqlCheck) -> Finding {
+    let started = Instant::now();
+    let finding = probe::once(&local(port), &CheckKind::Mysql(check), DEADLINE).await.unwrap();
+    assert!(started.elapsed() < DEADLINE + Duration::from_millis(400), "{:?}", started.elapsed());
+    assert!(!finding.evidence.is_empty() && !finding.evidence.contains(char::is_control), "{}", finding.evidence);
+    finding
+}
+
+fn start(script: impl Fn(&mut TcpStream) -> std::io::Result<()> + Send + Sync + 'static) -> Backend {
+    Backend::start_first(LOOPBACK, move |mut stream| {
+        let _ = stream.set_read_timeout(Some(Duration::from_secs(10)));
+        let _ = script(&mut stream);
+        // Closed in order, when the client has said all.
+        let _ = stream.shutdown(std::net::Shutdown::Write);
+        while matches!(stream.read(&mut [0; 1024]), Ok(1..)) {}
+    })
+}
+
+/// What a server does that remembers the account, and one that does not and has no TLS: it has the password sealed with its key.
+#[tokio::test]
+async fn caching_sha2_by_memory_and_by_the_servers_key() {
+    let directory = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("mysql-key-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).unwrap();
+    let openssl = |arguments: &[&str]| {
+        let output = Command::new("openssl").args(arguments).current_dir(&directory).stdin(Stdio::null()).output().unwrap();
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        output.stdout
+    };
+    openssl(&["genpkey", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048", "-out", "private.pem"]);
+    let public = openssl(&["pkey", "-in", "private.pem", "-pubout"]);
+
+    let remembers = start(|stream| {
+        stream.write_all(&greeting("caching_sha2_password"))?;
+        let (sequence, _) = receive(stream)?;
+        stream.write_all(&[frame(sequence + 1, &[1, 3]), frame(sequence + 2, OK)].concat())?;
+        answer_questions(stream)
+    });
+    let finding = ask(remembers.address.port(), user("probe", Some("S3cr3t word"))).await;
+    assert_eq!((finding.outcome, finding.facts.role), (Outcome::Ok, Some(Role::Primary)), "{}", finding.evidence);
+    assert_eq!(finding.facts.version.as_deref(), Some("8.0.36"));
+
+    let sealed = directory.clone();
+    let forgets = start(move |stream| {
+        stream.write_all(&greeting("mysql_native_password"))?;
+        let (sequence, _) = receive(stream)?;
+        // The account's own way is another than the server's.
+        let switch = [b"\xfecaching_sha2_password\0".as_slice(), NONCE, &[0]].concat();
+        stream.write_all(&frame(sequence + 1, &switch))?;
+        let (sequence, proof) = receive(stream)?;
+        assert_eq!(proof.len(), 32);
+        stream.write_all(&frame(sequence + 1, &[1, 4]))?;
+        let (sequence, asked) = receive(stream)?;
+        assert_eq!(asked, [2]);
+        stream.write_all(&frame(sequence + 1, &[&[1], public.as_slice()].concat()))?;
+        let (sequence, secret) = receive(stream)?;
+        std::fs::write(sealed.join("sealed"), secret)?;
+        let options = ["pkeyutl", "-decrypt", "-inkey", "private.pem", "-in", "sealed", "-pkeyopt", "rsa_padding_mode:oaep"];
+        let output = Command::new("openssl").args(options).current_dir(&sealed).stdin(Stdio::null()).output()?;
+        let plain: Vec<u8> = output.stdout.iter().zip(NONCE.iter().cycle()).map(|(byte, mask)| byte ^ mask).collect();
+        if plain == b"S3cr3t word\0" {
+            stream.write_all(&frame(sequence + 1, OK))?;
+            answer_questions(stream)
+        } else {
+            stream.write_all(&frame(sequence + 1, b"\xff\x15\x04#28000Access denied"))
+        }
+    });
+    let check = MysqlCheck { tls: TlsMode::Off, ..user("probe", Some("S3cr3t word")) };
+    let finding = ask(forgets.address.port(), check).await;
+    assert_eq!((finding.outcome, finding.facts.role), (Outcome::Ok, Some(Role::Primary)), "{}", finding.evidence);
+    let check = MysqlCheck { tls: TlsMode::Off, ..user("probe", Some("wrong")) };
+    assert_eq!(ask(forgets.address.port(), check).await.outcome, Outcome::Misconfigured);
+    // Anybody can show a key: where TLS is wished for, none is taken.
+    let finding = ask(forgets.address.port(), user("probe", Some("S3cr3t word"))).await;
+    assert_eq!(finding.outcome, Outcome::Misconfigured, "{}", finding.evidence);
+    assert!(finding.evidence.contains("wants the password itself"), "{}", finding.evidence);
+    std::fs::remove_dir_all(&directory).unwrap();
+}
+
+#[tokio::test]
+async fn the_servers_own_words_decide() {
+    for (code, outcome) in [
+        (1040_u16, Outcome::Saturated),
+        (1129, Outcome::Misconfigured),
+        (1130, Outcome::Misconfigured),
+        (1045, Outcome::Misconfigured),
+        (1047, Outcome::Starting),
+        (1053, Outcome::Starting),
+        (3032, Outcome::Starting),
+    ] {
+        let error = [&[0xff], code.to_le_bytes().as_slice(), b"so\nit is"].concat();
+        let said = frame(0, &error);
+        let greets = start(move |stream| stream.write_all(&said));
+        let finding = ask(greets.address.port(), user("probe", None)).await;
+        assert_eq!(finding.outcome, outcome, "{code}: {}", finding.evidence);
+        assert!(finding.evidence.contains("soit is") && finding.evidence.contains(&code.to_string()), "{}", finding.evidence);
+        // The same after the login, with an SQLSTATE.
+        let error = [&[0xff], code.to_le_bytes().as_slice(), b"#HY000so it is"].concat();
+        let later = start(move |stream| {
+            stream.write_all(&greeting("mysql_native_password"))?;
+            let (sequence, _) = receive(stream)?;
+            stream.write_all(&frame(sequence + 1, OK))?;
+            receive(stream)?;
+            stream.write_all(&frame(1, &error))
+        });
+        assert_eq!(ask(later.address.port(), user("probe", None)).await.outcome, outcome, "{code} later");
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_mysql_or_stalls_is_told_apart_within_the_deadline() {
+    let cases: [(&str, Vec<u8>, Outcome, &str); 7] = [
+        ("another protocol", b"SSH-2.0-OpenSSH_9.2\r\n".to_vec(), Outcome::ProtocolError, "does not speak MySQL"),
+        ("another version", frame(0, &[9, b'3', 0]), Outcome::ProtocolError, "does not speak MySQL"),
+        ("a greeting cut off", frame(0, &greeting("x")[4..20]), Outcome::ProtocolError, "cut off"),
+        ("more than a greeting", [greeting("x"), vec![1]].concat(), Outcome::ProtocolError, "more than its greeting"),
+        ("an error cut off", frame(0, &[0xff]), Outcome::ProtocolError, ""),
+        ("half a packet", greeting("x")[..30].to_vec(), Outcome::Closed, ""),
+        ("nothing", Vec::new(), Outcome::Closed, ""),
+    ];
+    for (name, bytes, outcome, evidence) in cases {
+        let server = start(move |stream| stream.write_all(&bytes));
+        let finding = ask(server.address.port(), user("probe", None)).await;
+        assert_eq!(finding.outcome, outcome, "{name}: {}", finding.evidence);
+        assert!(finding.evidence.contains(evidence), "{name}: {}", finding.evidence);
+    }
+    let silent = Backend::start_first(LOOPBACK, |mut stream| drop(stream.read(&mut [0; 64])));
+    assert_eq!(ask(silent.address.port(), user("probe", None)).await.outcome, Outcome::Timeout);
+    // A byte now and then gains nothing.
+    let slow = Backend::start_first(LOOPBACK, |mut stream| {
+        for byte in greeting("mysql_native_password").chunks(1).cycle().take(1000) {
+            if stream.write_all(byte).is_err() {
+                return;
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+    });
+    assert_eq!(ask(slow.address.port(), user("probe", None)).await.outcome, Outcome::Timeout);
+}
+
+#[tokio::test]
+async fn a_password_is_not_shown_to_whoever_asks_for_it() {
+    for plugin in ["mysql_clear_password", "dialog", "sha256_password"] {
+        let (told, heard) = std::sync::mpsc::channel();
+        let server = start(move |stream| {
+            stream.write_all(&greeting(plugin))?;
+            let (sequence, login) = receive(stream)?;
+            let _ = told.send(login);
+            let switch = [b"\xfe", plugin.as_bytes(), b"\0", NONCE.as_slice(), &[0]].concat();
+            stream.write_all(&frame(sequence + 1, &switch))?;
+            let mut rest = Vec::new();
+            stream.read_to_end(&mut rest)?;
+            let _ = told.send(rest);
+            Ok(())
+        });
+        let check = MysqlCheck { password: Some(Secret::new("S3cr3t".into())), ..user("probe", None) };
+        let finding = ask(server.address.port(), check).await;
+        assert_eq!(finding.outcome, Outcome::Misconfigured, "{}", finding.evidence);
+        assert!(finding.evidence.contains(plugin), "{}", finding.evidence);
+        drop(server);
+        for said in &heard {
+            assert!(!said.windows(6).any(|bytes| bytes == b"S3cr3t"), "{plugin}: the password was sent");
+        }
+    }
+}

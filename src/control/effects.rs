@@ -54,13 +54,21 @@ impl Carrier {
             || self.lingering.iter().any(|revocation| Arc::strong_count(revocation) > 1)
     }
 
-    /// The active backend's name stands for other addresses now. Same epoch: its sessions stay.
-    pub(super) fn readdress(&mut self, addresses: Arc<[SocketAddr]>) {
-        let Some(route) = self.route.as_mut() else { return };
-        *route = Arc::new(Route { addresses, ..Route::clone(route) });
+    /// The active backend's name stands for other addresses now. Same epoch: its sessions stay, unless `leave` says how those at
+    /// addresses that are gone end. Whether any may have been there.
+    fn readdress(&mut self, addresses: &Arc<[SocketAddr]>, leave: Option<RevokeMode>) -> bool {
+        let Some(route) = self.route.as_mut().filter(|route| route.addresses != *addresses) else { return false };
+        let leave = leave.filter(|_| !route.addresses.iter().any(|old| addresses.contains(old)));
+        let old = Arc::clone(&route.revocation);
+        let revocation = if leave.is_some() { Arc::default() } else { Arc::clone(&old) };
+        *route = Arc::new(Route { addresses: Arc::clone(addresses), revocation, ..Route::clone(route) });
         if self.publisher.current().route.is_some() {
             self.publisher.offer(Offer { route: Some(Arc::clone(route)), why: "".into() });
         }
+        if let Some(mode) = leave {
+            old.revoke(mode);
+        }
+        leave.is_some()
     }
 
     /// The process is out of patience: every session ends.
@@ -168,6 +176,28 @@ impl Supervisor {
             gap: length,
             sessions_closed: gap.sessions_closed,
         });
+    }
+
+    /// New clients of the active backend go where the last probe went. What was `failing` before has been left by its name as well:
+    /// nobody will tell its sessions that it is gone, so they end as those of a backend that went down.
+    pub(super) fn readdress(&mut self, failing: bool) {
+        let Some(active) = self.core.active() else { return };
+        let node = &self.nodes[active.index()];
+        let mode = self.config.policy.on_down;
+        let sessions = u64::try_from(node.metrics.connections_active.get()).unwrap_or(0);
+        if !self.carrier.readdress(&node.resolved, Some(mode).filter(|mode| failing && *mode != RevokeMode::Drain)) {
+            return;
+        }
+        node.metrics.sessions_revoked.get(Cause::Down).inc_by(sessions);
+        tracing::warn!(
+            pool = %self.config.name,
+            backend = %node.config.name,
+            epoch = self.core.epoch().0,
+            cause = Cause::Down.as_str(),
+            sessions,
+            sessions_end = mode.as_str(),
+            "the backend moved away from an address that did not answer: the sessions there end"
+        );
     }
 
     pub(super) fn suspend(&mut self, now: Time, epoch: Epoch) {

@@ -35,19 +35,20 @@ impl Probers {
 
     /// A backend that nothing is known of; must be called on the control runtime.
     pub(super) fn node(&mut self, config: BackendConfig, metrics: Arc<BackendMetrics>) -> Node {
-        let (prober, key) = self.spawn(&config, 0);
-        Node { config, metrics, resolved: Arc::from([]), last_probe: None, last_seq: 0, prober, key }
+        let resolved = Arc::from([]);
+        let (prober, key) = self.spawn(&config, 0, Arc::clone(&resolved));
+        Node { config, metrics, resolved, last_probe: None, last_seq: 0, prober, key }
     }
 
     /// Probes a backend by the present check from now on.
     pub(super) fn renew(&mut self, node: &mut Node) {
-        (node.prober, node.key) = self.spawn(&node.config, node.last_seq);
+        (node.prober, node.key) = self.spawn(&node.config, node.last_seq, Arc::clone(&node.resolved));
     }
 
-    fn spawn(&mut self, config: &BackendConfig, last_seq: u64) -> (ProberHandle, ProberKey) {
+    fn spawn(&mut self, config: &BackendConfig, last_seq: u64, resolved: Arc<[SocketAddr]>) -> (ProberHandle, ProberKey) {
         let key = ProberKey(self.made);
         self.made += 1;
-        let settings = ProberSettings { key, last_seq, address: config.address.clone(), check: self.check.clone() };
+        let settings = ProberSettings { key, last_seq, address: config.address.clone(), resolved, check: self.check.clone() };
         (prober::spawn(settings, self.events.clone(), self.clock), key)
     }
 }

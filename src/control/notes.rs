@@ -1,6 +1,6 @@
 //! Tells people what the core noted: one log line, one event, one count each.
 
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 
 use super::supervisor::Supervisor;
 use crate::{
@@ -101,6 +101,22 @@ fn tell_conflict(supervisor: &Supervisor, now: Time, claimants: &[BackendId], pr
         tracing::info!(pool, "one primary again");
     }
     push(supervisor, now, None, "conflict", None, Some(if present { "present" } else { "gone" }), None, &claimants);
+}
+
+/// The name of a backend stands for `addresses` now.
+pub(super) fn tell_addresses(supervisor: &Supervisor, backend: BackendId, addresses: &[SocketAddr]) {
+    let pool = &*supervisor.config.name;
+    let node = &supervisor.nodes[backend.index()];
+    let name = &*node.config.name;
+    if !node.resolved.is_empty() {
+        tracing::info!(pool, backend = name, was = ?node.resolved, is = ?addresses, "the backend's name stands for other addresses now");
+    }
+    let others = supervisor.nodes.iter().zip(supervisor.core.ids()).filter(|(_, id)| *id != backend);
+    for (other, _) in others {
+        if let Some(address) = other.resolved.iter().find(|address| addresses.contains(address)) {
+            tracing::warn!(pool, backend = name, other = %other.config.name, %address, "two backends stand for one address: a server cannot take over from itself");
+        }
+    }
 }
 
 #[allow(clippy::too_many_arguments, reason = "the fields of an event, each of another kind")]

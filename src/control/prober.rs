@@ -24,7 +24,7 @@ use self::{
 };
 use super::{
     probe::{Deadline, Finding},
-    resolver::{self, Resolver},
+    resolver::{self, Resolution, Resolver},
 };
 use crate::{
     config::CheckConfig,
@@ -49,6 +49,8 @@ pub struct ProberSettings {
     pub last_seq: u64,
     /// As configured.
     pub address: BackendAddr,
+    /// What its name stood for when that was last known; empty when it never was.
+    pub resolved: Arc<[SocketAddr]>,
     /// The pool's check.
     pub check: CheckConfig,
 }
@@ -77,7 +79,8 @@ pub enum ProberEvent {
     },
     /// The standing session broke.
     Passive(Passive),
-    /// What the backend's name stands for is known, or has changed. Sent once for an IP address, too.
+    /// What the backend's name stands for is known, or has changed; sent for an IP address, too. The next report is the first of a
+    /// probe made there: nobody need go to an address that was not asked.
     Resolved(Arc<[SocketAddr]>),
     /// A probe ran out of time, but this process woke up too late to tell whose fault it was. It is made again at once.
     Late {
@@ -124,7 +127,8 @@ pub fn spawn(settings: ProberSettings, events: ProberEventSender, clock: Clock) 
     let voice = Voice { key: settings.key, events };
     let prober = Prober {
         asker: Asker::new(&settings.address, &settings.check, voice.clone()),
-        resolver: Resolver::spawn(&settings.address),
+        resolver: Resolver::spawn(&settings.address, Arc::clone(&settings.resolved)),
+        told: Arc::clone(&settings.resolved),
         schedule: Schedule::new(&settings.check, settings.key),
         seq: settings.last_seq,
         settings,
@@ -161,6 +165,8 @@ struct Prober {
     clock: Clock,
     orders: watch::Receiver<Orders>,
     resolver: Resolver,
+    /// The addresses that the supervisor knows of.
+    told: Arc<[SocketAddr]>,
     asker: Asker,
     schedule: Schedule,
     /// How many requests to probe at once were heeded.
@@ -170,7 +176,9 @@ struct Prober {
 
 impl Prober {
     async fn run(mut self) {
-        self.tell_addresses().await;
+        if self.settings.address.ip().is_some() {
+            self.tell(self.resolver.get().addresses).await;
+        }
         while let Some(start) = self.next_start().await {
             self.probe(start).await;
         }
@@ -194,16 +202,24 @@ impl Prober {
                     }
                     self.schedule.pace(orders.pace, Instant::now());
                 }
-                () = self.resolver.changed() => self.tell_addresses().await,
+                () = self.resolver.changed() => if self.has_moved() {
+                    self.schedule.nudge(Instant::now());
+                },
                 () = self.voice.events.closed() => return None,
                 () = sleep_until(due.at) => return Some(self.schedule.start(due, Instant::now())),
             }
         }
     }
 
-    async fn tell_addresses(&self) {
+    /// The name stands for addresses that no probe was made of yet.
+    fn has_moved(&self) -> bool {
         let addresses = self.resolver.get().addresses;
-        if !addresses.is_empty() {
+        !addresses.is_empty() && addresses != self.told
+    }
+
+    async fn tell(&mut self, addresses: Arc<[SocketAddr]>) {
+        if !addresses.is_empty() && addresses != self.told {
+            self.told = Arc::clone(&addresses);
             self.voice.say(ProberEvent::Resolved(addresses)).await;
         }
     }
@@ -211,7 +227,12 @@ impl Prober {
     async fn probe(&mut self, start: Start) {
         self.seq += 1;
         let deadline = Deadline::after(self.settings.check.timeout);
-        let answer = self.ask(&start, deadline).await;
+        // The first probe of a name waits for its first answer; after that the last good answer is used.
+        drop(tokio::time::timeout_at(deadline.at(), self.resolver.settled()).await);
+        let known = self.resolver.get();
+        // A standing session is with one of the old addresses, and says nothing of the new ones.
+        let fresh = start.fresh || known.addresses != self.told;
+        let answer = self.ask(&known, fresh, deadline).await;
         let now = Instant::now();
         self.schedule.finished(start.at);
         match answer {
@@ -229,23 +250,23 @@ impl Prober {
                     self.schedule.nudge(now);
                 }
                 let (seq, at, took) = (self.seq, self.clock.now(), now - start.at);
+                if fresh {
+                    self.tell(known.addresses).await;
+                }
                 self.voice.say(ProberEvent::Report { seq, finding, fresh, at, took, lateness: start.lateness }).await;
             }
         }
     }
 
-    async fn ask(&mut self, start: &Start, deadline: Deadline) -> Answer {
-        // The first probe of a name waits for its first answer; after that the last good answer is used.
-        drop(tokio::time::timeout_at(deadline.at(), self.resolver.settled()).await);
-        let known = self.resolver.get();
+    async fn ask(&mut self, known: &Resolution, fresh: bool, deadline: Deadline) -> Answer {
         if known.addresses.is_empty() {
             let mut finding = resolver::unresolved(&self.settings.address, deadline.timeout());
-            if let Some(error) = known.error {
-                finding.evidence = error;
+            if let Some(error) = &known.error {
+                finding.evidence = Arc::clone(error);
             }
             return Answer::Finding { finding, fresh: true };
         }
-        self.asker.ask(&known.addresses, start.fresh, deadline).await
+        self.asker.ask(&known.addresses, fresh, deadline).await
     }
 }
 

@@ -54,11 +54,12 @@ pub struct Resolver {
 }
 
 impl Resolver {
-    /// Starts to resolve `address` on the current runtime. An IP address is its own answer and starts nothing.
-    pub fn spawn(address: &BackendAddr) -> Self {
+    /// Starts to resolve `address` on the current runtime. An IP address is its own answer and starts nothing. `last` is the last
+    /// good answer of whoever resolved it before, and stands until there is a better one.
+    pub fn spawn(address: &BackendAddr, last: Arc<[SocketAddr]>) -> Self {
         let stop = CancellationToken::new();
         let refresh = Arc::new(Notify::new());
-        let (publish, known) = watch::channel(Resolution::default());
+        let (publish, known) = watch::channel(Resolution { addresses: last, error: None });
         if let Some(ip) = address.ip() {
             publish.send_replace(Resolution { addresses: [SocketAddr::new(ip, address.port())].into(), error: None });
         } else {
@@ -74,9 +75,11 @@ impl Resolver {
         self.known.borrow().clone()
     }
 
-    /// Waits for the first answer or error.
-    pub async fn settled(&mut self) {
-        if self.known.wait_for(Resolution::is_settled).await.is_err() {
+    /// Waits for the first answer or error. That is a change all the same: [`Resolver::changed`] tells of it, too.
+    pub async fn settled(&self) {
+        // Waiting marks what it saw as seen; so this is done with a receiver of its own.
+        let mut known = self.known.clone();
+        if known.wait_for(Resolution::is_settled).await.is_err() {
             std::future::pending::<()>().await;
         }
     }
@@ -101,10 +104,11 @@ async fn keep(address: BackendAddr, publish: watch::Sender<Resolution>, refresh:
         let answer = if let Ok(answer) = timeout(PATIENCE, &mut lookup).await {
             flatten(&address, answer)
         } else {
-            learn(&publish, Err(format!("the resolver did not answer for {} within {PATIENCE:?}", address.host()).into()));
+            let silence = format!("the resolver did not answer for {} within {PATIENCE:?}", address.host());
+            learn(&address, &publish, Err(silence.into()));
             flatten(&address, lookup.await)
         };
-        learn(&publish, answer);
+        learn(&address, &publish, answer);
         tokio::select! {
             () = sleep_until(started + REFRESH) => {}
             () = refresh.notified() => sleep_until(started + SPACING).await,
@@ -113,7 +117,8 @@ async fn keep(address: BackendAddr, publish: watch::Sender<Resolution>, refresh:
 }
 
 /// Publishes what is new: another set of addresses, or another error. A resolver that merely rotates its answer is no change.
-fn learn(publish: &watch::Sender<Resolution>, answer: Result<Arc<[SocketAddr]>, Arc<str>>) {
+fn learn(address: &BackendAddr, publish: &watch::Sender<Resolution>, answer: Result<Arc<[SocketAddr]>, Arc<str>>) {
+    tell(address, &publish.borrow(), &answer);
     publish.send_if_modified(|known| {
         let error = answer.as_ref().err().cloned();
         let addresses = answer.ok().filter(|new| !is_same_set(&known.addresses, new));
@@ -124,6 +129,19 @@ fn learn(publish: &watch::Sender<Resolution>, answer: Result<Arc<[SocketAddr]>, 
         }
         modified
     });
+}
+
+/// One line when the last good answer begins to be all there is, and one when that is over. (Of a name that never had an address
+/// its backend's health tells.)
+fn tell(address: &BackendAddr, known: &Resolution, answer: &Result<Arc<[SocketAddr]>, Arc<str>>) {
+    match (&known.error, answer) {
+        _ if known.addresses.is_empty() => {}
+        (None, Err(error)) => {
+            tracing::warn!(name = address.host(), kept = ?known.addresses, %error, "the name cannot be resolved; its last good addresses are kept");
+        }
+        (Some(_), Ok(_)) => tracing::info!(name = address.host(), "the name can be resolved again"),
+        (None, Ok(_)) | (Some(_), Err(_)) => {}
+    }
 }
 
 fn is_same_set(a: &[SocketAddr], b: &[SocketAddr]) -> bool {
@@ -179,15 +197,17 @@ mod tests {
 
     #[test]
     fn the_last_good_answer_survives_an_error_and_a_rotation_is_no_change() {
+        let address: BackendAddr = "db:1".parse().unwrap();
         let (publish, mut known) = watch::channel(Resolution::default());
-        learn(&publish, Ok(at(&[1, 2])));
+        let learn = |answer| learn(&address, &publish, answer);
+        learn(Ok(at(&[1, 2])));
         assert_eq!(known.borrow_and_update().addresses, at(&[1, 2]));
-        learn(&publish, Ok(at(&[2, 1])));
+        learn(Ok(at(&[2, 1])));
         assert!(!known.has_changed().unwrap());
-        learn(&publish, Err("gone".into()));
+        learn(Err("gone".into()));
         assert_eq!(known.borrow_and_update().addresses, at(&[1, 2]));
         assert_eq!(known.borrow().error.as_deref(), Some("gone"));
-        learn(&publish, Ok(at(&[3])));
+        learn(Ok(at(&[3])));
         assert_eq!(known.borrow_and_update().addresses, at(&[3]));
         assert_eq!(known.borrow().error, None);
     }
@@ -203,10 +223,11 @@ mod tests {
     #[tokio::test]
     async fn names_and_numbers_resolve() {
         let local: BackendAddr = "localhost:5".parse().unwrap();
-        let mut resolver = Resolver::spawn(&local);
+        let mut resolver = Resolver::spawn(&local, [].into());
         timeout(PATIENCE, resolver.settled()).await.unwrap();
+        timeout(PATIENCE, resolver.changed()).await.expect("whoever waited for the answer has hidden it from the others");
         assert!(resolver.get().addresses.iter().all(|a| a.ip().is_loopback() && a.port() == 5));
         let number: BackendAddr = "[::1]:5".parse().unwrap();
-        assert_eq!(Resolver::spawn(&number).get().addresses[..], ["[::1]:5".parse().unwrap()]);
+        assert_eq!(Resolver::spawn(&number, [].into()).get().addresses[..], ["[::1]:5".parse().unwrap()]);
     }
 }

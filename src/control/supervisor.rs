@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     config::{BackendConfig, PoolConfig},
-    failover::{self, BackendId, Configuration, Effect, Event, Pool, Report, Time, event::Class},
+    failover::{self, BackendId, BackendState, Configuration, Effect, Event, Pool, Report, Time, event::Class},
     metrics::{PoolMetrics, PoolSeries},
     route::{BackendView, Clock, EventLog, LastFailover, LastProbe, PassiveReport, ReportReceiver, Snapshot},
 };
@@ -176,11 +176,8 @@ impl Supervisor {
             }
             ProberEvent::Passive(what) => self.step(&Event::Passive(backend, what)),
             ProberEvent::Resolved(addresses) => {
-                let node = &mut self.nodes[index];
-                node.resolved = Arc::clone(&addresses);
-                if self.core.active() == Some(backend) {
-                    self.carrier.readdress(addresses);
-                }
+                notes::tell_addresses(self, backend, &addresses);
+                self.nodes[index].resolved = addresses;
             }
             ProberEvent::Late { lateness } => {
                 self.nodes[index].metrics.probe_lateness.observe(lateness.as_secs_f64());
@@ -210,10 +207,12 @@ impl Supervisor {
             .set(self.clock.wall(at).duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_secs_f64());
         node.last_probe = Some(LastProbe { outcome, evidence: self.core.evidence(at, &report), at, took });
         let backend = report.backend;
+        let was_failing = self.core.backend(backend).is_some_and(BackendState::is_pending);
         self.step(&Event::Probe(report));
         // A failure too few leaves the verdict as it stands, but is no reason to trust it for longer.
         if self.core.active() == Some(backend) && outcome.class() != Class::Failure {
             self.carrier.publisher().verified(at);
+            self.readdress(was_failing);
         }
     }
 

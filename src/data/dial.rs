@@ -9,7 +9,10 @@ use std::{
 
 use rustix::io::Errno;
 use socket2::SockRef;
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::{
+    net::{TcpSocket, TcpStream},
+    time::{Instant, timeout},
+};
 
 use super::PoolContext;
 use crate::{
@@ -19,7 +22,8 @@ use crate::{
     route::Route,
 };
 
-/// Connects under `route`, trying its addresses in order within one deadline.
+/// Connects under `route`, trying its addresses in order within one deadline. Each gets an equal share of the time that is left, as
+/// in a probe: a backend that answers its checks at its second address must not be lost to clients behind a silent first one.
 ///
 /// # Errors
 /// Why there is no connection. What it says of the backend was reported already.
@@ -29,12 +33,10 @@ pub(super) async fn dial(pool: &PoolContext, route: &Route, options: &LegOptions
     let result = tokio::select! {
         biased;
         () = route.revocation.revoked() => Err(DialError::Stale),
-        result = tokio::time::timeout(pool.connect_timeout, connect_any(&route.addresses, options, &pool.process.descriptors)) => {
-            result.unwrap_or(Err(DialError::Timeout))
-        }
+        result = connect_any(&route.addresses, Instant::now() + pool.connect_timeout, options, &pool.process.descriptors) => result,
     };
     let result = result.and_then(|stream| {
-        let stands = pool.routes.take().is_some_and(|now| now.epoch == route.epoch);
+        let stands = pool.routes.take().is_some_and(|now| now.epoch == route.epoch) && !route.revocation.is_revoked();
         if stands { Ok(stream) } else { Err(DialError::Stale) }
     });
     match &result {
@@ -47,15 +49,29 @@ pub(super) async fn dial(pool: &PoolContext, route: &Route, options: &LegOptions
     result
 }
 
-async fn connect_any(addresses: &[SocketAddr], options: &LegOptions, descriptors: &Descriptors) -> Result<TcpStream, DialError> {
-    let mut last = DialError::Unresolved;
-    for address in addresses {
-        match connect(*address, options, descriptors).await {
-            Ok(stream) => return Ok(stream),
-            Err(error) => last = classify(&error),
-        }
+async fn connect_any(
+    addresses: &[SocketAddr],
+    deadline: Instant,
+    options: &LegOptions,
+    descriptors: &Descriptors,
+) -> Result<TcpStream, DialError> {
+    let mut worst = None;
+    for (tried, &address) in addresses.iter().enumerate() {
+        let left = u32::try_from(addresses.len() - tried).unwrap_or(u32::MAX);
+        let share = deadline.saturating_duration_since(Instant::now()) / left;
+        let error = match timeout(share, connect(address, options, descriptors)).await {
+            Ok(Ok(stream)) => return Ok(stream),
+            Ok(Err(error)) => classify(&error),
+            Err(_) => DialError::Timeout,
+        };
+        worst = Some(worse(worst, error));
     }
-    Err(last)
+    Err(worst.unwrap_or(DialError::Unresolved))
+}
+
+/// `Refused` only when every address refused: it counts as proof that nobody listens.
+fn worse(before: Option<DialError>, now: DialError) -> DialError {
+    before.filter(|before| *before != DialError::Refused).unwrap_or(now)
 }
 
 async fn connect(address: SocketAddr, options: &LegOptions, descriptors: &Descriptors) -> io::Result<TcpStream> {
@@ -113,6 +129,15 @@ fn tell(pool: &PoolContext, route: &Route, error: DialError) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_silent_address_makes_a_refusal_no_proof() {
+        use DialError::{Refused, Timeout};
+        assert_eq!(worse(None, Refused), Refused);
+        assert_eq!(worse(Some(Refused), Refused), Refused);
+        assert_eq!(worse(Some(Refused), Timeout), Timeout);
+        assert_eq!(worse(Some(Timeout), Refused), Timeout);
+    }
 
     #[test]
     fn our_own_shortage_is_not_the_backends_fault() {

@@ -58,10 +58,19 @@ impl FromStr for BackendAddr {
             let Some((host, port)) = rest.split_once("]:") else {
                 return fail("an IPv6 address needs \"]:\" and a port behind it");
             };
-            if host.parse::<std::net::Ipv6Addr>().is_err() {
-                return fail("what stands in brackets is not an IPv6 address");
+            if host.contains('%') {
+                return fail("an IPv6 address with an interface behind % cannot be used here: give another address, or a name");
             }
-            (host, port)
+            match host.parse::<std::net::Ipv6Addr>() {
+                Err(_) => return fail("what stands in brackets is not an IPv6 address"),
+                // connect(2) fails with EINVAL (ipv6(7), `sin6_scope_id`).
+                Ok(ip) if ip.is_unicast_link_local() => {
+                    return fail(
+                        "a link-local IPv6 address means nothing without its interface, which cannot be given here: give another address, or a name",
+                    );
+                }
+                Ok(_) => (host, port),
+            }
         } else {
             let Some((host, port)) = text.rsplit_once(':') else { return fail("the port is missing") };
             if host.contains(':') {
@@ -102,6 +111,17 @@ mod tests {
     fn refuses_what_cannot_work() {
         for text in ["db", "db:", ":1", "db:0", "db:65536", "db:x", "::1:5", "[::1]5", "[db]:5", "a b:5", "db:022", "db:+5"] {
             assert!(text.parse::<BackendAddr>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_address_of_one_link_is_refused_and_says_why() {
+        for text in ["[fe80::1%eth0]:5432", "[fe80::1%2]:5432", "[fe80::1]:5432", "[febf::1]:5432"] {
+            let error = text.parse::<BackendAddr>().unwrap_err().to_string();
+            assert!(error.contains("interface") && error.contains("another address, or a name"), "{text}: {error}");
+        }
+        for text in ["[fd00::1]:5432", "[2001:db8::1]:5432", "[fec0::1]:5432"] {
+            assert_eq!(text.parse::<BackendAddr>().unwrap().to_string(), text);
         }
     }
 }

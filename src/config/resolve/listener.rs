@@ -159,12 +159,32 @@ pub(super) fn socket_address(field: Field<'_>) -> Option<SocketAddr> {
     }
     let port = text.rsplit(':').next().unwrap_or_default();
     match text.parse::<SocketAddr>() {
-        Ok(address) if port == address.port().to_string() => Some(address),
+        Ok(address) if port == address.port().to_string() => match impossible(address) {
+            Some((what, advice)) => {
+                field.error(what, advice);
+                None
+            }
+            None => Some(address),
+        },
         Ok(_) => field.wrong(WANTED, Some("a port with a leading zero may mean an octal number; remove the zero".into())),
         Err(_) if scalar.origin == Origin::Literal => field.wrong(WANTED, advice(text)),
         Err(_) => field.wrong(WANTED, None),
     }
 }
+
+/// An address that bind(2) would refuse with EINVAL, whatever the machine: what is wrong with it, and what would be right.
+fn impossible(address: SocketAddr) -> Option<(&'static str, String)> {
+    let SocketAddr::V6(v6) = address else { return None };
+    if v6.ip().is_unicast_link_local() && v6.scope_id() == 0 {
+        let advice = format!("{INTERFACE_NUMBER}: [{}%2]:{}", v6.ip(), v6.port());
+        return Some(("a link-local IPv6 address means nothing without its interface", advice));
+    }
+    // An IPv6 socket of mainstay takes IPv6 only, so that a port may have a listener of each family.
+    let advice = v6.ip().to_ipv4_mapped().map(|v4| format!("write {v4}:{}", v6.port()))?;
+    Some(("this is an IPv4 address written as an IPv6 address", advice))
+}
+
+const INTERFACE_NUMBER: &str = "write the number of the interface, which `ip link` shows, behind the address";
 
 /// What was probably meant.
 fn advice(text: &str) -> Option<String> {
@@ -172,6 +192,9 @@ fn advice(text: &str) -> Option<String> {
     let is_port = !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit());
     if is_port && port.parse::<u16>().is_err() {
         return Some("a port is a number from 0 to 65535".into());
+    }
+    if host.starts_with('[') && host.contains('%') {
+        return Some(format!("{INTERFACE_NUMBER}, not its name: [fe80::1%2]:{port}"));
     }
     if text.parse::<std::net::Ipv6Addr>().is_ok() || host.parse::<std::net::Ipv6Addr>().is_ok() {
         return Some("write an IPv6 address in brackets and a port behind it: [::1]:5432".into());
@@ -203,8 +226,19 @@ mod tests {
             ("localhost:5432", "127.0.0.1:5432"),
             ("db-a:5432", "not an IP address"),
             ("127.0.0.1:65536", "65535"),
+            ("[fe80::1%eth0]:5432", "[fe80::1%2]:5432"),
         ] {
             assert!(advice(text).unwrap().contains(part), "{text}: {:?}", advice(text));
+        }
+    }
+
+    #[test]
+    fn what_no_machine_can_listen_on_is_known_before() {
+        for (text, part) in [("[fe80::1]:5432", "[fe80::1%2]:5432"), ("[::ffff:127.0.0.1]:5432", "write 127.0.0.1:5432")] {
+            assert!(impossible(text.parse().unwrap()).unwrap().1.contains(part), "{text}");
+        }
+        for text in ["[fe80::1%2]:5432", "[::1]:5432", "[::]:5432", "[fd00::1]:5432", "127.0.0.1:5432", "0.0.0.0:5432"] {
+            assert!(impossible(text.parse().unwrap()).is_none(), "{text}");
         }
     }
 }

@@ -33,6 +33,7 @@ fn settings(port: u16, fresh_login: Duration) -> ProberSettings {
         key: ProberKey(0),
         last_seq: 0,
         address: local(port),
+        resolved: [].into(),
         check: CheckConfig {
             kind: CheckKind::Postgres(check(TlsMode::Off)),
             interval: 1000 * MS,

@@ -255,6 +255,7 @@ fn prober_settings(port: u16, fresh_login: Duration) -> ProberSettings {
         key: ProberKey(0),
         last_seq: 0,
         address: local(port),
+        resolved: [].into(),
         check: CheckConfig {
             kind: CheckKind::Postgres(check(TlsMode::Prefer)),
             interval: Duration::from_secs(1),

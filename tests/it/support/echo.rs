@@ -43,7 +43,7 @@ impl Backend {
     /// As [`Backend::start_first`]; the script is told when the connection was accepted. One thread accepts, so that the order
     /// of these moments is the order of the connects, however late the script has its turn.
     pub fn start_noting(address: SocketAddr, script: impl Fn(TcpStream, Instant) + Send + Sync + 'static) -> Self {
-        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        let socket = socket2::Socket::new(socket2::Domain::for_address(address), socket2::Type::STREAM, None).unwrap();
         socket.set_reuse_address(true).unwrap();
         socket.bind(&address.into()).unwrap();
         socket.listen(4096).unwrap();

@@ -1,6 +1,7 @@
 //! What the tests share.
 
 pub mod config;
+pub mod dns;
 pub mod echo;
 pub mod front;
 pub mod injection;

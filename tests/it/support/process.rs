@@ -144,7 +144,7 @@ impl Process {
             let read = lines.read_line(&mut line).unwrap();
             assert!(read > 0, "mainstay did not start: {:?}\n{}", child.wait(), log.lock().unwrap().join(""));
             let record: Value = serde_json::from_str(&line).unwrap_or_default();
-            let first = |key: &str| record[key].as_str()?.trim_matches(['[', ']']).split(", ").next()?.parse().ok();
+            let first = |key: &str| record[key].as_str()?.strip_prefix('[')?.strip_suffix(']')?.split(", ").next()?.parse().ok();
             if record["message"] == "listening" && address.is_none() {
                 address = first("addresses");
             }

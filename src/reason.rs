@@ -43,6 +43,12 @@ labels! {
         Shutdown = "shutdown",
         /// Out of file descriptors; shed with the reserve descriptor.
         FileDescriptors = "file_descriptors",
+        /// `deny` has its address, or `allow` has not.
+        Denied = "denied",
+        /// `max_connections_per_ip` of the listener.
+        MaxConnectionsPerIp = "max_connections_per_ip",
+        /// It came from where the PROXY header is required, and did not begin with one.
+        BadProxyHeader = "bad_proxy_header",
     }
 }
 

@@ -39,6 +39,7 @@ use std::{
 use tokio::sync::watch;
 
 use crate::{
+    config::ListenerConfig,
     lifecycle::{PhaseWatch, Vital},
     metrics::{BackendMetrics, ListenerMetrics, Metrics, PoolMetrics},
     route::{Clock, EventLog, SessionTable, SnapshotWatch},
@@ -130,8 +131,8 @@ impl AdminPool {
 /// One listener of a pool.
 #[derive(Debug)]
 pub struct AdminListener {
-    /// Its name.
-    pub name: Arc<str>,
+    /// As configured.
+    pub config: ListenerConfig,
     /// Where it is bound.
     pub bound: Vec<SocketAddr>,
     /// Connections at most, if there is a limit.

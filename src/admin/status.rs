@@ -7,9 +7,10 @@ use std::{
 
 use serde::Serialize;
 
-use super::{AdminPool, AdminState, health, rfc3339, sentence};
+use super::{AdminListener, AdminPool, AdminState, health, rfc3339, sentence};
 use crate::{
     failover::{BackendId, FailoverReady, Reason, Role, Time, label::Label},
+    net::cidr::Cidr,
     route::{BackendView, LastFailover, Session, Snapshot},
 };
 
@@ -53,6 +54,16 @@ struct Listener {
     route: &'static str,
     connections: i64,
     limit: Option<usize>,
+    limit_per_ip: Option<usize>,
+    allow: Vec<String>,
+    deny: Vec<String>,
+    proxy_protocol: ProxyProtocol,
+}
+
+#[derive(Serialize)]
+struct ProxyProtocol {
+    accept_from: Vec<String>,
+    send: &'static str,
 }
 
 #[derive(Serialize)]
@@ -131,13 +142,6 @@ pub(super) fn status(state: &AdminState) -> Status {
 pub(super) fn pool(state: &AdminState, entry: &AdminPool) -> Pool {
     let snapshot = entry.snapshot.get();
     let held = entry.metrics.held.get();
-    let listeners = entry.listeners.iter().map(|listener| Listener {
-        name: listener.name.to_string(),
-        listen: listener.bound.iter().map(ToString::to_string).collect(),
-        route: "primary",
-        connections: listener.metrics.active.get(),
-        limit: listener.limit,
-    });
     let backends = snapshot.backends.iter().enumerate().map(|(index, view)| {
         let connections = entry.backend(&view.name).map_or(0, |metrics| metrics.connections_active.get());
         backend(state, view, snapshot.active.map(BackendId::index) == Some(index), connections)
@@ -154,9 +158,28 @@ pub(super) fn pool(state: &AdminState, entry: &AdminPool) -> Pool {
         failover_ready_reason: snapshot.failover_ready.as_str(),
         paused: false,
         held,
-        listeners: listeners.collect(),
+        listeners: entry.listeners.iter().map(listener).collect(),
         last_failover: snapshot.last_failover.as_ref().map(|last| failover(state, last)),
         backends: backends.collect(),
+    }
+}
+
+fn listener(listener: &AdminListener) -> Listener {
+    let AdminListener { config, bound, limit, metrics } = listener;
+    let texts = |networks: &[Cidr]| networks.iter().map(ToString::to_string).collect();
+    Listener {
+        name: config.name.to_string(),
+        listen: bound.iter().map(ToString::to_string).collect(),
+        route: "primary",
+        connections: metrics.active.get(),
+        limit: *limit,
+        limit_per_ip: config.max_connections_per_ip,
+        allow: texts(&config.allow),
+        deny: texts(&config.deny),
+        proxy_protocol: ProxyProtocol {
+            accept_from: texts(&config.proxy_protocol.accept_from),
+            send: config.proxy_protocol.send.as_str(),
+        },
     }
 }
 

@@ -248,7 +248,7 @@ impl Live {
     fn view(&self, bound: &HashMap<SocketKey, SocketAddr>, connections: usize) -> AdminPool {
         let listeners = self.config.listeners.iter().zip(self.listening(bound)).zip(&self.series.listeners);
         let listeners = listeners.map(|((listener, bound), metrics)| AdminListener {
-            name: Arc::clone(&listener.name),
+            config: listener.clone(),
             bound,
             limit: Some(listener.max_connections.unwrap_or(connections).min(connections)),
             metrics: Arc::clone(metrics),

@@ -16,10 +16,10 @@ pub use connect::connect;
 
 use super::exit;
 use crate::{
-    config::{CheckKind, MysqlCheck, PostgresCheck, RedisCheck, Secret, TlsMode},
-    control::probe::{self, Finding},
+    config::{CheckKind, MysqlCheck, PostgresCheck, ProxySend, RedisCheck, Secret, TlsMode},
+    control::probe::{self, Deadline, Finding},
     failover::{Facts, MultiPrimary, Outcome, label::Label},
-    net::addr::BackendAddr,
+    net::{addr::BackendAddr, proxy_protocol::Version},
 };
 
 /// Probe one backend once, and say what mainstay would see.
@@ -46,6 +46,9 @@ pub struct Args {
     /// PEM file with the authorities to trust, for verify-full.
     #[arg(long, value_name = "FILE", required_if_eq("tls", "verify-full"))]
     tls_ca_file: Option<PathBuf>,
+    /// Send this PROXY header first, as the checks of a pool do whose listeners have `proxy_protocol: {send: ...}`: v1 or v2
+    #[arg(long, value_name = "VERSION", value_parser = proxy_header)]
+    proxy_protocol: Option<Version>,
     /// Deadline of the whole probe, such as 500ms or 2s.
     #[arg(long, default_value = "1s", value_parser = duration)]
     timeout: Duration,
@@ -65,6 +68,11 @@ enum Kind {
 fn tls_mode(text: &str) -> Result<TlsMode, String> {
     let mode = TlsMode::ALL.iter().find(|mode| mode.as_str() == text);
     mode.copied().ok_or_else(|| "write off, prefer, require or verify-full".into())
+}
+
+fn proxy_header(text: &str) -> Result<Version, String> {
+    let send = ProxySend::ALL.iter().find(|send| send.as_str() == text);
+    send.and_then(|send| send.version()).ok_or_else(|| "write v1 or v2".into())
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
@@ -108,7 +116,8 @@ pub fn run(args: &Args) -> u8 {
         }
     };
     let started = Instant::now();
-    let result = runtime.block_on(probe::once(&args.address, &kind, args.timeout));
+    let deadline = Deadline::after(args.timeout).with_header(args.proxy_protocol);
+    let result = runtime.block_on(probe::once_by(&args.address, &kind, deadline));
     let told = Told { address: &args.address, kind: &kind, timeout: args.timeout, took: started.elapsed(), result: &result };
     // A name server that hangs must not hold the command up.
     runtime.shutdown_background();

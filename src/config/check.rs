@@ -3,7 +3,7 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use super::Secret;
-use crate::net::addr::BackendAddr;
+use crate::net::{addr::BackendAddr, proxy_protocol};
 
 /// How backends are checked.
 #[derive(Clone, Debug, PartialEq)]
@@ -18,6 +18,8 @@ pub struct CheckConfig {
     pub timeout: Duration,
     /// Between two whole new logins, besides the standing session.
     pub fresh_login: Duration,
+    /// The PROXY header that the backends must get before anything else, as they do from the listeners of the pool.
+    pub proxy_header: Option<proxy_protocol::Version>,
 }
 
 /// The protocol of a check.

@@ -10,11 +10,13 @@
 //! | [`check`] | how backends are checked |
 //! | [`diagnostic`] | one error: place, path, what is wrong, what would be right |
 //! | [`flags`] | the same without a file |
+//! | [`doors`] | what a listener may ask of clients and say of them |
 //! | [`mod@print`] | from [`Config`] back to the words of the file |
 //! | [`secret`] | what must never be printed |
 
 mod check;
 pub mod diagnostic;
+mod doors;
 mod findings;
 pub mod flags;
 mod print;
@@ -32,6 +34,7 @@ use std::{
 
 pub use check::{CheckConfig, CheckKind, MysqlCheck, PostgresCheck, RedisCheck, Sentinels, TlsMode, WritableReplica};
 pub use diagnostic::{Diagnostic, Errors};
+pub use doors::{ProxyProtocolConfig, ProxySend};
 pub use flags::{Flags, from_flags};
 pub use secret::{Secret, SecretSource};
 
@@ -42,7 +45,7 @@ use raw::expand::Expander;
 use crate::{
     failover::Policy,
     lifecycle::Deadlines,
-    net::{addr::BackendAddr, socket::Keepalive},
+    net::{addr::BackendAddr, cidr::Cidr, socket::Keepalive},
 };
 
 /// A configuration that can be used.
@@ -225,6 +228,14 @@ pub struct ListenerConfig {
     pub listen: Vec<SocketAddr>,
     /// Connections at most; `None` leaves it to the process's limit.
     pub max_connections: Option<usize>,
+    /// Connections of one client address at most.
+    pub max_connections_per_ip: Option<usize>,
+    /// Only clients in these networks get in; empty is everybody.
+    pub allow: Vec<Cidr>,
+    /// Clients in these networks do not get in, whatever `allow` says.
+    pub deny: Vec<Cidr>,
+    /// The header that names a client.
+    pub proxy_protocol: ProxyProtocolConfig,
     /// Close sessions without traffic after this long; `None` never.
     pub idle_timeout: Option<Duration>,
     /// Close half-closed sessions without traffic after this long.

@@ -15,7 +15,10 @@ use super::{
     raw::quantity::{format_duration, format_size},
     resolve::{default_names, is_legal_name},
 };
-use crate::failover::{Election, Policy, label::Label};
+use crate::{
+    failover::{Election, Policy, label::Label},
+    net::cidr::Cidr,
+};
 
 /// A value in file order.
 enum Tree {
@@ -150,7 +153,13 @@ fn listener(listener: &ListenerConfig) -> Tree {
         ("route", text(&"primary")),
     ];
     map.extend(listener.max_connections.map(|max| ("max_connections", number(max))));
+    map.extend(listener.max_connections_per_ip.map(|max| ("max_connections_per_ip", number(max))));
+    map.extend(networks("allow", &listener.allow));
+    map.extend(networks("deny", &listener.deny));
+    let proxy = &listener.proxy_protocol;
+    let header = networks("accept_from", &proxy.accept_from).into_iter().chain([("send", word(proxy.send))]);
     map.extend([
+        ("proxy_protocol", Tree::Map(header.collect())),
         ("idle_timeout", or_off(listener.idle_timeout)),
         ("half_close_timeout", duration(listener.half_close_timeout)),
         (
@@ -165,6 +174,11 @@ fn listener(listener: &ListenerConfig) -> Tree {
         ("relay", word(listener.relay)),
     ]);
     Tree::Map(map)
+}
+
+/// Nothing where nothing is said: an empty list would be an error.
+fn networks(key: &'static str, networks: &[Cidr]) -> Option<(&'static str, Tree)> {
+    (!networks.is_empty()).then(|| (key, networks.iter().map(|network| text(network)).collect()))
 }
 
 /// Addresses alone where the names follow from them; else the names, but for those that can only come from an address.

@@ -226,7 +226,7 @@ impl Prober {
 
     async fn probe(&mut self, start: Start) {
         self.seq += 1;
-        let deadline = Deadline::after(self.settings.check.timeout);
+        let deadline = Deadline::after(self.settings.check.timeout).with_header(self.settings.check.proxy_header);
         // The first probe of a name waits for its first answer; after that the last good answer is used.
         drop(tokio::time::timeout_at(deadline.at(), self.resolver.settled()).await);
         let known = self.resolver.get();

@@ -1,6 +1,6 @@
 //! How a socket ends when a session does not end by itself.
 
-use std::time::Duration;
+use std::{os::fd::AsFd, time::Duration};
 
 use socket2::SockRef;
 use tokio::{io::AsyncReadExt, net::TcpStream, time::Instant};
@@ -43,7 +43,7 @@ impl Drop for Cut {
 }
 
 /// Sends RST at once; the close follows when the socket is dropped.
-pub(super) fn reset(stream: &TcpStream) {
+pub(super) fn reset(stream: &impl AsFd) {
     // Fails only on a socket that is gone already.
     let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
 }

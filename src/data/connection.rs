@@ -16,10 +16,11 @@ use super::{
     admission::Place,
     close,
     dial::dial,
+    doors::Papers,
     greeting::{self, Next},
     hold::Patience,
     listener::ListenerContext,
-    metronome,
+    metronome, proxied,
     refuse::refuse,
     relay::{Ended, Relay},
     worker::Load,
@@ -47,7 +48,9 @@ pub(super) struct Accepted {
 #[derive(Debug)]
 pub(super) struct Waiting {
     pub(super) socket: StdStream,
+    /// The client: whoever is at the other end of the socket, or for whom that speaks.
     pub(super) peer: SocketAddr,
+    pub(super) origin: Origin,
     pub(super) admitted: Admitted,
     /// Until then it is tried to find a backend for it.
     pub(super) deadline: Instant,
@@ -60,7 +63,9 @@ pub(super) struct Waiting {
 pub(super) struct Visit {
     pub(super) listener: Arc<ListenerContext>,
     /// Among those of its kind, for as long as it is here.
-    pub(super) _place: Place,
+    pub(super) place: Place,
+    /// What is kept of it besides, if anything is.
+    pub(super) papers: Option<Box<Papers>>,
     pub(super) load: Load,
 }
 
@@ -70,7 +75,16 @@ pub(super) enum Admitted {
     /// It is served.
     Guest,
     /// It is one too many, and is told so.
-    TooMany,
+    TooMany(RejectReason),
+}
+
+/// Whether it is known who a client is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// It is.
+    Known,
+    /// A proxy in front has still to name it.
+    Untold,
 }
 
 /// A client turned away, and why.
@@ -105,10 +119,14 @@ struct Books {
 /// What is needed before and after the relay is boxed, and given back before the session idles for hours: only the relay itself
 /// and its guards stay. (No `async fn`, which would keep a second copy of its arguments.)
 pub(super) fn serve(accepted: Accepted) -> impl Future<Output = ()> + Send {
-    let Accepted { mut client, visit } = accepted;
+    let Accepted { mut client, mut visit } = accepted;
     async move {
         metronome::start();
         let _active = (client.admitted == Admitted::Guest).then(|| Raised::new(&visit.listener.metrics.active));
+        if client.origin == Origin::Untold {
+            let Some(told) = Box::pin(proxied::introduce(client, &mut visit)).await else { return };
+            client = told;
+        }
         loop {
             // A client without a session has been told why.
             let Some(Begun { client: near, server, passed, books }) = Box::pin(begin(client, &visit)).await else { return };
@@ -137,12 +155,13 @@ async fn begin(client: Box<Waiting>, visit: &Visit) -> Option<Begun> {
 
 /// A session for a client, or why it gets none.
 async fn find(client: Waiting, visit: &Visit) -> Result<Begun, Rejected> {
-    let Waiting { socket: mut client, peer, admitted, deadline, attempts } = client;
+    let Waiting { socket: mut client, peer, admitted, deadline, attempts, .. } = client;
     let listener = &*visit.listener;
     let pool = &*listener.pool;
-    if admitted == Admitted::TooMany {
-        return Err(Rejected { reason: RejectReason::MaxConnections, client: register(client), why: "".into() });
+    if let Admitted::TooMany(reason) = admitted {
+        return Err(Rejected { reason, client: register(client), why: "".into() });
     }
+    let header = listener.header.map(|version| version.named(peer, connected_to(&client, visit)));
     let mut pause = retry_pause();
     for _ in 1..attempts {
         pause.next_pause();
@@ -156,7 +175,7 @@ async fn find(client: Waiting, visit: &Visit) -> Result<Begun, Rejected> {
             pool.metrics.dial_retries.inc();
             tokio::time::sleep(pause.next_pause()).await;
         }
-        let (near, mut server, route) = establish(client, listener, deadline).await?;
+        let (near, mut server, route) = establish(client, header.as_deref(), listener, deadline).await?;
         let books = Box::new(enter(peer, route, visit, deadline, attempts));
         match introduce(near, &mut server, &books, listener).await {
             Ok((client, passed)) => return Ok(Begun { client, server, passed, books }),
@@ -167,9 +186,17 @@ async fn find(client: Waiting, visit: &Visit) -> Result<Begun, Rejected> {
     }
 }
 
+/// Where a client connected to: the proxy in front of us, if that has said so.
+fn connected_to(client: &StdStream, visit: &Visit) -> SocketAddr {
+    let told = visit.papers.as_ref().and_then(|papers| papers.server);
+    // Our own address is missing only when the client is gone already.
+    told.or_else(|| client.local_addr().ok()).unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)))
+}
+
 /// Waits for a route if there is none, and connects to its backend; retries on the next route until `deadline`.
 async fn establish(
     mut client: StdStream,
+    header: Option<&[u8]>,
     listener: &ListenerContext,
     deadline: Instant,
 ) -> Result<(TcpStream, TcpStream, Arc<Route>), Rejected> {
@@ -192,7 +219,7 @@ async fn establish(
         let Some(near) = register(client) else {
             return Err(Rejected { reason: RejectReason::FileDescriptors, client: None, why: "".into() });
         };
-        match dial(pool, &route, &listener.legs).await {
+        match dial(pool, &route, &listener.legs, header).await {
             Ok(server) => return Ok((near, server, route)),
             Err(_) if Instant::now() >= deadline => {
                 return Err(Rejected { reason: RejectReason::DialFailed, client: Some(near), why: pool.routes.why() });
@@ -276,7 +303,8 @@ async fn finish(mut ended: Ended, books: Box<Books>, listener: &ListenerContext)
     if ended.reason == CloseReason::ServerReset && ended.untouched {
         close::reset(&ended.server);
         let (socket, peer) = (ended.client.into_std().ok()?, session.client);
-        return Some(Box::new(Waiting { socket, peer, admitted: Admitted::Guest, deadline, attempts: attempts + 1 }));
+        let (origin, admitted, attempts) = (Origin::Known, Admitted::Guest, attempts + 1);
+        return Some(Box::new(Waiting { socket, peer, origin, admitted, deadline, attempts }));
     }
     log(&ended, id, &session, listener, &route);
     route.metrics.closed.get(ended.reason).inc();
@@ -336,8 +364,7 @@ fn log(ended: &Ended, id: u64, session: &Session, listener: &ListenerContext, ro
 
 async fn turn_away(rejected: Rejected, peer: SocketAddr, listener: &ListenerContext) {
     let Rejected { reason, client, why } = rejected;
-    listener.metrics.rejected.get(reason).inc();
-    tracing::info!(pool = %listener.pool.name, listener = %listener.name, client = %peer, reason = reason.as_str(), %why, "client turned away");
+    listener.turned_away(reason, peer, &why);
     if let Some(client) = client {
         refuse(client, listener.pool.refusal, reason, &why).await;
     }

@@ -7,7 +7,10 @@ use std::{
     sync::{PoisonError, RwLock},
 };
 
-use rustix::io::Errno;
+use rustix::{
+    io::{Errno, retry_on_intr},
+    net::{SendFlags, send},
+};
 use socket2::SockRef;
 use tokio::{
     net::{TcpSocket, TcpStream},
@@ -22,12 +25,18 @@ use crate::{
     route::Route,
 };
 
-/// Connects under `route`, trying its addresses in order within one deadline. Each gets an equal share of the time that is left, as
-/// in a probe: a backend that answers its checks at its second address must not be lost to clients behind a silent first one.
+/// Connects under `route`, trying its addresses in order within one deadline, and sends the header if there is one. Each address
+/// gets an equal share of the time that is left, as in a probe: a backend that answers its checks at its second address must not be
+/// lost to clients behind a silent first one.
 ///
 /// # Errors
 /// Why there is no connection. What it says of the backend was reported already.
-pub(super) async fn dial(pool: &PoolContext, route: &Route, options: &LegOptions) -> Result<TcpStream, DialError> {
+pub(super) async fn dial(
+    pool: &PoolContext,
+    route: &Route,
+    options: &LegOptions,
+    header: Option<&[u8]>,
+) -> Result<TcpStream, DialError> {
     let metrics = &route.metrics;
     let started = pool.process.clock.now();
     let result = tokio::select! {
@@ -37,7 +46,10 @@ pub(super) async fn dial(pool: &PoolContext, route: &Route, options: &LegOptions
     };
     let result = result.and_then(|stream| {
         let stands = pool.routes.take().is_some_and(|now| now.epoch == route.epoch) && !route.revocation.is_revoked();
-        if stands { Ok(stream) } else { Err(DialError::Stale) }
+        if !stands {
+            return Err(DialError::Stale);
+        }
+        header.map_or(Ok(()), |header| send_whole(&stream, header)).map(|()| stream)
     });
     match &result {
         Ok(_) => metrics.dial_duration.observe(pool.process.clock.now().since(started).as_secs_f64()),
@@ -78,6 +90,16 @@ async fn connect(address: SocketAddr, options: &LegOptions, descriptors: &Descri
     let socket = descriptors.socket(address)?;
     set_leg_options(&SockRef::from(&socket), options)?;
     socket.connect(address).await
+}
+
+/// Sends the first bytes of a connection, for which there is room in every new socket: nothing has to be waited for. They are no
+/// bytes of the client.
+fn send_whole(stream: &TcpStream, header: &[u8]) -> Result<(), DialError> {
+    match retry_on_intr(|| send(stream, header, SendFlags::DONTWAIT | SendFlags::NOSIGNAL)) {
+        Ok(sent) if sent == header.len() => Ok(()),
+        Ok(_) => Err(DialError::Other),
+        Err(errno) => Err(classify(&errno.into())),
+    }
 }
 
 /// One lock for the descriptors of the process. A listener takes it while its reserve descriptor is free, so that no dial takes

@@ -16,7 +16,10 @@ use tokio::{sync::watch, time::Instant};
 use super::{
     PoolContext,
     admission::Admission,
-    connection::{Accepted, Admitted, RESET_PATIENCE, Visit, Waiting},
+    close,
+    connection::{Accepted, Admitted, Origin, RESET_PATIENCE, Visit, Waiting},
+    crowd::Crowd,
+    doors::{Doors, Papers},
     relay::RelaySettings,
     worker::Workers,
 };
@@ -27,6 +30,7 @@ use crate::{
     metrics::ListenerMetrics,
     net::{
         backoff::Backoff,
+        proxy_protocol,
         socket::{LegOptions, is_readable, reset_leg_options, watch_readable},
     },
     reason::{AcceptError, RejectReason},
@@ -46,11 +50,15 @@ pub(super) struct ListenerContext {
     /// `max_connections` of this listener.
     limit: Option<usize>,
     /// Clients that are being told that they are too many; more are cut off without a word.
-    refusals: Arc<Admission>,
+    pub(super) refusals: Arc<Admission>,
+    /// What is asked of clients, if anything is.
+    pub(super) doors: Option<Box<Doors>>,
+    /// The PROXY header that backends get, if they do.
+    pub(super) header: Option<proxy_protocol::Version>,
 }
 
 impl ListenerContext {
-    pub(super) fn new(pool: Arc<PoolContext>, config: &ListenerConfig, metrics: Arc<ListenerMetrics>) -> Self {
+    pub(super) fn new(pool: Arc<PoolContext>, config: &ListenerConfig, metrics: Arc<ListenerMetrics>, crowd: Arc<Crowd>) -> Self {
         Self {
             pool,
             name: Arc::clone(&config.name),
@@ -64,7 +72,25 @@ impl ListenerContext {
             metrics,
             limit: config.max_connections,
             refusals: Arc::new(Admission::new(16)),
+            doors: Doors::of(config, crowd),
+            header: config.proxy_protocol.send.version(),
         }
+    }
+
+    /// Counts a client that does not get in, and says so in the log; now and then only, of what strangers can cause at will.
+    pub(super) fn turned_away(&self, reason: RejectReason, peer: SocketAddr, why: &str) {
+        self.metrics.rejected.get(reason).inc();
+        let mut passed_over = None;
+        if matches!(reason, RejectReason::Denied | RejectReason::MaxConnectionsPerIp | RejectReason::BadProxyHeader)
+            && let Some(doors) = &self.doors
+        {
+            match doors.may_complain(self.pool.process.clock.now()) {
+                Some(count) => passed_over = (count > 0).then_some(count),
+                None => return,
+            }
+        }
+        let (pool, listener, reason) = (&self.pool.name, &self.name, reason.as_str());
+        tracing::info!(%pool, %listener, client = %peer, reason, %why, passed_over, "client turned away");
     }
 }
 
@@ -208,20 +234,39 @@ impl Acceptor {
     fn hand_over(&self, client: TcpStream, peer: SocketAddr) {
         let listener = &self.listener;
         listener.metrics.accepted.inc();
+        let (mut origin, mut seat, mut too_many) = (Origin::Known, None, None);
+        if let Some(doors) = &listener.doors {
+            if doors.speaks_for_others(peer.ip()) {
+                origin = Origin::Untold;
+            } else {
+                match doors.judge(peer.ip()) {
+                    Ok(taken) => seat = taken,
+                    Err(reason @ RejectReason::MaxConnectionsPerIp) => too_many = Some(reason),
+                    // Not a word to a stranger.
+                    Err(reason) => {
+                        listener.turned_away(reason, peer, "");
+                        return close::reset(&client);
+                    }
+                }
+            }
+        }
         let full = listener.limit.is_some_and(|limit| listener.metrics.active.get() >= i64::try_from(limit).unwrap_or(i64::MAX));
-        let place = if full { None } else { listener.pool.process.admission.admit() };
+        let place = if full || too_many.is_some() { None } else { listener.pool.process.admission.admit() };
+        let reason = too_many.unwrap_or(RejectReason::MaxConnections);
         let (admitted, place, load) = match place {
             Some(place) => (Admitted::Guest, Some(place), self.workers.least_loaded()),
-            None => (Admitted::TooMany, listener.refusals.admit(), self.workers.own()),
+            None => (Admitted::TooMany(reason), listener.refusals.admit(), self.workers.own()),
         };
+        // Whoever is only refused does not count.
+        let seat = seat.filter(|_| admitted == Admitted::Guest);
         if let Some((place, load)) = place.zip(load) {
             let deadline = Instant::now() + listener.pool.hold_config.timeout;
-            let client = Box::new(Waiting { socket: client, peer, admitted, deadline, attempts: 0 });
-            let visit = Visit { listener: Arc::clone(listener), _place: place, load };
+            let client = Box::new(Waiting { socket: client, peer, origin, admitted, deadline, attempts: 0 });
+            let visit = Visit { listener: Arc::clone(listener), place, papers: Papers::of(None, seat), load };
             self.workers.hand_over(Accepted { client, visit });
         } else {
-            listener.metrics.rejected.get(RejectReason::MaxConnections).inc();
-            let _ = SockRef::from(&client).set_linger(Some(Duration::ZERO));
+            listener.metrics.rejected.get(reason).inc();
+            close::reset(&client);
         }
     }
 
@@ -233,7 +278,7 @@ impl Acceptor {
         for _ in 0..BATCH {
             let Ok((client, _)) = accept(socket) else { break };
             self.listener.metrics.rejected.get(RejectReason::FileDescriptors).inc();
-            let _ = SockRef::from(&client).set_linger(Some(Duration::ZERO));
+            close::reset(&client);
         }
         self.reserve = reserve();
     }

@@ -3,6 +3,9 @@
 //! | file | what it does |
 //! |---|---|
 //! | [`listener`] | the accept loop, which neither dies nor spins |
+//! | [`doors`] | who is let in there |
+//! | [`crowd`] | how many connections each client address has |
+//! | [`proxied`] | clients that a proxy in front speaks for |
 //! | [`worker`] | one thread with its own runtime; connections stay where they start |
 //! | [`connection`] | the life of one connection, from accept to the log line |
 //! | [`hold`] | clients that wait because nobody may serve, first come first served |
@@ -22,11 +25,14 @@ pub mod admission;
 mod busy_poll;
 mod close;
 mod connection;
+mod crowd;
 mod dial;
+mod doors;
 mod greeting;
 mod hold;
 mod listener;
 mod metronome;
+mod proxied;
 mod refuse;
 pub mod relay;
 mod worker;
@@ -40,6 +46,7 @@ use std::{
 };
 
 use admission::Admission;
+use crowd::Crowd;
 use dial::Descriptors;
 use hold::Hold;
 use listener::{AcceptLoop, ListenerContext};
@@ -188,7 +195,7 @@ pub fn spawn(settings: DataSettings) -> io::Result<DataPlane> {
         &process,
         &tasks,
     )?;
-    let reception = Reception { crew, process, sockets: HashMap::new(), rooms: HashMap::new() };
+    let reception = Reception { crew, process, sockets: HashMap::new(), rooms: HashMap::new(), crowds: HashMap::new() };
     Ok(DataPlane { sessions, tasks, reception, threads })
 }
 
@@ -199,6 +206,8 @@ pub struct Reception {
     process: Arc<ProcessContext>,
     sockets: HashMap<SocketKey, AcceptLoop>,
     rooms: HashMap<Arc<str>, Arc<Hold>>,
+    /// By pool and listener.
+    crowds: HashMap<(Arc<str>, Arc<str>), Arc<Crowd>>,
 }
 
 impl Reception {
@@ -206,6 +215,7 @@ impl Reception {
     /// who had connected before it closes. Sessions keep the settings they began with.
     pub fn apply(&mut self, pools: Vec<PoolSettings>) {
         let mut rooms = HashMap::new();
+        let mut crowds = HashMap::new();
         let mut sockets = HashMap::new();
         for pool in pools {
             let room = self.rooms.remove(&pool.name).unwrap_or_else(|| self.open_room(&pool));
@@ -224,7 +234,10 @@ impl Reception {
             });
             for listener in pool.listeners {
                 let ListenerSettings { config, metrics, sockets: keys } = listener;
-                let listener = Arc::new(ListenerContext::new(Arc::clone(&context), &config, metrics));
+                let name = (Arc::clone(&context.name), Arc::clone(&config.name));
+                let crowd = self.crowds.remove(&name).unwrap_or_default();
+                crowds.insert(name, Arc::clone(&crowd));
+                let listener = Arc::new(ListenerContext::new(Arc::clone(&context), &config, metrics, crowd));
                 for (key, new) in keys {
                     if let Some(accepting) = self.receive(&key, new, &listener) {
                         sockets.insert(key, accepting);
@@ -233,7 +246,7 @@ impl Reception {
             }
         }
         // What is left of the old ones ends with its handle.
-        (self.rooms, self.sockets) = (rooms, sockets);
+        (self.rooms, self.crowds, self.sockets) = (rooms, crowds, sockets);
     }
 
     fn receive(&mut self, key: &SocketKey, new: Option<TcpListener>, listener: &Arc<ListenerContext>) -> Option<AcceptLoop> {

@@ -86,6 +86,7 @@ fn mysql_error(reason: RejectReason, why: &str) -> Vec<u8> {
     // ER_CON_COUNT_ERROR and ER_SERVER_SHUTDOWN: clients and poolers know to try again.
     let (code, message) = match reason {
         RejectReason::MaxConnections => (1040_u16, "Too many connections".to_owned()),
+        RejectReason::MaxConnectionsPerIp => (1040, "mainstay: too many connections from this address".to_owned()),
         RejectReason::Shutdown => (1053, "mainstay is shutting down".to_owned()),
         _ => (1053, format!("mainstay: no database node may serve now ({why})")),
     };
@@ -103,7 +104,7 @@ fn mysql_error(reason: RejectReason, why: &str) -> Vec<u8> {
 fn redis_error(reason: RejectReason, why: &str) -> String {
     let why: String = why.chars().filter(|c| !c.is_control()).collect();
     match reason {
-        RejectReason::MaxConnections => "-ERR max number of clients reached\r\n".into(),
+        RejectReason::MaxConnections | RejectReason::MaxConnectionsPerIp => "-ERR max number of clients reached\r\n".into(),
         RejectReason::Shutdown => "-LOADING mainstay is shutting down\r\n".into(),
         _ => format!("-LOADING mainstay: no database node may serve now ({why})\r\n"),
     }
@@ -114,6 +115,7 @@ fn error_response(reason: RejectReason, why: &str) -> Vec<u8> {
     // 57P03 cannot_connect_now and 53300 too_many_connections: clients and poolers know to try again.
     let (code, message) = match reason {
         RejectReason::MaxConnections => ("53300", "mainstay: too many connections".to_owned()),
+        RejectReason::MaxConnectionsPerIp => ("53300", "mainstay: too many connections from this address".to_owned()),
         RejectReason::Shutdown => ("57P03", "mainstay is shutting down".to_owned()),
         _ => ("57P03", format!("mainstay: no database node may serve now ({why})")),
     };

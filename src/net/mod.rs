@@ -1,5 +1,15 @@
 //! Sockets and addresses: what both planes need of the operating system's network.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | [`addr`] | addresses of backends |
+//! | [`cidr`] | networks |
+//! | [`socket`] | what is asked of the kernel for a socket |
+//! | [`proxy_protocol`] | the header that says for whom a connection was made |
+//! | [`backoff`] | growing pauses |
 
 pub mod addr;
 pub mod backoff;
+pub mod cidr;
+pub mod proxy_protocol;
 pub mod socket;

@@ -10,8 +10,9 @@ use std::{
 
 use mainstay::{
     cli::{check, exit},
-    config::{self, CheckKind, Config, Errors, Loaded, LogFormat, LogLevel, OnDown, SecretSource, TlsMode},
+    config::{self, CheckKind, Config, Errors, Loaded, LogFormat, LogLevel, OnDown, ProxySend, SecretSource, TlsMode},
     failover::{Election, OnConflict, RevokeMode},
+    net::proxy_protocol::Version,
 };
 
 const BAD: &str = "tests/corpus/config/bad";
@@ -165,6 +166,8 @@ fn assert_defaults(config: &Config, check: &str) {
     assert_eq!(pool.check.kind.name(), check);
     let listener = &pool.listeners[0];
     assert_eq!((&*listener.name, listener.max_connections, listener.idle_timeout), ("rw", None, None));
+    assert_eq!((listener.max_connections_per_ip, &listener.allow, &listener.deny), (None, &vec![], &vec![]));
+    assert_eq!((listener.proxy_protocol.send, pool.check.proxy_header), (ProxySend::Off, None));
     assert_eq!((listener.half_close_timeout, listener.tcp_user_timeout), (ms(3_600_000), None));
     let keepalive = listener.keepalive;
     assert_eq!((keepalive.idle, keepalive.interval, keepalive.count), (ms(30_000), ms(10_000), 3));
@@ -210,7 +213,11 @@ fn the_keys_that_the_example_comments_out_work() {
         .replace("# tls_ca_file: /etc/ssl/certs/ca.pem", &format!("tls_ca_file: {}", ca.display()))
         .replace("tls: prefer ", "tls: verify-full ")
         .replace("# max_lag:", "max_lag:")
-        .replace("# max_connections:", "max_connections:");
+        .replace("# max_connections:", "max_connections:")
+        .replace("# max_connections_per_ip:", "max_connections_per_ip:")
+        .replace("# allow:", "allow:")
+        .replace("# deny:", "deny:")
+        .replace("# proxy_protocol:", "proxy_protocol:");
     let loaded = parse(&text).unwrap_or_else(|errors| panic!("{errors}"));
     assert_eq!(loaded.warnings, []);
     let pool = &loaded.config.pools[0];
@@ -219,6 +226,9 @@ fn the_keys_that_the_example_comments_out_work() {
     assert_eq!(check.password.as_ref().unwrap().source(), &SecretSource::File(secret));
     assert_eq!((check.tls, check.tls_ca_file.as_ref(), check.max_lag), (TlsMode::VerifyFull, Some(&ca), Some(16 << 20)));
     assert_eq!((pool.policy.max_lag, pool.listeners[0].max_connections), (Some(16 << 20), Some(9000)));
+    let listener = &pool.listeners[0];
+    assert_eq!((listener.max_connections_per_ip, listener.allow.len(), listener.deny.len()), (Some(200), 2, 1));
+    assert_eq!((listener.proxy_protocol.accept_from.len(), pool.check.proxy_header), (1, Some(Version::V2)));
     assert_eq!(parse(&loaded.config.to_yaml()).unwrap().config, loaded.config);
 }
 
@@ -269,6 +279,35 @@ fn warnings_tell_what_is_open_to_others() {
     let paths: Vec<&str> = warnings.iter().map(|warning| warning.path.as_str()).collect();
     assert_eq!(paths, ["admin.listen", "pools[0].listen"]);
     assert!(warnings[0].to_string().starts_with("warning: "), "{}", warnings[0]);
+}
+
+#[test]
+fn warnings_tell_of_rules_that_do_nothing_or_too_much() {
+    let listener = |name: &str, port: u16, keys: &str| format!("{{name: {name}, listen: \"127.0.0.1:{port}\", {keys}}}");
+    let listeners = [
+        listener("a", 1, "allow: [10.0.0.0/8, 10.0.0.0/8], deny: [10.1.0.0/16]"),
+        listener("b", 2, "allow: [10.1.2.0/24, 192.0.2.0/24], deny: [10.1.0.0/16]"),
+        listener("c", 3, "max_connections: 5, max_connections_per_ip: 6"),
+        listener("d", 4, "proxy_protocol: {accept_from: [0.0.0.0/0]}"),
+        listener("e", 5, "proxy_protocol: {send: v1}"),
+        listener("f", 6, "deny: [0.0.0.0/0]"),
+    ];
+    let text = format!("pools:\n  - {{name: p, listeners: [{}], backends: [\"db-a:1\"]}}\n", listeners.join(", "));
+    let loaded = parse(&text).unwrap_or_else(|errors| panic!("{errors}"));
+    let told: Vec<(&str, &str)> =
+        loaded.warnings.iter().map(|warning| (warning.path.as_str(), warning.message.as_str())).collect();
+    let expected = [
+        ("pools[0].listeners[0].allow[1]", "10.0.0.0/8 stands in this list already"),
+        ("pools[0].listeners[1].allow[0]", "no client of 10.1.2.0/24 gets in: `deny` has 10.1.0.0/16, and wins"),
+        ("pools[0].listeners[2].max_connections_per_ip", "`max_connections_per_ip` has no effect"),
+        ("pools[0].listeners[3].proxy_protocol.accept_from[0]", "whoever connects here may say that it is somebody else"),
+        ("pools[0].listeners[4].listen", "the listeners of this pool do not agree on `proxy_protocol.send`: off and v1"),
+    ];
+    assert_eq!(told, expected);
+    assert_eq!(loaded.config.pools[0].check.proxy_header, Some(Version::V1), "some backend connections begin with it");
+    let checks = config::load(&Path::new(GOOD).join("doors.yaml"), &env).unwrap().config;
+    let headers: Vec<_> = checks.pools.iter().map(|pool| pool.check.proxy_header).collect();
+    assert_eq!(headers, [Some(Version::V2), None]);
 }
 
 #[test]

@@ -11,6 +11,7 @@ mod admin;
 mod bytes;
 mod config;
 mod demo;
+mod doors;
 mod hold;
 mod house;
 mod ipv6;

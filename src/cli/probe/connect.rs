@@ -3,7 +3,7 @@
 use crate::{
     cli::exit,
     config::{Config, PoolConfig},
-    control::probe::{self, Finding},
+    control::probe::{self, Deadline, Finding},
     failover::{Election, Outcome, Role},
 };
 
@@ -27,7 +27,8 @@ async fn connect_pool(pool: &PoolConfig) -> u8 {
     let mut all_answer = true;
     let mut may_serve = 0;
     for backend in &pool.backends {
-        let result = probe::once(&backend.address, &pool.check.kind, pool.check.timeout).await;
+        let deadline = Deadline::after(pool.check.timeout).with_header(pool.check.proxy_header);
+        let result = probe::once_by(&backend.address, &pool.check.kind, deadline).await;
         let (word, evidence) = match &result {
             Ok(finding) => (finding.outcome.to_string(), said(finding)),
             Err(evidence) => ("no verdict".to_owned(), evidence.to_string()),

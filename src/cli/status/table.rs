@@ -33,6 +33,36 @@ struct Listener {
     listen: Vec<String>,
     connections: i64,
     limit: Option<u64>,
+    limit_per_ip: Option<u64>,
+    #[serde(default)]
+    allow: Vec<String>,
+    #[serde(default)]
+    deny: Vec<String>,
+    #[serde(default)]
+    proxy_protocol: ProxyProtocol,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct ProxyProtocol {
+    accept_from: Vec<String>,
+    send: String,
+}
+
+impl Listener {
+    /// What it asks of clients, and says of them; nothing where it is open.
+    fn rules(&self) -> String {
+        let networks = |what: &str, networks: &[String]| match networks.len() {
+            0 => String::new(),
+            1..=3 => format!(", {what} {}", networks.join(" ")),
+            many => format!(", {what} {many} networks"),
+        };
+        let per_ip = self.limit_per_ip.map(|limit| format!(", {limit} of one address")).unwrap_or_default();
+        let proxy = &self.proxy_protocol;
+        let send =
+            if ["", "off"].contains(&proxy.send.as_str()) { String::new() } else { format!(", sends PROXY {}", proxy.send) };
+        let lists = [networks("allow", &self.allow), networks("deny", &self.deny), networks("PROXY from", &proxy.accept_from)];
+        per_ip + &lists.concat() + &send
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -128,8 +158,8 @@ impl Pool {
         }
         for listener in &self.listeners {
             let of = listener.limit.map(|limit| format!(" of {limit}")).unwrap_or_default();
-            let (name, listen) = (plain(&listener.name), plain(&listener.listen.join(", ")));
-            let _ = writeln!(out, "  listener {name} on {listen}: {}{of} connections", listener.connections);
+            let (name, listen, rules) = (plain(&listener.name), plain(&listener.listen.join(", ")), plain(&listener.rules()));
+            let _ = writeln!(out, "  listener {name} on {listen}: {}{of} connections{rules}", listener.connections);
         }
         if let Some(last) = &self.last_failover {
             let (from, to, evidence) = (plain(&last.from), plain(&last.to), plain(&last.evidence));
@@ -228,6 +258,18 @@ orders (epoch 3)
 mainstay 0.1.0, running, up for 13 min
 ";
         assert_eq!(status().render(Paint::Off), expected);
+    }
+
+    #[test]
+    fn what_a_listener_asks_of_clients_stands_behind_its_connections() {
+        let listener = json!({"name": "rw", "listen": ["127.0.0.1:5432"], "connections": 1, "limit": 9000, "limit_per_ip": 20,
+            "allow": ["10.0.0.0/8", "::1/128"], "deny": ["10.1.0.0/32", "10.2.0.0/32", "10.3.0.0/32", "10.4.0.0/32"],
+            "proxy_protocol": {"accept_from": ["10.9.0.0/16"], "send": "v2"}});
+        let mut status = status();
+        status.pools[0].listeners = vec![serde_json::from_value(listener).unwrap()];
+        let expected = "  listener rw on 127.0.0.1:5432: 1 of 9000 connections, 20 of one address, allow 10.0.0.0/8 ::1/128, \
+                        deny 4 networks, PROXY from 10.9.0.0/16, sends PROXY v2\n";
+        assert!(status.render(Paint::Off).contains(expected), "{}", status.render(Paint::Off));
     }
 
     #[test]

@@ -77,6 +77,8 @@ fn times(kind: CheckKind, section: Option<Section<'_>>) -> CheckConfig {
         fast_interval: read("fast_interval", interval.min(100 * MILLISECOND)),
         timeout: read("timeout", SECOND),
         fresh_login: read("fresh_login", 5 * SECOND),
+        // Follows from the listeners of the pool.
+        proxy_header: None,
     };
     if let Some(section) = section {
         check_times(section, &config);

@@ -5,10 +5,11 @@ use std::{net::SocketAddr, time::Duration};
 use super::{
     DAY, MILLISECOND, SECOND,
     claims::{Claims, Names},
+    doors,
 };
 use crate::{
     config::{
-        ListenerConfig, RelayMode,
+        ListenerConfig, ProxyProtocolConfig, ProxySend, RelayMode,
         raw::{
             node::{Origin, shorten},
             reader::{Field, Keys, Section},
@@ -26,13 +27,17 @@ const LISTENER_KEYS: Keys = Keys {
         "listen",
         "route",
         "max_connections",
+        "max_connections_per_ip",
+        "allow",
+        "deny",
+        "proxy_protocol",
         "idle_timeout",
         "half_close_timeout",
         "keepalive",
         "tcp_user_timeout",
         "relay",
     ],
-    planned: &["balance", "fallback", "max_connections_per_ip", "allow", "deny", "proxy_protocol"],
+    planned: &["balance", "fallback"],
 };
 const KEEPALIVE_KEYS: Keys = Keys { known: &["idle", "interval", "count"], planned: &[] };
 
@@ -77,6 +82,10 @@ fn plain_listener() -> ListenerConfig {
         name: SHORT_NAME.into(),
         listen: Vec::new(),
         max_connections: None,
+        max_connections_per_ip: None,
+        allow: Vec::new(),
+        deny: Vec::new(),
+        proxy_protocol: ProxyProtocolConfig { accept_from: Vec::new(), send: ProxySend::Off },
         idle_timeout: None,
         half_close_timeout: Duration::from_hours(1),
         keepalive: Keepalive::default(),
@@ -93,12 +102,23 @@ fn listener<'a>(field: Field<'a>, names: &mut Names, claims: &mut Claims) -> Opt
     if let Some(route) = section.get("route") {
         check_route(route);
     }
-    let max_connections = section.get("max_connections").and_then(|field| field.count(1..=MAX_CONNECTIONS));
+    let limit = |key| section.get(key).and_then(|field| field.count(1..=MAX_CONNECTIONS));
+    let (max_connections, max_per_ip) = (limit("max_connections"), limit("max_connections_per_ip"));
+    if let (Some(all), Some(of_one), Some(field)) = (max_connections, max_per_ip, section.get("max_connections_per_ip"))
+        && of_one > all
+    {
+        field.warning("`max_connections_per_ip` has no effect", format!("`max_connections` is lower already ({all})"));
+    }
+    let (allow, deny) = doors::access(section);
     let off_or = |key, range| section.get(key).and_then(|field| field.duration_or_off(range));
     let config = ListenerConfig {
         name,
         listen,
         max_connections: max_connections.and_then(|count| usize::try_from(count).ok()),
+        max_connections_per_ip: max_per_ip.and_then(|count| usize::try_from(count).ok()),
+        allow,
+        deny,
+        proxy_protocol: section.get("proxy_protocol").map_or(plain.proxy_protocol, doors::proxy_protocol),
         idle_timeout: off_or("idle_timeout", SECOND..=MONTH),
         half_close_timeout: section.duration("half_close_timeout", plain.half_close_timeout, SECOND..=MONTH),
         keepalive: section.get("keepalive").and_then(|field| field.map(KEEPALIVE_KEYS)).map_or(plain.keepalive, keepalive),

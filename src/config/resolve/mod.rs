@@ -8,12 +8,14 @@
 //! | [`check`] | `check`, with the login of the `PostgreSQL` check |
 //! | [`secrets`] | `password`, `password_file` |
 //! | [`listener`] | `listen`, `listeners[]` |
+//! | [`doors`] | who may connect to a listener, and the PROXY protocol |
 //! | [`backend`] | `backends[]` |
 //! | [`claims`] | names and addresses that may be taken once only |
 
 mod backend;
 mod check;
 mod claims;
+mod doors;
 mod listener;
 mod pool;
 mod process;

@@ -6,7 +6,7 @@ use super::{
     DAY, MILLISECOND, SECOND, SMALLEST, backend,
     check::{self, Scope},
     claims::{Claims, Names},
-    listener,
+    doors, listener,
 };
 use crate::{
     config::{
@@ -72,7 +72,7 @@ fn pool<'a>(field: Field<'a>, under: Option<&'a Node>, names: &mut Names, claims
     let settings = settings(section.over(under), Scope::Pool);
     Some(PoolConfig {
         name,
-        check: settings.check,
+        check: CheckConfig { proxy_header: doors::header_of_checks(&listeners), ..settings.check },
         connect_timeout: settings.connect_timeout,
         hold: settings.hold,
         on_down: settings.on_down,

@@ -30,7 +30,7 @@ use super::resolver;
 use crate::{
     config::CheckKind,
     failover::{Facts, Outcome},
-    net::addr::BackendAddr,
+    net::{addr::BackendAddr, proxy_protocol::Version},
 };
 
 /// What a probe learned of the backend.
@@ -65,17 +65,33 @@ impl Failure {
     }
 }
 
-/// The one moment by which a whole probe must be over.
+/// The one moment by which a whole probe must be over. It goes with the probe through all of its steps, and so carries the other
+/// thing that is said to all of it: the header that must come before everything else.
 #[derive(Clone, Copy, Debug)]
 pub struct Deadline {
     at: Instant,
     timeout: Duration,
+    header: Option<Version>,
 }
 
 impl Deadline {
     /// A deadline `timeout` from now.
     pub fn after(timeout: Duration) -> Self {
-        Self { at: Instant::now() + timeout, timeout }
+        Self { at: Instant::now() + timeout, timeout, header: None }
+    }
+
+    /// The same for a backend that wants a PROXY header first: it is told that the check speaks for itself.
+    #[must_use]
+    pub const fn with_header(self, header: Option<Version>) -> Self {
+        Self { header, ..self }
+    }
+
+    /// What must be sent before anything else.
+    const fn header(self) -> Option<&'static [u8]> {
+        match self.header {
+            Some(version) => Some(version.own()),
+            None => None,
+        }
     }
 
     /// The moment itself.
@@ -94,11 +110,18 @@ impl Deadline {
 /// # Errors
 /// When our own side lacked something to ask with; the text says what.
 pub async fn once(address: &BackendAddr, kind: &CheckKind, timeout: Duration) -> Result<Finding, Arc<str>> {
-    let deadline = Deadline::after(timeout);
+    once_by(address, kind, Deadline::after(timeout)).await
+}
+
+/// As [`once`], with a deadline of the caller's making.
+///
+/// # Errors
+/// As [`once`].
+pub async fn once_by(address: &BackendAddr, kind: &CheckKind, deadline: Deadline) -> Result<Finding, Arc<str>> {
     let addresses = match tokio::time::timeout_at(deadline.at(), resolver::lookup(address)).await {
         Ok(Ok(addresses)) => addresses,
         Ok(Err(evidence)) => return Ok(Finding::new(Outcome::Unreachable, evidence)),
-        Err(_) => return Ok(resolver::unresolved(address, timeout)),
+        Err(_) => return Ok(resolver::unresolved(address, deadline.timeout())),
     };
     let Some(login) = Login::new(address, kind) else { return tcp::probe(&addresses, deadline).await };
     match login.open(&addresses, deadline).await {

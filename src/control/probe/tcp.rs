@@ -4,6 +4,7 @@ use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use rustix::io::Errno;
 use tokio::{
+    io::AsyncWriteExt,
     net::TcpStream,
     time::{Instant, timeout_at},
 };
@@ -24,7 +25,8 @@ pub async fn probe(addresses: &[SocketAddr], deadline: Deadline) -> Result<Findi
 }
 
 /// Connects to the first address that accepts, in order. Each address gets an equal share of the time that is left, so that
-/// a silent one does not use up the chance of the next. The socket has `TCP_NODELAY` set.
+/// a silent one does not use up the chance of the next. The socket has `TCP_NODELAY` set, and was sent the header that goes with
+/// the deadline.
 ///
 /// # Errors
 /// What kept all of them from accepting. `refused` only when *every* address refused, because a refusal counts as proof
@@ -34,12 +36,8 @@ pub async fn connect(addresses: &[SocketAddr], deadline: Deadline) -> Result<(Tc
     for (tried, &address) in addresses.iter().enumerate() {
         let left = u32::try_from(addresses.len() - tried).unwrap_or(u32::MAX);
         let share = Instant::now() + deadline.at().saturating_duration_since(Instant::now()) / left;
-        match timeout_at(share, TcpStream::connect(address)).await {
-            Ok(Ok(stream)) => {
-                // A connection that is slower than it might be still answers the check.
-                drop(stream.set_nodelay(true));
-                return Ok((stream, address));
-            }
+        match timeout_at(share, open(address, deadline)).await {
+            Ok(Ok(stream)) => return Ok((stream, address)),
             Ok(Err(error)) => match failure(&error, address) {
                 Failure::Backend(finding) => worst = Some(worse(worst, finding)),
                 local @ Failure::Local(_) => return Err(local),
@@ -48,6 +46,16 @@ pub async fn connect(addresses: &[SocketAddr], deadline: Deadline) -> Result<(Tc
         }
     }
     Err(worst.map_or_else(|| Failure::backend(Outcome::Unreachable, "the name has no address"), Failure::Backend))
+}
+
+async fn open(address: SocketAddr, deadline: Deadline) -> io::Result<TcpStream> {
+    let mut stream = TcpStream::connect(address).await?;
+    // A connection that is slower than it might be still answers the check.
+    drop(stream.set_nodelay(true));
+    if let Some(header) = deadline.header() {
+        stream.write_all(header).await?;
+    }
+    Ok(stream)
 }
 
 fn worse(before: Option<Finding>, now: Finding) -> Finding {

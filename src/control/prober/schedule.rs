@@ -115,6 +115,7 @@ mod tests {
             fast_interval: 100 * MS,
             timeout: 1000 * MS,
             fresh_login: 5000 * MS,
+            proxy_header: None,
         };
         Schedule::new(&check, ProberKey(key))
     }

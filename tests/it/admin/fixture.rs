@@ -22,6 +22,8 @@ use mainstay::{
 use serde_json::Value;
 use tokio::sync::watch;
 
+use crate::support::config;
+
 /// Longer than anything here takes; a test that waits for it fails.
 pub(super) const LIMIT: Duration = Duration::from_secs(20);
 
@@ -64,7 +66,7 @@ impl Fixture {
             snapshot: snapshots,
             metrics: Arc::clone(&series.pool),
             listeners: vec![AdminListener {
-                name: "rw".into(),
+                config: config::listener("rw"),
                 bound: vec!["127.0.0.1:5432".parse().unwrap()],
                 limit: Some(9000),
                 metrics: Arc::clone(&series.listeners[0]),

@@ -40,6 +40,7 @@ fn settings(port: u16, fresh_login: Duration) -> ProberSettings {
             fast_interval: 50 * MS,
             timeout: 200 * MS,
             fresh_login,
+            proxy_header: None,
         },
     }
 }

@@ -262,6 +262,7 @@ fn prober_settings(port: u16, fresh_login: Duration) -> ProberSettings {
             fast_interval: Duration::from_millis(50),
             timeout: TIMEOUT,
             fresh_login,
+            proxy_header: None,
         },
     }
 }

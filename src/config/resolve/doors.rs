@@ -1,0 +1,115 @@
+//! Who may connect to a listener, and the header that says for whom a connection was made.
+
+use crate::{
+    config::{
+        ListenerConfig, ProxyProtocolConfig, ProxySend,
+        raw::{
+            node::Origin,
+            reader::{Field, Keys, Section},
+        },
+    },
+    net::{cidr::Cidr, proxy_protocol::Version},
+};
+
+const PROXY_KEYS: Keys = Keys { known: &["accept_from", "send"], planned: &[] };
+
+/// Each client is compared with all of them.
+const MAX_NETWORKS: usize = 1024;
+
+const WANTED: &str = "a network such as 10.0.0.0/8, or an address";
+
+/// `allow` and `deny` of a listener.
+pub(super) fn access(section: Section<'_>) -> (Vec<Cidr>, Vec<Cidr>) {
+    let [allow, deny] = ["allow", "deny"].map(|key| section.get(key).map(networks).unwrap_or_default());
+    let nobody = if allow.is_empty() {
+        let mut whole = deny.iter().filter(|(cidr, _)| cidr.is_everything());
+        // Both families.
+        whole.next().and_then(|(first, _)| whole.find(|(cidr, _)| cidr != first))
+    } else {
+        warn_of_dead_entries(&allow, &deny)
+    };
+    if let Some((_, field)) = nobody {
+        field.error("nobody could connect: every address is denied", "`deny` wins over `allow`: name fewer networks in it");
+    }
+    (bare(&allow), bare(&deny))
+}
+
+type Networks<'a> = Vec<(Cidr, Field<'a>)>;
+
+/// Warns of what `allow` lets in and `deny` does not; when that is all of it, gives the first entry.
+fn warn_of_dead_entries<'f, 'a>(allow: &'f Networks<'a>, deny: &Networks<'_>) -> Option<&'f (Cidr, Field<'a>)> {
+    let winner = |cidr: &Cidr| deny.iter().map(|(denied, _)| denied).find(|denied| denied.covers(cidr));
+    if allow.iter().all(|(cidr, _)| winner(cidr).is_some()) {
+        return allow.first();
+    }
+    for (cidr, field) in allow {
+        if let Some(denied) = winner(cidr) {
+            field.warning(format!("no client of {cidr} gets in: `deny` has {denied}, and wins"), "remove one of the two entries");
+        }
+    }
+    None
+}
+
+/// `proxy_protocol` of a listener.
+pub(super) fn proxy_protocol(field: Field<'_>) -> ProxyProtocolConfig {
+    let Some(section) = field.map(PROXY_KEYS) else {
+        return ProxyProtocolConfig { accept_from: Vec::new(), send: ProxySend::Off };
+    };
+    let accept_from = section.get("accept_from").map(networks).unwrap_or_default();
+    for (_, field) in accept_from.iter().filter(|(cidr, _)| cidr.is_everything()) {
+        field.warning(
+            "whoever connects here may say that it is somebody else",
+            "name the addresses of the proxies that stand in front of mainstay, and no more",
+        );
+    }
+    ProxyProtocolConfig { accept_from: bare(&accept_from), send: section.word("send", ProxySend::Off) }
+}
+
+/// The header that the backends of a pool get, and therefore its checks must send as well: version 2 if any listener does, as
+/// whoever reads that reads version 1 too.
+pub(super) fn header_of_checks(listeners: &[(ListenerConfig, Vec<Field<'_>>)]) -> Option<Version> {
+    fn sends((listener, _): &(ListenerConfig, Vec<Field<'_>>)) -> ProxySend {
+        listener.proxy_protocol.send
+    }
+    let first = listeners.first().map(sends)?;
+    let other = listeners.iter().find(|listener| sends(listener) != first);
+    if let Some((listener, fields)) = other
+        && let Some(field) = fields.first()
+    {
+        field.warning(
+            format!(
+                "the listeners of this pool do not agree on `proxy_protocol.send`: {first} and {}",
+                listener.proxy_protocol.send
+            ),
+            "the same backends get both; most servers take the header from everybody or from nobody",
+        );
+    }
+    let version = |wanted: ProxySend| listeners.iter().map(sends).find(|send| *send == wanted).and_then(ProxySend::version);
+    version(ProxySend::V2).or_else(|| version(ProxySend::V1))
+}
+
+fn networks(field: Field<'_>) -> Networks<'_> {
+    let fields = field.one_or_many(&format!("{WANTED}, or a list of them"), MAX_NETWORKS).unwrap_or_default();
+    let mut found: Networks<'_> = Vec::new();
+    for field in fields {
+        let Some(cidr) = network(field) else { continue };
+        if found.iter().any(|(known, _)| *known == cidr) {
+            field.warning(format!("{cidr} stands in this list already"), "remove one of the two entries");
+        }
+        found.push((cidr, field));
+    }
+    found
+}
+
+fn network(field: Field<'_>) -> Option<Cidr> {
+    let scalar = field.scalar(WANTED)?;
+    match scalar.text.parse() {
+        Ok(cidr) => Some(cidr),
+        Err(error) if scalar.origin == Origin::Literal => field.wrong(WANTED, Some(format!("{error}"))),
+        Err(_) => field.wrong(WANTED, None),
+    }
+}
+
+fn bare(networks: &Networks<'_>) -> Vec<Cidr> {
+    networks.iter().map(|(cidr, _)| *cidr).collect()
+}

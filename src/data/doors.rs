@@ -1,0 +1,175 @@
+//! Who is let in at a listener: networks that are allowed or denied, connections of one address, and proxies in front whose word
+//! is taken for who the client is.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use super::crowd::{Crowd, Seat};
+use crate::{config::ListenerConfig, failover::Time, net::cidr::Cidr, reason::RejectReason};
+
+/// What is kept of a client that did not just walk in, for as long as it is here.
+#[derive(Debug)]
+pub(super) struct Papers {
+    /// Where the proxy in front says that it connected to.
+    pub(super) server: Option<SocketAddr>,
+    /// Among those of its address, where they are counted.
+    pub(super) _seat: Option<Seat>,
+}
+
+impl Papers {
+    /// Nothing where there is nothing to keep.
+    pub(super) fn of(server: Option<SocketAddr>, seat: Option<Seat>) -> Option<Box<Self>> {
+        (server.is_some() || seat.is_some()).then(|| Box::new(Self { server, _seat: seat }))
+    }
+}
+
+/// What is asked of the clients of a listener.
+#[derive(Debug)]
+pub(super) struct Doors {
+    /// Only these; empty is everybody.
+    allow: Vec<Cidr>,
+    /// Never these.
+    deny: Vec<Cidr>,
+    /// They say for whom they come.
+    accept_from: Vec<Cidr>,
+    /// `max_connections_per_ip`.
+    per_ip: Option<usize>,
+    crowd: Arc<Crowd>,
+    complaints: Complaints,
+}
+
+impl Doors {
+    /// `None` when nothing is asked of anybody. `crowd` outlives a change of the configuration.
+    pub(super) fn of(config: &ListenerConfig, crowd: Arc<Crowd>) -> Option<Box<Self>> {
+        let accept_from = &config.proxy_protocol.accept_from;
+        let per_ip = config.max_connections_per_ip;
+        if config.allow.is_empty() && config.deny.is_empty() && accept_from.is_empty() && per_ip.is_none() {
+            return None;
+        }
+        Some(Box::new(Self {
+            allow: config.allow.clone(),
+            deny: config.deny.clone(),
+            accept_from: accept_from.clone(),
+            per_ip,
+            crowd,
+            complaints: Complaints::default(),
+        }))
+    }
+
+    /// Whether a proxy in front has connected, which has still to say for whom: it is not judged itself.
+    pub(super) fn speaks_for_others(&self, sender: IpAddr) -> bool {
+        holds(&self.accept_from, sender)
+    }
+
+    /// Lets a client in, for as long as the seat is kept if there is one.
+    ///
+    /// # Errors
+    /// Why it does not get in.
+    pub(super) fn judge(&self, client: IpAddr) -> Result<Option<Seat>, RejectReason> {
+        let is_allowed = self.allow.is_empty() || holds(&self.allow, client);
+        if !is_allowed || holds(&self.deny, client) {
+            return Err(RejectReason::Denied);
+        }
+        let Some(limit) = self.per_ip else { return Ok(None) };
+        self.crowd.seat(client, limit).map(Some).ok_or(RejectReason::MaxConnectionsPerIp)
+    }
+
+    /// Whether a line may be written about somebody who was turned away, and how many were passed over since the last.
+    pub(super) fn may_complain(&self, now: Time) -> Option<u64> {
+        self.complaints.may_speak(now)
+    }
+}
+
+fn holds(networks: &[Cidr], address: IpAddr) -> bool {
+    networks.iter().any(|network| network.contains(address))
+}
+
+/// A line a second: whoever is turned away may try again as fast as it likes, and must not fill the log.
+#[derive(Debug, Default)]
+struct Complaints {
+    /// Milliseconds on the clock.
+    next_at: AtomicU64,
+    passed_over: AtomicU64,
+}
+
+impl Complaints {
+    const PAUSE: Duration = Duration::from_secs(1);
+
+    fn may_speak(&self, now: Time) -> Option<u64> {
+        let millis = |span: Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
+        let (now, next_at) = (now.since_origin(), self.next_at.load(Ordering::Relaxed));
+        let after = millis(now + Self::PAUSE);
+        let is_time =
+            millis(now) >= next_at && self.next_at.compare_exchange(next_at, after, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+        if is_time {
+            return Some(self.passed_over.swap(0, Ordering::Relaxed));
+        }
+        self.passed_over.fetch_add(1, Ordering::Relaxed);
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn networks(texts: &[&str]) -> Vec<Cidr> {
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    fn doors(allow: &[&str], deny: &[&str], accept_from: &[&str]) -> Doors {
+        Doors {
+            allow: networks(allow),
+            deny: networks(deny),
+            accept_from: networks(accept_from),
+            per_ip: None,
+            crowd: Arc::default(),
+            complaints: Complaints::default(),
+        }
+    }
+
+    fn is_in(doors: &Doors, client: &str) -> bool {
+        doors.judge(client.parse().unwrap()).is_ok()
+    }
+
+    #[test]
+    fn deny_wins_and_an_allow_list_is_for_those_on_it() {
+        let both = doors(&["10.0.0.0/8", "::1"], &["10.1.0.0/16"], &[]);
+        for (client, expected) in
+            [("10.0.0.1", true), ("::ffff:10.0.0.1", true), ("::1", true), ("10.1.0.1", false), ("::ffff:10.1.0.1", false)]
+        {
+            assert_eq!(is_in(&both, client), expected, "{client}");
+        }
+        assert!(!is_in(&both, "192.0.2.1") && !is_in(&both, "::2"));
+        let denying = doors(&[], &["192.0.2.0/24"], &[]);
+        assert!(is_in(&denying, "10.0.0.1") && is_in(&denying, "::1") && !is_in(&denying, "192.0.2.255"));
+    }
+
+    #[test]
+    fn a_proxy_in_front_is_known_by_its_address() {
+        let doors = doors(&["10.0.0.0/8"], &[], &["192.0.2.1"]);
+        for (sender, expected) in [("192.0.2.1", true), ("::ffff:192.0.2.1", true), ("192.0.2.2", false), ("10.0.0.1", false)] {
+            assert_eq!(doors.speaks_for_others(sender.parse().unwrap()), expected, "{sender}");
+        }
+        assert!(!is_in(&doors, "192.0.2.1"), "speaking for others is no leave to come in");
+    }
+
+    #[test]
+    fn a_line_a_second_tells_how_many_were_passed_over() {
+        let complaints = Complaints::default();
+        let at = Time::from_millis;
+        assert_eq!(complaints.may_speak(at(0)), Some(0));
+        for millis in [0, 1, 999] {
+            assert_eq!(complaints.may_speak(at(millis)), None, "{millis}");
+        }
+        assert_eq!(complaints.may_speak(at(1000)), Some(3));
+        assert_eq!(complaints.may_speak(at(1001)), None);
+        assert_eq!(complaints.may_speak(at(9000)), Some(1));
+    }
+}

@@ -1,0 +1,153 @@
+//! Clients that come by way of a proxy in front: its header is read before anything else, and names them.
+//!
+//! The header is looked at where it is, in the kernel's buffer, and taken out of it to the byte when it is whole: what the client
+//! says right behind it belongs to the backend.
+
+use std::{net::TcpStream, sync::Arc, time::Duration};
+
+use rustix::{
+    io::{Errno, retry_on_intr},
+    net::{RecvFlags, recv},
+};
+use tokio::{io::unix::AsyncFd, time::Instant};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    close,
+    connection::{Admitted, Origin, Visit, Waiting},
+    doors::Papers,
+};
+use crate::{
+    net::{
+        proxy_protocol::{Header, LONGEST, parse},
+        socket::watch_readable,
+    },
+    reason::RejectReason,
+};
+
+/// For the whole header. The specification asks for three seconds at least, which is one lost packet.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Bytes of a stranger that a log line shows.
+const QUOTED: usize = 16;
+
+/// Why there is no header.
+struct NoHeader {
+    reason: RejectReason,
+    why: String,
+}
+
+impl NoHeader {
+    fn gone() -> Self {
+        Self { reason: RejectReason::ClientGone, why: String::new() }
+    }
+
+    fn bad(why: impl Into<String>) -> Self {
+        Self { reason: RejectReason::BadProxyHeader, why: why.into() }
+    }
+}
+
+/// Lets the client say who it is, and judges it by that; `None` when it was turned away. One that is too many is marked as such,
+/// and is refused as any other.
+pub(super) async fn introduce(client: Box<Waiting>, visit: &mut Visit) -> Option<Box<Waiting>> {
+    let listener = Arc::clone(&visit.listener);
+    let Waiting { socket, peer: sender, mut admitted, attempts, .. } = *client;
+    let mut seat = None;
+    let Ok(socket) = watch_readable(socket) else {
+        listener.turned_away(RejectReason::FileDescriptors, sender, "");
+        return None;
+    };
+    let header = match read(&socket, &listener.pool.retired).await {
+        Ok(header) => header,
+        Err(NoHeader { reason, why }) => {
+            listener.turned_away(reason, sender, &why);
+            close::reset(socket.get_ref());
+            return None;
+        }
+    };
+    let socket = socket.into_inner();
+    let (peer, server) = match header {
+        Header::Own => (sender, None),
+        Header::Named { client, server } => (client, Some(server)),
+    };
+    if let Some(doors) = &listener.doors {
+        match doors.judge(peer.ip()) {
+            // Whoever is only refused does not count.
+            Ok(taken) => seat = taken.filter(|_| admitted == Admitted::Guest),
+            Err(RejectReason::MaxConnectionsPerIp) if admitted == Admitted::Guest => {
+                // From here on it is one of those that are refused, of whom there are few at a time.
+                let Some(place) = listener.refusals.admit() else {
+                    listener.turned_away(RejectReason::MaxConnectionsPerIp, peer, "");
+                    close::reset(&socket);
+                    return None;
+                };
+                drop(std::mem::replace(&mut visit.place, place));
+                admitted = Admitted::TooMany(RejectReason::MaxConnectionsPerIp);
+            }
+            // It is told already that there are too many.
+            Err(RejectReason::MaxConnectionsPerIp) => {}
+            Err(reason) => {
+                listener.turned_away(reason, peer, "");
+                close::reset(&socket);
+                return None;
+            }
+        }
+    }
+    visit.papers = Papers::of(server, seat);
+    // The time that the header took is not the client's.
+    let deadline = Instant::now() + listener.pool.hold_config.timeout;
+    Some(Box::new(Waiting { socket, peer, origin: Origin::Known, admitted, deadline, attempts }))
+}
+
+/// Waits for the header and takes it out of the socket.
+async fn read(socket: &AsyncFd<TcpStream>, retired: &CancellationToken) -> Result<Header, NoHeader> {
+    tokio::select! {
+        biased;
+        header = whole(socket) => header,
+        () = retired.cancelled() => Err(NoHeader { reason: RejectReason::Shutdown, why: String::new() }),
+        () = tokio::time::sleep(TIMEOUT) => Err(NoHeader::bad(format!("no whole PROXY header came within {TIMEOUT:?}"))),
+    }
+}
+
+async fn whole(socket: &AsyncFd<TcpStream>) -> Result<Header, NoHeader> {
+    loop {
+        let Ok(mut ready) = socket.readable().await else { return Err(NoHeader::gone()) };
+        if let Some(header) = look(socket.get_ref())? {
+            return Ok(header);
+        }
+        if ready.ready().is_read_closed() {
+            return Err(NoHeader::bad("the connection ended before its PROXY header was whole"));
+        }
+        // The beginning of a header waits in the kernel and stays there; only more of it wakes us again.
+        ready.clear_ready();
+    }
+}
+
+fn look(socket: &TcpStream) -> Result<Option<Header>, NoHeader> {
+    let mut bytes = [0; LONGEST];
+    let seen = match retry_on_intr(|| recv(socket, &mut bytes[..], RecvFlags::PEEK | RecvFlags::DONTWAIT)) {
+        // A connection without a word: somebody looked whether this port answers.
+        Ok((_, 0)) => return Err(NoHeader::gone()),
+        Ok((_, seen)) => seen,
+        Err(Errno::AGAIN) => return Ok(None),
+        Err(_) => return Err(NoHeader::gone()),
+    };
+    match parse(&bytes[..seen]) {
+        Ok(None) => Ok(None),
+        Ok(Some((header, length))) => take(socket, &mut bytes[..length]).map(|()| Some(header)),
+        Err(why) => Err(NoHeader::bad(format!("no PROXY header: {why} (\"{}\")", bytes[..seen.min(QUOTED)].escape_ascii()))),
+    }
+}
+
+/// Takes the header out of the socket, where it was a moment ago.
+fn take(socket: &TcpStream, header: &mut [u8]) -> Result<(), NoHeader> {
+    let mut taken = 0;
+    while taken < header.len() {
+        match retry_on_intr(|| recv(socket, &mut header[taken..], RecvFlags::DONTWAIT)) {
+            Ok((_, count @ 1..)) => taken += count,
+            // Only a client that has reset its connection takes it away.
+            _ => return Err(NoHeader::gone()),
+        }
+    }
+    Ok(())
+}

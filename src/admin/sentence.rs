@@ -34,7 +34,12 @@ pub(super) fn summary(pool: &Snapshot, held: i64) -> String {
 /// Why a backend may or may not be active: the word, and for trouble what was seen.
 pub(super) fn reason(backend: &BackendView) -> String {
     match backend.reason {
-        Reason::Down | Reason::Starting | Reason::Misconfigured | Reason::WrongCluster | Reason::Unknown => {
+        Reason::Down
+        | Reason::Starting
+        | Reason::Misconfigured
+        | Reason::WrongCluster
+        | Reason::Unknown
+        | Reason::RoleUnknown => {
             format!("{}{}", backend.reason, evidence(backend))
         }
         reason => reason.to_string(),
@@ -102,7 +107,9 @@ fn advice(pool: &Snapshot) -> &'static str {
         "An old primary came back: rebuild it as a standby and start the newer primary, or it would lose what was written since."
     } else if any(Reason::Standby) {
         "Start the primary, or promote the standby that has the newest data."
-    } else if any(Reason::Misconfigured) || any(Reason::RoleUnknown) {
+    } else if any(Reason::RoleUnknown) {
+        "What says it is the primary is not confirmed: look at its database, and at what its HTTP endpoint says of it."
+    } else if any(Reason::Misconfigured) {
         "The check cannot see what the database is: correct its user, password, database or permissions."
     } else if any(Reason::WrongCluster) {
         "A backend belongs to another cluster: correct its address."

@@ -174,7 +174,7 @@ fn budget(config: &Config, workers: usize) -> Result<Budget, StartError> {
 fn announce(config: &Config, listeners: &[Vec<Vec<SocketAddr>>], admin: &[SocketAddr], limits: &Limits) {
     for (pool, bound) in config.pools.iter().zip(listeners) {
         for (listener, addresses) in pool.listeners.iter().zip(bound) {
-            tracing::info!(pool = %pool.name, listener = %listener.name, addresses = ?addresses, check = pool.check.kind.name(), "listening");
+            tracing::info!(pool = %pool.name, listener = %listener.name, addresses = ?addresses, check = pool.check.name(), "listening");
         }
     }
     tracing::info!(

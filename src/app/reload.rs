@@ -112,8 +112,10 @@ fn fixed(before: &Config, after: &Config) -> Vec<String> {
     ];
     let keys = keys.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key.to_owned());
     let kinds = after.pools.iter().filter_map(|pool| {
-        let (was, is) = (find(before, pool)?.check.kind.name(), pool.check.kind.name());
-        (was != is).then(|| format!("the kind of check of pool {} (from {was} to {is})", pool.name))
+        let (was, is) = (&find(before, pool)?.check, &pool.check);
+        // A second opinion may come and go where the first knows roles, too.
+        let same = was.kind.name() == is.kind.name() && was.knows_roles() == is.knows_roles();
+        (!same).then(|| format!("the kind of check of pool {} (from {} to {})", pool.name, was.name(), is.name()))
     });
     keys.chain(kinds).collect()
 }

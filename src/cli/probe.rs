@@ -16,7 +16,7 @@ pub use connect::connect;
 
 use super::exit;
 use crate::{
-    config::{CheckKind, MysqlCheck, PostgresCheck, ProxySend, RedisCheck, Secret, TlsMode},
+    config::{CheckKind, HttpCheck, HttpLogin, MysqlCheck, PostgresCheck, ProxySend, RedisCheck, Secret, TlsIdentity, TlsMode},
     control::probe::{self, Deadline, Finding},
     failover::{Facts, MultiPrimary, Outcome, label::Label},
     net::{addr::BackendAddr, proxy_protocol::Version},
@@ -31,7 +31,7 @@ pub struct Args {
     /// The backend: HOST:PORT, an IPv6 address in brackets
     #[arg(value_name = "ADDRESS")]
     address: BackendAddr,
-    /// User to log in as (postgres: a role, default postgres; mysql: an account, default mainstay; redis: an ACL user).
+    /// User to log in as (postgres: a role, default postgres; mysql: an account, default mainstay; redis: an ACL user; http: Basic).
     #[arg(long)]
     user: Option<String>,
     /// File that holds the user's password.
@@ -40,7 +40,7 @@ pub struct Args {
     /// Database to log in to (postgres).
     #[arg(long, default_value = "postgres")]
     database: String,
-    /// Transport security: off, prefer (not redis), require or verify-full [default: postgres and mysql prefer, redis off]
+    /// Transport security: off, prefer (postgres, mysql), require or verify-full [default: postgres and mysql prefer, others off]
     #[arg(long, value_parser = tls_mode)]
     tls: Option<TlsMode>,
     /// PEM file with the authorities to trust, for verify-full.
@@ -49,6 +49,24 @@ pub struct Args {
     /// Send this PROXY header first, as the checks of a pool do whose listeners have `proxy_protocol: {send: ...}`: v1 or v2
     #[arg(long, value_name = "VERSION", value_parser = proxy_header)]
     proxy_protocol: Option<Version>,
+    /// Port of the endpoint, when it is not that of the backend (http).
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    port: Option<u16>,
+    /// Path, with a query if one is needed (http).
+    #[arg(long, default_value = "/primary")]
+    path: String,
+    /// Status that means "this is the primary"; may be repeated (http) [default: 200]
+    #[arg(long, value_name = "STATUS", value_parser = clap::value_parser!(u16).range(200..600))]
+    expect: Vec<u16>,
+    /// Name for the request and for the certificate, when it is not that of the backend (http).
+    #[arg(long, value_name = "NAME")]
+    host: Option<String>,
+    /// PEM file with a certificate to show to the server (http).
+    #[arg(long, value_name = "FILE", requires = "tls_key_file")]
+    tls_cert_file: Option<PathBuf>,
+    /// PEM file with its key (http).
+    #[arg(long, value_name = "FILE", requires = "tls_cert_file")]
+    tls_key_file: Option<PathBuf>,
     /// Deadline of the whole probe, such as 500ms or 2s.
     #[arg(long, default_value = "1s", value_parser = duration)]
     timeout: Duration,
@@ -63,6 +81,7 @@ enum Kind {
     Postgres,
     Mysql,
     Redis,
+    Http,
 }
 
 fn tls_mode(text: &str) -> Result<TlsMode, String> {
@@ -155,6 +174,7 @@ fn check_kind(args: &Args) -> Result<CheckKind, String> {
                 writable_replica: plain.writable_replica,
             }))
         }
+        Kind::Http => http_check(args, password).map(CheckKind::Http),
         Kind::Redis if args.tls == Some(TlsMode::Prefer) => {
             Err("--tls prefer: Redis encrypts a port or does not; write off or require".into())
         }
@@ -166,6 +186,33 @@ fn check_kind(args: &Args) -> Result<CheckKind, String> {
             Ok(CheckKind::Redis(RedisCheck { user, password, tls, tls_ca_file, max_lag, sentinels: None }))
         }
     }
+}
+
+fn http_check(args: &Args, password: Option<Secret>) -> Result<HttpCheck, String> {
+    let plain = HttpCheck::default();
+    if args.tls == Some(TlsMode::Prefer) {
+        return Err("--tls prefer: an HTTP port encrypts or does not; write off or require".into());
+    }
+    if !args.path.starts_with('/') {
+        return Err("--path begins with a slash, as in /primary".into());
+    }
+    let login = match (args.user.clone(), password) {
+        (Some(user), Some(password)) => Some(HttpLogin { user, password }),
+        (None, None) => None,
+        _ => return Err("--user and --password-file belong together".into()),
+    };
+    let identity = args.tls_cert_file.clone().zip(args.tls_key_file.clone());
+    Ok(HttpCheck {
+        port: args.port,
+        path: args.path.clone(),
+        expect: if args.expect.is_empty() { plain.expect } else { args.expect.clone() },
+        host: args.host.clone(),
+        tls: args.tls.unwrap_or(plain.tls),
+        tls_ca_file: args.tls_ca_file.clone(),
+        tls_identity: identity.map(|(cert_file, key_file)| TlsIdentity { cert_file, key_file }),
+        login,
+        max_lag: None,
+    })
 }
 
 /// The result on one screen.
@@ -209,6 +256,16 @@ fn asked(told: &Told<'_>) -> String {
             };
             format!("redis {address}, within {timeout:?}: {login}, TLS {}, PING, and INFO for the role", check.tls)
         }
+        CheckKind::Http(check) => {
+            let port = check.port.map_or(String::new(), |port| format!(" at port {port}"));
+            let login = check.login.as_ref().map_or(String::new(), |login| format!(" as {}", login.user));
+            let statuses: Vec<String> = check.expect.iter().map(u16::to_string).collect();
+            let expect = statuses.join(" or ");
+            format!(
+                "http {address}{port}, within {timeout:?}: GET {}{login}, TLS {}; {expect} means primary",
+                check.path, check.tls
+            )
+        }
     }
 }
 
@@ -222,6 +279,17 @@ fn facts(kind: &CheckKind, finding: &Finding) -> Vec<(&'static str, String)> {
         let lag = facts.lag_bytes.map(|lag| ("lag", format!("{lag} bytes received and not applied")));
         let version = facts.version.as_deref().map(|version| ("version", version.to_owned()));
         return [("role", role.to_string())].into_iter().chain(lag).chain(version).collect();
+    }
+    if matches!(kind, CheckKind::Http(_)) {
+        let number = |name, value: Option<u64>| value.map(|value| (name, value.to_string()));
+        let each = [
+            Some(("role", role.to_string())),
+            number("timeline", facts.db_epoch),
+            number("system id", facts.system_id),
+            facts.lag_bytes.map(|lag| ("lag", format!("{lag} bytes received and not applied"))),
+            facts.version.as_deref().map(|version| ("version", version.to_owned())),
+        ];
+        return each.into_iter().flatten().collect();
     }
     let or_hidden = |value: Option<u64>| value.map_or_else(|| "not visible to this role".into(), |value| value.to_string());
     let mut rows = vec![

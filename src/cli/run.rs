@@ -35,7 +35,7 @@ pub struct Args {
     /// A node of the database, in order of preference; may be repeated
     #[arg(long, value_name = "HOST:PORT", env = "MAINSTAY_BACKEND", value_delimiter = ',')]
     pub backend: Vec<String>,
-    /// How backends are checked: tcp, postgres, mysql or redis
+    /// How backends are checked: tcp, postgres, mysql, redis or http
     #[arg(long, value_name = "KIND", env = "MAINSTAY_CHECK")]
     pub check: Option<String>,
     /// Login role of the check

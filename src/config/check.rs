@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use super::Secret;
+use super::{HttpCheck, Secret};
 use crate::net::{addr::BackendAddr, proxy_protocol};
 
 /// How backends are checked.
@@ -10,6 +10,8 @@ use crate::net::{addr::BackendAddr, proxy_protocol};
 pub struct CheckConfig {
     /// In which protocol.
     pub kind: CheckKind,
+    /// Asked besides a check that is not HTTP itself: who is the primary, in the words of the cluster's manager.
+    pub second: Option<HttpCheck>,
     /// Between two probes.
     pub interval: Duration,
     /// Between two probes while a verdict is pending.
@@ -20,6 +22,24 @@ pub struct CheckConfig {
     pub fresh_login: Duration,
     /// The PROXY header that the backends must get before anything else, as they do from the listeners of the pool.
     pub proxy_header: Option<proxy_protocol::Version>,
+}
+
+impl CheckConfig {
+    /// What it asks for, in the words of the configuration.
+    pub fn name(&self) -> String {
+        let second = self.second.as_ref().map_or("", |_| " and http");
+        format!("{}{second}", self.kind.name())
+    }
+
+    /// It asks for the role, so the one that says it is primary serves.
+    pub const fn knows_roles(&self) -> bool {
+        self.kind.knows_roles() || self.second.is_some()
+    }
+
+    /// A standby that lags by more bytes is not ready to take over.
+    pub fn max_lag(&self) -> Option<u64> {
+        self.kind.max_lag().or_else(|| self.second.as_ref()?.max_lag)
+    }
 }
 
 /// The protocol of a check.
@@ -33,6 +53,8 @@ pub enum CheckKind {
     Mysql(MysqlCheck),
     /// A session with Redis or Valkey.
     Redis(RedisCheck),
+    /// A GET of a health endpoint.
+    Http(HttpCheck),
 }
 
 impl CheckKind {
@@ -43,6 +65,7 @@ impl CheckKind {
             Self::Postgres(_) => "postgres",
             Self::Mysql(_) => "mysql",
             Self::Redis(_) => "redis",
+            Self::Http(_) => "http",
         }
     }
 
@@ -58,6 +81,7 @@ impl CheckKind {
             Self::Postgres(check) => check.max_lag,
             Self::Mysql(check) => check.max_lag,
             Self::Redis(check) => check.max_lag,
+            Self::Http(check) => check.max_lag,
         }
     }
 }

@@ -91,13 +91,13 @@ fn check(flags: &Flags, findings: &Findings) -> Option<Node> {
         ("tls", one("--check-tls", flags.check_tls.as_ref())),
         ("tls_ca_file", one("--check-tls-ca-file", flags.check_tls_ca_file.as_ref())),
     ];
-    if let Some(kind) = ["postgres", "mysql", "redis"].into_iter().find(|kind| flags.check.as_deref() == Some(kind)) {
+    if let Some(kind) = ["postgres", "mysql", "redis", "http"].into_iter().find(|kind| flags.check.as_deref() == Some(kind)) {
         let login = map("--check", login).unwrap_or_else(|| node("--check", Value::Null));
         return map("--check", [(kind, Some(login))]);
     }
     for node in login.into_iter().filter_map(|(_, node)| node) {
         let message = format!("`{}` needs a check that logs in", node.path.leaf());
-        findings.error(node.place, &"", message, Some("add --check postgres, mysql or redis, or remove the flag".into()));
+        findings.error(node.place, &"", message, Some("add --check postgres, mysql, redis or http, or remove the flag".into()));
     }
     one("--check", flags.check.as_ref())
 }

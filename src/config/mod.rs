@@ -11,6 +11,7 @@
 //! | [`diagnostic`] | one error: place, path, what is wrong, what would be right |
 //! | [`flags`] | the same without a file |
 //! | [`doors`] | what a listener may ask of clients and say of them |
+//! | [`http_check`] | how the HTTP check asks |
 //! | [`mod@print`] | from [`Config`] back to the words of the file |
 //! | [`secret`] | what must never be printed |
 
@@ -19,6 +20,7 @@ pub mod diagnostic;
 mod doors;
 mod findings;
 pub mod flags;
+pub mod http_check;
 mod print;
 mod raw;
 mod resolve;
@@ -36,6 +38,7 @@ pub use check::{CheckConfig, CheckKind, MysqlCheck, PostgresCheck, RedisCheck, S
 pub use diagnostic::{Diagnostic, Errors};
 pub use doors::{ProxyProtocolConfig, ProxySend};
 pub use flags::{Flags, from_flags};
+pub use http_check::{HttpCheck, HttpLogin, TlsIdentity};
 pub use secret::{Secret, SecretSource};
 
 use diagnostic::Place;

@@ -10,7 +10,7 @@ use std::{
 use serde_json::Value as Json;
 
 use super::{
-    AdminListen, BackendConfig, CheckConfig, CheckKind, Config, ListenerConfig, MysqlCheck, PoolConfig, PostgresCheck,
+    AdminListen, BackendConfig, CheckConfig, CheckKind, Config, HttpCheck, ListenerConfig, MysqlCheck, PoolConfig, PostgresCheck,
     RedisCheck, SecretSource, TlsMode,
     raw::quantity::{format_duration, format_size},
     resolve::{default_names, is_legal_name},
@@ -93,7 +93,9 @@ fn check(check: &CheckConfig, policy: &Policy) -> Tree {
         CheckKind::Postgres(login) => vec![("postgres", postgres(login)), ("fresh_login", duration(check.fresh_login))],
         CheckKind::Mysql(login) => vec![("mysql", mysql(login)), ("fresh_login", duration(check.fresh_login))],
         CheckKind::Redis(login) => vec![("redis", redis(login)), ("fresh_login", duration(check.fresh_login))],
+        CheckKind::Http(alone) => vec![("http", http(alone)), ("fresh_login", duration(check.fresh_login))],
     };
+    map.extend(check.second.as_ref().map(|second| ("http", http(second))));
     map.extend([
         ("interval", duration(check.interval)),
         ("fast_interval", duration(check.fast_interval)),
@@ -127,6 +129,22 @@ fn redis(login: &RedisCheck) -> Tree {
     if let Some(sentinels) = &login.sentinels {
         map.push(("sentinels", sentinels.addresses.iter().map(|address| text(address)).collect()));
         map.push(("sentinel_name", text(&sentinels.name)));
+    }
+    Tree::Map(map)
+}
+
+fn http(check: &HttpCheck) -> Tree {
+    let mut map: Vec<_> = check.port.map(|port| ("port", Tree::Number(port.into()))).into_iter().collect();
+    map.push(("path", text(&check.path)));
+    map.push(("expect", check.expect.iter().map(|status| Tree::Number((*status).into())).collect()));
+    map.extend(check.host.as_ref().map(|host| ("host", text(host))));
+    if let Some(login) = &check.login {
+        map.push(("user", text(&login.user)));
+        map.extend(password(Some(&login.password)));
+    }
+    map.extend(security(check.tls, check.tls_ca_file.as_deref(), check.max_lag));
+    if let Some(identity) = &check.tls_identity {
+        map.extend([("tls_cert_file", path(&identity.cert_file)), ("tls_key_file", path(&identity.key_file))]);
     }
     Tree::Map(map)
 }

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use super::supervisor::Supervisor;
+use super::{probe::agreement::Stance, supervisor::Supervisor};
 use crate::{
     failover::{BackendId, Health, Note, Outcome, Time, Verdict, label::Label},
     route::StateEvent,
@@ -67,6 +67,22 @@ fn tell_of_backend(supervisor: &Supervisor, now: Time, note: &Note) {
             push(supervisor, now, Some(*backend), "admin", Some(from.as_str()), Some(to.as_str()), None, "");
         }
     }
+}
+
+/// The endpoint of a backend fell silent, contradicts its database, or is in order again. What the database says decides about
+/// health, so this is no change of state of the backend.
+pub(super) fn tell_second_opinion(supervisor: &Supervisor, backend: BackendId, stance: Stance, evidence: &str) {
+    let (pool, name) = (&*supervisor.config.name, supervisor.name(backend));
+    match stance {
+        Stance::Agrees => tracing::info!(pool, backend = %name, "the HTTP check gives a second opinion again"),
+        Stance::Silent => {
+            tracing::warn!(pool, backend = %name, evidence, "the HTTP check gives no second opinion; the other check decides alone");
+        }
+        Stance::Contradicts => {
+            tracing::warn!(pool, backend = %name, evidence, "the HTTP check contradicts the database, which says it is the primary");
+        }
+    }
+    push(supervisor, supervisor.clock.now(), Some(backend), "second_opinion", None, Some(stance.as_str()), None, evidence);
 }
 
 fn tell_verdict(supervisor: &Supervisor, now: Time, from: Verdict, to: Verdict) {

@@ -4,12 +4,14 @@
 //! |---|---|
 //! | `schedule` | when the next probe is due |
 //! | `asker` | which question is asked: over the standing session, or with a whole new login |
+//! | `second` | the second opinion by HTTP, asked beside it |
 //!
 //! A probe that this process was too late to hear the answer of is no evidence against the backend: it is reported as
 //! [`ProberEvent::Late`], or [`ProberEvent::NoVerdict`], and made again.
 
 mod asker;
 mod schedule;
+mod second;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -21,9 +23,10 @@ use tokio::{
 use self::{
     asker::{Answer, Asker},
     schedule::{Schedule, Start},
+    second::Second,
 };
 use super::{
-    probe::{Deadline, Finding},
+    probe::{Deadline, Finding, agreement::Stance},
     resolver::{self, Resolution, Resolver},
 };
 use crate::{
@@ -87,6 +90,13 @@ pub enum ProberEvent {
         /// How long after the deadline the process woke up.
         lateness: Duration,
     },
+    /// The second opinion by HTTP stands differently beside the first from now on. Says nothing of the backend's health.
+    SecondOpinion {
+        /// How.
+        stance: Stance,
+        /// What both said.
+        evidence: Arc<str>,
+    },
     /// This process could not ask: it lacked a port, a descriptor or memory.
     NoVerdict {
         /// What was missing.
@@ -127,6 +137,7 @@ pub fn spawn(settings: ProberSettings, events: ProberEventSender, clock: Clock) 
     let voice = Voice { key: settings.key, events };
     let prober = Prober {
         asker: Asker::new(&settings.address, &settings.check, voice.clone()),
+        second: Second::new(&settings.address, &settings.check, voice.clone()),
         resolver: Resolver::spawn(&settings.address, Arc::clone(&settings.resolved)),
         told: Arc::clone(&settings.resolved),
         schedule: Schedule::new(&settings.check, settings.key),
@@ -168,6 +179,7 @@ struct Prober {
     /// The addresses that the supervisor knows of.
     told: Arc<[SocketAddr]>,
     asker: Asker,
+    second: Option<Second>,
     schedule: Schedule,
     /// How many requests to probe at once were heeded.
     nudges: u64,
@@ -266,7 +278,10 @@ impl Prober {
             }
             return Answer::Finding { finding, fresh: true };
         }
-        self.asker.ask(&known.addresses, fresh, deadline).await
+        match &mut self.second {
+            None => self.asker.ask(&known.addresses, fresh, deadline).await,
+            Some(second) => second.beside(&mut self.asker, &known.addresses, fresh, deadline).await,
+        }
     }
 }
 

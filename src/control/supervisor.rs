@@ -188,6 +188,7 @@ impl Supervisor {
                     "a probe was late because this machine was busy; its result does not count"
                 );
             }
+            ProberEvent::SecondOpinion { stance, evidence } => notes::tell_second_opinion(self, backend, stance, &evidence),
             ProberEvent::NoVerdict { evidence } => {
                 tracing::warn!(pool = %self.config.name, backend = %self.name(backend), %evidence, "a probe could not be made; that says nothing of the backend");
             }

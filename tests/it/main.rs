@@ -14,6 +14,7 @@ mod demo;
 mod doors;
 mod hold;
 mod house;
+mod http;
 mod ipv6;
 mod lifecycle;
 mod mysql;

@@ -5,7 +5,7 @@ mod mysql;
 use std::net::IpAddr;
 
 use crate::{
-    config::{CheckKind, PostgresCheck, RedisCheck, TlsMode},
+    config::{CheckKind, HttpCheck, PostgresCheck, RedisCheck, TlsMode},
     control::probe::Finding,
     failover::{Outcome, Role},
 };
@@ -34,6 +34,7 @@ pub(super) fn advice(kind: &CheckKind, finding: Option<&Finding>, source: Option
         CheckKind::Postgres(check) => of_postgres(check, finding, source).or_else(|| of_any_server(finding.outcome)),
         CheckKind::Mysql(check) => mysql::advice(check, finding, source).or_else(|| of_any_server(finding.outcome)),
         CheckKind::Redis(check) => of_redis(check, finding).or_else(|| of_any_server(finding.outcome)),
+        CheckKind::Http(check) => of_http(check, finding).or_else(|| of_any_server(finding.outcome)),
     };
     Advice { mainstay: treatment(finding).into(), now }
 }
@@ -45,6 +46,7 @@ fn treatment(finding: &Finding) -> &'static str {
             "Healthy, but not used for writes: it is no standby, yet it refuses writes."
         }
         (Outcome::Ok, Some(Role::Primary)) => "Healthy and a primary: clients may be sent to it.",
+        (Outcome::Ok, Some(Role::Unknown)) => "Healthy, but not used: what it is cannot be told from its answer.",
         (Outcome::Ok, Some(_)) => "Healthy and a standby: it takes over only after somebody or something promotes it.",
         (
             Outcome::Refused
@@ -149,6 +151,48 @@ fn of_redis(check: &RedisCheck, finding: &Finding) -> Option<String> {
     }
 }
 
+fn of_http(check: &HttpCheck, finding: &Finding) -> Option<String> {
+    let seen = |word: &str| finding.evidence.contains(word);
+    let text = match finding.outcome {
+        Outcome::Misconfigured if seen("tls_cert_file") || seen("tls_key_file") => {
+            "  Check that both files can be read by mainstay, that the key belongs to the certificate, and that it is not encrypted."
+        }
+        Outcome::Misconfigured if seen("alert") => {
+            "  The server refused the handshake. If it asks for a certificate (Patroni: verify_client: required), give one with\n  \
+             tls_cert_file and tls_key_file, signed by an authority that it trusts (Patroni: restapi.cafile)."
+        }
+        Outcome::Misconfigured if is_about_tls(finding) => {
+            "  Check that tls_ca_file holds the authority that signed the endpoint's certificate, that the certificate names the host\n  \
+             as it is written here (or write `host`), and that it has not expired."
+        }
+        Outcome::Misconfigured if seen("redirects") => {
+            "  Give the address, port and path that it redirects to. https:// there means: tls: verify-full (or require)."
+        }
+        Outcome::Misconfigured if seen("401") || seen("403") => {
+            "  Give user and password_file, or a certificate. Patroni asks for neither on GET unless verify_client: required is set;\n  \
+             a proxy in front of it may."
+        }
+        Outcome::Misconfigured if seen("404") => {
+            "  Check path and port. Patroni answers at /primary (before version 2.1 only at /master), usually at port 8008."
+        }
+        Outcome::Misconfigured => "  The endpoint is alive, but refuses this request: check path, host and port.",
+        Outcome::Starting => {
+            "  PostgreSQL does not run there, or Patroni cannot reach it. Look at `patronictl list` and at PostgreSQL's log."
+        }
+        Outcome::Closed | Outcome::ProtocolError if check.tls == TlsMode::Off => {
+            "  What listens there does not answer HTTP. Check the port (Patroni: 8008, not PostgreSQL's), and if it is https, write\n  \
+             tls: verify-full (or require)."
+        }
+        Outcome::ProtocolError => "  What listens there does not answer HTTP over TLS. Check the port, or write tls: off.",
+        Outcome::Ok if seen("is not the leader") => {
+            "  Patroni runs this as a primary without the leader's lock: it was restarted a moment ago, or is about to demote it.\n  \
+             `patronictl list` shows who the leader is."
+        }
+        _ => return None,
+    };
+    Some(text.into())
+}
+
 fn is_about_tls(finding: &Finding) -> bool {
     ["TLS", "certificate", "tls_ca_file"].iter().any(|word| finding.evidence.contains(word))
 }
@@ -218,6 +262,32 @@ mod tests {
             assert_eq!(advice.now.is_none(), outcome == Outcome::Ok, "{outcome}");
         }
         assert!(advice(&kind, None, None).now.is_some());
+    }
+
+    #[test]
+    fn whatever_an_endpoint_does_has_advice() {
+        let kind = CheckKind::Http(HttpCheck::default());
+        // An endpoint is never full, nor of another cluster.
+        for &outcome in Outcome::ALL.iter().filter(|outcome| **outcome != Outcome::Saturated) {
+            let advice = advice(&kind, Some(&finding(outcome, "x")), None);
+            assert_eq!(advice.now.is_none(), outcome == Outcome::Ok, "{outcome}");
+        }
+        for (evidence, word) in [
+            ("GET /primary said 301: it redirects to \"https://a/\"", "verify-full"),
+            ("GET /primary said 401: it wants another user", "password_file"),
+            ("GET /primary said 404: it knows no such path", "8008"),
+            ("the TLS handshake failed: received fatal alert: CertificateRequired", "tls_cert_file"),
+            ("the server's certificate is not trusted: UnknownIssuer", "tls_ca_file"),
+        ] {
+            let now = advice(&kind, Some(&finding(Outcome::Misconfigured, evidence)), None).now.unwrap();
+            assert!(now.contains(word), "{word} in {now}");
+        }
+        let denied = Finding {
+            facts: Facts { role: Some(Role::Unknown), ..Facts::default() },
+            ..finding(Outcome::Ok, "Patroni runs a primary that is not the leader (GET /primary said 503)")
+        };
+        let denied = advice(&kind, Some(&denied), None);
+        assert!(denied.now.is_some_and(|now| now.contains("patronictl list")) && denied.mainstay.contains("not used"));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use crate::{
     cli::exit,
     config::{Config, PoolConfig},
-    control::probe::{self, Deadline, Finding},
+    control::probe::{self, Finding},
     failover::{Election, Outcome, Role},
 };
 
@@ -27,8 +27,7 @@ async fn connect_pool(pool: &PoolConfig) -> u8 {
     let mut all_answer = true;
     let mut may_serve = 0;
     for backend in &pool.backends {
-        let deadline = Deadline::after(pool.check.timeout).with_header(pool.check.proxy_header);
-        let result = probe::once_by(&backend.address, &pool.check.kind, deadline).await;
+        let result = probe::whole(&backend.address, &pool.check).await;
         let (word, evidence) = match &result {
             Ok(finding) => (finding.outcome.to_string(), said(finding)),
             Err(evidence) => ("no verdict".to_owned(), evidence.to_string()),
@@ -61,8 +60,8 @@ fn serves(pool: &PoolConfig, finding: &Finding) -> bool {
 
 fn said(finding: &Finding) -> String {
     match (finding.facts.role, &finding.facts.version) {
+        (None | Some(Role::Unknown), _) => finding.evidence.to_string(),
         (Some(role), Some(version)) => format!("{role}, version {version}"),
         (Some(role), None) => role.to_string(),
-        _ => finding.evidence.to_string(),
     }
 }

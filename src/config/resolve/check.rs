@@ -2,10 +2,10 @@
 
 use std::{ops::RangeInclusive, path::PathBuf, time::Duration};
 
-use super::{DAY, MILLISECOND, SECOND, secrets};
+use super::{DAY, MILLISECOND, SECOND, http::http, secrets};
 use crate::{
     config::{
-        CheckConfig, CheckKind, MysqlCheck, PostgresCheck, RedisCheck, Sentinels, TlsMode,
+        CheckConfig, CheckKind, HttpCheck, MysqlCheck, PostgresCheck, RedisCheck, Sentinels, TlsMode,
         findings::nearest,
         raw::{
             node::Value,
@@ -16,13 +16,16 @@ use crate::{
     failover::Policy,
 };
 
-const KINDS: [&str; 4] = ["tcp", "postgres", "mysql", "redis"];
-const PLANNED_KINDS: [&str; 3] = ["http", "exec", "exchange"];
+const KINDS: [&str; 5] = ["tcp", "postgres", "mysql", "redis", "http"];
+const PLANNED_KINDS: [&str; 2] = ["exec", "exchange"];
 
 const CHECK_KEYS: Keys = Keys {
-    known: &["tcp", "postgres", "mysql", "redis", "interval", "fast_interval", "timeout", "fall", "rise", "fresh_login"],
+    known: &["tcp", "postgres", "mysql", "redis", "http", "interval", "fast_interval", "timeout", "fall", "rise", "fresh_login"],
     planned: &PLANNED_KINDS,
 };
+/// The kind that may stand beside another.
+const HTTP: &str = "http";
+
 const TCP_KEYS: Keys = Keys { known: &[], planned: &[] };
 const POSTGRES_KEYS: Keys =
     Keys { known: &["user", "password", "password_file", "database", "tls", "tls_ca_file", "max_lag"], planned: &[] };
@@ -55,24 +58,29 @@ pub(super) struct Check {
 /// The check of a pool.
 pub(super) fn check(pool: Section<'_>, scope: Scope, streak: RangeInclusive<u32>) -> Check {
     let field = pool.get("check");
-    let (kind, section) = match field {
-        None => (CheckKind::Tcp, None),
+    let (kind, second, section) = match field {
+        None => (CheckKind::Tcp, None, None),
         Some(field) if matches!(field.value(), Value::Map(_)) => {
             let section = field.map(CHECK_KEYS);
-            (section.map_or(CheckKind::Tcp, |section| kind(section, scope)), section)
+            let (kind, second) = section.map_or((CheckKind::Tcp, None), |section| kinds(section, scope));
+            (kind, second, section)
         }
-        Some(field) => word(field),
+        Some(field) => {
+            let (kind, section) = word(field);
+            (kind, None, section)
+        }
     };
     let plain = Policy::default();
     let count = |key, default| section.map_or(default, |section| section.count(key, default, streak.clone()));
-    Check { rise: count("rise", plain.rise), fall: count("fall", plain.fall), config: times(kind, section) }
+    Check { rise: count("rise", plain.rise), fall: count("fall", plain.fall), config: times(kind, second, section) }
 }
 
-fn times(kind: CheckKind, section: Option<Section<'_>>) -> CheckConfig {
+fn times(kind: CheckKind, second: Option<HttpCheck>, section: Option<Section<'_>>) -> CheckConfig {
     let read = |key, default| section.map_or(default, |section| section.duration(key, default, MILLISECOND..=DAY));
     let interval = read("interval", SECOND);
     let config = CheckConfig {
         kind,
+        second,
         interval,
         fast_interval: read("fast_interval", interval.min(100 * MILLISECOND)),
         timeout: read("timeout", SECOND),
@@ -122,31 +130,39 @@ fn word(field: Field<'_>) -> (CheckKind, Option<Section<'_>>) {
     (named(name, section.and_then(|section| section.own(name))), section)
 }
 
-/// The kind in a map: its own, else that of `defaults`.
-fn kind(section: Section<'_>, scope: Scope) -> CheckKind {
+/// The kind in a map, and `http` beside it: its own, else those of `defaults`.
+fn kinds(section: Section<'_>, scope: Scope) -> (CheckKind, Option<HttpCheck>) {
     let field = section.field();
     let own: Vec<&str> = KINDS.into_iter().filter(|kind| section.own(kind).is_some()).collect();
-    if let [first, second, ..] = own[..] {
+    let direct: Vec<&str> = own.iter().copied().filter(|kind| *kind != HTTP).collect();
+    if let [first, second, ..] = direct[..] {
         field.error("a check can have one kind only", format!("keep one of `{first}` and `{second}`"));
     }
-    if let Some(&name) = own.last() {
-        return named(name, section.get(name));
+    if !own.is_empty() {
+        return pair(section, &own);
     }
     if section.has_planned() {
-        return CheckKind::Tcp;
+        return (CheckKind::Tcp, None);
     }
     let word = field.beneath().and_then(|under| KINDS.into_iter().find(|kind| under.is_word(kind)));
     if let Some(name) = word {
-        return named(name, None);
+        return (named(name, None), None);
     }
-    let inherited = KINDS.into_iter().rev().find_map(|kind| section.get(kind).map(|field| (kind, field)));
-    if let Some((name, field)) = inherited {
-        return named(name, Some(field));
+    let inherited: Vec<&str> = KINDS.into_iter().filter(|kind| section.get(kind).is_some()).collect();
+    if inherited.is_empty() && scope == Scope::Pool {
+        field.error("the check does not say which kind it is", "add `tcp: {}`, `postgres: {}`, `redis: {}` or `http: {}`");
     }
-    if scope == Scope::Pool {
-        field.error("the check does not say which kind it is", "add `tcp: {}`, `postgres: {}`, `mysql: {}` or `redis: {}`");
+    pair(section, &inherited)
+}
+
+/// `http` is a check of its own when it stands alone, and a second opinion beside another.
+fn pair(section: Section<'_>, names: &[&str]) -> (CheckKind, Option<HttpCheck>) {
+    let second = names.contains(&HTTP).then(|| section.get(HTTP));
+    match (names.iter().rfind(|name| **name != HTTP), second) {
+        (Some(name), second) => (named(name, section.get(name)), second.map(http)),
+        (None, Some(alone)) => (CheckKind::Http(http(alone)), None),
+        (None, None) => (CheckKind::Tcp, None),
     }
-    CheckKind::Tcp
 }
 
 /// A kind of [`KINDS`], as its section says.
@@ -155,6 +171,7 @@ fn named(name: &str, field: Option<Field<'_>>) -> CheckKind {
         "postgres" => CheckKind::Postgres(postgres(field)),
         "mysql" => CheckKind::Mysql(mysql(field)),
         "redis" => CheckKind::Redis(redis(field)),
+        HTTP => CheckKind::Http(http(field)),
         _ => {
             if let Some(tcp) = field.filter(|tcp| !matches!(tcp.value(), Value::Null)) {
                 tcp.map(TCP_KEYS);
@@ -165,7 +182,7 @@ fn named(name: &str, field: Option<Field<'_>>) -> CheckKind {
 }
 
 /// The keys of a login: its own section, or the one beneath when it has none.
-fn login(field: Option<Field<'_>>, keys: Keys) -> Option<Section<'_>> {
+pub(super) fn login(field: Option<Field<'_>>, keys: Keys) -> Option<Section<'_>> {
     let field = match field {
         Some(field) if matches!(field.value(), Value::Null) => field.beneath(),
         other => other,
@@ -248,7 +265,7 @@ fn mysql(field: Option<Field<'_>>) -> MysqlCheck {
     }
 }
 
-fn authorities(section: Section<'_>, tls: TlsMode) -> Option<PathBuf> {
+pub(super) fn authorities(section: Section<'_>, tls: TlsMode) -> Option<PathBuf> {
     let Some(field) = section.get("tls_ca_file") else {
         if let Some(field) = section.get("tls").filter(|_| tls == TlsMode::VerifyFull) {
             field.error(

@@ -6,6 +6,7 @@
 //! | [`process`] | `admin`, `log`, `shutdown`, `workers`, `busy_poll`, `state_dir` |
 //! | [`pool`] | `pools[]` and `defaults` |
 //! | [`check`] | `check`, with the login of the `PostgreSQL` check |
+//! | [`http`] | `check.http` |
 //! | [`secrets`] | `password`, `password_file` |
 //! | [`listener`] | `listen`, `listeners[]` |
 //! | [`doors`] | who may connect to a listener, and the PROXY protocol |
@@ -16,6 +17,7 @@ mod backend;
 mod check;
 mod claims;
 mod doors;
+mod http;
 mod listener;
 mod pool;
 mod process;

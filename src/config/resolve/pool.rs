@@ -95,7 +95,7 @@ fn settings(section: Section<'_>, scope: Scope) -> Settings {
     let check::Check { config: check, rise, fall } = check::check(section, scope, 1..=MAX_STREAK);
     let on_down = section.word("on_down", OnDown::Close);
     let plain = Policy::default();
-    let election = if check.kind.knows_roles() { Election::ByRole } else { Election::ByOrder };
+    let election = if check.knows_roles() { Election::ByRole } else { Election::ByOrder };
     let (budget_max, budget_within) = budget(section, &plain);
     let policy = Policy {
         rise,
@@ -110,7 +110,7 @@ fn settings(section: Section<'_>, scope: Scope) -> Settings {
             OnDown::Close => RevokeMode::Abort,
             OnDown::Keep => RevokeMode::Drain,
         },
-        max_lag: check.kind.max_lag(),
+        max_lag: check.max_lag(),
         ..plain
     };
     let connect_timeout = section.duration("connect_timeout", 2 * SECOND, MILLISECOND..=DAY);

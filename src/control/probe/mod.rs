@@ -4,19 +4,25 @@
 //! |---|---|
 //! | [`tcp`] | a connect, which is also the first step of every other check |
 //! | [`postgres`], [`mysql`], [`redis`] | a login and a question, or the question alone over a standing session |
+//! | [`http`] | a GET of a health endpoint |
+//! | [`agreement`] | what a check and a second opinion by HTTP come to together |
 //! | [`standing`] | such sessions, whatever the protocol |
 //! | `socket` | what an error of a socket says |
+//! | `stream` | a connection, encrypted or not |
 //! | `tls` | what a check demands of the server's certificate |
 //! | `bounded` | a socket that reads so many bytes for one probe and no more |
 //!
 //! Every check has one [`Deadline`] for all of its steps, so a server that sends a byte now and then gains nothing by it.
 
+pub mod agreement;
 mod bounded;
+pub mod http;
 pub mod mysql;
 pub mod postgres;
 pub mod redis;
 mod socket;
 pub mod standing;
+mod stream;
 pub mod tcp;
 mod tls;
 
@@ -28,7 +34,7 @@ use tokio::time::Instant;
 
 use super::resolver;
 use crate::{
-    config::CheckKind,
+    config::{CheckConfig, CheckKind},
     failover::{Facts, Outcome},
     net::{addr::BackendAddr, proxy_protocol::Version},
 };
@@ -110,7 +116,7 @@ impl Deadline {
 /// # Errors
 /// When our own side lacked something to ask with; the text says what.
 pub async fn once(address: &BackendAddr, kind: &CheckKind, timeout: Duration) -> Result<Finding, Arc<str>> {
-    once_by(address, kind, Deadline::after(timeout)).await
+    one(address, kind, Deadline::after(timeout)).await
 }
 
 /// As [`once`], with a deadline of the caller's making.
@@ -118,6 +124,31 @@ pub async fn once(address: &BackendAddr, kind: &CheckKind, timeout: Duration) ->
 /// # Errors
 /// As [`once`].
 pub async fn once_by(address: &BackendAddr, kind: &CheckKind, deadline: Deadline) -> Result<Finding, Arc<str>> {
+    one(address, kind, deadline).await
+}
+
+/// As [`once`], with the second opinion where the check has one: both within its timeout.
+///
+/// # Errors
+/// When our own side lacked something to ask with; the text says what.
+pub async fn whole(address: &BackendAddr, check: &CheckConfig) -> Result<Finding, Arc<str>> {
+    let deadline = Deadline::after(check.timeout).with_header(check.proxy_header);
+    let Some(second) = &check.second else { return one(address, &check.kind, deadline).await };
+    let second = async {
+        match resolver::lookup(address).await {
+            Ok(addresses) => http::Login::new(address, second).second(&addresses, deadline).await,
+            Err(evidence) => agreement::Said::Nothing(evidence),
+        }
+    };
+    let second = async {
+        let said = tokio::time::timeout_at(deadline.at(), second).await;
+        said.unwrap_or_else(|_| agreement::Said::Nothing(resolver::unresolved(address, deadline.timeout()).evidence))
+    };
+    let (direct, said) = tokio::join!(one(address, &check.kind, deadline), second);
+    Ok(agreement::join(direct?, &said, agreement::Trust::New).finding)
+}
+
+async fn one(address: &BackendAddr, kind: &CheckKind, deadline: Deadline) -> Result<Finding, Arc<str>> {
     let addresses = match tokio::time::timeout_at(deadline.at(), resolver::lookup(address)).await {
         Ok(Ok(addresses)) => addresses,
         Ok(Err(evidence)) => return Ok(Finding::new(Outcome::Unreachable, evidence)),

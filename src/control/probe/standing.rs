@@ -5,7 +5,7 @@
 
 use std::net::SocketAddr;
 
-use super::{Deadline, Failure, Finding, mysql, postgres, redis};
+use super::{Deadline, Failure, Finding, http, mysql, postgres, redis};
 use crate::{config::CheckKind, net::addr::BackendAddr};
 
 /// How a check logs in to one backend.
@@ -17,6 +17,8 @@ pub enum Login {
     Mysql(mysql::Login),
     /// To Redis.
     Redis(redis::Login),
+    /// To a health endpoint.
+    Http(http::Login),
 }
 
 /// A session of a check that stays open between probes. Dropping it logs out.
@@ -28,6 +30,8 @@ pub enum Standing {
     Mysql(mysql::Standing),
     /// With Redis.
     Redis(redis::Standing),
+    /// With a health endpoint.
+    Http(http::Standing),
 }
 
 /// How a standing session ended. Holds what was seen, as a probe would have reported it.
@@ -47,6 +51,7 @@ impl Login {
             CheckKind::Postgres(check) => Some(Self::Postgres(postgres::Login::new(address, check))),
             CheckKind::Mysql(check) => Some(Self::Mysql(mysql::Login::new(address, check))),
             CheckKind::Redis(check) => Some(Self::Redis(redis::Login::new(address, check))),
+            CheckKind::Http(check) => Some(Self::Http(http::Login::new(address, check))),
         }
     }
 
@@ -68,6 +73,10 @@ impl Login {
                 let (standing, finding) = login.open(addresses, deadline).await?;
                 Ok((Standing::Redis(standing), finding))
             }
+            Self::Http(login) => {
+                let (standing, finding) = login.open(addresses, deadline).await?;
+                Ok((Standing::Http(standing), finding))
+            }
         }
     }
 }
@@ -79,6 +88,16 @@ impl Standing {
             Self::Postgres(standing) => standing.query(deadline).await,
             Self::Mysql(standing) => standing.query(deadline).await,
             Self::Redis(standing) => standing.query(deadline).await,
+            Self::Http(standing) => standing.query(deadline).await,
+        }
+    }
+
+    /// It may be asked again. A server of HTTP may close a connection after any answer, which is neither a loss nor a standing
+    /// session.
+    pub const fn lasts(&self) -> bool {
+        match self {
+            Self::Postgres(_) | Self::Mysql(_) | Self::Redis(_) => true,
+            Self::Http(standing) => standing.lasts(),
         }
     }
 
@@ -88,6 +107,7 @@ impl Standing {
             Self::Postgres(standing) => standing.broken().await,
             Self::Mysql(standing) => standing.broken().await,
             Self::Redis(standing) => standing.broken().await,
+            Self::Http(standing) => standing.broken().await,
         }
     }
 
@@ -97,6 +117,7 @@ impl Standing {
             Self::Postgres(standing) => standing.ended(),
             Self::Mysql(standing) => standing.ended(),
             Self::Redis(standing) => standing.ended(),
+            Self::Http(standing) => standing.ended(),
         }
     }
 
@@ -106,6 +127,8 @@ impl Standing {
             Self::Postgres(standing) => standing.close().await,
             Self::Mysql(standing) => standing.close().await,
             Self::Redis(standing) => standing.close().await,
+            // HTTP knows no goodbye.
+            Self::Http(standing) => drop(standing),
         }
     }
 }

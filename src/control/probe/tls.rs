@@ -1,4 +1,4 @@
-//! What a check demands of the server's certificate, and the encryption itself.
+//! What a check demands of the server's certificate, and shows of its own.
 
 use std::{path::Path, sync::Arc};
 
@@ -10,40 +10,23 @@ use rustls::{
     },
     crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature},
 };
-use rustls_pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject};
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio_rustls::TlsConnector;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject};
 
-use super::{Finding, bounded::Bounded, io_error};
-use crate::{config::TlsMode, failover::Outcome};
-
-/// A connection, encrypted or not.
-pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
-impl<S: AsyncRead + AsyncWrite + Send + Sync + Unpin> Stream for S {}
-
-/// Begins TLS on a connection to `host`.
-///
-/// # Errors
-/// What was found instead.
-pub(super) async fn encrypt(
-    socket: Bounded,
-    host: &str,
-    mode: TlsMode,
-    trusted: Option<&Path>,
-) -> Result<Box<dyn Stream>, Finding> {
-    let misconfigured = |why: String| Finding::new(Outcome::Misconfigured, why);
-    let config = client(mode, trusted).map_err(misconfigured)?;
-    let name = ServerName::try_from(host.to_owned())
-        .map_err(|error| misconfigured(format!("{host} is no name for a certificate: {error}")))?;
-    let stream = TlsConnector::from(Arc::new(config)).connect(name, socket).await.map_err(|error| io_error(&error))?;
-    Ok(Box::new(stream))
-}
+use crate::config::{TlsIdentity, TlsMode};
 
 /// The client side of TLS for a check: 1.2 or 1.3. The authorities are read anew each time, so a renewed file counts at once.
 ///
 /// # Errors
 /// When the file with the authorities cannot be used; one sentence for people.
 pub(super) fn client(mode: TlsMode, trusted: Option<&Path>) -> Result<ClientConfig, String> {
+    client_as(mode, trusted, None)
+}
+
+/// As [`client`], with a certificate of the check's own for a server that asks for one; read anew each time, too.
+///
+/// # Errors
+/// When one of the files cannot be used; one sentence for people, without a word of what a key file holds.
+pub(super) fn client_as(mode: TlsMode, trusted: Option<&Path>, identity: Option<&TlsIdentity>) -> Result<ClientConfig, String> {
     let provider = Arc::new(ring::default_provider());
     let verifier: Arc<dyn ServerCertVerifier> = match mode {
         TlsMode::Off | TlsMode::Prefer | TlsMode::Require => Arc::new(Unverified(Arc::clone(&provider))),
@@ -54,23 +37,30 @@ pub(super) fn client(mode: TlsMode, trusted: Option<&Path>) -> Result<ClientConf
                 .map_err(|error| format!("{}: {error}", path.display()))?
         }
     };
-    Ok(ClientConfig::builder_with_provider(provider)
+    let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|error| error.to_string())?
         .dangerous()
-        .with_custom_certificate_verifier(verifier)
-        .with_no_client_auth())
+        .with_custom_certificate_verifier(verifier);
+    let Some(TlsIdentity { cert_file, key_file }) = identity else { return Ok(builder.with_no_client_auth()) };
+    let chain = certificates(cert_file).map_err(|what| format!("tls_cert_file {}: {what}", cert_file.display()))?;
+    let key = PrivateKeyDer::from_pem_file(key_file).map_err(|error| format!("tls_key_file {}: {error}", key_file.display()))?;
+    builder.with_client_auth_cert(chain, key).map_err(|error| {
+        format!("tls_cert_file {} and tls_key_file {} cannot be used: {error}", cert_file.display(), key_file.display())
+    })
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let each = CertificateDer::pem_file_iter(path).map_err(|error| error.to_string())?;
+    let chain: Vec<_> = each.collect::<Result<_, _>>().map_err(|error| error.to_string())?;
+    if chain.is_empty() { Err("there is no certificate in it".into()) } else { Ok(chain) }
 }
 
 fn authorities(path: &Path) -> Result<RootCertStore, String> {
     let fail = |what: &dyn std::fmt::Display| format!("tls_ca_file {}: {what}", path.display());
     let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_file_iter(path).map_err(|error| fail(&error))? {
-        let certificate = certificate.map_err(|error| fail(&error))?;
+    for certificate in certificates(path).map_err(|what| fail(&what))? {
         roots.add(certificate).map_err(|error| fail(&error))?;
-    }
-    if roots.is_empty() {
-        return Err(fail(&"there is no certificate in it"));
     }
     Ok(roots)
 }

@@ -94,13 +94,14 @@ impl Asker {
 
 impl Sessions {
     async fn ask(&mut self, addresses: &[SocketAddr], fresh: bool, deadline: Deadline) -> Answer {
+        self.standing = self.standing.take().filter(Standing::lasts);
         if self.must_log_in(fresh, Instant::now()) {
             return self.log_in(addresses, deadline).await;
         }
         let Some(standing) = &mut self.standing else { return self.log_in(addresses, deadline).await };
         let finding = standing.query(deadline).await;
         match finding.outcome.class() {
-            Class::Success => {}
+            Class::Success if standing.lasts() => {}
             Class::Failure => {
                 let ended = standing.ended();
                 self.standing = None;
@@ -108,7 +109,7 @@ impl Sessions {
                     self.voice.passive(passive(&broken)).await;
                 }
             }
-            Class::NotServing | Class::Neutral => self.standing = None,
+            Class::Success | Class::NotServing | Class::Neutral => self.standing = None,
         }
         Answer::Finding { finding, fresh: false }
     }
@@ -145,7 +146,7 @@ impl Sessions {
         };
         let finding = match result {
             Ok((standing, finding)) => {
-                self.standing = Some(standing);
+                self.standing = Some(standing).filter(Standing::lasts);
                 finding
             }
             Err(Failure::Backend(finding)) => finding,

@@ -111,6 +111,7 @@ mod tests {
     fn schedule(key: u64) -> Schedule {
         let check = CheckConfig {
             kind: CheckKind::Tcp,
+            second: None,
             interval: 1000 * MS,
             fast_interval: 100 * MS,
             timeout: 1000 * MS,

@@ -1,6 +1,9 @@
 //! `mainstay probe` as a command: its exit codes.
 
-use std::net::TcpListener;
+use std::{
+    io::{Read, Write},
+    net::TcpListener,
+};
 
 use clap::Parser;
 use mainstay::cli::probe::{Args, run};
@@ -29,9 +32,30 @@ fn the_exit_code_tells_what_the_screen_does() {
         "postgres ADDRESS --tls verify-full",
         "postgres ADDRESS --timeout 5",
         "postgres ADDRESS --password-file /nonexistent/password",
+        "http ADDRESS --path primary",
+        "http ADDRESS --port 0",
+        "http ADDRESS --expect 99",
+        "http ADDRESS --tls prefer",
+        "http ADDRESS --user mainstay",
+        "http ADDRESS --tls-cert-file /a.pem",
     ] {
         assert_eq!(exit_code(&words.replace("ADDRESS", &address.to_string())), 2, "{words}");
     }
+    assert_eq!(exit_code(&format!("http {address} --timeout 50ms")), 1);
+    let endpoint = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = endpoint.local_addr().unwrap().port();
+    let answers = std::thread::spawn(move || {
+        for _ in 0..3 {
+            let (mut stream, _) = endpoint.accept().unwrap();
+            let _ = stream.read(&mut [0; 1024]).unwrap();
+            stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").unwrap();
+        }
+    });
+    // The backend is asked at another port. A standby answers as asked, too.
+    assert_eq!(exit_code(&format!("http {address} --port {port} --path /leader?x=1 --expect 200 --expect 204")), 0);
+    assert_eq!(exit_code(&format!("http {address} --port {port}")), 0);
+    assert_eq!(exit_code(&format!("http {address} --port {port} --json")), 0);
+    answers.join().unwrap();
     drop(listener);
     assert_eq!(exit_code(&format!("postgres {address}")), 1);
 }

@@ -36,6 +36,7 @@ fn settings(port: u16, fresh_login: Duration) -> ProberSettings {
         resolved: [].into(),
         check: CheckConfig {
             kind: CheckKind::Postgres(check(TlsMode::Off)),
+            second: None,
             interval: 1000 * MS,
             fast_interval: 50 * MS,
             timeout: 200 * MS,

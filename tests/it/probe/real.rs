@@ -258,6 +258,7 @@ fn prober_settings(port: u16, fresh_login: Duration) -> ProberSettings {
         resolved: [].into(),
         check: CheckConfig {
             kind: CheckKind::Postgres(check(TlsMode::Prefer)),
+            second: None,
             interval: Duration::from_secs(1),
             fast_interval: Duration::from_millis(50),
             timeout: TIMEOUT,

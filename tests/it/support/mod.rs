@@ -8,6 +8,7 @@ pub mod injection;
 pub mod mariadb;
 pub mod netns;
 pub mod noise;
+pub mod patroni;
 pub mod postgres;
 pub mod process;
 pub mod random;

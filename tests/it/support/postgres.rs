@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-const BIN: &str = "/usr/lib/postgresql/15/bin";
+pub(crate) const BIN: &str = "/usr/lib/postgresql/15/bin";
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
 /// A server. Dropping it kills it and removes its files.
@@ -21,7 +21,7 @@ pub(crate) struct Postgres {
 }
 
 /// User and group that may run a server: root may not.
-fn owner() -> Option<(u32, u32)> {
+pub(crate) fn owner() -> Option<(u32, u32)> {
     let passwd = fs::read_to_string("/etc/passwd").unwrap();
     let is_root = fs::metadata("/proc/self").map(|m| std::os::unix::fs::MetadataExt::uid(&m)).unwrap() == 0;
     let line = passwd.lines().find(|line| line.starts_with("postgres:")).filter(|_| is_root)?;
@@ -52,7 +52,7 @@ fn new_root() -> PathBuf {
     root
 }
 
-fn own(path: &Path) {
+pub(crate) fn own(path: &Path) {
     if let Some((uid, gid)) = owner() {
         chown(path, Some(uid), Some(gid)).unwrap();
     }

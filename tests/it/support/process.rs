@@ -71,10 +71,14 @@ struct SettingsFile(PathBuf);
 
 impl SettingsFile {
     fn new(settings: &Value) -> Self {
+        Self::with(&settings.to_string())
+    }
+
+    fn with(text: &str) -> Self {
         static NUMBER: AtomicUsize = AtomicUsize::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let path = std::env::temp_dir().join(format!("mainstay-test-{}-{number}.yaml", std::process::id()));
-        fs::write(&path, settings.to_string()).unwrap();
+        fs::write(&path, text).unwrap();
         Self(path)
     }
 
@@ -132,9 +136,17 @@ impl Process {
         Self::start_under(&[], settings, Stderr::Read)
     }
 
+    /// As [`Process::start`], configured by a whole file.
+    pub fn start_with(text: &str) -> Self {
+        Self::start_file(&[], SettingsFile::with(text), Stderr::Read)
+    }
+
     /// As [`Process::start`], by way of another program (`prlimit`, …) that becomes it.
     pub fn start_under(prefix: &[&str], settings: &Value, stderr: Stderr) -> Self {
-        let file = SettingsFile::new(settings);
+        Self::start_file(prefix, SettingsFile::new(settings), stderr)
+    }
+
+    fn start_file(prefix: &[&str], file: SettingsFile, stderr: Stderr) -> Self {
         let mut child = command(prefix, &file).spawn().unwrap();
         let log = Arc::new(Mutex::new(Vec::new()));
         let mut lines = BufReader::new(child.stderr.take().unwrap());

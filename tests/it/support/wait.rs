@@ -10,8 +10,14 @@ pub fn patience() -> Duration {
 
 /// Waits until `condition` gives something.
 #[track_caller]
-pub fn until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + patience();
+pub fn until<T>(what: &str, condition: impl FnMut() -> Option<T>) -> T {
+    within(patience(), what, condition)
+}
+
+/// As [`until`], for what takes longer by its nature.
+#[track_caller]
+pub fn within<T>(limit: Duration, what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + limit;
     loop {
         if let Some(value) = condition() {
             return value;

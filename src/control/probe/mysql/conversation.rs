@@ -16,7 +16,7 @@ use super::{
         Finding,
         bounded::{Allowance, Bounded, Garbage},
         io_error,
-        tls::{self, Stream},
+        stream::{self, Stream},
     },
     answer::{self, ServerError, Table},
     classify,
@@ -328,7 +328,7 @@ impl Bare {
         }
         let request = wire::frame(1, &greeting.tls_request());
         self.stream.write_all(&request).await.map_err(|error| io_error(&error))?;
-        tls::encrypt(self.stream, host, check.tls, check.tls_ca_file.as_deref()).await
+        stream::encrypt(self.stream, host, check.tls, check.tls_ca_file.as_deref(), None).await
     }
 }
 

@@ -36,11 +36,11 @@ use super::{
     bounded::{Allowance, Bounded, Garbage},
     io_error,
     standing::Broken,
+    stream::{self, Stream},
     tcp,
-    tls::{self, Stream},
 };
 use crate::{
-    config::{RedisCheck, TlsMode},
+    config::RedisCheck,
     failover::{Outcome, Role},
     net::addr::BackendAddr,
 };
@@ -97,7 +97,7 @@ impl Login {
     }
 
     async fn converse(&self, socket: Bounded, allowance: Allowance, peer: SocketAddr) -> Result<(Standing, Finding), Finding> {
-        let stream = self.encrypt(socket).await?;
+        let stream = stream::encrypt(socket, &self.host, self.check.tls, self.check.tls_ca_file.as_deref(), None).await?;
         let login = self.clone();
         let mut standing =
             Standing { stream, allowance, received: Vec::new(), login, peer, version: None, run_id: None, broken: None };
@@ -116,13 +116,6 @@ impl Login {
     async fn named(&self) -> Option<Named> {
         let sentinels = self.check.sentinels.as_ref()?;
         self.council.lock().await.get_or_insert_with(|| Council::convene(sentinels)).named().await
-    }
-
-    async fn encrypt(&self, socket: Bounded) -> Result<Box<dyn Stream>, Finding> {
-        match self.check.tls {
-            TlsMode::Off => Ok(Box::new(socket)),
-            mode => tls::encrypt(socket, &self.host, mode, self.check.tls_ca_file.as_deref()).await,
-        }
     }
 }
 

@@ -1,0 +1,212 @@
+//! What a check of the database and a second opinion by HTTP come to together. Pure: one truth table.
+//!
+//! The database is asked itself, so it decides about health. Who asks for the role twice believes that a backend is the primary
+//! only when both say so, and believes that it is not when either says so in order. A second opinion that is not given, or cannot be
+//! understood, takes nothing away: a hung endpoint must not bring a healthy database down.
+
+use std::sync::Arc;
+
+use super::Finding;
+use crate::{
+    failover::{Facts, Outcome, Role},
+    labels,
+};
+
+/// What the second opinion is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Said {
+    /// That this is the primary.
+    Primary(Finding),
+    /// In order, that it is not, or that the database does not run.
+    Otherwise(Finding),
+    /// Nothing that can be used; holds why.
+    Nothing(Arc<str>),
+}
+
+/// Whether both have agreed already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trust {
+    /// No: it must be earned from the first word on.
+    New,
+    /// Yes: one contrary word is not enough. A restarted Patroni denies its own leader for a moment.
+    Earned,
+}
+
+labels! {
+    /// How the second opinion stands beside the first.
+    pub enum Stance {
+        /// It says the same, or nothing that matters.
+        Agrees = "agrees",
+        /// It says nothing that can be used.
+        Silent = "silent",
+        /// It says in order that the database is not the primary, which says that it is.
+        Contradicts = "contradicts",
+    }
+}
+
+/// The two together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Joined {
+    /// What the probe reports.
+    pub finding: Finding,
+    /// Where the second opinion stands; `None` when it does not matter.
+    pub stance: Option<Stance>,
+}
+
+/// The truth table.
+///
+/// | direct | HTTP | trust | together |
+/// |---|---|---|---|
+/// | not ok | · | · | the direct check's finding |
+/// | standby, or no role known | · | · | the direct check's finding |
+/// | primary | primary | · | the direct check's finding |
+/// | primary | otherwise | earned | the direct check's finding, and a word |
+/// | primary | otherwise | new | role unknown |
+/// | primary | nothing | · | the direct check's finding, and a word |
+/// | knows no roles | primary | · | primary, with HTTP's facts |
+/// | knows no roles | otherwise, the database runs | · | HTTP's facts |
+/// | knows no roles | otherwise, the database does not run | · | role unknown |
+/// | knows no roles | nothing | · | role unknown |
+pub fn join(direct: Finding, said: &Said, trust: Trust) -> Joined {
+    if direct.outcome != Outcome::Ok {
+        return Joined { finding: direct, stance: None };
+    }
+    let stance = if matches!(said, Said::Nothing(_)) { Stance::Silent } else { Stance::Agrees };
+    let (finding, stance) = match (direct.facts.role, said) {
+        (None, said) => (without_roles(direct, said), stance),
+        (Some(Role::Primary), Said::Otherwise(other)) => {
+            let finding = match trust {
+                Trust::Earned => with_word(direct, &format!("HTTP denies it, for the first time: {}", other.evidence)),
+                Trust::New => {
+                    let facts = Facts { role: Some(Role::Unknown), ..direct.facts };
+                    let evidence = format!("the database says {}, but HTTP: {}", direct.evidence, other.evidence);
+                    Finding { facts, evidence: evidence.into(), ..direct }
+                }
+            };
+            (finding, Stance::Contradicts)
+        }
+        (Some(Role::Primary), Said::Nothing(why)) => (with_word(direct, &format!("the HTTP check says nothing: {why}")), stance),
+        _ => (direct, stance),
+    };
+    Joined { finding, stance: Some(stance) }
+}
+
+fn without_roles(direct: Finding, said: &Said) -> Finding {
+    let unknown = Facts { role: Some(Role::Unknown), ..Facts::default() };
+    let (facts, word) = match said {
+        Said::Primary(other) | Said::Otherwise(other) if other.outcome == Outcome::Ok => {
+            (other.facts.clone(), other.evidence.to_string())
+        }
+        Said::Primary(other) | Said::Otherwise(other) => (unknown, other.evidence.to_string()),
+        Said::Nothing(why) => (unknown, format!("the HTTP check says nothing, so its role is not known: {why}")),
+    };
+    Finding { facts, ..with_word(direct, &word) }
+}
+
+fn with_word(finding: Finding, word: &str) -> Finding {
+    Finding { evidence: format!("{}; {word}", finding.evidence).into(), ..finding }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::failover::label::Label;
+
+    fn finding(outcome: Outcome, role: Option<Role>, evidence: &str) -> Finding {
+        let facts = Facts { role, db_epoch: role.map(|_| 7), ..Facts::default() };
+        Finding { outcome, facts, evidence: evidence.into() }
+    }
+
+    fn direct(role: Option<Role>) -> Finding {
+        finding(Outcome::Ok, role, "direct")
+    }
+
+    fn primary() -> Said {
+        Said::Primary(finding(Outcome::Ok, Some(Role::Primary), "http"))
+    }
+
+    fn standby() -> Said {
+        Said::Otherwise(finding(Outcome::Ok, Some(Role::Standby), "http"))
+    }
+
+    fn stopped() -> Said {
+        Said::Otherwise(Finding::new(Outcome::Starting, "http"))
+    }
+
+    fn nothing() -> Said {
+        Said::Nothing("hung".into())
+    }
+
+    #[test]
+    fn a_direct_check_that_is_not_ok_is_all_that_counts() {
+        for &outcome in Outcome::ALL.iter().filter(|outcome| **outcome != Outcome::Ok) {
+            for said in [primary(), standby(), stopped(), nothing()] {
+                for trust in [Trust::New, Trust::Earned] {
+                    let found = Finding::new(outcome, "direct");
+                    assert_eq!(join(found.clone(), &said, trust), Joined { finding: found, stance: None });
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_standby_is_a_standby_whatever_http_says() {
+        for role in [Role::Standby, Role::Unknown] {
+            for (said, stance) in [
+                (primary(), Stance::Agrees),
+                (standby(), Stance::Agrees),
+                (stopped(), Stance::Agrees),
+                (nothing(), Stance::Silent),
+            ] {
+                for trust in [Trust::New, Trust::Earned] {
+                    let joined = join(direct(Some(role)), &said, trust);
+                    assert_eq!(joined, Joined { finding: direct(Some(role)), stance: Some(stance) });
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_primary_needs_both_and_silence_takes_nothing_away() {
+        for (said, trust, role, stance) in [
+            (primary(), Trust::New, Role::Primary, Stance::Agrees),
+            (primary(), Trust::Earned, Role::Primary, Stance::Agrees),
+            (standby(), Trust::New, Role::Unknown, Stance::Contradicts),
+            (standby(), Trust::Earned, Role::Primary, Stance::Contradicts),
+            (stopped(), Trust::New, Role::Unknown, Stance::Contradicts),
+            (stopped(), Trust::Earned, Role::Primary, Stance::Contradicts),
+            (nothing(), Trust::New, Role::Primary, Stance::Silent),
+            (nothing(), Trust::Earned, Role::Primary, Stance::Silent),
+        ] {
+            let Joined { finding, stance: is } = join(direct(Some(Role::Primary)), &said, trust);
+            assert_eq!((finding.outcome, finding.facts.role), (Outcome::Ok, Some(role)), "{said:?} {trust:?}");
+            assert_eq!((finding.facts.db_epoch, is), (Some(7), Some(stance)));
+            assert!(finding.evidence.contains("direct"), "{}", finding.evidence);
+            let both = finding.evidence.contains("http") || finding.evidence.contains("hung");
+            assert_eq!(both, stance != Stance::Agrees, "{}", finding.evidence);
+        }
+    }
+
+    #[test]
+    fn a_check_without_roles_takes_them_from_http() {
+        for (said, role, epoch) in [
+            (primary(), Role::Primary, Some(7)),
+            (standby(), Role::Standby, Some(7)),
+            (stopped(), Role::Unknown, None),
+            (nothing(), Role::Unknown, None),
+        ] {
+            for trust in [Trust::New, Trust::Earned] {
+                let Joined { finding, .. } = join(direct(None), &said, trust);
+                assert_eq!((finding.outcome, finding.facts.role), (Outcome::Ok, Some(role)), "{said:?}");
+                assert_eq!(finding.facts.db_epoch, epoch);
+            }
+        }
+    }
+
+    #[test]
+    fn the_words_of_a_stance_are_distinct() {
+        let mut words: Vec<&str> = Stance::ALL.iter().map(|stance| stance.as_str()).collect();
+        words.dedup();
+        assert_eq!(words.len(), Stance::ALL.len());
+    }
+}

@@ -1,0 +1,168 @@
+//! What an answer means: its status, and its body where that is Patroni's.
+
+use super::{
+    super::{Finding, io_error},
+    facts::{self, Body, Patroni},
+    session::Answer,
+};
+use crate::{
+    config::HttpCheck,
+    failover::{Facts, Outcome, Role},
+};
+
+/// What was found, and how much it counts beside another check.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Reading {
+    pub(super) finding: Finding,
+    /// Somebody who knows has spoken. A server that fails, and Patroni that cannot reach its own `PostgreSQL`, have not.
+    pub(super) in_order: bool,
+}
+
+impl Reading {
+    fn of(outcome: Outcome, evidence: String) -> Self {
+        Self { finding: Finding::new(outcome, evidence), in_order: false }
+    }
+
+    fn role(role: Role, evidence: String, facts: Facts) -> Self {
+        let facts = Facts { role: Some(role), ..facts };
+        Self { finding: Finding { outcome: Outcome::Ok, facts, evidence: evidence.into() }, in_order: true }
+    }
+}
+
+/// Judges a complete answer. A status that is expected comes before everything else that is said of statuses.
+pub(super) fn judge(check: &HttpCheck, answer: &Answer) -> Reading {
+    let expected = check.expect.contains(&answer.status);
+    let said = format!("GET {} said {}", check.path, answer.status);
+    if !expected && !matches!(answer.status, 200..=299 | 500..=599) {
+        return refused(answer, &said);
+    }
+    match answer.body.as_deref().map_or(Body::Other, facts::read) {
+        Body::Patroni(patroni) => of_patroni(*patroni, expected, &said),
+        // A process that dies in the middle of its answer: what it was about to say is not known.
+        Body::Torn => Reading { finding: io_error(&std::io::ErrorKind::UnexpectedEof.into()), in_order: false },
+        Body::Other if expected => Reading::role(Role::Primary, format!("primary: {said}"), Facts::default()),
+        Body::Other => Reading {
+            in_order: !matches!(answer.status, 500..=599) || answer.status == 503,
+            ..Reading::role(Role::Standby, format!("not the primary: {said}"), Facts::default())
+        },
+    }
+}
+
+/// Patroni has answered 200 while `PostgreSQL` did not run, so its body is asked as well (its issue 2756).
+fn of_patroni(patroni: Patroni, expected: bool, said: &str) -> Reading {
+    let Patroni { state, role, paused, facts } = patroni;
+    let paused = if paused { ", paused" } else { "" };
+    if state != "running" {
+        // `unknown`: PostgreSQL ran when Patroni looked last, and does not answer Patroni now.
+        let in_order = state != "unknown";
+        let finding = Finding::new(Outcome::Starting, format!("Patroni says that PostgreSQL is \"{state}\" ({said}{paused})"));
+        return Reading { finding, in_order };
+    }
+    let role = match (facts::role(&role), expected) {
+        (Role::Primary, true) => Role::Primary,
+        (Role::Primary, false) => {
+            let evidence = format!("Patroni runs a primary that is not the leader ({said}{paused})");
+            return Reading::role(Role::Unknown, evidence, facts);
+        }
+        (Role::Unknown, _) => {
+            return Reading::role(Role::Unknown, format!("Patroni names the role \"{role}\" ({said}{paused})"), facts);
+        }
+        (Role::Standby, _) => Role::Standby,
+    };
+    let mut evidence = role.to_string();
+    evidence.extend(facts.db_epoch.map(|timeline| format!(", timeline {timeline}")));
+    evidence.extend(facts.lag_bytes.map(|lag| format!(", {lag} bytes behind")));
+    Reading::role(role, format!("{evidence} ({said}{paused})"), facts)
+}
+
+/// Alive, and answers in order, but not to a check like this.
+fn refused(answer: &Answer, said: &str) -> Reading {
+    let why = match answer.status {
+        300..=399 => {
+            let target = answer.location.as_deref().unwrap_or("nowhere");
+            format!("it redirects to \"{target}\"; a check follows no redirects")
+        }
+        401 | 403 => "it wants another user, password or certificate".into(),
+        404 => "it knows no such path".into(),
+        400..=499 => "it refuses this request".into(),
+        _ => return Reading::of(Outcome::ProtocolError, format!("{said}, which is no answer")),
+    };
+    Reading::of(Outcome::Misconfigured, format!("{said}: {why}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reading(status: u16, body: &str) -> Reading {
+        let answer = Answer { status, location: Some("http://a/\\x1b".into()), body: Some(body.to_owned().into()) };
+        judge(&HttpCheck::default(), &answer)
+    }
+
+    fn patroni(state: &str, role: &str) -> String {
+        format!("{{\"state\":\"{state}\",\"role\":\"{role}\",\"timeline\":2,\"patroni\":{{\"version\":\"3.0.2\"}}}}")
+    }
+
+    #[test]
+    fn every_status_without_a_known_body_has_its_meaning() {
+        for (status, outcome, role, in_order) in [
+            (200, Outcome::Ok, Some(Role::Primary), true),
+            (204, Outcome::Ok, Some(Role::Standby), true),
+            (503, Outcome::Ok, Some(Role::Standby), true),
+            (500, Outcome::Ok, Some(Role::Standby), false),
+            (502, Outcome::Ok, Some(Role::Standby), false),
+            (302, Outcome::Misconfigured, None, false),
+            (401, Outcome::Misconfigured, None, false),
+            (403, Outcome::Misconfigured, None, false),
+            (404, Outcome::Misconfigured, None, false),
+            (429, Outcome::Misconfigured, None, false),
+            (101, Outcome::ProtocolError, None, false),
+            (999, Outcome::ProtocolError, None, false),
+        ] {
+            for body in ["", "anything", "{}", "[1]"] {
+                let Reading { finding, in_order: counts } = reading(status, body);
+                assert_eq!((finding.outcome, finding.facts.role, counts), (outcome, role, in_order), "{status} {body}");
+                assert!(finding.evidence.contains(&status.to_string()), "{}", finding.evidence);
+            }
+        }
+        assert!(reading(302, "").finding.evidence.contains("http://a/\\x1b"));
+    }
+
+    #[test]
+    fn patronis_body_decides_beside_the_status() {
+        for (status, state, role, outcome, is) in [
+            (200, "running", "master", Outcome::Ok, Some(Role::Primary)),
+            (200, "running", "primary", Outcome::Ok, Some(Role::Primary)),
+            (503, "running", "master", Outcome::Ok, Some(Role::Unknown)),
+            (503, "running", "replica", Outcome::Ok, Some(Role::Standby)),
+            // The lock is taken before PostgreSQL is promoted.
+            (200, "running", "replica", Outcome::Ok, Some(Role::Standby)),
+            (200, "running", "standby_leader", Outcome::Ok, Some(Role::Standby)),
+            (200, "running", "uninitialized", Outcome::Ok, Some(Role::Unknown)),
+            (200, "start failed", "master", Outcome::Starting, None),
+            (503, "stopped", "demoted", Outcome::Starting, None),
+            (200, "starting", "primary", Outcome::Starting, None),
+        ] {
+            let Reading { finding, in_order } = reading(status, &patroni(state, role));
+            assert_eq!((finding.outcome, finding.facts.role), (outcome, is), "{status} {state} {role}");
+            assert!(in_order);
+        }
+        let unknown = reading(200, &patroni("unknown", "master"));
+        assert_eq!((unknown.finding.outcome, unknown.in_order), (Outcome::Starting, false));
+        let primary = reading(200, &patroni("running", "master")).finding;
+        assert_eq!((primary.facts.db_epoch, &*primary.evidence), (Some(2), "primary, timeline 2 (GET /primary said 200)"));
+    }
+
+    #[test]
+    fn half_an_answer_is_none_and_an_expected_status_needs_no_body() {
+        let torn = reading(200, "{\"state\": \"runni");
+        assert_eq!((torn.finding.outcome, torn.in_order), (Outcome::Closed, false));
+        let long = Answer { status: 200, location: None, body: None };
+        assert_eq!(judge(&HttpCheck::default(), &long).finding.facts.role, Some(Role::Primary));
+        let check = HttpCheck { expect: vec![204, 429], path: "/health".into(), ..HttpCheck::default() };
+        for (status, role) in [(204, Some(Role::Primary)), (429, Some(Role::Primary)), (200, Some(Role::Standby)), (404, None)] {
+            let answer = Answer { status, location: None, body: None };
+            assert_eq!(judge(&check, &answer).finding.facts.role, role, "{status}");
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! The HTTP check: one GET of a health endpoint, whose status, and body where that is Patroni's, tell the role.
+//!
+//! A server that keeps connections is asked over the same one again; one that closes them after each answer, as Patroni does, is
+//! connected to each time. Neither is a standing session whose end means something: any server may close an idle connection.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `request` | the question |
+//! | `session` | a connection: one question at a time |
+//! | `facts` | what Patroni's JSON says |
+//! | `classify` | what an answer means |
+
+mod classify;
+mod facts;
+mod request;
+mod session;
+
+use std::{net::SocketAddr, sync::Arc};
+
+use tokio::time::timeout_at;
+
+use self::{
+    classify::Reading,
+    session::{Interrupted, Session},
+};
+use super::{
+    Deadline, Failure, Finding,
+    agreement::Said,
+    bounded::{Allowance, Bounded},
+    standing::Broken,
+    stream, tcp,
+};
+use crate::{
+    config::HttpCheck,
+    failover::{Outcome, Role},
+    net::addr::BackendAddr,
+};
+
+/// How the check asks one backend's endpoint.
+#[derive(Clone, Debug)]
+pub struct Login {
+    /// For `Host` and for the certificate.
+    host: Arc<str>,
+    check: Arc<HttpCheck>,
+}
+
+/// A connection between probes, if the server keeps one.
+pub struct Standing {
+    login: Login,
+    address: SocketAddr,
+    session: Option<Session>,
+    broken: Option<Broken>,
+}
+
+impl std::fmt::Debug for Standing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Standing").field("address", &self.address).field("lasts", &self.lasts()).finish_non_exhaustive()
+    }
+}
+
+impl Login {
+    /// A question for the endpoint of `address`, as `check` says.
+    pub fn new(address: &BackendAddr, check: &HttpCheck) -> Self {
+        let host = check.host.as_deref().unwrap_or(address.host());
+        Self { host: host.into(), check: Arc::new(check.clone()) }
+    }
+
+    /// Connects and asks, all before `deadline`. `addresses` are those of the backend; the port is the endpoint's own.
+    ///
+    /// # Errors
+    /// Whatever is not an answer to the question.
+    pub async fn open(&self, addresses: &[SocketAddr], deadline: Deadline) -> Result<(Standing, Finding), Failure> {
+        let (standing, reading) = self.read(addresses, deadline).await?;
+        let finding = reading.finding;
+        if finding.outcome == Outcome::Ok { Ok((standing, finding)) } else { Err(Failure::Backend(finding)) }
+    }
+
+    /// What the endpoint says beside another check of the same backend. Total: whatever keeps it from saying something is said.
+    pub async fn second(&self, addresses: &[SocketAddr], deadline: Deadline) -> Said {
+        match self.read(addresses, deadline).await {
+            Ok((_, Reading { finding, in_order: true })) => match (finding.outcome, finding.facts.role) {
+                (Outcome::Ok, Some(Role::Primary)) => Said::Primary(finding),
+                _ => Said::Otherwise(finding),
+            },
+            Ok((_, Reading { finding, .. })) | Err(Failure::Backend(finding)) => Said::Nothing(finding.evidence),
+            Err(Failure::Local(evidence)) => Said::Nothing(evidence),
+        }
+    }
+
+    async fn read(&self, addresses: &[SocketAddr], deadline: Deadline) -> Result<(Standing, Reading), Failure> {
+        let port = self.check.port;
+        let at = |address: &SocketAddr| SocketAddr::new(address.ip(), port.unwrap_or(address.port()));
+        let addresses: Vec<SocketAddr> = addresses.iter().map(at).collect();
+        // The PROXY header is for the database's port.
+        let greeted = if port.is_some() { deadline.with_header(None) } else { deadline };
+        let (socket, address) = tcp::connect(&addresses, greeted).await?;
+        let allowance = Allowance::new();
+        let asking = async {
+            let (check, socket) = (&self.check, Bounded::new(socket, allowance.clone()));
+            let (authorities, identity) = (check.tls_ca_file.as_deref(), check.tls_identity.as_ref());
+            let stream = stream::encrypt(socket, &self.host, check.tls, authorities, identity).await?;
+            let mut session = Session::start(stream, allowance).await?;
+            let reading = self.ask(&mut session, address.port()).await.map_err(|interrupted| interrupted.finding)?;
+            let session = if session.stands().await { Some(session) } else { None };
+            Ok((Standing { login: self.clone(), address, session, broken: None }, reading))
+        };
+        match timeout_at(deadline.at(), asking).await {
+            Ok(read) => read.map_err(Failure::Backend),
+            Err(_) => Err(Failure::Backend(late(deadline))),
+        }
+    }
+
+    async fn ask(&self, session: &mut Session, port: u16) -> Result<Reading, Interrupted> {
+        let misconfigured = |why: String| Finding::new(Outcome::Misconfigured, why);
+        let question = request::build(&self.check, &self.host, port)
+            .map_err(|why| Interrupted { finding: misconfigured(why), unanswered: false })?;
+        Ok(classify::judge(&self.check, &session.ask(question).await?))
+    }
+}
+
+impl Standing {
+    /// It may be asked again. `false` once the server has closed it in order.
+    pub const fn lasts(&self) -> bool {
+        self.session.is_some()
+    }
+
+    /// Asks again. A connection that was closed in this very moment, before anything was answered, is made anew: it was idle,
+    /// which is no fault (RFC 9110, section 9.2.2).
+    pub async fn query(&mut self, deadline: Deadline) -> Finding {
+        let port = self.address.port();
+        if let Some(mut session) = self.session.take() {
+            let asking = async {
+                let asked = self.login.ask(&mut session, port).await;
+                let stands = asked.is_ok() && session.stands().await;
+                (asked, stands)
+            };
+            match timeout_at(deadline.at(), asking).await {
+                Err(_) => return late(deadline),
+                Ok((Ok(reading), stands)) => {
+                    self.session = stands.then_some(session);
+                    return reading.finding;
+                }
+                Ok((Err(Interrupted { finding, unanswered: true }), _)) if finding.outcome == Outcome::Closed => {}
+                Ok((Err(interrupted), _)) => return interrupted.finding,
+            }
+        }
+        match self.login.open(&[self.address], deadline).await {
+            Ok((standing, finding)) => {
+                *self = standing;
+                finding
+            }
+            Err(Failure::Backend(finding)) => finding,
+            Err(Failure::Local(evidence)) => {
+                Finding::new(Outcome::Closed, format!("the connection was closed, and a new one cannot be made: {evidence}"))
+            }
+        }
+    }
+
+    /// Resolves when the connection breaks, and never when the server closes it in order. May be asked again.
+    pub async fn broken(&mut self) -> Broken {
+        if let Some(broken) = &self.broken {
+            return broken.clone();
+        }
+        let ended = match &mut self.session {
+            Some(session) => session.ended().await,
+            None => None,
+        };
+        self.session = None;
+        let Some(finding) = ended else { return std::future::pending().await };
+        self.broken.insert(Broken::Lost(finding)).clone()
+    }
+
+    /// How the connection broke, if it has.
+    pub fn ended(&self) -> Option<Broken> {
+        self.broken.clone()
+    }
+}
+
+fn late(deadline: Deadline) -> Finding {
+    Finding::new(Outcome::Timeout, format!("connected, but the request was not answered within {:?}", deadline.timeout()))
+}

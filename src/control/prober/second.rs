@@ -1,0 +1,304 @@
+//! The second opinion by HTTP, asked beside the direct check and never waited for longer than half of its time.
+//!
+//! An endpoint that hangs is waited for once; from then on its question runs in the background until it answers in time again, so
+//! that a probe of the database is as quick as without it. What the endpoint said last is remembered: for a check without roles as
+//! long as the backend answers, since it is all that is known; otherwise only a denial, and only for a moment.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use tokio::{
+    sync::oneshot,
+    time::{Instant, timeout_at},
+};
+use tokio_util::task::AbortOnDropHandle;
+
+use super::{
+    super::probe::{
+        Deadline, Finding,
+        agreement::{self, Said, Stance, Trust},
+        http,
+    },
+    ProberEvent, Voice,
+    asker::{Answer, Asker},
+};
+use crate::{
+    config::CheckConfig,
+    failover::{Facts, Outcome, Role, event::Class},
+    net::addr::BackendAddr,
+};
+
+/// Between two questions about a backend that does not say it is primary: its endpoint changes nothing then.
+const IDLE_SPACING: Duration = Duration::from_millis(100);
+
+/// How long a denial stands when the endpoint falls silent after it.
+const DENIAL_KEPT: Duration = Duration::from_secs(10);
+
+/// So many denials in a row are believed of a backend on which both have agreed.
+const DENIALS_NEEDED: u32 = 2;
+
+/// So many answers, or silences, in a row are worth telling.
+const WORTH_TELLING: u32 = 2;
+
+/// Asks, and remembers.
+#[derive(Debug)]
+pub(super) struct Second {
+    login: http::Login,
+    timeout: Duration,
+    voice: Voice,
+    asking: Option<Asking>,
+    last_asked: Option<Instant>,
+    /// Came, and was not weighed yet.
+    arrived: Option<Said>,
+    /// The last thing that was said in order.
+    known: Option<Known>,
+    /// Why the last question brought nothing.
+    silence: Option<Arc<str>>,
+    /// The last answer came in time, so the next one is worth waiting for.
+    prompt: bool,
+    /// For this claim it was waited in vain.
+    waited_for: Option<Claim>,
+    /// What the direct check said last.
+    claim: Option<Claim>,
+    /// The claim to be primary was believed.
+    trusted: bool,
+    /// So often in a row it was denied.
+    denials: u32,
+    stance: Stance,
+    in_a_row: u32,
+    told: Stance,
+}
+
+/// A question under way. Dropping it ends it.
+#[derive(Debug)]
+struct Asking {
+    since: Instant,
+    answer: oneshot::Receiver<(Said, Instant)>,
+    _task: AbortOnDropHandle<()>,
+}
+
+#[derive(Debug)]
+struct Known {
+    said: Said,
+    at: Instant,
+    claim: Claim,
+}
+
+/// What a database says of itself, as far as it can be denied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Claim {
+    role: Option<Role>,
+    db_epoch: Option<u64>,
+}
+
+impl Claim {
+    const fn of(facts: &Facts) -> Self {
+        Self { role: facts.role, db_epoch: facts.db_epoch }
+    }
+
+    /// The second opinion changes what is made of it.
+    const fn is_open(self) -> bool {
+        matches!(self.role, None | Some(Role::Primary))
+    }
+}
+
+impl Second {
+    /// `None` for a check without a second opinion.
+    pub(super) fn new(address: &BackendAddr, check: &CheckConfig, voice: Voice) -> Option<Self> {
+        Some(Self {
+            login: http::Login::new(address, check.second.as_ref()?),
+            timeout: check.timeout,
+            voice,
+            asking: None,
+            last_asked: None,
+            arrived: None,
+            known: None,
+            silence: None,
+            prompt: true,
+            waited_for: None,
+            claim: None,
+            trusted: false,
+            denials: 0,
+            stance: Stance::Agrees,
+            in_a_row: 0,
+            told: Stance::Agrees,
+        })
+    }
+
+    /// Asks both. The direct check's bad news are not held up; its good news for half of the probe's time at most.
+    pub(super) async fn beside(
+        &mut self,
+        direct: &mut Asker,
+        addresses: &[SocketAddr],
+        fresh: bool,
+        deadline: Deadline,
+    ) -> Answer {
+        let begun = Instant::now();
+        self.begin(addresses, begun);
+        let mut answer = direct.ask(addresses, fresh, deadline).await;
+        if let Answer::Finding { finding, .. } = &answer
+            && let Some(until) = self.patience(finding, begun)
+        {
+            if self.asking.is_none() {
+                self.ask(addresses);
+            }
+            let broken = tokio::select! {
+                () = self.listen(until) => None,
+                what = direct.broken() => Some(what),
+            };
+            if let Some(what) = broken {
+                // The answer is older than the end of the session it came over.
+                self.voice.passive(what).await;
+                answer = direct.ask(addresses, true, deadline).await;
+            }
+        }
+        match answer {
+            Answer::Finding { finding, fresh } => Answer::Finding { finding: self.weigh(finding).await, fresh },
+            none @ Answer::NoVerdict(_) => none,
+        }
+    }
+
+    fn begin(&mut self, addresses: &[SocketAddr], now: Instant) {
+        if let Some(asking) = &mut self.asking {
+            match asking.answer.try_recv() {
+                Ok((said, at)) => self.arrive(said, at),
+                Err(oneshot::error::TryRecvError::Empty) => {}
+                Err(oneshot::error::TryRecvError::Closed) => self.asking = None,
+            }
+        }
+        let due = self.last_asked.is_none_or(|last| now >= last + IDLE_SPACING);
+        if self.asking.is_none() && (due || self.claim.is_none_or(Claim::is_open)) {
+            self.ask(addresses);
+        }
+    }
+
+    fn ask(&mut self, addresses: &[SocketAddr]) {
+        let (login, addresses, deadline) = (self.login.clone(), addresses.to_vec(), Deadline::after(self.timeout));
+        let (sender, answer) = oneshot::channel();
+        let task = tokio::spawn(async move {
+            let said = login.second(&addresses, deadline).await;
+            // Nobody waits any more when the backend died meanwhile.
+            let _ = sender.send((said, Instant::now()));
+        });
+        let since = Instant::now();
+        self.last_asked = Some(since);
+        self.asking = Some(Asking { since, answer, _task: AbortOnDropHandle::new(task) });
+    }
+
+    fn arrive(&mut self, said: Said, at: Instant) {
+        if let Some(asking) = self.asking.take() {
+            self.prompt = at.saturating_duration_since(asking.since) <= self.timeout / 2;
+        }
+        self.arrived = Some(said);
+    }
+
+    /// Until when an answer is worth waiting for, after the direct check has given its own.
+    fn patience(&mut self, direct: &Finding, begun: Instant) -> Option<Instant> {
+        let claim = Claim::of(&direct.facts);
+        if direct.outcome != Outcome::Ok || !claim.is_open() {
+            return None;
+        }
+        if self.claim.is_some_and(|before| before != claim) {
+            // What was said of what it was before says nothing of what it is now.
+            self.arrived = None;
+        }
+        let worth_it = self.arrived.is_none() && (self.prompt || self.waited_for != Some(claim));
+        worth_it.then(|| begun + self.timeout / 2)
+    }
+
+    async fn listen(&mut self, until: Instant) {
+        let Some(asking) = &mut self.asking else { return };
+        match timeout_at(until, &mut asking.answer).await {
+            Ok(Ok((said, at))) => self.arrive(said, at),
+            Ok(Err(_)) => self.asking = None,
+            Err(_) => self.prompt = false,
+        }
+    }
+
+    /// Joins the two, and tells when the second stands differently from now on.
+    async fn weigh(&mut self, direct: Finding) -> Finding {
+        if direct.outcome != Outcome::Ok {
+            self.forget(direct.outcome.class());
+            return direct;
+        }
+        let claim = Claim::of(&direct.facts);
+        if self.claim.replace(claim) != Some(claim) {
+            (self.trusted, self.denials) = (false, 0);
+        }
+        let asked_in_vain = claim.is_open() && self.arrived.is_none();
+        if asked_in_vain {
+            self.waited_for = Some(claim);
+        }
+        let answered = matches!(self.arrived, Some(Said::Primary(_) | Said::Otherwise(_)));
+        let news = asked_in_vain || self.arrived.is_some();
+        let said = self.said(claim);
+        let trust = if self.trusted && self.denials < DENIALS_NEEDED { Trust::Earned } else { Trust::New };
+        let joined = agreement::join(direct, &said, trust);
+        self.trusted = joined.finding.facts.role == Some(Role::Primary);
+        if let Some(stance) = joined.stance.filter(|_| news) {
+            let stance = if answered { stance } else { Stance::Silent };
+            self.tell(stance, &joined.finding.evidence).await;
+        }
+        joined.finding
+    }
+
+    /// A backend that does not answer is not what it was. One that is only full, or refuses the check, is.
+    fn forget(&mut self, class: Class) {
+        (self.asking, self.arrived) = (None, None);
+        if matches!(class, Class::Failure | Class::NotServing) {
+            (self.known, self.claim, self.trusted, self.denials) = (None, None, false, 0);
+        }
+    }
+
+    /// What is said now, or still counts.
+    fn said(&mut self, claim: Claim) -> Said {
+        match self.arrived.take() {
+            Some(Said::Nothing(why)) => self.silence = Some(why),
+            Some(said) => {
+                self.silence = None;
+                self.denials = if matches!(said, Said::Otherwise(_)) { self.denials + 1 } else { 0 };
+                self.known = Some(Known { said: said.clone(), at: Instant::now(), claim });
+                return said;
+            }
+            None => {}
+        }
+        let why = self.why_silent();
+        match &self.known {
+            Some(known) if claim.role.is_none() => aged(known, &why),
+            Some(known @ Known { said: Said::Otherwise(_), .. }) if known.claim == claim && known.at.elapsed() <= DENIAL_KEPT => {
+                aged(known, &why)
+            }
+            _ => Said::Nothing(why),
+        }
+    }
+
+    fn why_silent(&self) -> Arc<str> {
+        match (&self.silence, &self.asking) {
+            (Some(why), _) => Arc::clone(why),
+            (None, Some(asking)) => format!("asked {} ms ago, and no answer yet", asking.since.elapsed().as_millis()).into(),
+            (None, None) => "it was not asked yet".into(),
+        }
+    }
+
+    async fn tell(&mut self, stance: Stance, evidence: &Arc<str>) {
+        self.in_a_row = if stance == self.stance { self.in_a_row.saturating_add(1) } else { 1 };
+        self.stance = stance;
+        if self.in_a_row >= WORTH_TELLING && stance != self.told {
+            self.told = stance;
+            self.voice.say(ProberEvent::SecondOpinion { stance, evidence: Arc::clone(evidence) }).await;
+        }
+    }
+}
+
+/// What was said before, and how long ago.
+fn aged(known: &Known, why: &str) -> Said {
+    let seconds = known.at.elapsed().as_secs();
+    let older = |finding: &Finding| Finding {
+        evidence: format!("{}, {seconds} s ago, and nothing since: {why}", finding.evidence).into(),
+        ..finding.clone()
+    };
+    match &known.said {
+        Said::Primary(finding) => Said::Primary(older(finding)),
+        Said::Otherwise(finding) => Said::Otherwise(older(finding)),
+        Said::Nothing(why) => Said::Nothing(Arc::clone(why)),
+    }
+}

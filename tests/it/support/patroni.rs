@@ -1,0 +1,257 @@
+//! A real Patroni cluster for a test: one etcd and two nodes, each on a loopback address of its own, gone when the test is.
+//!
+//! The addresses differ because the ports do not: a check names one port for the endpoints of all backends.
+
+use std::{
+    fs,
+    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    os::unix::process::CommandExt,
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+
+use super::{
+    postgres::{BIN, own, owner},
+    wait::within,
+};
+
+/// A new cluster, a switchover, or a failover after the leader's lock has run out (20 s is Patroni's least).
+pub(crate) const LONG: Duration = Duration::from_secs(90);
+
+static NEXT: AtomicU32 = AtomicU32::new(0);
+
+/// One node: Patroni and its `PostgreSQL`.
+pub(crate) struct Node {
+    pub(crate) name: &'static str,
+    pub(crate) ip: Ipv4Addr,
+    root: PathBuf,
+    data: PathBuf,
+    patroni: Child,
+}
+
+/// Two nodes that replicate synchronously. Dropping it kills all and removes the files.
+pub(crate) struct Cluster {
+    root: PathBuf,
+    /// Of `PostgreSQL`, on each node.
+    pub(crate) port: u16,
+    /// Of the REST API, on each node.
+    pub(crate) api: u16,
+    etcd: Child,
+    pub(crate) nodes: [Node; 2],
+}
+
+fn free_port(ips: &[Ipv4Addr]) -> u16 {
+    loop {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        if ips.iter().all(|ip| TcpListener::bind((*ip, port)).is_ok()) {
+            return port;
+        }
+    }
+}
+
+fn command(program: &str, root: &Path) -> Command {
+    let mut command = Command::new(program);
+    command.stdin(Stdio::null()).current_dir(root).env("LC_ALL", "C.UTF-8").env("HOME", root);
+    if let Some((uid, gid)) = owner() {
+        command.uid(uid).gid(gid);
+    }
+    command
+}
+
+fn spawn(command: &mut Command, log: &Path) -> Child {
+    let log = fs::File::options().create(true).append(true).open(log).unwrap();
+    command.stdout(log.try_clone().unwrap()).stderr(log);
+    command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}; tests/install-deps installs it"))
+}
+
+fn signal(pid: u32, signal: Signal) {
+    let pid = Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
+    // It may have ended meanwhile.
+    let _ = kill_process(pid, signal);
+}
+
+impl Cluster {
+    /// A cluster whose leader is running and whose other node follows it synchronously.
+    pub(crate) fn start() -> Self {
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let root = std::env::temp_dir().join(format!("mainstay-patroni-{}-{number}", std::process::id()));
+        fs::create_dir(&root).unwrap();
+        own(&root);
+        let [first, second] = [Ipv4Addr::LOCALHOST, Ipv4Addr::new(127, 0, 0, 2)];
+        let (client, peer) = (free_port(&[first]), free_port(&[first]));
+        let (port, api) = (free_port(&[first, second]), free_port(&[first, second]));
+        let [client_url, peer_url] = [client, peer].map(|port| format!("http://127.0.0.1:{port}"));
+        let etcd = spawn(
+            command("etcd", &root)
+                .arg("--data-dir")
+                .arg(root.join("etcd"))
+                .args(["--listen-client-urls", &client_url, "--advertise-client-urls", &client_url])
+                .args(["--listen-peer-urls", &peer_url, "--initial-advertise-peer-urls", &peer_url])
+                .args(["--initial-cluster", &format!("default={peer_url}")]),
+            &root.join("etcd.log"),
+        );
+        within(LONG, "etcd listens", || TcpStream::connect(("127.0.0.1", client)).is_ok().then_some(()));
+        let node = |name, ip| Node::start(name, ip, &root, [port, api, client]);
+        let nodes = [node("node-a", first), node("node-b", second)];
+        let cluster = Self { root: root.clone(), port, api, etcd, nodes };
+        within(LONG, "the cluster is whole", || cluster.is_whole().then_some(()));
+        cluster
+    }
+
+    fn is_whole(&self) -> bool {
+        let Some(leader) = self.leader() else { return false };
+        let state = self.sql(leader, "SELECT string_agg(sync_state, ',') FROM pg_stat_replication WHERE state = 'streaming'");
+        state.is_some_and(|state| state == "sync")
+    }
+
+    /// Which node is the leader, by its own API.
+    pub(crate) fn leader(&self) -> Option<usize> {
+        (0..2).find(|node| self.status(*node).is_some_and(|(status, _)| status == 200))
+    }
+
+    /// What `GET /primary` of a node answers.
+    fn status(&self, node: usize) -> Option<(u16, Value)> {
+        let mut stream = TcpStream::connect((self.nodes[node].ip, self.api)).ok()?;
+        stream.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
+        let mut text = String::new();
+        std::io::Write::write_all(&mut stream, b"GET /primary HTTP/1.0\r\n\r\n").ok()?;
+        std::io::Read::read_to_string(&mut stream, &mut text).ok()?;
+        let (head, body) = text.split_once("\r\n\r\n")?;
+        Some((head.get(9..12)?.parse().ok()?, serde_json::from_str(body).ok()?))
+    }
+
+    pub(crate) fn address(&self, node: usize) -> SocketAddr {
+        (self.nodes[node].ip, self.port).into()
+    }
+
+    /// Runs SQL on a node as the superuser; what it printed, if that succeeded.
+    pub(crate) fn sql(&self, node: usize, sql: &str) -> Option<String> {
+        sql_at(self.address(node), sql)
+    }
+
+    /// Runs patronictl, which must succeed.
+    pub(crate) fn control(&self, words: &[&str]) -> Output {
+        let config = self.root.join("node-a.yml");
+        let output = command("patronictl", &self.root).arg("-c").arg(config).args(words).output().unwrap();
+        assert!(output.status.success(), "patronictl {words:?}: {output:?}");
+        output
+    }
+
+    /// The ends of the logs, for a test that fails.
+    fn logs(&self) -> String {
+        let end = |name: &str| {
+            let text = fs::read_to_string(self.root.join(name)).unwrap_or_default();
+            let lines: Vec<&str> = text.lines().collect();
+            lines[lines.len().saturating_sub(60)..].join("\n")
+        };
+        ["node-a.log", "node-b.log"].map(end).join("\n--- the other node ---\n")
+    }
+}
+
+/// Runs SQL at an address, over a connection that waits no longer than tests do.
+pub(crate) fn sql_at(address: SocketAddr, sql: &str) -> Option<String> {
+    let connection = format!("host={} port={} user=postgres dbname=postgres connect_timeout=20", address.ip(), address.port());
+    let mut psql = Command::new(format!("{BIN}/psql"));
+    psql.args(["-X", "-q", "-A", "-t", "-w", "-c", sql, &connection]).env("PGPASSWORD", "secret").env("LC_ALL", "C.UTF-8");
+    let output = psql.stdin(Stdio::null()).output().unwrap();
+    output.status.success().then(|| String::from_utf8(output.stdout).unwrap().trim().to_owned())
+}
+
+fn run(name: &str, root: &Path) -> Child {
+    spawn(command("patroni", root).arg(root.join(format!("{name}.yml"))), &root.join(format!("{name}.log")))
+}
+
+impl Node {
+    fn start(name: &'static str, ip: Ipv4Addr, root: &Path, [port, api, etcd]: [u16; 3]) -> Self {
+        let data = root.join(name);
+        // Both listen on the same port, after which their sockets are named.
+        let sockets = root.join(format!("{name}.sockets"));
+        fs::create_dir(&sockets).unwrap();
+        own(&sockets);
+        // JSON is YAML.
+        let settings = json!({
+            "scope": "orders",
+            "name": name,
+            "restapi": {"listen": format!("{ip}:{api}"), "connect_address": format!("{ip}:{api}")},
+            "etcd3": {"host": format!("127.0.0.1:{etcd}")},
+            "bootstrap": {
+                "dcs": {
+                    "ttl": 20, "loop_wait": 1, "retry_timeout": 3, "synchronous_mode": true,
+                    "postgresql": {"use_pg_rewind": true, "parameters": {"max_connections": 30}},
+                },
+                "initdb": [{"encoding": "UTF8"}, "no-sync"],
+            },
+            "postgresql": {
+                "listen": format!("{ip}:{port}"),
+                "connect_address": format!("{ip}:{port}"),
+                "data_dir": data,
+                "bin_dir": BIN,
+                "pgpass": root.join(format!("{name}.pgpass")),
+                "authentication": {
+                    "superuser": {"username": "postgres", "password": "secret"},
+                    "replication": {"username": "replicator", "password": "secret"},
+                },
+                "pg_hba": ["local all all trust", "host all all 127.0.0.0/8 trust", "host replication all 127.0.0.0/8 trust"],
+                "parameters": {
+                    "unix_socket_directories": sockets, "fsync": "off", "autovacuum": "off",
+                    "log_destination": "stderr", "logging_collector": "off",
+                },
+            },
+        });
+        fs::write(root.join(format!("{name}.yml")), settings.to_string()).unwrap();
+        Self { name, ip, root: root.to_owned(), data, patroni: run(name, root) }
+    }
+
+    /// Kills Patroni alone and starts it again; `PostgreSQL` goes on meanwhile.
+    pub(crate) fn restart_patroni(&mut self) {
+        self.signal_patroni(Signal::KILL);
+        self.patroni.wait().unwrap();
+        self.patroni = run(self.name, &self.root);
+    }
+
+    /// Signals Patroni alone.
+    pub(crate) fn signal_patroni(&self, what: Signal) {
+        signal(self.patroni.id(), what);
+    }
+
+    /// The postmaster and its children.
+    fn postgres(&self) -> Vec<u32> {
+        let file = fs::read_to_string(self.data.join("postmaster.pid")).unwrap_or_default();
+        let Some(postmaster) = file.lines().next().and_then(|line| line.trim().parse::<u32>().ok()) else { return Vec::new() };
+        // The number may be another process's by now.
+        if fs::read_link(format!("/proc/{postmaster}/cwd")).is_ok_and(|directory| directory != self.data) {
+            return Vec::new();
+        }
+        let children = fs::read_to_string(format!("/proc/{postmaster}/task/{postmaster}/children")).unwrap_or_default();
+        let children = children.split_whitespace().filter_map(|pid| pid.parse().ok());
+        [postmaster].into_iter().chain(children).collect()
+    }
+
+    /// As if its host lost power: Patroni and `PostgreSQL` get no time to say anything.
+    pub(crate) fn kill(&mut self) {
+        self.signal_patroni(Signal::KILL);
+        for pid in self.postgres() {
+            signal(pid, Signal::KILL);
+        }
+        let _ = self.patroni.wait();
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            println!("the logs of Patroni:\n{}", self.logs());
+        }
+        for node in &mut self.nodes {
+            node.kill();
+        }
+        let _ = self.etcd.kill();
+        let _ = self.etcd.wait();
+        let _ = fs::remove_dir_all(&self.root);
+    }
+}

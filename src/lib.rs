@@ -32,13 +32,14 @@
 //!
 //! `data::listener` accepts → the worker with the fewest clients → `data::connection` takes **one** [`route::Route`] (or waits in
 //! `data::hold`) → `data::dial` connects and checks that the epoch still stands *before the first byte* → [`data::relay`] → one
-//! log line. It never reads health and never waits for control; what it learns goes out as a bounded, lossy report.
+//! log line. A listener that leads to readers has a `data::lane`, which chooses among the [`route::Reader`]s. A connection never reads
+//! health and never waits for control; what it learns goes out as a bounded, lossy report.
 //!
 //! # The path of a change
 //!
 //! [`control::probe`] → [`control::prober`] (a report with a sequence number) → the pool's supervisor → [`failover::Pool::step`] →
-//! effects in order: revoke the old epoch → activate the new one → pace, notes. Connections see it when they next take a route,
-//! sessions of the old epoch at once, the admin plane on its next request.
+//! effects in order: revoke the old epoch → activate the new one → who may be read → pace, notes. Connections see it when they next
+//! take a route, sessions of the old epoch at once, the admin plane on its next request.
 //!
 //! # The path of another configuration
 //!

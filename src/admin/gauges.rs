@@ -3,7 +3,7 @@
 
 use super::{AdminPool, AdminState, health};
 use crate::{
-    failover::{BackendId, FailoverReady, Health, Reason, Role},
+    failover::{BackendId, FailoverReady, Health, Reading, Reason, Role},
     metrics::BackendMetrics,
     route::BackendView,
 };
@@ -37,6 +37,8 @@ fn refresh_backend(metrics: &BackendMetrics, view: &BackendView) {
     metrics.health.set(view.health);
     metrics.role.set(view.facts.role.unwrap_or(Role::Unknown));
     metrics.reason.set(view.reason);
+    metrics.reader.set(i64::from(view.reading == Reading::Reader));
+    metrics.reader_reason.set(view.reading);
     metrics.replication_lag_bytes.set(saturating(view.facts.lag_bytes.unwrap_or(0)));
     metrics.db_epoch.set(saturating(view.facts.db_epoch.unwrap_or(0)));
     metrics.set_info(&view.address, view.facts.version.as_deref().unwrap_or_default());

@@ -15,8 +15,8 @@ pub(super) fn not_ready(state: &AdminState) -> Vec<String> {
     let view = state.view();
     let pools = view.pools.iter().filter_map(|pool| {
         let snapshot = pool.snapshot.get();
-        let serves = snapshot.active.is_some() && !snapshot.suspended;
-        (!serves).then(|| format!("pool {}: {}", snapshot.pool, sentence::summary(&snapshot, pool.metrics.held.get())))
+        (!pool.serves(&snapshot))
+            .then(|| format!("pool {}: {}", snapshot.pool, sentence::summary(&snapshot, pool.metrics.held.get())))
     });
     stopping.into_iter().chain(pools).collect()
 }

@@ -39,10 +39,10 @@ use std::{
 use tokio::sync::watch;
 
 use crate::{
-    config::ListenerConfig,
+    config::{ListenerConfig, ListenerRoute},
     lifecycle::{PhaseWatch, Vital},
     metrics::{BackendMetrics, ListenerMetrics, Metrics, PoolMetrics},
-    route::{Clock, EventLog, SessionTable, SnapshotWatch},
+    route::{Clock, EventLog, SessionTable, Snapshot, SnapshotWatch},
 };
 
 /// What the admin plane needs.
@@ -122,6 +122,18 @@ pub struct AdminPool {
 }
 
 impl AdminPool {
+    /// Where its listeners lead.
+    fn routes(&self) -> Vec<ListenerRoute> {
+        self.listeners.iter().map(|listener| listener.config.route).collect()
+    }
+
+    /// Clients are served now. A pool that is there to be read needs no active backend.
+    fn serves(&self, snapshot: &Snapshot) -> bool {
+        let is_active = snapshot.active.is_some() && !snapshot.suspended;
+        let is_for_reading = self.listeners.iter().all(|listener| listener.config.route != ListenerRoute::Primary);
+        is_active || (is_for_reading && snapshot.backends.iter().any(|backend| backend.reading.may_be_read()))
+    }
+
     /// The numbers of a backend. A snapshot may name one that is not configured any more, or not yet.
     fn backend(&self, name: &str) -> Option<&BackendMetrics> {
         self.backends.iter().find(|(known, _)| **known == *name).map(|(_, metrics)| &**metrics)

@@ -3,7 +3,8 @@
 use std::fmt::Write as _;
 
 use crate::{
-    failover::{FailoverReady, Health, Reason, Role, Verdict},
+    config::ListenerRoute,
+    failover::{FailoverReady, Health, Reading, Reason, Role, Verdict},
     route::{BackendView, Snapshot},
 };
 
@@ -29,6 +30,22 @@ pub(super) fn summary(pool: &Snapshot, held: i64) -> String {
         }
     }
     text
+}
+
+/// Who is read, for a pool that has listeners which lead to readers; one more sentence, with the blank before it.
+pub(super) fn reading(pool: &Snapshot, routes: &[ListenerRoute]) -> String {
+    if routes.iter().all(|route| *route == ListenerRoute::Primary) {
+        return String::new();
+    }
+    let any = routes.contains(&ListenerRoute::Any);
+    let is_read = |backend: &&BackendView| backend.reading == Reading::Reader || (any && backend.reading == Reading::Active);
+    let readers: Vec<&str> = pool.backends.iter().filter(is_read).map(|backend| &*backend.name).collect();
+    if readers.is_empty() {
+        let each: Vec<String> = pool.backends.iter().map(|backend| format!("{} is {}", backend.name, backend.reading)).collect();
+        format!(" NO REPLICA MAY BE READ: {}.", each.join("; "))
+    } else {
+        format!(" Reads go to {}.", readers.join(", "))
+    }
 }
 
 /// Why a backend may or may not be active: the word, and for trouble what was seen.
@@ -139,6 +156,7 @@ mod tests {
             pending: false,
             admin: Admin::Ready,
             reason,
+            reading: Reading::Reader,
             facts: Facts { role, ..Facts::default() },
             alert: None,
             since: Time::ZERO,
@@ -182,6 +200,19 @@ mod tests {
             "a is in doubt: new clients wait for a second opinion, running sessions go on. 3 clients wait. \
              The check of a cannot do its work (misconfigured: password refused)."
         );
+    }
+
+    #[test]
+    fn readers_are_told_of_where_somebody_is_led_to_them() {
+        use ListenerRoute::{Any, Primary, Replica};
+        let mut pool =
+            pool(Verdict::Keep, ["a", "b", "c"].map(|name| backend(name, Health::Up, None, Reason::Eligible, "")).into());
+        pool.backends[0].reading = Reading::Active;
+        assert_eq!(reading(&pool, &[Primary]), "");
+        assert_eq!(reading(&pool, &[Primary, Replica]), " Reads go to b, c.");
+        assert_eq!(reading(&pool, &[Any]), " Reads go to a, b, c.");
+        (pool.backends[1].reading, pool.backends[2].reading) = (Reading::Lag, Reading::Down);
+        assert_eq!(reading(&pool, &[Replica]), " NO REPLICA MAY BE READ: a is active; b is lag; c is down.");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::{AdminListener, AdminPool, AdminState, health, rfc3339, sentence};
 use crate::{
-    failover::{BackendId, FailoverReady, Reason, Role, Time, label::Label},
+    failover::{BackendId, FailoverReady, Reading, Reason, Role, Time, label::Label},
     net::cidr::Cidr,
     route::{BackendView, LastFailover, Session, Snapshot},
 };
@@ -79,6 +79,7 @@ struct Failover {
 }
 
 #[derive(Serialize)]
+#[allow(clippy::struct_excessive_bools, reason = "the fields are the interface's")]
 struct Backend {
     name: String,
     address: String,
@@ -91,6 +92,8 @@ struct Backend {
     reason: String,
     alert: Option<&'static str>,
     active: bool,
+    reader: bool,
+    reader_reason: &'static str,
     since: String,
     connections: i64,
     lag_bytes: Option<u64>,
@@ -148,7 +151,7 @@ pub(super) fn pool(state: &AdminState, entry: &AdminPool) -> Pool {
     });
     Pool {
         name: snapshot.pool.to_string(),
-        summary: sentence::summary(&snapshot, held),
+        summary: sentence::summary(&snapshot, held) + &sentence::reading(&snapshot, &entry.routes()),
         epoch: snapshot.epoch.0,
         active: snapshot.active.map(|id| name_of(&snapshot, id)),
         suspended: snapshot.suspended,
@@ -170,7 +173,7 @@ fn listener(listener: &AdminListener) -> Listener {
     Listener {
         name: config.name.to_string(),
         listen: bound.iter().map(ToString::to_string).collect(),
-        route: "primary",
+        route: config.route.as_str(),
         connections: metrics.active.get(),
         limit: *limit,
         limit_per_ip: config.max_connections_per_ip,
@@ -231,6 +234,8 @@ fn backend(state: &AdminState, view: &BackendView, active: bool, connections: i6
         reason: sentence::reason(view),
         alert: view.alert.map(Label::as_str),
         active,
+        reader: view.reading == Reading::Reader,
+        reader_reason: view.reading.as_str(),
         since: moment(state, view.since),
         connections,
         lag_bytes: view.facts.lag_bytes,

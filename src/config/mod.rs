@@ -222,6 +222,38 @@ crate::labels! {
     }
 }
 
+crate::labels! {
+    /// Where the clients of a listener are led.
+    pub enum ListenerRoute {
+        /// To the active backend, which takes writes.
+        Primary = "primary",
+        /// To a backend that is not the active one, to read.
+        Replica = "replica",
+        /// To any backend that may be read, the active one among them.
+        Any = "any",
+    }
+}
+
+crate::labels! {
+    /// Which of several readers a client gets.
+    pub enum Balance {
+        /// The one with the fewest sessions.
+        LeastConnections = "least_connections",
+        /// One after the other.
+        RoundRobin = "round_robin",
+    }
+}
+
+crate::labels! {
+    /// Where the clients of a replica are led while there is none.
+    pub enum Fallback {
+        /// To the active backend.
+        Primary = "primary",
+        /// Nowhere: they wait.
+        None = "none",
+    }
+}
+
 /// Where clients connect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListenerConfig {
@@ -229,6 +261,12 @@ pub struct ListenerConfig {
     pub name: Arc<str>,
     /// Its addresses.
     pub listen: Vec<SocketAddr>,
+    /// Where its clients are led.
+    pub route: ListenerRoute,
+    /// Which reader they get; of no effect for the primary.
+    pub balance: Balance,
+    /// What becomes of them while there is no replica; of no effect for other routes.
+    pub fallback: Fallback,
     /// Connections at most; `None` leaves it to the process's limit.
     pub max_connections: Option<usize>,
     /// Connections of one client address at most.

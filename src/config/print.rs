@@ -10,8 +10,8 @@ use std::{
 use serde_json::Value as Json;
 
 use super::{
-    AdminListen, BackendConfig, CheckConfig, CheckKind, Config, HttpCheck, ListenerConfig, MysqlCheck, PoolConfig, PostgresCheck,
-    RedisCheck, SecretSource, TlsMode,
+    AdminListen, BackendConfig, CheckConfig, CheckKind, Config, HttpCheck, ListenerConfig, ListenerRoute, MysqlCheck, PoolConfig,
+    PostgresCheck, RedisCheck, SecretSource, TlsMode,
     raw::quantity::{format_duration, format_size},
     resolve::{default_names, is_legal_name},
 };
@@ -168,8 +168,12 @@ fn listener(listener: &ListenerConfig) -> Tree {
     let mut map = vec![
         ("name", text(&listener.name)),
         ("listen", listener.listen.iter().map(|address| text(address)).collect()),
-        ("route", text(&"primary")),
+        ("route", word(listener.route)),
     ];
+    // What has no effect is not shown, and would be a warning.
+    let chooses = listener.route != ListenerRoute::Primary;
+    map.extend(chooses.then(|| ("balance", word(listener.balance))));
+    map.extend((listener.route == ListenerRoute::Replica).then(|| ("fallback", word(listener.fallback))));
     map.extend(listener.max_connections.map(|max| ("max_connections", number(max))));
     map.extend(listener.max_connections_per_ip.map(|max| ("max_connections_per_ip", number(max))));
     map.extend(networks("allow", &listener.allow));

@@ -6,7 +6,7 @@ use std::{net::SocketAddr, sync::Arc};
 use super::supervisor::Supervisor;
 use crate::{
     failover::{BackendId, BackendState, Cause, Epoch, RevokeMode, Time, label::Label},
-    route::{LastFailover, Offer, Publisher, Revocation, Route, StateEvent},
+    route::{LastFailover, Offer, Publisher, Revocation, Route, StateEvent, Tenure},
 };
 
 /// Publishes routes and keeps hold of those that were withdrawn but may still have sessions.
@@ -95,6 +95,9 @@ impl Supervisor {
         let evidence = known.map_or_else(|| "it is no longer in the configuration".into(), |state| Arc::clone(state.evidence()));
         let detected = known.and_then(BackendState::trouble_since).map(|since| now.since(since)).unwrap_or_default();
         let sessions = u64::try_from(route.metrics.connections_active.get()).unwrap_or(0);
+        // Those who read from it are another matter.
+        let reading = known.and_then(|_| self.nodes.get(backend.index())).map_or(0, |node| node.seat.sessions());
+        let sessions = sessions.saturating_sub(reading as u64);
         self.carrier.withdraw(&format!("{} was withdrawn: {cause}", route.backend));
         route.revocation.revoke(mode);
         if mode == RevokeMode::Drain {
@@ -136,7 +139,7 @@ impl Supervisor {
         let route = Arc::new(Route {
             backend: Arc::clone(&name),
             metrics: Arc::clone(&node.metrics),
-            epoch,
+            tenure: Tenure::Active(epoch),
             addresses: Arc::clone(&node.resolved),
             revocation: Arc::new(Revocation::default()),
         });

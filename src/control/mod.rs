@@ -6,6 +6,7 @@
 //! | [`supervisor`] | owns a pool's state; takes every event, asks the core, has its effects carried out |
 //! | [`node`] | a backend as the supervisor holds it |
 //! | [`effects`] | carries out effects in order: revoke, activate, pace |
+//! | [`readers`] | carries out who may be read |
 //! | [`notes`] | tells people: log lines, events, metrics |
 //! | [`prober`] | runs the probes of one backend at the pace the core asks for |
 //! | [`probe`] | the checks, one file a protocol |
@@ -19,6 +20,7 @@ mod node;
 mod notes;
 pub mod probe;
 pub mod prober;
+mod readers;
 pub mod resolver;
 mod state_file;
 mod supervisor;

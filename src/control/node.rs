@@ -2,7 +2,10 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use super::prober::{self, ProberEventSender, ProberHandle, ProberKey, ProberSettings};
+use super::{
+    prober::{self, ProberEventSender, ProberHandle, ProberKey, ProberSettings},
+    readers::Seat,
+};
 use crate::{
     config::{BackendConfig, CheckConfig},
     metrics::BackendMetrics,
@@ -16,6 +19,8 @@ pub(super) struct Node {
     pub(super) resolved: Arc<[SocketAddr]>,
     pub(super) last_probe: Option<LastProbe>,
     pub(super) last_seq: u64,
+    /// Its place among those who may be read.
+    pub(super) seat: Seat,
     pub(super) prober: ProberHandle,
     pub(super) key: ProberKey,
 }
@@ -37,7 +42,8 @@ impl Probers {
     pub(super) fn node(&mut self, config: BackendConfig, metrics: Arc<BackendMetrics>) -> Node {
         let resolved = Arc::from([]);
         let (prober, key) = self.spawn(&config, 0, Arc::clone(&resolved));
-        Node { config, metrics, resolved, last_probe: None, last_seq: 0, prober, key }
+        let seat = Seat::default();
+        Node { config, metrics, resolved, last_probe: None, last_seq: 0, seat, prober, key }
     }
 
     /// Probes a backend by the present check from now on.

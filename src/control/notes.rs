@@ -136,7 +136,7 @@ pub(super) fn tell_addresses(supervisor: &Supervisor, backend: BackendId, addres
 }
 
 #[allow(clippy::too_many_arguments, reason = "the fields of an event, each of another kind")]
-fn push(
+pub(super) fn push(
     supervisor: &Supervisor,
     at: Time,
     backend: Option<BackendId>,

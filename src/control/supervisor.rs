@@ -14,13 +14,14 @@ use super::{
     notes,
     probe::Finding,
     prober::{ProberEvent, ProberKey},
+    readers::{self, Readers},
     state_file::{Remembered, StateFile},
 };
 use crate::{
     config::{BackendConfig, PoolConfig},
     failover::{self, BackendId, BackendState, Configuration, Effect, Event, Pool, Report, Time, event::Class},
     metrics::{PoolMetrics, PoolSeries},
-    route::{BackendView, Clock, EventLog, LastFailover, LastProbe, PassiveReport, ReportReceiver, Snapshot},
+    route::{BackendView, Clock, EventLog, LastFailover, LastProbe, PassiveReport, ReportReceiver, Snapshot, Tenure},
 };
 
 /// Between two looks at what only the passing of time changes: outage seconds, readiness.
@@ -36,6 +37,7 @@ pub(super) struct Supervisor {
     pub(super) events: Arc<EventLog>,
     /// The backends, in list order.
     pub(super) nodes: Vec<Node>,
+    pub(super) readers: Readers,
     pub(super) last_failover: Option<LastFailover>,
     probers: Probers,
     prober_events: mpsc::Receiver<(ProberKey, ProberEvent)>,
@@ -67,6 +69,7 @@ impl Supervisor {
         let nodes = config.backends.iter().zip(backends).map(|(backend, metrics)| probers.node(backend.clone(), metrics));
         Self {
             nodes: nodes.collect(),
+            readers: Readers::default(),
             probers,
             prober_events,
             reports,
@@ -106,15 +109,15 @@ impl Supervisor {
                 Some(change) = changes.recv() => self.configure(change),
                 () = tick => self.step(&Event::Tick),
                 _ = housekeeping.tick() => {}
-                () = forced.cancelled() => return self.carrier.end_all(),
+                () = forced.cancelled() => return self.end_all(),
                 () = self.retired.cancelled(), if out_of_patience.is_none() => {
                     out_of_patience = Some(Instant::now() + self.grace);
                     // What is to be remembered of this name is another supervisor's business from now on.
                     self.state_file = None;
                 }
             }
-            if out_of_patience.is_some_and(|at| !self.carrier.has_sessions() || at <= Instant::now()) {
-                return self.carrier.end_all();
+            if out_of_patience.is_some_and(|at| !self.has_sessions() || at <= Instant::now()) {
+                return self.end_all();
             }
             self.account_outage();
             self.publish();
@@ -146,9 +149,11 @@ impl Supervisor {
             };
             self.nodes.push(node);
         }
+        self.part(before.into_iter().flatten());
         self.carrier.publisher().max_staleness(max_staleness(&config));
         self.config = config;
         self.carry_out(now, &effects);
+        self.offer_readers();
         self.set_paces();
     }
 
@@ -158,9 +163,14 @@ impl Supervisor {
         }
     }
 
-    /// A report belongs to the epoch it was made under; a late one says nothing of the present.
+    /// A report belongs to the epoch, or the reader's generation, that it was made under; a late one says nothing of the present.
     fn on_passive_report(&mut self, report: &PassiveReport) {
-        if let Some(backend) = self.core.last_active().filter(|_| report.epoch == self.core.epoch()) {
+        let of_reader = |generation| self.nodes.iter().position(|node| node.seat.is_of(generation));
+        let backend = match report.tenure {
+            Tenure::Active(epoch) => self.core.last_active().filter(|_| epoch == self.core.epoch()),
+            Tenure::Reader(generation) => of_reader(generation).and_then(|index| self.core.ids().nth(index)),
+        };
+        if let Some(backend) = backend {
             self.step(&Event::Passive(backend, report.what));
         }
     }
@@ -209,9 +219,16 @@ impl Supervisor {
         node.last_probe = Some(LastProbe { outcome, evidence: self.core.evidence(at, &report), at, took });
         let backend = report.backend;
         let was_failing = self.core.backend(backend).is_some_and(BackendState::is_pending);
-        self.step(&Event::Probe(report));
         // A failure too few leaves the verdict as it stands, but is no reason to trust it for longer.
-        if self.core.active() == Some(backend) && outcome.class() != Class::Failure {
+        let is_heard = outcome.class() != Class::Failure;
+        if is_heard {
+            node.seat.heard(at);
+        }
+        self.step(&Event::Probe(report));
+        if is_heard {
+            self.readdress_reader(backend.index());
+        }
+        if self.core.active() == Some(backend) && is_heard {
             self.carrier.publisher().verified(at);
             self.readdress(was_failing);
         }
@@ -231,6 +248,7 @@ impl Supervisor {
                 Effect::Activate { epoch, backend, cause } => self.activate(now, *epoch, *backend, *cause),
                 Effect::Suspend { epoch } => self.suspend(now, *epoch),
                 Effect::Resume { epoch } => self.resume(now, *epoch),
+                Effect::Read { backend, from, to, sessions } => self.read(now, *backend, *from, *to, *sessions),
                 Effect::Pace(backend, pace) => self.nodes[backend.index()].prober.pace(*pace),
                 Effect::ProbeNow(backend) => self.nodes[backend.index()].prober.probe_now(),
                 Effect::Note(note) => notes::tell(self, now, note),
@@ -269,6 +287,7 @@ impl Supervisor {
     fn publish(&self) {
         let snapshot = self.snapshot();
         self.carrier.explain(&why(&snapshot));
+        self.carrier.publisher().explain_readers(&readers::why(&snapshot));
         self.carrier.publisher().snapshot(snapshot);
     }
 
@@ -283,6 +302,7 @@ impl Supervisor {
                 pending: state.is_pending(),
                 admin: state.admin(),
                 reason: self.core.reason(id),
+                reading: self.core.reading(id),
                 facts: state.facts().clone(),
                 alert: state.alert(),
                 since: state.since(),

@@ -18,7 +18,7 @@ use super::{
     dial::dial,
     doors::Papers,
     greeting::{self, Next},
-    hold::Patience,
+    hold::{Hold, Patience},
     listener::ListenerContext,
     metronome, proxied,
     refuse::refuse,
@@ -88,10 +88,10 @@ pub(super) enum Origin {
 }
 
 /// A client turned away, and why.
-struct Rejected {
-    reason: RejectReason,
-    client: Option<TcpStream>,
-    why: Arc<str>,
+pub(super) struct Rejected {
+    pub(super) reason: RejectReason,
+    pub(super) client: Option<TcpStream>,
+    pub(super) why: Arc<str>,
 }
 
 /// A session that may begin to relay.
@@ -166,23 +166,26 @@ async fn find(client: Waiting, visit: &Visit) -> Result<Begun, Rejected> {
     for _ in 1..attempts {
         pause.next_pause();
     }
-    let mut is_again = attempts > 0;
+    let mut drops = attempts;
     loop {
-        if is_again {
+        if drops > 0 {
             if Instant::now() >= deadline {
-                return Err(Rejected { reason: RejectReason::DialFailed, client: register(client), why: pool.routes.why() });
+                return Err(Rejected { reason: RejectReason::DialFailed, client: register(client), why: listener.why() });
             }
             pool.metrics.dial_retries.inc();
             tokio::time::sleep(pause.next_pause()).await;
         }
-        let (near, mut server, route) = establish(client, header.as_deref(), listener, deadline).await?;
+        let (near, mut server, route) = match &listener.lane {
+            None => establish(client, header.as_deref(), listener, deadline).await?,
+            Some(lane) => Box::pin(lane.establish(client, header.as_deref(), listener, deadline, drops)).await?,
+        };
         let books = Box::new(enter(peer, route, visit, deadline, attempts));
         match introduce(near, &mut server, &books, listener).await {
             Ok((client, passed)) => return Ok(Begun { client, server, passed, books }),
             Err(None) => return Err(Rejected { reason: RejectReason::ClientGone, client: None, why: "".into() }),
             Err(Some(again)) => client = again,
         }
-        is_again = true;
+        drops += 1;
     }
 }
 
@@ -207,12 +210,7 @@ async fn establish(
         let route = pool.routes.take().filter(|_| !queue);
         queue = false;
         let Some(route) = route else {
-            let started = Instant::now();
-            let patience = Patience { deadline, max: pool.hold_config.max };
-            let held = Box::pin(pool.hold.wait(client, patience, &pool.metrics.held, &pool.retired)).await;
-            pool.metrics.hold_duration.observe(started.elapsed().as_secs_f64());
-            client =
-                held.map_err(|(reason, client)| Rejected { reason, client: client.and_then(register), why: pool.routes.why() })?;
+            client = wait_in(&pool.hold, client, listener, deadline).await?;
             continue;
         };
         // Before the dial: what the client sends meanwhile is known to be there when the dial is done, which saves a turn.
@@ -235,7 +233,22 @@ async fn establish(
     }
 }
 
-const fn retry_pause() -> Backoff {
+/// Waits in `room` for a turn.
+pub(super) async fn wait_in(
+    room: &Hold,
+    client: StdStream,
+    listener: &ListenerContext,
+    deadline: Instant,
+) -> Result<StdStream, Rejected> {
+    let pool = &listener.pool;
+    let started = Instant::now();
+    let patience = Patience { deadline, max: pool.hold_config.max };
+    let held = Box::pin(room.wait(client, patience, &pool.metrics.held, &pool.retired)).await;
+    pool.metrics.hold_duration.observe(started.elapsed().as_secs_f64());
+    held.map_err(|(reason, client)| Rejected { reason, client: client.and_then(register), why: listener.why() })
+}
+
+pub(super) const fn retry_pause() -> Backoff {
     Backoff::new(Duration::from_millis(2), Duration::from_millis(100))
 }
 
@@ -248,7 +261,7 @@ fn enter(peer: SocketAddr, route: Arc<Route>, visit: &Visit, deadline: Instant, 
         pool: Arc::clone(&pool.name),
         listener: Arc::clone(&listener.name),
         backend: Arc::clone(&route.backend),
-        epoch: route.epoch,
+        epoch: route.tenure.epoch().unwrap_or_default(),
         since: pool.process.clock.now(),
         upstream_bytes: AtomicU64::new(0),
         downstream_bytes: AtomicU64::new(0),
@@ -345,7 +358,8 @@ fn log(ended: &Ended, id: u64, session: &Session, listener: &ListenerContext, ro
                 pool = %pool.name,
                 listener = %listener.name,
                 backend = %route.backend,
-                epoch = route.epoch.0,
+                epoch = route.tenure.epoch().map(|epoch| epoch.0),
+                generation = route.tenure.generation().map(|generation| generation.0),
                 connection = id,
                 client = %session.client,
                 reason = ended.reason.as_str(),
@@ -371,13 +385,13 @@ async fn turn_away(rejected: Rejected, peer: SocketAddr, listener: &ListenerCont
 }
 
 pub(super) fn report(pool: &PoolContext, route: &Route, what: Passive) {
-    if !pool.reporter.send(PassiveReport { epoch: route.epoch, what }) {
+    if !pool.reporter.send(PassiveReport { tenure: route.tenure, what }) {
         pool.process.process_metrics().reports_dropped.inc();
     }
 }
 
 /// Hands a socket to this worker's runtime. `None` when the kernel cannot watch another one; the socket is closed then.
-fn register(client: StdStream) -> Option<TcpStream> {
+pub(super) fn register(client: StdStream) -> Option<TcpStream> {
     TcpStream::from_std(client).ok()
 }
 

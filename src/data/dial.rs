@@ -1,4 +1,4 @@
-//! Connects to the backend of a route. Before the first byte, the route's epoch is checked once more: a dial that began under
+//! Connects to the backend of a route. Before the first byte, the route's tenure is checked once more: a dial that began under
 //! a revoked epoch must not become a session.
 
 use std::{
@@ -45,7 +45,7 @@ pub(super) async fn dial(
         result = connect_any(&route.addresses, Instant::now() + pool.connect_timeout, options, &pool.process.descriptors) => result,
     };
     let result = result.and_then(|stream| {
-        let stands = pool.routes.take().is_some_and(|now| now.epoch == route.epoch) && !route.revocation.is_revoked();
+        let stands = pool.routes.stands(route) && !route.revocation.is_revoked();
         if !stands {
             return Err(DialError::Stale);
         }

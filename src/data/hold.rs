@@ -1,4 +1,4 @@
-//! Clients that wait because nobody may serve. They are served in the order they came, at a bounded rate, so that a database
+//! Clients that wait because nobody may serve them. They are served in the order they came, at a bounded rate, so that a database
 //! that has just taken over is not trampled.
 
 use std::{
@@ -15,6 +15,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+use super::lane::Goal;
 use crate::{
     metrics::Raised,
     net::socket::{is_gone, watch_readable},
@@ -26,11 +27,30 @@ use crate::{
 const RELEASE_BURST: usize = 32;
 const RELEASE_PAUSE: Duration = Duration::from_millis(10);
 
-/// The waiting room of a pool.
+/// What lets the clients of a room go.
+#[derive(Debug)]
+pub(super) enum Door {
+    /// A route to the active backend.
+    Active(RouteWatch),
+    /// Somebody who may be read.
+    Reader(RouteWatch, Goal),
+}
+
+impl Door {
+    /// Waits until it is open; `None` when it never will be.
+    async fn opens(&mut self) -> Option<()> {
+        match self {
+            Self::Active(routes) => routes.wait().await.map(drop),
+            Self::Reader(routes, goal) => routes.wait_for(|routes| goal.gate(routes)).await,
+        }
+    }
+}
+
+/// A waiting room of a pool. Those who wait for the active backend and those who wait for a reader have different ones.
 #[derive(Debug, Default)]
 pub(super) struct Hold {
     waiting: AtomicUsize,
-    /// A fair queue: whoever asked first gets the first ticket. The releaser makes tickets when there is a route.
+    /// A fair queue: whoever asked first gets the first ticket. The releaser makes tickets while the door is open.
     tickets: Tickets,
     arrived: Notify,
 }
@@ -95,9 +115,9 @@ impl Hold {
         }
     }
 
-    /// Hands out tickets while there is a route; runs as long as the pool.
-    pub(super) async fn release(&self, mut routes: RouteWatch) {
-        while routes.wait().await.is_some() {
+    /// Hands out tickets while the door is open; runs as long as the pool.
+    pub(super) async fn release(&self, mut door: Door) {
+        while door.opens().await.is_some() {
             if self.is_occupied() {
                 self.tickets.0.add_permits(RELEASE_BURST.min(self.waiting.load(Ordering::Relaxed)));
                 tokio::time::sleep(RELEASE_PAUSE).await;

@@ -20,6 +20,7 @@ use super::{
     connection::{Accepted, Admitted, Origin, RESET_PATIENCE, Visit, Waiting},
     crowd::Crowd,
     doors::{Doors, Papers},
+    lane::Lane,
     relay::RelaySettings,
     worker::Workers,
 };
@@ -46,6 +47,8 @@ pub(super) struct ListenerContext {
     pub(super) name: Arc<str>,
     pub(super) legs: LegOptions,
     pub(super) relay: RelaySettings,
+    /// The way to readers, where it does not lead to the primary.
+    pub(super) lane: Option<Lane>,
     pub(super) metrics: Arc<ListenerMetrics>,
     /// `max_connections` of this listener.
     limit: Option<usize>,
@@ -58,7 +61,13 @@ pub(super) struct ListenerContext {
 }
 
 impl ListenerContext {
-    pub(super) fn new(pool: Arc<PoolContext>, config: &ListenerConfig, metrics: Arc<ListenerMetrics>, crowd: Arc<Crowd>) -> Self {
+    pub(super) fn new(
+        pool: Arc<PoolContext>,
+        config: &ListenerConfig,
+        lane: Option<Lane>,
+        metrics: Arc<ListenerMetrics>,
+        crowd: Arc<Crowd>,
+    ) -> Self {
         Self {
             pool,
             name: Arc::clone(&config.name),
@@ -69,12 +78,19 @@ impl ListenerContext {
                 half_close: config.half_close_timeout,
                 reset: RESET_PATIENCE,
             },
+            lane,
             metrics,
             limit: config.max_connections,
             refusals: Arc::new(Admission::new(16)),
             doors: Doors::of(config, crowd),
             header: config.proxy_protocol.send.version(),
         }
+    }
+
+    /// Why its clients find nobody.
+    pub(super) fn why(&self) -> Arc<str> {
+        let routes = &self.pool.routes;
+        self.lane.as_ref().map_or_else(|| routes.why(), |lane| lane.why(routes))
     }
 
     /// Counts a client that does not get in, and says so in the log; now and then only, of what strangers can cause at will.

@@ -8,6 +8,7 @@
 //! | [`proxied`] | clients that a proxy in front speaks for |
 //! | [`worker`] | one thread with its own runtime; connections stay where they start |
 //! | [`connection`] | the life of one connection, from accept to the log line |
+//! | [`lane`] | the way of clients whose listener leads to readers |
 //! | [`hold`] | clients that wait because nobody may serve, first come first served |
 //! | [`dial`] | connects to the backend of a route and checks that its epoch still stands |
 //! | [`greeting`] | the first exchange with a database that may turn out not to serve |
@@ -30,6 +31,7 @@ mod dial;
 mod doors;
 mod greeting;
 mod hold;
+mod lane;
 mod listener;
 mod metronome;
 mod proxied;
@@ -48,7 +50,8 @@ use std::{
 use admission::Admission;
 use crowd::Crowd;
 use dial::Descriptors;
-use hold::Hold;
+use hold::{Door, Hold};
+use lane::{Goal, Lane};
 use listener::{AcceptLoop, ListenerContext};
 pub use refuse::Refusal;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -149,7 +152,7 @@ struct PoolContext {
     refusal: Refusal,
     routes: RouteWatch,
     reporter: ReportSender,
-    /// The waiting room, which outlives a change of the configuration.
+    /// The waiting room of those who want the primary. It outlives a change of the configuration.
     hold: Arc<Hold>,
     metrics: Arc<PoolMetrics>,
     process: Arc<ProcessContext>,
@@ -205,9 +208,19 @@ pub struct Reception {
     crew: Crew,
     process: Arc<ProcessContext>,
     sockets: HashMap<SocketKey, AcceptLoop>,
-    rooms: HashMap<Arc<str>, Arc<Hold>>,
+    rooms: HashMap<Arc<str>, Rooms>,
     /// By pool and listener.
     crowds: HashMap<(Arc<str>, Arc<str>), Arc<Crowd>>,
+}
+
+/// The waiting rooms of a pool. A client that waits for a reader never stands before one that waits for the primary, nor behind it.
+/// They stay open for as long as the pool is configured.
+#[derive(Debug)]
+struct Rooms {
+    /// For the primary.
+    active: Arc<Hold>,
+    /// For readers: one a goal that a listener has, or had.
+    readers: HashMap<Goal, Arc<Hold>>,
 }
 
 impl Reception {
@@ -218,8 +231,7 @@ impl Reception {
         let mut crowds = HashMap::new();
         let mut sockets = HashMap::new();
         for pool in pools {
-            let room = self.rooms.remove(&pool.name).unwrap_or_else(|| self.open_room(&pool));
-            rooms.insert(Arc::clone(&pool.name), Arc::clone(&room));
+            let own = self.rooms_of(&pool);
             let context = Arc::new(PoolContext {
                 name: pool.name,
                 connect_timeout: pool.connect_timeout,
@@ -227,7 +239,7 @@ impl Reception {
                 refusal: pool.refusal,
                 routes: pool.routes,
                 reporter: pool.reporter,
-                hold: room,
+                hold: Arc::clone(&own.active),
                 metrics: pool.metrics,
                 process: Arc::clone(&self.process),
                 retired: pool.retired,
@@ -237,13 +249,16 @@ impl Reception {
                 let name = (Arc::clone(&context.name), Arc::clone(&config.name));
                 let crowd = self.crowds.remove(&name).unwrap_or_default();
                 crowds.insert(name, Arc::clone(&crowd));
-                let listener = Arc::new(ListenerContext::new(Arc::clone(&context), &config, metrics, crowd));
+                let room = |goal| own.readers.get(&goal).cloned().unwrap_or_default();
+                let lane = Goal::of(&config).map(|goal| Lane::new(goal, config.balance, room(goal)));
+                let listener = Arc::new(ListenerContext::new(Arc::clone(&context), &config, lane, metrics, crowd));
                 for (key, new) in keys {
                     if let Some(accepting) = self.receive(&key, new, &listener) {
                         sockets.insert(key, accepting);
                     }
                 }
             }
+            rooms.insert(Arc::clone(&context.name), own);
         }
         // What is left of the old ones ends with its handle.
         (self.rooms, self.crowds, self.sockets) = (rooms, crowds, sockets);
@@ -256,9 +271,18 @@ impl Reception {
         }
     }
 
-    fn open_room(&self, pool: &PoolSettings) -> Arc<Hold> {
-        let room = Arc::new(Hold::default());
-        self.crew.release(Arc::clone(&room), pool.routes.clone(), pool.retired.clone());
-        room
+    /// The rooms of a pool; those that are not open yet are opened.
+    fn rooms_of(&mut self, pool: &PoolSettings) -> Rooms {
+        let open = |door| {
+            let room = Arc::new(Hold::default());
+            self.crew.release(Arc::clone(&room), door, pool.retired.clone());
+            room
+        };
+        let own = self.rooms.remove(&pool.name);
+        let mut own = own.unwrap_or_else(|| Rooms { active: open(Door::Active(pool.routes.clone())), readers: HashMap::new() });
+        for goal in pool.listeners.iter().filter_map(|listener| Goal::of(&listener.config)) {
+            own.readers.entry(goal).or_insert_with(|| open(Door::Reader(pool.routes.clone(), goal)));
+        }
+        own
     }
 }

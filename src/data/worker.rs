@@ -22,13 +22,13 @@ use tokio_util::{
 use super::{
     ProcessContext, connection,
     connection::Accepted,
-    hold::Hold,
+    hold::{Door, Hold},
     listener::{AcceptLoop, ListenerContext},
     relay::supply_pipes,
 };
 use crate::{
     lifecycle::{Lifeline, Phase},
-    route::{RouteWatch, SessionTable},
+    route::SessionTable,
 };
 
 /// What the connections of one worker share.
@@ -125,12 +125,12 @@ impl Crew {
     }
 
     /// Starts to let held clients go, until the pool is retired.
-    pub(super) fn release(&self, room: Arc<Hold>, routes: RouteWatch, retired: CancellationToken) {
+    pub(super) fn release(&self, room: Arc<Hold>, door: Door, retired: CancellationToken) {
         let guard = self.lifeline.vital.guard();
         self.first.spawn(async move {
             let _guard = guard;
             tokio::select! {
-                () = room.release(routes) => {}
+                () = room.release(door) => {}
                 () = retired.cancelled() => {}
             }
         });

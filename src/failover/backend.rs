@@ -68,6 +68,8 @@ pub struct BackendState {
     pub(super) said_shutdown: bool,
     /// New clients are held until somebody says how it is.
     pub(super) in_doubt: bool,
+    /// It lagged too much when it last said how much; ends at half of that.
+    pub(super) behind: bool,
     /// A probe besides the pace was ordered, and no report came since.
     pub(super) asked: bool,
     /// Sequence number of the last report.

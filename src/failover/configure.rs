@@ -7,6 +7,7 @@ use super::{
     event::{BackendId, Cause, Configuration, Effect, Pace, RevokeMode},
     inspect::id,
     pool::Pool,
+    readers::Reading,
     time::Time,
 };
 
@@ -26,6 +27,7 @@ impl Pool {
         let fresh = BackendState { since: now, ..BackendState::default() };
         self.backends = backends.iter().map(|kept| kept_or(*kept, &self.backends, &fresh)).collect();
         self.reasons = backends.iter().map(|kept| kept_or(*kept, &self.reasons, &Reason::Unknown)).collect();
+        self.readings = backends.iter().map(|kept| kept_or(*kept, &self.readings, &Reading::Unknown)).collect();
         self.paces = backends.iter().map(|kept| kept_or(*kept, &self.paces, &Pace::Urgent)).collect();
         self.policy = policy.clone();
         while self.switches.len() > self.policy.budget_max as usize {

@@ -8,6 +8,7 @@ use crate::{
         elect::Verdict,
         facts::{Facts, Role},
         pool::Policy,
+        readers::Reading,
     },
     labels,
 };
@@ -275,6 +276,17 @@ pub enum Effect {
     Resume {
         /// The epoch that stands.
         epoch: Epoch,
+    },
+    /// Whether a backend may be read has changed.
+    Read {
+        /// Whose.
+        backend: BackendId,
+        /// Before.
+        from: Reading,
+        /// After.
+        to: Reading,
+        /// What becomes of the sessions of those who read from it; `Drain`: they go on.
+        sessions: RevokeMode,
     },
     /// Probe a backend at this pace from now on.
     Pace(BackendId, Pace),

@@ -3,8 +3,10 @@
 use super::{
     backend::Reason,
     elect::Verdict,
-    event::{Effect, Event},
-    pool::{OnConflict, Pool},
+    event::{Admin, Effect, Event, Health},
+    facts::Role,
+    pool::{Election, OnConflict, Pool},
+    readers::Reading,
     time::Time,
 };
 
@@ -56,5 +58,19 @@ impl Pool {
             assert!(effects.is_empty(), "I12: a tick before the deadline had effects: {effects:?}");
         }
         assert!(self.wake.is_none_or(|at| at > now), "I12: a deadline was left behind");
+        self.check_readers();
+    }
+
+    fn check_readers(&self) {
+        for id in self.ids().filter(|id| self.reading(*id).may_be_read()) {
+            let backend = &self.backends[id.index()];
+            let serves = backend.health() == Health::Up && !backend.starting && !backend.is_foreign(self.system_id);
+            assert!(serves && backend.admin() == Admin::Ready && !backend.in_doubt, "I14: a reader that may not serve");
+            let is_active = self.active == Some(id);
+            assert_eq!(self.reading(id) == Reading::Active, is_active, "I14: the active one is told apart");
+            let stands_by = self.policy.election == Election::ByOrder || backend.facts.role == Some(Role::Standby);
+            assert!(is_active || stands_by, "I14: a reader that is a primary and not the active one");
+            assert!(is_active || !backend.behind, "I15: a reader that is too far behind");
+        }
     }
 }

@@ -17,6 +17,7 @@
 //! | [`pool`] | the state machine: [`Pool::step`] |
 //! | `configure` | what a change of the configuration keeps |
 //! | `inspect` | what others may ask of a pool |
+//! | [`readers`] | who may be read, besides the active one or instead of it |
 //! | [`ready`] | whether a failover would succeed right now |
 //! | `invariants` | what must hold after every step, checked in debug builds |
 
@@ -32,6 +33,7 @@ mod invariants;
 pub mod label;
 mod observe;
 pub mod pool;
+pub mod readers;
 pub mod ready;
 #[cfg(test)]
 mod tests;
@@ -45,5 +47,6 @@ pub use event::{
 };
 pub use facts::{Facts, MultiPrimary, Role};
 pub use pool::{Election, OnConflict, Policy, Pool};
+pub use readers::Reading;
 pub use ready::FailoverReady;
 pub use time::Time;

@@ -12,6 +12,8 @@
 //! * **I8** a late or repeated report changes nothing · **I9** two primaries give the named verdict, never a silent choice
 //! * **I10** nobody eligible → nobody active within the step · **I11** every change took a legal edge and carries a cause
 //! * **I12** a tick before the deadline has no effects · **I13** same inputs, same outputs
+//! * **I14** who may be read is ready, up, serving, of this cluster and in no doubt: a standby, the active one, or without roles
+//!   anybody · **I15** lag takes a reader out above `max_lag` and brings it back at half of it, and never otherwise
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -20,6 +22,7 @@ use super::{
     elect::{Pin, Verdict},
     event::{Admin, BackendId, Cause, Command, Effect, Epoch, Event, Health, Note, Outcome, Pace, RevokeMode},
     inspect::id,
+    readers::Reading,
     time::Time,
 };
 use crate::labels;
@@ -68,7 +71,8 @@ pub struct Policy {
     pub settle: Duration,
     /// What becomes of the sessions of a backend that goes down: `Abort` or `Drain`.
     pub on_down: RevokeMode,
-    /// A standby that lags by more bytes is not ready to take over. Tells readiness only; never a choice of its own.
+    /// A standby that lags by more bytes is not ready to take over, and is not read until it lags by half of it. Never a choice of
+    /// who is active.
     pub max_lag: Option<u64>,
 }
 
@@ -120,6 +124,7 @@ pub struct Pool {
     pub(super) verdict: Verdict,
     pub(super) conflict: bool,
     pub(super) reasons: Vec<Reason>,
+    pub(super) readings: Vec<Reading>,
     pub(super) paces: Vec<Pace>,
 }
 
@@ -133,6 +138,7 @@ impl Pool {
             wake: Some(settle_by),
             backends: vec![BackendState { since: now, ..BackendState::default() }; count],
             reasons: vec![Reason::Unknown; count],
+            readings: vec![Reading::Unknown; count],
             paces: vec![Pace::Urgent; count],
             policy,
             active: None,
@@ -238,6 +244,7 @@ impl Pool {
         }
         self.refresh_conflict(effects);
         self.refresh_suspension(effects);
+        self.refresh_readings(effects);
         self.refresh_paces(effects);
         self.wake = self.wake_after(now);
     }

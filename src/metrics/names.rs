@@ -19,7 +19,7 @@ metrics! {
     CONFIG_LAST_RELOAD_SUCCESSFUL = "mainstay_config_last_reload_successful", "1 when the last attempt to load the configuration succeeded.";
     CONFIG_LAST_RELOAD_SUCCESS_TIMESTAMP = "mainstay_config_last_reload_success_timestamp_seconds", "When the present configuration was loaded, in seconds since 1970.";
     CONFIG_RELOADS = "mainstay_config_reloads_total", "Attempts to change the configuration, by result.";
-    READY = "mainstay_ready", "1 when clients may be sent here: every pool has an active backend.";
+    READY = "mainstay_ready", "1 when clients may be sent here: every pool has an active backend, or is there to be read and may be.";
     PHASE = "mainstay_phase", "1 for the phase of life the process is in.";
     PANICS = "mainstay_panics_total", "Panics, which are bugs in mainstay.";
     LOG_DROPPED = "mainstay_log_dropped_total", "Log lines that were lost because the log could not be written fast enough.";
@@ -48,6 +48,8 @@ metrics! {
     BACKEND_HEALTH = "mainstay_backend_health", "1 for the observed health of the backend.";
     BACKEND_ROLE = "mainstay_backend_role", "1 for the role the database says it has.";
     BACKEND_REASON = "mainstay_backend_reason", "1 for the reason why the backend may or may not be active.";
+    BACKEND_READER = "mainstay_backend_reader", "1 when the backend may be read as a replica.";
+    BACKEND_READER_REASON = "mainstay_backend_reader_reason", "1 for the reason why the backend may or may not be read.";
     BACKEND_REPLICATION_LAG = "mainstay_backend_replication_lag_bytes", "How far the backend is behind its primary; 0 when it does not say.";
     BACKEND_DB_EPOCH = "mainstay_backend_db_epoch", "The database's own epoch, which rises with each promotion (PostgreSQL: timeline); 0 when it does not say.";
     PROBES = "mainstay_probes_total", "Finished probes.";

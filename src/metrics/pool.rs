@@ -7,7 +7,7 @@ use super::{
     series::{Info, OneHot, Per, Series},
 };
 use crate::{
-    failover::{Cause, FailoverReady, Health, Outcome, Reason, Role, label::Label},
+    failover::{Cause, FailoverReady, Health, Outcome, Reading, Reason, Role, label::Label},
     reason::{AcceptError, CloseReason, DialError, Direction, RejectReason},
 };
 
@@ -119,6 +119,10 @@ pub struct BackendMetrics {
     pub role: OneHot<Role>,
     /// Why it may or may not be active.
     pub reason: OneHot<Reason>,
+    /// 1 when it may be read as a replica.
+    pub reader: IntGauge,
+    /// Why it may or may not be read.
+    pub reader_reason: OneHot<Reading>,
     /// Bytes behind its primary; 0 when it does not say.
     pub replication_lag_bytes: IntGauge,
     /// The database's own epoch; 0 when it does not say.
@@ -156,6 +160,8 @@ impl BackendMetrics {
             health: series.one_hot(names::BACKEND_HEALTH, "state", Health::Unknown)?,
             role: series.one_hot(names::BACKEND_ROLE, "role", Role::Unknown)?,
             reason: series.one_hot(names::BACKEND_REASON, "reason", Reason::Unknown)?,
+            reader: series.int_gauge(names::BACKEND_READER)?,
+            reader_reason: series.one_hot(names::BACKEND_READER_REASON, "reason", Reading::Unknown)?,
             replication_lag_bytes: series.int_gauge(names::BACKEND_REPLICATION_LAG)?,
             db_epoch: series.int_gauge(names::BACKEND_DB_EPOCH)?,
             probes: series.int_counters(names::PROBES, "outcome")?,

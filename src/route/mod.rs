@@ -4,12 +4,14 @@
 //! | file | what crosses there |
 //! |---|---|
 //! | here | [`Route`] and its [`Revocation`]: control → data |
+//! | [`readers`] | who may be read: control → data |
 //! | [`snapshot`] | a pool as it stands: control → admin |
 //! | [`events`] | state changes with their causes: control → admin |
 //! | [`reports`] | what the byte path learns: data → control |
 //! | [`sessions`] | the live sessions: data → admin |
 
 mod events;
+mod readers;
 mod reports;
 mod sessions;
 mod snapshot;
@@ -25,13 +27,15 @@ use std::{
 };
 
 pub use events::{EventLog, StateEvent};
+use readers::ReaderOffer;
+pub use readers::{Gate, Generation, Pulse, Reader, ReaderKind, Tenure, Underway};
 pub use reports::{PassiveReport, ReportReceiver, ReportSender};
 pub use sessions::{Session, SessionEntry, SessionTable};
 pub use snapshot::{BackendView, LastFailover, LastProbe, Snapshot};
 use tokio::sync::{Notify, futures::Notified, watch};
 
 use crate::{
-    failover::{Epoch, RevokeMode, Time},
+    failover::{RevokeMode, Time},
     metrics::BackendMetrics,
 };
 
@@ -59,7 +63,7 @@ impl Clock {
     }
 }
 
-/// Where new clients go: a backend under an epoch, with its own revocation. Taken as one value, so there is no moment at
+/// Where new clients go: a backend under a tenure, with its own revocation. Taken as one value, so there is no moment at
 /// which a connection knows its backend but cannot be told to leave it. It names all there is to know of the backend, which may
 /// be gone from the configuration while sessions still go on.
 #[derive(Clone, Debug)]
@@ -68,16 +72,16 @@ pub struct Route {
     pub backend: Arc<str>,
     /// Its numbers.
     pub metrics: Arc<BackendMetrics>,
-    /// Under which activation.
-    pub epoch: Epoch,
+    /// Under which activation, or as which reader.
+    pub tenure: Tenure,
     /// Last known good addresses, in the order to try them. Empty when the name never resolved.
     pub addresses: Arc<[SocketAddr]>,
     /// How the route ends.
     pub revocation: Arc<Revocation>,
 }
 
-/// The end of an epoch, in one or two steps. Asking whether it has come is one atomic load, so that a session may ask at
-/// every turn; only waiting for it takes a lock.
+/// The end of an epoch, or of a reader's generation, in one or two steps. Asking whether it has come is one atomic load, so that a
+/// session may ask at every turn; only waiting for it takes a lock.
 #[derive(Debug, Default)]
 pub struct Revocation {
     stage: AtomicU8,
@@ -88,7 +92,7 @@ impl Revocation {
     const LAST_WORDS: u8 = 1;
     const ABORTED: u8 = 2;
 
-    /// Ends the epoch. A later, harsher call overrides an earlier one; a milder one changes nothing.
+    /// Ends it. A later, harsher call overrides an earlier one; a milder one changes nothing.
     pub fn revoke(&self, mode: RevokeMode) {
         let stage = match mode {
             RevokeMode::Drain => return,
@@ -157,6 +161,7 @@ struct Verified {
 #[derive(Debug)]
 pub struct Publisher {
     offer: watch::Sender<Offer>,
+    readers: watch::Sender<ReaderOffer>,
     snapshot: watch::Sender<Arc<Snapshot>>,
     verified: Arc<Verified>,
 }
@@ -165,6 +170,7 @@ pub struct Publisher {
 #[derive(Clone, Debug)]
 pub struct RouteWatch {
     offer: watch::Receiver<Offer>,
+    readers: watch::Receiver<ReaderOffer>,
     verified: Arc<Verified>,
     clock: Clock,
 }
@@ -194,12 +200,13 @@ pub fn seam(clock: Clock, max_staleness: Duration, first: Snapshot) -> Seam {
     let staleness = AtomicU64::new(whole_millis(max_staleness));
     let verified = Arc::new(Verified { millis: AtomicU64::new(0), max_staleness_millis: staleness });
     let (offer_tx, offer_rx) = watch::channel(Offer { route: None, why: "no check has finished yet".into() });
+    let (readers_tx, readers_rx) = watch::channel(ReaderOffer::default());
     let (snapshot_tx, snapshot_rx) = watch::channel(Arc::new(first));
     let (reporter, reports) = reports::reports();
     Seam {
-        publisher: Publisher { offer: offer_tx, snapshot: snapshot_tx, verified: Arc::clone(&verified) },
+        publisher: Publisher { offer: offer_tx, readers: readers_tx, snapshot: snapshot_tx, verified: Arc::clone(&verified) },
         reports,
-        routes: RouteWatch { offer: offer_rx, verified, clock },
+        routes: RouteWatch { offer: offer_rx, readers: readers_rx, verified, clock },
         reporter,
         snapshots: SnapshotWatch(snapshot_rx),
     }
@@ -239,6 +246,11 @@ impl RouteWatch {
         (!self.is_stale()).then_some(route)
     }
 
+    /// There is a route, be it stale.
+    pub fn is_offered(&self) -> bool {
+        self.offer.borrow().route.is_some()
+    }
+
     /// Why there is no route.
     pub fn why(&self) -> Arc<str> {
         let offer = self.offer.borrow();
@@ -266,9 +278,13 @@ impl RouteWatch {
     }
 
     fn is_stale(&self) -> bool {
-        let verified = self.verified.millis.load(Ordering::Acquire);
-        let age = whole_millis(self.clock.now().since_origin()).saturating_sub(verified);
-        age > self.verified.max_staleness_millis.load(Ordering::Acquire)
+        !self.is_recent(self.verified.millis.load(Ordering::Acquire))
+    }
+
+    /// What was heard then still counts.
+    fn is_recent(&self, heard_millis: u64) -> bool {
+        let age = whole_millis(self.clock.now().since_origin()).saturating_sub(heard_millis);
+        age <= self.verified.max_staleness_millis.load(Ordering::Acquire)
     }
 }
 

@@ -2,7 +2,8 @@
 
 use tokio::sync::mpsc;
 
-use crate::failover::{Epoch, Passive};
+use super::Tenure;
+use crate::failover::Passive;
 
 /// The byte path's reports to the supervisor of a pool: bounded, and lost rather than waited for.
 #[derive(Clone, Debug)]
@@ -12,11 +13,11 @@ pub struct ReportSender(mpsc::Sender<PassiveReport>);
 #[derive(Debug)]
 pub struct ReportReceiver(mpsc::Receiver<PassiveReport>);
 
-/// Something the byte path learned about the backend of an epoch.
+/// Something the byte path learned about the backend of a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PassiveReport {
-    /// Under which epoch it was learned.
-    pub epoch: Epoch,
+    /// Under what it was learned.
+    pub tenure: Tenure,
     /// What.
     pub what: Passive,
 }

@@ -20,7 +20,7 @@ pub struct Session {
     pub listener: Arc<str>,
     /// Name of the backend.
     pub backend: Arc<str>,
-    /// Under which epoch.
+    /// Under which epoch; 0 for a session with a reader, which belongs to none.
     pub epoch: Epoch,
     /// Since when.
     pub since: Time,

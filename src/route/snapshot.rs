@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use crate::failover::{Admin, BackendId, Cause, Epoch, Facts, FailoverReady, Health, Outcome, Reason, Time, Verdict};
+use crate::failover::{Admin, BackendId, Cause, Epoch, Facts, FailoverReady, Health, Outcome, Reading, Reason, Time, Verdict};
 
 /// A pool as the supervisor sees it; replaced whole with each change.
 #[derive(Clone, Debug, Default)]
@@ -65,6 +65,8 @@ pub struct BackendView {
     pub admin: Admin,
     /// Why it may or may not be active.
     pub reason: Reason,
+    /// Why it may or may not be read.
+    pub reading: Reading,
     /// What it said of itself when it last answered.
     pub facts: Facts,
     /// The check cannot do its work: `misconfigured`, `saturated`, `wrong_cluster`.

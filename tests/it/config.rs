@@ -10,7 +10,10 @@ use std::{
 
 use mainstay::{
     cli::{check, exit},
-    config::{self, CheckKind, Config, Errors, Loaded, LogFormat, LogLevel, OnDown, ProxySend, SecretSource, TlsMode},
+    config::{
+        self, Balance, CheckKind, Config, Errors, Fallback, ListenerRoute, Loaded, LogFormat, LogLevel, OnDown, ProxySend,
+        SecretSource, TlsMode,
+    },
     failover::{Election, OnConflict, RevokeMode},
     net::proxy_protocol::Version,
 };
@@ -165,6 +168,7 @@ fn assert_defaults(config: &Config, check: &str) {
     assert_eq!(policy.election, if check == "tcp" { Election::ByOrder } else { Election::ByRole });
     assert_eq!(pool.check.kind.name(), check);
     let listener = &pool.listeners[0];
+    assert_eq!((listener.route, listener.balance), (ListenerRoute::Primary, Balance::LeastConnections));
     assert_eq!((&*listener.name, listener.max_connections, listener.idle_timeout), ("rw", None, None));
     assert_eq!((listener.max_connections_per_ip, &listener.allow, &listener.deny), (None, &vec![], &vec![]));
     assert_eq!((listener.proxy_protocol.send, pool.check.proxy_header), (ProxySend::Off, None));
@@ -308,6 +312,32 @@ fn warnings_tell_of_rules_that_do_nothing_or_too_much() {
     let checks = config::load(&Path::new(GOOD).join("doors.yaml"), &env).unwrap().config;
     let headers: Vec<_> = checks.pools.iter().map(|pool| pool.check.proxy_header).collect();
     assert_eq!(headers, [Some(Version::V2), None]);
+}
+
+#[test]
+fn listeners_lead_where_they_say_and_idle_keys_are_told() {
+    let config = config::load(&Path::new(GOOD).join("listeners.yaml"), &env).unwrap().config;
+    let listeners = &config.pools[0].listeners;
+    let seen: Vec<_> =
+        listeners.iter().map(|listener| (&*listener.name, listener.route, listener.balance, listener.fallback)).collect();
+    let expected = [
+        ("rw", ListenerRoute::Primary, Balance::LeastConnections, Fallback::Primary),
+        ("slow", ListenerRoute::Primary, Balance::LeastConnections, Fallback::Primary),
+        ("ro", ListenerRoute::Replica, Balance::RoundRobin, Fallback::None),
+        ("reads", ListenerRoute::Replica, Balance::LeastConnections, Fallback::Primary),
+        ("any", ListenerRoute::Any, Balance::LeastConnections, Fallback::Primary),
+    ];
+    assert_eq!(seen, expected);
+    let warned = |keys: &str| {
+        let listener = format!("{{name: x, listen: \"127.0.0.1:5432\", {keys}}}");
+        let text = format!("pools: [{{name: orders, listeners: [{listener}], backends: [\"db-a:5432\", \"db-b:5432\"]}}]");
+        let loaded = parse(&text).unwrap_or_else(|errors| panic!("{errors}"));
+        loaded.warnings.iter().map(|warning| warning.path.rsplit('.').next().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(warned("balance: round_robin"), ["balance"]);
+    assert_eq!(warned("route: primary, fallback: none, balance: round_robin"), ["fallback", "balance"]);
+    assert_eq!(warned("route: any, balance: round_robin, fallback: none"), ["fallback"]);
+    assert_eq!(warned("route: replica, balance: round_robin, fallback: none"), [""; 0]);
 }
 
 #[test]

@@ -25,6 +25,7 @@ mod psql;
 mod recovery;
 mod redis;
 mod reload;
+mod replicas;
 mod resources;
 mod splice;
 mod streams;

@@ -31,6 +31,8 @@ struct Pool {
 struct Listener {
     name: String,
     listen: Vec<String>,
+    #[serde(default = "primary")]
+    route: String,
     connections: i64,
     limit: Option<u64>,
     limit_per_ip: Option<u64>,
@@ -83,10 +85,18 @@ struct Backend {
     health: String,
     role: String,
     reason: String,
+    #[serde(default)]
+    reader: bool,
+    #[serde(default)]
+    reader_reason: String,
     active: bool,
     connections: i64,
     lag_bytes: Option<u64>,
     version: Option<String>,
+}
+
+fn primary() -> String {
+    "primary".to_owned()
 }
 
 /// Whether colours are used.
@@ -120,14 +130,14 @@ const HEADINGS: [&str; 8] = ["BACKEND", "ADDRESS", "HEALTH", "ROLE", "SESSIONS",
 
 impl Status {
     pub(super) fn every_pool_serves(&self) -> bool {
-        self.pools.iter().all(|pool| pool.active.is_some())
+        self.pools.iter().all(Pool::serves)
     }
 
     /// The sentences of all pools first, then their tables.
     pub(super) fn render(&self, paint: Paint) -> String {
         let mut out = String::new();
         for pool in &self.pools {
-            let colour = if pool.active.is_some() { Colour::Good } else { Colour::Bad };
+            let colour = if pool.serves() { Colour::Good } else { Colour::Bad };
             let _ = writeln!(out, "{}: {}", paint.text(colour, &plain(&pool.name)), plain(&pool.summary));
         }
         for pool in &self.pools {
@@ -141,9 +151,19 @@ impl Status {
 }
 
 impl Pool {
+    /// A pool that is there to be read needs no active backend.
+    fn serves(&self) -> bool {
+        self.active.is_some() || (self.is_for_reading() && self.backends.iter().any(|backend| backend.reader))
+    }
+
+    fn is_for_reading(&self) -> bool {
+        !self.listeners.is_empty() && self.listeners.iter().all(|listener| listener.route != "primary")
+    }
+
     fn render(&self, paint: Paint, out: &mut String) {
         let _ = writeln!(out, "{} (epoch {})", plain(&self.name), self.epoch);
-        let rows: Vec<[String; 8]> = self.backends.iter().map(Backend::cells).collect();
+        let is_read = self.listeners.iter().any(|listener| listener.route != "primary");
+        let rows: Vec<[String; 8]> = self.backends.iter().map(|backend| backend.cells(is_read)).collect();
         let widths: [usize; 8] = std::array::from_fn(|column| {
             rows.iter().map(|row| row[column].chars().count()).chain([HEADINGS[column].len()]).max().unwrap_or(0)
         });
@@ -159,7 +179,8 @@ impl Pool {
         for listener in &self.listeners {
             let of = listener.limit.map(|limit| format!(" of {limit}")).unwrap_or_default();
             let (name, listen, rules) = (plain(&listener.name), plain(&listener.listen.join(", ")), plain(&listener.rules()));
-            let _ = writeln!(out, "  listener {name} on {listen}: {}{of} connections{rules}", listener.connections);
+            let route = if listener.route == "primary" { String::new() } else { format!(" (route {})", plain(&listener.route)) };
+            let _ = writeln!(out, "  listener {name} on {listen}{route}: {}{of} connections{rules}", listener.connections);
         }
         if let Some(last) = &self.last_failover {
             let (from, to, evidence) = (plain(&last.from), plain(&last.to), plain(&last.evidence));
@@ -173,9 +194,14 @@ impl Pool {
 }
 
 impl Backend {
-    fn cells(&self) -> [String; 8] {
+    fn cells(&self, pool_is_read: bool) -> [String; 8] {
         let mark = if self.active { "* " } else { "  " };
-        let serves = if self.reason == "eligible" { "yes".to_owned() } else { format!("no, {}", plain(&self.reason)) };
+        let serves = match self.reason.as_str() {
+            "eligible" => "yes".to_owned(),
+            _ if pool_is_read && self.reader => "reads".to_owned(),
+            "standby" if pool_is_read && !self.reader_reason.is_empty() => format!("no reads, {}", plain(&self.reader_reason)),
+            reason => format!("no, {}", plain(reason)),
+        };
         [
             format!("{mark}{}", plain(&self.name)),
             plain(&self.address),
@@ -270,6 +296,38 @@ mainstay 0.1.0, running, up for 13 min
         let expected = "  listener rw on 127.0.0.1:5432: 1 of 9000 connections, 20 of one address, allow 10.0.0.0/8 ::1/128, \
                         deny 4 networks, PROXY from 10.9.0.0/16, sends PROXY v2\n";
         assert!(status.render(Paint::Off).contains(expected), "{}", status.render(Paint::Off));
+    }
+
+    #[test]
+    fn readers_are_shown_where_the_pool_has_listeners_for_them() {
+        let backend = |name: &str, reason: &str, reader: bool, why: &str| {
+            json!({"name": name, "address": "x:1", "health": "up", "role": "standby", "reason": reason, "active": reason == "eligible",
+                "reader": reader, "reader_reason": why, "connections": 1, "lag_bytes": null, "version": null})
+        };
+        let pool = |routes: &[&str]| -> Status {
+            let listeners: Vec<_> = routes
+                .iter()
+                .map(|route| json!({"name": route, "listen": ["127.0.0.1:1"], "route": route, "connections": 2, "limit": null}))
+                .collect();
+            serde_json::from_value(
+                json!({"version": "1", "uptime_seconds": 1, "pools": [{"name": "p", "epoch": 1, "active": null,
+                "last_failover": null, "listeners": listeners, "backends": [backend("a", "eligible", false, "active"),
+                backend("b", "standby", true, "reader"), backend("c", "standby", false, "lag")]}]}),
+            )
+            .unwrap()
+        };
+        let both = pool(&["primary", "replica"]);
+        let text = both.render(Paint::Off);
+        let rows: Vec<&str> = text.lines().filter(|line| line.contains("x:1")).collect();
+        assert!(rows[0].ends_with(" yes") && rows[1].ends_with(" reads") && rows[2].ends_with(" no reads, lag"), "{text}");
+        assert!(text.contains("listener replica on 127.0.0.1:1 (route replica): 2 connections"), "{text}");
+        assert!(text.contains("listener primary on 127.0.0.1:1: 2 connections"), "{text}");
+        let plain = pool(&["primary"]).render(Paint::Off);
+        assert_eq!(plain.matches(" no, standby").count(), 2, "{plain}");
+        assert!(
+            !both.every_pool_serves() && pool(&["replica", "any"]).every_pool_serves(),
+            "a pool for reading needs no active one"
+        );
     }
 
     #[test]

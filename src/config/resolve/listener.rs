@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     config::{
-        ListenerConfig, ProxyProtocolConfig, ProxySend, RelayMode,
+        Balance, Fallback, ListenerConfig, ListenerRoute, ProxyProtocolConfig, ProxySend, RelayMode,
         raw::{
             node::{Origin, shorten},
             reader::{Field, Keys, Section},
@@ -26,6 +26,8 @@ const LISTENER_KEYS: Keys = Keys {
         "name",
         "listen",
         "route",
+        "balance",
+        "fallback",
         "max_connections",
         "max_connections_per_ip",
         "allow",
@@ -37,7 +39,7 @@ const LISTENER_KEYS: Keys = Keys {
         "tcp_user_timeout",
         "relay",
     ],
-    planned: &["balance", "fallback"],
+    planned: &[],
 };
 const KEEPALIVE_KEYS: Keys = Keys { known: &["idle", "interval", "count"], planned: &[] };
 
@@ -81,6 +83,9 @@ fn plain_listener() -> ListenerConfig {
     ListenerConfig {
         name: SHORT_NAME.into(),
         listen: Vec::new(),
+        route: ListenerRoute::Primary,
+        balance: Balance::LeastConnections,
+        fallback: Fallback::Primary,
         max_connections: None,
         max_connections_per_ip: None,
         allow: Vec::new(),
@@ -99,9 +104,8 @@ fn listener<'a>(field: Field<'a>, names: &mut Names, claims: &mut Claims) -> Opt
     let plain = plain_listener();
     let name = section.require("name", SHORT_NAME).and_then(|field| names.read(field)).unwrap_or(plain.name);
     let (listen, fields) = section.require("listen", "127.0.0.1:5432").map(|field| addresses(field, claims)).unwrap_or_default();
-    if let Some(route) = section.get("route") {
-        check_route(route);
-    }
+    let route = section.word("route", plain.route);
+    warn_of_idle_keys(section, route);
     let limit = |key| section.get(key).and_then(|field| field.count(1..=MAX_CONNECTIONS));
     let (max_connections, max_per_ip) = (limit("max_connections"), limit("max_connections_per_ip"));
     if let (Some(all), Some(of_one), Some(field)) = (max_connections, max_per_ip, section.get("max_connections_per_ip"))
@@ -114,6 +118,9 @@ fn listener<'a>(field: Field<'a>, names: &mut Names, claims: &mut Claims) -> Opt
     let config = ListenerConfig {
         name,
         listen,
+        route,
+        balance: section.word("balance", plain.balance),
+        fallback: section.word("fallback", plain.fallback),
         max_connections: max_connections.and_then(|count| usize::try_from(count).ok()),
         max_connections_per_ip: max_per_ip.and_then(|count| usize::try_from(count).ok()),
         allow,
@@ -145,14 +152,21 @@ fn keepalive(section: Section<'_>) -> Keepalive {
     }
 }
 
-fn check_route(field: Field<'_>) {
-    if field.is_word("replica") || field.is_word("any") {
-        field.error(
-            "this route is not available in this version yet",
-            "every listener leads to the primary: write `route: primary`",
+/// A key that the route has no use for is harmless, and not what was meant.
+fn warn_of_idle_keys(section: Section<'_>, route: ListenerRoute) {
+    if let Some(field) = section.get("balance").filter(|_| route == ListenerRoute::Primary) {
+        field.warning(
+            "`balance` has no effect here: this listener leads to one backend, the primary",
+            "write `route: replica` or `route: any`, or remove the key",
         );
-    } else if !field.is_word("primary") {
-        field.wrong::<()>("`primary`", None);
+    }
+    let idle = match route {
+        ListenerRoute::Replica => return,
+        ListenerRoute::Primary => "`fallback` has no effect here: this listener leads to the primary",
+        ListenerRoute::Any => "`fallback` has no effect here: the primary is among those that `route: any` leads to",
+    };
+    if let Some(field) = section.get("fallback") {
+        field.warning(idle, "write `route: replica`, or remove the key");
     }
 }
 

@@ -1,14 +1,14 @@
-//! `docs/failover.md` and the code say the same: every drawn edge exists, every edge is drawn.
+//! `docs/failover.md`, `docs/replicas.md` and the code say the same: every drawn edge exists, every edge is drawn.
 
 use std::collections::BTreeSet;
 
 use super::{
     super::event::Class,
-    model::{HEALTH_EDGES, REVOKE_EDGES, VERDICT_EDGES},
+    model::{HEALTH_EDGES, READER_EDGES, REVOKE_EDGES, VERDICT_EDGES},
     *,
 };
 
-const BOOK: &str = include_str!("../../../docs/failover.md");
+const BOOK: &str = concat!(include_str!("../../../docs/failover.md"), include_str!("../../../docs/replicas.md"));
 
 /// The lines between `<!-- begin NAME -->` and `<!-- end NAME -->`.
 fn section(name: &str) -> impl Iterator<Item = &'static str> {
@@ -49,6 +49,18 @@ fn the_diagram_of_verdicts_is_the_table_of_edges() {
 fn the_table_of_revocations_is_the_table_of_edges() {
     let code: BTreeSet<_> = REVOKE_EDGES.iter().map(|(cause, mode)| format!("{cause} {mode}")).collect();
     assert_eq!(rows("revocations", 2), code);
+}
+
+#[test]
+fn the_table_of_readings_is_the_table_of_edges() {
+    let code: BTreeSet<_> = READER_EDGES.iter().map(|(reading, mode)| format!("{reading} {mode}")).collect();
+    assert_eq!(rows("readings", 2), code);
+    let named = |line: &'static str| line.split('`').nth(1).unwrap();
+    let mut told: Vec<_> = section("readings").filter(|line| line.starts_with("| `")).map(named).collect();
+    // `down` has three rows.
+    told.dedup();
+    let words: Vec<_> = Reading::ALL.iter().map(|reading| reading.as_str()).collect();
+    assert_eq!(told, words, "the order is the order of precedence");
 }
 
 #[test]

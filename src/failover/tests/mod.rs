@@ -2,7 +2,7 @@
 //!
 //! | file | what it does |
 //! |---|---|
-//! | [`model`] | the judge: knows the rules I1–I13 and only what the stream of events and effects told |
+//! | [`model`] | the judge: knows the rules I1–I15 and only what the stream of events and effects told |
 //! | [`walk`] | every state two backends can reach, and every event in it |
 //! | [`stories`] | golden scripts in `tests/stories`, one for each thing that happens at night |
 //! | [`flapping`] | a backend that dies and returns for ever, in virtual time |
@@ -61,6 +61,9 @@ fn effect_words(effect: &Effect) -> String {
         Effect::Activate { epoch, backend, cause } => format!("activate {} epoch={epoch} cause={cause}", name(*backend)),
         Effect::Suspend { epoch } => format!("suspend epoch={epoch}"),
         Effect::Resume { epoch } => format!("resume epoch={epoch}"),
+        Effect::Read { backend, from, to, sessions } => {
+            format!("{} read {from} -> {to}, sessions {sessions}", name(*backend))
+        }
         Effect::Pace(id, pace) => format!("pace {} {pace}", name(*id)),
         Effect::ProbeNow(id) => format!("probe {} now", name(*id)),
         Effect::Note(note) => note_words(note),

@@ -52,6 +52,29 @@ pub(super) const REVOKE_EDGES: &[(Cause, RevokeMode)] = &[
     (Cause::Removed, RevokeMode::Drain),
 ];
 
+/// What becomes of the sessions of readers, for each word (I14). `docs/replicas.md` tabulates exactly these.
+pub(super) const READER_EDGES: &[(Reading, RevokeMode)] = &[
+    (Reading::Maint, RevokeMode::Abort),
+    (Reading::Drain, RevokeMode::Drain),
+    (Reading::Misconfigured, RevokeMode::Drain),
+    (Reading::Unknown, RevokeMode::Drain),
+    (Reading::Down, RevokeMode::Abort),
+    (Reading::Down, RevokeMode::LastWords),
+    (Reading::Down, RevokeMode::Drain),
+    (Reading::Starting, RevokeMode::LastWords),
+    (Reading::WrongCluster, RevokeMode::Abort),
+    (Reading::Settling, RevokeMode::Drain),
+    (Reading::ClusterUnknown, RevokeMode::Drain),
+    (Reading::InDoubt, RevokeMode::Drain),
+    (Reading::RoleUnknown, RevokeMode::Abort),
+    (Reading::ReadOnly, RevokeMode::Drain),
+    (Reading::Fenced, RevokeMode::Abort),
+    (Reading::NotActive, RevokeMode::Abort),
+    (Reading::Lag, RevokeMode::Drain),
+    (Reading::Active, RevokeMode::Drain),
+    (Reading::Reader, RevokeMode::Drain),
+];
+
 /// A run of like outcomes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Run {
@@ -84,6 +107,11 @@ pub(super) struct Node {
     foreign: bool,
     alert: Option<Outcome>,
     last: Option<Outcome>,
+    /// As it last told.
+    lag: Option<u64>,
+    /// Told of more than `max_lag`, and not of half of it since.
+    behind: bool,
+    reading: Reading,
     admin: Admin,
     seq: u64,
     down_at: Option<Time>,
@@ -141,6 +169,9 @@ impl Judge {
             foreign: false,
             alert: None,
             last: None,
+            lag: None,
+            behind: false,
+            reading: Reading::Unknown,
             admin: Admin::Ready,
             seq: 0,
             down_at: None,
@@ -208,6 +239,7 @@ impl Judge {
         end.i11_edges(&was, step)?;
         end.suspension(step)?;
         end.paces(step)?;
+        end.i14_i15_readers(step)?;
         *self = end;
         Ok(())
     }
@@ -424,6 +456,7 @@ impl Judge {
                     node.doubted = false;
                     node.role = node.role.map(|_| Role::Unknown);
                     node.read_only = false;
+                    node.lag = None;
                 }
             }
             node.starting &= !(node.verdict == Health::Down && failed);
@@ -470,7 +503,7 @@ impl Judge {
                     let asked = std::mem::replace(&mut self.nodes[id.index()].asked, true);
                     rule!(!asked, "storm: a second probe of {} was ordered before the first answered", name(*id));
                 }
-                Effect::Pace(..) | Effect::Note(_) => {}
+                Effect::Read { .. } | Effect::Pace(..) | Effect::Note(_) => {}
             }
         }
         let (active, epoch) = (step.after.active(), step.after.epoch());
@@ -644,6 +677,66 @@ impl Judge {
         Ok(())
     }
 
+    /// All that are up and name their cluster name the same, or the pool knows its own.
+    fn knows_its_cluster(&self) -> bool {
+        let up = self.nodes.iter().filter(|node| node.verdict == Health::Up && !node.foreign);
+        let named: Vec<u64> = up.filter_map(|node| node.system_id).collect();
+        self.system_id.is_some() || named.windows(2).all(|pair| pair[0] == pair[1])
+    }
+
+    /// I14 and I15: who may be read, from the facts; that every change was told; and what becomes of sessions.
+    fn i14_i15_readers(&mut self, step: &Step) -> Result<(), String> {
+        let max_lag = self.policy.max_lag;
+        for node in self.nodes.iter_mut().filter(|node| node.verdict == Health::Up) {
+            let (far, near) = match max_lag.zip(node.lag) {
+                Some((max, lag)) => (lag > max, lag.saturating_mul(2) <= max),
+                None => (false, true),
+            };
+            node.behind = (node.behind || far) && !near;
+        }
+        let knows_its_cluster = self.knows_its_cluster();
+        for id in self.ids() {
+            let (node, reading) = (self.node(id), step.after.reading(id));
+            let is_active = self.active == Some(id);
+            let is_sure = self.settled && !node.doubted && (knows_its_cluster || node.system_id.is_none());
+            let may = node.admin == Admin::Ready && self.serves(id) && is_sure;
+            let stands_by = !self.by_role() || node.role == Some(Role::Standby);
+            let expected = (may && is_active, may && !is_active && stands_by && !node.behind);
+            let says = (reading == Reading::Active, reading == Reading::Reader);
+            rule!(says == expected, "I14: {} is said to be {reading}, the facts say (active, replica) {expected:?}", name(id));
+            let lags = may && !is_active && stands_by && node.behind;
+            rule!((reading == Reading::Lag) == lags, "I15: {} is said to be {reading}, the facts say lag={lags}", name(id));
+            let told: Vec<_> = step
+                .effects
+                .iter()
+                .filter_map(|effect| match effect {
+                    Effect::Read { backend, from, to, sessions } if *backend == id => Some((*from, *to, *sessions)),
+                    _ => None,
+                })
+                .collect();
+            let sessions = self.end_of_readers(id, reading);
+            let should: Vec<_> = (reading != node.reading).then_some((node.reading, reading, sessions)).into_iter().collect();
+            rule!(told == should, "I14: what was said of {} is {told:?}, what happened {should:?}", name(id));
+            self.nodes[id.index()].reading = reading;
+        }
+        Ok(())
+    }
+
+    /// Readers are closed when their backend is gone, and when a session of theirs could write to what is not the active one.
+    fn end_of_readers(&self, id: BackendId, reading: Reading) -> RevokeMode {
+        let node = self.node(id);
+        let told_by_it = if node.said_shutdown { RevokeMode::LastWords } else { RevokeMode::Abort };
+        let could_write = self.by_role() && node.role != Some(Role::Standby) && !node.read_only && self.active != Some(id);
+        match reading {
+            Reading::Down if self.policy.on_down == RevokeMode::Drain => RevokeMode::Drain,
+            Reading::Down => told_by_it,
+            Reading::Starting => RevokeMode::LastWords,
+            Reading::Maint | Reading::WrongCluster => RevokeMode::Abort,
+            Reading::RoleUnknown | Reading::Fenced | Reading::NotActive if could_write => RevokeMode::Abort,
+            _ => RevokeMode::Drain,
+        }
+    }
+
     /// Urgent exactly while new clients wait for this backend (nobody is active, or it is and is in doubt), and never hammering
     /// a check that cannot log in.
     fn paces(&self, step: &Step) -> Result<(), String> {
@@ -666,6 +759,7 @@ impl Node {
     fn learn(&mut self, facts: &Facts) {
         (self.role, self.read_only, self.multi) = (facts.role, facts.read_only, facts.multi_primary);
         (self.db_epoch, self.system_id) = (facts.db_epoch, facts.system_id);
+        self.lag = facts.lag_bytes;
     }
 
     /// A server answered: every sign of its death is void.

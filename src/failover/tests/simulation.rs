@@ -16,6 +16,7 @@ const TIMEOUT: Duration = Duration::from_millis(500);
 const CHAOS: Time = Time::from_millis(40_000);
 const END: Time = Time::from_millis(75_000);
 const CLUSTER: u64 = 7;
+const MAX_LAG: u64 = 100;
 
 /// splitmix64 (Steele, Lea, Flood 2014): a whole generator in four lines.
 struct Random(u64);
@@ -91,10 +92,14 @@ struct Tally {
     hold_downs: u64,
     suspensions: u64,
     two_signals: u64,
+    fell_behind: u64,
+    caught_up: u64,
 }
 
 struct World {
     random: Random,
+    /// How far standbys are behind; apart, so that it changes nothing else.
+    lags: Random,
     now: Time,
     agenda: BTreeMap<(Time, u64), Happening>,
     entries: u64,
@@ -117,6 +122,7 @@ impl World {
             failback_after: random.chance(50).then_some(Duration::from_secs(5)),
             budget_max: 1 + u32::try_from(random.below(3)).unwrap(),
             budget_within: Duration::from_secs(15),
+            max_lag: seed.is_multiple_of(2).then_some(MAX_LAG),
             ..Policy::default()
         };
         let node = |index: u64| Node {
@@ -136,6 +142,7 @@ impl World {
             judge: Judge::new(policy.clone(), usize::try_from(count).unwrap(), Time::ZERO),
             pool: Pool::new(policy, u16::try_from(count).unwrap(), Time::ZERO),
             random,
+            lags: Random(!seed),
             tally: Tally::default(),
             trace: Vec::new(),
         };
@@ -201,6 +208,8 @@ impl World {
                 Effect::ProbeNow(id) => {
                     self.after(Duration::ZERO, Happening::Probe { node: id.index(), fresh: true, repeats: false });
                 }
+                Effect::Read { from: Reading::Reader, to: Reading::Lag, .. } => self.tally.fell_behind += 1,
+                Effect::Read { from: Reading::Lag, to: Reading::Reader, .. } => self.tally.caught_up += 1,
                 Effect::Note(Note::Conflict { present: true, .. }) => self.tally.conflicts += 1,
                 Effect::Note(Note::Verdict { to: Verdict::HoldDown, .. }) => self.tally.hold_downs += 1,
                 Effect::Note(Note::Health { cause: Cause::TwoSignals, .. }) => self.tally.two_signals += 1,
@@ -238,6 +247,7 @@ impl World {
             read_only: node.read_only,
             db_epoch: Some(node.timeline),
             system_id: Some(CLUSTER),
+            lag_bytes: (role == Role::Standby).then(|| self.lags.below(MAX_LAG * 2)),
             ..Facts::default()
         };
         let facts = if outcome == Outcome::Ok { facts } else { Facts::default() };
@@ -419,9 +429,12 @@ fn two_hundred_worlds_keep_every_rule() {
         all.hold_downs += tally.hold_downs;
         all.suspensions += tally.suspensions;
         all.two_signals += tally.two_signals;
+        all.fell_behind += tally.fell_behind;
+        all.caught_up += tally.caught_up;
     }
     println!("{all:?}");
     let full = all.steps > 200_000 && all.activations > 800 && all.conflicts > 90 && all.late > 5_000;
+    assert!(all.fell_behind > 500 && all.caught_up > 400, "lag became dull: {all:?}");
     assert!(full && all.hold_downs > 10 && all.suspensions > 250 && all.two_signals > 300, "the worlds became dull: {all:?}");
 }
 

@@ -3,14 +3,15 @@
 //! A script is lines of commands; what the core answers stands below each, indented by two spaces.
 //!
 //! ```text
-//! pool by_role newest backends=2 rise=2 fall=2     the policy; further: settle= failback= budget=3/10m on_down=drain, and what is
-//!                                                  remembered from an earlier process: fence=2 last=b
+//! pool by_role newest backends=2 rise=2 fall=2     the policy; further: settle= failback= budget=3/10m on_down=drain max_lag=, and
+//!                                                  what is remembered from an earlier process: fence=2 last=b;
+//!                                                  `readers`: who may be read is told as well
 //! at 5ms a refused                                 a report: outcome, role, read_only, tl=, sys=, lag=; `standing`: no new login
 //! at 6ms passive a standing_lost                   a passive sign
 //! at 1s drain b · maint b · ready b · switchover b an operator
 //! at 10m nothing                                   time passes; ticks come when the core asked for them
 //! expect active b                                  the moral, which rewriting cannot change: active, epoch, suspended,
-//!                                                  verdict, a=REASON
+//!                                                  verdict, a=REASON, read a=READING
 //! ```
 //! `UPDATE_GOLDEN=1` writes the answers anew; the difference is then read by a human.
 
@@ -26,13 +27,15 @@ struct Story {
     judge: Judge,
     now: Time,
     seq: u64,
+    /// Who may be read is told.
+    readers: bool,
     transcript: String,
 }
 
 impl Story {
     fn begin(words: &[&str]) -> Self {
         let mut policy = Policy { settle: Duration::from_secs(1), ..Policy::default() };
-        let (mut backends, mut fence, mut last) = (2, None, None);
+        let (mut backends, mut fence, mut last, mut readers) = (2, None, None, false);
         for word in words {
             match word.split_once('=').unwrap_or((word, "")) {
                 ("by_role", _) => policy.election = Election::ByRole,
@@ -44,6 +47,8 @@ impl Story {
                 ("failback", after) => policy.failback_after = Some(duration(after)),
                 ("fence", epoch) => fence = Some(epoch.parse().unwrap()),
                 ("last", who) => last = Some(id(who)),
+                ("max_lag", bytes) => policy.max_lag = Some(bytes.parse().unwrap()),
+                ("readers", _) => readers = true,
                 ("on_down", _) => policy.on_down = RevokeMode::Drain,
                 ("budget", budget) => {
                     let (max, within) = budget.split_once('/').unwrap();
@@ -59,7 +64,7 @@ impl Story {
             pool.restore_active(last);
         }
         (judge.fence, judge.last_active) = (fence, last);
-        Self { pool, judge, now: Time::ZERO, seq: 0, transcript: String::new() }
+        Self { pool, judge, now: Time::ZERO, seq: 0, readers, transcript: String::new() }
     }
 
     /// Lets time pass until `to`, with a tick whenever the core asked for one.
@@ -80,7 +85,7 @@ impl Story {
             .and_then(|()| i12_ticks(&step))
             .and_then(|()| i13_repeats(&step))
             .unwrap_or_else(|broken| panic!("{}\n{broken}", self.transcript));
-        for effect in &effects {
+        for effect in effects.iter().filter(|effect| self.readers || !matches!(effect, Effect::Read { .. })) {
             writeln!(self.transcript, "  {prefix}{}", effect_words(effect)).unwrap();
         }
     }
@@ -119,6 +124,7 @@ impl Story {
             ["suspended", yes] => self.pool.suspended() == (yes == "yes"),
             ["verdict", verdict] => self.pool.verdict() == word_of(verdict),
             ["conflict", yes] => self.pool.conflict() == (yes == "yes"),
+            ["read", one] => one.split_once('=').is_some_and(|(who, reading)| self.pool.reading(id(who)) == word_of(reading)),
             [one] => one.split_once('=').is_some_and(|(who, reason)| self.pool.reason(id(who)) == word_of(reason)),
             _ => false,
         };

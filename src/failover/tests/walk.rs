@@ -7,7 +7,7 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use super::{
-    model::{HEALTH_EDGES, Judge, REVOKE_EDGES, Step, VERDICT_EDGES, i12_ticks, i13_repeats, rebased},
+    model::{HEALTH_EDGES, Judge, READER_EDGES, REVOKE_EDGES, Step, VERDICT_EDGES, i12_ticks, i13_repeats, rebased},
     *,
 };
 
@@ -82,6 +82,7 @@ struct Seen {
     health: Vec<(Health, Health, Cause)>,
     verdicts: Vec<(Verdict, Verdict)>,
     revokes: Vec<(Cause, RevokeMode)>,
+    readers: Vec<(Reading, RevokeMode)>,
 }
 
 impl Seen {
@@ -89,6 +90,7 @@ impl Seen {
         self.health.extend(other.health);
         self.verdicts.extend(other.verdicts);
         self.revokes.extend(other.revokes);
+        self.readers.extend(other.readers);
     }
 
     fn note(&mut self, effects: &[Effect]) {
@@ -102,6 +104,7 @@ impl Seen {
                 Effect::Note(Note::Health { from, to, cause, .. }) => add(&mut self.health, (*from, *to, *cause)),
                 Effect::Note(Note::Verdict { from, to }) => add(&mut self.verdicts, (*from, *to)),
                 Effect::Revoke { cause, mode, .. } => add(&mut self.revokes, (*cause, *mode)),
+                Effect::Read { to, sessions, .. } => add(&mut self.readers, (*to, *sessions)),
                 _ => {}
             }
         }
@@ -227,6 +230,22 @@ fn relapses() -> Vec<(Duration, Event)> {
     at_once([primary(0, 1), bad(0, Outcome::Timeout), bad(0, Outcome::Starting), primary(1, 1)])
 }
 
+/// The bound of the lag in its walk.
+const MAX_LAG: u64 = 4;
+
+/// The lens of the readers: a standby falls behind and catches up, dies, is doubted and promoted, beside a primary.
+fn readers() -> Vec<(Duration, Event)> {
+    let lagging = |lag_bytes| {
+        let facts = Facts { lag_bytes, ..facts(Some(Role::Standby), false, Some(1), Some(OWN)) };
+        ok(1, facts, true)
+    };
+    let mut lens = vec![primary(0, 1), standby(0), bad(0, Outcome::Refused), primary(1, 2), bad(1, Outcome::Refused)];
+    lens.extend([None, Some(0), Some(MAX_LAG / 2), Some(MAX_LAG / 2 + 1), Some(MAX_LAG + 1)].map(lagging));
+    lens.push(bad(1, Outcome::Starting));
+    lens.extend([Passive::DialRefused, Passive::StandingShutdown].map(|what| Event::Passive(BackendId(1), what)));
+    at_once(lens)
+}
+
 struct Walk {
     states: Vec<State>,
     /// Which state and event led there.
@@ -343,6 +362,18 @@ fn every_moment_by_order_in_every_state() {
     ];
     let seen = explore("times", &policies, &times(), (17_500, 2_200_000));
     assert!(seen.revokes.contains(&(Cause::Failback, RevokeMode::Abort)), "no walk fails back");
+}
+
+#[test]
+fn every_reader_in_every_state() {
+    let base = policy(Election::ByRole, OnConflict::Newest, (1, 1));
+    let base = Policy { max_lag: Some(MAX_LAG), budget_within: Duration::ZERO, ..base };
+    let policies = [base.clone(), Policy { on_down: RevokeMode::Drain, max_lag: None, ..base }];
+    let seen = explore("readers", &policies, &readers(), (3_400, 440_000));
+    // Unknown is what a backend begins with.
+    for edge in READER_EDGES.iter().filter(|(to, _)| *to != Reading::Unknown) {
+        assert!(seen.readers.contains(edge), "no walk takes a reader out, or brings one back, by {edge:?}");
+    }
 }
 
 #[test]

@@ -12,7 +12,8 @@ use std::{
 
 use mainstay::{
     admin::{self, AdminListener, AdminPool, AdminSettings, AdminState, BoundListener, View},
-    failover::{Admin, BackendId, Cause, Epoch, Facts, FailoverReady, Health, Outcome, Reason, Role, Time, Verdict},
+    config::{ListenerConfig, ListenerRoute},
+    failover::{Admin, BackendId, Cause, Epoch, Facts, FailoverReady, Health, Outcome, Reading, Reason, Role, Time, Verdict},
     lifecycle::{self, Phase, PhaseSender},
     metrics::{Metrics, PoolLabels, PoolSeries},
     route::{
@@ -44,6 +45,11 @@ pub(super) struct Fixture {
 impl Fixture {
     /// One pool, as `first` says.
     pub(super) fn new(first: Snapshot) -> Self {
+        Self::leading(ListenerRoute::Primary, first)
+    }
+
+    /// As [`Fixture::new`], with a listener that leads elsewhere.
+    pub(super) fn leading(route: ListenerRoute, first: Snapshot) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let socket = std::env::temp_dir().join(format!("mainstay-admin-{}-{}.sock", std::process::id(), address.port()));
@@ -66,7 +72,7 @@ impl Fixture {
             snapshot: snapshots,
             metrics: Arc::clone(&series.pool),
             listeners: vec![AdminListener {
-                config: config::listener("rw"),
+                config: ListenerConfig { route, ..config::listener("rw") },
                 bound: vec!["127.0.0.1:5432".parse().unwrap()],
                 limit: Some(9000),
                 metrics: Arc::clone(&series.listeners[0]),
@@ -176,6 +182,7 @@ pub(super) fn primary(name: &str) -> BackendView {
         pending: false,
         admin: Admin::Ready,
         reason: Reason::Eligible,
+        reading: Reading::Active,
         facts: Facts {
             role: Some(Role::Primary),
             db_epoch: Some(2),
@@ -193,6 +200,7 @@ pub(super) fn down(name: &str) -> BackendView {
     BackendView {
         health: Health::Down,
         reason: Reason::Down,
+        reading: Reading::Down,
         facts: Facts::default(),
         last_probe: Some(probe(Outcome::Refused, "connect refused")),
         ..primary(name)

@@ -5,7 +5,8 @@ use std::sync::{Arc, atomic::AtomicU64};
 use clap::Parser;
 use mainstay::{
     cli::{status, wait},
-    failover::{Epoch, Time, Verdict},
+    config::ListenerRoute,
+    failover::{BackendId, Epoch, Reading, Time, Verdict},
     route::{Session, Snapshot},
 };
 use serde_json::{Value, json};
@@ -45,11 +46,11 @@ fn status_has_the_documented_fields() {
         "backends": [
             {"name": "db-a", "address": "db-a:5432", "resolved": ["10.0.0.1:5432"], "health": "down", "pending": false,
              "role": "unknown", "admin": "ready", "eligible": false, "reason": "down: connect refused", "alert": null,
-             "active": false, "since": "moment", "connections": 0, "lag_bytes": null, "version": null, "db_epoch": null,
+             "active": false, "reader": false, "reader_reason": "down", "since": "moment", "connections": 0, "lag_bytes": null, "version": null, "db_epoch": null,
              "last_probe": {"outcome": "refused", "evidence": "connect refused", "at": "moment", "took_ms": 0.2}},
             {"name": "db-b", "address": "db-b:5432", "resolved": ["10.0.0.1:5432"], "health": "up", "pending": false,
              "role": "primary", "admin": "ready", "eligible": true, "reason": "eligible", "alert": null,
-             "active": true, "since": "moment", "connections": 118, "lag_bytes": 0, "version": "15.20", "db_epoch": 2,
+             "active": true, "reader": false, "reader_reason": "active", "since": "moment", "connections": 118, "lag_bytes": 0, "version": "15.20", "db_epoch": 2,
              "last_probe": {"outcome": "ok", "evidence": "answered as primary", "at": "moment", "took_ms": 0.2}}]}]}"#,
     )
     .unwrap();
@@ -59,6 +60,26 @@ fn status_has_the_documented_fields() {
     pool["last_failover"]["at"] = json!("moment");
     assert_eq!(pool["last_failover"], expected["pools"][0]["last_failover"]);
     assert_eq!(f.get("/api/v1/config").json()["password"], "***");
+}
+
+#[test]
+fn a_pool_that_is_there_to_be_read_is_ready_when_somebody_may_be_read() {
+    let f = Fixture::leading(ListenerRoute::Replica, dead());
+    assert_eq!(f.get("/readyz").status, 503);
+    let mut read = dead();
+    read.backends[1].reading = Reading::Reader;
+    f.publisher.snapshot(read.clone());
+    assert_eq!(f.get("/readyz").status, 200);
+    let status = f.get("/api/v1/status").json();
+    let pool = &status["pools"][0];
+    assert_eq!((&pool["listeners"][0]["route"], &pool["active"]), (&json!("replica"), &json!(null)));
+    assert_eq!((&pool["backends"][1]["reader"], &pool["backends"][1]["reader_reason"]), (&json!(true), &json!("reader")));
+    assert!(pool["summary"].as_str().unwrap().ends_with(" Reads go to db-b."), "{}", pool["summary"]);
+    // A writer in use is enough for a pool that takes writers, whoever may be read.
+    let f = Fixture::new(read);
+    assert_eq!(f.get("/readyz").status, 503);
+    f.publisher.snapshot(Snapshot { active: Some(BackendId(1)), ..failed_over() });
+    assert_eq!(f.get("/readyz").status, 200);
 }
 
 #[test]

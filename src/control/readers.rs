@@ -1,0 +1,215 @@
+//! Carries out who may be read: a backend that may takes its seat among the readers, which is offered to the byte path; the core
+//! says what becomes of its sessions when it has to leave.
+
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Weak},
+};
+
+use super::{node::Node, notes, supervisor::Supervisor};
+use crate::{
+    config::{BackendConfig, ListenerRoute, PoolConfig},
+    failover::{BackendId, Reading, RevokeMode, Time, label::Label},
+    metrics::BackendMetrics,
+    route::{Generation, Pulse, Reader, ReaderKind, Revocation, Route, Snapshot, Tenure},
+};
+
+/// What a pool keeps of its readers besides their seats.
+#[derive(Debug, Default)]
+pub(super) struct Readers {
+    /// The generation that was given last.
+    last: u64,
+    /// Of backends that left the configuration: their sessions end by themselves, or with the process.
+    parted: Vec<Arc<Revocation>>,
+}
+
+/// A backend's seat among the readers, taken or not.
+#[derive(Debug, Default)]
+pub(super) struct Seat {
+    generation: Generation,
+    /// One for all sessions of the generation, also while nobody may be sent there.
+    revocation: Arc<Revocation>,
+    pulse: Arc<Pulse>,
+    /// While the seat is taken.
+    route: Option<Arc<Route>>,
+    /// Earlier forms of it that sessions hold on to.
+    earlier: Vec<Weak<Route>>,
+}
+
+impl Seat {
+    /// The backend was heard of.
+    pub(super) fn heard(&self, at: Time) {
+        self.pulse.heard(at);
+    }
+
+    /// The byte path speaks of this very generation.
+    pub(super) fn is_of(&self, generation: Generation) -> bool {
+        self.generation == generation && generation != Generation::default()
+    }
+
+    fn take(&mut self, last: &mut u64, backend: &BackendConfig, metrics: &Arc<BackendMetrics>, addresses: &Arc<[SocketAddr]>) {
+        if self.generation == Generation::default() || self.revocation.is_revoked() {
+            *last += 1;
+            (self.generation, self.revocation) = (Generation(*last), Arc::default());
+            self.earlier.clear();
+        }
+        self.put(Some(Arc::new(Route {
+            backend: Arc::clone(&backend.name),
+            metrics: Arc::clone(metrics),
+            tenure: Tenure::Reader(self.generation),
+            addresses: Arc::clone(addresses),
+            revocation: Arc::clone(&self.revocation),
+        })));
+    }
+
+    /// Puts another route in the place of the present one.
+    fn put(&mut self, route: Option<Arc<Route>>) {
+        let earlier = std::mem::replace(&mut self.route, route);
+        self.earlier.retain(|route| route.strong_count() > 0);
+        self.earlier.extend(earlier.as_ref().map(Arc::downgrade));
+    }
+
+    /// Clients that hold on to a route, each to one; the seat and what is offered hold the present one as well.
+    pub(super) fn sessions(&self) -> usize {
+        let present = self.route.as_ref().map_or(0, |route| Arc::strong_count(route).saturating_sub(2));
+        present + self.earlier.iter().map(Weak::strong_count).sum::<usize>()
+    }
+}
+
+/// Some listener leads to readers.
+fn has_readers(pool: &PoolConfig) -> bool {
+    pool.listeners.iter().any(|listener| listener.route != ListenerRoute::Primary)
+}
+
+impl Supervisor {
+    /// Carries out that a backend may be read, or no longer.
+    pub(super) fn read(&mut self, now: Time, backend: BackendId, from: Reading, to: Reading, sessions: RevokeMode) {
+        let node = &mut self.nodes[backend.index()];
+        if !to.may_be_read() {
+            node.seat.put(None);
+        } else if node.seat.route.is_none() {
+            node.seat.take(&mut self.readers.last, &node.config, &node.metrics, &node.resolved);
+        }
+        self.offer_readers();
+        let node = &self.nodes[backend.index()];
+        let mut closed = 0;
+        if sessions != RevokeMode::Drain {
+            if !node.seat.revocation.is_revoked() {
+                closed = node.seat.sessions() as u64;
+            }
+            node.seat.revocation.revoke(sessions);
+            if let Some(cause) = to.closes_sessions() {
+                node.metrics.sessions_revoked.get(cause).inc_by(closed);
+            }
+        }
+        if has_readers(&self.config) {
+            self.tell_reading(now, backend, (from, to), (sessions, closed));
+        }
+    }
+
+    /// Offers the seats that are taken. One whose leaving is yet to be carried out is left out already.
+    pub(super) fn offer_readers(&self) {
+        let readers = self.nodes.iter().zip(self.core.ids()).filter_map(|(node, id)| {
+            let kind = match self.core.reading(id) {
+                Reading::Active => ReaderKind::Active,
+                Reading::Reader => ReaderKind::Replica,
+                _ => return None,
+            };
+            let seat = &node.seat;
+            seat.route.as_ref().map(|route| Reader { route: Arc::clone(route), kind, pulse: Arc::clone(&seat.pulse) })
+        });
+        self.carrier.publisher().offer_readers(readers.collect());
+    }
+
+    /// A backend's name stands for other addresses now. Same generation: its sessions stay.
+    pub(super) fn readdress_reader(&mut self, index: usize) {
+        let node = &mut self.nodes[index];
+        let Some(route) = node.seat.route.as_ref().filter(|route| route.addresses != node.resolved) else { return };
+        let route = Route { addresses: Arc::clone(&node.resolved), ..Route::clone(route) };
+        node.seat.put(Some(Arc::new(route)));
+        self.offer_readers();
+    }
+
+    /// These backends left the configuration. Their sessions go on.
+    pub(super) fn part(&mut self, gone: impl Iterator<Item = Node>) {
+        self.readers.parted.retain(|revocation| Arc::strong_count(revocation) > 1);
+        self.readers.parted.extend(gone.map(|node| node.seat.revocation));
+    }
+
+    /// Clients hold on to a route, to the active backend or to a reader.
+    pub(super) fn has_sessions(&self) -> bool {
+        self.carrier.has_sessions()
+            || self.nodes.iter().any(|node| node.seat.sessions() > 0)
+            || self.readers.parted.iter().any(|revocation| Arc::strong_count(revocation) > 1)
+    }
+
+    /// The process is out of patience: every session ends.
+    pub(super) fn end_all(&mut self) {
+        self.carrier.end_all();
+        let publisher = self.carrier.publisher();
+        publisher.offer_readers(Arc::from([]));
+        publisher.explain_readers("mainstay is shutting down");
+        let seats = self.nodes.iter().map(|node| &node.seat.revocation);
+        seats.chain(&self.readers.parted).for_each(|revocation| revocation.revoke(RevokeMode::Abort));
+    }
+
+    fn tell_reading(&self, now: Time, backend: BackendId, (from, to): (Reading, Reading), (sessions, closed): (RevokeMode, u64)) {
+        if from != Reading::Reader && to != Reading::Reader && closed == 0 {
+            return;
+        }
+        let (pool, name) = (&*self.config.name, self.name(backend));
+        let why = self.why_not_read(backend, to);
+        let reason = to.as_str();
+        if to == Reading::Reader {
+            tracing::info!(pool, backend = %name, before = from.as_str(), "backend may be read");
+        } else if sessions == RevokeMode::Drain {
+            tracing::info!(pool, backend = %name, reason, "backend may not be read: {why}; sessions go on");
+        } else {
+            let sessions_end = sessions.as_str();
+            tracing::warn!(pool, backend = %name, reason, sessions = closed, sessions_end, "backend may not be read: {why}");
+        }
+        notes::push(self, now, Some(backend), "reader", Some(from.as_str()), Some(reason), None, &why);
+    }
+
+    /// What a person wants to know beside the word.
+    fn why_not_read(&self, backend: BackendId, to: Reading) -> String {
+        let Some(state) = self.core.backend(backend) else { return String::new() };
+        match to {
+            Reading::Reader => String::new(),
+            Reading::Active => "it is the active one now".to_owned(),
+            Reading::Lag => match (state.facts().lag_bytes, self.config.policy.max_lag) {
+                (Some(lag), Some(max)) if lag > max => format!("lag {} > {}", size(lag), size(max)),
+                (Some(lag), Some(max)) => format!("lag {} > {}, half of {}", size(lag), size(max / 2), size(max)),
+                _ => "lag".to_owned(),
+            },
+            Reading::Down | Reading::Starting | Reading::InDoubt | Reading::WrongCluster => {
+                format!("{to} ({})", state.evidence())
+            }
+            _ => to.to_string(),
+        }
+    }
+}
+
+/// One sentence for a client that found no reader.
+pub(super) fn why(snapshot: &Snapshot) -> String {
+    let each = snapshot.backends.iter().map(|backend| format!("{}: {}", backend.name, backend.reading));
+    each.collect::<Vec<_>>().join(", ")
+}
+
+/// Bytes for people.
+fn size(bytes: u64) -> String {
+    const UNITS: [(&str, u64); 4] = [("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
+    let unit = UNITS.iter().find(|(_, unit)| bytes >= *unit);
+    unit.map_or_else(|| format!("{bytes} B"), |(name, unit)| format!("{:.1} {name}", bytes as f64 / *unit as f64))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_readable() {
+        let told = [0, 1023, 1024, 40 << 20, 16 << 30, 3 << 40, u64::MAX].map(size);
+        assert_eq!(told, ["0 B", "1023 B", "1.0 KiB", "40.0 MiB", "16.0 GiB", "3.0 TiB", "16777216.0 TiB"]);
+    }
+}

@@ -1,0 +1,366 @@
+//! The way of clients whose listener leads to readers: who of them is chosen, who is next when one does not answer, and where
+//! they wait while there is nobody.
+
+use std::{
+    net::TcpStream as StdStream,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use tokio::{net::TcpStream, time::Instant};
+
+use super::{
+    connection::{Rejected, register, retry_pause, wait_in},
+    dial::dial,
+    hold::Hold,
+    listener::ListenerContext,
+};
+use crate::{
+    config::{Balance, Fallback, ListenerConfig, ListenerRoute},
+    reason::{DialError, RejectReason},
+    route::{Gate, Reader, ReaderKind, Route, RouteWatch, Tenure, Underway},
+};
+
+/// Whom the clients of a listener are here for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Goal {
+    /// A replica, and nobody else.
+    Replica,
+    /// A replica, or the active backend while there is none.
+    ReplicaOrActive,
+    /// Whoever may be read.
+    Any,
+}
+
+impl Goal {
+    /// `None` for a listener that leads to the active backend, and to no reader.
+    pub(super) const fn of(listener: &ListenerConfig) -> Option<Self> {
+        match (listener.route, listener.fallback) {
+            (ListenerRoute::Primary, _) => None,
+            (ListenerRoute::Replica, Fallback::None) => Some(Self::Replica),
+            (ListenerRoute::Replica, Fallback::Primary) => Some(Self::ReplicaOrActive),
+            (ListenerRoute::Any, _) => Some(Self::Any),
+        }
+    }
+
+    fn takes(self, reader: &Reader) -> bool {
+        self == Self::Any || reader.kind == ReaderKind::Replica
+    }
+
+    /// Where a client goes that found no reader.
+    fn fallback(self, routes: &RouteWatch) -> Option<Arc<Route>> {
+        if self == Self::ReplicaOrActive { routes.take() } else { None }
+    }
+
+    /// Whether there is somebody for its clients.
+    pub(super) fn gate(self, routes: &RouteWatch) -> Gate {
+        let readers = routes.readers();
+        let mut taken = readers.iter().filter(|reader| self.takes(reader)).peekable();
+        let has_reader = taken.peek().is_some();
+        if taken.any(|reader| routes.is_fresh(reader)) || self.fallback(routes).is_some() {
+            Gate::Open
+        } else if has_reader || (self == Self::ReplicaOrActive && routes.is_offered()) {
+            Gate::Stale
+        } else {
+            Gate::Shut
+        }
+    }
+}
+
+/// A listener's way to its readers.
+#[derive(Debug)]
+pub(super) struct Lane {
+    goal: Goal,
+    balance: Balance,
+    /// Where its clients wait, apart from those of the primary: neither holds up the other.
+    room: Arc<Hold>,
+    /// Clients so far; whose turn it is follows from that.
+    turns: AtomicUsize,
+}
+
+/// Where a client goes now.
+struct Chosen {
+    route: Arc<Route>,
+    /// Until its session counts itself.
+    _underway: Option<Underway>,
+}
+
+impl Lane {
+    pub(super) fn new(goal: Goal, balance: Balance, room: Arc<Hold>) -> Self {
+        Self { goal, balance, room, turns: AtomicUsize::new(0) }
+    }
+
+    /// Why there is nobody.
+    pub(super) fn why(&self, routes: &RouteWatch) -> Arc<str> {
+        match self.goal.gate(routes) {
+            Gate::Open => "the last one did not answer".into(),
+            Gate::Stale => "the last verdict is too old; checking again".into(),
+            Gate::Shut => {
+                let what = match self.goal {
+                    Goal::Replica => "no replica may be read",
+                    Goal::ReplicaOrActive => "no replica may be read, and no primary is in use",
+                    Goal::Any => "no node may be read",
+                };
+                format!("{what}: {}", routes.why_not_read()).into()
+            }
+        }
+    }
+
+    /// Chooses among the readers but for those that just failed, then the fallback. A client that was dropped `drops` times before
+    /// a byte takes whoever's turn it is, since the reader with the fewest sessions may be the one that drops everybody; and the
+    /// fallback once that may have been all of them.
+    fn choose(&self, routes: &RouteWatch, failed: &[Tenure], drops: u32) -> Option<Chosen> {
+        let readers = routes.readers();
+        let good = || {
+            let taken = readers.iter().filter(|reader| self.goal.takes(reader));
+            taken.filter(|reader| !failed.contains(&reader.route.tenure) && routes.is_fresh(reader))
+        };
+        let fallback = || self.goal.fallback(routes).map(|route| Chosen { route, _underway: None });
+        let count = good().count();
+        if count == 0 {
+            return fallback();
+        }
+        if usize::try_from(drops).is_ok_and(|drops| drops >= count)
+            && let Some(chosen) = fallback()
+        {
+            return Some(chosen);
+        }
+        let turn = self.turns.fetch_add(1, Ordering::Relaxed) % count;
+        // The set may shrink in between, by age: nobody is a legal answer then.
+        let in_turn = || good().skip(turn).chain(good().take(turn));
+        let reader = match self.balance {
+            Balance::LeastConnections if drops == 0 => in_turn().min_by_key(|reader| reader.load()),
+            Balance::LeastConnections | Balance::RoundRobin => in_turn().next(),
+        };
+        reader.map(|reader| Chosen { route: Arc::clone(&reader.route), _underway: Some(reader.underway()) })
+    }
+
+    /// Chooses a reader and connects to it; the next one at once when that fails, and all again after a pause, until `deadline`.
+    pub(super) async fn establish(
+        &self,
+        mut client: StdStream,
+        header: Option<&[u8]>,
+        listener: &ListenerContext,
+        deadline: Instant,
+        drops: u32,
+    ) -> Result<(TcpStream, TcpStream, Arc<Route>), Rejected> {
+        let pool = &listener.pool;
+        let mut pause = retry_pause();
+        let mut failed = Vec::new();
+        let mut queue = self.room.is_occupied();
+        loop {
+            let chosen = if queue { None } else { self.choose(&pool.routes, &failed, drops) };
+            queue = false;
+            let Some(Chosen { route, _underway }) = chosen else {
+                if failed.is_empty() {
+                    client = wait_in(&self.room, client, listener, deadline).await?;
+                } else {
+                    failed.clear();
+                    tokio::time::sleep(pause.next_pause()).await;
+                }
+                continue;
+            };
+            let Some(near) = register(client) else {
+                return Err(Rejected { reason: RejectReason::FileDescriptors, client: None, why: "".into() });
+            };
+            match dial(pool, &route, &listener.legs, header).await {
+                Ok(server) => return Ok((near, server, route)),
+                Err(_) if Instant::now() >= deadline => {
+                    return Err(Rejected { reason: RejectReason::DialFailed, client: Some(near), why: listener.why() });
+                }
+                Err(error) => {
+                    pool.metrics.dial_retries.inc();
+                    match route.tenure {
+                        // Chosen anew, it is not among them, or it may be tried again.
+                        _ if error == DialError::Stale => {}
+                        Tenure::Reader(_) => failed.push(route.tenure),
+                        // The last resort failed as well.
+                        Tenure::Active(_) => {
+                            failed.clear();
+                            tokio::time::sleep(pause.next_pause()).await;
+                        }
+                    }
+                }
+            }
+            client = near.into_std().map_err(|_| Rejected { reason: RejectReason::ClientGone, client: None, why: "".into() })?;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::{
+        failover::{Epoch, Time},
+        metrics::{Metrics, PoolLabels, PoolSeries},
+        route::{self, Clock, Generation, Offer, Pulse, Revocation, Seam, Snapshot},
+    };
+
+    struct World {
+        seam: Seam,
+        series: PoolSeries,
+        clock: Clock,
+        pulses: Vec<Arc<Pulse>>,
+        _metrics: Arc<Metrics>,
+    }
+
+    impl World {
+        /// A pool whose first backend is active, and whose others may be read.
+        fn new(readers: usize) -> Self {
+            let clock = Clock::start();
+            let seam = route::seam(clock, Duration::from_mins(1), Snapshot::default());
+            let metrics = Metrics::new().unwrap();
+            let backends = (0..=readers).map(|n| (format!("db-{n}").into(), "x:1".into())).collect();
+            let labels = PoolLabels { name: "orders".into(), listeners: vec![], backends };
+            let series = metrics.series(&labels).unwrap();
+            let pulses = series.backends.iter().map(|_| Arc::default()).collect();
+            let world = Self { seam, series, clock, pulses, _metrics: metrics };
+            world.pulses.iter().for_each(|pulse| pulse.heard(world.clock.now()));
+            world.publish(&(0..=readers).collect::<Vec<_>>());
+            let route = Some(world.route(0, Tenure::Active(Epoch(1))));
+            world.seam.publisher.offer(Offer { route, why: "".into() });
+            world.seam.publisher.verified(clock.now());
+            world
+        }
+
+        fn route(&self, backend: usize, tenure: Tenure) -> Arc<Route> {
+            Arc::new(Route {
+                backend: format!("db-{backend}").into(),
+                metrics: Arc::clone(&self.series.backends[backend]),
+                tenure,
+                addresses: Arc::from([]),
+                revocation: Arc::new(Revocation::default()),
+            })
+        }
+
+        fn publish(&self, backends: &[usize]) {
+            let reader = |backend: &usize| Reader {
+                route: self.route(*backend, Tenure::Reader(Generation(*backend as u64 + 1))),
+                kind: if *backend == 0 { ReaderKind::Active } else { ReaderKind::Replica },
+                pulse: Arc::clone(&self.pulses[*backend]),
+            };
+            self.seam.publisher.offer_readers(backends.iter().map(reader).collect());
+        }
+
+        fn withdraw_active(&self) {
+            self.seam.publisher.offer(Offer { route: None, why: "db-0: down".into() });
+        }
+
+        /// Chooses so often, each on its way until all are.
+        fn crowd(&self, lane: &Lane, clients: usize) -> Vec<String> {
+            let chosen: Vec<_> = (0..clients).map(|_| lane.choose(&self.seam.routes, &[], 0).unwrap()).collect();
+            chosen.iter().map(|chosen| chosen.route.backend.to_string()).collect()
+        }
+
+        fn one(&self, lane: &Lane, failed: &[Tenure], drops: u32) -> Option<String> {
+            lane.choose(&self.seam.routes, failed, drops).map(|chosen| chosen.route.backend.to_string())
+        }
+    }
+
+    fn lane(goal: Goal, balance: Balance) -> Lane {
+        Lane::new(goal, balance, Arc::default())
+    }
+
+    fn counts(chosen: &[String], backends: usize) -> Vec<usize> {
+        (0..backends).map(|n| chosen.iter().filter(|name| **name == format!("db-{n}")).count()).collect()
+    }
+
+    #[test]
+    fn in_turn_is_exact_and_spares_the_active_one() {
+        let world = World::new(3);
+        let [turns, any] = [Goal::Replica, Goal::Any].map(|goal| lane(goal, Balance::RoundRobin));
+        assert_eq!(world.crowd(&turns, 4), ["db-1", "db-2", "db-3", "db-1"]);
+        assert_eq!(counts(&world.crowd(&turns, 299), 4), [0, 99, 100, 100]);
+        assert_eq!(counts(&world.crowd(&any, 400), 4), [100; 4]);
+    }
+
+    #[test]
+    fn the_one_with_the_fewest_sessions_is_chosen_and_a_burst_is_spread_also_before_it_has_sessions() {
+        let world = World::new(3);
+        let lane = lane(Goal::Replica, Balance::LeastConnections);
+        assert_eq!(counts(&world.crowd(&lane, 30), 4), [0, 10, 10, 10], "equals take turns");
+        world.series.backends[1].connections_active.set(7);
+        world.series.backends[2].connections_active.set(2);
+        assert_eq!(world.one(&lane, &[], 0).as_deref(), Some("db-3"));
+        assert_eq!(counts(&world.crowd(&lane, 12), 4), [0, 0, 5, 7], "those on their way count");
+        assert_eq!(counts(&world.crowd(&lane, 12), 4), [0, 0, 5, 7], "and no longer when they are not");
+    }
+
+    #[test]
+    fn a_reader_that_failed_makes_way_for_the_next_and_the_last_for_the_fallback() {
+        let world = World::new(2);
+        let failed = [2, 3].map(|n| Tenure::Reader(Generation(n)));
+        for (goal, last) in [(Goal::Replica, None), (Goal::ReplicaOrActive, Some("db-0")), (Goal::Any, Some("db-0"))] {
+            let lane = lane(goal, Balance::LeastConnections);
+            assert_eq!(world.one(&lane, &failed, 0).as_deref(), last, "{goal:?}");
+            world.series.backends[0].connections_active.set(9);
+            assert_eq!(world.one(&lane, &failed[..1], 0).as_deref(), Some("db-2"), "{goal:?}");
+            assert_eq!(world.one(&lane, &failed[1..], 0).as_deref(), Some("db-1"), "{goal:?}");
+        }
+    }
+
+    #[test]
+    fn one_that_drops_everybody_keeps_nobody_from_the_others() {
+        let world = World::new(2);
+        // It has no sessions, and never will.
+        world.series.backends[1].connections_active.set(50);
+        let lane = lane(Goal::ReplicaOrActive, Balance::LeastConnections);
+        assert_eq!(world.one(&lane, &[], 0).as_deref(), Some("db-2"));
+        let second: Vec<_> = (0..2).map(|_| world.one(&lane, &[], 1).unwrap()).collect();
+        assert!(second.contains(&"db-1".to_owned()), "{second:?}");
+        assert_eq!(world.one(&lane, &[], 2).as_deref(), Some("db-0"), "all may have dropped it: the fallback");
+        world.withdraw_active();
+        assert!(world.one(&lane, &[], 9).is_some_and(|name| name != "db-0"), "without one, a reader again");
+    }
+
+    #[test]
+    fn the_gate_is_open_while_there_is_somebody_to_trust() {
+        let world = World::new(1);
+        let routes = &world.seam.routes;
+        let gates = || [Goal::Replica, Goal::ReplicaOrActive, Goal::Any].map(|goal| goal.gate(routes));
+        assert_eq!(gates(), [Gate::Open; 3]);
+        world.publish(&[0]);
+        assert_eq!(gates(), [Gate::Shut, Gate::Open, Gate::Open]);
+        world.withdraw_active();
+        world.publish(&[]);
+        assert_eq!(gates(), [Gate::Shut; 3]);
+        world.seam.publisher.explain_readers("db-0: down, db-1: lag");
+        let lane = lane(Goal::Replica, Balance::RoundRobin);
+        assert_eq!(&*lane.why(routes), "no replica may be read: db-0: down, db-1: lag");
+        world.publish(&[0, 1]);
+        world.seam.publisher.max_staleness(Duration::ZERO);
+        world.pulses.iter().for_each(|pulse| pulse.heard(Time::ZERO));
+        while world.clock.now() <= Time::from_millis(1) {
+            std::thread::yield_now();
+        }
+        assert_eq!(gates(), [Gate::Stale; 3]);
+        assert_eq!(world.one(&lane, &[], 0), None, "an old verdict is no reason to send somebody there");
+        let reader = world.seam.routes.readers()[1].clone();
+        assert!(!routes.stands(&reader.route));
+        world.seam.publisher.max_staleness(Duration::from_mins(1));
+        assert!(routes.stands(&reader.route));
+        world.publish(&[0]);
+        assert!(!routes.stands(&reader.route), "a dial that began before it left");
+    }
+
+    #[tokio::test]
+    async fn who_waits_is_woken_by_what_they_wait_for() {
+        let world = World::new(1);
+        world.withdraw_active();
+        world.publish(&[0]);
+        let mut routes = world.seam.routes.clone();
+        let goal = Goal::Replica;
+        let waiting = routes.wait_for(|routes| goal.gate(routes));
+        tokio::pin!(waiting);
+        assert!(tokio::time::timeout(Duration::from_millis(30), &mut waiting).await.is_err());
+        world.publish(&[0, 1]);
+        assert_eq!(tokio::time::timeout(Duration::from_secs(9), waiting).await, Ok(Some(())));
+        let mut ended = world.seam.routes.clone();
+        drop(world.seam.publisher);
+        assert_eq!(ended.wait_for(|_| Gate::Shut).await, None);
+    }
+}

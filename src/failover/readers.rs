@@ -1,0 +1,391 @@
+//! Who may be read: a second decision beside who is active, and a simpler one. Each backend is judged by itself, from what is
+//! known of it and who is active; nothing here changes who is active.
+
+use super::{
+    backend::{BackendState, Reason},
+    event::{BackendId, Cause, Effect, Health, RevokeMode},
+    inspect::id,
+    pool::{Election, Pool},
+};
+use crate::labels;
+
+labels! {
+    /// Whether a backend may be read, and if not, why; the first row that applies, in this order, with the two that may last.
+    pub enum Reading {
+        /// An operator took it out.
+        Maint = "maint",
+        /// An operator lets it run empty.
+        Drain = "drain",
+        /// Its check cannot log in, and it was never seen healthy.
+        Misconfigured = "misconfigured",
+        /// No verdict yet.
+        Unknown = "unknown",
+        /// It does not answer.
+        Down = "down",
+        /// It answers that it is starting or stopping.
+        Starting = "starting",
+        /// It holds another cluster than this pool.
+        WrongCluster = "wrong_cluster",
+        /// Just started: not every backend was heard of.
+        Settling = "settling",
+        /// Nobody was active yet, and the backends belong to different clusters.
+        ClusterUnknown = "cluster_unknown",
+        /// There is a sign of its death, and a second opinion is awaited.
+        InDoubt = "in_doubt",
+        /// Its check knows roles, but it named none.
+        RoleUnknown = "role_unknown",
+        /// It is no standby, and refuses writes.
+        ReadOnly = "read_only",
+        /// It is an old primary that came back.
+        Fenced = "fenced",
+        /// It is a primary, but not the one that is active.
+        NotActive = "not_active",
+        /// It is too far behind.
+        Lag = "lag",
+        /// It is the active one: read only by those who take any.
+        Active = "active",
+        /// It may be read.
+        Reader = "reader",
+    }
+}
+
+#[allow(clippy::derivable_impls, reason = "the macro that defines the enum knows no default")]
+impl Default for Reading {
+    fn default() -> Self {
+        Self::Unknown
+    }
+}
+
+impl Reading {
+    /// Somebody may be sent there to read.
+    pub const fn may_be_read(self) -> bool {
+        matches!(self, Self::Reader | Self::Active)
+    }
+
+    /// Why the sessions of its readers are closed; `None` where they go on. A primary that is not the active one would take the
+    /// writes of a session which began when it was a standby: one writer goes before a long session.
+    pub const fn closes_sessions(self) -> Option<Cause> {
+        match self {
+            Self::Maint => Some(Cause::Command),
+            Self::Down => Some(Cause::Down),
+            Self::Starting => Some(Cause::Starting),
+            Self::WrongCluster | Self::Fenced => Some(Cause::Fenced),
+            Self::NotActive => Some(Cause::Conflict),
+            Self::RoleUnknown => Some(Cause::Demoted),
+            Self::Drain
+            | Self::Misconfigured
+            | Self::Unknown
+            | Self::Settling
+            | Self::ClusterUnknown
+            | Self::InDoubt
+            | Self::ReadOnly
+            | Self::Lag
+            | Self::Active
+            | Self::Reader => None,
+        }
+    }
+}
+
+impl Pool {
+    /// Whether a backend may be read, as of the last step; `Unknown` for one that the pool does not have.
+    pub fn reading(&self, id: BackendId) -> Reading {
+        self.readings.get(id.index()).copied().unwrap_or_default()
+    }
+
+    /// Judges every backend anew, after it is known who is active.
+    pub(super) fn refresh_readings(&mut self, effects: &mut Vec<Effect>) {
+        let max_lag = self.policy.max_lag;
+        self.backends.iter_mut().for_each(|backend| backend.judge_lag(max_lag));
+        let one_cluster = self.is_one_cluster();
+        for index in 0..self.backends.len() {
+            let to = self.judge_reader(index, one_cluster);
+            let from = std::mem::replace(&mut self.readings[index], to);
+            if from != to {
+                let sessions = self.end_of_readers(index, to);
+                effects.push(Effect::Read { backend: id(index), from, to, sessions });
+            }
+        }
+    }
+
+    fn judge_reader(&self, index: usize, one_cluster: bool) -> Reading {
+        let backend = &self.backends[index];
+        let by_role = match self.reasons[index] {
+            Reason::Maint => return Reading::Maint,
+            Reason::Drain => return Reading::Drain,
+            Reason::Misconfigured => return Reading::Misconfigured,
+            Reason::Unknown => return Reading::Unknown,
+            Reason::Down => return Reading::Down,
+            Reason::Starting => return Reading::Starting,
+            Reason::WrongCluster => return Reading::WrongCluster,
+            Reason::RoleUnknown => Reading::RoleUnknown,
+            Reason::ReadOnly => Reading::ReadOnly,
+            Reason::Fenced => Reading::Fenced,
+            Reason::Eligible if self.active == Some(id(index)) => Reading::Active,
+            Reason::Eligible if self.policy.election == Election::ByRole => Reading::NotActive,
+            Reason::Standby | Reason::Eligible if backend.behind => Reading::Lag,
+            Reason::Standby | Reason::Eligible => Reading::Reader,
+        };
+        if !self.settled {
+            Reading::Settling
+        } else if !one_cluster && backend.facts.system_id.is_some() {
+            Reading::ClusterUnknown
+        } else if backend.in_doubt {
+            Reading::InDoubt
+        } else {
+            by_role
+        }
+    }
+
+    /// The pool knows its own cluster, or all that name theirs name the same.
+    fn is_one_cluster(&self) -> bool {
+        let up = self.backends.iter().filter(|backend| backend.health() == Health::Up && !backend.is_foreign(self.system_id));
+        let mut named = up.filter_map(|backend| backend.facts.system_id);
+        let first = named.next();
+        self.system_id.is_some() || named.all(|other| Some(other) == first)
+    }
+
+    /// What becomes of the sessions of a backend's readers; `Drain`: they go on.
+    fn end_of_readers(&self, index: usize, to: Reading) -> RevokeMode {
+        match to.closes_sessions() {
+            None => RevokeMode::Drain,
+            Some(Cause::Down) if self.policy.on_down == RevokeMode::Drain => RevokeMode::Drain,
+            Some(Cause::Down) if self.backends[index].said_shutdown => RevokeMode::LastWords,
+            Some(Cause::Starting) => RevokeMode::LastWords,
+            Some(_) => RevokeMode::Abort,
+        }
+    }
+}
+
+impl BackendState {
+    /// Too far behind above `max`, near enough again at half of it; in between it stays what it was. One that tells no lag is near
+    /// enough, and the word of one that is not up was given before it went.
+    fn judge_lag(&mut self, max: Option<u64>) {
+        if self.health() != Health::Up {
+            return;
+        }
+        self.behind = match (max, self.facts.lag_bytes) {
+            (Some(max), Some(lag)) if lag > max => true,
+            (Some(max), Some(lag)) if lag > max / 2 => self.behind,
+            _ => false,
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::failover::{
+        Admin, Command, Epoch, Event, Facts, OnConflict, Outcome, Passive, Policy, Report, Role, Time, label::Label,
+    };
+
+    const MAX: u64 = 100;
+
+    struct World {
+        pool: Pool,
+        seq: u64,
+    }
+
+    impl World {
+        fn new(policy: &Policy, count: u16) -> Self {
+            Self { pool: Pool::new(Policy { max_lag: Some(MAX), ..policy.clone() }, count, Time::ZERO), seq: 0 }
+        }
+
+        fn by_role(count: u16) -> Self {
+            Self::new(&Policy { election: Election::ByRole, ..Policy::default() }, count)
+        }
+
+        /// What the step ordered of readers.
+        fn step(&mut self, event: &Event) -> Vec<(u16, Reading, RevokeMode)> {
+            let effects = self.pool.step(Time::ZERO, event);
+            let read = effects.into_iter().filter_map(|effect| match effect {
+                Effect::Read { backend, to, sessions, .. } => Some((backend.0, to, sessions)),
+                _ => None,
+            });
+            read.collect()
+        }
+
+        fn report(&mut self, backend: u16, outcome: Outcome, facts: Facts) -> Vec<(u16, Reading, RevokeMode)> {
+            self.seq += 1;
+            let report =
+                Report { backend: BackendId(backend), seq: self.seq, outcome, facts, fresh: true, evidence: "seen".into() };
+            self.step(&Event::Probe(report))
+        }
+
+        fn primary(&mut self, backend: u16, db_epoch: u64) -> Vec<(u16, Reading, RevokeMode)> {
+            let facts = Facts { role: Some(Role::Primary), db_epoch: Some(db_epoch), system_id: Some(7), ..Facts::default() };
+            self.report(backend, Outcome::Ok, facts)
+        }
+
+        fn standby(&mut self, backend: u16, lag_bytes: Option<u64>) -> Vec<(u16, Reading, RevokeMode)> {
+            let facts = Facts { role: Some(Role::Standby), lag_bytes, db_epoch: Some(1), system_id: Some(7), ..Facts::default() };
+            self.report(backend, Outcome::Ok, facts)
+        }
+
+        fn plain(&mut self, backend: u16) -> Vec<(u16, Reading, RevokeMode)> {
+            self.report(backend, Outcome::Ok, Facts::default())
+        }
+
+        fn fail(&mut self, backend: u16, outcome: Outcome) -> Vec<(u16, Reading, RevokeMode)> {
+            self.report(backend, outcome, Facts::default())
+        }
+
+        fn order(&mut self, backend: u16, admin: Admin) -> Vec<(u16, Reading, RevokeMode)> {
+            self.step(&Event::Command(Command::SetAdmin(BackendId(backend), admin)))
+        }
+
+        fn readings(&self) -> Vec<&'static str> {
+            self.pool.ids().map(|id| self.pool.reading(id).as_str()).collect()
+        }
+    }
+
+    #[test]
+    fn a_standby_may_be_read_and_the_active_primary_by_those_who_take_any() {
+        let mut world = World::by_role(2);
+        world.standby(1, Some(0));
+        assert_eq!(world.readings(), ["unknown", "settling"], "the first to answer may be anything");
+        assert_eq!(world.primary(0, 1), [(0, Reading::Active, RevokeMode::Drain), (1, Reading::Reader, RevokeMode::Drain)]);
+        assert_eq!(world.pool.active(), Some(BackendId(0)));
+    }
+
+    #[test]
+    fn lag_takes_a_standby_out_above_the_bound_and_brings_it_back_at_half_of_it() {
+        let mut world = World::by_role(2);
+        world.primary(0, 1);
+        for (lag, reading) in [
+            (0, "reader"),
+            (MAX, "reader"),
+            (MAX + 1, "lag"),
+            (MAX, "lag"),
+            (MAX / 2 + 1, "lag"),
+            (MAX / 2, "reader"),
+            (MAX / 2 + 1, "reader"),
+            (MAX, "reader"),
+            (u64::MAX, "lag"),
+        ] {
+            world.standby(1, Some(lag));
+            assert_eq!(world.readings()[1], reading, "at {lag}");
+        }
+        assert_eq!(world.standby(1, None), [(1, Reading::Reader, RevokeMode::Drain)], "who tells no lag is near enough");
+    }
+
+    #[test]
+    fn the_bound_may_be_nothing_at_all() {
+        let mut world = World::by_role(2);
+        world.primary(0, 1);
+        world.pool.policy.max_lag = Some(0);
+        for (lag, reading) in [(0, "reader"), (1, "lag"), (0, "reader")] {
+            world.standby(1, Some(lag));
+            assert_eq!(world.readings()[1], reading, "at {lag}");
+        }
+    }
+
+    #[test]
+    fn a_standby_that_was_behind_and_died_is_behind_until_it_tells_that_it_is_not() {
+        let mut world = World::by_role(2);
+        world.primary(0, 1);
+        world.standby(1, Some(MAX + 1));
+        world.fail(1, Outcome::Timeout);
+        assert_eq!(world.fail(1, Outcome::Timeout), [(1, Reading::Down, RevokeMode::Abort)]);
+        world.standby(1, Some(MAX / 2 + 1));
+        assert_eq!(world.standby(1, Some(MAX / 2 + 1)), [(1, Reading::Lag, RevokeMode::Drain)]);
+        assert_eq!(world.standby(1, Some(MAX / 2)), [(1, Reading::Reader, RevokeMode::Drain)]);
+    }
+
+    #[test]
+    fn what_closes_sessions_and_what_lets_them_go_on() {
+        let served = || {
+            let mut world = World::by_role(2);
+            world.primary(0, 1);
+            world.standby(1, Some(0));
+            world
+        };
+        assert_eq!(served().standby(1, Some(MAX + 1)), [(1, Reading::Lag, RevokeMode::Drain)]);
+        assert_eq!(served().order(1, Admin::Drain), [(1, Reading::Drain, RevokeMode::Drain)]);
+        assert_eq!(served().order(1, Admin::Maint), [(1, Reading::Maint, RevokeMode::Abort)]);
+        assert_eq!(served().fail(1, Outcome::Starting), [(1, Reading::Starting, RevokeMode::LastWords)]);
+        assert_eq!(served().fail(1, Outcome::WrongCluster), [(1, Reading::WrongCluster, RevokeMode::Abort)]);
+        assert_eq!(served().plain(1), [(1, Reading::RoleUnknown, RevokeMode::Abort)]);
+        let doubt = Event::Passive(BackendId(1), Passive::DialRefused);
+        assert_eq!(served().step(&doubt), [(1, Reading::InDoubt, RevokeMode::Drain)]);
+        let mut dying = served();
+        dying.step(&Event::Passive(BackendId(1), Passive::StandingShutdown));
+        assert_eq!(dying.fail(1, Outcome::Refused), [(1, Reading::Down, RevokeMode::LastWords)]);
+        let mut keeping = served();
+        keeping.pool.policy.on_down = RevokeMode::Drain;
+        keeping.fail(1, Outcome::Timeout);
+        assert_eq!(keeping.fail(1, Outcome::Timeout), [(1, Reading::Down, RevokeMode::Drain)]);
+    }
+
+    #[test]
+    fn readers_of_a_promoted_standby_and_of_a_demoted_primary_go_on() {
+        let mut world = World::by_role(2);
+        world.primary(0, 1);
+        world.standby(1, Some(0));
+        // Both within one step: the promoted one takes over, and the old one is an old one.
+        let changes = world.primary(1, 2);
+        assert_eq!(changes, [(0, Reading::Fenced, RevokeMode::Abort), (1, Reading::Active, RevokeMode::Drain)]);
+        assert_eq!(world.standby(0, Some(0)), [(0, Reading::Reader, RevokeMode::Drain)]);
+        assert_eq!((world.pool.active(), world.pool.epoch()), (Some(BackendId(1)), Epoch(2)));
+        // A demotion without a successor.
+        assert_eq!(world.standby(1, Some(0)), [(1, Reading::Reader, RevokeMode::Drain)]);
+        assert_eq!(world.pool.active(), None);
+    }
+
+    #[test]
+    fn a_primary_that_is_not_active_is_never_read() {
+        for rule in OnConflict::ALL {
+            let mut world = World::new(&Policy { election: Election::ByRole, on_conflict: *rule, ..Policy::default() }, 2);
+            world.primary(0, 1);
+            world.standby(1, Some(0));
+            let changes = world.primary(1, 1);
+            assert!(changes.contains(&(1, Reading::NotActive, RevokeMode::Abort)), "{rule}: {changes:?}");
+            let active = if *rule == OnConflict::Refuse { "not_active" } else { "active" };
+            assert_eq!(world.readings(), [active, "not_active"], "{rule}");
+        }
+    }
+
+    #[test]
+    fn without_roles_everybody_but_the_active_one_is_read() {
+        let mut world = World::new(&Policy::default(), 3);
+        (0..3).for_each(|backend| drop(world.plain(backend)));
+        assert_eq!(world.readings(), ["active", "reader", "reader"]);
+        world.step(&Event::Passive(BackendId(0), Passive::StandingLost));
+        assert_eq!(world.readings(), ["in_doubt", "reader", "reader"]);
+        let changes = world.fail(0, Outcome::Refused);
+        assert_eq!(changes, [(0, Reading::Down, RevokeMode::Abort), (1, Reading::Active, RevokeMode::Drain)]);
+    }
+
+    #[test]
+    fn nobody_is_read_while_it_is_open_whose_cluster_this_is() {
+        let of = |system| Facts { role: Some(Role::Standby), system_id: Some(system), ..Facts::default() };
+        let mut world = World::by_role(3);
+        (0..3).for_each(|backend| drop(world.report(backend, Outcome::Ok, of(7))));
+        assert_eq!(world.readings(), ["reader"; 3], "standbys alone, of one cluster");
+        world.report(2, Outcome::Ok, of(8));
+        assert_eq!(world.readings(), ["cluster_unknown"; 3]);
+        let changes = world.primary(0, 1);
+        assert!(changes.contains(&(2, Reading::WrongCluster, RevokeMode::Abort)), "{changes:?}");
+        assert_eq!(world.readings(), ["active", "reader", "wrong_cluster"]);
+    }
+
+    #[test]
+    fn a_bound_that_is_lowered_counts_at_once() {
+        let mut world = World::by_role(2);
+        world.primary(0, 1);
+        world.standby(1, Some(40));
+        let backends = world.pool.ids().map(Some).collect();
+        let policy = Policy { max_lag: Some(30), ..world.pool.policy().clone() };
+        let configuration = crate::failover::Configuration { policy, backends };
+        let changes = world.step(&Event::Configure(Box::new(configuration)));
+        assert_eq!(changes, [(1, Reading::Lag, RevokeMode::Drain)]);
+    }
+
+    #[test]
+    fn a_pool_without_backends_and_a_stranger_are_no_trouble() {
+        let mut pool = Pool::new(Policy::default(), 0, Time::ZERO);
+        assert_eq!(pool.step(Time::ZERO + Duration::from_secs(9), &Event::Tick).len(), 1, "the verdict alone");
+        assert_eq!(pool.reading(BackendId(9)), Reading::Unknown);
+    }
+}

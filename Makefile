@@ -1,11 +1,12 @@
 # What a developer needs; CI calls the same targets.
 
-.PHONY: help fmt lint test doc demo deps deny failover-report bench-peers
+.PHONY: help fmt lint test fuzz doc demo deps deny failover-report bench-peers
 
 help:
 	@echo "make fmt              format"
 	@echo "make lint             what CI lints"
 	@echo "make test             install what the tests need, run everything"
+	@echo "make fuzz             look for bytes that break a reader (TARGET=redis_reply SECONDS=60; needs cargo-fuzz and a nightly Rust)"
 	@echo "make doc              documentation of the library"
 	@echo "make demo             watch a failover"
 	@echo "make deny             licences, bans and sources of the dependencies (installs cargo-deny)"
@@ -31,6 +32,12 @@ test: deps
 	cargo nextest run --locked --no-fail-fast
 	for relay in splice copy; do MAINSTAY_TEST_RELAY=$$relay cargo nextest run --locked --no-fail-fast -E '$(SESSIONS)' || exit 1; done
 	cargo test --locked --doc
+
+# What it finds goes into fuzz/corpus/TARGET/, which `make test` tries from then on. src/fuzzing.rs has the list of targets.
+TARGET ?= redis_reply
+SECONDS ?= 60
+fuzz:
+	cargo +nightly fuzz run $(TARGET) -- -max_total_time=$(SECONDS) -max_len=65536
 
 doc:
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items

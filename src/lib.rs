@@ -27,6 +27,7 @@
 //! | [`telemetry`] | the log, which may lose lines but never stops the process |
 //! | [`app`] | puts it together: binds every socket, then starts the threads |
 //! | [`cli`] | one file a command; `cli::demo` brings its own databases |
+//! | `fuzzing` | one entry for each reader of what strangers send, for the fuzz targets |
 //!
 //! # The path of a connection
 //!
@@ -60,6 +61,8 @@ pub mod config;
 pub mod control;
 pub mod data;
 pub mod failover;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod lifecycle;
 pub mod metrics;
 pub mod net;

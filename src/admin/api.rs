@@ -200,7 +200,8 @@ fn is_foreign_host(uri: &Uri, headers: &HeaderMap) -> bool {
     named.into_iter().chain(sent).any(|host| !is_own(&host))
 }
 
-fn is_own(host: &str) -> bool {
+/// Whether a Host header names this machine and not a site on the web.
+pub(crate) fn is_own(host: &str) -> bool {
     let name = match host.strip_prefix('[') {
         Some(rest) => rest.split(']').next().unwrap_or_default(),
         None => host.split(':').next().unwrap_or_default(),
@@ -209,7 +210,7 @@ fn is_own(host: &str) -> bool {
 }
 
 /// Percent-decoding of one path segment; `None` when it is no UTF-8.
-fn decoded(segment: &str) -> Option<String> {
+pub(crate) fn decoded(segment: &str) -> Option<String> {
     let hex = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
     let mut bytes = Vec::with_capacity(segment.len());
     let mut rest = segment.as_bytes();

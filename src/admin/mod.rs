@@ -16,7 +16,7 @@
 //! | [`page`] | the status page |
 //! | [`rfc3339`] | moments as text |
 
-mod api;
+pub(crate) mod api;
 mod events;
 mod gauges;
 mod health;

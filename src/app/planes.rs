@@ -225,7 +225,7 @@ impl Live {
             connect_timeout: self.config.connect_timeout,
             hold: self.config.hold,
             refusal: match self.config.check.kind {
-                CheckKind::Tcp | CheckKind::Http(_) => Refusal::Reset,
+                CheckKind::Tcp | CheckKind::Http(_) | CheckKind::Exec(_) | CheckKind::Exchange(_) => Refusal::Reset,
                 CheckKind::Postgres(_) => Refusal::Postgres,
                 CheckKind::Mysql(_) => Refusal::Mysql,
                 // Inside TLS there is nothing to be said.

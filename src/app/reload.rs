@@ -113,9 +113,11 @@ fn fixed(before: &Config, after: &Config) -> Vec<String> {
     let keys = keys.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key.to_owned());
     let kinds = after.pools.iter().filter_map(|pool| {
         let (was, is) = (&find(before, pool)?.check, &pool.check);
+        if was.kind.name() != is.kind.name() {
+            return Some(format!("the kind of check of pool {} (from {} to {})", pool.name, was.name(), is.name()));
+        }
         // A second opinion may come and go where the first knows roles, too.
-        let same = was.kind.name() == is.kind.name() && was.knows_roles() == is.knows_roles();
-        (!same).then(|| format!("the kind of check of pool {} (from {} to {})", pool.name, was.name(), is.name()))
+        (was.knows_roles() != is.knows_roles()).then(|| format!("whether the check of pool {} tells roles", pool.name))
     });
     keys.chain(kinds).collect()
 }

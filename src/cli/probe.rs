@@ -2,6 +2,8 @@
 
 mod advice;
 mod connect;
+mod exchange;
+mod exec;
 
 use std::{
     io::Write,
@@ -14,6 +16,7 @@ use std::{
 use clap::ValueEnum;
 pub use connect::connect;
 
+use self::exchange::Steps;
 use super::exit;
 use crate::{
     config::{CheckKind, HttpCheck, HttpLogin, MysqlCheck, PostgresCheck, ProxySend, RedisCheck, Secret, TlsIdentity, TlsMode},
@@ -57,7 +60,7 @@ pub struct Args {
     path: String,
     /// Status that means "this is the primary"; may be repeated (http) [default: 200]
     #[arg(long, value_name = "STATUS", value_parser = clap::value_parser!(u16).range(200..600))]
-    expect: Vec<u16>,
+    status: Vec<u16>,
     /// Name for the request and for the certificate, when it is not that of the backend (http).
     #[arg(long, value_name = "NAME")]
     host: Option<String>,
@@ -73,6 +76,17 @@ pub struct Args {
     /// Answer with one JSON object.
     #[arg(long)]
     json: bool,
+    /// The command tells the role, as the first word that it writes (exec).
+    #[arg(long)]
+    roles: bool,
+    /// A variable for the command; the name alone passes one on that is set here (exec).
+    #[arg(long, value_name = "NAME[=VALUE]")]
+    env: Vec<String>,
+    #[command(flatten)]
+    steps: Steps,
+    /// Program, by its absolute path, and arguments, behind -- (exec).
+    #[arg(last = true, value_name = "COMMAND")]
+    command: Vec<String>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -82,6 +96,8 @@ enum Kind {
     Mysql,
     Redis,
     Http,
+    Exec,
+    Exchange,
 }
 
 fn tls_mode(text: &str) -> Result<TlsMode, String> {
@@ -185,6 +201,8 @@ fn check_kind(args: &Args) -> Result<CheckKind, String> {
             let tls = args.tls.unwrap_or(RedisCheck::default().tls);
             Ok(CheckKind::Redis(RedisCheck { user, password, tls, tls_ca_file, max_lag, sentinels: None }))
         }
+        Kind::Exec => exec::check(&args.command, args.roles, &args.env, &|name| std::env::var(name).ok()).map(CheckKind::Exec),
+        Kind::Exchange => exchange::check(&args.steps, args.tls, tls_ca_file).map(CheckKind::Exchange),
     }
 }
 
@@ -205,7 +223,7 @@ fn http_check(args: &Args, password: Option<Secret>) -> Result<HttpCheck, String
     Ok(HttpCheck {
         port: args.port,
         path: args.path.clone(),
-        expect: if args.expect.is_empty() { plain.expect } else { args.expect.clone() },
+        expect: if args.status.is_empty() { plain.expect } else { args.status.clone() },
         host: args.host.clone(),
         tls: args.tls.unwrap_or(plain.tls),
         tls_ca_file: args.tls_ca_file.clone(),
@@ -266,6 +284,8 @@ fn asked(told: &Told<'_>) -> String {
                 check.path, check.tls
             )
         }
+        CheckKind::Exec(check) => format!("exec for {address}, within {timeout:?}: {}", exec::asked(check)),
+        CheckKind::Exchange(check) => format!("exchange with {address}, within {timeout:?}: {}", exchange::asked(check)),
     }
 }
 
@@ -275,10 +295,12 @@ fn facts(kind: &CheckKind, finding: &Finding) -> Vec<(&'static str, String)> {
     if let CheckKind::Mysql(_) = kind {
         return mysql_facts(facts);
     }
-    if matches!(kind, CheckKind::Redis(_)) {
-        let lag = facts.lag_bytes.map(|lag| ("lag", format!("{lag} bytes received and not applied")));
+    if !matches!(kind, CheckKind::Postgres(_)) {
+        let of = if matches!(kind, CheckKind::Redis(_)) { " received and not applied" } else { "" };
+        let epoch = facts.db_epoch.map(|epoch| ("epoch", epoch.to_string()));
+        let lag = facts.lag_bytes.map(|lag| ("lag", format!("{lag} bytes{of}")));
         let version = facts.version.as_deref().map(|version| ("version", version.to_owned()));
-        return [("role", role.to_string())].into_iter().chain(lag).chain(version).collect();
+        return [("role", role.to_string())].into_iter().chain(epoch).chain(lag).chain(version).collect();
     }
     if matches!(kind, CheckKind::Http(_)) {
         let number = |name, value: Option<u64>| value.map(|value| (name, value.to_string()));

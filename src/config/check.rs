@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use super::{HttpCheck, Secret};
+use super::{ExchangeCheck, ExecCheck, HttpCheck, Secret};
 use crate::net::{addr::BackendAddr, proxy_protocol};
 
 /// How backends are checked.
@@ -55,6 +55,10 @@ pub enum CheckKind {
     Redis(RedisCheck),
     /// A GET of a health endpoint.
     Http(HttpCheck),
+    /// A command.
+    Exec(ExecCheck),
+    /// Bytes sent and bytes expected.
+    Exchange(ExchangeCheck),
 }
 
 impl CheckKind {
@@ -66,22 +70,30 @@ impl CheckKind {
             Self::Mysql(_) => "mysql",
             Self::Redis(_) => "redis",
             Self::Http(_) => "http",
+            Self::Exec(_) => "exec",
+            Self::Exchange(_) => "exchange",
         }
     }
 
     /// It asks for the role, so the one that says it is primary serves.
     pub const fn knows_roles(&self) -> bool {
-        !matches!(self, Self::Tcp)
+        match self {
+            Self::Tcp => false,
+            Self::Postgres(_) | Self::Mysql(_) | Self::Redis(_) | Self::Http(_) => true,
+            Self::Exec(check) => check.roles,
+            Self::Exchange(check) => check.roles.is_some(),
+        }
     }
 
     /// A standby that lags by more bytes is not ready to take over.
     pub const fn max_lag(&self) -> Option<u64> {
         match self {
-            Self::Tcp => None,
+            Self::Tcp | Self::Exchange(_) => None,
             Self::Postgres(check) => check.max_lag,
             Self::Mysql(check) => check.max_lag,
             Self::Redis(check) => check.max_lag,
             Self::Http(check) => check.max_lag,
+            Self::Exec(check) => check.max_lag,
         }
     }
 }

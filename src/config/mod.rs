@@ -12,12 +12,15 @@
 //! | [`flags`] | the same without a file |
 //! | [`doors`] | what a listener may ask of clients and say of them |
 //! | [`http_check`] | how the HTTP check asks |
+//! | [`exec`], [`exchange`] | what a check of the user's own says and does |
 //! | [`mod@print`] | from [`Config`] back to the words of the file |
 //! | [`secret`] | what must never be printed |
 
 mod check;
 pub mod diagnostic;
 mod doors;
+pub mod exchange;
+pub mod exec;
 mod findings;
 pub mod flags;
 pub mod http_check;
@@ -37,6 +40,8 @@ use std::{
 pub use check::{CheckConfig, CheckKind, MysqlCheck, PostgresCheck, RedisCheck, Sentinels, TlsMode, WritableReplica};
 pub use diagnostic::{Diagnostic, Errors};
 pub use doors::{ProxyProtocolConfig, ProxySend};
+pub use exchange::ExchangeCheck;
+pub use exec::ExecCheck;
 pub use flags::{Flags, from_flags};
 pub use http_check::{HttpCheck, HttpLogin, TlsIdentity};
 pub use secret::{Secret, SecretSource};
@@ -82,6 +87,11 @@ pub fn load(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Loaded,
 /// Everything that is wrong with the text, in one go.
 pub fn parse(text: &str, origin: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<Loaded, Errors> {
     parse_bytes(text.as_bytes(), Findings::new(origin), env)
+}
+
+/// As [`parse`], from bytes that may be no text.
+pub(crate) fn parse_any(bytes: &[u8], env: &dyn Fn(&str) -> Option<String>) -> Result<Loaded, Errors> {
+    parse_bytes(bytes, Findings::new("bytes"), env)
 }
 
 fn parse_bytes(bytes: &[u8], findings: Findings, env: &dyn Fn(&str) -> Option<String>) -> Result<Loaded, Errors> {

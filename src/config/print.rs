@@ -1,5 +1,8 @@
 //! The effective configuration, in the words of the file: every key, no secret.
 
+mod exchange;
+mod exec;
+
 use std::{
     fmt::{Display, Write},
     path::Path,
@@ -23,12 +26,15 @@ use crate::{
 /// A value in file order.
 enum Tree {
     Null,
+    Flag(bool),
     Number(u64),
     Text(String),
     /// A text that is shown as `***` to programs; in YAML it refers to where the secret is.
     Secret(String),
     List(Vec<Self>),
     Map(Vec<(&'static str, Self)>),
+    /// A map whose keys are the user's.
+    Named(Vec<(String, Self)>),
 }
 
 impl Config {
@@ -94,6 +100,8 @@ fn check(check: &CheckConfig, policy: &Policy) -> Tree {
         CheckKind::Mysql(login) => vec![("mysql", mysql(login)), ("fresh_login", duration(check.fresh_login))],
         CheckKind::Redis(login) => vec![("redis", redis(login)), ("fresh_login", duration(check.fresh_login))],
         CheckKind::Http(alone) => vec![("http", http(alone)), ("fresh_login", duration(check.fresh_login))],
+        CheckKind::Exec(check) => vec![("exec", exec::exec(check))],
+        CheckKind::Exchange(check) => vec![("exchange", exchange::exchange(check))],
     };
     map.extend(check.second.as_ref().map(|second| ("http", http(second))));
     map.extend([
@@ -155,6 +163,14 @@ fn password(secret: Option<&super::Secret>) -> Option<(&'static str, Tree)> {
         SecretSource::Variable(name) => ("password", Tree::Secret(format!("${{{name}}}"))),
         SecretSource::Program => ("password", Tree::Secret("***".into())),
     })
+}
+
+/// A secret that is part of a text: in YAML the variable that is all of it, or nothing that could be used again.
+fn hidden(source: &SecretSource) -> Tree {
+    match source {
+        SecretSource::Variable(name) => Tree::Secret(format!("${{{name}}}")),
+        SecretSource::File(_) | SecretSource::Program => Tree::Secret("\"***\"".into()),
+    }
 }
 
 fn security(tls: TlsMode, authorities: Option<&Path>, max_lag: Option<u64>) -> impl Iterator<Item = (&'static str, Tree)> {
@@ -255,11 +271,13 @@ fn count(value: u32) -> Tree {
 fn json(tree: &Tree) -> Json {
     match tree {
         Tree::Null => Json::Null,
+        Tree::Flag(flag) => (*flag).into(),
         Tree::Number(number) => (*number).into(),
         Tree::Text(text) => text.as_str().into(),
         Tree::Secret(_) => "***".into(),
         Tree::List(items) => items.iter().map(json).collect(),
         Tree::Map(entries) => entries.iter().map(|(key, value)| ((*key).to_owned(), json(value))).collect(),
+        Tree::Named(entries) => entries.iter().map(|(key, value)| (key.clone(), json(value))).collect(),
     }
 }
 
@@ -268,15 +286,10 @@ fn yaml(tree: &Tree, indent: usize, out: &mut String) {
     let pad = "  ".repeat(indent);
     match tree {
         Tree::Map(entries) if !entries.is_empty() => {
-            for (position, (key, value)) in entries.iter().enumerate() {
-                // The first key of a map in a list stands behind the dash.
-                if position > 0 || !out.ends_with("- ") {
-                    out.push_str(&pad);
-                }
-                out.push_str(key);
-                out.push(':');
-                yaml_value(value, indent + 1, out);
-            }
+            yaml_map(entries.iter().map(|(key, value)| (*key, value)), indent, out);
+        }
+        Tree::Named(entries) if !entries.is_empty() => {
+            yaml_map(entries.iter().map(|(key, value)| (key.as_str(), value)), indent, out);
         }
         Tree::List(items) if !items.is_empty() => {
             for item in items {
@@ -292,9 +305,26 @@ fn yaml(tree: &Tree, indent: usize, out: &mut String) {
     }
 }
 
+fn yaml_map<'a>(entries: impl Iterator<Item = (&'a str, &'a Tree)>, indent: usize, out: &mut String) {
+    let pad = "  ".repeat(indent);
+    for (position, (key, value)) in entries.enumerate() {
+        // The first key of a map in a list stands behind the dash.
+        if position > 0 || !out.ends_with("- ") {
+            out.push_str(&pad);
+        }
+        out.push_str(key);
+        out.push(':');
+        yaml_value(value, indent + 1, out);
+    }
+}
+
 fn yaml_value(value: &Tree, indent: usize, out: &mut String) {
-    let nested =
-        matches!(value, Tree::Map(entries) if !entries.is_empty()) || matches!(value, Tree::List(items) if !items.is_empty());
+    let nested = match value {
+        Tree::Map(entries) => !entries.is_empty(),
+        Tree::Named(entries) => !entries.is_empty(),
+        Tree::List(items) => !items.is_empty(),
+        _ => false,
+    };
     out.push(if nested { '\n' } else { ' ' });
     yaml(value, indent, out);
 }
@@ -302,10 +332,11 @@ fn yaml_value(value: &Tree, indent: usize, out: &mut String) {
 fn yaml_scalar(tree: &Tree, out: &mut String) {
     match tree {
         Tree::Null => out.push_str("null"),
+        Tree::Flag(flag) => out.push_str(if *flag { "true" } else { "false" }),
         Tree::Number(number) => out.push_str(&number.to_string()),
         Tree::Secret(reference) => out.push_str(reference),
         Tree::List(_) => out.push_str("[]"),
-        Tree::Map(_) => out.push_str("{}"),
+        Tree::Map(_) | Tree::Named(_) => out.push_str("{}"),
         Tree::Text(text) => {
             let plain =
                 text.starts_with(|c: char| c.is_ascii_lowercase()) && text.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');

@@ -12,7 +12,7 @@ pub struct Secret {
 /// Where a secret came from; this is no secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SecretSource {
-    /// Made by the program itself.
+    /// Nowhere that could be named: made by the program itself, or part of a longer text.
     Program,
     /// Read from a file.
     File(PathBuf),

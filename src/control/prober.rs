@@ -278,11 +278,24 @@ impl Prober {
             }
             return Answer::Finding { finding, fresh: true };
         }
-        match &mut self.second {
-            None => self.asker.ask(&known.addresses, fresh, deadline).await,
-            Some(second) => second.beside(&mut self.asker, &known.addresses, fresh, deadline).await,
+        let (orders, ends_at_once) = (self.orders.clone(), self.asker.ends_at_once());
+        let Self { asker, second, .. } = self;
+        let asking = async {
+            match second {
+                None => asker.ask(&known.addresses, fresh, deadline).await,
+                Some(second) => second.beside(asker, &known.addresses, fresh, deadline).await,
+            }
+        };
+        tokio::select! {
+            answer = asking => answer,
+            () = abandoned(orders), if ends_at_once => Answer::NoVerdict("nobody asks any more".into()),
         }
     }
+}
+
+/// When the handle was dropped.
+async fn abandoned(mut orders: watch::Receiver<Orders>) {
+    while orders.changed().await.is_ok() {}
 }
 
 fn overran(finding: &Finding, deadline: Deadline, now: Instant) -> bool {

@@ -29,7 +29,7 @@ mod connection;
 mod crowd;
 mod dial;
 mod doors;
-mod greeting;
+pub(crate) mod greeting;
 mod hold;
 mod lane;
 mod listener;

@@ -74,6 +74,7 @@ fn arrows() -> BTreeMap<&'static str, &'static [&'static str]> {
         ("reason", &["labels"]),
         ("lifecycle", &["labels"]),
         ("net", &[]),
+        ("fuzzing", &["admin", "config", "control", "data", "failover", "net"]),
         ("failover", &["labels"]),
     ])
 }

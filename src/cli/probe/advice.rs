@@ -4,6 +4,7 @@ mod mysql;
 
 use std::net::IpAddr;
 
+use super::{exchange, exec};
 use crate::{
     config::{CheckKind, HttpCheck, PostgresCheck, RedisCheck, TlsMode},
     control::probe::Finding,
@@ -24,9 +25,11 @@ pub(super) fn advice(kind: &CheckKind, finding: Option<&Finding>, source: Option
         return Advice {
             mainstay: "Would not judge this backend: the failure is on this machine. It keeps its last verdict and asks again."
                 .into(),
-            now: Some(
-                "  This machine ran out of ports, file descriptors or memory. Look at `ss -s`, `ulimit -n` and `free -m`.".into(),
-            ),
+            now: Some(match kind {
+                CheckKind::Exec(_) => exec::NO_VERDICT.into(),
+                _ => "  This machine ran out of ports, file descriptors or memory. Look at `ss -s`, `ulimit -n` and `free -m`."
+                    .into(),
+            }),
         };
     };
     let now = match kind {
@@ -35,6 +38,8 @@ pub(super) fn advice(kind: &CheckKind, finding: Option<&Finding>, source: Option
         CheckKind::Mysql(check) => mysql::advice(check, finding, source).or_else(|| of_any_server(finding.outcome)),
         CheckKind::Redis(check) => of_redis(check, finding).or_else(|| of_any_server(finding.outcome)),
         CheckKind::Http(check) => of_http(check, finding).or_else(|| of_any_server(finding.outcome)),
+        CheckKind::Exec(check) => exec::advice(check, finding),
+        CheckKind::Exchange(check) => exchange::advice(check, finding).or_else(|| of_any_server(finding.outcome)),
     };
     Advice { mainstay: treatment(finding).into(), now }
 }
@@ -288,6 +293,24 @@ mod tests {
         };
         let denied = advice(&kind, Some(&denied), None);
         assert!(denied.now.is_some_and(|now| now.contains("patronictl list")) && denied.mainstay.contains("not used"));
+    }
+
+    #[test]
+    fn checks_of_the_users_own_have_advice_for_what_they_find() {
+        use crate::config::{ExchangeCheck, ExecCheck};
+        let exec = CheckKind::Exec(ExecCheck::new(Vec::new()));
+        for outcome in [Outcome::Timeout, Outcome::Closed, Outcome::ProtocolError, Outcome::Starting, Outcome::Misconfigured] {
+            let now = advice(&exec, Some(&finding(outcome, "x")), None).now.unwrap();
+            assert!(!now.contains("connections") && !now.contains("listens"), "{outcome}: {now}");
+        }
+        let tls = TlsMode::Off;
+        let exchange = CheckKind::Exchange(ExchangeCheck { steps: Vec::new(), roles: None, tls, tls_ca_file: None });
+        for outcome in [Outcome::Refused, Outcome::Timeout, Outcome::Closed, Outcome::ProtocolError, Outcome::Misconfigured] {
+            assert!(advice(&exchange, Some(&finding(outcome, "x")), None).now.is_some(), "{outcome}");
+        }
+        for kind in [exec, exchange] {
+            assert!(advice(&kind, Some(&finding(Outcome::Ok, "x")), None).now.is_none());
+        }
     }
 
     #[test]

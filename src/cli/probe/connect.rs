@@ -4,7 +4,7 @@ use crate::{
     cli::exit,
     config::{Config, PoolConfig},
     control::probe::{self, Finding},
-    failover::{Election, Outcome, Role},
+    failover::{Election, MultiPrimary, Outcome, Role},
 };
 
 /// Probes every backend and prints a line for each. The exit code: done when each answered as asked, no backend when a pool
@@ -25,7 +25,7 @@ pub fn connect(config: &Config) -> u8 {
 
 async fn connect_pool(pool: &PoolConfig) -> u8 {
     let mut all_answer = true;
-    let mut may_serve = 0;
+    let (mut may_serve, mut alone) = (0, 0);
     for backend in &pool.backends {
         let result = probe::whole(&backend.address, &pool.check).await;
         let (word, evidence) = match &result {
@@ -35,14 +35,18 @@ async fn connect_pool(pool: &PoolConfig) -> u8 {
         println!("{}/{} ({}): {word}: {evidence}", pool.name, backend.name, backend.address);
         let answered = result.as_ref().is_ok_and(|finding| finding.outcome == Outcome::Ok);
         all_answer &= answered;
-        may_serve += usize::from(answered && result.is_ok_and(|finding| serves(pool, &finding)));
+        if let Some(finding) = result.ok().filter(|finding| answered && serves(pool, finding)) {
+            may_serve += 1;
+            // Nodes of a cluster in which all may write are no danger to each other.
+            alone += usize::from(finding.facts.multi_primary == MultiPrimary::No);
+        }
     }
     match may_serve {
         0 => {
             println!("{}: no backend may be active now: clients would be held", pool.name);
             exit::NO_BACKEND
         }
-        2.. if pool.policy.election == Election::ByRole => {
+        2.. if pool.policy.election == Election::ByRole && alone > 0 => {
             println!("{}: {may_serve} backends say they are the primary: shut down or rebuild the wrong one", pool.name);
             exit::FAILED
         }

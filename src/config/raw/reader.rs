@@ -139,6 +139,15 @@ impl<'a> Field<'a> {
         matches!(&self.node.value, Value::Scalar(scalar) if scalar.text == word)
     }
 
+    /// `true` or `false`, and nothing else that some YAML reader takes for it.
+    pub(in crate::config) fn flag(self) -> Option<bool> {
+        match self.scalar("`true` or `false`")?.text.as_str() {
+            "true" => Some(true),
+            "false" => Some(false),
+            _ => self.wrong("`true` or `false`", None),
+        }
+    }
+
     pub(in crate::config) fn duration(self, range: RangeInclusive<Duration>) -> Option<Duration> {
         const WANTED: &str = "a duration such as 100ms, 2s, 10m or 1h";
         let scalar = self.scalar(WANTED)?;
@@ -257,11 +266,6 @@ impl<'a> Section<'a> {
     /// The same map with a map of `defaults` beneath it.
     pub(in crate::config) fn over(self, under: Option<&'a Node>) -> Self {
         Self { field: Field { under, ..self.field }, ..self }
-    }
-
-    /// Whether a key of a later version stands in this very map; that was reported.
-    pub(in crate::config) fn has_planned(self) -> bool {
-        self.keys.planned.iter().any(|key| entry(self.field.node, key).is_some())
     }
 
     pub(in crate::config) fn duration(self, key: &str, default: Duration, range: RangeInclusive<Duration>) -> Duration {

@@ -2,7 +2,7 @@
 
 use std::{ops::RangeInclusive, path::PathBuf, time::Duration};
 
-use super::{DAY, MILLISECOND, SECOND, http::http, secrets};
+use super::{DAY, MILLISECOND, SECOND, exchange, exec, http::http, secrets};
 use crate::{
     config::{
         CheckConfig, CheckKind, HttpCheck, MysqlCheck, PostgresCheck, RedisCheck, Sentinels, TlsMode,
@@ -16,12 +16,27 @@ use crate::{
     failover::Policy,
 };
 
-const KINDS: [&str; 5] = ["tcp", "postgres", "mysql", "redis", "http"];
-const PLANNED_KINDS: [&str; 2] = ["exec", "exchange"];
+const KINDS: [&str; 7] = ["tcp", "postgres", "mysql", "redis", "http", "exec", "exchange"];
+/// Kinds that keep no session between two probes.
+const WITHOUT_LOGIN: [&str; 3] = ["tcp", "exec", "exchange"];
 
 const CHECK_KEYS: Keys = Keys {
-    known: &["tcp", "postgres", "mysql", "redis", "http", "interval", "fast_interval", "timeout", "fall", "rise", "fresh_login"],
-    planned: &PLANNED_KINDS,
+    known: &[
+        "tcp",
+        "postgres",
+        "mysql",
+        "redis",
+        "http",
+        "exec",
+        "exchange",
+        "interval",
+        "fast_interval",
+        "timeout",
+        "fall",
+        "rise",
+        "fresh_login",
+    ],
+    planned: &[],
 };
 /// The kind that may stand beside another.
 const HTTP: &str = "http";
@@ -102,9 +117,11 @@ fn check_times(section: Section<'_>, config: &CheckConfig) {
             "it is the shorter pause while a verdict is pending; make it shorter, or remove it",
         );
     }
-    let own_tcp = section.own("tcp").is_some();
-    if let Some(field) = section.own("fresh_login").filter(|_| own_tcp) {
-        field.error("`fresh_login` cannot be combined with a tcp check, which has no login", "remove the key, or use `postgres`");
+    let without = WITHOUT_LOGIN.into_iter().find(|kind| section.own(kind).is_some());
+    if let Some((field, kind)) = section.own("fresh_login").zip(without) {
+        let article = if kind == "tcp" { "a" } else { "an" };
+        let message = format!("`fresh_login` cannot be combined with {article} {kind} check, which has no login");
+        field.error(message, "remove the key, or use `postgres`");
     }
     let sluggish = config.timeout > 10 * config.interval.max(Duration::from_millis(100));
     if let Some(field) = section.get("timeout").filter(|_| sluggish) {
@@ -118,16 +135,12 @@ fn check_times(section: Section<'_>, config: &CheckConfig) {
 /// `check: postgres`; the rest may stand in `defaults`.
 fn word(field: Field<'_>) -> (CheckKind, Option<Section<'_>>) {
     let section = field.beneath().filter(|under| matches!(under.value(), Value::Map(_))).and_then(|under| under.map(CHECK_KEYS));
-    if let Some(planned) = PLANNED_KINDS.iter().find(|kind| field.is_word(kind)) {
-        field.error(format!("the check `{planned}` is not available in this version yet"), format!("use {}", one_of(&KINDS)));
-        return (CheckKind::Tcp, section);
-    }
     let Some(name) = KINDS.into_iter().find(|kind| field.is_word(kind)) else {
         let meant = field.scalar(&one_of(&KINDS)).and_then(|scalar| nearest(&scalar.text, KINDS));
         field.wrong::<()>(&one_of(&KINDS), meant.map(|kind| format!("did you mean `{kind}`?")));
         return (CheckKind::Tcp, section);
     };
-    (named(name, section.and_then(|section| section.own(name))), section)
+    (named(name, section.and_then(|section| section.own(name)), field), section)
 }
 
 /// The kind in a map, and `http` beside it: its own, else those of `defaults`.
@@ -139,35 +152,37 @@ fn kinds(section: Section<'_>, scope: Scope) -> (CheckKind, Option<HttpCheck>) {
         field.error("a check can have one kind only", format!("keep one of `{first}` and `{second}`"));
     }
     if !own.is_empty() {
-        return pair(section, &own);
-    }
-    if section.has_planned() {
-        return (CheckKind::Tcp, None);
+        return pair(section, &own, field);
     }
     let word = field.beneath().and_then(|under| KINDS.into_iter().find(|kind| under.is_word(kind)));
     if let Some(name) = word {
-        return (named(name, None), None);
+        return (named(name, None, field), None);
     }
     let inherited: Vec<&str> = KINDS.into_iter().filter(|kind| section.get(kind).is_some()).collect();
     if inherited.is_empty() && scope == Scope::Pool {
-        field.error("the check does not say which kind it is", "add `tcp: {}`, `postgres: {}`, `redis: {}` or `http: {}`");
+        field.error(
+            "the check does not say which kind it is",
+            "add `tcp: {}`, `postgres: {}`, `mysql: {}`, `redis: {}` or `http: {}`",
+        );
     }
-    pair(section, &inherited)
+    pair(section, &inherited, field)
 }
 
 /// `http` is a check of its own when it stands alone, and a second opinion beside another.
-fn pair(section: Section<'_>, names: &[&str]) -> (CheckKind, Option<HttpCheck>) {
+fn pair(section: Section<'_>, names: &[&str], check: Field<'_>) -> (CheckKind, Option<HttpCheck>) {
     let second = names.contains(&HTTP).then(|| section.get(HTTP));
     match (names.iter().rfind(|name| **name != HTTP), second) {
-        (Some(name), second) => (named(name, section.get(name)), second.map(http)),
+        (Some(name), second) => (named(name, section.get(name), check), second.map(http)),
         (None, Some(alone)) => (CheckKind::Http(http(alone)), None),
         (None, None) => (CheckKind::Tcp, None),
     }
 }
 
-/// A kind of [`KINDS`], as its section says.
-fn named(name: &str, field: Option<Field<'_>>) -> CheckKind {
+/// A kind of [`KINDS`], as its section says. What is missing altogether is an error of `check`.
+fn named(name: &str, field: Option<Field<'_>>, check: Field<'_>) -> CheckKind {
     match name {
+        "exec" => CheckKind::Exec(exec::exec(own_or_beneath(field), check)),
+        "exchange" => CheckKind::Exchange(exchange::exchange(own_or_beneath(field), check)),
         "postgres" => CheckKind::Postgres(postgres(field)),
         "mysql" => CheckKind::Mysql(mysql(field)),
         "redis" => CheckKind::Redis(redis(field)),
@@ -183,11 +198,15 @@ fn named(name: &str, field: Option<Field<'_>>) -> CheckKind {
 
 /// The keys of a login: its own section, or the one beneath when it has none.
 pub(super) fn login(field: Option<Field<'_>>, keys: Keys) -> Option<Section<'_>> {
-    let field = match field {
+    own_or_beneath(field).and_then(|field| field.map(keys))
+}
+
+/// What a kind says of itself, or what `defaults` says when that is nothing.
+fn own_or_beneath(field: Option<Field<'_>>) -> Option<Field<'_>> {
+    match field {
         Some(field) if matches!(field.value(), Value::Null) => field.beneath(),
         other => other,
-    };
-    field.and_then(|field| field.map(keys))
+    }
 }
 
 fn redis(field: Option<Field<'_>>) -> RedisCheck {
@@ -265,6 +284,7 @@ fn mysql(field: Option<Field<'_>>) -> MysqlCheck {
     }
 }
 
+/// The authorities to trust, where a server is to be verified.
 pub(super) fn authorities(section: Section<'_>, tls: TlsMode) -> Option<PathBuf> {
     let Some(field) = section.get("tls_ca_file") else {
         if let Some(field) = section.get("tls").filter(|_| tls == TlsMode::VerifyFull) {

@@ -5,8 +5,9 @@
 //! |---|---|
 //! | [`process`] | `admin`, `log`, `shutdown`, `workers`, `busy_poll`, `state_dir` |
 //! | [`pool`] | `pools[]` and `defaults` |
-//! | [`check`] | `check`, with the login of the `PostgreSQL` check |
+//! | [`check`] | `check`, with the logins of the checks that log in |
 //! | [`http`] | `check.http` |
+//! | [`exec`], [`exchange`] | the checks of these names |
 //! | [`secrets`] | `password`, `password_file` |
 //! | [`listener`] | `listen`, `listeners[]` |
 //! | [`doors`] | who may connect to a listener, and the PROXY protocol |
@@ -17,6 +18,8 @@ mod backend;
 mod check;
 mod claims;
 mod doors;
+mod exchange;
+mod exec;
 mod http;
 mod listener;
 mod pool;

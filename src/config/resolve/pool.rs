@@ -131,7 +131,10 @@ fn on_conflict(section: Section<'_>, election: Election) -> OnConflict {
         return chosen;
     }
     if let Some(field) = section.own("on_conflict").filter(|_| section.own("check").is_some()) {
-        field.warning("`on_conflict` has no effect here", "a tcp check cannot tell who is primary; use `check: postgres`");
+        field.warning(
+            "`on_conflict` has no effect here",
+            "this check cannot tell who is primary; use one that can, such as `check: postgres`",
+        );
     }
     OnConflict::Newest
 }

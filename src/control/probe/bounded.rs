@@ -94,7 +94,7 @@ const HEADER: usize = 5;
 
 /// The answer to a startup packet begins with an authentication request, an error, a notice or a protocol negotiation
 /// (`PostgreSQL` documentation, "Message Flow: Start-up"), and none of these is long.
-fn is_plausible(greeting: &[u8]) -> bool {
+pub(crate) fn is_plausible(greeting: &[u8]) -> bool {
     let length = greeting.get(1..HEADER).and_then(|bytes| bytes.try_into().ok()).map(u32::from_be_bytes);
     greeting.first().is_none_or(|kind| b"RENv".contains(kind)) && length.is_none_or(|length| (4..=30_000).contains(&length))
 }

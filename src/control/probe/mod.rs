@@ -7,6 +7,8 @@
 //! | [`http`] | a GET of a health endpoint |
 //! | [`agreement`] | what a check and a second opinion by HTTP come to together |
 //! | [`standing`] | such sessions, whatever the protocol |
+//! | [`exec`], [`exchange`] | a command, or texts, of the user's own |
+//! | [`single`] | checks that keep no session |
 //! | `socket` | what an error of a socket says |
 //! | `stream` | a connection, encrypted or not |
 //! | `tls` | what a check demands of the server's certificate |
@@ -15,11 +17,14 @@
 //! Every check has one [`Deadline`] for all of its steps, so a server that sends a byte now and then gains nothing by it.
 
 pub mod agreement;
-mod bounded;
+pub(crate) mod bounded;
+pub mod exchange;
+pub mod exec;
 pub mod http;
 pub mod mysql;
 pub mod postgres;
 pub mod redis;
+pub mod single;
 mod socket;
 pub mod standing;
 mod stream;
@@ -28,6 +33,7 @@ mod tls;
 
 use std::{sync::Arc, time::Duration};
 
+use single::Single;
 use socket::{garbled, io_error};
 use standing::Login;
 use tokio::time::Instant;
@@ -154,7 +160,7 @@ async fn one(address: &BackendAddr, kind: &CheckKind, deadline: Deadline) -> Res
         Ok(Err(evidence)) => return Ok(Finding::new(Outcome::Unreachable, evidence)),
         Err(_) => return Ok(resolver::unresolved(address, deadline.timeout())),
     };
-    let Some(login) = Login::new(address, kind) else { return tcp::probe(&addresses, deadline).await };
+    let Some(login) = Login::new(address, kind) else { return Single::new(address, kind).probe(&addresses, deadline).await };
     match login.open(&addresses, deadline).await {
         Ok((standing, finding)) => {
             standing.close().await;

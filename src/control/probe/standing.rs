@@ -47,7 +47,7 @@ impl Login {
     /// A login to `address` by a check of this kind; `None` for one that does not log in.
     pub fn new(address: &BackendAddr, kind: &CheckKind) -> Option<Self> {
         match kind {
-            CheckKind::Tcp => None,
+            CheckKind::Tcp | CheckKind::Exec(_) | CheckKind::Exchange(_) => None,
             CheckKind::Postgres(check) => Some(Self::Postgres(postgres::Login::new(address, check))),
             CheckKind::Mysql(check) => Some(Self::Mysql(mysql::Login::new(address, check))),
             CheckKind::Redis(check) => Some(Self::Redis(redis::Login::new(address, check))),

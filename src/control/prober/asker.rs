@@ -7,8 +7,8 @@ use tokio::time::Instant;
 use super::{
     super::probe::{
         Deadline, Failure, Finding,
+        single::Single,
         standing::{Broken, Login, Standing},
-        tcp,
     },
     Voice,
 };
@@ -34,8 +34,8 @@ pub(super) enum Answer {
 /// Asks in the protocol of the check.
 #[derive(Debug)]
 pub(super) enum Asker {
-    /// A connect each time.
-    Tcp,
+    /// Something new each time.
+    Single(Single),
     /// A question over a session.
     Sessions(Box<Sessions>),
 }
@@ -58,7 +58,7 @@ struct LastLogin {
 
 impl Asker {
     pub(super) fn new(address: &BackendAddr, check: &CheckConfig, voice: Voice) -> Self {
-        let Some(login) = Login::new(address, &check.kind) else { return Self::Tcp };
+        let Some(login) = Login::new(address, &check.kind) else { return Self::Single(Single::new(address, &check.kind)) };
         let sessions = Sessions { login, spacing: check.fresh_login, standing: None, last_login: None, voice };
         Self::Sessions(Box::new(sessions))
     }
@@ -66,7 +66,7 @@ impl Asker {
     /// Asks once. `fresh` demands a new connection; without it the asker chooses.
     pub(super) async fn ask(&mut self, addresses: &[SocketAddr], fresh: bool, deadline: Deadline) -> Answer {
         match self {
-            Self::Tcp => match tcp::probe(addresses, deadline).await {
+            Self::Single(single) => match single.probe(addresses, deadline).await {
                 Ok(finding) => Answer::Finding { finding, fresh: true },
                 Err(evidence) => Answer::NoVerdict(evidence),
             },
@@ -77,15 +77,20 @@ impl Asker {
     /// Resolves when the standing session breaks; never without one.
     pub(super) async fn broken(&mut self) -> Passive {
         match self {
-            Self::Tcp => std::future::pending().await,
+            Self::Single(_) => std::future::pending().await,
             Self::Sessions(sessions) => take_broken(&mut sessions.standing).await,
         }
+    }
+
+    /// A question must end when nobody waits for the answer any more.
+    pub(super) const fn ends_at_once(&self) -> bool {
+        matches!(self, Self::Single(single) if single.ends_at_once())
     }
 
     /// Before this moment no probe must be made.
     pub(super) fn earliest_login(&self) -> Option<Instant> {
         match self {
-            Self::Tcp => None,
+            Self::Single(single) => single.earliest(),
             Self::Sessions(sessions) if sessions.standing.is_some() => None,
             Self::Sessions(sessions) => sessions.login_allowed_at(),
         }

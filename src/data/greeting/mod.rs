@@ -7,9 +7,9 @@
 //! | [`mysql`] | the server's greeting, before the client knows of it |
 //! | [`redis`] | a question of our own, before the client's first |
 
-mod mysql;
-mod postgres;
-mod redis;
+pub(crate) mod mysql;
+pub(crate) mod postgres;
+pub(crate) mod redis;
 
 use std::io;
 
@@ -42,7 +42,7 @@ impl Greeting {
 
 /// What is to be done after a greeting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Next {
+pub(crate) enum Next {
     /// Relay from here on.
     Relay,
     /// The backend does not serve. The client has lost nothing: a refused encryption is the answer of any backend.

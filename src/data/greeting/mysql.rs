@@ -46,7 +46,7 @@ async fn first_word(server: &TcpStream) -> Next {
 }
 
 /// What is to be done after such a beginning; `None` when more is needed to tell.
-fn understood(word: &[u8]) -> Option<Next> {
+pub(crate) fn understood(word: &[u8]) -> Option<Next> {
     match word {
         [_, _, _, _, ERROR, code @ ..] => {
             let code = u16::from_le_bytes(code.try_into().ok()?);

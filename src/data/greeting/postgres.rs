@@ -122,6 +122,16 @@ fn understood(said: &[u8]) -> Answer {
     }
 }
 
+/// What this is as a first packet: whether it begins a session, and whether it asks for encryption and for nothing more.
+pub(crate) fn first_packet(packet: &[u8]) -> (bool, bool) {
+    (begins_session(packet), asks_for_encryption(packet))
+}
+
+/// Whether the beginning of a backend's answer says that it does not serve.
+pub(crate) fn does_not_serve(answer: &[u8]) -> bool {
+    understood(answer) == Answer::DoesNotServe
+}
+
 /// Whether a client begins so that wants to log in or to encrypt: not one that cancels a query, which gets no answer, and not
 /// one that speaks another protocol, which would be repeated in vain.
 fn begins_session(packet: &[u8]) -> bool {

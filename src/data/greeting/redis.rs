@@ -53,7 +53,7 @@ async fn answer(server: &TcpStream) -> Next {
 }
 
 /// What is to be done after such an answer, and how much of it answers our question; `None` when it is not whole yet.
-fn understood(answer: &[u8]) -> Option<(Next, usize)> {
+pub(crate) fn understood(answer: &[u8]) -> Option<(Next, usize)> {
     if !matches!(answer.first(), Some(b'+' | b'-')) {
         return Some((Next::Relay, 0));
     }

@@ -25,8 +25,12 @@ fn the_exit_code_tells_what_the_screen_does() {
     let address = listener.local_addr().unwrap();
     assert_eq!(exit_code(&format!("tcp {address}")), 0);
     assert_eq!(exit_code(&format!("postgres {address} --timeout 50ms --json")), 1);
+    assert_eq!(exit_code(&format!("exec {address} --env HOME --env A=b -- /bin/true")), 0);
+    assert_eq!(exit_code(&format!("exec {address} --roles -- /bin/echo primary lag=0 --json")), 0);
+    assert_eq!(exit_code(&format!("exec {address} --roles --json -- /bin/echo master")), 1);
+    assert_eq!(exit_code(&format!("exchange {address} --send PING\\r\\n --expect +PONG --timeout 50ms")), 1);
     for words in [
-        "mysql ADDRESS",
+        "oracle ADDRESS",
         "tcp nowhere",
         "postgres ADDRESS --tls maybe",
         "postgres ADDRESS --tls verify-full",
@@ -34,10 +38,15 @@ fn the_exit_code_tells_what_the_screen_does() {
         "postgres ADDRESS --password-file /nonexistent/password",
         "http ADDRESS --path primary",
         "http ADDRESS --port 0",
-        "http ADDRESS --expect 99",
+        "http ADDRESS --status 99",
         "http ADDRESS --tls prefer",
         "http ADDRESS --user mainstay",
         "http ADDRESS --tls-cert-file /a.pem",
+        "exec ADDRESS",
+        "exec ADDRESS -- true",
+        "exchange ADDRESS",
+        "exchange ADDRESS --send x",
+        "exchange ADDRESS --expect x --tls prefer",
     ] {
         assert_eq!(exit_code(&words.replace("ADDRESS", &address.to_string())), 2, "{words}");
     }
@@ -52,7 +61,7 @@ fn the_exit_code_tells_what_the_screen_does() {
         }
     });
     // The backend is asked at another port. A standby answers as asked, too.
-    assert_eq!(exit_code(&format!("http {address} --port {port} --path /leader?x=1 --expect 200 --expect 204")), 0);
+    assert_eq!(exit_code(&format!("http {address} --port {port} --path /leader?x=1 --status 200 --status 204")), 0);
     assert_eq!(exit_code(&format!("http {address} --port {port}")), 0);
     assert_eq!(exit_code(&format!("http {address} --port {port} --json")), 0);
     answers.join().unwrap();

@@ -12,20 +12,20 @@ const LONGEST_WORD: usize = 60;
 
 /// What Patroni said.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Patroni {
+pub(crate) struct Patroni {
     /// Of `PostgreSQL`: `running`, `starting`, `start failed`, …; printable.
-    pub(super) state: String,
+    pub(crate) state: String,
     /// As it names it; printable.
-    pub(super) role: String,
+    pub(crate) role: String,
     /// Nobody is promoted or demoted meanwhile.
     pub(super) paused: bool,
     /// All but the role, which is not Patroni's alone to say.
-    pub(super) facts: Facts,
+    pub(crate) facts: Facts,
 }
 
 /// What a body is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Body {
+pub(crate) enum Body {
     /// Patroni's.
     Patroni(Box<Patroni>),
     /// JSON that ends in the middle.
@@ -35,7 +35,7 @@ pub(super) enum Body {
 }
 
 /// Reads a body. Total: whatever a stranger sends is one of the three.
-pub(super) fn read(body: &[u8]) -> Body {
+pub(crate) fn read(body: &[u8]) -> Body {
     let body = body.trim_ascii();
     match serde_json::from_slice::<Value>(body) {
         Ok(value) => patroni(&value).map_or(Body::Other, |patroni| Body::Patroni(Box::new(patroni))),

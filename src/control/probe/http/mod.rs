@@ -11,7 +11,7 @@
 //! | `classify` | what an answer means |
 
 mod classify;
-mod facts;
+pub(crate) mod facts;
 mod request;
 mod session;
 

@@ -16,7 +16,7 @@ fn value<'a>(info: &'a str, key: &str) -> Option<&'a str> {
 ///
 /// # Errors
 /// When this is not a server of data: a Sentinel speaks the same protocol.
-pub(super) fn version(info: &str) -> Result<Option<Arc<str>>, String> {
+pub(crate) fn version(info: &str) -> Result<Option<Arc<str>>, String> {
     if value(info, "redis_mode") == Some("sentinel") {
         return Err("this is a Sentinel, not a server of data".into());
     }
@@ -31,7 +31,7 @@ pub(super) fn run_id(info: &str) -> Option<Arc<str>> {
 }
 
 /// Reads the section `replication`.
-pub(super) fn read(info: &str, version: Option<Arc<str>>) -> Finding {
+pub(crate) fn read(info: &str, version: Option<Arc<str>>) -> Finding {
     let role = match value(info, "role") {
         Some("master") => Role::Primary,
         Some("slave") => Role::Standby,

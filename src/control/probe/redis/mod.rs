@@ -11,7 +11,7 @@
 //! | `sentinel` | a second opinion on who is primary |
 
 mod classify;
-mod facts;
+pub(crate) mod facts;
 pub mod resp;
 mod sentinel;
 

@@ -1,0 +1,200 @@
+//! The check `exchange`: texts that are sent and texts that are expected, over a connection of its own each time, for databases that
+//! mainstay has no check of its own for.
+//!
+//! It speaks first unless its first step is an expectation; it reads no more than 64 KiB; it keeps no session. What came instead of
+//! what was expected is told, but never what was sent.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | [`matcher`] | looks for texts in a stream |
+//! | [`mod@quote`] | what may be shown of an answer |
+
+pub mod matcher;
+pub mod quote;
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+
+use matcher::{Pattern, Search};
+use quote::quote;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    time::{Instant, timeout_at},
+};
+
+use super::{
+    Deadline, Failure, Finding,
+    bounded::{Allowance, Bounded},
+    io_error,
+    stream::{Stream, encrypt},
+    tcp,
+};
+use crate::{
+    config::{
+        ExchangeCheck,
+        exchange::{Message, RoleTexts, Step},
+    },
+    failover::{Facts, Outcome, Role},
+    net::addr::BackendAddr,
+};
+
+/// How long a server may take to answer our FIN with its own, so that it sees an orderly end. The finding is certain by then and
+/// must not wait for long.
+const FAREWELL: Duration = Duration::from_millis(50);
+
+/// Of what came, as much is kept as is shown, and a little more.
+const KEPT: usize = 100;
+
+/// The check of one backend.
+#[derive(Debug)]
+pub struct Exchange {
+    host: Arc<str>,
+    check: Arc<ExchangeCheck>,
+}
+
+impl Exchange {
+    /// A check of `address`, as `check` says.
+    pub fn new(address: &BackendAddr, check: &ExchangeCheck) -> Self {
+        Self { host: address.host().into(), check: Arc::new(check.clone()) }
+    }
+
+    /// Connects and goes through the steps, before `deadline`.
+    ///
+    /// # Errors
+    /// When our own side lacked something to connect with.
+    pub async fn probe(&self, addresses: &[SocketAddr], deadline: Deadline) -> Result<Finding, Arc<str>> {
+        let socket = match tcp::connect(addresses, deadline).await {
+            Ok((socket, _)) => Bounded::new(socket, Allowance::new()),
+            Err(Failure::Backend(finding)) => return Ok(finding),
+            Err(Failure::Local(evidence)) => return Err(evidence),
+        };
+        let check = &*self.check;
+        let encrypting = encrypt(socket, &self.host, check.tls, check.tls_ca_file.as_deref(), None);
+        let stream = match timeout_at(deadline.at(), encrypting).await {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(finding)) => return Ok(finding),
+            Err(_) => {
+                let evidence = format!("connected, but the TLS handshake did not end within {:?}", deadline.timeout());
+                return Ok(Finding::new(Outcome::Timeout, evidence));
+            }
+        };
+        let mut talk = Talk { stream, check, step: 0, rest: Vec::new(), came: Vec::new(), awaits: None };
+        let finding = match timeout_at(deadline.at(), talk.go_through()).await {
+            Ok(Ok(finding)) => finding,
+            Ok(Err(error)) => return Ok(talk.broken(&error)),
+            Err(_) => return Ok(talk.late(deadline.timeout())),
+        };
+        talk.say_goodbye(deadline).await;
+        Ok(finding)
+    }
+}
+
+/// One connection.
+struct Talk<'a> {
+    stream: Box<dyn Stream>,
+    check: &'a ExchangeCheck,
+    /// The number of the step, from 1 on.
+    step: usize,
+    /// What came and was not looked at yet.
+    rest: Vec<u8>,
+    /// The beginning of what came since something was found last.
+    came: Vec<u8>,
+    /// What is waited for; nothing while something is sent.
+    awaits: Option<Awaits<'a>>,
+}
+
+#[derive(Clone, Copy)]
+enum Awaits<'a> {
+    Text(&'a Message),
+    Role,
+}
+
+impl<'a> Talk<'a> {
+    async fn go_through(&mut self) -> io::Result<Finding> {
+        let check = self.check;
+        let mut found = 0;
+        for step in &check.steps {
+            self.step += 1;
+            match step {
+                Step::Send(message) => {
+                    self.awaits = None;
+                    self.stream.write_all(message.bytes()).await?;
+                    self.stream.flush().await?;
+                }
+                Step::Expect(message) => {
+                    self.hear(Awaits::Text(message), &[message]).await?;
+                    found += 1;
+                }
+            }
+        }
+        let Some(RoleTexts { primary, standby }) = &check.roles else {
+            let evidence =
+                if found == 1 { "the expected text came".to_owned() } else { format!("all {found} expected texts came") };
+            return Ok(Finding::new(Outcome::Ok, evidence));
+        };
+        self.step += 1;
+        let role = if self.hear(Awaits::Role, &[primary, standby]).await? == 0 { Role::Primary } else { Role::Standby };
+        let facts = Facts { role: Some(role), ..Facts::default() };
+        Ok(Finding { outcome: Outcome::Ok, facts, evidence: role.to_string().into() })
+    }
+
+    /// Waits for the first of some texts; which it was. What comes behind it is left for the next step.
+    async fn hear(&mut self, awaits: Awaits<'a>, texts: &[&Message]) -> io::Result<usize> {
+        self.awaits = Some(awaits);
+        self.came.clear();
+        let patterns: Vec<Pattern> = texts.iter().map(|text| Pattern::new(text.bytes())).collect();
+        let mut search = Search::new(&patterns);
+        loop {
+            if let Some(found) = search.feed(&self.rest) {
+                self.rest.drain(..found.consumed);
+                return Ok(found.which);
+            }
+            self.came.extend(self.rest.iter().take(KEPT.saturating_sub(self.came.len())));
+            self.rest.clear();
+            if self.stream.read_buf(&mut self.rest).await? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+    }
+
+    fn late(&self, timeout: Duration) -> Finding {
+        Finding::new(Outcome::Timeout, format!("{}, within {timeout:?}", self.where_it_stood()))
+    }
+
+    fn broken(&self, error: &io::Error) -> Finding {
+        let finding = io_error(error);
+        Finding::new(finding.outcome, format!("{}: {}", self.where_it_stood(), finding.evidence))
+    }
+
+    fn where_it_stood(&self) -> String {
+        let of = self.check.steps.len() + usize::from(self.check.roles.is_some());
+        let wanted = match self.awaits {
+            None => return format!("step {} of {of} could not be sent", self.step),
+            Some(Awaits::Role) => "a role".to_owned(),
+            Some(Awaits::Text(message)) => format!("{message:?}"),
+        };
+        let came = if self.came.is_empty() { "nothing".to_owned() } else { quote(&self.came, &self.sent()) };
+        format!("step {} of {of} expected {wanted}, but {came} came", self.step)
+    }
+
+    /// What must not be shown, all that is in the check: a server may know its steps.
+    fn sent(&self) -> Vec<&'a [u8]> {
+        let secret = |message: &&Message| message.source().is_some();
+        let roles = self.check.roles.iter().flat_map(|roles| [&roles.primary, &roles.standby]).filter(secret);
+        let steps = self.check.steps.iter().filter_map(|step| match step {
+            Step::Send(message) => Some(message),
+            Step::Expect(message) => Some(message).filter(secret),
+        });
+        steps.chain(roles).map(Message::bytes).collect()
+    }
+
+    /// Ends the connection so that the server sees an end and no abort: a FIN, and nothing left unread.
+    async fn say_goodbye(mut self, deadline: Deadline) {
+        let farewell = async {
+            // Told or not, the check is over.
+            let _ = self.stream.shutdown().await;
+            let mut sink = [0; 1024];
+            while self.stream.read(&mut sink).await.is_ok_and(|count| count > 0) {}
+        };
+        let _ = timeout_at(deadline.at().min(Instant::now() + FAREWELL), farewell).await;
+    }
+}

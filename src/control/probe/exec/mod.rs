@@ -1,0 +1,104 @@
+//! The check `exec`: a command of the user's own, for databases that mainstay has no check of its own for.
+//!
+//! The command is started anew for each probe, without a shell, with a clean environment and nothing of ours open in it. Its
+//! exit code is the answer; the first line that it writes is the evidence. It ends with the probe, and all that it has started
+//! with it: they are a process group, and the group is killed.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `process` | one run: the only file that asks the kernel for something |
+//! | [`answer`] | what an exit code and an output say |
+
+pub mod answer;
+mod process;
+
+use std::{process::Command, sync::Arc, time::Duration};
+
+use process::Process;
+use tokio::{
+    runtime::Handle,
+    sync::oneshot,
+    task::spawn_blocking,
+    time::{Instant, timeout_at},
+};
+
+use super::{Deadline, Finding};
+use crate::{
+    config::{ExecCheck, exec::Word},
+    net::addr::BackendAddr,
+};
+
+/// Between the beginnings of two runs at least, whatever the pace: a process costs a thousand times what a question over a
+/// session does, and while a database fails, this machine has better things to do than to start fifty a second.
+pub const MIN_SPACING: Duration = Duration::from_millis(100);
+
+/// Where programs are looked for by a command that mainstay was given no `PATH` for.
+const PLAIN_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// The check of one backend.
+#[derive(Debug)]
+pub struct Exec {
+    address: BackendAddr,
+    check: Arc<ExecCheck>,
+    /// Ends when nothing is left of the last run.
+    last: Option<oneshot::Receiver<()>>,
+    begun: Option<Instant>,
+}
+
+impl Exec {
+    /// A check of `address`, as `check` says.
+    pub fn new(address: &BackendAddr, check: &ExecCheck) -> Self {
+        Self { address: address.clone(), check: Arc::new(check.clone()), last: None, begun: None }
+    }
+
+    /// Before this moment no run must begin.
+    pub fn earliest(&self) -> Option<Instant> {
+        self.begun.map(|begun| begun + MIN_SPACING)
+    }
+
+    /// Runs the command once, before `deadline`. Dropping this ends the run.
+    ///
+    /// # Errors
+    /// When this machine could not run it; the text says why.
+    pub async fn probe(&mut self, deadline: Deadline) -> Result<Finding, Arc<str>> {
+        self.begun = Some(Instant::now());
+        // Two runs at a time would be more each time when they hang, and could contradict each other.
+        if let Some(last) = &mut self.last
+            && timeout_at(deadline.at(), last).await.is_err()
+        {
+            return Err("the run before this one was ended and is not gone yet: it waits for something in the kernel".into());
+        }
+        let (gone, last) = oneshot::channel();
+        self.last = Some(last);
+        let (command, runtime) = (self.command(), Handle::current());
+        // The file may lie on a disk that does not answer: whoever waits for that must not be the thread that decides.
+        let starting = spawn_blocking(move || Process::start(command, gone, &runtime));
+        let mut process = match timeout_at(deadline.at(), starting).await {
+            Ok(Ok(Ok(process))) => process,
+            Ok(Ok(Err(error))) => return answer::not_started(&self.check, &error),
+            Ok(Err(error)) => return Err(format!("the command could not be started: {error}").into()),
+            Err(_) => return Err(format!("this machine did not start the command within {:?}", deadline.timeout()).into()),
+        };
+        let ended = timeout_at(deadline.at(), process.ended()).await;
+        let (stdout, stderr) = process.said();
+        match ended {
+            Ok(ended) => answer::judge(&self.check, ended, stdout, stderr),
+            Err(_) => Ok(answer::late(&self.check, deadline.timeout(), stdout, stderr)),
+        }
+    }
+
+    fn command(&self) -> Command {
+        let mut words = self.check.command.iter().map(Word::expose);
+        let mut command = Command::new(words.next().unwrap_or_default());
+        command.args(words).env_clear();
+        command.env("PATH", std::env::var_os("PATH").unwrap_or_else(|| PLAIN_PATH.into()));
+        if let Some(language) = std::env::var_os("LANG") {
+            command.env("LANG", language);
+        }
+        command.envs(self.check.env.iter().map(|(name, value)| (name, value.expose())));
+        command.env("MAINSTAY_BACKEND_HOST", self.address.host());
+        command.env("MAINSTAY_BACKEND_PORT", self.address.port().to_string());
+        command.env("MAINSTAY_BACKEND_ADDRESS", self.address.to_string());
+        command
+    }
+}

@@ -6,9 +6,11 @@ mod hostile;
 mod idle;
 mod in_place;
 mod lateness;
+mod patroni;
 mod replica;
 mod returning;
 mod run;
+mod servers;
 mod sink;
 
 use std::path::PathBuf;
@@ -60,6 +62,7 @@ pub(crate) enum Case {
     Idle,
     RedisKill9,
     MariadbKill9,
+    Patroni,
 }
 
 impl Case {
@@ -79,6 +82,7 @@ impl Case {
             Self::Idle => "idle",
             Self::RedisKill9 => "redis_kill9",
             Self::MariadbKill9 => "mariadb_kill9",
+            Self::Patroni => "patroni",
         }
     }
 
@@ -102,6 +106,9 @@ impl Case {
             Self::Idle => "4,000 idle sessions: what do they cost?",
             Self::RedisKill9 => "A Redis primary is killed (kill -9), its replica is promoted at once; eight clients write.",
             Self::MariadbKill9 => "A MariaDB primary is killed (kill -9), its replica is promoted at once; eight clients write.",
+            Self::Patroni => {
+                "A Patroni 3 cluster (two nodes, etcd, synchronous mode): its API hangs, a switchover, its leader is killed."
+            }
         }
     }
 
@@ -121,6 +128,7 @@ impl Case {
             Self::Lateness => lateness::run(bench),
             Self::Idle => idle::run(bench),
             Self::RedisKill9 => replica::kill9::<replica::Redis>(bench),
+            Self::Patroni => patroni::run(bench),
             Self::MariadbKill9 => replica::kill9::<replica::MariaDb>(bench),
         };
         let rows = match rows {

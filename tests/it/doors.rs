@@ -50,20 +50,39 @@ fn configured(keys: &Value, backends: &[SocketAddr]) -> Config {
 
 /// A client that connects from this address of the machine.
 fn client_from(address: [u8; 4], to: SocketAddr) -> TcpStream {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-    socket.bind(&SocketAddr::from((address, 0)).into()).unwrap();
-    socket.connect(&to.into()).unwrap();
-    let stream = TcpStream::from(socket);
+    let stream = try_client_from(address, to).unwrap();
     stream.set_read_timeout(Some(patience())).unwrap();
     stream.set_write_timeout(Some(patience())).unwrap();
     stream.set_nodelay(true).unwrap();
     stream
 }
 
+/// One that may be turned away before its connect is over.
+fn try_client_from(address: [u8; 4], to: SocketAddr) -> io::Result<TcpStream> {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    socket.bind(&SocketAddr::from((address, 0)).into())?;
+    socket.connect(&to.into())?;
+    Ok(TcpStream::from(socket))
+}
+
 /// Whether an echo comes back.
 fn is_served(client: &mut TcpStream) -> bool {
     let mut answer = [0; 4];
     client.write_all(b"ping").and_then(|()| client.read_exact(&mut answer)).is_ok() && answer == *b"ping"
+}
+
+/// Whether whoever connects from this address gets an echo.
+fn is_let_in(address: [u8; 4], to: SocketAddr) -> bool {
+    try_client_from(address, to).is_ok_and(|mut client| is_served(&mut client))
+}
+
+/// Whoever connects from this address gets RST, before its connect is over or after, and not a byte.
+#[track_caller]
+fn assert_denied(address: [u8; 4], to: SocketAddr) {
+    match try_client_from(address, to) {
+        Ok(mut client) => assert_reset(&mut client),
+        Err(error) => assert_eq!(error.kind(), io::ErrorKind::ConnectionReset),
+    }
 }
 
 /// It gets RST, and not a byte.

@@ -12,6 +12,7 @@ mod bytes;
 mod config;
 mod demo;
 mod doors;
+mod examples;
 mod exchange;
 mod exec;
 mod fuzz;

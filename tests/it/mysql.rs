@@ -89,6 +89,7 @@ async fn a_promotion_raises_the_epoch_and_writes_do_not() {
     primary.sql("INSERT INTO d.t VALUES (10), (11), (12)");
     assert_eq!(once(primary.port, &root()).await.facts.db_epoch, Some(first));
     let next = replica.replica(&[]);
+    until("it has all", || next.try_sql("SELECT COUNT(*) FROM d.t").is_ok_and(|n| n == "4").then_some(()));
     next.sql("STOP SLAVE; RESET SLAVE ALL");
     let third = once(next.port, &root()).await.facts.db_epoch.unwrap();
     assert!(third > second, "{third} after {second}");

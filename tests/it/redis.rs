@@ -176,11 +176,11 @@ async fn the_sentinels_tell_an_old_primary_that_returns_from_a_new_one() {
     let mut old = Redis::primary(&[]);
     let new = old.replica(&[]);
     let sentinel = old.watched();
-    let sentinels = Sentinels { addresses: vec![local(sentinel.port)], name: "orders".into() };
+    let sentinels = Sentinels { addresses: vec![local(sentinel.port)], name: "mymaster".into() };
     let check = RedisCheck { sentinels: Some(sentinels), ..RedisCheck::default() };
-    let named = || sentinel.ask_list(&["SENTINEL", "GET-MASTER-ADDR-BY-NAME", "orders"]).contains(&new.port.to_string());
+    let named = || sentinel.ask_list(&["SENTINEL", "GET-MASTER-ADDR-BY-NAME", "mymaster"]).contains(&new.port.to_string());
     until("the Sentinel knows the replica", || {
-        sentinel.ask_list(&["SENTINEL", "MASTER", "orders"]).windows(2).any(|pair| pair == ["num-slaves", "1"]).then_some(())
+        sentinel.ask_list(&["SENTINEL", "MASTER", "mymaster"]).windows(2).any(|pair| pair == ["num-slaves", "1"]).then_some(())
     });
     let first = once(old.port, &check).await;
     assert_eq!((first.facts.role, first.facts.db_epoch), (Some(Role::Primary), Some(0)), "{}", first.evidence);

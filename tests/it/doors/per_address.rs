@@ -15,7 +15,7 @@ use mainstay::{
 };
 use serde_json::json;
 
-use super::{assert_reset, client_from, configured, header, is_served, rejected};
+use super::{assert_denied, client_from, configured, header, is_served, rejected};
 use crate::support::{
     echo::{Backend, reset},
     front::{Front, end},
@@ -40,7 +40,7 @@ fn one_address_has_its_limit_and_another_has_its_own() {
     let front = Front::with(&limited(2, &[backend.address]));
     let mut sessions = [client_from([127, 0, 0, 2], front.address()), client_from([127, 0, 0, 2], front.address())];
     assert!(sessions.iter_mut().all(is_served));
-    assert_reset(&mut client_from([127, 0, 0, 2], front.address()));
+    assert_denied([127, 0, 0, 2], front.address());
     assert_eq!(rejected(&front, RejectReason::MaxConnectionsPerIp), 1);
     assert!(is_served(&mut client_from([127, 0, 0, 3], front.address())));
     assert!(sessions.iter_mut().all(is_served));
@@ -143,7 +143,7 @@ fn no_place_is_lost_however_clients_come_and_go() {
     }
     let _all: Vec<_> = (0..LIMIT).map(|_| comes_in([127, 0, 0, 2], address)).collect();
     let before = rejected(&front, RejectReason::MaxConnectionsPerIp);
-    assert_reset(&mut client_from([127, 0, 0, 2], address));
+    assert_denied([127, 0, 0, 2], address);
     assert_eq!(rejected(&front, RejectReason::MaxConnectionsPerIp), before + 1, "there are more places than there should be");
 }
 
@@ -158,10 +158,10 @@ fn those_who_came_before_a_reload_still_count() {
         let [mut first, mut second] = [(); 2].map(|()| client_from([127, 0, 0, 3], front.address()));
         (is_served(&mut first) && !is_served(&mut second)).then_some(())
     });
-    assert_reset(&mut client_from([127, 0, 0, 2], front.address()));
+    assert_denied([127, 0, 0, 2], front.address());
     sessions.truncate(1);
     until("one has left", || (front.backend().connections_active.get() <= 1).then_some(()));
-    assert_reset(&mut client_from([127, 0, 0, 2], front.address()));
+    assert_denied([127, 0, 0, 2], front.address());
     assert!(is_served(&mut sessions[0]));
     sessions.clear();
     drop(comes_in([127, 0, 0, 2], front.address()));

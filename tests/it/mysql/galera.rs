@@ -7,7 +7,12 @@ use super::{
     pool::{before, through},
     root,
 };
-use crate::support::{mariadb::MariaDb, process::Process, wait::until};
+use crate::support::{
+    example::{PASSWORD, start},
+    mariadb::MariaDb,
+    process::Process,
+    wait::until,
+};
 
 #[test]
 fn one_node_writes_another_takes_over_and_without_a_quorum_nobody() {
@@ -23,6 +28,12 @@ fn one_node_writes_another_takes_over_and_without_a_quorum_nobody() {
         finding.facts.system_id
     });
     assert!(ids[0].is_some() && ids.iter().all(|id| *id == ids[0]), "{ids:?}");
+
+    first.sql(&format!("CREATE USER mainstay@'127.0.0.%' IDENTIFIED BY '{PASSWORD}'"));
+    let addresses = [("10.0.0.1:3306", second.address()), ("10.0.0.2:3306", third.address()), ("10.0.0.3:3306", first.address())];
+    let example = start("galera.yaml", &addresses);
+    until("the example serves", || (example.status()["pools"][0]["active"] == "node-a").then_some(()));
+    drop(example);
 
     let process = Process::start(&before(&[&second, &third, &first])).serving();
     let serving = || process.status()["pools"][0]["active"].clone();

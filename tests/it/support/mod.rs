@@ -3,6 +3,7 @@
 pub mod config;
 pub mod dns;
 pub mod echo;
+pub mod example;
 pub mod front;
 pub mod injection;
 pub mod mariadb;

@@ -37,8 +37,8 @@ pub(crate) struct Node {
 /// Two nodes that replicate synchronously. Dropping it kills all and removes the files.
 pub(crate) struct Cluster {
     root: PathBuf,
-    /// Of `PostgreSQL`, on each node.
-    pub(crate) port: u16,
+    /// Of `PostgreSQL`, node by node: each tells by its own who it is.
+    ports: [u16; 2],
     /// Of the REST API, on each node.
     pub(crate) api: u16,
     etcd: Child,
@@ -84,7 +84,7 @@ impl Cluster {
         own(&root);
         let [first, second] = [Ipv4Addr::LOCALHOST, Ipv4Addr::new(127, 0, 0, 2)];
         let (client, peer) = (free_port(&[first]), free_port(&[first]));
-        let (port, api) = (free_port(&[first, second]), free_port(&[first, second]));
+        let (ports, api) = ([free_port(&[first]), free_port(&[second])], free_port(&[first, second]));
         let [client_url, peer_url] = [client, peer].map(|port| format!("http://127.0.0.1:{port}"));
         let etcd = spawn(
             command("etcd", &root)
@@ -96,9 +96,9 @@ impl Cluster {
             &root.join("etcd.log"),
         );
         within(LONG, "etcd listens", || TcpStream::connect(("127.0.0.1", client)).is_ok().then_some(()));
-        let node = |name, ip| Node::start(name, ip, &root, [port, api, client]);
-        let nodes = [node("node-a", first), node("node-b", second)];
-        let cluster = Self { root: root.clone(), port, api, etcd, nodes };
+        let node = |name, ip, port| Node::start(name, ip, &root, [port, api, client]);
+        let nodes = [node("node-a", first, ports[0]), node("node-b", second, ports[1])];
+        let cluster = Self { root: root.clone(), ports, api, etcd, nodes };
         within(LONG, "the cluster is whole", || cluster.is_whole().then_some(()));
         cluster
     }
@@ -126,7 +126,7 @@ impl Cluster {
     }
 
     pub(crate) fn address(&self, node: usize) -> SocketAddr {
-        (self.nodes[node].ip, self.port).into()
+        (self.nodes[node].ip, self.ports[node]).into()
     }
 
     /// Runs SQL on a node as the superuser; what it printed, if that succeeded.

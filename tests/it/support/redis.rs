@@ -34,10 +34,10 @@ impl Redis {
         Self::start(&[], &["--sentinel"])
     }
 
-    /// A Sentinel that watches `self` under the name `orders`, and decides alone.
+    /// A Sentinel that watches `self` under the name `mymaster`, and decides alone.
     pub(crate) fn watched(&self) -> Self {
-        let monitor = format!("sentinel monitor orders 127.0.0.1 {} 1", self.port);
-        let patience = ["sentinel down-after-milliseconds orders 300", "sentinel failover-timeout orders 2000"];
+        let monitor = format!("sentinel monitor mymaster 127.0.0.1 {} 1", self.port);
+        let patience = ["sentinel down-after-milliseconds mymaster 300", "sentinel failover-timeout mymaster 2000"];
         Self::start(&[&monitor, patience[0], patience[1]], &["--sentinel"])
     }
 

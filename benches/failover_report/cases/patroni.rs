@@ -107,9 +107,10 @@ fn one_run(bench: &mut Bench, run: u32) -> Result<Run, Failure> {
     let ordered = Instant::now();
     cluster.control(&["switchover", "--leader", names[0], "--candidate", names[1], "--force"]);
     let switchover = change(bench, &cluster, writers, watch, other, ordered)?;
-    bench.stop.wait("the old leader follows", LONG, || {
-        let state = cluster.sql(other, "SELECT string_agg(sync_state, ',') FROM pg_stat_replication WHERE state = 'streaming'");
-        (state.as_deref() == Some("sync")).then_some(())
+    // In Patroni's own words: before it has written that down, it promotes nobody.
+    bench.stop.wait("the old leader follows synchronously", LONG, || {
+        let list = cluster.control(&["list", "--format", "json"]).stdout;
+        String::from_utf8_lossy(&list).contains("Sync Standby").then_some(())
     })?;
 
     let writers = writing(bench, &mainstay, cluster.address(other), run * 2 + 1)?;

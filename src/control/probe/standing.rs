@@ -101,6 +101,11 @@ impl Standing {
         }
     }
 
+    /// The last question met a connection that was closed because it was idle: it is to be asked over a new one.
+    pub const fn is_stale(&self) -> bool {
+        matches!(self, Self::Http(standing) if standing.is_stale())
+    }
+
     /// Resolves when the session is over, the moment the kernel or the server tells. May be asked again.
     pub async fn broken(&mut self) -> Broken {
         match self {

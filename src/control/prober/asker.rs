@@ -105,6 +105,10 @@ impl Sessions {
         }
         let Some(standing) = &mut self.standing else { return self.log_in(addresses, deadline).await };
         let finding = standing.query(deadline).await;
+        if standing.is_stale() {
+            self.standing = None;
+            return self.log_in(addresses, deadline).await;
+        }
         match finding.outcome.class() {
             Class::Success if standing.lasts() => {}
             Class::Failure => {

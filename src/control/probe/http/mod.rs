@@ -49,6 +49,7 @@ pub struct Standing {
     login: Login,
     address: SocketAddr,
     session: Option<Session>,
+    stale: bool,
     broken: Option<Broken>,
 }
 
@@ -102,7 +103,7 @@ impl Login {
             let mut session = Session::start(stream, allowance).await?;
             let reading = self.ask(&mut session, address.port()).await.map_err(|interrupted| interrupted.finding)?;
             let session = if session.stands().await { Some(session) } else { None };
-            Ok((Standing { login: self.clone(), address, session, broken: None }, reading))
+            Ok((Standing { login: self.clone(), address, session, stale: false, broken: None }, reading))
         };
         match timeout_at(deadline.at(), asking).await {
             Ok(read) => read.map_err(Failure::Backend),
@@ -124,34 +125,32 @@ impl Standing {
         self.session.is_some()
     }
 
-    /// Asks again. A connection that was closed in this very moment, before anything was answered, is made anew: it was idle,
-    /// which is no fault (RFC 9110, section 9.2.2).
+    /// It was idle, and was closed in the moment of asking, before anything was answered: no fault, and no answer (RFC 9110,
+    /// section 9.2.2).
+    pub const fn is_stale(&self) -> bool {
+        self.stale
+    }
+
+    /// Asks again. What comes back from a connection that [`Standing::is_stale`] says nothing of the backend.
     pub async fn query(&mut self, deadline: Deadline) -> Finding {
-        let port = self.address.port();
-        if let Some(mut session) = self.session.take() {
-            let asking = async {
-                let asked = self.login.ask(&mut session, port).await;
-                let stands = asked.is_ok() && session.stands().await;
-                (asked, stands)
-            };
-            match timeout_at(deadline.at(), asking).await {
-                Err(_) => return late(deadline),
-                Ok((Ok(reading), stands)) => {
-                    self.session = stands.then_some(session);
-                    return reading.finding;
-                }
-                Ok((Err(Interrupted { finding, unanswered: true }), _)) if finding.outcome == Outcome::Closed => {}
-                Ok((Err(interrupted), _)) => return interrupted.finding,
+        let Some(mut session) = self.session.take() else {
+            self.stale = true;
+            return Finding::new(Outcome::Closed, "the connection was closed");
+        };
+        let asking = async {
+            let asked = self.login.ask(&mut session, self.address.port()).await;
+            let stands = asked.is_ok() && session.stands().await;
+            (asked, stands)
+        };
+        match timeout_at(deadline.at(), asking).await {
+            Err(_) => late(deadline),
+            Ok((Ok(reading), stands)) => {
+                self.session = stands.then_some(session);
+                reading.finding
             }
-        }
-        match self.login.open(&[self.address], deadline).await {
-            Ok((standing, finding)) => {
-                *self = standing;
+            Ok((Err(Interrupted { finding, unanswered }), _)) => {
+                self.stale = unanswered && finding.outcome == Outcome::Closed;
                 finding
-            }
-            Err(Failure::Backend(finding)) => finding,
-            Err(Failure::Local(evidence)) => {
-                Finding::new(Outcome::Closed, format!("the connection was closed, and a new one cannot be made: {evidence}"))
             }
         }
     }

@@ -21,7 +21,7 @@ use crate::{
     config::{CheckKind, Config, ListenerConfig, PoolConfig, TlsMode},
     control::{self, ControlHandle, ControlSettings, heartbeat::Heartbeat},
     data::{
-        self, DataSettings, ListenerSettings, Reception, Refusal, SocketKey,
+        self, DataSettings, ListenerSettings, Protocol, Reception, SocketKey,
         admission::{Admission, Budget},
     },
     lifecycle::{Lifeline, Vital},
@@ -224,13 +224,13 @@ impl Live {
             listeners,
             connect_timeout: self.config.connect_timeout,
             hold: self.config.hold,
-            refusal: match self.config.check.kind {
-                CheckKind::Tcp | CheckKind::Http(_) | CheckKind::Exec(_) | CheckKind::Exchange(_) => Refusal::Reset,
-                CheckKind::Postgres(_) => Refusal::Postgres,
-                CheckKind::Mysql(_) => Refusal::Mysql,
+            protocol: match self.config.check.kind {
+                CheckKind::Tcp | CheckKind::Http(_) | CheckKind::Exec(_) | CheckKind::Exchange(_) => Protocol::Unknown,
+                CheckKind::Postgres(_) => Protocol::Postgres,
+                CheckKind::Mysql(_) => Protocol::Mysql,
                 // Inside TLS there is nothing to be said.
-                CheckKind::Redis(ref check) if check.tls != TlsMode::Off => Refusal::Reset,
-                CheckKind::Redis(_) => Refusal::Redis,
+                CheckKind::Redis(ref check) if check.tls != TlsMode::Off => Protocol::Unknown,
+                CheckKind::Redis(_) => Protocol::Redis,
             },
             routes: self.routes.clone(),
             reporter: self.reporter.clone(),

@@ -282,10 +282,10 @@ async fn introduce(
 ) -> Result<(TcpStream, (u64, u64)), Option<StdStream>> {
     let pool = &*listener.pool;
     let Books { route, session, .. } = books;
-    if !greeting::is_exchanged(pool.refusal) {
+    if !greeting::is_exchanged(pool.protocol) {
         return Ok((client, (0, 0)));
     }
-    let greeting = Box::pin(greeting::exchange(pool.refusal, &client, server, &route.revocation)).await;
+    let greeting = Box::pin(greeting::exchange(pool.protocol, &client, server, &route.revocation)).await;
     session.upstream_bytes.store(greeting.upstream, Ordering::Relaxed);
     session.downstream_bytes.store(greeting.downstream, Ordering::Relaxed);
     route.metrics.relay_bytes.get(Direction::Upstream).inc_by(greeting.upstream);
@@ -380,7 +380,7 @@ async fn turn_away(rejected: Rejected, peer: SocketAddr, listener: &ListenerCont
     let Rejected { reason, client, why } = rejected;
     listener.turned_away(reason, peer, &why);
     if let Some(client) = client {
-        refuse(client, listener.pool.refusal, reason, &why).await;
+        refuse(client, listener.pool.protocol, reason, &why).await;
     }
 }
 

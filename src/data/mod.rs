@@ -14,6 +14,7 @@
 //! | [`greeting`] | the first exchange with a database that may turn out not to serve |
 //! | [`relay`] | moves the bytes |
 //! | [`close`] | how a socket ends: FIN, or RST after everything was delivered |
+//! | [`protocol`] | what the clients of a pool speak |
 //! | [`refuse`] | turning a client away in its own protocol |
 //! | [`busy_poll`] | a worker that looks for a moment before it sleeps |
 //! | [`metronome`] | keeps deadlines that never fire cheap |
@@ -34,6 +35,7 @@ mod hold;
 mod lane;
 mod listener;
 mod metronome;
+mod protocol;
 mod proxied;
 mod refuse;
 pub mod relay;
@@ -53,7 +55,7 @@ use dial::Descriptors;
 use hold::{Door, Hold};
 use lane::{Goal, Lane};
 use listener::{AcceptLoop, ListenerContext};
-pub use refuse::Refusal;
+pub use protocol::Protocol;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use worker::{Crew, Manner};
 
@@ -75,8 +77,8 @@ pub struct PoolSettings {
     pub connect_timeout: Duration,
     /// How clients wait.
     pub hold: HoldConfig,
-    /// How clients are turned away.
-    pub refusal: Refusal,
+    /// What its clients speak.
+    pub protocol: Protocol,
     /// Where to go.
     pub routes: RouteWatch,
     /// Where observations go.
@@ -149,7 +151,7 @@ struct PoolContext {
     name: Arc<str>,
     connect_timeout: Duration,
     hold_config: HoldConfig,
-    refusal: Refusal,
+    protocol: Protocol,
     routes: RouteWatch,
     reporter: ReportSender,
     /// The waiting room of those who want the primary. It outlives a change of the configuration.
@@ -236,7 +238,7 @@ impl Reception {
                 name: pool.name,
                 connect_timeout: pool.connect_timeout,
                 hold_config: pool.hold,
-                refusal: pool.refusal,
+                protocol: pool.protocol,
                 routes: pool.routes,
                 reporter: pool.reporter,
                 hold: Arc::clone(&own.active),

@@ -7,33 +7,20 @@ use tokio::{
     net::TcpStream,
 };
 
-use super::close;
+use super::{Protocol, close};
 use crate::reason::RejectReason;
 
 /// How long a client may take to say what it wants before it is cut off.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
-/// In which protocol clients are turned away.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
-    /// RST: the protocol is not known.
-    Reset,
-    /// `PostgreSQL`: `ErrorResponse`, severity FATAL.
-    Postgres,
-    /// `MySQL`: an error in place of the greeting.
-    Mysql,
-    /// Redis: an error reply to whatever the client asks first.
-    Redis,
-}
-
 /// Tells the client why, then closes. `why` is for people and must hold no secret.
-pub(super) async fn refuse(mut client: TcpStream, refusal: Refusal, reason: RejectReason, why: &str) {
-    let told = match refusal {
-        Refusal::Reset => false,
-        Refusal::Postgres => tokio::time::timeout(TIMEOUT, postgres(&mut client, reason, why)).await.unwrap_or(false),
+pub(super) async fn refuse(mut client: TcpStream, protocol: Protocol, reason: RejectReason, why: &str) {
+    let told = match protocol {
+        Protocol::Unknown => false,
+        Protocol::Postgres => tokio::time::timeout(TIMEOUT, postgres(&mut client, reason, why)).await.unwrap_or(false),
         // These two as the server itself does when it has too many clients: without waiting for a word.
-        Refusal::Mysql => say(&mut client, &mysql_error(reason, why)).await,
-        Refusal::Redis => say(&mut client, redis_error(reason, why).as_bytes()).await,
+        Protocol::Mysql => say(&mut client, &mysql_error(reason, why)).await,
+        Protocol::Redis => say(&mut client, redis_error(reason, why).as_bytes()).await,
     };
     if told {
         close::finish(client, TIMEOUT).await;

@@ -19,7 +19,7 @@ use rustix::{
 };
 use tokio::{io::Interest, net::TcpStream};
 
-use super::Refusal;
+use super::Protocol;
 use crate::route::Revocation;
 
 /// How it went, and what went past meanwhile. The client's bytes that the backend has were taken out of the client's socket.
@@ -50,17 +50,22 @@ pub(crate) enum Next {
 }
 
 /// Whether there is a first exchange in this protocol.
-pub(super) const fn is_exchanged(protocol: Refusal) -> bool {
-    !matches!(protocol, Refusal::Reset)
+pub(super) const fn is_exchanged(protocol: Protocol) -> bool {
+    !matches!(protocol, Protocol::Unknown)
 }
 
 /// Sees in the words of `protocol` whether the backend serves this client.
-pub(super) async fn exchange(protocol: Refusal, client: &TcpStream, server: &mut TcpStream, revocation: &Revocation) -> Greeting {
+pub(super) async fn exchange(
+    protocol: Protocol,
+    client: &TcpStream,
+    server: &mut TcpStream,
+    revocation: &Revocation,
+) -> Greeting {
     match protocol {
-        Refusal::Reset => Greeting::without_a_word(Next::Relay),
-        Refusal::Postgres => postgres::greet(client, server, revocation).await,
-        Refusal::Mysql => Greeting::without_a_word(mysql::greet(client, server, revocation).await),
-        Refusal::Redis => Greeting::without_a_word(redis::greet(client, server, revocation).await),
+        Protocol::Unknown => Greeting::without_a_word(Next::Relay),
+        Protocol::Postgres => postgres::greet(client, server, revocation).await,
+        Protocol::Mysql => Greeting::without_a_word(mysql::greet(client, server, revocation).await),
+        Protocol::Redis => Greeting::without_a_word(redis::greet(client, server, revocation).await),
     }
 }
 

@@ -4,24 +4,25 @@ mod advice;
 mod connect;
 mod exchange;
 mod exec;
+mod http;
+mod screen;
 
 use std::{
     io::Write,
     net::IpAddr,
     path::PathBuf,
-    sync::Arc,
     time::{Duration, Instant},
 };
 
 use clap::ValueEnum;
 pub use connect::connect;
 
-use self::exchange::Steps;
+use self::{exchange::Steps, screen::Told};
 use super::exit;
 use crate::{
-    config::{CheckKind, HttpCheck, HttpLogin, MysqlCheck, PostgresCheck, ProxySend, RedisCheck, Secret, TlsIdentity, TlsMode},
-    control::probe::{self, Deadline, Finding},
-    failover::{Facts, MultiPrimary, Outcome, label::Label},
+    config::{CheckKind, MysqlCheck, PostgresCheck, ProxySend, RedisCheck, Secret, TlsMode},
+    control::probe::{self, Deadline},
+    failover::{Outcome, label::Label},
     net::{addr::BackendAddr, proxy_protocol::Version},
 };
 
@@ -123,16 +124,6 @@ fn duration(text: &str) -> Result<Duration, String> {
     if sensible.contains(&duration) { Ok(duration) } else { Err("must be between 1ms and 10m".into()) }
 }
 
-/// One probe as it is told.
-struct Told<'a> {
-    address: &'a BackendAddr,
-    kind: &'a CheckKind,
-    timeout: Duration,
-    took: Duration,
-    /// What was found, or why this machine could not ask.
-    result: &'a Result<Finding, Arc<str>>,
-}
-
 /// Runs the command. 0: the backend answered as asked; 1: it did not; 2: the arguments cannot be used.
 pub fn run(args: &Args) -> u8 {
     let mut out = std::io::stdout().lock();
@@ -156,7 +147,7 @@ pub fn run(args: &Args) -> u8 {
     let told = Told { address: &args.address, kind: &kind, timeout: args.timeout, took: started.elapsed(), result: &result };
     // A name server that hangs must not hold the command up.
     runtime.shutdown_background();
-    let text = if args.json { json(&told) } else { screen(&told) };
+    let text = if args.json { screen::json(&told) } else { screen::screen(&told) };
     let written = writeln!(out, "{text}");
     let ok = written.is_ok() && result.is_ok_and(|finding| finding.outcome == Outcome::Ok);
     if ok { exit::DONE } else { exit::FAILED }
@@ -190,7 +181,7 @@ fn check_kind(args: &Args) -> Result<CheckKind, String> {
                 writable_replica: plain.writable_replica,
             }))
         }
-        Kind::Http => http_check(args, password).map(CheckKind::Http),
+        Kind::Http => http::check(args, password).map(CheckKind::Http),
         Kind::Redis if args.tls == Some(TlsMode::Prefer) => {
             Err("--tls prefer: Redis encrypts a port or does not; write off or require".into())
         }
@@ -204,161 +195,6 @@ fn check_kind(args: &Args) -> Result<CheckKind, String> {
         Kind::Exec => exec::check(&args.command, args.roles, &args.env, &|name| std::env::var(name).ok()).map(CheckKind::Exec),
         Kind::Exchange => exchange::check(&args.steps, args.tls, tls_ca_file).map(CheckKind::Exchange),
     }
-}
-
-fn http_check(args: &Args, password: Option<Secret>) -> Result<HttpCheck, String> {
-    let plain = HttpCheck::default();
-    if args.tls == Some(TlsMode::Prefer) {
-        return Err("--tls prefer: an HTTP port encrypts or does not; write off or require".into());
-    }
-    if !args.path.starts_with('/') {
-        return Err("--path begins with a slash, as in /primary".into());
-    }
-    let login = match (args.user.clone(), password) {
-        (Some(user), Some(password)) => Some(HttpLogin { user, password }),
-        (None, None) => None,
-        _ => return Err("--user and --password-file belong together".into()),
-    };
-    let identity = args.tls_cert_file.clone().zip(args.tls_key_file.clone());
-    Ok(HttpCheck {
-        port: args.port,
-        path: args.path.clone(),
-        expect: if args.status.is_empty() { plain.expect } else { args.status.clone() },
-        host: args.host.clone(),
-        tls: args.tls.unwrap_or(plain.tls),
-        tls_ca_file: args.tls_ca_file.clone(),
-        tls_identity: identity.map(|(cert_file, key_file)| TlsIdentity { cert_file, key_file }),
-        login,
-        max_lag: None,
-    })
-}
-
-/// The result on one screen.
-fn screen(told: &Told<'_>) -> String {
-    let mut rows = vec![("asked", asked(told))];
-    match told.result {
-        Ok(finding) => {
-            rows.push(("outcome", finding.outcome.to_string()));
-            rows.push(("evidence", finding.evidence.to_string()));
-            rows.extend(facts(told.kind, finding));
-        }
-        Err(evidence) => rows.extend([("outcome", "no verdict".into()), ("evidence", evidence.to_string())]),
-    }
-    rows.push(("took", format!("{:.1} ms", told.took.as_secs_f64() * 1000.0)));
-    let advice = advice::advice(told.kind, told.result.as_ref().ok(), source_address(told.address));
-    rows.push(("mainstay", advice.mainstay));
-    let mut text: Vec<String> = rows.iter().map(|(name, value)| format!("{name:<10}{value}")).collect();
-    if let Some(now) = advice.now {
-        text.push(format!("\nDo now:\n{now}"));
-    }
-    text.join("\n")
-}
-
-fn asked(told: &Told<'_>) -> String {
-    let Told { address, timeout, .. } = told;
-    match told.kind {
-        CheckKind::Tcp => format!("tcp {address}, within {timeout:?}"),
-        CheckKind::Postgres(check) => format!(
-            "postgres {address}, within {timeout:?}: log in as {} to database {}, TLS {}, and ask for the role",
-            check.user, check.database, check.tls
-        ),
-        CheckKind::Mysql(check) => format!(
-            "mysql {address}, within {timeout:?}: log in as {}, TLS {}, and ask for read_only, replication and Galera",
-            check.user, check.tls
-        ),
-        CheckKind::Redis(check) => {
-            let login = match (&check.user, &check.password) {
-                (Some(user), _) => format!("log in as {user}"),
-                (None, Some(_)) => "log in as the default user".into(),
-                (None, None) => "no login".into(),
-            };
-            format!("redis {address}, within {timeout:?}: {login}, TLS {}, PING, and INFO for the role", check.tls)
-        }
-        CheckKind::Http(check) => {
-            let port = check.port.map_or(String::new(), |port| format!(" at port {port}"));
-            let login = check.login.as_ref().map_or(String::new(), |login| format!(" as {}", login.user));
-            let statuses: Vec<String> = check.expect.iter().map(u16::to_string).collect();
-            let expect = statuses.join(" or ");
-            format!(
-                "http {address}{port}, within {timeout:?}: GET {}{login}, TLS {}; {expect} means primary",
-                check.path, check.tls
-            )
-        }
-        CheckKind::Exec(check) => format!("exec for {address}, within {timeout:?}: {}", exec::asked(check)),
-        CheckKind::Exchange(check) => format!("exchange with {address}, within {timeout:?}: {}", exchange::asked(check)),
-    }
-}
-
-fn facts(kind: &CheckKind, finding: &Finding) -> Vec<(&'static str, String)> {
-    let facts = &finding.facts;
-    let Some(role) = facts.role else { return Vec::new() };
-    if let CheckKind::Mysql(_) = kind {
-        return mysql_facts(facts);
-    }
-    if !matches!(kind, CheckKind::Postgres(_)) {
-        let of = if matches!(kind, CheckKind::Redis(_)) { " received and not applied" } else { "" };
-        let epoch = facts.db_epoch.map(|epoch| ("epoch", epoch.to_string()));
-        let lag = facts.lag_bytes.map(|lag| ("lag", format!("{lag} bytes{of}")));
-        let version = facts.version.as_deref().map(|version| ("version", version.to_owned()));
-        return [("role", role.to_string())].into_iter().chain(epoch).chain(lag).chain(version).collect();
-    }
-    if matches!(kind, CheckKind::Http(_)) {
-        let number = |name, value: Option<u64>| value.map(|value| (name, value.to_string()));
-        let each = [
-            Some(("role", role.to_string())),
-            number("timeline", facts.db_epoch),
-            number("system id", facts.system_id),
-            facts.lag_bytes.map(|lag| ("lag", format!("{lag} bytes received and not applied"))),
-            facts.version.as_deref().map(|version| ("version", version.to_owned())),
-        ];
-        return each.into_iter().flatten().collect();
-    }
-    let or_hidden = |value: Option<u64>| value.map_or_else(|| "not visible to this role".into(), |value| value.to_string());
-    let mut rows = vec![
-        ("role", if facts.read_only { format!("{role}, but refuses writes") } else { role.to_string() }),
-        ("timeline", or_hidden(facts.db_epoch)),
-        ("system id", or_hidden(facts.system_id)),
-    ];
-    rows.extend(facts.lag_bytes.map(|lag| ("lag", format!("{lag} bytes"))));
-    rows.extend(facts.version.as_deref().map(|version| ("version", version.to_owned())));
-    rows
-}
-
-fn mysql_facts(facts: &Facts) -> Vec<(&'static str, String)> {
-    let Some(role) = facts.role else { return Vec::new() };
-    let role = match (role, facts.read_only, facts.multi_primary) {
-        (role, true, _) => format!("{role}, but refuses writes"),
-        (role, false, MultiPrimary::No) => role.to_string(),
-        (role, false, MultiPrimary::Synced) => format!("{role}, one of many"),
-        (role, false, MultiPrimary::Behind) => format!("{role}, one of many, and behind them"),
-    };
-    let reign = facts.db_epoch.map(|epoch| ("reign", format!("since transaction {epoch}, as an epoch")));
-    let lag = facts.lag_bytes.map(|lag| ("lag", format!("{lag} bytes received and not applied")));
-    let version = facts.version.as_deref().map(|version| ("version", version.to_owned()));
-    [("role", role)].into_iter().chain(reign).chain(lag).chain(version).collect()
-}
-
-fn json(told: &Told<'_>) -> String {
-    let finding = told.result.as_ref().ok();
-    let facts = finding.map(|finding| &finding.facts);
-    let advice = advice::advice(told.kind, finding, source_address(told.address));
-    serde_json::json!({
-        "check": told.kind.name(),
-        "address": told.address.to_string(),
-        "outcome": finding.map_or("no_verdict", |finding| finding.outcome.as_str()),
-        "evidence": finding.map_or_else(|| told.result.as_ref().err().map(AsRef::as_ref), |finding| Some(&*finding.evidence)),
-        "role": facts.and_then(|facts| facts.role).map(Label::as_str),
-        "read_only": facts.filter(|facts| facts.role.is_some()).map(|facts| facts.read_only),
-        "timeline": facts.and_then(|facts| facts.db_epoch),
-        // As text: JSON numbers are exact only up to 2^53.
-        "system_id": facts.and_then(|facts| facts.system_id).map(|id| id.to_string()),
-        "lag_bytes": facts.and_then(|facts| facts.lag_bytes),
-        "version": facts.and_then(|facts| facts.version.as_deref()),
-        "took_ms": told.took.as_secs_f64() * 1000.0,
-        "mainstay": advice.mainstay,
-        "advice": advice.now,
-    })
-    .to_string()
 }
 
 /// The address of this machine that the backend sees, for the line in `pg_hba.conf`. Sends nothing.
@@ -382,30 +218,6 @@ mod tests {
         assert_eq!(duration("2s"), Ok(Duration::from_secs(2)));
         for bad in ["", "5", "s", "-1s", "0s", "11m", "1.5s", "99999999999999999999s"] {
             assert!(duration(bad).is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn a_screen_tells_everything_and_no_secret() {
-        let kind = CheckKind::Postgres(PostgresCheck {
-            user: "mainstay".into(),
-            password: Some(Secret::new("hunter2".into())),
-            database: "postgres".into(),
-            tls: TlsMode::Prefer,
-            tls_ca_file: None,
-            max_lag: None,
-        });
-        let address: BackendAddr = "127.0.0.1:5432".parse().unwrap();
-        for &outcome in Outcome::ALL {
-            let result = Ok(Finding { outcome, facts: Facts::default(), evidence: "seen".into() });
-            let told =
-                Told { address: &address, kind: &kind, timeout: Duration::from_secs(1), took: Duration::ZERO, result: &result };
-            let (screen, json) = (screen(&told), json(&told));
-            for word in [outcome.as_str(), "seen", "mainstay", "asked"] {
-                assert!(screen.contains(word), "{word} in {screen}");
-            }
-            assert!(json.contains(outcome.as_str()));
-            assert!(!screen.contains("hunter2") && !json.contains("hunter2"));
         }
     }
 }

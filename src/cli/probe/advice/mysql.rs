@@ -34,8 +34,8 @@ pub(super) fn advice(check: &MysqlCheck, finding: &Finding, source: Option<IpAdd
              a Galera part without a quorum waits for the others (SHOW STATUS LIKE 'wsrep_cluster%')."
                 .into(),
         ),
-        Outcome::Ok if finding.evidence.contains("may not see replication") => Some(format!(
-            "  So that mainstay can tell a standby from a primary that is read-only, let the account see replication:\n{}",
+        Outcome::Ok if finding.evidence.contains("may not see") => Some(format!(
+            "  So that mainstay can tell a replica from a primary whatever its read_only says, let the account see replication:\n{}",
             grants(check, source)
         )),
         Outcome::Ok if finding.evidence.contains("although read_only is off") => Some(

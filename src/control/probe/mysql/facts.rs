@@ -2,7 +2,7 @@
 
 use std::{fmt::Write, sync::Arc};
 
-use super::{super::Finding, answer::Table};
+use super::{super::Finding, answer::Table, replication::Source};
 use crate::{
     config::WritableReplica,
     failover::{Facts, MultiPrimary, Outcome, Role},
@@ -10,8 +10,6 @@ use crate::{
 
 /// Longest version that is passed on; it is a stranger's text.
 const LONGEST_VERSION: usize = 40;
-/// Longest name of a source that is passed on.
-const LONGEST_SOURCE: usize = 80;
 
 /// Asked once a login: which of these a server has depends on what it is. All are cheap to read.
 pub(super) const VARIABLES: [&str; 9] = [
@@ -132,8 +130,12 @@ pub(super) fn read(dialect: &Dialect, answers: &Answers<'_>, writable_replica: W
         }
         (following, false) => {
             evidence.push_str("primary");
-            if let Some(source) = following {
-                let _ = write!(evidence, "{source}");
+            match following {
+                Some(source) => drop(write!(evidence, "{source}")),
+                None if answers.replication.is_none() => {
+                    evidence.push_str(" (read_only is off; this user may not see whether it follows another)");
+                }
+                None => {}
             }
             (Role::Primary, false)
         }
@@ -141,69 +143,6 @@ pub(super) fn read(dialect: &Dialect, answers: &Answers<'_>, writable_replica: W
     let db_epoch = if role == Role::Primary { reign(answers) } else { None };
     let facts = Facts { role: Some(role), read_only, db_epoch, lag_bytes, version, ..Facts::default() };
     Finding { outcome: Outcome::Ok, facts, evidence: evidence.into() }
-}
-
-/// A source that is followed, or was.
-struct Source<'a> {
-    host: &'a str,
-    /// It is followed at this moment, or would be if it answered.
-    is_followed: bool,
-    /// Both threads run.
-    is_whole: bool,
-    seconds: Option<u64>,
-    /// Received and not applied, in bytes.
-    unapplied: Option<u64>,
-}
-
-impl<'a> Source<'a> {
-    /// The one that is furthest behind, if any is configured.
-    fn of(table: &'a Table) -> Option<Self> {
-        let sources = (0..table.rows.len()).filter_map(|row| Self::row(table, row));
-        sources.max_by_key(|source| (source.is_followed, !source.is_whole, source.seconds, source.unapplied))
-    }
-
-    fn row(table: &'a Table, row: usize) -> Option<Self> {
-        let either = |new: &str, old: &str| table.get(row, new).or_else(|| table.get(row, old));
-        // Group Replication has channels of its own, which say nothing of a source.
-        if table.get(row, "Channel_Name").is_some_and(|name| name.starts_with("group_replication_")) {
-            return None;
-        }
-        let io_thread = either("Replica_IO_Running", "Slave_IO_Running")?;
-        let sql_thread = either("Replica_SQL_Running", "Slave_SQL_Running")?;
-        let number = |new, old| either(new, old).and_then(|text| text.parse::<u64>().ok());
-        let failed = |new, old| number(new, old).is_some_and(|error| error != 0);
-        let stopped_by_error = failed("Last_IO_Errno", "Last_IO_Errno")
-            || failed("Last_SQL_Errno", "Last_SQL_Errno")
-            || failed("Last_Errno", "Last_Errno");
-        let same_file = either("Source_Log_File", "Master_Log_File") == either("Relay_Source_Log_File", "Relay_Master_Log_File");
-        let received = number("Read_Source_Log_Pos", "Read_Master_Log_Pos");
-        let applied = number("Exec_Source_Log_Pos", "Exec_Master_Log_Pos");
-        let unapplied = if same_file {
-            received.zip(applied).map(|(received, applied)| received.saturating_sub(applied))
-        } else {
-            // From one file to a later one nobody counts: all that lies here unapplied is at most this.
-            number("Relay_Log_Space", "Relay_Log_Space")
-        };
-        Some(Self {
-            host: either("Source_Host", "Master_Host").unwrap_or_default(),
-            is_followed: io_thread != "No" || sql_thread != "No" || stopped_by_error,
-            is_whole: io_thread == "Yes" && sql_thread == "Yes",
-            seconds: number("Seconds_Behind_Source", "Seconds_Behind_Master"),
-            unapplied,
-        })
-    }
-}
-
-impl std::fmt::Display for Source<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let host: String = self.host.chars().filter(char::is_ascii_graphic).take(LONGEST_SOURCE).collect();
-        match (self.is_followed, self.is_whole, self.seconds) {
-            (false, ..) => write!(f, ", replication from {host} is stopped"),
-            (_, false, _) => write!(f, " of {host}, replication is broken or has lost its source"),
-            (_, _, Some(seconds)) => write!(f, " of {host}, {seconds} s behind"),
-            (_, _, None) => write!(f, " of {host}"),
-        }
-    }
 }
 
 /// When this server's reign began, counted in transactions: one more than the last that another server wrote in its domain. It rises
@@ -309,7 +248,7 @@ mod tests {
             ("1", Some(&nobody), Role::Primary, true, "primary, but read_only is on"),
             ("NO_LOCK", Some(&nobody), Role::Primary, true, "primary, but read_only is on"),
             ("1", None, Role::Standby, false, "standby (read_only is on; this user may not see replication)"),
-            ("0", None, Role::Primary, false, "primary"),
+            ("0", None, Role::Primary, false, "primary (read_only is off; this user may not see whether it follows another)"),
             ("1", Some(&source("Yes", "Yes", "0")), Role::Standby, false, "standby of db-a, 3 s behind"),
             ("1", Some(&source("No", "No", "0")), Role::Standby, false, "standby, replication from db-a is stopped"),
             (

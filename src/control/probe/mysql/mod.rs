@@ -8,6 +8,7 @@
 //! | [`scramble`] | how a password is proven |
 //! | [`answer`] | errors and tables |
 //! | [`facts`] | what the server says of itself |
+//! | [`replication`] | whom it follows |
 //! | [`classify`] | which outcome an error is |
 //! | [`conversation`] | a connection, from the greeting to its clean end |
 
@@ -16,6 +17,7 @@ mod classify;
 mod conversation;
 mod facts;
 pub mod handshake;
+mod replication;
 mod scramble;
 pub mod wire;
 

@@ -1,0 +1,191 @@
+//! One probe as it is told: on one screen, or as one JSON object.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{advice, exchange, exec, source_address};
+use crate::{
+    config::CheckKind,
+    control::probe::Finding,
+    failover::{MultiPrimary, label::Label},
+    net::addr::BackendAddr,
+};
+
+/// One probe as it is told.
+pub(super) struct Told<'a> {
+    pub(super) address: &'a BackendAddr,
+    pub(super) kind: &'a CheckKind,
+    pub(super) timeout: Duration,
+    pub(super) took: Duration,
+    /// What was found, or why this machine could not ask.
+    pub(super) result: &'a Result<Finding, Arc<str>>,
+}
+
+/// The result on one screen.
+pub(super) fn screen(told: &Told<'_>) -> String {
+    let mut rows = vec![("asked", asked(told))];
+    match told.result {
+        Ok(finding) => {
+            rows.push(("outcome", finding.outcome.to_string()));
+            rows.push(("evidence", finding.evidence.to_string()));
+            rows.extend(facts(told.kind, finding));
+        }
+        Err(evidence) => rows.extend([("outcome", "no verdict".into()), ("evidence", evidence.to_string())]),
+    }
+    rows.push(("took", format!("{:.1} ms", told.took.as_secs_f64() * 1000.0)));
+    let advice = advice::advice(told.kind, told.result.as_ref().ok(), source_address(told.address));
+    rows.push(("mainstay", advice.mainstay));
+    let mut text: Vec<String> = rows.iter().map(|(name, value)| format!("{name:<10}{value}")).collect();
+    if let Some(now) = advice.now {
+        text.push(format!("\nDo now:\n{now}"));
+    }
+    text.join("\n")
+}
+
+fn asked(told: &Told<'_>) -> String {
+    let Told { address, timeout, .. } = told;
+    match told.kind {
+        CheckKind::Tcp => format!("tcp {address}, within {timeout:?}"),
+        CheckKind::Postgres(check) => format!(
+            "postgres {address}, within {timeout:?}: log in as {} to database {}, TLS {}, and ask for the role",
+            check.user, check.database, check.tls
+        ),
+        CheckKind::Mysql(check) => format!(
+            "mysql {address}, within {timeout:?}: log in as {}, TLS {}, and ask for read_only, replication and Galera",
+            check.user, check.tls
+        ),
+        CheckKind::Redis(check) => {
+            let login = match (&check.user, &check.password) {
+                (Some(user), _) => format!("log in as {user}"),
+                (None, Some(_)) => "log in as the default user".into(),
+                (None, None) => "no login".into(),
+            };
+            format!("redis {address}, within {timeout:?}: {login}, TLS {}, PING, and INFO for the role", check.tls)
+        }
+        CheckKind::Http(check) => {
+            let port = check.port.map_or(String::new(), |port| format!(" at port {port}"));
+            let login = check.login.as_ref().map_or(String::new(), |login| format!(" as {}", login.user));
+            let statuses: Vec<String> = check.expect.iter().map(u16::to_string).collect();
+            let expect = statuses.join(" or ");
+            format!(
+                "http {address}{port}, within {timeout:?}: GET {}{login}, TLS {}; {expect} means primary",
+                check.path, check.tls
+            )
+        }
+        CheckKind::Exec(check) => format!("exec for {address}, within {timeout:?}: {}", exec::asked(check)),
+        CheckKind::Exchange(check) => format!("exchange with {address}, within {timeout:?}: {}", exchange::asked(check)),
+    }
+}
+
+fn facts(kind: &CheckKind, finding: &Finding) -> Vec<(&'static str, String)> {
+    let facts = &finding.facts;
+    let Some(role) = facts.role else { return Vec::new() };
+    let role = match (facts.read_only, facts.multi_primary) {
+        (true, _) => format!("{role}, but refuses writes"),
+        (false, MultiPrimary::No) => role.to_string(),
+        (false, MultiPrimary::Synced) => format!("{role}, one of many"),
+        (false, MultiPrimary::Behind) => format!("{role}, one of many, and behind them"),
+    };
+    let hidden = matches!(kind, CheckKind::Postgres(_)).then(|| "not visible to this role".to_owned());
+    let or_hidden = |number: Option<u64>| number.map(|number| number.to_string()).or_else(|| hidden.clone());
+    let epoch = match kind {
+        CheckKind::Postgres(_) | CheckKind::Http(_) => ("timeline", or_hidden(facts.db_epoch)),
+        CheckKind::Mysql(_) => ("reign", facts.db_epoch.map(|epoch| format!("since transaction {epoch}, as an epoch"))),
+        _ => ("epoch", or_hidden(facts.db_epoch)),
+    };
+    // What a command calls its lag is its own affair.
+    let of = if matches!(kind, CheckKind::Exec(_) | CheckKind::Postgres(_)) { "" } else { " received and not applied" };
+    let lag = facts.lag_bytes.map(|lag| format!("{lag} bytes{of}"));
+    let version = facts.version.as_deref().map(str::to_owned);
+    let rows = [("role", Some(role)), epoch, ("system id", or_hidden(facts.system_id)), ("lag", lag), ("version", version)];
+    rows.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
+}
+
+/// The result as one JSON object.
+pub(super) fn json(told: &Told<'_>) -> String {
+    let finding = told.result.as_ref().ok();
+    let facts = finding.map(|finding| &finding.facts);
+    let advice = advice::advice(told.kind, finding, source_address(told.address));
+    serde_json::json!({
+        "check": told.kind.name(),
+        "address": told.address.to_string(),
+        "outcome": finding.map_or("no_verdict", |finding| finding.outcome.as_str()),
+        "evidence": finding.map_or_else(|| told.result.as_ref().err().map(AsRef::as_ref), |finding| Some(&*finding.evidence)),
+        "role": facts.and_then(|facts| facts.role).map(Label::as_str),
+        "read_only": facts.filter(|facts| facts.role.is_some()).map(|facts| facts.read_only),
+        "timeline": facts.and_then(|facts| facts.db_epoch),
+        // As text: JSON numbers are exact only up to 2^53.
+        "system_id": facts.and_then(|facts| facts.system_id).map(|id| id.to_string()),
+        "lag_bytes": facts.and_then(|facts| facts.lag_bytes),
+        "version": facts.and_then(|facts| facts.version.as_deref()),
+        "took_ms": told.took.as_secs_f64() * 1000.0,
+        "mainstay": advice.mainstay,
+        "advice": advice.now,
+    })
+    .to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        config::{HttpCheck, MysqlCheck, PostgresCheck, RedisCheck, Secret, TlsMode},
+        failover::{Facts, Outcome, Role},
+    };
+
+    fn names(kind: &CheckKind, facts: Facts) -> Vec<&'static str> {
+        let finding = Finding { outcome: Outcome::Ok, facts, evidence: "seen".into() };
+        super::facts(kind, &finding).into_iter().map(|(name, _)| name).collect()
+    }
+
+    #[test]
+    fn each_kind_shows_what_is_known_in_its_own_words() {
+        let known = || Facts {
+            role: Some(Role::Primary),
+            db_epoch: Some(2),
+            system_id: Some(7),
+            lag_bytes: Some(0),
+            version: Some("1".into()),
+            ..Facts::default()
+        };
+        for (kind, epoch) in [
+            (CheckKind::Postgres(PostgresCheck::default()), "timeline"),
+            (CheckKind::Http(HttpCheck::default()), "timeline"),
+            (CheckKind::Mysql(MysqlCheck::default()), "reign"),
+            (CheckKind::Redis(RedisCheck::default()), "epoch"),
+        ] {
+            assert_eq!(names(&kind, known()), ["role", epoch, "system id", "lag", "version"], "{kind:?}");
+            let bare = Facts { role: Some(Role::Standby), ..Facts::default() };
+            let expected: &[&str] = if epoch == "timeline" && !matches!(kind, CheckKind::Http(_)) {
+                &["role", "timeline", "system id"]
+            } else {
+                &["role"]
+            };
+            assert_eq!(names(&kind, bare), expected, "{kind:?}");
+            assert!(names(&kind, Facts::default()).is_empty(), "without a role nothing is known");
+        }
+    }
+
+    #[test]
+    fn a_screen_tells_everything_and_no_secret() {
+        let kind = CheckKind::Postgres(PostgresCheck {
+            user: "mainstay".into(),
+            password: Some(Secret::new("hunter2".into())),
+            database: "postgres".into(),
+            tls: TlsMode::Prefer,
+            tls_ca_file: None,
+            max_lag: None,
+        });
+        let address: BackendAddr = "127.0.0.1:5432".parse().unwrap();
+        for &outcome in Outcome::ALL {
+            let result = Ok(Finding { outcome, facts: Facts::default(), evidence: "seen".into() });
+            let told =
+                Told { address: &address, kind: &kind, timeout: Duration::from_secs(1), took: Duration::ZERO, result: &result };
+            let (screen, json) = (screen(&told), json(&told));
+            for word in [outcome.as_str(), "seen", "mainstay", "asked"] {
+                assert!(screen.contains(word), "{word} in {screen}");
+            }
+            assert!(json.contains(outcome.as_str()));
+            assert!(!screen.contains("hunter2") && !json.contains("hunter2"));
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! Whom a server follows, and how well (`MySQL` documentation, "SHOW REPLICA STATUS"; `MariaDB` documentation, "SHOW REPLICA STATUS").
+
+use std::fmt;
+
+use super::answer::Table;
+
+/// Longest name of a source that is passed on; it is a stranger's text.
+const LONGEST_SOURCE: usize = 80;
+
+/// A source that is followed, or was.
+pub(super) struct Source<'a> {
+    host: &'a str,
+    /// It is followed at this moment, or would be if it answered.
+    pub(super) is_followed: bool,
+    /// Both threads run.
+    is_whole: bool,
+    seconds: Option<u64>,
+    /// Received and not applied, in bytes.
+    pub(super) unapplied: Option<u64>,
+}
+
+impl<'a> Source<'a> {
+    /// The one that is furthest behind, if any is configured.
+    pub(super) fn of(table: &'a Table) -> Option<Self> {
+        let sources = (0..table.rows.len()).filter_map(|row| Self::row(table, row));
+        sources.max_by_key(|source| (source.is_followed, !source.is_whole, source.seconds, source.unapplied))
+    }
+
+    fn row(table: &'a Table, row: usize) -> Option<Self> {
+        let either = |new: &str, old: &str| table.get(row, new).or_else(|| table.get(row, old));
+        // Group Replication has channels of its own, which say nothing of a source.
+        if table.get(row, "Channel_Name").is_some_and(|name| name.starts_with("group_replication_")) {
+            return None;
+        }
+        let io_thread = either("Replica_IO_Running", "Slave_IO_Running")?;
+        let sql_thread = either("Replica_SQL_Running", "Slave_SQL_Running")?;
+        let number = |new, old| either(new, old).and_then(|text| text.parse::<u64>().ok());
+        let failed = |new, old| number(new, old).is_some_and(|error| error != 0);
+        let stopped_by_error = failed("Last_IO_Errno", "Last_IO_Errno")
+            || failed("Last_SQL_Errno", "Last_SQL_Errno")
+            || failed("Last_Errno", "Last_Errno");
+        let same_file = either("Source_Log_File", "Master_Log_File") == either("Relay_Source_Log_File", "Relay_Master_Log_File");
+        let received = number("Read_Source_Log_Pos", "Read_Master_Log_Pos");
+        let applied = number("Exec_Source_Log_Pos", "Exec_Master_Log_Pos");
+        let unapplied = if same_file {
+            received.zip(applied).map(|(received, applied)| received.saturating_sub(applied))
+        } else {
+            // From one file to a later one nobody counts: all that lies here unapplied is at most this.
+            number("Relay_Log_Space", "Relay_Log_Space")
+        };
+        Some(Self {
+            host: either("Source_Host", "Master_Host").unwrap_or_default(),
+            is_followed: io_thread != "No" || sql_thread != "No" || stopped_by_error,
+            is_whole: io_thread == "Yes" && sql_thread == "Yes",
+            seconds: number("Seconds_Behind_Source", "Seconds_Behind_Master"),
+            unapplied,
+        })
+    }
+}
+
+impl fmt::Display for Source<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let host: String = self.host.chars().filter(char::is_ascii_graphic).take(LONGEST_SOURCE).collect();
+        match (self.is_followed, self.is_whole, self.seconds) {
+            (false, ..) => write!(f, ", replication from {host} is stopped"),
+            (_, false, _) => write!(f, " of {host}, replication is broken or has lost its source"),
+            (_, _, Some(seconds)) => write!(f, " of {host}, {seconds} s behind"),
+            (_, _, None) => write!(f, " of {host}"),
+        }
+    }
+}

@@ -2,9 +2,7 @@
 
 use std::{
     fs,
-    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
-    sync::atomic::{AtomicUsize, Ordering},
     time::{Duration, Instant},
 };
 
@@ -17,6 +15,8 @@ use mainstay::{
     failover::{Election, OnConflict, RevokeMode},
     net::proxy_protocol::Version,
 };
+
+use crate::support::scratch::Scratch;
 
 const BAD: &str = "tests/corpus/config/bad";
 const GOOD: &str = "tests/corpus/config/good";
@@ -43,32 +43,6 @@ fn corpus(directory: &str) -> Vec<PathBuf> {
     files.retain(|path| path.extension().is_some_and(|ending| ending == "yaml"));
     files.sort();
     files
-}
-
-/// A directory of its own, removed at the end.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new() -> Self {
-        static COUNT: AtomicUsize = AtomicUsize::new(0);
-        let name = format!("mainstay-config-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let path = std::env::temp_dir().join(name);
-        fs::create_dir(&path).unwrap();
-        Self(path)
-    }
-
-    fn file(&self, name: &str, content: impl AsRef<[u8]>, mode: u32) -> PathBuf {
-        let path = self.0.join(name);
-        fs::write(&path, content).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
-        path
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
 }
 
 #[test]
@@ -363,14 +337,14 @@ fn a_password_file_that_everybody_can_read_is_a_warning() {
 #[test]
 fn only_regular_files_of_bounded_size_are_read() {
     let scratch = Scratch::new();
-    let fifo = scratch.0.join("fifo");
+    let fifo = scratch.path("fifo");
     rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR, 0).unwrap();
     let large = scratch.file("large", format!("{SMALLEST}{}", "# padding\n".repeat(110_000)), 0o600);
     let cases = [
-        (scratch.0.clone(), "this is a directory"),
+        (scratch.directory().to_owned(), "this is a directory"),
         (fifo, "not a regular file"),
         (large, "larger than 1MiB"),
-        (scratch.0.join("none"), "no such file"),
+        (scratch.path("none"), "no such file"),
         (PathBuf::from("/dev/zero"), "not a regular file"),
     ];
     let start = Instant::now();

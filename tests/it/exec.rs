@@ -4,12 +4,7 @@ mod leftovers;
 mod pool;
 mod verdict;
 
-use std::{
-    fs,
-    os::unix::fs::PermissionsExt,
-    path::{Path, PathBuf},
-    sync::atomic::{AtomicUsize, Ordering},
-};
+use std::{fs, path::Path};
 
 use mainstay::{
     config::{ExecCheck, exec::Word},
@@ -17,45 +12,7 @@ use mainstay::{
     net::addr::BackendAddr,
 };
 
-/// A directory of its own, removed at the end.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new() -> Self {
-        static COUNT: AtomicUsize = AtomicUsize::new(0);
-        let name = format!("mainstay-exec-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let path = std::env::temp_dir().join(name);
-        fs::create_dir(&path).unwrap();
-        Self(path)
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.join(name)
-    }
-
-    /// What a script wrote into a file, once it has written a whole line.
-    fn written(&self, name: &str) -> Option<String> {
-        fs::read_to_string(self.path(name)).ok().filter(|text| text.ends_with('\n'))
-    }
-
-    /// A script for /bin/sh; `$DIR` in it is this directory.
-    fn script(&self, body: &str) -> PathBuf {
-        self.file("check", &format!("#!/bin/sh\nDIR='{}'\n{body}\n", self.0.display()), 0o755)
-    }
-
-    fn file(&self, name: &str, content: &str, mode: u32) -> PathBuf {
-        let path = self.path(name);
-        fs::write(&path, content).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
-        path
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
+use crate::support::scratch::Scratch;
 
 fn command(program: &Path, arguments: &[&str]) -> ExecCheck {
     let words = [program.to_str().unwrap()].into_iter().chain(arguments.iter().copied());

@@ -1,7 +1,7 @@
 //! IPv6 from end to end, beside IPv4, and addresses that mean something on one link only.
 
 use std::{
-    io::{self, Read, Write},
+    io,
     net::{Ipv6Addr, SocketAddr, SocketAddrV6, TcpStream},
     process::{Command, Output},
 };
@@ -9,31 +9,13 @@ use std::{
 use serde_json::{Value, json};
 
 use crate::support::{
-    echo::Backend,
+    echo::{Backend, who},
     netns::Network,
     process::{Process, settings, start_in_vain},
     wait::until,
 };
 
 const LOOPBACK: SocketAddr = SocketAddr::new(std::net::IpAddr::V6(Ipv6Addr::LOCALHOST), 0);
-
-fn speaker(name: u8, address: SocketAddr) -> Backend {
-    Backend::start_at(address, move |mut stream| {
-        let mut byte = [0; 1];
-        while let Ok(1) = stream.read(&mut byte) {
-            if stream.write_all(&[name]).is_err() {
-                return;
-            }
-        }
-    })
-}
-
-fn ask(mut client: &TcpStream) -> io::Result<u8> {
-    let mut answer = [0; 1];
-    client.write_all(b"?")?;
-    client.read_exact(&mut answer)?;
-    Ok(answer[0])
-}
 
 fn mainstay(words: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_mainstay")).args(words).output().unwrap()
@@ -50,13 +32,13 @@ fn settings_v6(backends: &[SocketAddr]) -> Value {
 
 #[test]
 fn clients_backends_and_administration_work_by_ipv6_and_every_address_is_in_brackets() {
-    let (mut first, second) = (speaker(b'1', LOOPBACK), speaker(b'2', LOOPBACK));
+    let (mut first, second) = (Backend::speaker(b'1', LOOPBACK), Backend::speaker(b'2', LOOPBACK));
     let process = Process::start(&settings_v6(&[first.address, second.address])).serving();
     assert!(process.address.is_ipv6() && process.admin.is_ipv6());
     let listening = process.logged("listening");
     assert_eq!(listening["addresses"], format!("[[::1]:{}]", process.address.port()));
     let client = process.connect();
-    assert_eq!(ask(&client).unwrap(), b'1');
+    assert_eq!(who(&client).unwrap(), b'1');
 
     let shown = |process: &Process| process.status()["pools"][0].clone();
     until("both are known", || (shown(&process)["backends"][1]["health"] == "up").then_some(()));
@@ -83,7 +65,7 @@ fn clients_backends_and_administration_work_by_ipv6_and_every_address_is_in_brac
 
     first.stop();
     until("the other has taken over", || (shown(&process)["active"] == "db-b").then_some(()));
-    assert_eq!(ask(&process.connect()).unwrap(), b'2');
+    assert_eq!(who(&process.connect()).unwrap(), b'2');
     let view = &shown(&process)["backends"][0];
     assert_eq!(view["last_probe"]["evidence"], format!("{} refused the connection", first.address));
 }
@@ -92,8 +74,8 @@ fn clients_backends_and_administration_work_by_ipv6_and_every_address_is_in_brac
 fn one_port_has_a_listener_of_each_family_and_both_lead_to_backends_of_either() {
     let network = Network::new();
     network.inside(|| {
-        let v4 = speaker(b'4', "127.0.0.1:0".parse().unwrap());
-        let v6 = speaker(b'6', LOOPBACK);
+        let v4 = Backend::speaker(b'4', "127.0.0.1:0".parse().unwrap());
+        let v6 = Backend::speaker(b'6', LOOPBACK);
         // In a network of its own, no port is anybody else's.
         let pairs = [["127.0.0.1:6001", "[::1]:6001"], ["0.0.0.0:6002", "[::]:6002"], ["[::]:6003", "0.0.0.0:6003"]];
         for (pair, (backend, name)) in pairs.into_iter().zip([(&v4, b'4'), (&v6, b'6'), (&v4, b'4')]) {
@@ -103,7 +85,7 @@ fn one_port_has_a_listener_of_each_family_and_both_lead_to_backends_of_either() 
             let port = process.address.port();
             for ip in ["127.0.0.1", "::1"] {
                 let client = crate::support::front::client(SocketAddr::new(ip.parse().unwrap(), port));
-                assert_eq!(ask(&client).unwrap(), name, "{pair:?} by {ip}");
+                assert_eq!(who(&client).unwrap(), name, "{pair:?} by {ip}");
             }
         }
     });
@@ -113,11 +95,11 @@ fn one_port_has_a_listener_of_each_family_and_both_lead_to_backends_of_either() 
 fn an_ipv6_listener_does_not_take_ipv4_clients() {
     let network = Network::new();
     network.inside(|| {
-        let backend = speaker(b'6', LOOPBACK);
+        let backend = Backend::speaker(b'6', LOOPBACK);
         let mut settings = settings(&[backend.address]);
         settings["pools"][0]["listen"] = "[::]:6001".into();
         let process = Process::start(&settings).serving();
-        assert_eq!(ask(&process.connect()).unwrap(), b'6');
+        assert_eq!(who(&process.connect()).unwrap(), b'6');
         let error = TcpStream::connect("127.0.0.1:6001").unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
     });
@@ -125,7 +107,7 @@ fn an_ipv6_listener_does_not_take_ipv4_clients() {
 
 #[test]
 fn a_probe_of_an_ipv6_address_tells_it_in_brackets() {
-    let mut backend = speaker(b'1', LOOPBACK);
+    let mut backend = Backend::speaker(b'1', LOOPBACK);
     let address = backend.address.to_string();
     let told = mainstay(&["probe", "tcp", &address]);
     let text = String::from_utf8(told.stdout).unwrap();
@@ -151,12 +133,12 @@ fn a_link_local_listener_names_its_interface_by_number() {
     let link: Value = serde_json::from_str(&network.ip(&["-json", "link", "show", "near"])).unwrap();
     let number = u32::try_from(link[0]["ifindex"].as_u64().unwrap()).unwrap();
     network.inside(|| {
-        let backend = speaker(b'1', LOOPBACK);
+        let backend = Backend::speaker(b'1', LOOPBACK);
         let mut settings = settings(&[backend.address]);
         settings["pools"][0]["listen"] = format!("[fe80::5:1%{number}]:6001").into();
         let process = Process::start(&settings).serving();
         assert_eq!(process.address, SocketAddr::V6(SocketAddrV6::new("fe80::5:1".parse().unwrap(), 6001, 0, number)));
-        assert_eq!(ask(&process.connect()).unwrap(), b'1');
+        assert_eq!(who(&process.connect()).unwrap(), b'1');
         let listen = &process.status()["pools"][0]["listeners"][0]["listen"];
         assert_eq!(listen, &json!([format!("[fe80::5:1%{number}]:6001")]));
 

@@ -5,11 +5,7 @@ mod moved;
 mod outage;
 mod several;
 
-use std::{
-    io::{self, Read, Write},
-    net::TcpStream,
-    time::Duration,
-};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -23,23 +19,8 @@ use crate::support::{
 /// probes after it. Far less than the half minute between two lookups of a name that works.
 const FOLLOWED: Duration = Duration::from_millis(1000 + 2500);
 
-/// A backend that says who it is as often as it is asked. Port 0: any.
 fn speaker(name: u8, ip: &str, port: u16) -> Backend {
-    Backend::start_at((ip.parse::<std::net::IpAddr>().unwrap(), port).into(), move |mut stream| {
-        let mut byte = [0; 1];
-        while let Ok(1) = stream.read(&mut byte) {
-            if stream.write_all(&[name]).is_err() {
-                return;
-            }
-        }
-    })
-}
-
-fn ask(mut client: &TcpStream) -> io::Result<u8> {
-    let mut answer = [0; 1];
-    client.write_all(b"?")?;
-    client.read_exact(&mut answer)?;
-    Ok(answer[0])
+    Backend::speaker(name, (ip.parse::<std::net::IpAddr>().unwrap(), port).into())
 }
 
 /// One pool before these backends: `db-a.test:5432` is called `db-a`.

@@ -342,7 +342,7 @@ fn every_choice_by_role_in_every_state() {
     let mut seen = explore("claims", &policies, &claims(), (16_000, 2_000_000));
     seen.add(explore("commands", &policies, &commands(), (9_000, 1_100_000)));
     // Those that share their writes meet the other rules for a conflict in the walks above, where every event is tried.
-    seen.add(explore("many", &policies[..1], &many(), (1, 1)));
+    seen.add(explore("many", &policies[..1], &many(), (38_000, 5_000_000)));
     seen.add(explore("clusters", &policies, &clusters(), (1_900, 240_000)));
     let missing: Vec<_> = VERDICT_EDGES.iter().filter(|edge| !seen.verdicts.contains(edge)).collect();
     assert!(missing.is_empty(), "no walk takes these legal edges: {missing:?}");

@@ -69,7 +69,7 @@ fn a_command_finds_no_descriptor_of_a_busy_process() {
     let scratch = Scratch::new();
     let backend = Backend::echo();
     let mut settings = settings(&[backend.address]);
-    settings["state_dir"] = json!(scratch.0);
+    settings["state_dir"] = json!(scratch.directory());
     let script = scratch.script("ls -l /proc/self/fd > $DIR/new && mv $DIR/new $DIR/descriptors");
     settings["pools"][0]["check"] = json!({"exec": [script], "interval": "100ms", "fast_interval": "100ms"});
     let prefix = ["bash", "-c", WITH_NOTHING_OPEN, "bash"];

@@ -46,7 +46,7 @@ async fn what_cannot_be_started_is_misconfigured() {
         (scratch.file("plain", "#!/bin/sh\n", 0o644), "Permission denied"),
         (scratch.file("interpreter", "#!/no/such/interpreter\n", 0o755), "first line"),
         (scratch.file("garbage", "\u{1}\u{2}\n", 0o755), "#!/bin/sh"),
-        (scratch.0.clone(), "Permission denied"),
+        (scratch.directory().to_owned(), "Permission denied"),
     ] {
         let finding = run(&command(&path, &[])).await;
         assert_eq!(finding.outcome, Outcome::Misconfigured, "{}: {}", path.display(), finding.evidence);

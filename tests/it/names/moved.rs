@@ -7,8 +7,13 @@ use std::{
 
 use serde_json::json;
 
-use super::{FOLLOWED, ask, nothing_failed_over, pool, shown, speaker, stands_for};
-use crate::support::{dns::Dns, echo::Backend, netns::Network, wait::until};
+use super::{FOLLOWED, nothing_failed_over, pool, shown, speaker, stands_for};
+use crate::support::{
+    dns::Dns,
+    echo::{Backend, who},
+    netns::Network,
+    wait::until,
+};
 
 #[test]
 fn a_name_whose_server_died_is_followed_at_once() {
@@ -19,12 +24,12 @@ fn a_name_whose_server_died_is_followed_at_once() {
         let _new = speaker(b'2', "127.0.0.3", port);
         dns.set("db-a.test", &["127.0.0.2"]);
         let process = dns.start_process(&pool(&[format!("db-a.test:{port}")])).serving();
-        assert_eq!(ask(&process.connect()).unwrap(), b'1');
+        assert_eq!(who(&process.connect()).unwrap(), b'1');
         dns.set("db-a.test", &["127.0.0.3"]);
         old.stop();
         let died = Instant::now();
         // It waits until there is somebody.
-        assert_eq!(ask(&process.connect()).unwrap(), b'2');
+        assert_eq!(who(&process.connect()).unwrap(), b'2');
         assert!(died.elapsed() < FOLLOWED, "served again after {:?}", died.elapsed());
         stands_for(&process, &[format!("127.0.0.3:{port}")]);
         let line = process.logged("stands for other addresses");
@@ -46,7 +51,7 @@ fn sessions_at_an_address_that_fell_silent_end_when_the_name_leaves_it() {
         settings["pools"][0]["check"]["fall"] = 50.into();
         let process = dns.start_process(&settings).serving();
         let (mut asking, mut idle) = (process.connect(), process.connect());
-        assert_eq!((ask(&asking).unwrap(), ask(&idle).unwrap()), (b'1', b'1'));
+        assert_eq!((who(&asking).unwrap(), who(&idle).unwrap()), (b'1', b'1'));
         dns.set("db-a.test", &["127.0.0.3"]);
         network.firewall("ip daddr 127.0.0.2 drop");
         network.firewall("ip saddr 127.0.0.2 drop");
@@ -57,7 +62,7 @@ fn sessions_at_an_address_that_fell_silent_end_when_the_name_leaves_it() {
             assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
         }
         assert!(silent.elapsed() < FOLLOWED + Duration::from_secs(1), "the sessions ended after {:?}", silent.elapsed());
-        assert_eq!(ask(&process.connect()).unwrap(), b'2');
+        assert_eq!(who(&process.connect()).unwrap(), b'2');
         nothing_failed_over(&process);
         assert_eq!(process.metric("mainstay_sessions_revoked_total", &[("backend", "db-a"), ("cause", "down")]), 2);
         let line = process.logged("did not answer: the sessions there end");
@@ -75,12 +80,12 @@ fn a_name_that_leaves_a_server_that_lives_takes_new_clients_along_and_leaves_ses
         dns.set("db-a.test", &["127.0.0.2"]);
         let process = dns.start_process(&pool(&[format!("db-a.test:{port}")])).serving();
         let session = process.connect();
-        assert_eq!(ask(&session).unwrap(), b'1');
+        assert_eq!(who(&session).unwrap(), b'1');
         dns.set("db-a.test", &["127.0.0.3"]);
         let moved = Instant::now();
         // Nothing is wrong, so it is looked up only as often as a name that works.
         let took = loop {
-            match ask(&process.connect()).unwrap() {
+            match who(&process.connect()).unwrap() {
                 b'1' => assert!(moved.elapsed() < Duration::from_secs(33), "never followed"),
                 _ => break moved.elapsed(),
             }
@@ -88,7 +93,7 @@ fn a_name_that_leaves_a_server_that_lives_takes_new_clients_along_and_leaves_ses
         };
         assert!(took > Duration::from_secs(20), "looked up after {took:?} although nothing was wrong");
         assert!(dns.lookups("db-a.test") <= 3, "{} lookups", dns.lookups("db-a.test"));
-        assert_eq!(ask(&session).unwrap(), b'1');
+        assert_eq!(who(&session).unwrap(), b'1');
         nothing_failed_over(&process);
         assert_eq!(process.metric("mainstay_dial_failures_total", &[]), 0);
     });
@@ -127,12 +132,12 @@ fn nobody_is_led_to_the_new_address_before_the_server_there_was_asked() {
         settings["pools"][0]["check"] = json!({"redis": {}, "interval": "200ms", "fresh_login": "1h"});
         settings["pools"][0]["hold"] = json!({"timeout": "100ms"});
         let process = dns.start_process(&settings).serving();
-        assert_eq!(ask(&process.connect()).unwrap(), b'1');
+        assert_eq!(who(&process.connect()).unwrap(), b'1');
         dns.set("db-a.test", &["127.0.0.3"]);
         let moved = Instant::now();
         loop {
             // Once nobody may serve, it is turned away instead.
-            if let Ok(name) = ask(&process.connect()) {
+            if let Ok(name) = who(&process.connect()) {
                 assert_ne!(name, b'2', "a client was led to a replica after {:?}", moved.elapsed());
             }
             if shown(&process, 0)["role"] == "standby" {
@@ -156,7 +161,7 @@ fn a_name_that_a_reload_brings_is_resolved() {
         let names =
             [("db-a.test", &first), ("db-b.test", &second)].map(|(name, backend)| format!("{name}:{}", backend.address.port()));
         let process = dns.start_process(&pool(&names[..1])).serving();
-        assert_eq!(ask(&process.connect()).unwrap(), b'1');
+        assert_eq!(who(&process.connect()).unwrap(), b'1');
         assert_eq!(dns.lookups("db-b.test"), 0);
         let reload = |names: &[String]| {
             process.reload(&pool(names).to_string());
@@ -165,7 +170,7 @@ fn a_name_that_a_reload_brings_is_resolved() {
         until("the new one is known", || (shown(&process, 1)["health"] == "up").then_some(()));
         assert_eq!(shown(&process, 1)["resolved"], json!([second.address.to_string()]));
         reload(&names[1..]);
-        until("the new one serves", || (ask(&process.connect()).ok()? == b'2').then_some(()));
+        until("the new one serves", || (who(&process.connect()).ok()? == b'2').then_some(()));
         assert_eq!(dns.lookups("db-a.test"), 1, "looked up again although it stayed");
     });
 }

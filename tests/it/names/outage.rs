@@ -2,9 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use super::{FOLLOWED, ask, nothing_failed_over, pool, probes, shown, speaker, stands_for};
+use super::{FOLLOWED, nothing_failed_over, pool, probes, shown, speaker, stands_for};
 use crate::support::{
     dns::{Dns, NXDOMAIN, Reply, SERVFAIL, addresses},
+    echo::who,
     netns::Network,
     process::Signal,
     wait::until,
@@ -23,7 +24,7 @@ fn is_kept(reply: &Reply) {
         settings["pools"][0]["check"]["fall"] = 100.into();
         let process = dns.start_process(&settings).serving();
         let session = process.connect();
-        assert_eq!(ask(&session).unwrap(), b'1');
+        assert_eq!(who(&session).unwrap(), b'1');
         let resolved = [first.address.to_string()];
         stands_for(&process, &resolved);
 
@@ -37,9 +38,9 @@ fn is_kept(reply: &Reply) {
         assert_eq!((&line["name"], &line["kept"]), (&"db-a.test".into(), &format!("[{address}]").into()), "{line}");
         let before = dns.lookups("db-a.test");
         until("it was looked up once more", || (dns.lookups("db-a.test") > before + 1).then_some(()));
-        assert_eq!(ask(&session).unwrap(), b'1', "a session that had nothing to do with it");
+        assert_eq!(who(&session).unwrap(), b'1', "a session that had nothing to do with it");
         let mut again = speaker(b'1', "127.0.0.2", address.port());
-        assert_eq!(ask(&process.connect()).unwrap(), b'1');
+        assert_eq!(who(&process.connect()).unwrap(), b'1');
         stands_for(&process, &resolved);
         nothing_failed_over(&process);
         assert_eq!(probes(&process, "db-a", "unreachable"), 0);
@@ -76,15 +77,15 @@ fn the_last_good_answer_is_kept_over_a_reload_while_the_name_server_is_silent() 
         let mut settings = pool(&[format!("db-a.test:{}", backend.address.port())]);
         let process = dns.start_process(&settings).serving();
         let session = process.connect();
-        assert_eq!(ask(&session).unwrap(), b'1');
+        assert_eq!(who(&session).unwrap(), b'1');
         dns.reply("db-a.test", Reply::Silence);
         settings["pools"][0]["check"]["interval"] = "100ms".into();
         process.reload(&settings.to_string());
         process.logged("its last good addresses are kept");
         let before = probes(&process, "db-a", "ok");
         until("it is probed", || (probes(&process, "db-a", "ok") > before + 5).then_some(()));
-        assert_eq!(ask(&process.connect()).unwrap(), b'1');
-        assert_eq!(ask(&session).unwrap(), b'1');
+        assert_eq!(who(&process.connect()).unwrap(), b'1');
+        assert_eq!(who(&session).unwrap(), b'1');
         nothing_failed_over(&process);
         assert_eq!(probes(&process, "db-a", "unreachable"), 0);
     });
@@ -111,7 +112,7 @@ fn starts_without(reply: Reply, extra: Duration, why: &str) {
 
         dns.set("db-a.test", &["127.0.0.2"]);
         let there = Instant::now();
-        assert_eq!(ask(&client).unwrap(), b'1');
+        assert_eq!(who(&client).unwrap(), b'1');
         assert!(there.elapsed() < FOLLOWED + extra, "served after {:?}", there.elapsed());
         stands_for(&process, &[backend.address.to_string()]);
         assert_eq!(process.metric("mainstay_pool_epoch", &[]), 1);
@@ -146,7 +147,7 @@ fn a_slow_name_server_delays_nobody_else_and_not_the_end() {
         let mut slowest = Duration::ZERO;
         while shown(&process, 1)["health"] != "up" {
             let since = Instant::now();
-            assert_eq!(ask(&process.connect()).unwrap(), b'1');
+            assert_eq!(who(&process.connect()).unwrap(), b'1');
             slowest = slowest.max(since.elapsed());
             let since = Instant::now();
             assert_eq!(process.get("/livez").0, 200);

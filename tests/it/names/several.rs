@@ -2,9 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use super::{ask, nothing_failed_over, pool, probes, shown, speaker};
+use super::{nothing_failed_over, pool, probes, shown, speaker};
 use crate::support::{
     dns::{Dns, NXDOMAIN, Reply},
+    echo::who,
     netns::Network,
     wait::until,
 };
@@ -25,7 +26,7 @@ fn is_served_by_the_second(dead: &str, rules: &[&str]) {
         assert_eq!(shown(&process, 0)["resolved"], serde_json::json!([dead, backend.address.to_string()]));
         let begun = Instant::now();
         for _ in 0..3 {
-            assert_eq!(ask(&process.connect()).unwrap(), b'1');
+            assert_eq!(who(&process.connect()).unwrap(), b'1');
         }
         // Each within `connect_timeout`, of which the first address takes its half.
         assert!(begun.elapsed() < Duration::from_millis(2600), "{:?}", begun.elapsed());
@@ -65,7 +66,7 @@ fn ipv4_serves_when_ipv6_is_not_routed() {
         let process = dns.start_process(&pool(&[format!("db-a.test:{port}")])).serving();
         let resolved = shown(&process, 0)["resolved"].to_string();
         assert!(resolved.contains(&format!("\"[2001:db8::1]:{port}\"")) && resolved.contains("127.0.0.2"), "{resolved}");
-        assert_eq!(ask(&process.connect()).unwrap(), b'1');
+        assert_eq!(who(&process.connect()).unwrap(), b'1');
         assert_eq!(process.metric("mainstay_dial_failures_total", &[]), 0);
         nothing_failed_over(&process);
     });
@@ -80,7 +81,7 @@ fn no_more_than_sixteen_addresses_of_a_name_are_used() {
         dns.set("db-a.test", &many.iter().map(String::as_str).collect::<Vec<_>>());
         let process = dns.start_process(&pool(&[format!("db-a.test:{}", backend.address.port())])).serving();
         assert_eq!(shown(&process, 0)["resolved"].as_array().unwrap().len(), 16);
-        assert_eq!(ask(&process.connect()).unwrap(), b'1');
+        assert_eq!(who(&process.connect()).unwrap(), b'1');
     });
 }
 

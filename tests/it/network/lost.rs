@@ -2,14 +2,14 @@
 
 use std::{
     io::{self, Read, Write},
-    net::TcpStream,
     time::{Duration, Instant},
 };
 
 use serde_json::json;
 
 use crate::support::{
-    echo::Backend,
+    config::LOOPBACK,
+    echo::{Backend, who},
     netns::Network,
     noise::Noise,
     process::{Process, settings},
@@ -20,34 +20,15 @@ use crate::support::{
 /// Two failures in a row, each at its timeout of 500 ms, the second at the fast pace; and what a busy machine adds.
 const DETECTION: Duration = Duration::from_millis(200 + 500 + 50 + 500 + 1000);
 
-/// A backend that says who it is, then echoes.
-fn named(name: u8) -> Backend {
-    Backend::start(move |mut stream| {
-        let mut byte = [0; 1];
-        while let Ok(1) = stream.read(&mut byte) {
-            if stream.write_all(&[name]).is_err() {
-                return;
-            }
-        }
-    })
-}
-
-fn ask(mut client: &TcpStream) -> io::Result<u8> {
-    let mut answer = [0; 1];
-    client.write_all(b"?")?;
-    client.read_exact(&mut answer)?;
-    Ok(answer[0])
-}
-
 /// The active backend falls silent by `rule`. Its sessions must end with a reset within the time that takes to notice, and the
 /// next backend take over; `outcomes` are what the probes may have found.
 fn falls_silent(rule: fn(u16) -> String, outcomes: &[&str]) {
     let network = Network::new();
     network.inside(|| {
-        let (first, second) = (named(b'1'), named(b'2'));
+        let (first, second) = (Backend::speaker(b'1', LOOPBACK), Backend::speaker(b'2', LOOPBACK));
         let process = Process::start(&settings(&[first.address, second.address])).serving();
         let clients: Vec<_> = (0..20).map(|_| process.connect()).collect();
-        assert!(clients.iter().all(|client| ask(client).unwrap() == b'1'));
+        assert!(clients.iter().all(|client| who(client).unwrap() == b'1'));
 
         let silent = Instant::now();
         network.firewall(&rule(first.address.port()));
@@ -61,7 +42,7 @@ fn falls_silent(rule: fn(u16) -> String, outcomes: &[&str]) {
         }
         assert!(silent.elapsed() < DETECTION, "the sessions ended after {:?}", silent.elapsed());
         let client = process.connect();
-        assert_eq!(ask(&client).unwrap(), b'2');
+        assert_eq!(who(&client).unwrap(), b'2');
         assert!(silent.elapsed() < DETECTION + Duration::from_millis(500), "served again after {:?}", silent.elapsed());
 
         let found: u64 = outcomes
@@ -81,8 +62,8 @@ fn falls_silent(rule: fn(u16) -> String, outcomes: &[&str]) {
         // It comes back: nobody is sent back to it.
         network.heal();
         until("it is healthy again", || (process.metric("mainstay_backend_up", &[("backend", "db-a")]) == 1).then_some(()));
-        assert_eq!(ask(&client).unwrap(), b'2');
-        assert_eq!(ask(&process.connect()).unwrap(), b'2');
+        assert_eq!(who(&client).unwrap(), b'2');
+        assert_eq!(who(&process.connect()).unwrap(), b'2');
         assert_eq!(process.metric("mainstay_pool_epoch", &[]), 2);
     });
 }
@@ -120,14 +101,14 @@ fn a_network_without_a_route_is_told_from_a_dead_server() {
         })
     });
     network.inside(|| {
-        let second = named(b'2');
+        let second = Backend::speaker(b'2', LOOPBACK);
         let process = Process::start(&settings(&[first.address, second.address])).serving();
         let mut client = process.connect();
-        assert_eq!(ask(&client).unwrap(), b'1');
+        assert_eq!(who(&client).unwrap(), b'1');
         let gone = Instant::now();
         network.ip(&["link", "del", "near"]);
         assert_eq!(client.read(&mut [0; 1]).unwrap_err().kind(), io::ErrorKind::ConnectionReset);
-        assert_eq!(ask(&process.connect()).unwrap(), b'2');
+        assert_eq!(who(&process.connect()).unwrap(), b'2');
         assert!(gone.elapsed() < DETECTION, "{:?}", gone.elapsed());
         let unreachable = process.metric("mainstay_probes_total", &[("backend", "db-a"), ("outcome", "unreachable")]);
         assert!(unreachable >= 2, "{unreachable} probes said unreachable");
@@ -157,8 +138,8 @@ fn a_client_that_vanished_is_noticed_by_keepalive_and_its_place_freed() {
         settings["pools"][0].as_object_mut().unwrap().remove("listen");
         let process = Process::start(&settings).serving();
         let (client, bystander) = (process.connect(), process.connect());
-        ask(&client).unwrap();
-        ask(&bystander).unwrap();
+        who(&client).unwrap();
+        who(&bystander).unwrap();
         let lost = client.local_addr().unwrap().port();
         let since = Instant::now();
         network.firewall(&format!("tcp sport {lost} drop"));
@@ -170,7 +151,7 @@ fn a_client_that_vanished_is_noticed_by_keepalive_and_its_place_freed() {
         until("its place is free", || (process.metric("mainstay_connections_active", &[]) == 1).then_some(()));
         assert_eq!(process.metric("mainstay_connections_closed_total", &[("reason", "client_reset")]), 1);
         // A silent client that is still there stays.
-        ask(&bystander).unwrap();
+        who(&bystander).unwrap();
     });
 }
 

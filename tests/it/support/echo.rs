@@ -1,7 +1,7 @@
 //! Scripted backends: a thread that accepts, and a script that is run on each connection.
 
 use std::{
-    io,
+    io::{self, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
     sync::{
         Arc,
@@ -77,6 +77,18 @@ impl Backend {
         })
     }
 
+    /// Says who it is as often as it is asked (by [`who`]). Port 0: any.
+    pub fn speaker(name: u8, address: SocketAddr) -> Self {
+        Self::start_at(address, move |mut stream| {
+            let mut byte = [0; 1];
+            while let Ok(1) = stream.read(&mut byte) {
+                if stream.write_all(&[name]).is_err() {
+                    return;
+                }
+            }
+        })
+    }
+
     /// Closes the listening socket: from now on connects are refused.
     pub fn stop(&mut self) {
         self.stop.store(true, Ordering::SeqCst);
@@ -100,4 +112,12 @@ impl Drop for Backend {
 pub fn reset(stream: TcpStream) {
     socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
     drop(stream);
+}
+
+/// Asks a [`Backend::speaker`] for its name.
+pub fn who(mut client: &TcpStream) -> io::Result<u8> {
+    let mut answer = [0; 1];
+    client.write_all(b"?")?;
+    client.read_exact(&mut answer)?;
+    Ok(answer[0])
 }

@@ -1,29 +1,34 @@
 //! An example of `examples/` as a process, with real servers in the place of those that it names.
 
-use std::{
-    fs,
-    net::SocketAddr,
-    path::Path,
-    sync::atomic::{AtomicU32, Ordering},
-};
+use std::{fs, net::SocketAddr, ops::Deref, path::Path};
 
-use super::process::Process;
+use super::{process::Process, scratch::Scratch};
 
 /// The password of the check in every example that has one.
 pub(crate) const PASSWORD: &str = "S3cr3t-of-the-example";
 
-static NEXT: AtomicU32 = AtomicU32::new(0);
+/// The process, and the files that it was given.
+pub(crate) struct Example {
+    process: Process,
+    _own: Scratch,
+}
+
+impl Deref for Example {
+    type Target = Process;
+
+    fn deref(&self) -> &Process {
+        &self.process
+    }
+}
 
 /// Starts an example. Whatever it calls `addresses[n].0` is at `addresses[n].1`; it listens on ports that are free, and has the
 /// password from a file.
-pub(crate) fn start(name: &str, addresses: &[(&str, SocketAddr)]) -> Process {
+pub(crate) fn start(name: &str, addresses: &[(&str, SocketAddr)]) -> Example {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples").join(name);
     let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    let number = NEXT.fetch_add(1, Ordering::Relaxed);
-    let own = std::env::temp_dir().join(format!("mainstay-example-{}-{number}", std::process::id()));
-    fs::create_dir_all(&own).unwrap();
-    fs::write(own.join("password"), PASSWORD).unwrap();
-    let mut lines: Vec<String> = text.lines().map(|line| adapted(line, &own)).collect();
+    let own = Scratch::new();
+    own.file("password", PASSWORD, 0o600);
+    let mut lines: Vec<String> = text.lines().map(|line| adapted(line, own.directory())).collect();
     if !text.contains("\nadmin:") && !text.starts_with("admin:") {
         lines.push("admin: {listen: \"127.0.0.1:0\"}".into());
     }
@@ -34,7 +39,7 @@ pub(crate) fn start(name: &str, addresses: &[(&str, SocketAddr)]) -> Process {
         text = text.replace(written, &real.to_string());
     }
     assert!(!text.contains("10.0.0."), "an address of the example is left: {text}");
-    Process::start_with(&text)
+    Example { process: Process::start_with(&text), _own: own }
 }
 
 fn adapted(line: &str, own: &Path) -> String {

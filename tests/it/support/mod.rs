@@ -14,4 +14,5 @@ pub mod postgres;
 pub mod process;
 pub mod random;
 pub mod redis;
+pub mod scratch;
 pub mod wait;

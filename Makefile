@@ -10,7 +10,7 @@ help:
 	@echo "make doc              documentation of the library"
 	@echo "make demo             watch a failover"
 	@echo "make deny             licences, bans and sources of the dependencies (installs cargo-deny)"
-	@echo "make failover-report  measure failovers of a real PostgreSQL (about 20 minutes; RUNS=20)"
+	@echo "make failover-report  measure failovers of real servers (about an hour; RUNS=20)"
 	@echo "make bench-peers      measure mainstay beside HAProxy, nginx and Envoy (about 20 minutes; ROUNDS=5)"
 
 fmt:

@@ -1,46 +1,48 @@
 //! The relay between two loopback connections, all on one thread: the kernel's work for four sockets, and ours.
 
 use std::{
+    error::Error,
+    io,
+    net::{TcpListener, TcpStream},
     sync::{Arc, atomic::AtomicU64},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use criterion::{Criterion, Throughput};
 use mainstay::{
     config::RelayMode,
-    data::relay::{Relay, RelaySettings, supply_pipes},
+    data::{
+        event_loop::{self, EventLoop, Socket},
+        relay::{Relay, RelaySettings, supply_pipes},
+    },
     failover::{Epoch, Time},
     metrics::{BackendMetrics, Metrics, PoolLabels},
     route::{Revocation, Session},
 };
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
-    runtime::Runtime,
-};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-async fn pair() -> std::io::Result<(TcpStream, TcpStream)> {
-    let listener = TcpListener::bind("127.0.0.1:0").await?;
-    let (far, near) = tokio::join!(TcpStream::connect(listener.local_addr()?), listener.accept());
-    let (far, near) = (far?, near?.0);
-    far.set_nodelay(true)?;
-    near.set_nodelay(true)?;
-    Ok((far, near))
+fn pair() -> io::Result<(Socket, Socket)> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let far = TcpStream::connect(listener.local_addr()?)?;
+    let near = listener.accept()?.0;
+    for stream in [&far, &near] {
+        stream.set_nodelay(true)?;
+        stream.set_nonblocking(true)?;
+    }
+    Ok((Socket::new(far)?, Socket::new(near)?))
 }
 
-fn metrics() -> Result<Arc<BackendMetrics>, Box<dyn std::error::Error>> {
+fn metrics() -> Result<Arc<BackendMetrics>, Box<dyn Error>> {
     let labels = PoolLabels { name: "orders".into(), listeners: vec![], backends: vec![("db-a".into(), "db-a:5432".into())] };
     let series = Metrics::new()?.series(&labels)?;
     series.backends.into_iter().next().ok_or_else(|| "no backend".into())
 }
 
-/// A client and a backend with a relay between them, which ends with the runtime.
-fn relayed(runtime: &Runtime, mode: RelayMode) -> Result<(TcpStream, TcpStream), Box<dyn std::error::Error>> {
-    let ((client, near_client), (backend, near_backend)) =
-        runtime.block_on(async { Ok::<_, std::io::Error>((pair().await?, pair().await?)) })?;
-    let metrics = metrics()?;
+/// A client and a backend with a relay between them, which ends with the event loop.
+fn relayed(mode: RelayMode, metrics: Arc<BackendMetrics>) -> io::Result<(Socket, Socket)> {
+    let ((client, near_client), (backend, near_backend)) = (pair()?, pair()?);
     let session = Session {
-        client: client.local_addr()?,
+        client: client.as_ref().local_addr()?,
         pool: "orders".into(),
         listener: "rw".into(),
         backend: "db-a".into(),
@@ -49,14 +51,33 @@ fn relayed(runtime: &Runtime, mode: RelayMode) -> Result<(TcpStream, TcpStream),
         upstream_bytes: AtomicU64::new(0),
         downstream_bytes: AtomicU64::new(0),
     };
-    runtime.spawn(async move {
+    event_loop::spawn(async move {
         let settings = RelaySettings { mode, idle: None, half_close: Duration::from_hours(1), reset: Duration::from_secs(30) };
-        Relay::new(near_client, near_backend, (0, 0), &settings, &session, &metrics).run(&Revocation::default()).await
+        Relay::new(near_client, near_backend, (0, 0), &settings, &session, &metrics).run(&Revocation::default()).await;
     });
     Ok((client, backend))
 }
 
-async fn round_trip(client: &mut TcpStream, backend: &mut TcpStream) -> std::io::Result<()> {
+/// How long it takes to do something so often through a relay.
+fn timed(
+    mode: RelayMode,
+    metrics: &Arc<BackendMetrics>,
+    times: u64,
+    mut act: impl AsyncFnMut(&mut Socket, &mut Socket) -> io::Result<()>,
+) -> Duration {
+    let run = async {
+        let (mut client, mut backend) = relayed(mode, Arc::clone(metrics))?;
+        let start = Instant::now();
+        for _ in 0..times {
+            act(&mut client, &mut backend).await?;
+        }
+        io::Result::Ok(start.elapsed())
+    };
+    let took = EventLoop::new().and_then(|event_loop| event_loop.run(None, run)?);
+    took.unwrap_or_else(|error| panic!("the relay could not be measured: {error}"))
+}
+
+async fn round_trip(client: &mut Socket, backend: &mut Socket) -> io::Result<()> {
     let (mut request, mut answer) = ([1; 100], [2; 300]);
     client.write_all(&request).await?;
     backend.read_exact(&mut request).await?;
@@ -65,26 +86,22 @@ async fn round_trip(client: &mut TcpStream, backend: &mut TcpStream) -> std::io:
     Ok(())
 }
 
-async fn stream(client: &mut TcpStream, backend: &mut TcpStream, out: &[u8], back: &mut [u8]) -> std::io::Result<()> {
-    tokio::try_join!(backend.write_all(out), client.read_exact(back))?;
-    Ok(())
-}
-
-fn measure(c: &mut Criterion) -> Result<(), Box<dyn std::error::Error>> {
+fn measure(c: &mut Criterion) -> Result<(), Box<dyn Error>> {
     const STREAM: usize = 4 << 20;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     supply_pipes(16, Box::new(|_| {}));
-    let (mut client, mut backend) = relayed(&runtime, RelayMode::Auto)?;
-    c.bench_function("relay/round_trip", |b| {
-        b.iter(|| runtime.block_on(round_trip(&mut client, &mut backend)));
-    });
+    let metrics = metrics()?;
+    c.bench_function("relay/round_trip", |b| b.iter_custom(|times| timed(RelayMode::Auto, &metrics, times, round_trip)));
     let mut group = c.benchmark_group("relay/stream");
     group.throughput(Throughput::Bytes(STREAM as u64));
     let (out, mut back) = (vec![3; STREAM], vec![0; STREAM]);
     for mode in [RelayMode::Copy, RelayMode::Splice, RelayMode::Auto] {
-        let (mut client, mut backend) = relayed(&runtime, mode)?;
         group.bench_function(format!("{mode:?}").to_lowercase(), |b| {
-            b.iter(|| runtime.block_on(stream(&mut client, &mut backend, &out, &mut back)));
+            b.iter_custom(|times| {
+                let stream = async |client: &mut Socket, backend: &mut Socket| {
+                    tokio::try_join!(backend.write_all(&out), client.read_exact(&mut back)).map(drop)
+                };
+                timed(mode, &metrics, times, stream)
+            });
         });
     }
     group.finish();

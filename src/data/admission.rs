@@ -19,7 +19,7 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// Divides `descriptors` (the limit of open files) among clients and what must always work: listening sockets, runtimes,
+    /// Divides `descriptors` (the limit of open files) among clients and what must always work: listening sockets, event loops,
     /// probes (`backends` × 3), admin connections, refusals, pipes.
     ///
     /// # Errors
@@ -27,7 +27,7 @@ impl Budget {
     pub fn divide(descriptors: usize, listeners: usize, backends: usize, workers: usize) -> Result<Self, usize> {
         let admin = (descriptors / 8).clamp(4, 32);
         let refusals = (descriptors / 16).clamp(2, 256);
-        // stdio, the reserve descriptor, the log and state files, signals; a runtime has an epoll and a wake-up descriptor.
+        // stdio, the reserve descriptor, the log and state files, signals; an event loop has three descriptors.
         let fixed = 10 + 3 * (workers + 3) + listeners + 3 * backends;
         // A worker has use for as many as there are sessions whose readers are slow, and copies for the rest.
         let pipes = (descriptors / 64 / workers).min(64);

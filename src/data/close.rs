@@ -1,10 +1,13 @@
 //! How a socket ends when a session does not end by itself.
 
-use std::{os::fd::AsFd, time::Duration};
+use std::{
+    os::fd::AsFd,
+    time::{Duration, Instant},
+};
 
 use socket2::SockRef;
-use tokio::{io::AsyncReadExt, net::TcpStream, time::Instant};
 
+use super::event_loop::{Socket, sleep, yield_now};
 use crate::net::{backoff::Backoff, socket::unsent_bytes};
 
 /// How long a peer that was told FIN may take to finish before the socket is closed under it.
@@ -12,13 +15,13 @@ const FINISH_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Sends RST, after the kernel has handed over what was written before: RST alone would throw that away. Gives up on a peer
 /// that takes nothing for `patience`.
-pub(super) async fn abort(stream: TcpStream, patience: Duration) {
+pub(super) async fn abort(stream: Socket, patience: Duration) {
     let stream = Cut(stream);
     handed_over(&stream.0, patience).await;
 }
 
 /// Waits until the peer's kernel has acknowledged everything that was written, or has taken nothing for `patience`.
-async fn handed_over(stream: &TcpStream, patience: Duration) {
+async fn handed_over(stream: &Socket, patience: Duration) {
     let mut pause = Backoff::new(Duration::from_millis(1), Duration::from_millis(50));
     let mut unsent = usize::MAX;
     let mut deadline = Instant::now() + patience;
@@ -29,12 +32,12 @@ async fn handed_over(stream: &TcpStream, patience: Duration) {
         } else if Instant::now() >= deadline {
             break;
         }
-        tokio::time::sleep(pause.next_pause()).await;
+        sleep(pause.next_pause()).await;
     }
 }
 
 /// Ends in RST however it is dropped: also when the process stops before everything was handed over.
-struct Cut(TcpStream);
+struct Cut(Socket);
 
 impl Drop for Cut {
     fn drop(&mut self) {
@@ -51,13 +54,17 @@ pub(super) fn reset(stream: &impl AsFd) {
 /// The peer was told everything and FIN. Reads what it still sends until it finishes too, since bytes left unread at the close
 /// would turn into a RST that may overtake what it has not read yet. A peer that goes on all the same is cut off a second after
 /// its kernel has everything, or when it takes nothing for `patience`.
-pub(super) async fn finish(mut stream: TcpStream, patience: Duration) {
-    let (mut reader, writer) = stream.split();
+pub(super) async fn finish(stream: Socket, patience: Duration) {
     let mut sink = [0_u8; 512];
-    let finished = async { while let Ok(1..) = reader.read(&mut sink).await {} };
+    let finished = async {
+        while let Ok(1..) = stream.recv(&mut sink).await {
+            // A peer that sends without end must not keep the others, or the time, from their turn.
+            yield_now().await;
+        }
+    };
     let out_of_time = async {
-        handed_over(writer.as_ref(), patience).await;
-        tokio::time::sleep(FINISH_TIMEOUT).await;
+        handed_over(&stream, patience).await;
+        sleep(FINISH_TIMEOUT).await;
     };
     tokio::select! {
         () = finished => {}

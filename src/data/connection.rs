@@ -6,10 +6,10 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use tokio::{net::TcpStream, time::Instant};
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::{
     PoolContext,
@@ -17,10 +17,11 @@ use super::{
     close,
     dial::dial,
     doors::Papers,
+    event_loop::{Socket, sleep},
     greeting::{self, Next},
     hold::{Hold, Patience},
     listener::ListenerContext,
-    metronome, proxied,
+    proxied,
     refuse::refuse,
     relay::{Ended, Relay},
     worker::Load,
@@ -37,17 +38,21 @@ use crate::{
 const REVOKED_PATIENCE: Duration = Duration::from_secs(1);
 pub(super) const RESET_PATIENCE: Duration = Duration::from_secs(30);
 
-/// A client that was accepted, and what it has of the process until it is served and gone.
+/// A client that was accepted, on its way to its worker.
 #[derive(Debug)]
 pub(super) struct Accepted {
-    pub(super) client: Box<Waiting>,
+    pub(super) socket: StdStream,
+    pub(super) peer: SocketAddr,
+    pub(super) origin: Origin,
+    pub(super) admitted: Admitted,
+    pub(super) deadline: Instant,
     pub(super) visit: Visit,
 }
 
 /// A client that has no session.
 #[derive(Debug)]
 pub(super) struct Waiting {
-    pub(super) socket: StdStream,
+    pub(super) socket: Socket,
     /// The client: whoever is at the other end of the socket, or for whom that speaks.
     pub(super) peer: SocketAddr,
     pub(super) origin: Origin,
@@ -90,14 +95,14 @@ pub(super) enum Origin {
 /// A client turned away, and why.
 pub(super) struct Rejected {
     pub(super) reason: RejectReason,
-    pub(super) client: Option<TcpStream>,
+    pub(super) client: Option<Socket>,
     pub(super) why: Arc<str>,
 }
 
 /// A session that may begin to relay.
 struct Begun {
-    client: TcpStream,
-    server: TcpStream,
+    client: Socket,
+    server: Socket,
     /// Bytes that went past already, upstream and downstream.
     passed: (u64, u64),
     books: Box<Books>,
@@ -118,10 +123,16 @@ struct Books {
 ///
 /// What is needed before and after the relay is boxed, and given back before the session idles for hours: only the relay itself
 /// and its guards stay. (No `async fn`, which would keep a second copy of its arguments.)
-pub(super) fn serve(accepted: Accepted) -> impl Future<Output = ()> + Send {
-    let Accepted { mut client, mut visit } = accepted;
+pub(super) fn serve(accepted: Accepted, counted: TaskTrackerToken) -> impl Future<Output = ()> {
+    let Accepted { socket, peer, origin, admitted, deadline, mut visit } = accepted;
+    let client =
+        Socket::new(socket).ok().map(|socket| Box::new(Waiting { socket, peer, origin, admitted, deadline, attempts: 0 }));
+    if client.is_none() {
+        visit.listener.turned_away(RejectReason::FileDescriptors, peer, "");
+    }
     async move {
-        metronome::start();
+        let _counted = counted;
+        let Some(mut client) = client else { return };
         let _active = (client.admitted == Admitted::Guest).then(|| Raised::new(&visit.listener.metrics.active));
         if client.origin == Origin::Untold {
             let Some(told) = Box::pin(proxied::introduce(client, &mut visit)).await else { return };
@@ -159,7 +170,7 @@ async fn find(client: Waiting, visit: &Visit) -> Result<Begun, Rejected> {
     let listener = &*visit.listener;
     let pool = &*listener.pool;
     if let Admitted::TooMany(reason) = admitted {
-        return Err(Rejected { reason, client: register(client), why: "".into() });
+        return Err(Rejected { reason, client: Some(client), why: "".into() });
     }
     let header = listener.header.map(|version| version.named(peer, connected_to(&client, visit)));
     let mut pause = retry_pause();
@@ -170,10 +181,10 @@ async fn find(client: Waiting, visit: &Visit) -> Result<Begun, Rejected> {
     loop {
         if drops > 0 {
             if Instant::now() >= deadline {
-                return Err(Rejected { reason: RejectReason::DialFailed, client: register(client), why: listener.why() });
+                return Err(Rejected { reason: RejectReason::DialFailed, client: Some(client), why: listener.why() });
             }
             pool.metrics.dial_retries.inc();
-            tokio::time::sleep(pause.next_pause()).await;
+            sleep(pause.next_pause()).await;
         }
         let (near, mut server, route) = match &listener.lane {
             None => establish(client, header.as_deref(), listener, deadline).await?,
@@ -182,27 +193,26 @@ async fn find(client: Waiting, visit: &Visit) -> Result<Begun, Rejected> {
         let books = Box::new(enter(peer, route, visit, deadline, attempts));
         match introduce(near, &mut server, &books, listener).await {
             Ok((client, passed)) => return Ok(Begun { client, server, passed, books }),
-            Err(None) => return Err(Rejected { reason: RejectReason::ClientGone, client: None, why: "".into() }),
-            Err(Some(again)) => client = again,
+            Err(again) => client = again,
         }
         drops += 1;
     }
 }
 
 /// Where a client connected to: the proxy in front of us, if that has said so.
-fn connected_to(client: &StdStream, visit: &Visit) -> SocketAddr {
+fn connected_to(client: &Socket, visit: &Visit) -> SocketAddr {
     let told = visit.papers.as_ref().and_then(|papers| papers.server);
     // Our own address is missing only when the client is gone already.
-    told.or_else(|| client.local_addr().ok()).unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)))
+    told.or_else(|| client.as_ref().local_addr().ok()).unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)))
 }
 
 /// Waits for a route if there is none, and connects to its backend; retries on the next route until `deadline`.
 async fn establish(
-    mut client: StdStream,
+    mut client: Socket,
     header: Option<&[u8]>,
     listener: &ListenerContext,
     deadline: Instant,
-) -> Result<(TcpStream, TcpStream, Arc<Route>), Rejected> {
+) -> Result<(Socket, Socket, Arc<Route>), Rejected> {
     let pool = &listener.pool;
     let mut pause = retry_pause();
     let mut queue = pool.hold.is_occupied();
@@ -213,39 +223,34 @@ async fn establish(
             client = wait_in(&pool.hold, client, listener, deadline).await?;
             continue;
         };
-        // Before the dial: what the client sends meanwhile is known to be there when the dial is done, which saves a turn.
-        let Some(near) = register(client) else {
-            return Err(Rejected { reason: RejectReason::FileDescriptors, client: None, why: "".into() });
-        };
         match dial(pool, &route, &listener.legs, header).await {
-            Ok(server) => return Ok((near, server, route)),
+            Ok(server) => return Ok((client, server, route)),
             Err(_) if Instant::now() >= deadline => {
-                return Err(Rejected { reason: RejectReason::DialFailed, client: Some(near), why: pool.routes.why() });
+                return Err(Rejected { reason: RejectReason::DialFailed, client: Some(client), why: pool.routes.why() });
             }
             Err(error) => {
                 pool.metrics.dial_retries.inc();
                 if error != DialError::Stale {
-                    tokio::time::sleep(pause.next_pause()).await;
+                    sleep(pause.next_pause()).await;
                 }
             }
         }
-        client = near.into_std().map_err(|_| Rejected { reason: RejectReason::ClientGone, client: None, why: "".into() })?;
     }
 }
 
 /// Waits in `room` for a turn.
 pub(super) async fn wait_in(
     room: &Hold,
-    client: StdStream,
+    client: Socket,
     listener: &ListenerContext,
     deadline: Instant,
-) -> Result<StdStream, Rejected> {
+) -> Result<Socket, Rejected> {
     let pool = &listener.pool;
     let started = Instant::now();
     let patience = Patience { deadline, max: pool.hold_config.max };
     let held = Box::pin(room.wait(client, patience, &pool.metrics.held, &pool.retired)).await;
     pool.metrics.hold_duration.observe(started.elapsed().as_secs_f64());
-    held.map_err(|(reason, client)| Rejected { reason, client: client.and_then(register), why: listener.why() })
+    held.map_err(|(reason, client)| Rejected { reason, client, why: listener.why() })
 }
 
 pub(super) const fn retry_pause() -> Backoff {
@@ -275,11 +280,11 @@ fn enter(peer: SocketAddr, route: Arc<Route>, visit: &Visit, deadline: Instant, 
 /// Sees whether the backend serves the client. Gives the client back with the bytes that went past, upstream and downstream; as an
 /// error when the backend does not serve it, and it has lost nothing.
 async fn introduce(
-    client: TcpStream,
-    server: &mut TcpStream,
+    client: Socket,
+    server: &mut Socket,
     books: &Books,
     listener: &ListenerContext,
-) -> Result<(TcpStream, (u64, u64)), Option<StdStream>> {
+) -> Result<(Socket, (u64, u64)), Socket> {
     let pool = &*listener.pool;
     let Books { route, session, .. } = books;
     if !greeting::is_exchanged(pool.protocol) {
@@ -297,7 +302,9 @@ async fn introduce(
         report(pool, route, Passive::SessionLost);
     }
     close::reset(server);
-    Err(client.into_std().ok())
+    // What was shown to the backend is still there.
+    client.look_again();
+    Err(client)
 }
 
 /// Accounts for a session that has ended, and closes both sides. Gives the client back when the backend dropped the connection
@@ -315,7 +322,7 @@ async fn finish(mut ended: Ended, books: Box<Books>, listener: &ListenerContext)
     }
     if ended.reason == CloseReason::ServerReset && ended.untouched {
         close::reset(&ended.server);
-        let (socket, peer) = (ended.client.into_std().ok()?, session.client);
+        let (socket, peer) = (ended.client, session.client);
         let (origin, admitted, attempts) = (Origin::Known, Admitted::Guest, attempts + 1);
         return Some(Box::new(Waiting { socket, peer, origin, admitted, deadline, attempts }));
     }
@@ -390,17 +397,12 @@ pub(super) fn report(pool: &PoolContext, route: &Route, what: Passive) {
     }
 }
 
-/// Hands a socket to this worker's runtime. `None` when the kernel cannot watch another one; the socket is closed then.
-pub(super) fn register(client: StdStream) -> Option<TcpStream> {
-    TcpStream::from_std(client).ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     /// The size of the future that a function would give, without calling it.
-    fn future_size<A, F>(_: fn(A) -> F) -> usize {
+    fn future_size<A, B, F>(_: fn(A, B) -> F) -> usize {
         size_of::<F>()
     }
 

@@ -5,19 +5,19 @@ use std::{
     io,
     net::SocketAddr,
     sync::{PoisonError, RwLock},
+    time::Instant,
 };
 
 use rustix::{
     io::{Errno, retry_on_intr},
     net::{SendFlags, send},
 };
-use socket2::SockRef;
-use tokio::{
-    net::{TcpSocket, TcpStream},
-    time::{Instant, timeout},
-};
+use socket2::{Domain, Protocol, SockRef, Type};
 
-use super::PoolContext;
+use super::{
+    PoolContext,
+    event_loop::{Elapsed, Socket, timeout},
+};
 use crate::{
     failover::Passive,
     net::socket::{LegOptions, set_leg_options},
@@ -36,7 +36,7 @@ pub(super) async fn dial(
     route: &Route,
     options: &LegOptions,
     header: Option<&[u8]>,
-) -> Result<TcpStream, DialError> {
+) -> Result<Socket, DialError> {
     let metrics = &route.metrics;
     let started = pool.process.clock.now();
     let result = tokio::select! {
@@ -66,7 +66,7 @@ async fn connect_any(
     deadline: Instant,
     options: &LegOptions,
     descriptors: &Descriptors,
-) -> Result<TcpStream, DialError> {
+) -> Result<Socket, DialError> {
     let mut worst = None;
     for (tried, &address) in addresses.iter().enumerate() {
         let left = u32::try_from(addresses.len() - tried).unwrap_or(u32::MAX);
@@ -74,7 +74,7 @@ async fn connect_any(
         let error = match timeout(share, connect(address, options, descriptors)).await {
             Ok(Ok(stream)) => return Ok(stream),
             Ok(Err(error)) => classify(&error),
-            Err(_) => DialError::Timeout,
+            Err(Elapsed) => DialError::Timeout,
         };
         worst = Some(worse(worst, error));
     }
@@ -86,15 +86,15 @@ fn worse(before: Option<DialError>, now: DialError) -> DialError {
     before.filter(|before| *before != DialError::Refused).unwrap_or(now)
 }
 
-async fn connect(address: SocketAddr, options: &LegOptions, descriptors: &Descriptors) -> io::Result<TcpStream> {
+async fn connect(address: SocketAddr, options: &LegOptions, descriptors: &Descriptors) -> io::Result<Socket> {
     let socket = descriptors.socket(address)?;
     set_leg_options(&SockRef::from(&socket), options)?;
-    socket.connect(address).await
+    Socket::connect(socket.into(), address).await
 }
 
 /// Sends the first bytes of a connection, for which there is room in every new socket: nothing has to be waited for. They are no
 /// bytes of the client.
-fn send_whole(stream: &TcpStream, header: &[u8]) -> Result<(), DialError> {
+fn send_whole(stream: &Socket, header: &[u8]) -> Result<(), DialError> {
     match retry_on_intr(|| send(stream, header, SendFlags::DONTWAIT | SendFlags::NOSIGNAL)) {
         Ok(sent) if sent == header.len() => Ok(()),
         Ok(_) => Err(DialError::Other),
@@ -113,9 +113,9 @@ impl Descriptors {
         self.0.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn socket(&self, address: SocketAddr) -> io::Result<TcpSocket> {
+    fn socket(&self, address: SocketAddr) -> io::Result<socket2::Socket> {
         let _allowed = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }
+        socket2::Socket::new(Domain::for_address(address), Type::STREAM.nonblocking().cloexec(), Some(Protocol::TCP))
     }
 }
 

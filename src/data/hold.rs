@@ -2,30 +2,31 @@
 //! that has just taken over is not trampled.
 
 use std::{
-    net::TcpStream,
     sync::atomic::{AtomicUsize, Ordering},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use prometheus::IntGauge;
-use tokio::{
-    io::unix::AsyncFd,
-    sync::{Notify, Semaphore},
-    time::Instant,
-};
+use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 
-use super::lane::Goal;
+use super::{
+    event_loop::{Interest, Socket, sleep, sleep_until, timeout},
+    lane::Goal,
+};
 use crate::{
     metrics::Raised,
-    net::socket::{is_gone, watch_readable},
+    net::socket::is_gone,
     reason::RejectReason,
-    route::RouteWatch,
+    route::{Gate, RouteWatch},
 };
 
 /// Clients released at once, and the pause before the next are.
 const RELEASE_BURST: usize = 32;
 const RELEASE_PAUSE: Duration = Duration::from_millis(10);
+
+/// Between two looks at a verdict that is too old.
+const LOOK_BACK: Duration = Duration::from_millis(20);
 
 /// What lets the clients of a room go.
 #[derive(Debug)]
@@ -37,11 +38,27 @@ pub(super) enum Door {
 }
 
 impl Door {
-    /// Waits until it is open; `None` when it never will be.
-    async fn opens(&mut self) -> Option<()> {
+    fn gate(&self) -> Gate {
         match self {
-            Self::Active(routes) => routes.wait().await.map(drop),
-            Self::Reader(routes, goal) => routes.wait_for(|routes| goal.gate(routes)).await,
+            Self::Active(routes) => routes.gate(),
+            Self::Reader(routes, goal) => goal.gate(routes),
+        }
+    }
+
+    /// Waits until it is open; `None` when it never will be, because the pool has ended.
+    pub(super) async fn opens(&mut self) -> Option<()> {
+        loop {
+            let gate = self.gate();
+            let (Self::Active(routes) | Self::Reader(routes, _)) = self;
+            let pause = match gate {
+                Gate::Open => return Some(()),
+                // What is only stale becomes good without a change: look back now and then.
+                Gate::Stale => LOOK_BACK,
+                Gate::Shut => Duration::from_hours(1),
+            };
+            if timeout(pause, routes.changed()).await == Ok(None) {
+                return None;
+            }
         }
     }
 }
@@ -85,11 +102,11 @@ impl Hold {
     /// Why the client is not served, with its socket when there is somebody to tell.
     pub(super) async fn wait(
         &self,
-        client: TcpStream,
+        client: Socket,
         patience: Patience,
         gauge: &IntGauge,
         retired: &CancellationToken,
-    ) -> Result<TcpStream, (RejectReason, Option<TcpStream>)> {
+    ) -> Result<Socket, (RejectReason, Option<Socket>)> {
         if self.waiting.fetch_add(1, Ordering::Relaxed) >= patience.max {
             self.waiting.fetch_sub(1, Ordering::Relaxed);
             return Err((RejectReason::HoldFull, Some(client)));
@@ -97,21 +114,23 @@ impl Hold {
         let _held = Raised::new(gauge);
         let _waiter = Waiter(&self.waiting);
         self.arrived.notify_one();
-        let client = match watch_readable(client) {
-            Ok(client) => client,
-            Err(_no_memory_for_epoll) => return Err((RejectReason::FileDescriptors, None)),
-        };
-        tokio::select! {
+        let waited = tokio::select! {
             biased;
             ticket = self.tickets.0.acquire() => {
                 if let Ok(ticket) = ticket {
                     ticket.forget();
                 }
-                Ok(client.into_inner())
+                Ok(())
             }
-            () = gone(&client) => Err((RejectReason::ClientGone, None)),
-            () = retired.cancelled() => Err((RejectReason::Shutdown, Some(client.into_inner()))),
-            () = tokio::time::sleep_until(patience.deadline) => Err((RejectReason::HoldTimeout, Some(client.into_inner()))),
+            () = gone(&client) => return Err((RejectReason::ClientGone, None)),
+            () = retired.cancelled() => Err(RejectReason::Shutdown),
+            () = sleep_until(patience.deadline) => Err(RejectReason::HoldTimeout),
+        };
+        // What it has said meanwhile is still there.
+        client.look_again();
+        match waited {
+            Ok(()) => Ok(client),
+            Err(reason) => Err((reason, Some(client))),
         }
     }
 
@@ -120,7 +139,7 @@ impl Hold {
         while door.opens().await.is_some() {
             if self.is_occupied() {
                 self.tickets.0.add_permits(RELEASE_BURST.min(self.waiting.load(Ordering::Relaxed)));
-                tokio::time::sleep(RELEASE_PAUSE).await;
+                sleep(RELEASE_PAUSE).await;
                 // Tickets nobody took (their clients left) must not let a later client pass while nobody may serve.
                 self.tickets.0.forget_permits(usize::MAX >> 4);
             } else {
@@ -130,16 +149,16 @@ impl Hold {
     }
 }
 
-/// Resolves when the client closed or reset its connection. A client that only finished sending counts as gone: while it is
-/// held, that cannot be told from one that gave up.
-async fn gone(client: &AsyncFd<TcpStream>) {
+/// Resolves when the client closed or reset its connection. A client that only finished sending counts as gone: while it waits,
+/// that cannot be told from one that gave up. What it has said stays where it is: [`Socket::look_again`] afterwards.
+pub(super) async fn gone(client: &Socket) {
     loop {
-        let Ok(mut ready) = client.readable().await else { return };
-        if is_gone(client.get_ref()) {
+        client.readable().await;
+        if is_gone(client) {
             return;
         }
         // Its first bytes wait in the kernel and stay there; only a new event (more bytes, FIN, RST) wakes us again.
-        ready.clear_ready();
+        client.forget(Interest::Readable);
     }
 }
 

@@ -2,18 +2,17 @@
 //! they wait while there is nobody.
 
 use std::{
-    net::TcpStream as StdStream,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Instant,
 };
 
-use tokio::{net::TcpStream, time::Instant};
-
 use super::{
-    connection::{Rejected, register, retry_pause, wait_in},
+    connection::{Rejected, retry_pause, wait_in},
     dial::dial,
+    event_loop::{Socket, sleep},
     hold::Hold,
     listener::ListenerContext,
 };
@@ -140,12 +139,12 @@ impl Lane {
     /// Chooses a reader and connects to it; the next one at once when that fails, and all again after a pause, until `deadline`.
     pub(super) async fn establish(
         &self,
-        mut client: StdStream,
+        mut client: Socket,
         header: Option<&[u8]>,
         listener: &ListenerContext,
         deadline: Instant,
         drops: u32,
-    ) -> Result<(TcpStream, TcpStream, Arc<Route>), Rejected> {
+    ) -> Result<(Socket, Socket, Arc<Route>), Rejected> {
         let pool = &listener.pool;
         let mut pause = retry_pause();
         let mut failed = Vec::new();
@@ -158,17 +157,14 @@ impl Lane {
                     client = wait_in(&self.room, client, listener, deadline).await?;
                 } else {
                     failed.clear();
-                    tokio::time::sleep(pause.next_pause()).await;
+                    sleep(pause.next_pause()).await;
                 }
                 continue;
             };
-            let Some(near) = register(client) else {
-                return Err(Rejected { reason: RejectReason::FileDescriptors, client: None, why: "".into() });
-            };
             match dial(pool, &route, &listener.legs, header).await {
-                Ok(server) => return Ok((near, server, route)),
+                Ok(server) => return Ok((client, server, route)),
                 Err(_) if Instant::now() >= deadline => {
-                    return Err(Rejected { reason: RejectReason::DialFailed, client: Some(near), why: listener.why() });
+                    return Err(Rejected { reason: RejectReason::DialFailed, client: Some(client), why: listener.why() });
                 }
                 Err(error) => {
                     pool.metrics.dial_retries.inc();
@@ -179,12 +175,11 @@ impl Lane {
                         // The last resort failed as well.
                         Tenure::Active(_) => {
                             failed.clear();
-                            tokio::time::sleep(pause.next_pause()).await;
+                            sleep(pause.next_pause()).await;
                         }
                     }
                 }
             }
-            client = near.into_std().map_err(|_| Rejected { reason: RejectReason::ClientGone, client: None, why: "".into() })?;
         }
     }
 }
@@ -195,6 +190,10 @@ mod tests {
 
     use super::*;
     use crate::{
+        data::{
+            event_loop::{Elapsed, testing, timeout},
+            hold::Door,
+        },
         failover::{Epoch, Time},
         metrics::{Metrics, PoolLabels, PoolSeries},
         route::{self, Clock, Generation, Offer, Pulse, Revocation, Seam, Snapshot},
@@ -347,20 +346,22 @@ mod tests {
         assert!(!routes.stands(&reader.route), "a dial that began before it left");
     }
 
-    #[tokio::test]
-    async fn who_waits_is_woken_by_what_they_wait_for() {
-        let world = World::new(1);
-        world.withdraw_active();
-        world.publish(&[0]);
-        let mut routes = world.seam.routes.clone();
-        let goal = Goal::Replica;
-        let waiting = routes.wait_for(|routes| goal.gate(routes));
-        tokio::pin!(waiting);
-        assert!(tokio::time::timeout(Duration::from_millis(30), &mut waiting).await.is_err());
-        world.publish(&[0, 1]);
-        assert_eq!(tokio::time::timeout(Duration::from_secs(9), waiting).await, Ok(Some(())));
-        let mut ended = world.seam.routes.clone();
-        drop(world.seam.publisher);
-        assert_eq!(ended.wait_for(|_| Gate::Shut).await, None);
+    #[test]
+    fn who_waits_is_woken_by_what_they_wait_for() {
+        testing::run(async {
+            let world = World::new(1);
+            world.withdraw_active();
+            world.publish(&[0]);
+            let mut door = Door::Reader(world.seam.routes.clone(), Goal::Replica);
+            let waiting = door.opens();
+            tokio::pin!(waiting);
+            assert_eq!(timeout(Duration::from_millis(30), &mut waiting).await, Err(Elapsed));
+            world.publish(&[0, 1]);
+            assert_eq!(timeout(Duration::from_secs(9), waiting).await, Ok(Some(())));
+            world.publish(&[0]);
+            let mut ended = Door::Reader(world.seam.routes.clone(), Goal::Replica);
+            drop(world.seam.publisher);
+            assert_eq!(timeout(Duration::from_secs(9), ended.opens()).await, Ok(None));
+        });
     }
 }

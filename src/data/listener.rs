@@ -6,20 +6,21 @@ use std::{
     io,
     net::{SocketAddr, TcpListener, TcpStream},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use rustix::{io::Errno, net::SocketFlags};
 use socket2::SockRef;
-use tokio::{sync::watch, time::Instant};
+use tokio::sync::watch;
 
 use super::{
     PoolContext,
     admission::Admission,
     close,
-    connection::{Accepted, Admitted, Origin, RESET_PATIENCE, Visit, Waiting},
+    connection::{Accepted, Admitted, Origin, RESET_PATIENCE, Visit},
     crowd::Crowd,
     doors::{Doors, Papers},
+    event_loop::{Interest, Watched, looks, sleep, timeout},
     lane::Lane,
     relay::RelaySettings,
     worker::Workers,
@@ -32,13 +33,16 @@ use crate::{
     net::{
         backoff::Backoff,
         proxy_protocol,
-        socket::{LegOptions, is_readable, reset_leg_options, watch_readable},
+        socket::{LegOptions, reset_leg_options},
     },
     reason::{AcceptError, RejectReason},
 };
 
-/// Connections accepted in one turn before the worker's sessions have theirs.
+/// Connections accepted in one turn, at most, before the worker's sessions have theirs.
 const BATCH: usize = 64;
+
+/// Turns in a row that found somebody, after which each takes in twice as many.
+const PATIENCE: u32 = 4;
 
 /// A listener on the byte path.
 #[derive(Debug)]
@@ -115,14 +119,10 @@ impl ListenerContext {
 pub(super) struct AcceptLoop(watch::Sender<Arc<ListenerContext>>);
 
 impl AcceptLoop {
-    /// A loop, and the task that runs it.
-    pub(super) fn new(
-        listener: Arc<ListenerContext>,
-        socket: TcpListener,
-        workers: Arc<Workers>,
-    ) -> (Self, impl Future<Output = io::Result<()>> + Send) {
-        let (sender, listeners) = watch::channel(listener);
-        (Self(sender), accept_loop(listeners, socket, workers))
+    /// Whoever holds it says for whom [`accept`] accepts.
+    pub(super) fn new(listener: Arc<ListenerContext>) -> (Self, watch::Receiver<Arc<ListenerContext>>) {
+        let (sender, orders) = watch::channel(listener);
+        (Self(sender), orders)
     }
 
     /// Accepts for this listener from now on.
@@ -133,50 +133,74 @@ impl AcceptLoop {
 
 /// Accepts until the process drains or nobody wants the socket any more, then takes in whoever had connected before and closes
 /// it.
-async fn accept_loop(
-    mut listeners: watch::Receiver<Arc<ListenerContext>>,
+///
+/// # Errors
+/// When the kernel cannot watch the socket.
+pub(super) async fn accept(
+    mut orders: watch::Receiver<Arc<ListenerContext>>,
     socket: TcpListener,
     workers: Arc<Workers>,
 ) -> io::Result<()> {
-    let socket = watch_readable(socket)?;
-    let listener = Arc::clone(&listeners.borrow_and_update());
-    let mut acceptor = Acceptor { listener, workers, reserve: reserve(), backoff: backoff() };
+    let socket = Watched::listener(socket)?;
+    let listener = Arc::clone(&orders.borrow_and_update());
+    let mut acceptor = Acceptor { listener, workers, reserve: reserve(), backoff: backoff(), crush: Crush::default() };
     let process = Arc::clone(&acceptor.listener.pool.process);
     let mut phase = process.lifeline.phase.clone();
     let stop = async {
         phase.reached(Phase::Draining).await;
         // Out of patience before the delay is over (a second signal) is over as well.
-        let _ = tokio::time::timeout(process.shutdown_delay, phase.reached(Phase::Forced)).await;
+        let _ = timeout(process.shutdown_delay, phase.reached(Phase::Forced)).await;
     };
     tokio::pin!(stop);
     loop {
-        let mut ready = tokio::select! {
-            ready = socket.readable() => ready?,
-            changed = listeners.changed() => {
+        tokio::select! {
+            () = socket.readable() => {}
+            changed = orders.changed() => {
                 if changed.is_err() {
                     break;
                 }
-                acceptor.listener = Arc::clone(&listeners.borrow_and_update());
-                reset_leg_options(&SockRef::from(socket.get_ref()), &acceptor.listener.legs)?;
+                acceptor.listener = Arc::clone(&orders.borrow_and_update());
+                reset_leg_options(&SockRef::from(&socket), &acceptor.listener.legs)?;
                 continue;
             }
             () = &mut stop => break,
-        };
-        match acceptor.accept_batch(socket.get_ref()) {
-            Batch::Drained => ready.clear_ready(),
-            Batch::More => {
-                drop(ready);
-                tokio::task::yield_now().await;
-            }
+        }
+        let most = acceptor.crush.most(looks());
+        let batch = acceptor.accept_batch(socket.as_ref(), most);
+        // Whether anybody is left, the kernel says at the next look: cheaper than an accept in vain, or than to ask.
+        socket.forget(Interest::Readable);
+        match batch {
+            Batch::More => {}
+            Batch::Drained => acceptor.crush = Crush::default(),
             Batch::Short => {
-                drop(ready);
-                tokio::time::sleep(acceptor.backoff.next_pause()).await;
+                // It would go on to say that somebody waits.
+                socket.set_deaf(true)?;
+                sleep(acceptor.backoff.next_pause()).await;
+                socket.set_deaf(false)?;
             }
         }
     }
     // A connection the kernel completed and nobody accepted would be reset by the close.
-    while matches!(acceptor.accept_batch(socket.get_ref()), Batch::More) {}
+    while matches!(acceptor.accept_batch(socket.as_ref(), BATCH), Batch::More) {}
     Ok(())
+}
+
+/// How many come at once. An accept in vain is dear (the kernel makes a file for the connection before it looks for one), so that
+/// one is accepted for each time the kernel says that there is somebody; more, when it has said so at one look after the other.
+#[derive(Debug, Default)]
+struct Crush {
+    last_look: u64,
+    /// Looks in a row.
+    row: u32,
+}
+
+impl Crush {
+    /// How many to accept after this look.
+    fn most(&mut self, look: u64) -> usize {
+        self.row = if look == self.last_look + 1 { self.row + 1 } else { 0 };
+        self.last_look = look;
+        1_usize.checked_shl(self.row / PATIENCE).unwrap_or(BATCH).min(BATCH)
+    }
 }
 
 fn backoff() -> Backoff {
@@ -203,10 +227,11 @@ struct Acceptor {
     /// Given up to turn a client away when no other descriptor is left.
     reserve: Option<File>,
     backoff: Backoff,
+    crush: Crush,
 }
 
 impl Acceptor {
-    fn accept_batch(&mut self, socket: &TcpListener) -> Batch {
+    fn accept_batch(&mut self, socket: &TcpListener, most: usize) -> Batch {
         if self.reserve.is_none() {
             // Somebody else took it while it was given up. A client accepted with the next free descriptor would keep that, and
             // nobody could be turned away any more.
@@ -215,15 +240,11 @@ impl Acceptor {
                 return Batch::Short;
             }
         }
-        for _ in 0..BATCH {
-            match accept(socket) {
+        for _ in 0..most {
+            match accept_one(socket) {
                 Ok((client, peer)) => {
                     self.backoff.reset();
                     self.hand_over(client, peer);
-                    // An accept in vain is dear: the kernel makes a file for the connection before it looks for one.
-                    if !is_readable(socket) {
-                        return Batch::Drained;
-                    }
                 }
                 Err(Errno::AGAIN) => return Batch::Drained,
                 Err(errno) => {
@@ -277,9 +298,8 @@ impl Acceptor {
         let seat = seat.filter(|_| admitted == Admitted::Guest);
         if let Some((place, load)) = place.zip(load) {
             let deadline = Instant::now() + listener.pool.hold_config.timeout;
-            let client = Box::new(Waiting { socket: client, peer, origin, admitted, deadline, attempts: 0 });
             let visit = Visit { listener: Arc::clone(listener), place, papers: Papers::of(None, seat), load };
-            self.workers.hand_over(Accepted { client, visit });
+            self.workers.hand_over(Accepted { socket: client, peer, origin, admitted, deadline, visit });
         } else {
             listener.metrics.rejected.get(reason).inc();
             close::reset(&client);
@@ -292,7 +312,7 @@ impl Acceptor {
         let _no_dial = process.descriptors.withhold();
         drop(self.reserve.take());
         for _ in 0..BATCH {
-            let Ok((client, _)) = accept(socket) else { break };
+            let Ok((client, _)) = accept_one(socket) else { break };
             self.listener.metrics.rejected.get(RejectReason::FileDescriptors).inc();
             close::reset(&client);
         }
@@ -300,7 +320,7 @@ impl Acceptor {
     }
 }
 
-fn accept(socket: &TcpListener) -> Result<(TcpStream, SocketAddr), Errno> {
+fn accept_one(socket: &TcpListener) -> Result<(TcpStream, SocketAddr), Errno> {
     let (fd, peer) = rustix::net::acceptfrom_with(socket, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC)?;
     let peer = peer.and_then(|peer| SocketAddr::try_from(peer).ok());
     Ok((TcpStream::from(fd), peer.unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)))))

@@ -6,7 +6,8 @@
 //! | [`doors`] | who is let in there |
 //! | [`crowd`] | how many connections each client address has |
 //! | [`proxied`] | clients that a proxy in front speaks for |
-//! | [`worker`] | one thread with its own runtime; connections stay where they start |
+//! | [`worker`] | one thread with its own event loop; connections stay where they start |
+//! | [`event_loop`] | one epoll, and the tasks that wait for it |
 //! | [`connection`] | the life of one connection, from accept to the log line |
 //! | [`lane`] | the way of clients whose listener leads to readers |
 //! | [`hold`] | clients that wait because nobody may serve, first come first served |
@@ -16,25 +17,22 @@
 //! | [`close`] | how a socket ends: FIN, or RST after everything was delivered |
 //! | [`protocol`] | what the clients of a pool speak |
 //! | [`refuse`] | turning a client away in its own protocol |
-//! | [`busy_poll`] | a worker that looks for a moment before it sleeps |
-//! | [`metronome`] | keeps deadlines that never fire cheap |
 //! | [`admission`] | how many connections there may be |
 //!
 //! Nothing here reads health or waits for control: a connection takes one `Route`, and what it learns goes out as a bounded,
 //! lossy report.
 
 pub mod admission;
-mod busy_poll;
 mod close;
 mod connection;
 mod crowd;
 mod dial;
 mod doors;
+pub mod event_loop;
 pub(crate) mod greeting;
 mod hold;
 mod lane;
 mod listener;
-mod metronome;
 mod protocol;
 mod proxied;
 mod refuse;
@@ -183,7 +181,7 @@ impl ProcessContext {
 /// Starts the workers, which accept nobody yet.
 ///
 /// # Errors
-/// When a thread or a runtime cannot be made.
+/// When a thread or an event loop cannot be made.
 pub fn spawn(settings: DataSettings) -> io::Result<DataPlane> {
     let tasks = TaskTracker::new();
     let process = Arc::new(ProcessContext {

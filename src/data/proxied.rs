@@ -3,25 +3,25 @@
 //! The header is looked at where it is, in the kernel's buffer, and taken out of it to the byte when it is whole: what the client
 //! says right behind it belongs to the backend.
 
-use std::{net::TcpStream, sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use rustix::{
     io::{Errno, retry_on_intr},
     net::{RecvFlags, recv},
 };
-use tokio::{io::unix::AsyncFd, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     close,
     connection::{Admitted, Origin, Visit, Waiting},
     doors::Papers,
+    event_loop::{Interest, Socket, sleep},
 };
 use crate::{
-    net::{
-        proxy_protocol::{Header, LONGEST, parse},
-        socket::watch_readable,
-    },
+    net::proxy_protocol::{Header, LONGEST, parse},
     reason::RejectReason,
 };
 
@@ -53,19 +53,14 @@ pub(super) async fn introduce(client: Box<Waiting>, visit: &mut Visit) -> Option
     let listener = Arc::clone(&visit.listener);
     let Waiting { socket, peer: sender, mut admitted, attempts, .. } = *client;
     let mut seat = None;
-    let Ok(socket) = watch_readable(socket) else {
-        listener.turned_away(RejectReason::FileDescriptors, sender, "");
-        return None;
-    };
     let header = match read(&socket, &listener.pool.retired).await {
         Ok(header) => header,
         Err(NoHeader { reason, why }) => {
             listener.turned_away(reason, sender, &why);
-            close::reset(socket.get_ref());
+            close::reset(&socket);
             return None;
         }
     };
-    let socket = socket.into_inner();
     let (peer, server) = match header {
         Header::Own => (sender, None),
         Header::Named { client, server } => (client, Some(server)),
@@ -100,30 +95,31 @@ pub(super) async fn introduce(client: Box<Waiting>, visit: &mut Visit) -> Option
 }
 
 /// Waits for the header and takes it out of the socket.
-async fn read(socket: &AsyncFd<TcpStream>, retired: &CancellationToken) -> Result<Header, NoHeader> {
+async fn read(socket: &Socket, retired: &CancellationToken) -> Result<Header, NoHeader> {
     tokio::select! {
         biased;
         header = whole(socket) => header,
         () = retired.cancelled() => Err(NoHeader { reason: RejectReason::Shutdown, why: String::new() }),
-        () = tokio::time::sleep(TIMEOUT) => Err(NoHeader::bad(format!("no whole PROXY header came within {TIMEOUT:?}"))),
+        () = sleep(TIMEOUT) => Err(NoHeader::bad(format!("no whole PROXY header came within {TIMEOUT:?}"))),
     }
 }
 
-async fn whole(socket: &AsyncFd<TcpStream>) -> Result<Header, NoHeader> {
+async fn whole(socket: &Socket) -> Result<Header, NoHeader> {
     loop {
-        let Ok(mut ready) = socket.readable().await else { return Err(NoHeader::gone()) };
-        if let Some(header) = look(socket.get_ref())? {
+        socket.readable().await;
+        let will_say_no_more = socket.is_read_closed();
+        if let Some(header) = look(socket)? {
             return Ok(header);
         }
-        if ready.ready().is_read_closed() {
+        if will_say_no_more {
             return Err(NoHeader::bad("the connection ended before its PROXY header was whole"));
         }
         // The beginning of a header waits in the kernel and stays there; only more of it wakes us again.
-        ready.clear_ready();
+        socket.forget(Interest::Readable);
     }
 }
 
-fn look(socket: &TcpStream) -> Result<Option<Header>, NoHeader> {
+fn look(socket: &Socket) -> Result<Option<Header>, NoHeader> {
     let mut bytes = [0; LONGEST];
     let seen = match retry_on_intr(|| recv(socket, &mut bytes[..], RecvFlags::PEEK | RecvFlags::DONTWAIT)) {
         // A connection without a word: somebody looked whether this port answers.
@@ -140,7 +136,7 @@ fn look(socket: &TcpStream) -> Result<Option<Header>, NoHeader> {
 }
 
 /// Takes the header out of the socket, where it was a moment ago.
-fn take(socket: &TcpStream, header: &mut [u8]) -> Result<(), NoHeader> {
+fn take(socket: &Socket, header: &mut [u8]) -> Result<(), NoHeader> {
     let mut taken = 0;
     while taken < header.len() {
         match retry_on_intr(|| recv(socket, &mut header[taken..], RecvFlags::DONTWAIT)) {

@@ -2,22 +2,22 @@
 
 use std::time::Duration;
 
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
-};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::{Protocol, close};
+use super::{
+    Protocol, close,
+    event_loop::{Socket, timeout},
+};
 use crate::reason::RejectReason;
 
 /// How long a client may take to say what it wants before it is cut off.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Tells the client why, then closes. `why` is for people and must hold no secret.
-pub(super) async fn refuse(mut client: TcpStream, protocol: Protocol, reason: RejectReason, why: &str) {
+pub(super) async fn refuse(mut client: Socket, protocol: Protocol, reason: RejectReason, why: &str) {
     let told = match protocol {
         Protocol::Unknown => false,
-        Protocol::Postgres => tokio::time::timeout(TIMEOUT, postgres(&mut client, reason, why)).await.unwrap_or(false),
+        Protocol::Postgres => timeout(TIMEOUT, postgres(&mut client, reason, why)).await.unwrap_or(false),
         // These two as the server itself does when it has too many clients: without waiting for a word.
         Protocol::Mysql => say(&mut client, &mysql_error(reason, why)).await,
         Protocol::Redis => say(&mut client, redis_error(reason, why).as_bytes()).await,
@@ -29,7 +29,7 @@ pub(super) async fn refuse(mut client: TcpStream, protocol: Protocol, reason: Re
     }
 }
 
-async fn say(client: &mut TcpStream, last_words: &[u8]) -> bool {
+async fn say(client: &mut Socket, last_words: &[u8]) -> bool {
     client.write_all(last_words).await.is_ok() && client.shutdown().await.is_ok()
 }
 
@@ -43,7 +43,7 @@ const STARTUP_MAX: u32 = 10_000;
 
 /// Answers encryption requests with `N` until the client starts up, then sends the error; `false` when it never did, or wants
 /// no answer.
-async fn postgres(client: &mut TcpStream, reason: RejectReason, why: &str) -> bool {
+async fn postgres(client: &mut Socket, reason: RejectReason, why: &str) -> bool {
     // A client asks for GSS, then for TLS, then starts up: three packets at most.
     for _ in 0..3 {
         let (Ok(len), Ok(code)) = (client.read_u32().await, client.read_u32().await) else { return false };

@@ -1,4 +1,4 @@
-//! Workers: threads with their own runtime. A connection starts on one and stays there. Accept loops run on the first, which
+//! Workers: threads with their own event loop. A connection starts on one and stays there. Accept loops run on the first, which
 //! hands each client to the worker that has the fewest: database connections are few and long-lived, so spreading them by hash
 //! would leave cores idle.
 
@@ -13,17 +13,14 @@ use std::{
     time::Duration,
 };
 
-use tokio::{runtime, sync::mpsc};
-use tokio_util::{
-    sync::CancellationToken,
-    task::{TaskTracker, task_tracker::TaskTrackerToken},
-};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     ProcessContext, connection,
     connection::Accepted,
+    event_loop::{self, EventLoop, Handle},
     hold::{Door, Hold},
-    listener::{AcceptLoop, ListenerContext},
+    listener::{AcceptLoop, ListenerContext, accept},
     relay::supply_pipes,
 };
 use crate::{
@@ -38,7 +35,7 @@ pub(super) struct WorkerContext {
     /// Clients that were handed to it and have not ended.
     load: AtomicUsize,
     /// How the accept loops reach it; `None` for the one that they run on.
-    inbox: Option<Inbox>,
+    inbox: Option<Handle>,
 }
 
 /// All workers, as the accept loops see them.
@@ -47,12 +44,6 @@ pub(super) struct Workers {
     workers: Vec<Arc<WorkerContext>>,
     tasks: TaskTracker,
 }
-
-/// A client on its way to another worker. It counts as a task meanwhile, or a process that is told to stop could believe
-/// that nothing is left to do.
-type Handover = (Accepted, TaskTrackerToken);
-type Inbox = mpsc::UnboundedSender<Handover>;
-type InboxReceiver = mpsc::UnboundedReceiver<Handover>;
 
 impl Workers {
     /// A part of the load of the worker that has least; the accept loops' own, when it is as good as any.
@@ -65,14 +56,16 @@ impl Workers {
         self.workers.first().map(Load::new)
     }
 
-    /// Gives a client to the worker whose load it is. A panic in a connection ends that connection only; the runtime catches it
+    /// Gives a client to the worker whose load it is. A panic in a connection ends that connection only; the event loop catches it
     /// and the panic hook counts it.
     pub(super) fn hand_over(&self, accepted: Accepted) {
         let worker = Arc::clone(&accepted.visit.load.0);
+        // It counts as a task also on its way, or a process that is told to stop could believe that nothing is left to do.
+        let counted = self.tasks.token();
+        let start = move || event_loop::spawn(connection::serve(accepted, counted));
         match &worker.inbox {
-            None => drop(self.tasks.spawn(connection::serve(accepted))),
-            // The channel is closed only when the worker has stopped, and the process with it.
-            Some(inbox) => drop(inbox.send((accepted, self.tasks.token()))),
+            None => start(),
+            Some(inbox) => inbox.run(start),
         }
     }
 }
@@ -103,8 +96,8 @@ impl Drop for Load {
 #[derive(Debug)]
 pub(super) struct Crew {
     workers: Arc<Workers>,
-    /// The runtime of the first worker, which runs the accept loops and lets held clients go.
-    first: runtime::Handle,
+    /// The first worker, which runs the accept loops and lets held clients go.
+    first: Handle,
     lifeline: Lifeline,
 }
 
@@ -112,28 +105,29 @@ impl Crew {
     /// Starts to accept.
     pub(super) fn accept(&self, listener: Arc<ListenerContext>, socket: TcpListener) -> AcceptLoop {
         let name = Arc::clone(&listener.name);
-        let (handle, accept) = AcceptLoop::new(listener, socket, Arc::clone(&self.workers));
-        let guard = self.lifeline.vital.guard();
-        let run = async move {
-            let _guard = guard;
-            if let Err(error) = accept.await {
+        let (handle, orders) = AcceptLoop::new(listener);
+        let (workers, guards) = (Arc::clone(&self.workers), (self.lifeline.vital.guard(), self.workers.tasks.token()));
+        let accept = async move || {
+            let _guards = guards;
+            if let Err(error) = accept(orders, socket, workers).await {
                 tracing::error!(listener = %name, %error, "the listener stopped");
             }
         };
-        self.workers.tasks.spawn_on(run, &self.first);
+        self.first.run(|| event_loop::spawn(accept()));
         handle
     }
 
     /// Starts to let held clients go, until the pool is retired.
     pub(super) fn release(&self, room: Arc<Hold>, door: Door, retired: CancellationToken) {
         let guard = self.lifeline.vital.guard();
-        self.first.spawn(async move {
+        let run = async move {
             let _guard = guard;
             tokio::select! {
                 () = room.release(door) => {}
                 () = retired.cancelled() => {}
             }
-        });
+        };
+        self.first.run(|| event_loop::spawn(run));
     }
 }
 
@@ -158,16 +152,18 @@ pub(super) fn spawn(manner: Manner, process: &Arc<ProcessContext>, tasks: &TaskT
     let mut threads = Vec::new();
     let mut first = None;
     for index in 0..count {
-        let (inbox, receiver) = mpsc::unbounded_channel();
-        let worker = WorkerContext { inbox: (index > 0).then_some(inbox), ..WorkerContext::default() };
+        let event_loop = EventLoop::new()?;
+        let handle = event_loop.handle();
+        first.get_or_insert_with(|| handle.clone());
+        let worker = WorkerContext { inbox: (index > 0).then_some(handle), ..WorkerContext::default() };
         members.push(Arc::new(worker));
-        let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
-        first.get_or_insert_with(|| runtime.handle().clone());
         let (tasks, life) = (tasks.clone(), lifeline.clone());
         let process = Arc::clone(process);
         let body = move || {
             supply_pipes(pipes, Box::new(move |error| process.process_metrics().pipe_errors.get(error).inc()));
-            runtime.block_on(run(receiver, busy_poll, tasks, life));
+            if let Err(error) = event_loop.run(busy_poll, run(tasks, life)) {
+                tracing::error!(%error, "a worker stopped");
+            }
         };
         threads.push(lifeline.vital.thread(format!("mainstay-data-{index}"), body)?);
     }
@@ -178,18 +174,11 @@ pub(super) fn spawn(manner: Manner, process: &Arc<ProcessContext>, tasks: &TaskT
 }
 
 /// Runs until every accept loop and connection of the process has ended, or the process is out of patience with those that
-/// have not; dropping the runtime closes what they hold.
-async fn run(mut inbox: InboxReceiver, busy_poll: Option<Duration>, tasks: TaskTracker, mut lifeline: Lifeline) {
-    // Ends with the runtime.
-    drop(busy_poll.map(|moment| tokio::spawn(super::busy_poll::stay_awake(moment))));
-    loop {
-        tokio::select! {
-            biased;
-            // Nothing more comes once the accept loops have ended; what came before lives on.
-            Some((accepted, _counted)) = inbox.recv() => drop(tasks.spawn(connection::serve(accepted))),
-            () = tasks.wait() => break,
-            () = lifeline.phase.reached(Phase::Stopped) => break,
-        }
+/// have not; the end of the event loop closes what they hold.
+async fn run(tasks: TaskTracker, mut lifeline: Lifeline) {
+    tokio::select! {
+        () = tasks.wait() => {}
+        () = lifeline.phase.reached(Phase::Stopped) => {}
     }
 }
 
@@ -198,22 +187,23 @@ mod tests {
     use super::*;
     use crate::data::admission::Admission;
 
-    #[tokio::test]
-    async fn a_panic_ends_its_own_connection_and_gives_back_what_that_held() {
-        let (worker, tasks, admission) = (Arc::new(WorkerContext::default()), TaskTracker::new(), Arc::new(Admission::new(1)));
-        let (place, (told, hears)) = (admission.admit(), tokio::sync::oneshot::channel());
+    #[test]
+    fn a_panic_ends_its_own_connection_and_gives_back_what_that_held() {
+        let (worker, admission) = (Arc::new(WorkerContext::default()), Arc::new(Admission::new(1)));
+        let place = admission.admit();
         let (ends_in_panic, ends_well) = (Load::new(&worker), Load::new(&worker));
-        tasks.spawn(async move {
-            let _has = (ends_in_panic, place);
-            panic!("on purpose");
+        event_loop::testing::run(async move {
+            let tasks = TaskTracker::new();
+            event_loop::spawn(tasks.track_future(async move {
+                let _has = (ends_in_panic, place);
+                panic!("on purpose");
+            }));
+            event_loop::spawn(tasks.track_future(async move {
+                let _has = ends_well;
+            }));
+            tasks.close();
+            tasks.wait().await;
         });
-        tasks.spawn(async move {
-            let _has = ends_well;
-            told.send(()).unwrap();
-        });
-        tasks.close();
-        tasks.wait().await;
-        hears.await.unwrap();
         assert_eq!(worker.load.load(Ordering::Relaxed), 0);
         assert!(admission.admit().is_some(), "its place is still taken");
     }

@@ -1,11 +1,6 @@
 //! Socket options: everything mainstay asks of the kernel for a TCP socket, in one place.
 
-use std::{
-    io,
-    net::SocketAddr,
-    os::fd::{AsFd, AsRawFd},
-    time::Duration,
-};
+use std::{io, net::SocketAddr, os::fd::AsFd, time::Duration};
 
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
@@ -13,7 +8,6 @@ use rustix::{
     net::{RecvFlags, recv},
 };
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
-use tokio::io::{Interest, unix::AsyncFd};
 
 /// Whether the peer has closed or reset the connection, or finished sending, also while bytes of it wait to be read.
 pub fn is_gone(socket: impl AsFd) -> bool {
@@ -126,29 +120,8 @@ pub fn is_writable(socket: &impl AsFd) -> bool {
     look(socket, PollFlags::OUT).intersects(PollFlags::OUT | PollFlags::ERR | PollFlags::HUP)
 }
 
-/// Whether a read, or an accept, would find something or fail at once.
-pub fn is_readable(socket: &impl AsFd) -> bool {
-    look(socket, PollFlags::IN).intersects(PollFlags::IN | PollFlags::ERR | PollFlags::HUP)
-}
-
 fn look(socket: &impl AsFd, interest: PollFlags) -> PollFlags {
     let mut polled = [PollFd::new(socket, interest)];
     let now = Timespec { tv_sec: 0, tv_nsec: 0 };
     if poll(&mut polled, Some(&now)).is_ok() { polled[0].revents() } else { PollFlags::empty() }
-}
-
-/// A socket that owns its descriptor for as long as it lives.
-pub trait OwnedSocket: AsRawFd {}
-impl OwnedSocket for std::net::TcpListener {}
-impl OwnedSocket for std::net::TcpStream {}
-
-/// Watches a socket for readability without handing it to the runtime's own types, which would read or accept in their way.
-///
-/// # Errors
-/// When the kernel cannot watch another descriptor.
-#[allow(unsafe_code, reason = "the runtime cannot know that the descriptor stays open; the type says so")]
-pub fn watch_readable<S: OwnedSocket>(socket: S) -> io::Result<AsyncFd<S>> {
-    // SAFETY: the descriptor must be open, and stay open and the same, while it is watched: `S` owns it, is owned by the
-    // `AsyncFd`, and gives the same descriptor each time.
-    unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE) }.map_err(Into::into)
 }

@@ -260,20 +260,21 @@ impl RouteWatch {
         Arc::clone(&offer.why)
     }
 
-    /// Waits for a route, for ever; `None` when there will be none, because the pool has ended. A stale route counts once it was
-    /// verified again.
-    pub async fn wait(&mut self) -> Option<Arc<Route>> {
-        loop {
-            self.offer.mark_unchanged();
-            if let Some(route) = self.take() {
-                return Some(route);
-            }
-            // A route that is only stale becomes good without being published again: look back now and then.
-            let stale = self.offer.borrow().route.is_some();
-            let pause = if stale { Duration::from_millis(20) } else { Duration::from_hours(1) };
-            if let Ok(Err(_ended)) = tokio::time::timeout(pause, self.offer.changed()).await {
-                return None;
-            }
+    /// Whether there is a route.
+    pub fn gate(&self) -> Gate {
+        match self.is_offered() {
+            true if self.is_stale() => Gate::Stale,
+            true => Gate::Open,
+            false => Gate::Shut,
+        }
+    }
+
+    /// Waits until another route is offered, or none any more, or others may be read, than at the end of the last call; `None` when
+    /// the pool has ended. What is only stale becomes good without being offered again.
+    pub async fn changed(&mut self) -> Option<()> {
+        tokio::select! {
+            changed = self.offer.changed() => changed.ok(),
+            changed = self.readers.changed() => changed.ok(),
         }
     }
 

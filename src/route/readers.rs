@@ -7,7 +7,6 @@ use std::{
         Arc,
         atomic::{AtomicI64, AtomicU64, Ordering},
     },
-    time::Duration,
 };
 
 use super::{Publisher, Route, RouteWatch, whole_millis};
@@ -175,30 +174,6 @@ impl RouteWatch {
             Tenure::Reader(_) => {
                 let offer = self.readers.borrow();
                 offer.readers.iter().any(|reader| reader.route.tenure == route.tenure && self.is_fresh(reader))
-            }
-        }
-    }
-
-    /// Waits until `gate` is open, looking at it again whenever something changes; `None` when it never will be, because the pool
-    /// has ended.
-    pub async fn wait_for(&mut self, gate: impl Fn(&Self) -> Gate) -> Option<()> {
-        loop {
-            self.offer.mark_unchanged();
-            self.readers.mark_unchanged();
-            let pause = match gate(self) {
-                Gate::Open => return Some(()),
-                // What is only stale becomes good without being published again: look back now and then.
-                Gate::Stale => Duration::from_millis(20),
-                Gate::Shut => Duration::from_hours(1),
-            };
-            let changed = async {
-                tokio::select! {
-                    changed = self.offer.changed() => changed,
-                    changed = self.readers.changed() => changed,
-                }
-            };
-            if let Ok(Err(_ended)) = tokio::time::timeout(pause, changed).await {
-                return None;
             }
         }
     }

@@ -17,9 +17,11 @@ use rustix::{
     io::Errno,
     net::{RecvFlags, recv},
 };
-use tokio::{io::Interest, net::TcpStream};
 
-use super::Protocol;
+use super::{
+    Protocol,
+    event_loop::{Interest, Socket},
+};
 use crate::route::Revocation;
 
 /// How it went, and what went past meanwhile. The client's bytes that the backend has were taken out of the client's socket.
@@ -55,12 +57,7 @@ pub(super) const fn is_exchanged(protocol: Protocol) -> bool {
 }
 
 /// Sees in the words of `protocol` whether the backend serves this client.
-pub(super) async fn exchange(
-    protocol: Protocol,
-    client: &TcpStream,
-    server: &mut TcpStream,
-    revocation: &Revocation,
-) -> Greeting {
+pub(super) async fn exchange(protocol: Protocol, client: &Socket, server: &mut Socket, revocation: &Revocation) -> Greeting {
     match protocol {
         Protocol::Unknown => Greeting::without_a_word(Next::Relay),
         Protocol::Postgres => postgres::greet(client, server, revocation).await,
@@ -69,8 +66,8 @@ pub(super) async fn exchange(
     }
 }
 
-/// Takes what was shown out of the client's socket, past the runtime: what it knows of readiness tells of news, not of these.
-fn take(client: &TcpStream, shown: &mut [u8]) -> u64 {
+/// Takes what was shown out of the client's socket, past the event loop: what it knows of readiness tells of news, not of these.
+fn take(client: &Socket, shown: &mut [u8]) -> u64 {
     let mut taken = 0;
     while taken < shown.len() {
         match recv(client, &mut shown[taken..], RecvFlags::DONTWAIT) {
@@ -92,10 +89,11 @@ enum Said {
 }
 
 /// Waits until the client has said more than `known` bytes, or will say no more. They stay where they are.
-async fn said(client: &TcpStream, packet: &mut [u8], known: usize) -> io::Result<Said> {
+async fn said(client: &Socket, packet: &mut [u8], known: usize) -> io::Result<Said> {
     loop {
-        let ready = client.ready(Interest::READABLE).await?;
-        let seen = client.try_io(Interest::READABLE, || match peek(client, packet)? {
+        client.readable().await;
+        let will_say_no_more = client.is_read_closed();
+        let seen = client.try_io(Interest::Readable, || match peek(client, packet)? {
             count if count > known => Ok(count),
             // Makes the next look wait for news.
             _ => Err(io::ErrorKind::WouldBlock.into()),
@@ -104,13 +102,13 @@ async fn said(client: &TcpStream, packet: &mut [u8], known: usize) -> io::Result
             Ok(count) => return Ok(Said::More(count)),
             Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Err(error),
             // FIN stays ready for ever: waiting for news of it would spin.
-            Err(_) if ready.is_read_closed() => return Ok(Said::Everything),
+            Err(_) if will_say_no_more => return Ok(Said::Everything),
             Err(_) => {}
         }
     }
 }
 
-fn peek(stream: &TcpStream, bytes: &mut [u8]) -> io::Result<usize> {
+fn peek(stream: &Socket, bytes: &mut [u8]) -> io::Result<usize> {
     let (_, count) = recv(stream, bytes, RecvFlags::PEEK | RecvFlags::DONTWAIT)?;
     Ok(count)
 }

@@ -3,10 +3,11 @@
 
 use std::io;
 
-use tokio::{io::Interest, net::TcpStream};
-
 use super::{Next, peek, said};
-use crate::route::Revocation;
+use crate::{
+    data::event_loop::{Interest, Socket},
+    route::Revocation,
+};
 
 /// Length, number, the sign of an error, and its code.
 const ERROR_LEN: usize = 7;
@@ -16,7 +17,7 @@ const ERROR: u8 = 0xff;
 const NOT_SERVING: [u16; 3] = [1053, 1047, 3032];
 
 /// Waits for the server's first word, which stays in its socket.
-pub(super) async fn greet(client: &TcpStream, server: &TcpStream, revocation: &Revocation) -> Next {
+pub(super) async fn greet(client: &Socket, server: &Socket, revocation: &Revocation) -> Next {
     let mut looked = [0; 1];
     tokio::select! {
         biased;
@@ -27,20 +28,20 @@ pub(super) async fn greet(client: &TcpStream, server: &TcpStream, revocation: &R
     }
 }
 
-async fn first_word(server: &TcpStream) -> Next {
+async fn first_word(server: &Socket) -> Next {
     let mut word = [0; ERROR_LEN];
     loop {
-        if server.ready(Interest::READABLE).await.is_err() {
-            return Next::Again;
-        }
-        let understood = server.try_io(Interest::READABLE, || match peek(server, &mut word)? {
+        server.readable().await;
+        let will_say_no_more = server.is_read_closed();
+        let understood = server.try_io(Interest::Readable, || match peek(server, &mut word)? {
             0 => Ok(Next::Again),
             length => understood(&word[..length]).ok_or_else(|| io::ErrorKind::WouldBlock.into()),
         });
         match understood {
             Ok(next) => return next,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(_reset) => return Next::Again,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock && !will_say_no_more => {}
+            // It was reset, or ended in the middle of its word: waiting for news of that would spin.
+            Err(_) => return Next::Again,
         }
     }
 }
@@ -61,10 +62,16 @@ pub(crate) fn understood(word: &[u8]) -> Option<Next> {
 mod tests {
     use std::time::Duration;
 
-    use tokio::{io::AsyncWriteExt, net::TcpListener, time::timeout};
+    use tokio::io::AsyncWriteExt;
 
     use super::*;
-    use crate::failover::RevokeMode;
+    use crate::{
+        data::event_loop::{
+            testing::{pair, run},
+            timeout, yield_now,
+        },
+        failover::RevokeMode,
+    };
 
     #[test]
     fn an_error_that_says_that_it_does_not_serve_is_no_greeting() {
@@ -77,39 +84,35 @@ mod tests {
         assert_eq!(understood(&[0x20, 0, 0, 0, 0xff, 0x1d]), None);
     }
 
-    async fn pair() -> (TcpStream, TcpStream) {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let (far, near) = tokio::join!(TcpStream::connect(listener.local_addr().unwrap()), listener.accept());
-        (far.unwrap(), near.unwrap().0)
-    }
-
-    async fn greeted(script: impl AsyncFnOnce(TcpStream, TcpStream, &Revocation)) -> Next {
-        let ((client, ours), (backend, server)) = (pair().await, pair().await);
+    async fn greeted(script: impl AsyncFnOnce(Socket, Socket, &Revocation)) -> Next {
+        let ((client, ours), (backend, server)) = (pair(), pair());
         let revocation = Revocation::default();
         let greeted = timeout(Duration::from_secs(10), greet(&ours, &server, &revocation));
         tokio::join!(greeted, script(client, backend, &revocation)).0.unwrap()
     }
 
-    #[tokio::test]
-    async fn whoever_hangs_up_or_is_revoked_costs_nothing_and_whoever_speaks_is_relayed() {
-        assert_eq!(greeted(async |client, backend, _| drop((backend, Box::leak(Box::new(client))))).await, Next::Again);
-        let revoke = async |client, backend, revocation: &Revocation| {
-            revocation.revoke(RevokeMode::Abort);
-            Box::leak(Box::new((client, backend)));
-        };
-        assert_eq!(greeted(revoke).await, Next::Again);
-        let speaks = async |client, mut backend: TcpStream, _: &Revocation| {
-            for byte in b"\x4a\0\0\0\x0a" {
-                backend.write_all(&[*byte]).await.unwrap();
-                tokio::task::yield_now().await;
-            }
-            Box::leak(Box::new((client, backend)));
-        };
-        assert_eq!(greeted(speaks).await, Next::Relay);
-        let leaves = async |client, backend, _: &Revocation| {
-            drop(client);
-            Box::leak(Box::new(backend));
-        };
-        assert_eq!(greeted(leaves).await, Next::Relay);
+    #[test]
+    fn whoever_hangs_up_or_is_revoked_costs_nothing_and_whoever_speaks_is_relayed() {
+        run(async {
+            assert_eq!(greeted(async |client, backend, _| drop((backend, Box::leak(Box::new(client))))).await, Next::Again);
+            let revoke = async |client, backend, revocation: &Revocation| {
+                revocation.revoke(RevokeMode::Abort);
+                Box::leak(Box::new((client, backend)));
+            };
+            assert_eq!(greeted(revoke).await, Next::Again);
+            let speaks = async |client, mut backend: Socket, _: &Revocation| {
+                for byte in b"\x4a\0\0\0\x0a" {
+                    backend.write_all(&[*byte]).await.unwrap();
+                    yield_now().await;
+                }
+                Box::leak(Box::new((client, backend)));
+            };
+            assert_eq!(greeted(speaks).await, Next::Relay);
+            let leaves = async |client, backend, _: &Revocation| {
+                drop(client);
+                Box::leak(Box::new(backend));
+            };
+            assert_eq!(greeted(leaves).await, Next::Relay);
+        });
     }
 }

@@ -13,13 +13,13 @@
 use std::io;
 
 use rustix::net::{SendFlags, send};
-use tokio::{
-    io::{AsyncWriteExt, Interest},
-    net::TcpStream,
-};
+use tokio::io::AsyncWriteExt;
 
 use super::{Greeting, Next, Said, peek, said, take};
-use crate::route::Revocation;
+use crate::{
+    data::event_loop::{Interest, Socket},
+    route::Revocation,
+};
 
 /// Request codes that stand where a `StartupMessage` has its protocol version (`PostgreSQL` manual, "Message Formats").
 const SSL_REQUEST: u32 = 80_877_103;
@@ -36,7 +36,7 @@ const ANSWER_LEN: usize = 1024;
 
 /// Shows the client's first packet to the backend until that answers. A backend that refuses to encrypt has not answered yet
 /// what the client is here for: its `N` is passed on, and the next packet is the first again.
-pub(super) async fn greet(client: &TcpStream, server: &mut TcpStream, revocation: &Revocation) -> Greeting {
+pub(super) async fn greet(client: &Socket, server: &mut Socket, revocation: &Revocation) -> Greeting {
     let mut packet = vec![0; STARTUP_MAX];
     let mut greeting = Greeting { next: Next::Relay, upstream: 0, downstream: 0 };
     loop {
@@ -65,7 +65,7 @@ enum Answer {
 }
 
 /// Shows one packet, which may come in pieces, until the backend answers: how much of `packet` was shown, and the answer.
-async fn exchange(client: &TcpStream, server: &mut TcpStream, revocation: &Revocation, packet: &mut [u8]) -> (usize, Answer) {
+async fn exchange(client: &Socket, server: &mut Socket, revocation: &Revocation, packet: &mut [u8]) -> (usize, Answer) {
     let mut shown = 0;
     let mut may_say_more = true;
     loop {
@@ -95,18 +95,16 @@ async fn exchange(client: &TcpStream, server: &mut TcpStream, revocation: &Revoc
 
 /// Passes the `N` on, which was there a moment ago, to a client that was told hardly anything yet: neither socket has to be
 /// waited for. Whether it did; if not, one of them is gone.
-fn pass_no(server: &TcpStream, client: &TcpStream) -> bool {
+fn pass_no(server: &Socket, client: &Socket) -> bool {
     take(server, &mut [0; 1]) == 1 && matches!(send(client, b"N", SendFlags::DONTWAIT | SendFlags::NOSIGNAL), Ok(1))
 }
 
 /// Waits for the backend's answer. One that closes in order has had its reasons, which are the client's.
-async fn answer(server: &TcpStream) -> Answer {
+async fn answer(server: &Socket) -> Answer {
     let mut answer = [0; ANSWER_LEN];
     loop {
-        if server.ready(Interest::READABLE).await.is_err() {
-            return Answer::DoesNotServe;
-        }
-        match server.try_io(Interest::READABLE, || peek(server, &mut answer)) {
+        server.readable().await;
+        match server.try_io(Interest::Readable, || peek(server, &mut answer)) {
             Ok(count) => return understood(&answer[..count]),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(_reset) => return Answer::DoesNotServe,
@@ -154,10 +152,16 @@ mod tests {
     use std::time::Duration;
 
     use rustix::time::{ClockId, clock_gettime};
-    use tokio::{io::AsyncReadExt, net::TcpListener, time::timeout};
+    use tokio::io::AsyncReadExt;
 
     use super::*;
-    use crate::failover::RevokeMode;
+    use crate::{
+        data::event_loop::{
+            testing::{pair, run},
+            timeout, yield_now,
+        },
+        failover::RevokeMode,
+    };
 
     const PATIENCE: Duration = Duration::from_secs(10);
     const STARTUP: &[u8] = b"\x00\x00\x00\x13\x00\x03\x00\x00user\0orders\0\0";
@@ -177,25 +181,20 @@ mod tests {
 
     /// A client and a backend, each with our end of its connection.
     struct World {
-        client: TcpStream,
-        ours: TcpStream,
-        backend: TcpStream,
-        server: TcpStream,
+        client: Socket,
+        ours: Socket,
+        backend: Socket,
+        server: Socket,
     }
 
-    async fn world() -> World {
-        async fn pair() -> (TcpStream, TcpStream) {
-            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-            let (far, near) = tokio::join!(TcpStream::connect(listener.local_addr().unwrap()), listener.accept());
-            (far.unwrap(), near.unwrap().0)
-        }
-        let ((client, ours), (backend, server)) = (pair().await, pair().await);
+    fn world() -> World {
+        let ((client, ours), (backend, server)) = (pair(), pair());
         World { client, ours, backend, server }
     }
 
     impl World {
         /// The greeting, while the client says `STARTUP` and the backend does `script` when it has come.
-        async fn greet(&mut self, script: impl AsyncFnOnce(&mut TcpStream)) -> Greeting {
+        async fn greet(&mut self, script: impl AsyncFnOnce(&mut Socket)) -> Greeting {
             self.client.write_all(STARTUP).await.unwrap();
             let revocation = Revocation::default();
             let scripted = async {
@@ -215,70 +214,84 @@ mod tests {
         }
     }
 
-    #[tokio::test]
-    async fn a_backend_that_answers_has_the_bytes_once() {
-        let mut world = world().await;
-        let greeting = world.greet(async |backend| backend.write_all(b"R\0\0\0\x08\0\0\0\0").await.unwrap()).await;
-        assert_eq!(greeting, relayed(STARTUP.len(), 0));
-        assert_eq!(world.left(), 0);
+    #[test]
+    fn a_backend_that_answers_has_the_bytes_once() {
+        run(async {
+            let mut world = world();
+            let greeting = world.greet(async |backend| backend.write_all(b"R\0\0\0\x08\0\0\0\0").await.unwrap()).await;
+            assert_eq!(greeting, relayed(STARTUP.len(), 0));
+            assert_eq!(world.left(), 0);
+        });
     }
 
-    #[tokio::test]
-    async fn a_backend_that_resets_without_a_word_costs_the_client_nothing() {
-        let mut world = world().await;
-        let reset = async |backend: &mut TcpStream| {
-            let dead = TcpListener::bind("127.0.0.1:0").await.unwrap();
-            super::super::super::close::reset(backend);
-            *backend = TcpStream::connect(dead.local_addr().unwrap()).await.unwrap();
-        };
-        assert_eq!(world.greet(reset).await, again(0, 0));
-        assert_eq!(world.left(), STARTUP.len());
+    #[test]
+    fn a_backend_that_resets_without_a_word_costs_the_client_nothing() {
+        run(async {
+            let mut world = world();
+            let reset = async |backend: &mut Socket| {
+                super::super::super::close::reset(backend);
+                *backend = pair().0;
+            };
+            assert_eq!(world.greet(reset).await, again(0, 0));
+            assert_eq!(world.left(), STARTUP.len());
+        });
     }
 
-    #[tokio::test]
-    async fn a_backend_that_only_says_that_it_does_not_serve_costs_the_client_nothing() {
-        let mut world = world().await;
-        assert_eq!(world.greet(async |backend| backend.write_all(STOPPING).await.unwrap()).await, again(0, 0));
-        assert_eq!(world.left(), STARTUP.len());
+    #[test]
+    fn a_backend_that_only_says_that_it_does_not_serve_costs_the_client_nothing() {
+        run(async {
+            let mut world = world();
+            assert_eq!(world.greet(async |backend| backend.write_all(STOPPING).await.unwrap()).await, again(0, 0));
+            assert_eq!(world.left(), STARTUP.len());
+        });
     }
 
-    #[tokio::test]
-    async fn any_other_error_is_the_clients_to_read() {
-        let mut world = world().await;
-        let greeting = world.greet(async |backend| backend.write_all(BAD_PASSWORD).await.unwrap()).await;
-        assert_eq!(greeting, relayed(STARTUP.len(), 0));
+    #[test]
+    fn any_other_error_is_the_clients_to_read() {
+        run(async {
+            let mut world = world();
+            let greeting = world.greet(async |backend| backend.write_all(BAD_PASSWORD).await.unwrap()).await;
+            assert_eq!(greeting, relayed(STARTUP.len(), 0));
+        });
     }
 
-    #[tokio::test]
-    async fn another_protocol_is_not_held_up() {
-        let mut world = world().await;
-        world.client.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
-        let greeting = timeout(PATIENCE, greet(&world.ours, &mut world.server, &Revocation::default())).await.unwrap();
-        assert_eq!(greeting, relayed(0, 0));
-        assert_eq!(world.left(), 18);
+    #[test]
+    fn another_protocol_is_not_held_up() {
+        run(async {
+            let mut world = world();
+            world.client.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
+            let greeting = timeout(PATIENCE, greet(&world.ours, &mut world.server, &Revocation::default())).await.unwrap();
+            assert_eq!(greeting, relayed(0, 0));
+            assert_eq!(world.left(), 18);
+        });
     }
 
-    #[tokio::test]
-    async fn a_revoked_backend_costs_the_client_nothing() {
-        let mut world = world().await;
-        world.client.write_all(STARTUP).await.unwrap();
-        let revocation = Revocation::default();
-        let revoke = async { revocation.revoke(RevokeMode::Abort) };
-        let greeted = timeout(PATIENCE, greet(&world.ours, &mut world.server, &revocation));
-        assert_eq!(tokio::join!(greeted, revoke).0.unwrap(), again(0, 0));
-        assert_eq!(world.left(), STARTUP.len());
+    #[test]
+    fn a_revoked_backend_costs_the_client_nothing() {
+        run(async {
+            let mut world = world();
+            world.client.write_all(STARTUP).await.unwrap();
+            let revocation = Revocation::default();
+            let revoke = async { revocation.revoke(RevokeMode::Abort) };
+            let greeted = timeout(PATIENCE, greet(&world.ours, &mut world.server, &revocation));
+            assert_eq!(tokio::join!(greeted, revoke).0.unwrap(), again(0, 0));
+            assert_eq!(world.left(), STARTUP.len());
+        });
     }
 
-    #[tokio::test]
-    async fn a_client_that_finished_sending_waits_for_the_answer_without_spinning() {
-        let mut world = world().await;
-        world.client.write_all(STARTUP).await.unwrap();
-        world.client.shutdown().await.unwrap();
-        let cpu = || Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap();
-        let before = cpu();
-        let greeted = timeout(Duration::from_millis(500), greet(&world.ours, &mut world.server, &Revocation::default())).await;
-        assert!(greeted.is_err(), "nobody answered");
-        assert!(cpu().saturating_sub(before) < Duration::from_millis(100), "it spins: {:?}", cpu().saturating_sub(before));
+    #[test]
+    fn a_client_that_finished_sending_waits_for_the_answer_without_spinning() {
+        run(async {
+            let mut world = world();
+            world.client.write_all(STARTUP).await.unwrap();
+            world.client.shutdown().await.unwrap();
+            let cpu = || Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap();
+            let before = cpu();
+            let greeted =
+                timeout(Duration::from_millis(500), greet(&world.ours, &mut world.server, &Revocation::default())).await;
+            assert!(greeted.is_err(), "nobody answered");
+            assert!(cpu().saturating_sub(before) < Duration::from_millis(100), "it spins: {:?}", cpu().saturating_sub(before));
+        });
     }
 
     /// Both sides of a talk: the client says each packet once it has read what the one before was answered.
@@ -303,73 +316,87 @@ mod tests {
         tokio::join!(greeted, talked).0.unwrap()
     }
 
-    #[tokio::test]
-    async fn a_backend_that_refuses_to_encrypt_and_then_does_not_serve_costs_the_client_nothing() {
-        let mut world = world().await;
-        assert_eq!(talk(&mut world, &[(GSSENC, b"N"), (SSL, b"N"), (STARTUP, STOPPING)]).await, again(16, 2));
-        assert_eq!(world.left(), STARTUP.len());
+    #[test]
+    fn a_backend_that_refuses_to_encrypt_and_then_does_not_serve_costs_the_client_nothing() {
+        run(async {
+            let mut world = world();
+            assert_eq!(talk(&mut world, &[(GSSENC, b"N"), (SSL, b"N"), (STARTUP, STOPPING)]).await, again(16, 2));
+            assert_eq!(world.left(), STARTUP.len());
+        });
     }
 
-    #[tokio::test]
-    async fn a_backend_that_refuses_to_encrypt_and_then_answers_has_the_bytes_once() {
-        let mut world = world().await;
-        assert_eq!(talk(&mut world, &[(SSL, b"N"), (STARTUP, b"R\0\0\0\x08\0\0\0\0")]).await, relayed(8 + STARTUP.len(), 1));
-        assert_eq!(world.left(), 0);
-        let mut answer = [0; 9];
-        world.server.read_exact(&mut answer).await.unwrap();
-        assert_eq!(answer[0], b'R', "the `N` was taken, and no more");
+    #[test]
+    fn a_backend_that_refuses_to_encrypt_and_then_answers_has_the_bytes_once() {
+        run(async {
+            let mut world = world();
+            assert_eq!(talk(&mut world, &[(SSL, b"N"), (STARTUP, b"R\0\0\0\x08\0\0\0\0")]).await, relayed(8 + STARTUP.len(), 1));
+            assert_eq!(world.left(), 0);
+            let mut answer = [0; 9];
+            world.server.read_exact(&mut answer).await.unwrap();
+            assert_eq!(answer[0], b'R', "the `N` was taken, and no more");
+        });
     }
 
-    #[tokio::test]
-    async fn a_backend_that_encrypts_is_not_looked_into() {
-        let mut world = world().await;
-        assert_eq!(talk(&mut world, &[(SSL, b"S")]).await, relayed(8, 0));
-        let mut answer = [0; 1];
-        world.server.read_exact(&mut answer).await.unwrap();
-        assert_eq!(&answer, b"S");
+    #[test]
+    fn a_backend_that_encrypts_is_not_looked_into() {
+        run(async {
+            let mut world = world();
+            assert_eq!(talk(&mut world, &[(SSL, b"S")]).await, relayed(8, 0));
+            let mut answer = [0; 1];
+            world.server.read_exact(&mut answer).await.unwrap();
+            assert_eq!(&answer, b"S");
+        });
     }
 
-    #[tokio::test]
-    async fn a_client_that_did_not_wait_for_the_refusal_is_relayed() {
-        let mut world = world().await;
-        let both = [SSL, STARTUP].concat();
-        assert_eq!(talk(&mut world, &[(&both, b"N")]).await, relayed(both.len(), 0));
+    #[test]
+    fn a_client_that_did_not_wait_for_the_refusal_is_relayed() {
+        run(async {
+            let mut world = world();
+            let both = [SSL, STARTUP].concat();
+            assert_eq!(talk(&mut world, &[(&both, b"N")]).await, relayed(both.len(), 0));
+        });
     }
 
-    #[tokio::test]
-    async fn an_n_that_answers_a_start_is_a_notice_and_relayed() {
-        let mut world = world().await;
-        assert_eq!(talk(&mut world, &[(STARTUP, b"N\0\0\0\x05\0")]).await, relayed(STARTUP.len(), 0));
+    #[test]
+    fn an_n_that_answers_a_start_is_a_notice_and_relayed() {
+        run(async {
+            let mut world = world();
+            assert_eq!(talk(&mut world, &[(STARTUP, b"N\0\0\0\x05\0")]).await, relayed(STARTUP.len(), 0));
+        });
     }
 
-    #[tokio::test]
-    async fn a_backend_that_refuses_to_encrypt_hears_that_the_client_finished() {
-        let mut world = world().await;
-        world.client.write_all(SSL).await.unwrap();
-        world.client.shutdown().await.unwrap();
-        let refuses = async {
-            world.backend.read_exact(&mut [0; 8]).await.unwrap();
-            while !matches!(said(&world.ours, &mut [0; 16], 8).await.unwrap(), Said::Everything) {}
-            tokio::task::yield_now().await;
-            world.backend.write_all(b"N").await.unwrap();
-        };
-        let revocation = Revocation::default();
-        let greeted = timeout(PATIENCE, greet(&world.ours, &mut world.server, &revocation));
-        assert_eq!(tokio::join!(greeted, refuses).0.unwrap(), relayed(8, 0));
-    }
-
-    #[tokio::test]
-    async fn a_client_that_leaves_after_the_refusal_is_the_relays_business() {
-        let mut world = world().await;
-        let revocation = Revocation::default();
-        let leaves = async {
+    #[test]
+    fn a_backend_that_refuses_to_encrypt_hears_that_the_client_finished() {
+        run(async {
+            let mut world = world();
             world.client.write_all(SSL).await.unwrap();
-            world.backend.read_exact(&mut [0; 8]).await.unwrap();
-            world.backend.write_all(b"N").await.unwrap();
-            timeout(PATIENCE, world.client.read_exact(&mut [0; 1])).await.unwrap().unwrap();
             world.client.shutdown().await.unwrap();
-        };
-        let greeted = timeout(PATIENCE, greet(&world.ours, &mut world.server, &revocation));
-        assert_eq!(tokio::join!(greeted, leaves).0.unwrap(), relayed(8, 1));
+            let refuses = async {
+                world.backend.read_exact(&mut [0; 8]).await.unwrap();
+                while !matches!(said(&world.ours, &mut [0; 16], 8).await.unwrap(), Said::Everything) {}
+                yield_now().await;
+                world.backend.write_all(b"N").await.unwrap();
+            };
+            let revocation = Revocation::default();
+            let greeted = timeout(PATIENCE, greet(&world.ours, &mut world.server, &revocation));
+            assert_eq!(tokio::join!(greeted, refuses).0.unwrap(), relayed(8, 0));
+        });
+    }
+
+    #[test]
+    fn a_client_that_leaves_after_the_refusal_is_the_relays_business() {
+        run(async {
+            let mut world = world();
+            let revocation = Revocation::default();
+            let leaves = async {
+                world.client.write_all(SSL).await.unwrap();
+                world.backend.read_exact(&mut [0; 8]).await.unwrap();
+                world.backend.write_all(b"N").await.unwrap();
+                timeout(PATIENCE, world.client.read_exact(&mut [0; 1])).await.unwrap().unwrap();
+                world.client.shutdown().await.unwrap();
+            };
+            let greeted = timeout(PATIENCE, greet(&world.ours, &mut world.server, &revocation));
+            assert_eq!(tokio::join!(greeted, leaves).0.unwrap(), relayed(8, 1));
+        });
     }
 }

@@ -2,42 +2,46 @@
 //! command that was sent to one that is dying may have been carried out, so it cannot be sent to another. `PING` can. Its answer is taken
 //! out of the stream, and the client knows of neither.
 
-use std::{io, time::Duration};
+use std::io;
 
 use rustix::net::{SendFlags, send};
-use tokio::{io::Interest, net::TcpStream, time::sleep};
 
 use super::{Next, peek, take};
-use crate::{net::socket::is_gone, route::Revocation};
+use crate::{
+    data::{
+        event_loop::{Interest, Socket},
+        hold::gone,
+    },
+    route::Revocation,
+};
 
 const PING: &[u8] = b"*1\r\n$4\r\nPING\r\n";
 /// An answer has one line, and none is this long.
 const ANSWER_LEN: usize = 1024;
-/// Between two looks at a client whose server is silent.
-const LOOK: Duration = Duration::from_millis(250);
 
 /// Asks whether the server answers.
-pub(super) async fn greet(client: &TcpStream, server: &TcpStream, revocation: &Revocation) -> Next {
+pub(super) async fn greet(client: &Socket, server: &Socket, revocation: &Revocation) -> Next {
     // Just connected: there is room for these bytes, or there is no connection.
     if !matches!(send(server, PING, SendFlags::DONTWAIT | SendFlags::NOSIGNAL), Ok(count) if count == PING.len()) {
         return Next::Again;
     }
-    tokio::select! {
+    let next = tokio::select! {
         biased;
         () = revocation.revoked() => Next::Again,
         next = answer(server) => next,
         // What it asked for still lies in its socket; there is nobody to answer.
         () = gone(client) => Next::Relay,
-    }
+    };
+    client.look_again();
+    next
 }
 
-async fn answer(server: &TcpStream) -> Next {
+async fn answer(server: &Socket) -> Next {
     let mut answer = [0; ANSWER_LEN];
     loop {
-        if server.ready(Interest::READABLE).await.is_err() {
-            return Next::Again;
-        }
-        let understood = server.try_io(Interest::READABLE, || match peek(server, &mut answer)? {
+        server.readable().await;
+        let will_say_no_more = server.is_read_closed();
+        let understood = server.try_io(Interest::Readable, || match peek(server, &mut answer)? {
             0 => Ok((Next::Again, 0)),
             length => understood(&answer[..length]).ok_or_else(|| io::ErrorKind::WouldBlock.into()),
         });
@@ -46,8 +50,9 @@ async fn answer(server: &TcpStream) -> Next {
                 take(server, &mut answer[..line]);
                 return next;
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(_reset) => return Next::Again,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock && !will_say_no_more => {}
+            // It was reset, or ended in the middle of its word: waiting for news of that would spin.
+            Err(_) => return Next::Again,
         }
     }
 }
@@ -72,27 +77,20 @@ pub(crate) fn understood(answer: &[u8]) -> Option<(Next, usize)> {
     Some((Next::Relay, end + 2))
 }
 
-/// Resolves when the client is gone, or will say no more. Its bytes stay in its socket, and that they are there must stay known to the
-/// runtime: so it is not asked, but looked at now and then, and only while the server is silent.
-async fn gone(client: &TcpStream) {
-    loop {
-        sleep(LOOK).await;
-        if is_gone(client) {
-            return;
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use tokio::{
-        io::{AsyncReadExt, AsyncWriteExt},
-        net::TcpListener,
-        time::timeout,
-    };
+    use std::time::Duration;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
-    use crate::failover::RevokeMode;
+    use crate::{
+        data::event_loop::{
+            testing::{pair, run},
+            timeout, yield_now,
+        },
+        failover::RevokeMode,
+    };
 
     const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -116,59 +114,59 @@ mod tests {
         }
     }
 
-    async fn pair() -> (TcpStream, TcpStream) {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let (far, near) = tokio::join!(TcpStream::connect(listener.local_addr().unwrap()), listener.accept());
-        (far.unwrap(), near.unwrap().0)
-    }
-
-    #[tokio::test]
-    async fn the_backend_is_asked_before_it_hears_the_client() {
-        let ((mut client, ours), (mut backend, mut server)) = (pair().await, pair().await);
-        client.write_all(b"INCR a").await.unwrap();
-        let revocation = Revocation::default();
-        let answers = async {
-            let mut asked = [0; PING.len()];
-            backend.read_exact(&mut asked).await.unwrap();
-            assert_eq!(asked, PING);
-            backend.write_all(b"+PONG\r\nrest").await.unwrap();
-        };
-        let greeted = timeout(PATIENCE, greet(&ours, &server, &revocation));
-        assert_eq!(tokio::join!(greeted, answers).0.unwrap(), Next::Relay);
-        let (mut rest, mut looked) = ([0; 4], [0; 16]);
-        server.read_exact(&mut rest).await.unwrap();
-        assert_eq!((&rest, peek(&ours, &mut looked).unwrap()), (b"rest", 6), "the client's word is where it was");
-    }
-
-    #[tokio::test]
-    async fn one_that_hangs_up_is_revoked_or_loads_costs_nothing() {
-        for how in ["hangs up", "is revoked", "loads"] {
-            let ((mut client, ours), (mut backend, server)) = (pair().await, pair().await);
+    #[test]
+    fn the_backend_is_asked_before_it_hears_the_client() {
+        run(async {
+            let ((mut client, ours), (mut backend, mut server)) = (pair(), pair());
             client.write_all(b"INCR a").await.unwrap();
             let revocation = Revocation::default();
-            let fails = async {
-                match how {
-                    "hangs up" => drop(backend),
-                    "is revoked" => revocation.revoke(RevokeMode::Abort),
-                    _ => backend.write_all(b"-LOADING the data set\r\n").await.unwrap(),
-                }
+            let answers = async {
+                let mut asked = [0; PING.len()];
+                backend.read_exact(&mut asked).await.unwrap();
+                assert_eq!(asked, PING);
+                backend.write_all(b"+PONG\r\nrest").await.unwrap();
             };
             let greeted = timeout(PATIENCE, greet(&ours, &server, &revocation));
-            assert_eq!(tokio::join!(greeted, fails).0.unwrap(), Next::Again, "{how}");
-            assert_eq!(peek(&ours, &mut [0; 16]).unwrap(), 6, "{how}");
-        }
+            assert_eq!(tokio::join!(greeted, answers).0.unwrap(), Next::Relay);
+            let (mut rest, mut looked) = ([0; 4], [0; 16]);
+            server.read_exact(&mut rest).await.unwrap();
+            assert_eq!((&rest, peek(&ours, &mut looked).unwrap()), (b"rest", 6), "the client's word is where it was");
+        });
     }
 
-    #[tokio::test]
-    async fn a_client_that_leaves_does_not_wait_for_a_backend_that_hangs() {
-        let ((mut client, ours), (_backend, server)) = (pair().await, pair().await);
-        client.write_all(&[b'x'; 1000]).await.unwrap();
-        let revocation = Revocation::default();
-        let leaves = async {
-            tokio::task::yield_now().await;
-            drop(client);
-        };
-        let greeted = timeout(PATIENCE, greet(&ours, &server, &revocation));
-        assert_eq!(tokio::join!(greeted, leaves).0.unwrap(), Next::Relay);
+    #[test]
+    fn one_that_hangs_up_is_revoked_or_loads_costs_nothing() {
+        run(async {
+            for how in ["hangs up", "is revoked", "loads"] {
+                let ((mut client, ours), (mut backend, server)) = (pair(), pair());
+                client.write_all(b"INCR a").await.unwrap();
+                let revocation = Revocation::default();
+                let fails = async {
+                    match how {
+                        "hangs up" => drop(backend),
+                        "is revoked" => revocation.revoke(RevokeMode::Abort),
+                        _ => backend.write_all(b"-LOADING the data set\r\n").await.unwrap(),
+                    }
+                };
+                let greeted = timeout(PATIENCE, greet(&ours, &server, &revocation));
+                assert_eq!(tokio::join!(greeted, fails).0.unwrap(), Next::Again, "{how}");
+                assert_eq!(peek(&ours, &mut [0; 16]).unwrap(), 6, "{how}");
+            }
+        });
+    }
+
+    #[test]
+    fn a_client_that_leaves_does_not_wait_for_a_backend_that_hangs() {
+        run(async {
+            let ((mut client, ours), (_backend, server)) = (pair(), pair());
+            client.write_all(&[b'x'; 1000]).await.unwrap();
+            let revocation = Revocation::default();
+            let leaves = async {
+                yield_now().await;
+                drop(client);
+            };
+            let greeted = timeout(PATIENCE, greet(&ours, &server, &revocation));
+            assert_eq!(tokio::join!(greeted, leaves).0.unwrap(), Next::Relay);
+        });
     }
 }

@@ -5,21 +5,21 @@
 //! a stream is spliced ([`splice`]) until it ebbs.
 
 use std::{
-    future::Future,
     mem,
-    pin::{Pin, pin},
     task::{Context, Poll, ready},
 };
 
 use rustix::io::Errno;
-use tokio::{io::AsyncWrite, net::TcpStream, task::coop};
 
 use super::{
     copy::{self, BUFFER_LEN, Copied, Discarded, Looked, Rest},
     pipe::{DrainError, FilledPipe, PIPE_BYTES},
     splice::{self, Taken},
 };
-use crate::config::RelayMode;
+use crate::{
+    config::RelayMode,
+    data::event_loop::{Interest, Socket, after_others},
+};
 
 /// A direction that has moved this much, in so many moves at most, lets the others of its worker have their turn.
 const TURN_BYTES: u64 = 256 * 1024;
@@ -92,9 +92,6 @@ pub(super) struct Half {
     spliced: u32,
     /// What an end of stream of the source means.
     on_eof: End,
-    /// The runtime wakes us when the source can be read; it was told so, and has not done it yet. (Who waits is always the
-    /// session's one task.)
-    listening: bool,
 }
 
 /// How FIN is sent.
@@ -120,16 +117,7 @@ impl Half {
             RelayMode::Splice => Way::Splice,
         };
         let always_splice = matches!(mode, RelayMode::Splice);
-        Self {
-            state: State::Open,
-            way,
-            always_splice,
-            pending: Pending::Nothing,
-            bytes,
-            spliced: 0,
-            on_eof: End::Finished,
-            listening: false,
-        }
+        Self { state: State::Open, way, always_splice, pending: Pending::Nothing, bytes, spliced: 0, on_eof: End::Finished }
     }
 
     /// The other direction was told by the kernel that our source has aborted. The kernel tells that once: from now on it
@@ -162,6 +150,11 @@ impl Half {
         matches!(self.state, State::Discarding)
     }
 
+    /// Nothing is to be done before the source says something.
+    pub(super) const fn rests(&self) -> bool {
+        matches!((&self.state, &self.pending), (State::Open, Pending::Nothing))
+    }
+
     /// The sink does not take what was read; nothing more is read meanwhile.
     pub(super) const fn is_blocked(&self) -> bool {
         !matches!(self.pending, Pending::Nothing)
@@ -183,19 +176,8 @@ impl Half {
     }
 
     /// Moves what can be moved now, at most a turn's worth.
-    pub(super) fn poll(
-        &mut self,
-        cx: &mut Context<'_>,
-        source: &mut TcpStream,
-        sink: &mut TcpStream,
-        farewell: Farewell,
-    ) -> Poll<End> {
+    pub(super) fn poll(&mut self, cx: &Context<'_>, source: &Socket, sink: &Socket, farewell: Farewell) -> Poll<End> {
         self.spliced = 0;
-        // Half of all polls are about the other direction. To listen twice would take the runtime's lock twice.
-        if self.listening && !copy::seems_readable(source) {
-            return Poll::Pending;
-        }
-        self.listening = false;
         let turn_end = self.bytes + TURN_BYTES;
         for _ in 0..TURN_MOVES {
             match self.state {
@@ -206,13 +188,15 @@ impl Half {
                 },
                 State::Open | State::Closing(_) => {}
             }
-            if let Err(errno) = ready!(self.poll_pending(cx, sink)) {
+            if self.is_blocked()
+                && let Err(errno) = ready!(self.poll_pending(cx, sink))
+            {
                 self.sink_failed(errno);
                 continue;
             }
             if let State::Closing(end) = self.state {
                 let shuts_down = end == End::Finished && farewell == Farewell::Shutdown;
-                if shuts_down && ready!(Pin::new(&mut *sink).poll_shutdown(cx)).is_err() {
+                if shuts_down && sink.finish().is_err() {
                     return self.done(End::SinkReset);
                 }
                 return self.done(end);
@@ -220,19 +204,16 @@ impl Half {
             if self.bytes >= turn_end {
                 break;
             }
+            // A read takes all there is, mostly: this ends most turns.
+            ready!(source.poll_ready(cx, Interest::Readable));
             match self.poll_move(cx, source, sink) {
                 Poll::Ready(Ok(Moved::Bytes)) => {}
                 Poll::Ready(Ok(Moved::SourceEnd(end))) => self.state = State::Closing(end),
                 Poll::Ready(Err(errno)) => self.sink_failed(errno),
-                Poll::Pending => {
-                    // A task that has used up its budget is not listened for, but polled again.
-                    self.listening = coop::has_budget_remaining();
-                    return Poll::Pending;
-                }
+                Poll::Pending => return Poll::Pending,
             }
         }
-        // Not `wake_by_ref`: the runtime would go on with this task, and look for new events only every 61 turns.
-        let _ = pin!(tokio::task::yield_now()).poll(cx);
+        after_others(cx);
         Poll::Pending
     }
 
@@ -254,12 +235,12 @@ impl Half {
     }
 
     /// Gives the sink what is pending; ready when nothing is.
-    fn poll_pending(&mut self, cx: &mut Context<'_>, sink: &mut TcpStream) -> Poll<Result<(), Errno>> {
+    fn poll_pending(&mut self, cx: &Context<'_>, sink: &Socket) -> Poll<Result<(), Errno>> {
         loop {
             match &mut self.pending {
                 Pending::Nothing => return Poll::Ready(Ok(())),
                 Pending::Copied(rest) => {
-                    self.bytes += ready!(rest.poll_give(cx, sink)).map_err(|error| errno_of(&error))? as u64;
+                    self.bytes += ready!(rest.poll_give(cx, sink))? as u64;
                     if rest.len() == 0 {
                         self.pending = Pending::Nothing;
                     }
@@ -292,7 +273,7 @@ impl Half {
         Ok(())
     }
 
-    fn poll_move(&mut self, cx: &mut Context<'_>, source: &mut TcpStream, sink: &mut TcpStream) -> Poll<Result<Moved, Errno>> {
+    fn poll_move(&mut self, cx: &Context<'_>, source: &Socket, sink: &Socket) -> Poll<Result<Moved, Errno>> {
         if let Way::Look = self.way {
             // Whatever it shows, and whenever: the next move is a splice.
             self.way = Way::Splice;
@@ -321,11 +302,11 @@ impl Half {
         self.poll_copy(cx, source, sink)
     }
 
-    fn poll_copy(&mut self, cx: &mut Context<'_>, source: &mut TcpStream, sink: &mut TcpStream) -> Poll<Result<Moved, Errno>> {
+    fn poll_copy(&mut self, cx: &Context<'_>, source: &Socket, sink: &Socket) -> Poll<Result<Moved, Errno>> {
         if let Way::Read = self.way {
             self.way = Way::Splice;
         }
-        let copied = ready!(copy::poll_copy(cx, source, sink)).map_err(|error| errno_of(&error))?;
+        let copied = ready!(copy::poll_copy(cx, source, sink))?;
         Poll::Ready(Ok(match copied {
             Copied::Bytes { read, rest } => {
                 self.bytes += (read - rest.as_ref().map_or(0, Rest::len)) as u64;
@@ -343,9 +324,4 @@ impl Half {
             Copied::SourceFailed => Moved::SourceEnd(End::SourceReset),
         }))
     }
-}
-
-/// The kernel's word for an error; EIO for one that is not the kernel's.
-fn errno_of(error: &std::io::Error) -> Errno {
-    Errno::from_io_error(error).unwrap_or(Errno::IO)
 }

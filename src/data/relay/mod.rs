@@ -13,21 +13,17 @@ use std::{
     future::Future,
     pin::{Pin, pin},
     sync::atomic::{AtomicU64, Ordering},
-    task::{Context, Poll},
-    time::Duration,
+    task::{Context, Poll, ready},
+    time::{Duration, Instant},
 };
 
 use half::{End, Half};
 pub use pipe::{OnPipeError, supply as supply_pipes};
-use tokio::{
-    net::TcpStream,
-    sync::futures::Notified,
-    time::{Instant, Sleep},
-};
+use tokio::sync::futures::Notified;
 
 use crate::{
     config::RelayMode,
-    data::busy_poll,
+    data::event_loop::{Interest, Sleep, Socket, sleep},
     metrics::BackendMetrics,
     net::socket::{has_failed, unsent_bytes},
     reason::{CloseReason, Direction},
@@ -53,8 +49,8 @@ pub struct RelaySettings {
 /// A session that moves bytes.
 #[derive(Debug)]
 pub struct Relay<'a> {
-    client: TcpStream,
-    server: TcpStream,
+    client: Socket,
+    server: Socket,
     upstream: Half,
     downstream: Half,
     /// Which side finished first.
@@ -71,14 +67,14 @@ pub struct Relay<'a> {
 
 #[derive(Debug)]
 struct Stall {
-    timer: Pin<Box<Sleep>>,
+    timer: Sleep,
     /// What the backend had not taken yet when the client was first found to have aborted.
     left_then: Option<(u64, usize)>,
 }
 
 #[derive(Debug)]
 struct Silence {
-    timer: Pin<Box<Sleep>>,
+    timer: Sleep,
     bytes_then: u64,
     limit: Duration,
     reason: CloseReason,
@@ -90,9 +86,9 @@ pub struct Ended {
     /// Why.
     pub reason: CloseReason,
     /// The client's socket.
-    pub client: TcpStream,
+    pub client: Socket,
     /// The backend's socket.
-    pub server: TcpStream,
+    pub server: Socket,
     /// No byte was taken from either side.
     pub untouched: bool,
     /// The client got everything the backend sent, and FIN; otherwise it must be aborted.
@@ -116,8 +112,8 @@ impl<'a> Relay<'a> {
     /// Prepares to relay between `client` and `server`. So many bytes have `passed` already, upstream and downstream. Owns no
     /// buffer until a side cannot take what the other sent.
     pub const fn new(
-        client: TcpStream,
-        server: TcpStream,
+        client: Socket,
+        server: Socket,
         passed: (u64, u64),
         settings: &'a RelaySettings,
         session: &'a Session,
@@ -172,12 +168,11 @@ impl<'a> Relay<'a> {
     /// The epoch was revoked: nothing more goes to the backend. What it has said already is delivered; while it is shutting
     /// down by order, also what it is about to say.
     async fn last_words(&mut self, revocation: &Revocation) -> CloseReason {
-        let deadline = tokio::time::sleep(LAST_WORDS);
-        tokio::pin!(deadline);
+        let mut deadline = sleep(LAST_WORDS);
         let aborted = revocation.aborted();
         tokio::pin!(aborted);
         std::future::poll_fn(|cx| {
-            let over = aborted.as_mut().poll(cx).is_ready() || deadline.as_mut().poll(cx).is_ready();
+            let over = aborted.as_mut().poll(cx).is_ready() || Pin::new(&mut deadline).poll(cx).is_ready();
             // One look at what is there already, even when there is no time for more.
             let said_all = self.poll_downstream(cx).is_ready();
             if said_all || over { Poll::Ready(()) } else { Poll::Pending }
@@ -187,15 +182,22 @@ impl<'a> Relay<'a> {
     }
 
     fn poll_upstream(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        // Half of all polls are about the other direction.
+        if self.upstream.rests() {
+            ready!(self.client.poll_ready(cx, Interest::Readable));
+        }
         let before = self.upstream.bytes();
-        let end = self.upstream.poll(cx, &mut self.client, &mut self.server, self.downstream.farewell_to_source());
+        let end = self.upstream.poll(cx, &self.client, &self.server, self.downstream.farewell_to_source());
         tell_growth(&self.upstream, before, Direction::Upstream, &self.session.upstream_bytes, self.metrics);
         end
     }
 
     fn poll_downstream(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        if self.downstream.rests() {
+            ready!(self.server.poll_ready(cx, Interest::Readable));
+        }
         let before = self.downstream.bytes();
-        let end = self.downstream.poll(cx, &mut self.server, &mut self.client, self.upstream.farewell_to_source());
+        let end = self.downstream.poll(cx, &self.server, &self.client, self.upstream.farewell_to_source());
         tell_growth(&self.downstream, before, Direction::Downstream, &self.session.downstream_bytes, self.metrics);
         end
     }
@@ -234,9 +236,9 @@ impl<'a> Relay<'a> {
         let stall = match &mut self.stall {
             Some(stall) => stall,
             None if !is_blocked => return Poll::Pending,
-            slot => slot.insert(Box::new(Stall { timer: Box::pin(tokio::time::sleep(pause)), left_then: None })),
+            slot => slot.insert(Box::new(Stall { timer: sleep(pause), left_then: None })),
         };
-        while stall.timer.as_mut().poll(cx).is_ready() {
+        while Pin::new(&mut stall.timer).poll(cx).is_ready() {
             if !is_blocked {
                 self.stall = None;
                 return Poll::Pending;
@@ -247,7 +249,7 @@ impl<'a> Relay<'a> {
                 return Poll::Ready(CloseReason::ClientReset);
             }
             stall.left_then = left;
-            stall.timer.as_mut().reset(Instant::now() + pause);
+            stall.timer.reset(Instant::now() + pause);
         }
         Poll::Pending
     }
@@ -265,17 +267,14 @@ impl<'a> Relay<'a> {
         let bytes = self.upstream.bytes() + self.downstream.bytes();
         let silence = match &mut self.silence {
             Some(silence) if silence.reason == reason => silence,
-            slot => {
-                let timer = Box::pin(tokio::time::sleep(limit));
-                slot.insert(Box::new(Silence { timer, bytes_then: bytes, limit, reason }))
-            }
+            slot => slot.insert(Box::new(Silence { timer: sleep(limit), bytes_then: bytes, limit, reason })),
         };
-        while silence.timer.as_mut().poll(cx).is_ready() {
+        while Pin::new(&mut silence.timer).poll(cx).is_ready() {
             if silence.bytes_then == bytes {
                 return Poll::Ready(reason);
             }
             silence.bytes_then = bytes;
-            silence.timer.as_mut().reset(Instant::now() + silence.limit);
+            silence.timer.reset(Instant::now() + silence.limit);
         }
         Poll::Pending
     }
@@ -319,7 +318,6 @@ impl Future for RelayUntil<'_, '_, '_> {
     type Output = Option<CloseReason>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        busy_poll::has_turn();
         if !self.listening {
             self.listening = self.changed.as_mut().poll(cx).is_pending();
         }
@@ -332,56 +330,58 @@ impl Future for RelayUntil<'_, '_, '_> {
 
 #[cfg(test)]
 mod tests {
-    use tokio::{io::AsyncWriteExt, net::TcpListener, time::timeout};
+    use tokio::io::AsyncWriteExt;
 
     use super::*;
     use crate::{
+        data::event_loop::{
+            testing::{pair, run},
+            timeout,
+        },
         failover::{Epoch, Time},
         metrics::{Metrics, PoolLabels},
     };
 
-    async fn pair() -> (TcpStream, TcpStream) {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let (far, near) = tokio::join!(TcpStream::connect(listener.local_addr().unwrap()), listener.accept());
-        (far.unwrap(), near.unwrap().0)
-    }
-
-    #[tokio::test]
-    async fn a_client_that_aborts_while_its_backend_takes_nothing_is_let_go() {
-        const PATIENCE: Duration = Duration::from_millis(300);
-        let labels = PoolLabels { name: "orders".into(), listeners: vec![], backends: vec![("db-a".into(), "db-a:5432".into())] };
-        let metrics = Metrics::new().unwrap();
-        let series = metrics.series(&labels).unwrap();
-        let ((mut client, near_client), (backend, near_backend)) = (pair().await, pair().await);
-        let session = Session {
-            client: client.local_addr().unwrap(),
-            pool: "orders".into(),
-            listener: "rw".into(),
-            backend: "db-a".into(),
-            epoch: Epoch(1),
-            since: Time::from_millis(0),
-            upstream_bytes: AtomicU64::new(0),
-            downstream_bytes: AtomicU64::new(0),
-        };
-        let settings = RelaySettings { mode: RelayMode::Auto, idle: None, half_close: Duration::from_hours(1), reset: PATIENCE };
-        let revocation = Revocation::default();
-        let mut relay = Relay::new(near_client, near_backend, (0, 0), &settings, &session, &series.backends[0]);
-        let running = relay.run(&revocation);
-        tokio::pin!(running);
-        let endless = vec![0; 64 << 10];
-        let full = async { while timeout(PATIENCE, client.write_all(&endless)).await.is_ok() {} };
-        tokio::select! {
-            reason = &mut running => panic!("ended while the client sends: {reason:?}"),
-            () = full => {}
-        }
-        assert!(timeout(PATIENCE * 2, &mut running).await.is_err(), "a client that waits is not one that aborted");
-        crate::data::close::reset(&client);
-        drop(client);
-        let aborted = Instant::now();
-        let reason = timeout(PATIENCE * 10, &mut running).await.expect("the session outlives its client");
-        assert_eq!(reason, CloseReason::ClientReset);
-        // Two looks, and one pause more for a machine that others share.
-        assert!(aborted.elapsed() <= PATIENCE * 3 / 2, "took {:?}", aborted.elapsed());
-        drop(backend);
+    #[test]
+    fn a_client_that_aborts_while_its_backend_takes_nothing_is_let_go() {
+        run(async {
+            const PATIENCE: Duration = Duration::from_millis(300);
+            let labels =
+                PoolLabels { name: "orders".into(), listeners: vec![], backends: vec![("db-a".into(), "db-a:5432".into())] };
+            let metrics = Metrics::new().unwrap();
+            let series = metrics.series(&labels).unwrap();
+            let ((mut client, near_client), (backend, near_backend)) = (pair(), pair());
+            let session = Session {
+                client: client.as_ref().local_addr().unwrap(),
+                pool: "orders".into(),
+                listener: "rw".into(),
+                backend: "db-a".into(),
+                epoch: Epoch(1),
+                since: Time::from_millis(0),
+                upstream_bytes: AtomicU64::new(0),
+                downstream_bytes: AtomicU64::new(0),
+            };
+            let settings =
+                RelaySettings { mode: RelayMode::Auto, idle: None, half_close: Duration::from_hours(1), reset: PATIENCE };
+            let revocation = Revocation::default();
+            let mut relay = Relay::new(near_client, near_backend, (0, 0), &settings, &session, &series.backends[0]);
+            let running = relay.run(&revocation);
+            tokio::pin!(running);
+            let endless = vec![0; 64 << 10];
+            let full = async { while timeout(PATIENCE, client.write_all(&endless)).await.is_ok() {} };
+            tokio::select! {
+                reason = &mut running => panic!("ended while the client sends: {reason:?}"),
+                () = full => {}
+            }
+            assert!(timeout(PATIENCE * 2, &mut running).await.is_err(), "a client that waits is not one that aborted");
+            crate::data::close::reset(&client);
+            drop(client);
+            let aborted = Instant::now();
+            let reason = timeout(PATIENCE * 10, &mut running).await.expect("the session outlives its client");
+            assert_eq!(reason, CloseReason::ClientReset);
+            // Two looks, and one pause more for a machine that others share.
+            assert!(aborted.elapsed() <= PATIENCE * 3 / 2, "took {:?}", aborted.elapsed());
+            drop(backend);
+        });
     }
 }

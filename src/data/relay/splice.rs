@@ -1,18 +1,16 @@
 //! Moving bytes inside the kernel: from the source's socket into a pipe, and from there into the sink's.
 //!
-//! The runtime believes a socket to be readable until a call has said EAGAIN. From splice(2) that word means less than from
+//! A socket is taken to be readable until a call has said EAGAIN. From splice(2) that word means less than from
 //! recv(2): also a full pipe says it. So nothing is concluded from it here: whether a source is empty, finished or broken is asked
 //! of recv, and a sink that would not take anything is looked at with poll(2).
 
-use std::{
-    io,
-    task::{Context, Poll, ready},
-};
-
-use tokio::{io::Interest, net::TcpStream};
+use std::task::{Context, Poll, ready};
 
 use super::pipe::{self, DrainError, Fill, FilledPipe};
-use crate::net::socket::is_writable;
+use crate::{
+    data::event_loop::{Interest, Socket},
+    net::socket::is_writable,
+};
 
 /// What the source gave.
 pub(super) enum Taken {
@@ -29,10 +27,8 @@ pub(super) enum Taken {
 }
 
 /// Takes at most `most` bytes from a source that is readable.
-pub(super) fn poll_take(cx: &mut Context<'_>, source: &TcpStream, most: usize) -> Poll<Taken> {
-    if ready!(source.poll_read_ready(cx)).is_err() {
-        return Poll::Ready(Taken::Nothing);
-    }
+pub(super) fn poll_take(cx: &Context<'_>, source: &Socket, most: usize) -> Poll<Taken> {
+    ready!(source.poll_ready(cx, Interest::Readable));
     let Some(pipe) = pipe::lend() else { return Poll::Ready(Taken::NoPipe) };
     Poll::Ready(match pipe.fill(source, most) {
         Fill::Filled(pipe) => Taken::Bytes(pipe),
@@ -46,11 +42,9 @@ pub(super) fn poll_take(cx: &mut Context<'_>, source: &TcpStream, most: usize) -
 ///
 /// # Errors
 /// [`DrainError::Sink`] and [`DrainError::Unusable`]; what is left is still in the pipe.
-pub(super) fn poll_give(cx: &mut Context<'_>, pipe: &mut FilledPipe, sink: &TcpStream) -> Poll<Result<usize, DrainError>> {
+pub(super) fn poll_give(cx: &Context<'_>, pipe: &mut FilledPipe, sink: &Socket) -> Poll<Result<usize, DrainError>> {
     loop {
-        if ready!(sink.poll_write_ready(cx)).is_err() {
-            return Poll::Ready(Err(DrainError::Unusable));
-        }
+        ready!(sink.poll_ready(cx, Interest::Writable));
         let mut given = pipe.drain(sink);
         if given == Err(DrainError::WouldBlock) && is_writable(sink) {
             given = pipe.drain(sink);
@@ -61,9 +55,7 @@ pub(super) fn poll_give(cx: &mut Context<'_>, pipe: &mut FilledPipe, sink: &TcpS
         }
         match given {
             // Forgets that it was writable, and waits until it is again.
-            Err(DrainError::WouldBlock) => {
-                let _ = sink.try_io(Interest::WRITABLE, || Err::<(), _>(io::ErrorKind::WouldBlock.into()));
-            }
+            Err(DrainError::WouldBlock) => sink.forget(Interest::Writable),
             given => return Poll::Ready(given),
         }
     }

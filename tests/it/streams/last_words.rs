@@ -2,6 +2,7 @@
 
 use std::{
     io::{self, Read, Write},
+    net::{TcpListener, TcpStream},
     sync::{
         Mutex,
         atomic::{AtomicU64, AtomicUsize, Ordering},
@@ -13,7 +14,10 @@ use std::{
 
 use mainstay::{
     config::RelayMode,
-    data::relay::{Relay, RelaySettings},
+    data::{
+        event_loop::{self, EventLoop, Socket},
+        relay::{Relay, RelaySettings},
+    },
     failover::{Epoch, Reason, RevokeMode, Time},
     metrics::{Metrics, PoolLabels},
     reason::{CloseReason, Direction},
@@ -263,14 +267,13 @@ fn heard(mode: RevokeMode, before: &[u8], after: &[u8]) -> (Vec<u8>, u64) {
         upstream_bytes: AtomicU64::new(0),
         downstream_bytes: AtomicU64::new(0),
     };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async {
-        let ((mut client, near_client), (mut backend, near_backend)) = (pair().await, pair().await);
+    let talk = async {
+        let ((mut client, near_client), (mut backend, near_backend)) = (pair(), pair());
         client.write_all(b"query").await.unwrap();
         backend.write_all(before).await.unwrap();
-        near_client.readable().await.unwrap();
+        near_client.readable().await;
         if !before.is_empty() {
-            near_backend.readable().await.unwrap();
+            near_backend.readable().await;
         }
         let revocation = Revocation::default();
         revocation.revoke(mode);
@@ -282,7 +285,7 @@ fn heard(mode: RevokeMode, before: &[u8], after: &[u8]) -> (Vec<u8>, u64) {
         };
         let mut relay = Relay::new(near_client, near_backend, (0, 0), &settings, &session, &series.backends[0]);
         let says = async {
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            event_loop::sleep(Duration::from_millis(50)).await;
             let _ = backend.write_all(after).await;
             let _ = backend.shutdown().await;
         };
@@ -293,13 +296,19 @@ fn heard(mode: RevokeMode, before: &[u8], after: &[u8]) -> (Vec<u8>, u64) {
         let mut heard = Vec::new();
         let _ = client.read_to_end(&mut heard).await;
         (heard, ended.upstream_bytes)
-    })
+    };
+    EventLoop::new().unwrap().run(None, talk).unwrap()
 }
 
-async fn pair() -> (tokio::net::TcpStream, tokio::net::TcpStream) {
-    let listener = tokio::net::TcpListener::bind(LOOPBACK).await.unwrap();
-    let far = tokio::net::TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-    (far, listener.accept().await.unwrap().0)
+fn pair() -> (Socket, Socket) {
+    let listener = TcpListener::bind(LOOPBACK).unwrap();
+    let far = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let near = listener.accept().unwrap().0;
+    let [far, near] = [far, near].map(|stream| {
+        stream.set_nonblocking(true).unwrap();
+        Socket::new(stream).unwrap()
+    });
+    (far, near)
 }
 
 #[test]

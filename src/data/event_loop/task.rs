@@ -1,0 +1,240 @@
+//! The tasks of a loop: who can go on, and how that is found out.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::VecDeque,
+    future::Future,
+    io, mem,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
+    rc::Rc,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll, Wake, Waker},
+};
+
+use rustix::{
+    event::{EventfdFlags, eventfd},
+    fd::{AsFd, BorrowedFd, OwnedFd},
+    io::write,
+};
+use slab::Slab;
+
+use super::{LOCAL, Local};
+
+type BoxFuture = Pin<Box<dyn Future<Output = ()>>>;
+type Job = Box<dyn FnOnce() + Send>;
+
+/// Which task, of all that ever had its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Key {
+    place: u32,
+    number: u32,
+}
+
+impl Key {
+    /// The future that the loop runs for.
+    pub(super) const MAIN: Self = Self { place: u32::MAX, number: 0 };
+}
+
+struct Task {
+    future: BoxFuture,
+    alarm: Arc<Alarm>,
+    waker: Waker,
+}
+
+struct Place {
+    number: u32,
+    /// Elsewhere while it has its turn.
+    task: Option<Task>,
+}
+
+/// All tasks of a loop.
+pub(super) struct Tasks {
+    places: RefCell<Slab<Place>>,
+    /// Those who can go on, in the order in which they were woken; each is here once.
+    ready: RefCell<VecDeque<Key>>,
+    main: Arc<Alarm>,
+    /// Of the next task.
+    number: Cell<u32>,
+}
+
+impl Tasks {
+    pub(super) fn new(mailbox: Arc<Mailbox>) -> Self {
+        let main = Arc::new(Alarm { rings: AtomicBool::new(false), key: Key::MAIN, mailbox });
+        Self { places: RefCell::default(), ready: RefCell::default(), main, number: Cell::new(0) }
+    }
+
+    /// Wakes [`Key::MAIN`].
+    pub(super) fn main_waker(&self) -> Waker {
+        Arc::clone(&self.main).into()
+    }
+
+    /// Adds a task, which can go on.
+    pub(super) fn add(&self, future: BoxFuture) {
+        let number = self.number.get();
+        self.number.set(number.wrapping_add(1));
+        let mut places = self.places.borrow_mut();
+        let place = places.vacant_entry();
+        let key = Key { place: u32::try_from(place.key()).unwrap_or(u32::MAX - 1), number };
+        let alarm = Arc::new(Alarm { rings: AtomicBool::new(true), key, mailbox: Arc::clone(&self.main.mailbox) });
+        let waker = Waker::from(Arc::clone(&alarm));
+        place.insert(Place { number, task: Some(Task { future, alarm, waker }) });
+        self.ready.borrow_mut().push_back(key);
+    }
+
+    pub(super) fn has_work(&self) -> bool {
+        !self.ready.borrow().is_empty()
+    }
+
+    /// Whose turn it is.
+    pub(super) fn next(&self) -> Option<Key> {
+        let key = self.ready.borrow_mut().pop_front();
+        if key == Some(Key::MAIN) {
+            self.main.heard();
+        }
+        key
+    }
+
+    /// A turn of a task, if it has not ended.
+    pub(super) fn run(&self, key: Key) {
+        let Some(mut task) = self.place(key, |place| place.task.take()).flatten() else { return };
+        task.alarm.heard();
+        let turn = catch_unwind(AssertUnwindSafe(|| task.future.as_mut().poll(&mut Context::from_waker(&task.waker))));
+        if let Ok(Poll::Pending) = turn {
+            self.place(key, |place| place.task = Some(task));
+        } else {
+            self.places.borrow_mut().try_remove(key.place as usize);
+            // Now, when the books are free: what it held may wake others.
+            drop(task);
+        }
+    }
+
+    fn place<T>(&self, key: Key, act: impl FnOnce(&mut Place) -> T) -> Option<T> {
+        let mut places = self.places.borrow_mut();
+        places.get_mut(key.place as usize).filter(|place| place.number == key.number).map(act)
+    }
+
+    /// Takes what other threads have left.
+    pub(super) fn empty_mailbox(&self) {
+        let jobs = {
+            let mut mail = self.main.mailbox.lock();
+            self.ready.borrow_mut().extend(mail.woken.drain(..));
+            mem::take(&mut mail.jobs)
+        };
+        for job in jobs {
+            job();
+        }
+    }
+
+    /// Drops all tasks, and takes nothing more from other threads.
+    pub(super) fn end(&self) {
+        let left = {
+            let mut mail = self.main.mailbox.lock();
+            mail.is_closed = true;
+            mem::take(&mut mail.jobs)
+        };
+        drop(left);
+        loop {
+            let tasks = self.places.take();
+            if tasks.is_empty() {
+                break;
+            }
+            // What they held may have started others.
+            drop(tasks);
+        }
+    }
+}
+
+/// Wakes one task.
+struct Alarm {
+    /// It was woken and has not had its turn yet.
+    rings: AtomicBool,
+    key: Key,
+    mailbox: Arc<Mailbox>,
+}
+
+impl Alarm {
+    /// Its turn begins. Whatever was done before it was woken is seen in it.
+    fn heard(&self) {
+        self.rings.swap(false, Ordering::AcqRel);
+    }
+
+    /// Whether this is the thread of its loop, which knows it now.
+    fn ring_here(&self) -> bool {
+        let ring = |local: &RefCell<Option<Rc<Local>>>| {
+            let local = local.borrow();
+            let own = local.as_ref().filter(|local| Arc::ptr_eq(&local.tasks.main.mailbox, &self.mailbox));
+            own.inspect(|local| local.tasks.ready.borrow_mut().push_back(self.key)).is_some()
+        };
+        LOCAL.try_with(ring).unwrap_or(false)
+    }
+}
+
+impl Wake for Alarm {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        if !self.rings.swap(true, Ordering::AcqRel) && !self.ring_here() {
+            self.mailbox.leave(|mail| mail.woken.push(self.key));
+        }
+    }
+}
+
+/// Where other threads leave what a loop is to do.
+pub(super) struct Mailbox {
+    mail: Mutex<Mail>,
+    /// An eventfd(2), edge-triggered: each write wakes the loop, and nobody has to read it.
+    bell: OwnedFd,
+}
+
+#[derive(Default)]
+struct Mail {
+    woken: Vec<Key>,
+    jobs: Vec<Job>,
+    is_closed: bool,
+}
+
+impl Mailbox {
+    pub(super) fn new() -> io::Result<Self> {
+        let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        Ok(Self { mail: Mutex::default(), bell })
+    }
+
+    pub(super) fn bell(&self) -> BorrowedFd<'_> {
+        self.bell.as_fd()
+    }
+
+    /// Leaves a job. It is dropped here when the loop has ended.
+    pub(super) fn post(&self, job: Job) {
+        self.leave(|mail| mail.jobs.push(job));
+    }
+
+    fn leave(&self, add: impl FnOnce(&mut Mail)) {
+        let mut mail = self.lock();
+        if mail.is_closed {
+            return;
+        }
+        let is_first = mail.woken.is_empty() && mail.jobs.is_empty();
+        add(&mut mail);
+        drop(mail);
+        if is_first {
+            // Fails only when it was written to 2^64 times.
+            let _ = write(&self.bell, &1_u64.to_ne_bytes());
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Mail> {
+        self.mail.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl std::fmt::Debug for Mailbox {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Mailbox").finish_non_exhaustive()
+    }
+}

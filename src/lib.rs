@@ -50,9 +50,9 @@
 //!
 //! # Threads
 //!
-//! N data workers, each with its own event loop (`data::event_loop`), buffer and sessions; one control thread; one admin thread; one that leads the
-//! process through its phases; one that writes the log. A busy byte path cannot starve a check, and `/livez` answers whatever
-//! else is stuck.
+//! N data workers, each with its own event loop (`data::event_loop`), buffer and sessions; one control thread; one admin thread;
+//! one that leads the process through its phases; one that writes the log. A busy byte path cannot starve a check, and `/livez`
+//! answers whatever else is stuck.
 
 pub mod admin;
 pub mod app;

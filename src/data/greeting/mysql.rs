@@ -108,6 +108,11 @@ mod tests {
                 Box::leak(Box::new((client, backend)));
             };
             assert_eq!(greeted(speaks).await, Next::Relay);
+            let ends_within_its_word = async |client, mut backend: Socket, _: &Revocation| {
+                backend.write_all(b"\x4a\0\0").await.unwrap();
+                Box::leak(Box::new(client));
+            };
+            assert_eq!(greeted(ends_within_its_word).await, Next::Again);
             let leaves = async |client, backend, _: &Revocation| {
                 drop(client);
                 Box::leak(Box::new(backend));

@@ -137,7 +137,7 @@ mod tests {
     #[test]
     fn one_that_hangs_up_is_revoked_or_loads_costs_nothing() {
         run(async {
-            for how in ["hangs up", "is revoked", "loads"] {
+            for how in ["hangs up", "is revoked", "ends within its word", "loads"] {
                 let ((mut client, ours), (mut backend, server)) = (pair(), pair());
                 client.write_all(b"INCR a").await.unwrap();
                 let revocation = Revocation::default();
@@ -145,6 +145,10 @@ mod tests {
                     match how {
                         "hangs up" => drop(backend),
                         "is revoked" => revocation.revoke(RevokeMode::Abort),
+                        "ends within its word" => {
+                            backend.write_all(b"-LOAD").await.unwrap();
+                            drop(backend);
+                        }
                         _ => backend.write_all(b"-LOADING the data set\r\n").await.unwrap(),
                     }
                 };

@@ -42,6 +42,7 @@ impl Key {
 struct Task {
     future: BoxFuture,
     alarm: Arc<Alarm>,
+    /// The same, as its future sees it: made once, not at each turn.
     waker: Waker,
 }
 
@@ -107,8 +108,8 @@ impl Tasks {
             self.place(key, |place| place.task = Some(task));
         } else {
             self.places.borrow_mut().try_remove(key.place as usize);
-            // Now, when the books are free: what it held may wake others.
-            drop(task);
+            // Now, when the books are free: what it held may wake others. And a panic in that is its own, too.
+            let _ = catch_unwind(AssertUnwindSafe(|| drop(task)));
         }
     }
 

@@ -1,9 +1,11 @@
 //! Arguments to command to exit code, nothing else.
 
+mod allocator;
+
 use std::process::ExitCode;
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: allocator::Allocator = allocator::Allocator;
 
 fn main() -> ExitCode {
     ExitCode::from(mainstay::cli::main())

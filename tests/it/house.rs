@@ -41,7 +41,8 @@ fn is_test_file(name: &str) -> bool {
 /// Which rooms a room may know, besides the standard library and other crates.
 fn arrows() -> BTreeMap<&'static str, &'static [&'static str]> {
     BTreeMap::from([
-        ("main", &["cli"] as &[_]),
+        ("main", &["allocator", "cli"] as &[_]),
+        ("allocator", &[]),
         ("lib", &[]),
         (
             "cli",
@@ -264,14 +265,14 @@ fn nothing_is_left_over_and_no_room_is_a_drawer() {
 }
 
 #[test]
-fn unsafe_stands_only_where_system_calls_are_made_and_says_why_it_is_sound() {
+fn unsafe_stands_only_where_system_calls_are_made_or_memory_is_given_out_and_says_why_it_is_sound() {
     let mut wrong = Vec::new();
     for (file, text) in src() {
         let lines: Vec<&str> = text.lines().collect();
         for (number, line) in lines.iter().enumerate() {
             if line.contains("unsafe {") && !line.trim_start().starts_with("//") {
-                if !["net/socket.rs", "data/relay/pipe.rs", "data/relay/splice.rs"].contains(&file.as_str()) {
-                    wrong.push(format!("{file}:{}: unsafe outside the rooms that make system calls", number + 1));
+                if !["net/socket.rs", "data/relay/pipe.rs", "data/relay/splice.rs", "allocator.rs"].contains(&file.as_str()) {
+                    wrong.push(format!("{file}:{}: unsafe outside the rooms that may", number + 1));
                 }
                 if !lines[number.saturating_sub(3)..number].iter().any(|line| line.contains("// SAFETY:")) {
                     wrong.push(format!("{file}:{}: unsafe without its SAFETY line", number + 1));

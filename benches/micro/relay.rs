@@ -52,7 +52,13 @@ fn relayed(mode: RelayMode, metrics: Arc<BackendMetrics>) -> io::Result<(Socket,
         downstream_bytes: AtomicU64::new(0),
     };
     event_loop::spawn(async move {
-        let settings = RelaySettings { mode, idle: None, half_close: Duration::from_hours(1), reset: Duration::from_secs(30) };
+        let settings = RelaySettings {
+            mode,
+            idle: None,
+            half_close: Duration::from_hours(1),
+            reset: Duration::from_secs(30),
+            keepalive: None,
+        };
         Relay::new(near_client, near_backend, (0, 0), &settings, &session, &metrics).run(&Revocation::default()).await;
     });
     Ok((client, backend))

@@ -36,7 +36,7 @@ pub(super) fn bind_pools(config: &Config, bound: &HashMap<SocketKey, SocketAddr>
     let mut fresh = HashMap::new();
     for pool in &config.pools {
         for listener in &pool.listeners {
-            let legs = LegOptions { keepalive: listener.keepalive, user_timeout: listener.tcp_user_timeout };
+            let legs = LegOptions { keepalive: Some(listener.keepalive), user_timeout: listener.tcp_user_timeout };
             for key in keys(pool, listener).filter(|key| !bound.contains_key(key)) {
                 let what = || format!("pool {}, listener {}", pool.name, listener.name);
                 let socket = listen(key.address, &legs).map_err(|error| bind_error(&what(), &key.address, &error))?;

@@ -2,10 +2,7 @@
 
 use std::{
     net::{SocketAddr, TcpStream as StdStream},
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
@@ -14,6 +11,7 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 use super::{
     PoolContext,
     admission::Place,
+    books::{Books, Last},
     close,
     dial::dial,
     doors::Papers,
@@ -27,11 +25,11 @@ use super::{
     worker::Load,
 };
 use crate::{
-    failover::{Passive, label::Label},
+    failover::Passive,
     metrics::Raised,
     net::backoff::Backoff,
     reason::{CloseReason, DialError, Direction, RejectReason},
-    route::{PassiveReport, Route, Session, SessionEntry},
+    route::{PassiveReport, Route},
 };
 
 /// Patience with a peer that does not take what it was sent: when its session was revoked, and when the other side aborted.
@@ -108,17 +106,6 @@ struct Begun {
     books: Box<Books>,
 }
 
-/// What is kept of a session beside its relay.
-struct Books {
-    route: Arc<Route>,
-    session: Arc<Session>,
-    listed: SessionEntry,
-    active: Raised,
-    /// Of the client, should it have to wait again.
-    deadline: Instant,
-    attempts: u32,
-}
-
 /// Serves a client to its end.
 ///
 /// What is needed before and after the relay is boxed, and given back before the session idles for hours: only the relay itself
@@ -144,9 +131,11 @@ pub(super) fn serve(accepted: Accepted, counted: TaskTrackerToken) -> impl Futur
             let mut relay = Relay::new(near, server, passed, &visit.listener.relay, &books.session, &books.route.metrics);
             let reason = relay.run(&books.route.revocation).await;
             let ended = relay.end(reason);
-            // The backend dropped the connection before a byte went either way: nothing is lost by trying again.
-            let Some(again) = Box::pin(finish(ended, books, &visit.listener)).await else { return };
-            client = again;
+            match books.close(ended, &visit.listener) {
+                Last::Over => return,
+                Last::Unheard(ended) => return Box::pin(close_both(ended)).await,
+                Last::Untouched(again) => client = again,
+            }
         }
     }
 }
@@ -190,7 +179,7 @@ async fn find(client: Waiting, visit: &Visit) -> Result<Begun, Rejected> {
             None => establish(client, header.as_deref(), listener, deadline).await?,
             Some(lane) => Box::pin(lane.establish(client, header.as_deref(), listener, deadline, drops)).await?,
         };
-        let books = Box::new(enter(peer, route, visit, deadline, attempts));
+        let books = Box::new(Books::open(peer, route, visit, deadline, attempts));
         match introduce(near, &mut server, &books, listener).await {
             Ok((client, passed)) => return Ok(Begun { client, server, passed, books }),
             Err(again) => client = again,
@@ -223,7 +212,7 @@ async fn establish(
             client = wait_in(&pool.hold, client, listener, deadline).await?;
             continue;
         };
-        match dial(pool, &route, &listener.legs, header).await {
+        match dial(pool, &route, &listener.server_leg, header).await {
             Ok(server) => return Ok((client, server, route)),
             Err(_) if Instant::now() >= deadline => {
                 return Err(Rejected { reason: RejectReason::DialFailed, client: Some(client), why: pool.routes.why() });
@@ -257,26 +246,6 @@ pub(super) const fn retry_pause() -> Backoff {
     Backoff::new(Duration::from_millis(2), Duration::from_millis(100))
 }
 
-/// Enters a session in the books.
-fn enter(peer: SocketAddr, route: Arc<Route>, visit: &Visit, deadline: Instant, attempts: u32) -> Books {
-    let listener = &*visit.listener;
-    let pool = &*listener.pool;
-    let session = Arc::new(Session {
-        client: peer,
-        pool: Arc::clone(&pool.name),
-        listener: Arc::clone(&listener.name),
-        backend: Arc::clone(&route.backend),
-        epoch: route.tenure.epoch().unwrap_or_default(),
-        since: pool.process.clock.now(),
-        upstream_bytes: AtomicU64::new(0),
-        downstream_bytes: AtomicU64::new(0),
-    });
-    let id = pool.process.next_id.fetch_add(1, Ordering::Relaxed);
-    let listed = visit.load.worker().sessions.enter(id, Arc::clone(&session));
-    let active = Raised::new(&route.metrics.connections_active);
-    Books { route, session, listed, active, deadline, attempts }
-}
-
 /// Sees whether the backend serves the client. Gives the client back with the bytes that went past, upstream and downstream; as an
 /// error when the backend does not serve it, and it has lost nothing.
 async fn introduce(
@@ -307,34 +276,6 @@ async fn introduce(
     Err(client)
 }
 
-/// Accounts for a session that has ended, and closes both sides. Gives the client back when the backend dropped the connection
-/// before a byte went either way.
-async fn finish(mut ended: Ended, books: Box<Books>, listener: &ListenerContext) -> Option<Box<Waiting>> {
-    let Books { route, session, listed, active, deadline, attempts, .. } = *books;
-    let pool = &*listener.pool;
-    let id = listed.id();
-    drop((active, listed));
-    if ended.reason == CloseReason::Revoked && pool.process.lifeline.forced.is_cancelled() {
-        ended.reason = CloseReason::Shutdown;
-    }
-    if matches!(ended.reason, CloseReason::ServerReset | CloseReason::ServerEof) {
-        report(pool, &route, Passive::SessionLost);
-    }
-    if ended.reason == CloseReason::ServerReset && ended.untouched {
-        close::reset(&ended.server);
-        let (socket, peer) = (ended.client, session.client);
-        let (origin, admitted, attempts) = (Origin::Known, Admitted::Guest, attempts + 1);
-        return Some(Box::new(Waiting { socket, peer, origin, admitted, deadline, attempts }));
-    }
-    log(&ended, id, &session, listener, &route);
-    route.metrics.closed.get(ended.reason).inc();
-    pool.metrics.connection_duration.observe(pool.process.clock.now().since(session.since).as_secs_f64());
-    if !ended.is_over() {
-        Box::pin(close_both(ended)).await;
-    }
-    None
-}
-
 async fn close_both(ended: Ended) {
     let patience = match ended.reason {
         CloseReason::Revoked | CloseReason::Shutdown => REVOKED_PATIENCE,
@@ -353,33 +294,6 @@ async fn close_both(ended: Ended) {
         (_, CloseReason::ClientReset) => close::reset(&ended.client),
         (true, _) => close::finish(ended.client, patience).await,
         (false, _) => close::abort(ended.client, patience).await,
-    }
-}
-
-fn log(ended: &Ended, id: u64, session: &Session, listener: &ListenerContext, route: &Route) {
-    let pool = &listener.pool;
-    let millis = pool.process.clock.now().since(session.since).as_millis();
-    macro_rules! line {
-        ($level:ident) => {
-            tracing::$level!(
-                pool = %pool.name,
-                listener = %listener.name,
-                backend = %route.backend,
-                epoch = route.tenure.epoch().map(|epoch| epoch.0),
-                generation = route.tenure.generation().map(|generation| generation.0),
-                connection = id,
-                client = %session.client,
-                reason = ended.reason.as_str(),
-                upstream_bytes = ended.upstream_bytes,
-                downstream_bytes = ended.downstream_bytes,
-                duration_ms = u64::try_from(millis).unwrap_or(u64::MAX),
-                "session closed"
-            )
-        };
-    }
-    match ended.reason {
-        CloseReason::ClientEof | CloseReason::ServerEof | CloseReason::ClientReset => line!(debug),
-        _ => line!(info),
     }
 }
 

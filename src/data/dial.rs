@@ -2,10 +2,13 @@
 //! a revoked epoch must not become a session.
 
 use std::{
+    future::{Future, poll_fn},
     io,
     net::SocketAddr,
+    pin::pin,
     sync::{PoisonError, RwLock},
-    time::Instant,
+    task::Poll,
+    time::{Duration, Instant},
 };
 
 use rustix::{
@@ -14,15 +17,12 @@ use rustix::{
 };
 use socket2::{Domain, Protocol, SockRef, Type};
 
-use super::{
-    PoolContext,
-    event_loop::{Elapsed, Socket, timeout},
-};
+use super::{PoolContext, event_loop::Socket};
 use crate::{
     failover::Passive,
     net::socket::{LegOptions, set_leg_options},
     reason::DialError,
-    route::Route,
+    route::{Listening, Route},
 };
 
 /// Connects under `route`, trying its addresses in order within one deadline, and sends the header if there is one. Each address
@@ -38,12 +38,16 @@ pub(super) async fn dial(
     header: Option<&[u8]>,
 ) -> Result<Socket, DialError> {
     let metrics = &route.metrics;
-    let started = pool.process.clock.now();
-    let result = tokio::select! {
-        biased;
-        () = route.revocation.revoked() => Err(DialError::Stale),
-        result = connect_any(&route.addresses, Instant::now() + pool.connect_timeout, options, &pool.process.descriptors) => result,
-    };
+    let revocation = &*route.revocation;
+    let started = Instant::now();
+    let mut connecting = pin!(connect_any(&route.addresses, started, pool.connect_timeout, options, &pool.process.descriptors));
+    let mut listening = None;
+    let result = poll_fn(|cx| {
+        // A connection is one task: nobody else is to be woken.
+        listening.get_or_insert_with(|| Listening::new(revocation, cx.waker()));
+        if revocation.is_revoked() { Poll::Ready(Err(DialError::Stale)) } else { connecting.as_mut().poll(cx) }
+    })
+    .await;
     let result = result.and_then(|stream| {
         let stands = pool.routes.stands(route) && !route.revocation.is_revoked();
         if !stands {
@@ -52,7 +56,7 @@ pub(super) async fn dial(
         header.map_or(Ok(()), |header| send_whole(&stream, header)).map(|()| stream)
     });
     match &result {
-        Ok(_) => metrics.dial_duration.observe(pool.process.clock.now().since(started).as_secs_f64()),
+        Ok(_) => metrics.dial_duration.observe(started.elapsed().as_secs_f64()),
         Err(error) => {
             metrics.dial_failures.get(*error).inc();
             tell(pool, route, *error);
@@ -63,20 +67,21 @@ pub(super) async fn dial(
 
 async fn connect_any(
     addresses: &[SocketAddr],
-    deadline: Instant,
+    mut now: Instant,
+    limit: Duration,
     options: &LegOptions,
     descriptors: &Descriptors,
 ) -> Result<Socket, DialError> {
+    let deadline = now + limit;
     let mut worst = None;
     for (tried, &address) in addresses.iter().enumerate() {
         let left = u32::try_from(addresses.len() - tried).unwrap_or(u32::MAX);
-        let share = deadline.saturating_duration_since(Instant::now()) / left;
-        let error = match timeout(share, connect(address, options, descriptors)).await {
-            Ok(Ok(stream)) => return Ok(stream),
-            Ok(Err(error)) => classify(&error),
-            Err(Elapsed) => DialError::Timeout,
-        };
-        worst = Some(worse(worst, error));
+        let until = now + deadline.saturating_duration_since(now) / left;
+        match connect(address, until, options, descriptors).await {
+            Ok(stream) => return Ok(stream),
+            Err(error) => worst = Some(worse(worst, classify(&error))),
+        }
+        now = Instant::now();
     }
     Err(worst.unwrap_or(DialError::Unresolved))
 }
@@ -86,10 +91,10 @@ fn worse(before: Option<DialError>, now: DialError) -> DialError {
     before.filter(|before| *before != DialError::Refused).unwrap_or(now)
 }
 
-async fn connect(address: SocketAddr, options: &LegOptions, descriptors: &Descriptors) -> io::Result<Socket> {
+async fn connect(address: SocketAddr, deadline: Instant, options: &LegOptions, descriptors: &Descriptors) -> io::Result<Socket> {
     let socket = descriptors.socket(address)?;
     set_leg_options(&SockRef::from(&socket), options)?;
-    Socket::connect(socket.into(), address).await
+    Socket::connect(socket.into(), address, deadline).await
 }
 
 /// Sends the first bytes of a connection, for which there is room in every new socket: nothing has to be waited for. They are no

@@ -161,7 +161,7 @@ impl Lane {
                 }
                 continue;
             };
-            match dial(pool, &route, &listener.legs, header).await {
+            match dial(pool, &route, &listener.server_leg, header).await {
                 Ok(server) => return Ok((client, server, route)),
                 Err(_) if Instant::now() >= deadline => {
                     return Err(Rejected { reason: RejectReason::DialFailed, client: Some(client), why: listener.why() });

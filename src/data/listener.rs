@@ -2,9 +2,11 @@
 //! shortage backs off, and a reserve descriptor lets clients be turned away when there is none left for them.
 
 use std::{
+    cell::{Cell, RefCell},
     fs::File,
     io,
     net::{SocketAddr, TcpListener, TcpStream},
+    rc::{Rc, Weak},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -20,7 +22,8 @@ use super::{
     connection::{Accepted, Admitted, Origin, RESET_PATIENCE, Visit},
     crowd::Crowd,
     doors::{Doors, Papers},
-    event_loop::{Interest, Watched, looks, sleep, timeout},
+    event_loop::{Interest, Watched, looks, sleep, spawn, timeout},
+    greeting::is_exchanged,
     lane::Lane,
     relay::RelaySettings,
     worker::Workers,
@@ -49,7 +52,10 @@ const PATIENCE: u32 = 4;
 pub(super) struct ListenerContext {
     pub(super) pool: Arc<PoolContext>,
     pub(super) name: Arc<str>,
-    pub(super) legs: LegOptions,
+    /// Of its clients' sockets, which inherit them from its own.
+    client_leg: LegOptions,
+    /// Of those to the backends, from the start.
+    pub(super) server_leg: LegOptions,
     pub(super) relay: RelaySettings,
     /// The way to readers, where it does not lead to the primary.
     pub(super) lane: Option<Lane>,
@@ -72,15 +78,21 @@ impl ListenerContext {
         metrics: Arc<ListenerMetrics>,
         crowd: Arc<Crowd>,
     ) -> Self {
+        let client_leg = LegOptions { keepalive: Some(config.keepalive), user_timeout: config.tcp_user_timeout };
+        // Keepalive takes four system calls: sessions of a single query must not pay for it. But whoever is asked to greet the
+        // client first is waited for before there is a relay.
+        let relays_at_once = !is_exchanged(pool.protocol);
         Self {
             pool,
             name: Arc::clone(&config.name),
-            legs: LegOptions { keepalive: config.keepalive, user_timeout: config.tcp_user_timeout },
+            client_leg,
+            server_leg: LegOptions { keepalive: client_leg.keepalive.filter(|_| !relays_at_once), ..client_leg },
             relay: RelaySettings {
                 mode: config.relay,
                 idle: config.idle_timeout,
                 half_close: config.half_close_timeout,
                 reset: RESET_PATIENCE,
+                keepalive: Some(config.keepalive).filter(|_| relays_at_once),
             },
             lane,
             metrics,
@@ -141,10 +153,52 @@ pub(super) async fn accept(
     socket: TcpListener,
     workers: Arc<Workers>,
 ) -> io::Result<()> {
-    let socket = Watched::listener(socket)?;
     let listener = Arc::clone(&orders.borrow_and_update());
-    let mut acceptor = Acceptor { listener, workers, reserve: reserve(), backoff: backoff(), crush: Crush::default() };
-    let process = Arc::clone(&acceptor.listener.pool.process);
+    let gate = Rc::new(Gate {
+        socket: Watched::listener(socket)?,
+        acceptor: RefCell::new(Acceptor { listener, workers, reserve: reserve(), backoff: backoff() }),
+        closes: Cell::new(false),
+    });
+    // A task of its own, so that a client does not have to look whether there are orders.
+    spawn(obey(orders, Rc::downgrade(&gate)));
+    let mut crush = Crush::default();
+    loop {
+        gate.socket.readable().await;
+        if gate.closes.get() {
+            break;
+        }
+        let most = crush.most(looks());
+        let batch = gate.acceptor.borrow_mut().accept_batch(gate.socket.as_ref(), most);
+        // Whether anybody is left, the kernel says at the next look: cheaper than an accept in vain, or than to ask.
+        gate.socket.forget(Interest::Readable);
+        match batch {
+            Batch::More => {}
+            Batch::Drained => crush = Crush::default(),
+            Batch::Short => {
+                // It would go on to say that somebody waits.
+                gate.socket.set_deaf(true)?;
+                let pause = gate.acceptor.borrow_mut().backoff.next_pause();
+                sleep(pause).await;
+                gate.socket.set_deaf(false)?;
+            }
+        }
+    }
+    // A connection the kernel completed and nobody accepted would be reset by the close.
+    while matches!(gate.acceptor.borrow_mut().accept_batch(gate.socket.as_ref(), BATCH), Batch::More) {}
+    Ok(())
+}
+
+/// A listening socket at work.
+struct Gate {
+    socket: Watched<TcpListener>,
+    acceptor: RefCell<Acceptor>,
+    /// Nobody wants it any more.
+    closes: Cell<bool>,
+}
+
+/// Accepts for whom it is told to, until the process drains or nobody tells anything any more; then has the socket closed.
+async fn obey(mut orders: watch::Receiver<Arc<ListenerContext>>, gate: Weak<Gate>) {
+    let Some(process) = gate.upgrade().map(|gate| Arc::clone(&gate.acceptor.borrow().listener.pool.process)) else { return };
     let mut phase = process.lifeline.phase.clone();
     let stop = async {
         phase.reached(Phase::Draining).await;
@@ -153,36 +207,21 @@ pub(super) async fn accept(
     };
     tokio::pin!(stop);
     loop {
-        tokio::select! {
-            () = socket.readable() => {}
-            changed = orders.changed() => {
-                if changed.is_err() {
-                    break;
-                }
-                acceptor.listener = Arc::clone(&orders.borrow_and_update());
-                reset_leg_options(&SockRef::from(&socket), &acceptor.listener.legs)?;
-                continue;
-            }
-            () = &mut stop => break,
+        let changed = tokio::select! {
+            changed = orders.changed() => changed.is_ok(),
+            () = &mut stop => false,
+        };
+        let Some(gate) = gate.upgrade() else { return };
+        if !changed {
+            gate.closes.set(true);
+            return gate.socket.look_up();
         }
-        let most = acceptor.crush.most(looks());
-        let batch = acceptor.accept_batch(socket.as_ref(), most);
-        // Whether anybody is left, the kernel says at the next look: cheaper than an accept in vain, or than to ask.
-        socket.forget(Interest::Readable);
-        match batch {
-            Batch::More => {}
-            Batch::Drained => acceptor.crush = Crush::default(),
-            Batch::Short => {
-                // It would go on to say that somebody waits.
-                socket.set_deaf(true)?;
-                sleep(acceptor.backoff.next_pause()).await;
-                socket.set_deaf(false)?;
-            }
+        let listener = Arc::clone(&orders.borrow_and_update());
+        if let Err(error) = reset_leg_options(&SockRef::from(&gate.socket), &listener.client_leg) {
+            tracing::warn!(listener = %listener.name, %error, "new clients keep the socket options from before");
         }
+        gate.acceptor.borrow_mut().listener = listener;
     }
-    // A connection the kernel completed and nobody accepted would be reset by the close.
-    while matches!(acceptor.accept_batch(socket.as_ref(), BATCH), Batch::More) {}
-    Ok(())
 }
 
 /// How many come at once. An accept in vain is dear (the kernel makes a file for the connection before it looks for one), so that
@@ -227,7 +266,6 @@ struct Acceptor {
     /// Given up to turn a client away when no other descriptor is left.
     reserve: Option<File>,
     backoff: Backoff,
-    crush: Crush,
 }
 
 impl Acceptor {

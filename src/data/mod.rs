@@ -8,7 +8,8 @@
 //! | [`proxied`] | clients that a proxy in front speaks for |
 //! | [`worker`] | one thread with its own event loop; connections stay where they start |
 //! | [`event_loop`] | one epoll, and the tasks that wait for it |
-//! | [`connection`] | the life of one connection, from accept to the log line |
+//! | [`connection`] | the life of one connection |
+//! | [`books`] | what is kept of a session, from its start to its log line |
 //! | [`lane`] | the way of clients whose listener leads to readers |
 //! | [`hold`] | clients that wait because nobody may serve, first come first served |
 //! | [`dial`] | connects to the backend of a route and checks that its epoch still stands |
@@ -23,6 +24,7 @@
 //! lossy report.
 
 pub mod admission;
+mod books;
 mod close;
 mod connection;
 mod crowd;

@@ -43,33 +43,46 @@ impl Default for Keepalive {
     }
 }
 
-/// Options of both legs of a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+/// Options of a leg of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LegOptions {
-    /// Keepalive.
-    pub keepalive: Keepalive,
+    /// Keepalive; `None` leaves it off until somebody sets it.
+    pub keepalive: Option<Keepalive>,
     /// `TCP_USER_TIMEOUT`, if it is wanted.
     pub user_timeout: Option<Duration>,
+}
+
+impl Default for LegOptions {
+    fn default() -> Self {
+        Self { keepalive: Some(Keepalive::default()), user_timeout: None }
+    }
 }
 
 /// Length of the kernel's queue of connections that were not accepted yet; the kernel caps it at `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
 
-/// Sets `TCP_NODELAY`, keepalive and, if wanted, `TCP_USER_TIMEOUT`.
+/// Sets `TCP_NODELAY` and, if wanted, keepalive and `TCP_USER_TIMEOUT`.
 ///
 /// # Errors
 /// When the kernel refuses an option.
 pub fn set_leg_options(socket: &SockRef<'_>, options: &LegOptions) -> io::Result<()> {
     socket.set_tcp_nodelay(true)?;
-    let keepalive = TcpKeepalive::new()
-        .with_time(options.keepalive.idle)
-        .with_interval(options.keepalive.interval)
-        .with_retries(options.keepalive.count);
-    socket.set_tcp_keepalive(&keepalive)?;
+    if let Some(keepalive) = &options.keepalive {
+        set_keepalive(socket, keepalive)?;
+    }
     if let Some(timeout) = options.user_timeout {
         socket.set_tcp_user_timeout(Some(timeout))?;
     }
     Ok(())
+}
+
+/// Sets keepalive.
+///
+/// # Errors
+/// When the kernel refuses an option.
+pub fn set_keepalive(socket: &SockRef<'_>, keepalive: &Keepalive) -> io::Result<()> {
+    let Keepalive { idle, interval, count } = *keepalive;
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(idle).with_interval(interval).with_retries(count))
 }
 
 /// As [`set_leg_options`], on a socket that had others before.

@@ -3,7 +3,8 @@
 //!
 //! | file | what crosses there |
 //! |---|---|
-//! | here | [`Route`] and its [`Revocation`]: control → data |
+//! | here | [`Route`]: control → data |
+//! | [`revocation`] | how a route ends: control → data |
 //! | [`readers`] | who may be read: control → data |
 //! | [`snapshot`] | a pool as it stands: control → admin |
 //! | [`events`] | state changes with their causes: control → admin |
@@ -13,15 +14,15 @@
 mod events;
 mod readers;
 mod reports;
+mod revocation;
 mod sessions;
 mod snapshot;
 
 use std::{
     net::SocketAddr,
-    pin::pin,
     sync::{
         Arc,
-        atomic::{AtomicU8, AtomicU64, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant, SystemTime},
 };
@@ -30,14 +31,12 @@ pub use events::{EventLog, StateEvent};
 use readers::ReaderOffer;
 pub use readers::{Gate, Generation, Pulse, Reader, ReaderKind, Tenure, Underway};
 pub use reports::{PassiveReport, ReportReceiver, ReportSender};
+pub use revocation::{Listening, Revocation};
 pub use sessions::{Session, SessionEntry, SessionTable};
 pub use snapshot::{BackendView, LastFailover, LastProbe, Snapshot};
-use tokio::sync::{Notify, futures::Notified, watch};
+use tokio::sync::watch;
 
-use crate::{
-    failover::{RevokeMode, Time},
-    metrics::BackendMetrics,
-};
+use crate::{failover::Time, metrics::BackendMetrics};
 
 /// The process's monotonic clock with a fixed origin, so that the core, the byte path and the API speak of the same moments.
 #[derive(Clone, Copy, Debug)]
@@ -78,67 +77,6 @@ pub struct Route {
     pub addresses: Arc<[SocketAddr]>,
     /// How the route ends.
     pub revocation: Arc<Revocation>,
-}
-
-/// The end of an epoch, or of a reader's generation, in one or two steps. Asking whether it has come is one atomic load, so that a
-/// session may ask at every turn; only waiting for it takes a lock.
-#[derive(Debug, Default)]
-pub struct Revocation {
-    stage: AtomicU8,
-    changed: Notify,
-}
-
-impl Revocation {
-    const LAST_WORDS: u8 = 1;
-    const ABORTED: u8 = 2;
-
-    /// Ends it. A later, harsher call overrides an earlier one; a milder one changes nothing.
-    pub fn revoke(&self, mode: RevokeMode) {
-        let stage = match mode {
-            RevokeMode::Drain => return,
-            RevokeMode::LastWords => Self::LAST_WORDS,
-            RevokeMode::Abort => Self::ABORTED,
-        };
-        self.stage.fetch_max(stage, Ordering::AcqRel);
-        self.changed.notify_waiters();
-    }
-
-    /// The sessions must stop sending to the backend (either mode).
-    pub fn is_revoked(&self) -> bool {
-        self.stage.load(Ordering::Acquire) >= Self::LAST_WORDS
-    }
-
-    /// The sessions must end.
-    pub fn is_aborted(&self) -> bool {
-        self.stage.load(Ordering::Acquire) >= Self::ABORTED
-    }
-
-    /// Resolves at the next call of [`Revocation::revoke`]. Look at the stage after the first poll: a call before it is not
-    /// told again.
-    pub fn changed(&self) -> Notified<'_> {
-        self.changed.notified()
-    }
-
-    /// Waits until [`Revocation::is_revoked`].
-    pub async fn revoked(&self) {
-        self.reached(Self::LAST_WORDS).await;
-    }
-
-    /// Waits until [`Revocation::is_aborted`].
-    pub async fn aborted(&self) {
-        self.reached(Self::ABORTED).await;
-    }
-
-    async fn reached(&self, stage: u8) {
-        loop {
-            let mut changed = pin!(self.changed.notified());
-            changed.as_mut().enable();
-            if self.stage.load(Ordering::Acquire) >= stage {
-                return;
-            }
-            changed.await;
-        }
-    }
 }
 
 /// What a pool offers to new clients at this moment.

@@ -7,20 +7,52 @@ use std::{
 
 use mainstay::{
     app::{self, Running},
-    config::{CheckKind, PostgresCheck},
+    config::{CheckKind, Config, PostgresCheck},
     failover::{Election, Policy},
 };
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::support::{config::tcp_pool, front::end, postgres::Postgres, wait::until};
 
-fn front(server: &Postgres) -> Running {
+fn pool(server: &Postgres) -> Config {
     let mut config = tcp_pool(&[([127, 0, 0, 1], server.port).into()]);
     config.pools[0].check.kind = CheckKind::Postgres(PostgresCheck::default());
     config.pools[0].policy = Policy { election: Election::ByRole, ..Policy::default() };
-    let running = app::start(&config).unwrap();
+    config
+}
+
+fn front(server: &Postgres) -> Running {
+    start(&pool(server))
+}
+
+fn start(config: &Config) -> Running {
+    let running = app::start(config).unwrap();
     until("the primary is active", || running.snapshots[0].get().active);
     running
+}
+
+/// Which timer runs on each connection to `port`, and when it goes off: `proc_net_tcp` in the kernel's documentation, whose 2 is
+/// keepalive and whose clock has 100 ticks a second.
+fn timers(port: u16) -> Vec<(String, Duration)> {
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let to_port = format!(":{port:04X}");
+    let fields = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let timers = fields.filter(|fields| fields[2].ends_with(&to_port)).map(|fields| fields[5].split_once(':').unwrap());
+    timers.map(|(timer, ticks)| (timer.to_owned(), Duration::from_millis(10 * u64::from_str_radix(ticks, 16).unwrap()))).collect()
+}
+
+#[test]
+fn a_server_that_is_waited_for_before_there_is_a_relay_has_keepalive_from_the_start() {
+    let server = Postgres::primary(&[]);
+    let mut config = pool(&server);
+    // So long that the checks' own connections cannot be meant.
+    config.pools[0].listeners[0].keepalive.idle = Duration::from_hours(5);
+    let running = start(&config);
+    let _silent = std::net::TcpStream::connect(("127.0.0.1", running.listeners[0][0][0].port())).unwrap();
+    let own = |(timer, left): &(String, Duration)| timer == "02" && *left > Duration::from_hours(4);
+    let started = Instant::now();
+    until("its connection to the server has keepalive", || timers(server.port).iter().any(own).then_some(()));
+    assert!(started.elapsed() < Duration::from_millis(900), "only after {:?}", started.elapsed());
 }
 
 fn psql(running: &Running, connection: &str, sql: &str) -> Child {

@@ -3,8 +3,10 @@
 //! | file | what it does |
 //! |---|---|
 //! | [`task`] | who runs next, and how others wake it |
-//! | [`socket`] | a socket, and what the kernel has told of it |
+//! | [`socket`] | a socket, and what can be done with it |
+//! | [`readiness`] | what the kernel has told of each |
 //! | [`timer`] | deadlines, most of which never come |
+//! | [`age`] | whether a task lasts |
 //!
 //! The rest of mainstay runs on tokio, and what is shared with it ([`tokio::sync`], [`tokio::io`]'s traits) works here as well: a
 //! waker is a waker. The byte path has a loop of its own because a general one does more than is needed there: for a round trip
@@ -18,6 +20,8 @@
 //! A turn of the loop: every task that can go on does so; then one look at the kernel, which waits if nobody could go on; then the
 //! deadlines that have passed. A task that wants the others to have their turn first ([`yield_now`]) goes on after that look.
 
+mod age;
+mod readiness;
 mod socket;
 mod task;
 #[cfg(test)]
@@ -37,6 +41,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+pub(crate) use age::Age;
+use age::Ages;
+pub use readiness::Interest;
+use readiness::Registry;
 use rustix::{
     event::{
         Timespec,
@@ -45,8 +53,7 @@ use rustix::{
     fd::OwnedFd,
     io::Errno,
 };
-use socket::Registry;
-pub use socket::{Interest, Socket, Watched};
+pub use socket::{Socket, Watched};
 use task::{Key, Mailbox, Tasks};
 use timer::Timers;
 pub use timer::{Elapsed, Sleep, sleep, sleep_until, timeout};
@@ -74,6 +81,7 @@ struct Local {
     timers: RefCell<Timers>,
     /// They go on after the next look.
     yielded: RefCell<Vec<Waker>>,
+    ages: Ages,
     looks: Cell<u64>,
 }
 
@@ -136,6 +144,7 @@ impl EventLoop {
             sockets: Registry::default(),
             timers: RefCell::new(self.timers),
             yielded: RefCell::default(),
+            ages: Ages::default(),
             looks: Cell::new(0),
         });
         let before = LOCAL.replace(Some(Rc::clone(&local)));

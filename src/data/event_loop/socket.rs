@@ -5,149 +5,30 @@
 //! duplicates one, and a child process keeps none beyond its exec. An event of it that was on its way is recognized by its number.
 
 use std::{
-    cell::{Cell, RefCell},
     fmt,
-    future::poll_fn,
+    future::{Future, poll_fn},
     io,
     net::{SocketAddr, TcpListener, TcpStream},
-    ops::{BitAnd, BitOr},
     pin::Pin,
     rc::Rc,
-    task::{Context, Poll, Waker, ready},
+    task::{Context, Poll, ready},
+    time::Instant,
 };
 
 use rustix::{
-    event::epoll::{self, Event, EventData, EventFlags},
+    event::epoll::{self, EventData, EventFlags},
     fd::{AsFd, BorrowedFd, OwnedFd},
     io::Errno,
     net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown},
 };
-use slab::Slab;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::{LOCAL, local};
-
-/// What is waited for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Interest {
-    /// A read finds something, or the end, or an error.
-    Readable,
-    /// A write finds room, or an error.
-    Writable,
-}
-
-impl Interest {
-    const fn mask(self) -> Ready {
-        match self {
-            Self::Readable => Ready(Ready::READABLE.0 | Ready::READ_CLOSED.0),
-            Self::Writable => Ready(Ready::WRITABLE.0 | Ready::WRITE_CLOSED.0),
-        }
-    }
-}
-
-/// What the kernel has told, as bits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Ready(u8);
-
-impl Ready {
-    const NOTHING: Self = Self(0);
-    const READABLE: Self = Self(1);
-    const WRITABLE: Self = Self(2);
-    /// The other side has finished: from here on a read never finds nothing.
-    const READ_CLOSED: Self = Self(4);
-    /// Nothing more can be sent.
-    const WRITE_CLOSED: Self = Self(8);
-    const FAILED: Self = Self(16);
-
-    fn of(flags: EventFlags) -> Self {
-        let mut ready = Self::NOTHING;
-        for (flag, told) in [
-            (EventFlags::IN, Self::READABLE),
-            (EventFlags::OUT, Self::WRITABLE),
-            (EventFlags::RDHUP, Self::READABLE | Self::READ_CLOSED),
-            (EventFlags::HUP, Self::READABLE | Self::READ_CLOSED | Self::WRITABLE | Self::WRITE_CLOSED),
-            (EventFlags::ERR, Self::READABLE | Self::WRITABLE | Self::FAILED),
-        ] {
-            if flags.intersects(flag) {
-                ready = ready | told;
-            }
-        }
-        ready
-    }
-
-    const fn without(self, other: Self) -> Self {
-        Self(self.0 & !other.0)
-    }
-
-    const fn is_nothing(self) -> bool {
-        self.0 == 0
-    }
-}
-
-impl BitOr for Ready {
-    type Output = Self;
-    fn bitor(self, other: Self) -> Self {
-        Self(self.0 | other.0)
-    }
-}
-
-impl BitAnd for Ready {
-    type Output = Self;
-    fn bitand(self, other: Self) -> Self {
-        Self(self.0 & other.0)
-    }
-}
-
-/// What is known of a socket.
-struct Slot {
-    number: u32,
-    ready: Cell<Ready>,
-    /// The task that owns the socket, if it has ever waited.
-    waiter: RefCell<Option<Waker>>,
-}
-
-/// All sockets of a loop.
-#[derive(Default)]
-pub(super) struct Registry {
-    places: RefCell<Slab<Rc<Slot>>>,
-    /// Of the next socket.
-    number: Cell<u32>,
-}
-
-impl Registry {
-    fn add(&self, ready: Ready) -> (Rc<Slot>, usize) {
-        let number = self.number.get();
-        self.number.set(number.wrapping_add(1));
-        let slot = Rc::new(Slot { number, ready: Cell::new(ready), waiter: RefCell::new(None) });
-        let place = self.places.borrow_mut().insert(Rc::clone(&slot));
-        (slot, place)
-    }
-
-    fn remove(&self, slot: &Rc<Slot>, place: usize) {
-        let mut places = self.places.borrow_mut();
-        if places.get(place).is_some_and(|known| Rc::ptr_eq(known, slot)) {
-            places.remove(place);
-        }
-    }
-
-    /// The kernel tells something.
-    pub(super) fn tell(&self, event: &Event) {
-        let (data, flags) = (event.data.u64(), event.flags);
-        let places = self.places.borrow();
-        let slot = usize::try_from(data & u64::from(u32::MAX)).ok().and_then(|place| places.get(place));
-        let Some(slot) = slot.filter(|slot| u64::from(slot.number) == data >> u32::BITS) else { return };
-        let known = slot.ready.get();
-        let told = Ready::of(flags);
-        if told.without(known).is_nothing() {
-            return;
-        }
-        slot.ready.set(known | told);
-        if let Some(waiter) = &*slot.waiter.borrow() {
-            waiter.wake_by_ref();
-        }
-    }
-}
+use super::{
+    LOCAL, local,
+    readiness::{Interest, Ready, Slot},
+    sleep_until,
+};
 
 /// A socket of this thread's loop. It belongs to one task: whoever waited for it last is woken, and nobody else.
 pub struct Watched<S> {
@@ -219,6 +100,14 @@ impl Watched<TcpListener> {
         Self::add(socket, EventFlags::IN, Ready::NOTHING)
     }
 
+    /// Has its task look up, as if somebody waited in it.
+    pub(crate) fn look_up(&self) {
+        self.slot.ready.set(self.slot.ready.get() | Ready::READABLE);
+        if let Some(waiter) = &*self.slot.waiter.borrow() {
+            waiter.wake_by_ref();
+        }
+    }
+
     /// From now on the kernel tells nothing of it, or tells again.
     ///
     /// # Errors
@@ -245,17 +134,22 @@ impl Socket {
 
     const EVENTS: EventFlags = EventFlags::IN.union(EventFlags::OUT).union(EventFlags::RDHUP).union(EventFlags::ET);
 
-    /// Connects a new socket, which must not block.
+    /// Connects a new socket, which must not block, until `deadline` at most.
     ///
     /// # Errors
-    /// Those of connect(2), and when the kernel cannot watch another descriptor.
-    pub(crate) async fn connect(socket: OwnedFd, address: SocketAddr) -> io::Result<Self> {
+    /// Those of connect(2), `ETIMEDOUT` also at the deadline, and when the kernel cannot watch another descriptor.
+    pub(crate) async fn connect(socket: OwnedFd, address: SocketAddr, deadline: Instant) -> io::Result<Self> {
         match rustix::net::connect(&socket, &address) {
             Ok(()) | Err(Errno::INPROGRESS) => {}
             Err(errno) => return Err(errno.into()),
         }
         let socket = Self::add(TcpStream::from(socket), Self::EVENTS, Ready::NOTHING)?;
-        poll_fn(|cx| socket.poll_ready(cx, Interest::Writable)).await;
+        let mut limit = sleep_until(deadline);
+        poll_fn(|cx| match socket.poll_ready(cx, Interest::Writable) {
+            Poll::Ready(()) => Poll::Ready(Ok(())),
+            Poll::Pending => Pin::new(&mut limit).poll(cx).map(|()| Err(Errno::TIMEDOUT)),
+        })
+        .await?;
         // A socket that failed is told of as such in the same breath: only then has the kernel an error to tell.
         let has_failed = !(socket.slot.ready.get() & (Ready::FAILED | Ready::WRITE_CLOSED)).is_nothing();
         match if has_failed { SockRef::from(&socket).take_error()? } else { None } {

@@ -171,13 +171,68 @@ fn a_refused_connection_is_told_as_such() {
     run(async {
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let socket = || socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM.nonblocking(), None).unwrap();
-        let refused = Socket::connect(socket().into(), address).await;
+        let soon = || Instant::now() + PATIENCE;
+        let refused = Socket::connect(socket().into(), address, soon()).await;
         assert_eq!(refused.unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let mut connected = Socket::connect(socket().into(), listener.local_addr().unwrap()).await.unwrap();
+        let mut connected = Socket::connect(socket().into(), listener.local_addr().unwrap(), soon()).await.unwrap();
         let mut near = listener.accept().unwrap().0;
         connected.write_all(b"x").await.unwrap();
         io::Read::read_exact(&mut near, &mut [0]).unwrap();
+    });
+}
+
+#[test]
+fn a_connection_that_nobody_answers_times_out() {
+    run(async {
+        let socket = || socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM.nonblocking(), None).unwrap();
+        // The kernel answers nobody while as many wait as may.
+        let full = socket();
+        full.bind(&std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+        full.listen(0).unwrap();
+        let address = full.local_addr().unwrap().as_socket().unwrap();
+        let mut waiting = Vec::new();
+        let error = loop {
+            match Socket::connect(socket().into(), address, Instant::now() + Duration::from_millis(50)).await {
+                Ok(connected) => waiting.push(connected),
+                Err(error) => break error,
+            }
+            assert!(waiting.len() < 10, "everybody is answered");
+        };
+        assert_eq!(error.raw_os_error(), Some(Errno::TIMEDOUT.raw_os_error()));
+    });
+}
+
+#[test]
+fn a_task_is_woken_once_when_it_is_a_second_old_and_one_that_has_ended_is_not_missed() {
+    run(async {
+        let (told, ages) = (Rc::new(RefCell::new(Vec::new())), [0, 400, 1_400]);
+        for after in ages {
+            let told = Rc::clone(&told);
+            spawn(async move {
+                sleep(Duration::from_millis(after)).await;
+                // One that does not get so old.
+                spawn(poll_fn(|cx| {
+                    Age::begin(cx);
+                    Poll::Ready(())
+                }));
+                let (born, mut age, mut turns) = (Instant::now(), None, 0);
+                poll_fn(|cx| {
+                    turns += 1;
+                    let age = *age.get_or_insert_with(|| Age::begin(cx));
+                    if age.is_grown() { Poll::Ready(()) } else { Poll::Pending }
+                })
+                .await;
+                told.borrow_mut().push((born.elapsed(), turns));
+            });
+        }
+        sleep(Duration::from_millis(1_400 + 2_200)).await;
+        let told = told.take();
+        assert_eq!(told.len(), ages.len(), "{told:?}");
+        let right = Duration::from_secs(1)..Duration::from_millis(2_200);
+        assert!(told.iter().all(|(age, turns)| right.contains(age) && *turns == 2), "{told:?}");
+        sleep(Duration::from_secs(2)).await;
+        assert!(!local().ages.is_counting(), "it counts for nobody");
     });
 }
 

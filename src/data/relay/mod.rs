@@ -11,7 +11,7 @@ mod splice;
 
 use std::{
     future::Future,
-    pin::{Pin, pin},
+    pin::Pin,
     sync::atomic::{AtomicU64, Ordering},
     task::{Context, Poll, ready},
     time::{Duration, Instant},
@@ -19,15 +19,15 @@ use std::{
 
 use half::{End, Half};
 pub use pipe::{OnPipeError, supply as supply_pipes};
-use tokio::sync::futures::Notified;
+use socket2::SockRef;
 
 use crate::{
     config::RelayMode,
-    data::event_loop::{Interest, Sleep, Socket, sleep},
+    data::event_loop::{Age, Interest, Sleep, Socket, sleep},
     metrics::BackendMetrics,
-    net::socket::{has_failed, unsent_bytes},
+    net::socket::{Keepalive, has_failed, set_keepalive, unsent_bytes},
     reason::{CloseReason, Direction},
-    route::{Revocation, Session},
+    route::{Listening, Revocation, Session},
 };
 
 /// How long a server that is shutting down may still speak to its clients.
@@ -44,6 +44,8 @@ pub struct RelaySettings {
     pub half_close: Duration,
     /// The client aborted, and the backend takes nothing of what was read before.
     pub reset: Duration,
+    /// Set on the backend's socket when the session has lasted for a second; `None` when that has it already.
+    pub keepalive: Option<Keepalive>,
 }
 
 /// A session that moves bytes.
@@ -61,8 +63,18 @@ pub struct Relay<'a> {
     /// Armed only when the backend does not take what the client sent: nothing is read from the client then, so that its abort
     /// would not be seen.
     stall: Option<Box<Stall>>,
+    /// Until the backend's socket has keepalive.
+    youth: Youth,
     session: &'a Session,
     metrics: &'a BackendMetrics,
+}
+
+/// Whether a session lasts.
+#[derive(Clone, Copy, Debug)]
+enum Youth {
+    Unborn,
+    Young(Age),
+    Over,
 }
 
 #[derive(Debug)]
@@ -128,6 +140,10 @@ impl<'a> Relay<'a> {
             settings,
             silence: None,
             stall: None,
+            youth: match settings.keepalive {
+                Some(_) => Youth::Unborn,
+                None => Youth::Over,
+            },
             session,
             metrics,
         }
@@ -138,12 +154,7 @@ impl<'a> Relay<'a> {
     #[allow(clippy::manual_async_fn, reason = "as said above")]
     pub fn run<'r>(&'r mut self, revocation: &'r Revocation) -> impl Future<Output = CloseReason> + use<'r, 'a> {
         async move {
-            let reason = {
-                let changed = pin!(revocation.changed());
-                let relaying = RelayUntil { relay: &mut *self, revocation, changed, listening: false };
-                relaying.await
-            };
-            match reason {
+            match (RelayUntil { relay: &mut *self, revocation, listening: None }).await {
                 Some(reason) => reason,
                 // Boxed: a session that idles for hours must not carry the memory of its end.
                 None => Box::pin(self.last_words(revocation)).await,
@@ -220,12 +231,28 @@ impl<'a> Relay<'a> {
             };
         }
         if !self.upstream.is_over() || !self.downstream.is_over() {
+            self.poll_youth(cx);
             let stalled = self.poll_stall(cx);
             return if stalled.is_ready() { stalled } else { self.poll_silence(cx) };
         }
         // A client that finished, and then would not take the answer, aborted.
         let aborted = self.downstream.is_discarding().then_some(CloseReason::ClientReset);
         Poll::Ready(aborted.or(self.first_end).unwrap_or(CloseReason::Internal))
+    }
+
+    /// Has the kernel find out whether the backend is still there, once the session lasts.
+    fn poll_youth(&mut self, cx: &mut Context<'_>) {
+        match self.youth {
+            Youth::Unborn => self.youth = Youth::Young(Age::begin(cx)),
+            Youth::Young(age) if age.is_grown() => {
+                self.youth = Youth::Over;
+                if let Some(keepalive) = &self.settings.keepalive {
+                    // Fails on a connection that is gone already, which the relay learns by itself.
+                    let _ = set_keepalive(&SockRef::from(&self.server), keepalive);
+                }
+            }
+            Youth::Young(_) | Youth::Over => {}
+        }
     }
 
     /// Ends a session whose client has aborted and whose backend takes nothing of what was read before. Looks twice within the
@@ -305,21 +332,19 @@ const fn aborted(upstream: Poll<End>, downstream: Poll<End>) -> Option<CloseReas
 }
 
 /// `Some(reason)` when the session ended by itself, `None` when it was revoked.
-struct RelayUntil<'r, 'a, 't> {
+struct RelayUntil<'r, 'a> {
     relay: &'r mut Relay<'a>,
     revocation: &'r Revocation,
-    changed: Pin<&'r mut Notified<'t>>,
-    /// `changed` knows whom to wake. A session is one task from start to end, so it is told once; polling it at every turn would
-    /// take a lock that all sessions share.
-    listening: bool,
+    /// A session is one task from start to end, so it is told once whom to wake: that takes a lock that all sessions share.
+    listening: Option<Listening<&'r Revocation>>,
 }
 
-impl Future for RelayUntil<'_, '_, '_> {
+impl Future for RelayUntil<'_, '_> {
     type Output = Option<CloseReason>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        if !self.listening {
-            self.listening = self.changed.as_mut().poll(cx).is_pending();
+        if self.listening.is_none() {
+            self.listening = Some(Listening::new(self.revocation, cx.waker()));
         }
         if self.revocation.is_revoked() {
             return Poll::Ready(None);
@@ -361,8 +386,13 @@ mod tests {
                 upstream_bytes: AtomicU64::new(0),
                 downstream_bytes: AtomicU64::new(0),
             };
-            let settings =
-                RelaySettings { mode: RelayMode::Auto, idle: None, half_close: Duration::from_hours(1), reset: PATIENCE };
+            let settings = RelaySettings {
+                mode: RelayMode::Auto,
+                idle: None,
+                half_close: Duration::from_hours(1),
+                reset: PATIENCE,
+                keepalive: None,
+            };
             let revocation = Revocation::default();
             let mut relay = Relay::new(near_client, near_backend, (0, 0), &settings, &session, &series.backends[0]);
             let running = relay.run(&revocation);

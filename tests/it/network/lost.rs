@@ -116,6 +116,15 @@ fn a_network_without_a_route_is_told_from_a_dead_server() {
     });
 }
 
+fn with_keepalive(backend: &Backend) -> serde_json::Value {
+    let mut settings = settings(&[backend.address]);
+    let pool = settings["pools"][0].as_object_mut().unwrap();
+    pool.remove("listen");
+    let listener = json!({"name": "rw", "listen": "127.0.0.1:0", "keepalive": {"idle": "1s", "interval": "1s", "count": 2}});
+    pool.insert("listeners".into(), json!([listener]));
+    settings
+}
+
 #[test]
 fn a_client_that_vanished_is_noticed_by_keepalive_and_its_place_freed() {
     let network = Network::new();
@@ -131,12 +140,7 @@ fn a_client_that_vanished_is_noticed_by_keepalive_and_its_place_freed() {
                 }
             }
         });
-        let mut settings = settings(&[backend.address]);
-        settings["pools"][0]["listeners"] = json!([{
-            "name": "rw", "listen": "127.0.0.1:0", "keepalive": {"idle": "1s", "interval": "1s", "count": 2},
-        }]);
-        settings["pools"][0].as_object_mut().unwrap().remove("listen");
-        let process = Process::start(&settings).serving();
+        let process = Process::start(&with_keepalive(&backend)).serving();
         let (client, bystander) = (process.connect(), process.connect());
         who(&client).unwrap();
         who(&bystander).unwrap();
@@ -151,6 +155,54 @@ fn a_client_that_vanished_is_noticed_by_keepalive_and_its_place_freed() {
         until("its place is free", || (process.metric("mainstay_connections_active", &[]) == 1).then_some(()));
         assert_eq!(process.metric("mainstay_connections_closed_total", &[("reason", "client_reset")]), 1);
         // A silent client that is still there stays.
+        who(&bystander).unwrap();
+    });
+}
+
+/// An echo that says on which port each session came.
+fn port_teller() -> (Backend, std::sync::mpsc::Receiver<u16>) {
+    let (tell, told) = std::sync::mpsc::channel();
+    let tell = std::sync::Mutex::new(tell);
+    let backend = Backend::start(move |mut stream| {
+        let mut bytes = [0; 64];
+        // Probes leave without a word.
+        let Ok(mut read @ 1..) = stream.read(&mut bytes) else { return };
+        tell.lock().unwrap().send(stream.peer_addr().unwrap().port()).unwrap();
+        while read > 0 && stream.write_all(&bytes[..read]).is_ok() {
+            read = stream.read(&mut bytes).unwrap_or(0);
+        }
+    });
+    (backend, told)
+}
+
+/// Silence, two unanswered questions a second apart, and the second in which a young session has no keepalive.
+const REAPED: std::ops::Range<Duration> = Duration::from_millis(1500)..Duration::from_secs(7);
+
+#[test]
+fn a_session_that_its_backend_alone_has_lost_is_noticed_by_keepalive_however_young_it_was() {
+    let network = Network::new();
+    network.inside(|| {
+        let (backend, ports) = port_teller();
+        let process = Process::start(&with_keepalive(&backend)).serving();
+        let (old, bystander) = (process.connect(), process.connect());
+        who(&old).unwrap();
+        let old_port = ports.recv_timeout(Duration::from_secs(5)).unwrap();
+        who(&bystander).unwrap();
+        std::thread::sleep(Duration::from_millis(2500));
+        let young = process.connect();
+        who(&young).unwrap();
+        let young_port = ports.iter().nth(1).unwrap();
+        let since = Instant::now();
+        for port in [old_port, young_port] {
+            network.firewall(&format!("tcp sport {port} drop"));
+            network.firewall(&format!("tcp dport {port} drop"));
+        }
+        for (mut client, age) in [(&old, "old"), (&young, "young")] {
+            let error = client.read(&mut [0; 1]).expect_err("a session that was cut must not end in FIN");
+            assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+            assert!(REAPED.contains(&since.elapsed()), "the {age} one was reaped after {:?}", since.elapsed());
+        }
+        assert_eq!(process.metric("mainstay_connections_closed_total", &[("reason", "server_reset")]), 2);
         who(&bystander).unwrap();
     });
 }

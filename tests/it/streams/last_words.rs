@@ -282,6 +282,7 @@ fn heard(mode: RevokeMode, before: &[u8], after: &[u8]) -> (Vec<u8>, u64) {
             idle: None,
             half_close: Duration::from_hours(1),
             reset: Duration::from_hours(1),
+            keepalive: None,
         };
         let mut relay = Relay::new(near_client, near_backend, (0, 0), &settings, &session, &series.backends[0]);
         let says = async {

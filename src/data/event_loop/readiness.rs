@@ -1,0 +1,132 @@
+//! What the kernel has told of each socket.
+
+use std::{
+    cell::{Cell, RefCell},
+    ops::{BitAnd, BitOr},
+    rc::Rc,
+    task::Waker,
+};
+
+use rustix::event::epoll::{Event, EventFlags};
+use slab::Slab;
+
+/// What is waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Interest {
+    /// A read finds something, or the end, or an error.
+    Readable,
+    /// A write finds room, or an error.
+    Writable,
+}
+
+impl Interest {
+    pub(super) const fn mask(self) -> Ready {
+        match self {
+            Self::Readable => Ready(Ready::READABLE.0 | Ready::READ_CLOSED.0),
+            Self::Writable => Ready(Ready::WRITABLE.0 | Ready::WRITE_CLOSED.0),
+        }
+    }
+}
+
+/// What the kernel has told, as bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Ready(u8);
+
+impl Ready {
+    pub(super) const NOTHING: Self = Self(0);
+    pub(super) const READABLE: Self = Self(1);
+    pub(super) const WRITABLE: Self = Self(2);
+    /// The other side has finished: from here on a read never finds nothing.
+    pub(super) const READ_CLOSED: Self = Self(4);
+    /// Nothing more can be sent.
+    pub(super) const WRITE_CLOSED: Self = Self(8);
+    pub(super) const FAILED: Self = Self(16);
+
+    fn of(flags: EventFlags) -> Self {
+        let mut ready = Self::NOTHING;
+        for (flag, told) in [
+            (EventFlags::IN, Self::READABLE),
+            (EventFlags::OUT, Self::WRITABLE),
+            (EventFlags::RDHUP, Self::READABLE | Self::READ_CLOSED),
+            (EventFlags::HUP, Self::READABLE | Self::READ_CLOSED | Self::WRITABLE | Self::WRITE_CLOSED),
+            (EventFlags::ERR, Self::READABLE | Self::WRITABLE | Self::FAILED),
+        ] {
+            if flags.intersects(flag) {
+                ready = ready | told;
+            }
+        }
+        ready
+    }
+
+    pub(super) const fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
+    pub(super) const fn is_nothing(self) -> bool {
+        self.0 == 0
+    }
+}
+
+impl BitOr for Ready {
+    type Output = Self;
+    fn bitor(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+}
+
+impl BitAnd for Ready {
+    type Output = Self;
+    fn bitand(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+}
+
+/// What is known of a socket.
+pub(super) struct Slot {
+    pub(super) number: u32,
+    pub(super) ready: Cell<Ready>,
+    /// The task that owns the socket, if it has ever waited.
+    pub(super) waiter: RefCell<Option<Waker>>,
+}
+
+/// All sockets of a loop.
+#[derive(Default)]
+pub(super) struct Registry {
+    places: RefCell<Slab<Rc<Slot>>>,
+    /// Of the next socket.
+    number: Cell<u32>,
+}
+
+impl Registry {
+    pub(super) fn add(&self, ready: Ready) -> (Rc<Slot>, usize) {
+        let number = self.number.get();
+        self.number.set(number.wrapping_add(1));
+        let slot = Rc::new(Slot { number, ready: Cell::new(ready), waiter: RefCell::new(None) });
+        let place = self.places.borrow_mut().insert(Rc::clone(&slot));
+        (slot, place)
+    }
+
+    pub(super) fn remove(&self, slot: &Rc<Slot>, place: usize) {
+        let mut places = self.places.borrow_mut();
+        if places.get(place).is_some_and(|known| Rc::ptr_eq(known, slot)) {
+            places.remove(place);
+        }
+    }
+
+    /// The kernel tells something.
+    pub(super) fn tell(&self, event: &Event) {
+        let (data, flags) = (event.data.u64(), event.flags);
+        let places = self.places.borrow();
+        let slot = usize::try_from(data & u64::from(u32::MAX)).ok().and_then(|place| places.get(place));
+        let Some(slot) = slot.filter(|slot| u64::from(slot.number) == data >> u32::BITS) else { return };
+        let known = slot.ready.get();
+        let told = Ready::of(flags);
+        if told.without(known).is_nothing() {
+            return;
+        }
+        slot.ready.set(known | told);
+        if let Some(waiter) = &*slot.waiter.borrow() {
+            waiter.wake_by_ref();
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! How a route ends.
+
+use std::{
+    future::poll_fn,
+    ops::Deref,
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU8, Ordering},
+    },
+    task::{Poll, Waker},
+};
+
+use slab::Slab;
+
+use crate::failover::RevokeMode;
+
+/// The end of an epoch, or of a reader's generation, in one or two steps. Asking whether it has come is one atomic load, so that a
+/// session may ask at every turn; only who begins or ceases to listen for it takes a lock.
+#[derive(Debug, Default)]
+pub struct Revocation {
+    stage: AtomicU8,
+    listeners: Mutex<Slab<Waker>>,
+}
+
+impl Revocation {
+    const LAST_WORDS: u8 = 1;
+    const ABORTED: u8 = 2;
+
+    /// Ends it. A later, harsher call overrides an earlier one; a milder one changes nothing.
+    pub fn revoke(&self, mode: RevokeMode) {
+        let stage = match mode {
+            RevokeMode::Drain => return,
+            RevokeMode::LastWords => Self::LAST_WORDS,
+            RevokeMode::Abort => Self::ABORTED,
+        };
+        self.stage.fetch_max(stage, Ordering::AcqRel);
+        // Who comes to listen after this look finds the stage.
+        let listeners: Vec<_> = self.lock().iter().map(|(_, waker)| waker.clone()).collect();
+        listeners.into_iter().for_each(Waker::wake);
+    }
+
+    /// The sessions must stop sending to the backend (either mode).
+    pub fn is_revoked(&self) -> bool {
+        self.is_at(Self::LAST_WORDS)
+    }
+
+    /// The sessions must end.
+    pub fn is_aborted(&self) -> bool {
+        self.is_at(Self::ABORTED)
+    }
+
+    /// Waits until [`Revocation::is_revoked`].
+    pub async fn revoked(&self) {
+        self.reached(Self::LAST_WORDS).await;
+    }
+
+    /// Waits until [`Revocation::is_aborted`].
+    pub async fn aborted(&self) {
+        self.reached(Self::ABORTED).await;
+    }
+
+    async fn reached(&self, stage: u8) {
+        let mut listening = None;
+        poll_fn(|cx| {
+            let listens = listening.as_ref().is_some_and(|(_, waker)| cx.waker().will_wake(waker));
+            if !listens {
+                listening = Some((Listening::new(self, cx.waker()), cx.waker().clone()));
+            }
+            if self.is_at(stage) { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+    }
+
+    fn is_at(&self, stage: u8) -> bool {
+        self.stage.load(Ordering::Acquire) >= stage
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Slab<Waker>> {
+        self.listeners.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Wakes a task at each call of [`Revocation::revoke`] until this is dropped. Look at the stage afterwards: a call before it is not
+/// told again. What is one task from start to end, and polled as such, need not do it twice.
+#[derive(Debug)]
+pub struct Listening<R: Deref<Target = Revocation>> {
+    revocation: R,
+    place: usize,
+}
+
+impl<R: Deref<Target = Revocation>> Listening<R> {
+    /// From now on.
+    pub fn new(revocation: R, waker: &Waker) -> Self {
+        let place = revocation.lock().insert(waker.clone());
+        Self { revocation, place }
+    }
+}
+
+impl<R: Deref<Target = Revocation>> Drop for Listening<R> {
+    fn drop(&mut self) {
+        let waker = self.revocation.lock().try_remove(self.place);
+        // Not under the lock.
+        drop(waker);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        future::Future,
+        pin::pin,
+        sync::{
+            Arc,
+            atomic::{AtomicUsize, Ordering},
+        },
+        task::{Context, Poll, Wake, Waker},
+        thread,
+    };
+
+    use super::{Listening, Revocation};
+    use crate::failover::RevokeMode;
+
+    #[derive(Default)]
+    struct Counting(AtomicUsize);
+
+    impl Wake for Counting {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn who_listens_is_woken_at_each_step_and_not_afterwards() {
+        let (revocation, counting) = (Revocation::default(), Arc::new(Counting::default()));
+        let waker = Waker::from(Arc::clone(&counting));
+        let woken = || counting.0.swap(0, Ordering::Relaxed);
+        let (first, second) = (Listening::new(&revocation, &waker), Listening::new(&revocation, &waker));
+        revocation.revoke(RevokeMode::Drain);
+        assert_eq!((woken(), revocation.is_revoked()), (0, false));
+        revocation.revoke(RevokeMode::LastWords);
+        assert_eq!((woken(), revocation.is_revoked(), revocation.is_aborted()), (2, true, false));
+        drop(first);
+        revocation.revoke(RevokeMode::Abort);
+        assert_eq!((woken(), revocation.is_aborted()), (1, true));
+        drop(second);
+        revocation.revoke(RevokeMode::LastWords);
+        assert_eq!((woken(), revocation.is_aborted()), (0, true), "a milder call changes nothing");
+        assert!(revocation.lock().is_empty());
+    }
+
+    #[test]
+    fn waiting_for_a_step_follows_the_task_that_waits() {
+        let revocation = Revocation::default();
+        let (before, after) = (Arc::new(Counting::default()), Arc::new(Counting::default()));
+        let mut waiting = pin!(revocation.aborted());
+        for wakes in [&before, &after] {
+            assert_eq!(waiting.as_mut().poll(&mut Context::from_waker(&Arc::clone(wakes).into())), Poll::Pending);
+        }
+        revocation.revoke(RevokeMode::LastWords);
+        assert_eq!(waiting.as_mut().poll(&mut Context::from_waker(&Arc::clone(&after).into())), Poll::Pending);
+        revocation.revoke(RevokeMode::Abort);
+        assert_eq!((before.0.load(Ordering::Relaxed), after.0.load(Ordering::Relaxed)), (0, 2));
+        assert_eq!(waiting.as_mut().poll(&mut Context::from_waker(&after.into())), Poll::Ready(()));
+    }
+
+    #[test]
+    fn nobody_is_forgotten_who_comes_while_it_is_revoked() {
+        let revocations: Vec<_> = (0..20_000).map(|_| Revocation::default()).collect();
+        let turn = AtomicUsize::new(0);
+        // Both come to each revocation at about the same time.
+        let together = |index: usize| {
+            turn.fetch_add(1, Ordering::AcqRel);
+            while turn.load(Ordering::Acquire) < 2 * (index + 1) {
+                thread::yield_now();
+            }
+        };
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                for (index, revocation) in revocations.iter().enumerate() {
+                    together(index);
+                    revocation.revoke(RevokeMode::Abort);
+                }
+                together(revocations.len());
+            });
+            let mut came = Vec::new();
+            for (index, revocation) in revocations.iter().enumerate() {
+                let wakes = Arc::new(Counting::default());
+                let waker = Waker::from(Arc::clone(&wakes));
+                together(index);
+                let listening = Listening::new(revocation, &waker);
+                came.push((revocation.is_revoked(), wakes, listening));
+            }
+            together(revocations.len());
+            let forgotten = came.iter().filter(|(knows, wakes, _)| !knows && wakes.0.load(Ordering::Relaxed) == 0).count();
+            assert_eq!(forgotten, 0);
+        });
+    }
+}

@@ -174,9 +174,9 @@ mod tests {
             while turn.load(Ordering::Acquire) < 2 * (index + 1) {
                 // On a single core the other one would never come.
                 if looks > 10_000 {
-                    thread::yield_now()
+                    thread::yield_now();
                 } else {
-                    std::hint::spin_loop()
+                    std::hint::spin_loop();
                 }
                 looks += 1;
             }

@@ -65,7 +65,7 @@ cubic does, the default of Linux. (BBR paces each connection by a timer: on loop
 
 One core is the proxies', the other that of load and servers, each a process of its own. One thread of each proxy moves bytes. In
 every round each proxy has its turn, and each round begins with another one; numbers are medians over the rounds. Short measures
-(round trips, connect_close, one_core) have three times as many rounds.
+(round trips, connect_close, one_core, pgbench) have three times as many rounds.
 
 | word | meaning |
 |---|---|

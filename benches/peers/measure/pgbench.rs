@@ -10,7 +10,7 @@ use crate::{
     proxy::Backend,
 };
 
-const SECONDS: u64 = 5;
+const SECONDS: u64 = 2;
 
 const FIGURES: &[Figure] = &[
     Figure::new("latency", "latency of a transaction, mean", "µs", Bound::AddedAtMost(1.0)),
@@ -18,7 +18,7 @@ const FIGURES: &[Figure] = &[
 ];
 
 pub(super) const fn plan(name: &'static str, title: &'static str) -> Plan {
-    Plan::new(name, title, FIGURES, &[Backend::Postgres])
+    Plan::new(name, title, FIGURES, &[Backend::Postgres]).short()
 }
 
 pub(super) fn run(bench: &Bench, target: &Target<'_>, clients: u32) -> Result<Sample, Failure> {

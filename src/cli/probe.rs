@@ -177,7 +177,7 @@ fn check_kind(args: &Args) -> Result<CheckKind, String> {
                 password,
                 tls,
                 tls_ca_file,
-                max_lag,
+                max_lag: plain.max_lag,
                 writable_replica: plain.writable_replica,
             }))
         }

@@ -3,7 +3,10 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use super::{ExchangeCheck, ExecCheck, HttpCheck, Secret};
-use crate::net::{addr::BackendAddr, proxy_protocol};
+use crate::{
+    failover::MaxLag,
+    net::{addr::BackendAddr, proxy_protocol},
+};
 
 /// How backends are checked.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,9 +39,9 @@ impl CheckConfig {
         self.kind.knows_roles() || self.second.is_some()
     }
 
-    /// A standby that lags by more bytes is not ready to take over.
-    pub fn max_lag(&self) -> Option<u64> {
-        self.kind.max_lag().or_else(|| self.second.as_ref()?.max_lag)
+    /// A standby that lags by more is not ready to take over.
+    pub fn max_lag(&self) -> Option<MaxLag> {
+        self.kind.max_lag().or_else(|| self.second.as_ref()?.max_lag.map(MaxLag::Bytes))
     }
 }
 
@@ -85,16 +88,17 @@ impl CheckKind {
         }
     }
 
-    /// A standby that lags by more bytes is not ready to take over.
-    pub const fn max_lag(&self) -> Option<u64> {
-        match self {
+    /// A standby that lags by more is not ready to take over.
+    pub fn max_lag(&self) -> Option<MaxLag> {
+        let bytes = match self {
             Self::Tcp | Self::Exchange(_) => None,
+            Self::Mysql(check) => return check.max_lag,
             Self::Postgres(check) => check.max_lag,
-            Self::Mysql(check) => check.max_lag,
             Self::Redis(check) => check.max_lag,
             Self::Http(check) => check.max_lag,
             Self::Exec(check) => check.max_lag,
-        }
+        };
+        bytes.map(MaxLag::Bytes)
     }
 }
 
@@ -139,8 +143,9 @@ pub struct MysqlCheck {
     pub tls: TlsMode,
     /// PEM file with the authorities to trust; required for `verify-full`.
     pub tls_ca_file: Option<PathBuf>,
-    /// A replica that has received so many bytes and not applied them is not ready to take over (told by `failover_ready`).
-    pub max_lag: Option<u64>,
+    /// A replica that has received more bytes and not applied them, or applies what was written longer ago, is not ready to take
+    /// over (told by `failover_ready`).
+    pub max_lag: Option<MaxLag>,
     /// What a server is that follows another although it takes writes.
     pub writable_replica: WritableReplica,
 }

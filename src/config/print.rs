@@ -19,7 +19,7 @@ use super::{
     resolve::{default_names, is_legal_name},
 };
 use crate::{
-    failover::{Election, Policy, label::Label},
+    failover::{Election, MaxLag, Policy, label::Label},
     net::cidr::Cidr,
 };
 
@@ -118,7 +118,7 @@ fn postgres(login: &PostgresCheck) -> Tree {
     let mut map = vec![("user", text(&login.user))];
     map.extend(password(login.password.as_ref()));
     map.push(("database", text(&login.database)));
-    map.extend(security(login.tls, login.tls_ca_file.as_deref(), login.max_lag));
+    map.extend(security(login.tls, login.tls_ca_file.as_deref(), login.max_lag.map(MaxLag::Bytes)));
     Tree::Map(map)
 }
 
@@ -133,7 +133,7 @@ fn mysql(login: &MysqlCheck) -> Tree {
 fn redis(login: &RedisCheck) -> Tree {
     let mut map: Vec<_> = login.user.as_ref().map(|user| ("user", text(user))).into_iter().collect();
     map.extend(password(login.password.as_ref()));
-    map.extend(security(login.tls, login.tls_ca_file.as_deref(), login.max_lag));
+    map.extend(security(login.tls, login.tls_ca_file.as_deref(), login.max_lag.map(MaxLag::Bytes)));
     if let Some(sentinels) = &login.sentinels {
         map.push(("sentinels", sentinels.addresses.iter().map(|address| text(address)).collect()));
         map.push(("sentinel_name", text(&sentinels.name)));
@@ -150,7 +150,7 @@ fn http(check: &HttpCheck) -> Tree {
         map.push(("user", text(&login.user)));
         map.extend(password(Some(&login.password)));
     }
-    map.extend(security(check.tls, check.tls_ca_file.as_deref(), check.max_lag));
+    map.extend(security(check.tls, check.tls_ca_file.as_deref(), check.max_lag.map(MaxLag::Bytes)));
     if let Some(identity) = &check.tls_identity {
         map.extend([("tls_cert_file", path(&identity.cert_file)), ("tls_key_file", path(&identity.key_file))]);
     }
@@ -173,10 +173,17 @@ fn hidden(source: &SecretSource) -> Tree {
     }
 }
 
-fn security(tls: TlsMode, authorities: Option<&Path>, max_lag: Option<u64>) -> impl Iterator<Item = (&'static str, Tree)> {
+fn security(tls: TlsMode, authorities: Option<&Path>, max_lag: Option<MaxLag>) -> impl Iterator<Item = (&'static str, Tree)> {
     let authorities = authorities.map(|file| ("tls_ca_file", path(file)));
-    let max_lag = max_lag.map(|bytes| ("max_lag", Tree::Text(format_size(bytes))));
+    let max_lag = max_lag.map(|max| ("max_lag", lag(max)));
     [("tls", word(tls))].into_iter().chain(authorities).chain(max_lag)
+}
+
+fn lag(max: MaxLag) -> Tree {
+    match max {
+        MaxLag::Bytes(bytes) => Tree::Text(format_size(bytes)),
+        MaxLag::Time(time) => duration(time),
+    }
 }
 
 fn listener(listener: &ListenerConfig) -> Tree {

@@ -4,12 +4,13 @@
 use std::{
     net::SocketAddr,
     sync::{Arc, Weak},
+    time::Duration,
 };
 
 use super::{node::Node, notes, supervisor::Supervisor};
 use crate::{
     config::{BackendConfig, ListenerRoute, PoolConfig},
-    failover::{BackendId, Reading, RevokeMode, Time, label::Label},
+    failover::{BackendId, Facts, MaxLag, Reading, RevokeMode, Time, label::Label},
     metrics::BackendMetrics,
     route::{Generation, Pulse, Reader, ReaderKind, Revocation, Route, Snapshot, Tenure},
 };
@@ -177,11 +178,7 @@ impl Supervisor {
         match to {
             Reading::Reader => String::new(),
             Reading::Active => "it is the active one now".to_owned(),
-            Reading::Lag => match (state.facts().lag_bytes, self.config.policy.max_lag) {
-                (Some(lag), Some(max)) if lag > max => format!("lag {} > {}", size(lag), size(max)),
-                (Some(lag), Some(max)) => format!("lag {} > {}, half of {}", size(lag), size(max / 2), size(max)),
-                _ => "lag".to_owned(),
-            },
+            Reading::Lag => self.config.policy.max_lag.map_or_else(|| to.to_string(), |max| why_it_lags(state.facts(), max)),
             Reading::Down | Reading::Starting | Reading::InDoubt | Reading::WrongCluster => {
                 format!("{to} ({})", state.evidence())
             }
@@ -194,6 +191,24 @@ impl Supervisor {
 pub(super) fn why(snapshot: &Snapshot) -> String {
     let each = snapshot.backends.iter().map(|backend| format!("{}: {}", backend.name, backend.reading));
     each.collect::<Vec<_>>().join(", ")
+}
+
+/// By how much a standby is too far behind.
+fn why_it_lags(facts: &Facts, max: MaxLag) -> String {
+    let people = |max| match max {
+        MaxLag::Bytes(bytes) => size(bytes),
+        MaxLag::Time(Duration::MAX) => "without end, nothing is applied".to_owned(),
+        MaxLag::Time(time) => format!("{time:?}"),
+    };
+    let lag = match max {
+        MaxLag::Bytes(_) => facts.lag_bytes.map(MaxLag::Bytes),
+        MaxLag::Time(_) => facts.lag_time.map(MaxLag::Time),
+    };
+    match lag.map(people) {
+        Some(lag) if max.is_exceeded(facts) => format!("lag {lag} > {}", people(max)),
+        Some(lag) => format!("lag {lag} > {}, half of {}", people(max.half()), people(max)),
+        None => "lag".to_owned(),
+    }
 }
 
 /// Bytes for people.

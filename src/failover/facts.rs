@@ -1,6 +1,6 @@
 //! What a database says of itself.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use crate::labels;
 
@@ -50,6 +50,8 @@ pub struct Facts {
     pub system_id: Option<u64>,
     /// Replication lag in bytes.
     pub lag_bytes: Option<u64>,
+    /// How long ago that was written which is applied now; without end for a standby that applies nothing any more.
+    pub lag_time: Option<Duration>,
     /// Server version as it names itself.
     pub version: Option<Arc<str>>,
 }

@@ -18,6 +18,7 @@
 //! | `configure` | what a change of the configuration keeps |
 //! | `inspect` | what others may ask of a pool |
 //! | [`readers`] | who may be read, besides the active one or instead of it |
+//! | [`lag`] | how far behind a standby may be |
 //! | [`ready`] | whether a failover would succeed right now |
 //! | `invariants` | what must hold after every step, checked in debug builds |
 
@@ -31,6 +32,7 @@ mod inspect;
 #[cfg(debug_assertions)]
 mod invariants;
 pub mod label;
+pub mod lag;
 mod observe;
 pub mod pool;
 pub mod readers;
@@ -46,6 +48,7 @@ pub use event::{
     RevokeMode,
 };
 pub use facts::{Facts, MultiPrimary, Role};
+pub use lag::MaxLag;
 pub use pool::{Election, OnConflict, Policy, Pool};
 pub use readers::Reading;
 pub use ready::FailoverReady;

@@ -204,6 +204,7 @@ impl BackendState {
             self.facts.role = self.facts.role.map(|_| Role::Unknown);
             self.facts.read_only = false;
             self.facts.lag_bytes = None;
+            self.facts.lag_time = None;
         }
     }
 

@@ -22,6 +22,7 @@ use super::{
     elect::{Pin, Verdict},
     event::{Admin, BackendId, Cause, Command, Effect, Epoch, Event, Health, Note, Outcome, Pace, RevokeMode},
     inspect::id,
+    lag::MaxLag,
     readers::Reading,
     time::Time,
 };
@@ -71,9 +72,9 @@ pub struct Policy {
     pub settle: Duration,
     /// What becomes of the sessions of a backend that goes down: `Abort` or `Drain`.
     pub on_down: RevokeMode,
-    /// A standby that lags by more bytes is not ready to take over, and is not read until it lags by half of it. Never a choice of
+    /// A standby that lags by more is not ready to take over, and is not read until it lags by half of it. Never a choice of
     /// who is active.
-    pub max_lag: Option<u64>,
+    pub max_lag: Option<MaxLag>,
 }
 
 impl Default for Policy {

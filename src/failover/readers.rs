@@ -5,6 +5,7 @@ use super::{
     backend::{BackendState, Reason},
     event::{BackendId, Cause, Effect, Health, RevokeMode},
     inspect::id,
+    lag::MaxLag,
     pool::{Election, Pool},
 };
 use crate::labels;
@@ -159,13 +160,13 @@ impl Pool {
 impl BackendState {
     /// Too far behind above `max`, near enough again at half of it; in between it stays what it was. One that tells no lag is near
     /// enough, and the word of one that is not up was given before it went.
-    fn judge_lag(&mut self, max: Option<u64>) {
+    fn judge_lag(&mut self, max: Option<MaxLag>) {
         if self.health() != Health::Up {
             return;
         }
-        self.behind = match (max, self.facts.lag_bytes) {
-            (Some(max), Some(lag)) if lag > max => true,
-            (Some(max), Some(lag)) if lag > max / 2 => self.behind,
+        self.behind = match max {
+            Some(max) if max.is_exceeded(&self.facts) => true,
+            Some(max) if max.half().is_exceeded(&self.facts) => self.behind,
             _ => false,
         };
     }
@@ -189,7 +190,7 @@ mod tests {
 
     impl World {
         fn new(policy: &Policy, count: u16) -> Self {
-            Self { pool: Pool::new(Policy { max_lag: Some(MAX), ..policy.clone() }, count, Time::ZERO), seq: 0 }
+            Self { pool: Pool::new(Policy { max_lag: Some(MaxLag::Bytes(MAX)), ..policy.clone() }, count, Time::ZERO), seq: 0 }
         }
 
         fn by_role(count: u16) -> Self {
@@ -274,7 +275,7 @@ mod tests {
     fn the_bound_may_be_nothing_at_all() {
         let mut world = World::by_role(2);
         world.primary(0, 1);
-        world.pool.policy.max_lag = Some(0);
+        world.pool.policy.max_lag = Some(MaxLag::Bytes(0));
         for (lag, reading) in [(0, "reader"), (1, "lag"), (0, "reader")] {
             world.standby(1, Some(lag));
             assert_eq!(world.readings()[1], reading, "at {lag}");
@@ -376,7 +377,7 @@ mod tests {
         world.primary(0, 1);
         world.standby(1, Some(40));
         let backends = world.pool.ids().map(Some).collect();
-        let policy = Policy { max_lag: Some(30), ..world.pool.policy().clone() };
+        let policy = Policy { max_lag: Some(MaxLag::Bytes(30)), ..world.pool.policy().clone() };
         let configuration = crate::failover::Configuration { policy, backends };
         let changes = world.step(&Event::Configure(Box::new(configuration)));
         assert_eq!(changes, [(1, Reading::Lag, RevokeMode::Drain)]);

@@ -53,7 +53,7 @@ impl Pool {
                 let mut answer = FailoverReady::NoCandidate;
                 for id in standbys {
                     let facts = &self.backends[id.index()].facts;
-                    if self.policy.max_lag.is_some_and(|max| facts.lag_bytes.is_some_and(|lag| lag > max)) {
+                    if self.policy.max_lag.is_some_and(|max| max.is_exceeded(facts)) {
                         answer = FailoverReady::Lag;
                         continue;
                     }

@@ -12,7 +12,7 @@ use mainstay::{
         self, Balance, CheckKind, Config, Errors, Fallback, ListenerRoute, Loaded, LogFormat, LogLevel, OnDown, ProxySend,
         SecretSource, TlsMode,
     },
-    failover::{Election, OnConflict, RevokeMode},
+    failover::{Election, MaxLag, OnConflict, RevokeMode},
     net::proxy_protocol::Version,
 };
 
@@ -203,7 +203,7 @@ fn the_keys_that_the_example_comments_out_work() {
     assert_eq!(check.password.as_ref().unwrap().expose(), "S3cr3t", "one newline at the end is not part of it");
     assert_eq!(check.password.as_ref().unwrap().source(), &SecretSource::File(secret));
     assert_eq!((check.tls, check.tls_ca_file.as_ref(), check.max_lag), (TlsMode::VerifyFull, Some(&ca), Some(16 << 20)));
-    assert_eq!((pool.policy.max_lag, pool.listeners[0].max_connections), (Some(16 << 20), Some(9000)));
+    assert_eq!((pool.policy.max_lag, pool.listeners[0].max_connections), (Some(MaxLag::Bytes(16 << 20)), Some(9000)));
     let listener = &pool.listeners[0];
     assert_eq!((listener.max_connections_per_ip, listener.allow.len(), listener.deny.len()), (Some(200), 2, 1));
     assert_eq!((listener.proxy_protocol.accept_from.len(), pool.check.proxy_header), (1, Some(Version::V2)));

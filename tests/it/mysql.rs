@@ -52,6 +52,21 @@ async fn roles_follow_from_replication_and_read_only() {
     let finding = once(replica.port, &root()).await;
     assert_eq!((finding.outcome, finding.facts.role), (Outcome::Ok, Some(Role::Standby)), "{}", finding.evidence);
     assert!(finding.facts.lag_bytes.is_some(), "{}", finding.evidence);
+    let mut lag = None;
+    until("it has caught up", || replica.sql("SHOW SLAVE STATUS").contains("has read all relay log").then_some(()));
+    for (order, expected) in [("DO 1", Duration::ZERO), ("STOP SLAVE SQL_THREAD", Duration::MAX), ("START SLAVE", Duration::ZERO)]
+    {
+        replica.sql(order);
+        let asked = Instant::now();
+        while lag != Some(expected) && asked.elapsed() < Duration::from_secs(10) {
+            lag = once(replica.port, &root()).await.facts.lag_time;
+        }
+        assert_eq!(lag, Some(expected), "after {order}");
+    }
+    // It has all that its primary had: a primary that is gone is no lag.
+    replica.sql("STOP SLAVE IO_THREAD");
+    assert_eq!(once(replica.port, &root()).await.facts.lag_time, None);
+    replica.sql("START SLAVE");
     // A replica whose read_only was forgotten is no primary.
     replica.sql("SET GLOBAL read_only = 0");
     let finding = once(replica.port, &root()).await;

@@ -12,7 +12,7 @@ use crate::{
         diagnostic::Place,
         findings::{Findings, names_secret, nearest},
     },
-    failover::label::Label,
+    failover::{MaxLag, label::Label},
 };
 
 /// The keys of a map.
@@ -174,6 +174,18 @@ impl<'a> Field<'a> {
         match parse_size(&scalar.text) {
             Ok(bytes) => Some(bytes),
             Err(fault) => self.wrong(WANTED, Some(unit_help(fault, scalar, "B"))),
+        }
+    }
+
+    /// A lag, in bytes or in time.
+    pub(in crate::config) fn lag(self) -> Option<MaxLag> {
+        const WANTED: &str = "a size such as 16MiB, or a duration such as 10s";
+        let scalar = self.scalar(WANTED)?;
+        match (parse_size(&scalar.text), parse_duration(&scalar.text)) {
+            (Ok(bytes), _) => Some(MaxLag::Bytes(bytes)),
+            (_, Ok(time)) => Some(MaxLag::Time(time)),
+            (Err(fault), _) if scalar.text.ends_with('B') => self.wrong(WANTED, Some(unit_help(fault, scalar, "B"))),
+            (_, Err(fault)) => self.wrong(WANTED, Some(unit_help(fault, scalar, "s"))),
         }
     }
 

@@ -279,7 +279,7 @@ fn mysql(field: Option<Field<'_>>) -> MysqlCheck {
         password: secrets::password(section),
         tls,
         tls_ca_file: authorities(section, tls),
-        max_lag: section.get("max_lag").and_then(Field::size),
+        max_lag: section.get("max_lag").and_then(Field::lag),
         writable_replica: section.word("writable_replica", plain.writable_replica),
     }
 }

@@ -108,7 +108,7 @@ pub(super) struct Node {
     alert: Option<Outcome>,
     last: Option<Outcome>,
     /// As it last told.
-    lag: Option<u64>,
+    lag: (Option<u64>, Option<Duration>),
     /// Told of more than `max_lag`, and not of half of it since.
     behind: bool,
     reading: Reading,
@@ -169,7 +169,7 @@ impl Judge {
             foreign: false,
             alert: None,
             last: None,
-            lag: None,
+            lag: (None, None),
             behind: false,
             reading: Reading::Unknown,
             admin: Admin::Ready,
@@ -456,7 +456,7 @@ impl Judge {
                     node.doubted = false;
                     node.role = node.role.map(|_| Role::Unknown);
                     node.read_only = false;
-                    node.lag = None;
+                    node.lag = (None, None);
                 }
             }
             node.starting &= !(node.verdict == Health::Down && failed);
@@ -688,9 +688,10 @@ impl Judge {
     fn i14_i15_readers(&mut self, step: &Step) -> Result<(), String> {
         let max_lag = self.policy.max_lag;
         for node in self.nodes.iter_mut().filter(|node| node.verdict == Health::Up) {
-            let (far, near) = match max_lag.zip(node.lag) {
-                Some((max, lag)) => (lag > max, lag.saturating_mul(2) <= max),
-                None => (false, true),
+            let (far, near) = match (max_lag, node.lag) {
+                (Some(MaxLag::Bytes(max)), (Some(lag), _)) => (lag > max, lag.saturating_mul(2) <= max),
+                (Some(MaxLag::Time(max)), (_, Some(lag))) => (lag > max, lag.saturating_mul(2) <= max),
+                _ => (false, true),
             };
             node.behind = (node.behind || far) && !near;
         }
@@ -759,7 +760,7 @@ impl Node {
     fn learn(&mut self, facts: &Facts) {
         (self.role, self.read_only, self.multi) = (facts.role, facts.read_only, facts.multi_primary);
         (self.db_epoch, self.system_id) = (facts.db_epoch, facts.system_id);
-        self.lag = facts.lag_bytes;
+        self.lag = (facts.lag_bytes, facts.lag_time);
     }
 
     /// A server answered: every sign of its death is void.

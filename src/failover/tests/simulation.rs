@@ -122,7 +122,11 @@ impl World {
             failback_after: random.chance(50).then_some(Duration::from_secs(5)),
             budget_max: 1 + u32::try_from(random.below(3)).unwrap(),
             budget_within: Duration::from_secs(15),
-            max_lag: seed.is_multiple_of(2).then_some(MAX_LAG),
+            max_lag: match seed % 4 {
+                0 => Some(MaxLag::Bytes(MAX_LAG)),
+                2 => Some(MaxLag::Time(Duration::from_secs(MAX_LAG))),
+                _ => None,
+            },
             ..Policy::default()
         };
         let node = |index: u64| Node {
@@ -242,12 +246,14 @@ impl World {
         node.standing = outcome == Outcome::Ok || (fresh && node.standing);
         node.seq += 1;
         let role = if node.primary { Role::Primary } else { Role::Standby };
+        let lag = (role == Role::Standby).then(|| self.lags.below(MAX_LAG * 2));
         let facts = Facts {
             role: (self.pool.policy().election == Election::ByRole).then_some(role),
             read_only: node.read_only,
             db_epoch: Some(node.timeline),
             system_id: Some(CLUSTER),
-            lag_bytes: (role == Role::Standby).then(|| self.lags.below(MAX_LAG * 2)),
+            lag_bytes: lag,
+            lag_time: lag.map(Duration::from_secs),
             ..Facts::default()
         };
         let facts = if outcome == Outcome::Ok { facts } else { Facts::default() };

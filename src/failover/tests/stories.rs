@@ -47,7 +47,10 @@ impl Story {
                 ("failback", after) => policy.failback_after = Some(duration(after)),
                 ("fence", epoch) => fence = Some(epoch.parse().unwrap()),
                 ("last", who) => last = Some(id(who)),
-                ("max_lag", bytes) => policy.max_lag = Some(bytes.parse().unwrap()),
+                ("max_lag", max) => {
+                    let bytes = max.parse().map(MaxLag::Bytes);
+                    policy.max_lag = Some(bytes.unwrap_or_else(|_| MaxLag::Time(duration(max))));
+                }
                 ("readers", _) => readers = true,
                 ("on_down", _) => policy.on_down = RevokeMode::Drain,
                 ("budget", budget) => {
@@ -103,7 +106,10 @@ impl Story {
                     match word.split_once('=') {
                         Some(("tl", epoch)) => learned.db_epoch = Some(epoch.parse().unwrap()),
                         Some(("sys", system)) => learned.system_id = Some(system.parse().unwrap()),
-                        Some(("lag", bytes)) => learned.lag_bytes = Some(bytes.parse().unwrap()),
+                        Some(("lag", lag)) => match lag.parse() {
+                            Ok(bytes) => learned.lag_bytes = Some(bytes),
+                            Err(_) => learned.lag_time = Some(duration(lag)),
+                        },
                         _ if *word == "read_only" => learned.read_only = true,
                         _ if *word == "standing" => fresh = false,
                         _ if *word == "late" => self.seq = 1,

@@ -368,7 +368,7 @@ fn every_moment_by_order_in_every_state() {
 #[test]
 fn every_reader_in_every_state() {
     let base = policy(Election::ByRole, OnConflict::Newest, (1, 1));
-    let base = Policy { max_lag: Some(MAX_LAG), budget_within: Duration::ZERO, ..base };
+    let base = Policy { max_lag: Some(MaxLag::Bytes(MAX_LAG)), budget_within: Duration::ZERO, ..base };
     let policies = [base.clone(), Policy { on_down: RevokeMode::Drain, max_lag: None, ..base }];
     let seen = explore("readers", &policies, &readers(), (3_400, 440_000));
     // Unknown is what a backend begins with.

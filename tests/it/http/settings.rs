@@ -2,7 +2,7 @@
 
 use mainstay::{
     config::{self, CheckKind, Config, HttpCheck, TlsMode},
-    failover::Election,
+    failover::{Election, MaxLag},
 };
 
 fn parse(check: &str) -> Config {
@@ -54,7 +54,7 @@ fn http_may_stand_beside_any_one_kind() {
         let (check, policy) = (&config.pools[0].check, &config.pools[0].policy);
         assert_eq!((check.name(), policy.election), (name.to_owned(), Election::ByRole), "{text}");
         assert_eq!(check.second.as_ref().unwrap().port, Some(8008));
-        assert_eq!(policy.max_lag, (name == "redis and http").then_some(2 << 20));
+        assert_eq!(policy.max_lag, (name == "redis and http").then_some(MaxLag::Bytes(2 << 20)));
     }
 }
 

@@ -109,6 +109,7 @@ pub(super) fn read(dialect: &Dialect, answers: &Answers<'_>, writable_replica: W
     }
     let following = answers.replication.and_then(Source::of);
     let lag_bytes = following.as_ref().and_then(|source| source.unapplied);
+    let lag_time = following.as_ref().and_then(Source::lag);
     let mut evidence = String::new();
     let (role, read_only) = match (&following, answers.refuses_writes()) {
         (Some(source), true) => {
@@ -141,7 +142,7 @@ pub(super) fn read(dialect: &Dialect, answers: &Answers<'_>, writable_replica: W
         }
     };
     let db_epoch = if role == Role::Primary { reign(answers) } else { None };
-    let facts = Facts { role: Some(role), read_only, db_epoch, lag_bytes, version, ..Facts::default() };
+    let facts = Facts { role: Some(role), read_only, db_epoch, lag_bytes, lag_time, version, ..Facts::default() };
     Finding { outcome: Outcome::Ok, facts, evidence: evidence.into() }
 }
 
@@ -205,6 +206,8 @@ fn cluster(uuid: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn row(values: &[(&str, &str)]) -> Table {
@@ -278,8 +281,12 @@ mod tests {
             assert_eq!(&*finding.evidence, evidence);
             assert_eq!((finding.facts.role, finding.facts.read_only), (Some(role), refuses), "{evidence}");
         }
-        let lag = found(&[("read_only", "1")], Some(&source("Yes", "Yes", "0"))).facts.lag_bytes;
-        assert_eq!(lag, Some(500));
+        let lags = |applies| {
+            let facts = found(&[("read_only", "1")], Some(&source("Yes", applies, "0"))).facts;
+            (facts.lag_bytes, facts.lag_time)
+        };
+        assert_eq!(lags("Yes"), (Some(500), Some(Duration::from_secs(3))));
+        assert_eq!(lags("No"), (Some(500), Some(Duration::MAX)), "it falls behind without end");
     }
 
     #[test]

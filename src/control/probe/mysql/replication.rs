@@ -1,6 +1,6 @@
 //! Whom a server follows, and how well (`MySQL` documentation, "SHOW REPLICA STATUS"; `MariaDB` documentation, "SHOW REPLICA STATUS").
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use super::answer::Table;
 
@@ -14,6 +14,8 @@ pub(super) struct Source<'a> {
     pub(super) is_followed: bool,
     /// Both threads run.
     is_whole: bool,
+    /// What the server applies, it does.
+    applies: bool,
     seconds: Option<u64>,
     /// Received and not applied, in bytes.
     pub(super) unapplied: Option<u64>,
@@ -52,9 +54,18 @@ impl<'a> Source<'a> {
             host: either("Source_Host", "Master_Host").unwrap_or_default(),
             is_followed: io_thread != "No" || sql_thread != "No" || stopped_by_error,
             is_whole: io_thread == "Yes" && sql_thread == "Yes",
+            applies: sql_thread == "Yes",
             seconds: number("Seconds_Behind_Source", "Seconds_Behind_Master"),
             unapplied,
         })
+    }
+}
+
+impl Source<'_> {
+    /// How long ago that was written which is applied now. One that applies nothing says nothing, and falls behind without end; one
+    /// that has lost its source says nothing either, and has all that there was.
+    pub(super) fn lag(&self) -> Option<Duration> {
+        if self.applies { self.seconds.map(Duration::from_secs) } else { Some(Duration::MAX) }
     }
 }
 

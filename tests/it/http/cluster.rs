@@ -8,7 +8,7 @@ use std::{
 };
 
 use mainstay::{
-    config::{CheckKind, HttpCheck},
+    config::{CheckKind, HttpCheck, PostgresCheck, TlsMode},
     control::probe,
     failover::{Outcome, Role},
 };
@@ -78,6 +78,7 @@ fn the_leader_is_found_a_frozen_api_moves_nobody_and_a_switchover_moves_everybod
     let leader = cluster.leader().unwrap();
     let other = 1 - leader;
     roles_by_http_alone(&cluster, leader);
+    a_thousand_probes_leave_no_line(&cluster);
 
     let process = Process::start(&before(&cluster, both(&cluster))).serving();
     assert_eq!(active(&process), cluster.nodes[leader].name);
@@ -143,6 +144,29 @@ fn roles_by_http_alone(cluster: &Cluster, leader: usize) {
         assert_eq!((facts.db_epoch, facts.system_id), (Some(1), Some(system_id)), "{}", finding.evidence);
         assert!(facts.version.as_deref().is_some_and(|version| version.starts_with("15.")), "{facts:?}");
         assert_eq!(facts.lag_bytes.is_some(), role == Role::Standby);
+    }
+}
+
+/// Of the API, and of the database behind it.
+fn a_thousand_probes_leave_no_line(cluster: &Cluster) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let before = [0, 1].map(|node| cluster.log_of(node));
+    let http = CheckKind::Http(HttpCheck { port: Some(cluster.api), ..HttpCheck::default() });
+    let postgres = CheckKind::Postgres(PostgresCheck { tls: TlsMode::Off, ..PostgresCheck::default() });
+    for round in 0..500 {
+        for (node, check) in [(0, &http), (1, &http), (0, &postgres), (1, &postgres)] {
+            let address = cluster.address(node).to_string().parse().unwrap();
+            let finding = runtime.block_on(probe::once(&address, check, Duration::from_secs(2))).unwrap();
+            assert_eq!(finding.outcome, Outcome::Ok, "{round}, {}: {}", check.name(), finding.evidence);
+        }
+    }
+    for (node, before) in before.iter().enumerate() {
+        assert!(before.len() > 5, "this is no log: {before:?}");
+        // Both write now and then what their cluster does; of a probe they would write 500 times, and in these words.
+        let after = &cluster.log_of(node)[before.len()..];
+        let of_us = |line: &&String| ["GET ", "HTTP/1", "connection", "FATAL", "EOF"].iter().any(|word| line.contains(word));
+        assert_eq!(after.iter().find(of_us), None);
+        assert!(after.len() < 50, "{after:#?}");
     }
 }
 

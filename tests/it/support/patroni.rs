@@ -142,6 +142,12 @@ impl Cluster {
         output
     }
 
+    /// What a node and its `PostgreSQL` have written.
+    pub(crate) fn log_of(&self, node: usize) -> Vec<String> {
+        let text = fs::read_to_string(self.root.join(format!("{}.log", self.nodes[node].name))).unwrap();
+        text.lines().map(str::to_owned).collect()
+    }
+
     /// The ends of the logs, for a test that fails.
     fn logs(&self) -> String {
         let end = |name: &str| {

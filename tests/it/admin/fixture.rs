@@ -143,7 +143,9 @@ pub(super) fn connect(address: SocketAddr) -> TcpStream {
 }
 
 fn exchange(mut stream: impl Read + Write, method: &str, path: &str, headers: &str) -> Vec<u8> {
-    write!(stream, "{method} {path} HTTP/1.1\r\n{headers}Connection: close\r\n\r\n").unwrap();
+    // In one piece: whoever refuses it may close before a second one.
+    let request = format!("{method} {path} HTTP/1.1\r\n{headers}Connection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).unwrap();
     let mut bytes = Vec::new();
     stream.read_to_end(&mut bytes).unwrap();
     bytes

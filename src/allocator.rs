@@ -52,3 +52,37 @@ unsafe impl GlobalAlloc for Allocator {
         .cast()
     }
 }
+
+#[cfg(test)]
+#[allow(unsafe_code, reason = "as above")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_of_every_size_are_aligned_and_keep_their_bytes() {
+        let mut blocks = Vec::new();
+        for size in 1..2_100_usize {
+            for align in [1, 2, 4, 8, 16, 32, 64, 128] {
+                let layout = Layout::from_size_align(size, align).unwrap();
+                // SAFETY: no size is 0, and each block is freed or reallocated once, with its own layout.
+                let block = unsafe { Allocator.alloc_zeroed(layout) };
+                assert!(block.addr().is_multiple_of(align), "{layout:?}: {block:?}");
+                blocks.push((block, layout));
+            }
+        }
+        for (block, layout) in blocks {
+            let larger = Layout::from_size_align(layout.size() + 40, layout.align()).unwrap();
+            // SAFETY: as above; all of a block may be written and read.
+            let kept = unsafe {
+                assert_eq!(block.add(layout.size() - 1).read(), 0, "{layout:?}");
+                block.add(layout.size() - 1).write(7);
+                let block = Allocator.realloc(block, layout, larger.size());
+                assert!(block.addr().is_multiple_of(layout.align()), "{larger:?}: {block:?}");
+                let kept = block.add(layout.size() - 1).read();
+                Allocator.dealloc(block, larger);
+                kept
+            };
+            assert_eq!(kept, 7, "{layout:?}");
+        }
+    }
+}

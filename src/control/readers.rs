@@ -197,9 +197,11 @@ pub(super) fn why(snapshot: &Snapshot) -> String {
 fn why_it_lags(facts: &Facts, max: MaxLag) -> String {
     let people = |max| match max {
         MaxLag::Bytes(bytes) => size(bytes),
-        MaxLag::Time(Duration::MAX) => "without end, nothing is applied".to_owned(),
         MaxLag::Time(time) => format!("{time:?}"),
     };
+    if let (MaxLag::Time(_), Some(Duration::MAX)) = (max, facts.lag_time) {
+        return format!("it applies nothing any more, max_lag {}", people(max));
+    }
     let lag = match max {
         MaxLag::Bytes(_) => facts.lag_bytes.map(MaxLag::Bytes),
         MaxLag::Time(_) => facts.lag_time.map(MaxLag::Time),
@@ -221,6 +223,21 @@ fn size(bytes: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_person_reads_why_a_standby_lags() {
+        let lags = |bytes, seconds: Option<u64>, max| {
+            let facts = Facts { lag_bytes: bytes, lag_time: seconds.map(Duration::from_secs), ..Facts::default() };
+            why_it_lags(&facts, max)
+        };
+        let (bytes, time) = (MaxLag::Bytes(16 << 20), MaxLag::Time(Duration::from_secs(10)));
+        assert_eq!(lags(Some(40 << 20), Some(1), bytes), "lag 40.0 MiB > 16.0 MiB");
+        assert_eq!(lags(Some(9 << 20), None, bytes), "lag 9.0 MiB > 8.0 MiB, half of 16.0 MiB");
+        assert_eq!(lags(Some(1), Some(12), time), "lag 12s > 10s");
+        assert_eq!(lags(None, Some(6), time), "lag 6s > 5s, half of 10s");
+        let stopped = Facts { lag_time: Some(Duration::MAX), ..Facts::default() };
+        assert_eq!(why_it_lags(&stopped, time), "it applies nothing any more, max_lag 10s");
+    }
 
     #[test]
     fn sizes_are_readable() {

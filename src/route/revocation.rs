@@ -2,7 +2,6 @@
 
 use std::{
     future::poll_fn,
-    ops::Deref,
     sync::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU8, Ordering},
@@ -83,20 +82,20 @@ impl Revocation {
 /// Wakes a task at each call of [`Revocation::revoke`] until this is dropped. Look at the stage afterwards: a call before it is not
 /// told again. What is one task from start to end, and polled as such, need not do it twice.
 #[derive(Debug)]
-pub struct Listening<R: Deref<Target = Revocation>> {
-    revocation: R,
+pub struct Listening<'a> {
+    revocation: &'a Revocation,
     place: usize,
 }
 
-impl<R: Deref<Target = Revocation>> Listening<R> {
+impl<'a> Listening<'a> {
     /// From now on.
-    pub fn new(revocation: R, waker: &Waker) -> Self {
+    pub fn new(revocation: &'a Revocation, waker: &Waker) -> Self {
         let place = revocation.lock().insert(waker.clone());
         Self { revocation, place }
     }
 }
 
-impl<R: Deref<Target = Revocation>> Drop for Listening<R> {
+impl Drop for Listening<'_> {
     fn drop(&mut self) {
         let waker = self.revocation.lock().try_remove(self.place);
         // Not under the lock.

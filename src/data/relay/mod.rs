@@ -336,7 +336,7 @@ struct RelayUntil<'r, 'a> {
     relay: &'r mut Relay<'a>,
     revocation: &'r Revocation,
     /// A session is one task from start to end, so it is told once whom to wake: that takes a lock that all sessions share.
-    listening: Option<Listening<&'r Revocation>>,
+    listening: Option<Listening<'r>>,
 }
 
 impl Future for RelayUntil<'_, '_> {

@@ -17,7 +17,7 @@ use mainstay::{
     },
     failover::{Epoch, Time},
     metrics::{BackendMetrics, Metrics, PoolLabels},
-    route::{Revocation, Session},
+    route::{Listening, Session},
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -59,7 +59,8 @@ fn relayed(mode: RelayMode, metrics: Arc<BackendMetrics>) -> io::Result<(Socket,
             reset: Duration::from_secs(30),
             keepalive: None,
         };
-        Relay::new(near_client, near_backend, (0, 0), &settings, &session, &metrics).run(&Revocation::default()).await;
+        let listening = Listening::begin(Arc::default()).await;
+        Relay::new(near_client, near_backend, (0, 0), &settings, &session, &metrics).run(&listening).await;
     });
     Ok((client, backend))
 }

@@ -13,6 +13,7 @@ use std::{
 use super::{
     close,
     connection::{Admitted, Origin, Visit, Waiting, report},
+    dial::Footing,
     listener::ListenerContext,
     relay::Ended,
 };
@@ -20,13 +21,15 @@ use crate::{
     failover::{Passive, label::Label},
     metrics::Raised,
     reason::CloseReason,
-    route::{Route, Session, SessionEntry},
+    route::{Listening, Route, Session, SessionEntry},
 };
 
 /// What is kept of a session beside its relay.
 pub(super) struct Books {
     pub(super) route: Arc<Route>,
     pub(super) session: Arc<Session>,
+    /// The session is told when its route ends.
+    pub(super) listening: Listening,
     listed: SessionEntry,
     active: Raised,
     /// Of the client, should it have to wait again.
@@ -46,7 +49,8 @@ pub(super) enum Last {
 
 impl Books {
     /// Enters a session.
-    pub(super) fn open(peer: SocketAddr, route: Arc<Route>, visit: &Visit, deadline: Instant, attempts: u32) -> Self {
+    pub(super) fn open(peer: SocketAddr, footing: Footing, visit: &Visit, deadline: Instant, attempts: u32) -> Self {
+        let Footing { route, listening, since } = footing;
         let listener = &*visit.listener;
         let pool = &*listener.pool;
         let session = Arc::new(Session {
@@ -55,22 +59,22 @@ impl Books {
             listener: Arc::clone(&listener.name),
             backend: Arc::clone(&route.backend),
             epoch: route.tenure.epoch().unwrap_or_default(),
-            since: pool.process.clock.now(),
+            since: pool.process.clock.at(since),
             upstream_bytes: AtomicU64::new(0),
             downstream_bytes: AtomicU64::new(0),
         });
         let id = pool.process.next_id.fetch_add(1, Ordering::Relaxed);
         let listed = visit.load.worker().sessions.enter(id, Arc::clone(&session));
         let active = Raised::new(&route.metrics.connections_active);
-        Self { route, session, listed, active, deadline, attempts }
+        Self { route, session, listening, listed, active, deadline, attempts }
     }
 
     /// Accounts for a session that has ended.
     pub(super) fn close(self, mut ended: Ended, listener: &ListenerContext) -> Last {
-        let Self { route, session, listed, active, deadline, attempts } = self;
+        let Self { route, session, listening, listed, active, deadline, attempts } = self;
         let pool = &*listener.pool;
         let id = listed.id();
-        drop((active, listed));
+        drop((active, listed, listening));
         if ended.reason == CloseReason::Revoked && pool.process.lifeline.forced.is_cancelled() {
             ended.reason = CloseReason::Shutdown;
         }

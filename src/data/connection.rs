@@ -13,7 +13,7 @@ use super::{
     admission::Place,
     books::{Books, Last},
     close,
-    dial::dial,
+    dial::{Footing, dial},
     doors::Papers,
     event_loop::{Socket, sleep},
     greeting::{self, Next},
@@ -129,7 +129,7 @@ pub(super) fn serve(accepted: Accepted, counted: TaskTrackerToken) -> impl Futur
             // A client without a session has been told why.
             let Some(Begun { client: near, server, passed, books }) = Box::pin(begin(client, &visit)).await else { return };
             let mut relay = Relay::new(near, server, passed, &visit.listener.relay, &books.session, &books.route.metrics);
-            let reason = relay.run(&books.route.revocation).await;
+            let reason = relay.run(&books.listening).await;
             let ended = relay.end(reason);
             match books.close(ended, &visit.listener) {
                 Last::Over => return,
@@ -175,11 +175,11 @@ async fn find(client: Waiting, visit: &Visit) -> Result<Begun, Rejected> {
             pool.metrics.dial_retries.inc();
             sleep(pause.next_pause()).await;
         }
-        let (near, mut server, route) = match &listener.lane {
+        let (near, mut server, footing) = match &listener.lane {
             None => establish(client, header.as_deref(), listener, deadline).await?,
             Some(lane) => Box::pin(lane.establish(client, header.as_deref(), listener, deadline, drops)).await?,
         };
-        let books = Box::new(Books::open(peer, route, visit, deadline, attempts));
+        let books = Box::new(Books::open(peer, footing, visit, deadline, attempts));
         match introduce(near, &mut server, &books, listener).await {
             Ok((client, passed)) => return Ok(Begun { client, server, passed, books }),
             Err(again) => client = again,
@@ -201,19 +201,20 @@ async fn establish(
     header: Option<&[u8]>,
     listener: &ListenerContext,
     deadline: Instant,
-) -> Result<(Socket, Socket, Arc<Route>), Rejected> {
+) -> Result<(Socket, Socket, Footing), Rejected> {
     let pool = &listener.pool;
     let mut pause = retry_pause();
     let mut queue = pool.hold.is_occupied();
     loop {
-        let route = pool.routes.take().filter(|_| !queue);
+        let now = Instant::now();
+        let route = pool.routes.take_at(now).filter(|_| !queue);
         queue = false;
         let Some(route) = route else {
             client = wait_in(&pool.hold, client, listener, deadline).await?;
             continue;
         };
-        match dial(pool, &route, &listener.server_leg, header).await {
-            Ok(server) => return Ok((client, server, route)),
+        match dial(pool, route, now, &listener.server_leg, header).await {
+            Ok((server, footing)) => return Ok((client, server, footing)),
             Err(_) if Instant::now() >= deadline => {
                 return Err(Rejected { reason: RejectReason::DialFailed, client: Some(client), why: pool.routes.why() });
             }
@@ -259,7 +260,7 @@ async fn introduce(
     if !greeting::is_exchanged(pool.protocol) {
         return Ok((client, (0, 0)));
     }
-    let greeting = Box::pin(greeting::exchange(pool.protocol, &client, server, &route.revocation)).await;
+    let greeting = Box::pin(greeting::exchange(pool.protocol, &client, server, &books.listening)).await;
     session.upstream_bytes.store(greeting.upstream, Ordering::Relaxed);
     session.downstream_bytes.store(greeting.downstream, Ordering::Relaxed);
     route.metrics.relay_bytes.get(Direction::Upstream).inc_by(greeting.upstream);

@@ -6,7 +6,7 @@ use std::{
     io,
     net::SocketAddr,
     pin::pin,
-    sync::{PoisonError, RwLock},
+    sync::{Arc, PoisonError, RwLock},
     task::Poll,
     time::{Duration, Instant},
 };
@@ -25,7 +25,16 @@ use crate::{
     route::{Listening, Route},
 };
 
-/// Connects under `route`, trying its addresses in order within one deadline, and sends the header if there is one. Each address
+/// What a session stands on.
+pub(super) struct Footing {
+    pub(super) route: Arc<Route>,
+    /// Its task is told when the route ends.
+    pub(super) listening: Listening,
+    /// When the backend was reached.
+    pub(super) since: Instant,
+}
+
+/// Connects under `route`, which was taken just now, trying its addresses in order within one deadline, and sends the header if there is one. Each address
 /// gets an equal share of the time that is left, as in a probe: a backend that answers its checks at its second address must not be
 /// lost to clients behind a silent first one.
 ///
@@ -33,36 +42,47 @@ use crate::{
 /// Why there is no connection. What it says of the backend was reported already.
 pub(super) async fn dial(
     pool: &PoolContext,
-    route: &Route,
+    route: Arc<Route>,
+    started: Instant,
     options: &LegOptions,
     header: Option<&[u8]>,
-) -> Result<Socket, DialError> {
-    let metrics = &route.metrics;
-    let revocation = &*route.revocation;
-    let started = Instant::now();
-    let mut connecting = pin!(connect_any(&route.addresses, started, pool.connect_timeout, options, &pool.process.descriptors));
-    let mut listening = None;
-    let result = poll_fn(|cx| {
-        // A connection is one task: nobody else is to be woken.
-        listening.get_or_insert_with(|| Listening::new(revocation, cx.waker()));
-        if revocation.is_revoked() { Poll::Ready(Err(DialError::Stale)) } else { connecting.as_mut().poll(cx) }
-    })
-    .await;
-    let result = result.and_then(|stream| {
-        let stands = pool.routes.stands(route) && !route.revocation.is_revoked();
-        if !stands {
-            return Err(DialError::Stale);
+) -> Result<(Socket, Footing), DialError> {
+    let listening = Listening::begin(Arc::clone(&route.revocation)).await;
+    match reach(pool, &route, &listening, started, options, header).await {
+        Ok((server, since)) => {
+            route.metrics.dial_duration.observe((since - started).as_secs_f64());
+            Ok((server, Footing { route, listening, since }))
         }
-        header.map_or(Ok(()), |header| send_whole(&stream, header)).map(|()| stream)
-    });
-    match &result {
-        Ok(_) => metrics.dial_duration.observe(started.elapsed().as_secs_f64()),
         Err(error) => {
-            metrics.dial_failures.get(*error).inc();
-            tell(pool, route, *error);
+            route.metrics.dial_failures.get(error).inc();
+            tell(pool, &route, error);
+            Err(error)
         }
     }
-    result
+}
+
+/// A connection to the backend, and when it stood.
+async fn reach(
+    pool: &PoolContext,
+    route: &Route,
+    listening: &Listening,
+    started: Instant,
+    options: &LegOptions,
+    header: Option<&[u8]>,
+) -> Result<(Socket, Instant), DialError> {
+    let connecting = connect_any(&route.addresses, started, pool.connect_timeout, options, &pool.process.descriptors);
+    let mut connecting = pin!(connecting);
+    let server =
+        poll_fn(|cx| if listening.is_revoked() { Poll::Ready(Err(DialError::Stale)) } else { connecting.as_mut().poll(cx) })
+            .await?;
+    let now = Instant::now();
+    if !pool.routes.stands(route, now) || listening.is_revoked() {
+        return Err(DialError::Stale);
+    }
+    if let Some(header) = header {
+        send_whole(&server, header)?;
+    }
+    Ok((server, now))
 }
 
 async fn connect_any(

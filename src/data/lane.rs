@@ -11,7 +11,7 @@ use std::{
 
 use super::{
     connection::{Rejected, retry_pause, wait_in},
-    dial::dial,
+    dial::{Footing, dial},
     event_loop::{Socket, sleep},
     hold::Hold,
     listener::ListenerContext,
@@ -144,7 +144,7 @@ impl Lane {
         listener: &ListenerContext,
         deadline: Instant,
         drops: u32,
-    ) -> Result<(Socket, Socket, Arc<Route>), Rejected> {
+    ) -> Result<(Socket, Socket, Footing), Rejected> {
         let pool = &listener.pool;
         let mut pause = retry_pause();
         let mut failed = Vec::new();
@@ -161,17 +161,18 @@ impl Lane {
                 }
                 continue;
             };
-            match dial(pool, &route, &listener.server_leg, header).await {
-                Ok(server) => return Ok((client, server, route)),
+            let tenure = route.tenure;
+            match dial(pool, route, Instant::now(), &listener.server_leg, header).await {
+                Ok((server, footing)) => return Ok((client, server, footing)),
                 Err(_) if Instant::now() >= deadline => {
                     return Err(Rejected { reason: RejectReason::DialFailed, client: Some(client), why: listener.why() });
                 }
                 Err(error) => {
                     pool.metrics.dial_retries.inc();
-                    match route.tenure {
+                    match tenure {
                         // Chosen anew, it is not among them, or it may be tried again.
                         _ if error == DialError::Stale => {}
-                        Tenure::Reader(_) => failed.push(route.tenure),
+                        Tenure::Reader(_) => failed.push(tenure),
                         // The last resort failed as well.
                         Tenure::Active(_) => {
                             failed.clear();
@@ -339,11 +340,11 @@ mod tests {
         assert_eq!(gates(), [Gate::Stale; 3]);
         assert_eq!(world.one(&lane, &[], 0), None, "an old verdict is no reason to send somebody there");
         let reader = world.seam.routes.readers()[1].clone();
-        assert!(!routes.stands(&reader.route));
+        assert!(!routes.stands(&reader.route, Instant::now()));
         world.seam.publisher.max_staleness(Duration::from_mins(1));
-        assert!(routes.stands(&reader.route));
+        assert!(routes.stands(&reader.route, Instant::now()));
         world.publish(&[0]);
-        assert!(!routes.stands(&reader.route), "a dial that began before it left");
+        assert!(!routes.stands(&reader.route, Instant::now()), "a dial that began before it left");
     }
 
     #[test]

@@ -59,11 +59,11 @@ impl Workers {
     /// Gives a client to the worker whose load it is. A panic in a connection ends that connection only; the event loop catches it
     /// and the panic hook counts it.
     pub(super) fn hand_over(&self, accepted: Accepted) {
-        let worker = Arc::clone(&accepted.visit.load.0);
+        let inbox = accepted.visit.load.0.inbox.clone();
         // It counts as a task also on its way, or a process that is told to stop could believe that nothing is left to do.
         let counted = self.tasks.token();
         let start = move || event_loop::spawn(connection::serve(accepted, counted));
-        match &worker.inbox {
+        match inbox {
             None => start(),
             Some(inbox) => inbox.run(start),
         }

@@ -53,7 +53,12 @@ impl Clock {
 
     /// The present moment.
     pub fn now(&self) -> Time {
-        Time::new(self.origin.elapsed())
+        self.at(Instant::now())
+    }
+
+    /// A moment that was looked at already.
+    pub fn at(&self, moment: Instant) -> Time {
+        Time::new(moment.saturating_duration_since(self.origin))
     }
 
     /// `at` on the wall clock, as it was set when the process started.
@@ -180,8 +185,13 @@ impl Publisher {
 impl RouteWatch {
     /// The route to take now, if there is one and it is not stale.
     pub fn take(&self) -> Option<Arc<Route>> {
+        self.take_at(Instant::now())
+    }
+
+    /// The same, when it was looked at the clock just now.
+    pub fn take_at(&self, now: Instant) -> Option<Arc<Route>> {
         let route = self.offer.borrow().route.clone()?;
-        (!self.is_stale()).then_some(route)
+        (!self.is_stale_at(now)).then_some(route)
     }
 
     /// There is a route, be it stale.
@@ -217,12 +227,16 @@ impl RouteWatch {
     }
 
     fn is_stale(&self) -> bool {
-        !self.is_recent(self.verified.millis.load(Ordering::Acquire))
+        self.is_stale_at(Instant::now())
+    }
+
+    fn is_stale_at(&self, now: Instant) -> bool {
+        !self.is_recent(self.verified.millis.load(Ordering::Acquire), now)
     }
 
     /// What was heard then still counts.
-    fn is_recent(&self, heard_millis: u64) -> bool {
-        let age = whole_millis(self.clock.now().since_origin()).saturating_sub(heard_millis);
+    fn is_recent(&self, heard_millis: u64, now: Instant) -> bool {
+        let age = whole_millis(self.clock.at(now).since_origin()).saturating_sub(heard_millis);
         age <= self.verified.max_staleness_millis.load(Ordering::Acquire)
     }
 }

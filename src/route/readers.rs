@@ -7,6 +7,7 @@ use std::{
         Arc,
         atomic::{AtomicI64, AtomicU64, Ordering},
     },
+    time::Instant,
 };
 
 use super::{Publisher, Route, RouteWatch, whole_millis};
@@ -164,16 +165,23 @@ impl RouteWatch {
 
     /// A reader that was heard of lately enough to trust.
     pub fn is_fresh(&self, reader: &Reader) -> bool {
-        self.is_recent(reader.pulse.heard_millis.load(Ordering::Acquire))
+        self.is_fresh_at(reader, Instant::now())
     }
 
-    /// Whether new sessions may begin under this very route.
-    pub fn stands(&self, route: &Route) -> bool {
+    fn is_fresh_at(&self, reader: &Reader, now: Instant) -> bool {
+        self.is_recent(reader.pulse.heard_millis.load(Ordering::Acquire), now)
+    }
+
+    /// Whether new sessions may begin under this very route, when it was looked at the clock just now.
+    pub fn stands(&self, route: &Route, now: Instant) -> bool {
         match route.tenure {
-            Tenure::Active(_) => self.take().is_some_and(|now| now.tenure == route.tenure),
+            Tenure::Active(_) => {
+                let offer = self.offer.borrow();
+                offer.route.as_ref().is_some_and(|now| now.tenure == route.tenure) && !self.is_stale_at(now)
+            }
             Tenure::Reader(_) => {
                 let offer = self.readers.borrow();
-                offer.readers.iter().any(|reader| reader.route.tenure == route.tenure && self.is_fresh(reader))
+                offer.readers.iter().any(|reader| reader.route.tenure == route.tenure && self.is_fresh_at(reader, now))
             }
         }
     }

@@ -2,8 +2,9 @@
 
 use std::{
     future::poll_fn,
+    ops::Deref,
     sync::{
-        Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU8, Ordering},
     },
     task::{Poll, Waker},
@@ -79,23 +80,41 @@ impl Revocation {
     }
 }
 
-/// Wakes a task at each call of [`Revocation::revoke`] until this is dropped. Look at the stage afterwards: a call before it is not
-/// told again. What is one task from start to end, and polled as such, need not do it twice.
+/// A revocation that wakes a task at each call of [`Revocation::revoke`], until this is dropped. Look at the stage afterwards: a call
+/// before it is not told again. What is one task from its first dial to the end of its session need not do it twice, which takes a
+/// lock that all sessions share.
 #[derive(Debug)]
-pub struct Listening<'a> {
-    revocation: &'a Revocation,
+pub struct Listening<R: Deref<Target = Revocation> = Arc<Revocation>> {
+    revocation: R,
     place: usize,
 }
 
-impl<'a> Listening<'a> {
-    /// From now on.
-    pub fn new(revocation: &'a Revocation, waker: &Waker) -> Self {
+impl<R: Deref<Target = Revocation>> Listening<R> {
+    fn new(revocation: R, waker: &Waker) -> Self {
         let place = revocation.lock().insert(waker.clone());
         Self { revocation, place }
     }
+
+    /// From now on, for the task that waits for this.
+    pub async fn begin(revocation: R) -> Self {
+        let mut revocation = Some(revocation);
+        poll_fn(|cx| match revocation.take() {
+            Some(revocation) => Poll::Ready(Self::new(revocation, cx.waker())),
+            None => Poll::Pending,
+        })
+        .await
+    }
 }
 
-impl Drop for Listening<'_> {
+impl<R: Deref<Target = Revocation>> Deref for Listening<R> {
+    type Target = Revocation;
+
+    fn deref(&self) -> &Revocation {
+        &self.revocation
+    }
+}
+
+impl<R: Deref<Target = Revocation>> Drop for Listening<R> {
     fn drop(&mut self) {
         let waker = self.revocation.lock().try_remove(self.place);
         // Not under the lock.

@@ -359,17 +359,17 @@ fn a_bad_file_changes_nothing_and_its_errors_are_told_with_their_lines() {
     let process = Process::start(&good).serving();
     let mut session = Session::open(process.address);
     let traffic = Traffic::towards(process.address);
-    let mut refused = 0;
-    for (bad, told) in
+    for (refused, (bad, told)) in
         [("pools:\n  - name: orders\n    lissen: 127.0.0.1:1\n", "lissen"), ("", "empty"), ("pools: [", ""), ("pools: []\n", "")]
+            .into_iter()
+            .enumerate()
     {
         process.reload(bad);
-        refused += 1;
         // A reload's last line, and so all of its lines are here.
         let lines = until("the log tells of it", || {
             let lines = process.log();
             let ends = |line: &&Value| line["message"].as_str().is_some_and(|message| message.contains("was not loaded again"));
-            (lines.iter().filter(ends).count() == refused).then_some(lines)
+            (lines.iter().filter(ends).count() == refused + 1).then_some(lines)
         });
         assert_eq!(lines.last().unwrap()["level"], "ERROR");
         assert!(lines.iter().any(|line| line["level"] == "ERROR" && line.to_string().contains(told)), "{told}");

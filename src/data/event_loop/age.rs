@@ -5,22 +5,25 @@
 use std::{
     cell::{Cell, RefCell},
     mem,
-    task::{Context, Waker},
     time::Duration,
 };
 
-use super::{local, sleep, spawn};
+use super::{local, sleep, spawn, task::Key};
 
 /// How often it is looked.
 const SECOND: Duration = Duration::from_secs(1);
 
+thread_local! {
+    /// That this thread's loop has counted.
+    static SECONDS: Cell<u32> = const { Cell::new(0) };
+}
+
 /// The young of a loop.
 #[derive(Default)]
 pub(super) struct Ages {
-    seconds: Cell<u32>,
     /// Of this second and of the one before.
-    born: RefCell<Vec<Waker>>,
-    older: RefCell<Vec<Waker>>,
+    born: RefCell<Vec<Key>>,
+    older: RefCell<Vec<Key>>,
     is_counting: Cell<bool>,
 }
 
@@ -39,20 +42,20 @@ pub(crate) struct Age {
 }
 
 impl Age {
-    /// Begins now. The task is woken when it is over a second old, and before it is two seconds old.
-    pub(crate) fn begin(cx: &Context<'_>) -> Self {
+    /// Begins now. The task that has its turn is woken when it is over a second old, and before it is two seconds old.
+    pub(crate) fn begin() -> Self {
         let local = local();
         let ages = &local.ages;
-        ages.born.borrow_mut().push(cx.waker().clone());
+        ages.born.borrow_mut().push(Key::current());
         if !ages.is_counting.replace(true) {
             spawn(count());
         }
-        Self { born: ages.seconds.get() }
+        Self { born: SECONDS.get() }
     }
 
     /// Whether it is over a second old.
     pub(crate) fn is_grown(self) -> bool {
-        local().ages.seconds.get().wrapping_sub(self.born) >= 2
+        SECONDS.get().wrapping_sub(self.born) >= 2
     }
 }
 
@@ -62,9 +65,11 @@ async fn count() {
     let ages = &local.ages;
     loop {
         sleep(SECOND).await;
-        ages.seconds.set(ages.seconds.get().wrapping_add(1));
+        SECONDS.set(SECONDS.get().wrapping_add(1));
         let grown = ages.older.replace(mem::take(&mut ages.born.borrow_mut()));
-        grown.into_iter().for_each(Waker::wake);
+        for key in grown {
+            local.tasks.wake(key);
+        }
         if ages.older.borrow().is_empty() {
             return ages.is_counting.set(false);
         }

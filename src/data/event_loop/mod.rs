@@ -13,7 +13,8 @@
 //! mainstay needs 1,800 instructions of its own with this one, 4,700 with tokio's (`docs/performance-tried.md`). What it leaves out,
 //! because a task and its sockets never leave their thread:
 //!
-//! - Whether a socket is ready is a plain byte, and who waits for it is always the one task that owns it.
+//! - Whether a socket is ready is a plain byte, and who waits for it is always the one task that owns it: the one that has its turn
+//!   when it asks. The same is true of deadlines. Neither takes a waker, which other threads could use as well and which costs for that.
 //! - A socket is closed without being taken out of epoll first: the kernel does that.
 //! - A deadline is set and taken back without a system call, and a loop that waits reads no clock.
 //!
@@ -37,7 +38,7 @@ use std::{
     pin::pin,
     rc::Rc,
     sync::Arc,
-    task::{Context, Poll, Waker},
+    task::{Context, Poll},
     time::{Duration, Instant},
 };
 
@@ -80,7 +81,7 @@ struct Local {
     sockets: Registry,
     timers: RefCell<Timers>,
     /// They go on after the next look.
-    yielded: RefCell<Vec<Waker>>,
+    yielded: RefCell<Vec<Key>>,
     ages: Ages,
     looks: Cell<u64>,
 }
@@ -208,15 +209,23 @@ impl Local {
                 MAIL => self.tasks.empty_mailbox(),
                 ALARM => {
                     let passed = self.timers.borrow_mut().pass();
-                    passed.into_iter().for_each(Waker::wake);
+                    for key in passed {
+                        self.tasks.wake(key);
+                    }
                 }
-                _ => self.sockets.tell(event),
+                _ => {
+                    if let Some(key) = self.sockets.tell(event) {
+                        self.tasks.wake(key);
+                    }
+                }
             }
         }
         if !events.is_empty() {
             awake.prolong();
         }
-        yielded.into_iter().for_each(Waker::wake);
+        for key in yielded {
+            self.tasks.wake(key);
+        }
         Ok(())
     }
 }
@@ -253,19 +262,19 @@ pub fn spawn(task: impl Future<Output = ()> + 'static) {
 /// Lets every other task that can go on do so, and looks at the kernel, before this one goes on.
 pub async fn yield_now() {
     let mut has_yielded = false;
-    poll_fn(|cx| {
+    poll_fn(|_| {
         if mem::replace(&mut has_yielded, true) {
             return Poll::Ready(());
         }
-        after_others(cx);
+        after_others();
         Poll::Pending
     })
     .await;
 }
 
-/// Polls again when every other task that can go on has done so, and the kernel was looked at.
-pub(super) fn after_others(cx: &Context<'_>) {
-    local().yielded.borrow_mut().push(cx.waker().clone());
+/// The task that has its turn has another when every other task that can go on has done so, and the kernel was looked at.
+pub(super) fn after_others() {
+    local().yielded.borrow_mut().push(Key::current());
 }
 
 /// How often this thread's loop has looked at the kernel.

@@ -4,11 +4,12 @@ use std::{
     cell::{Cell, RefCell},
     ops::{BitAnd, BitOr},
     rc::Rc,
-    task::Waker,
 };
 
 use rustix::event::epoll::{Event, EventFlags};
 use slab::Slab;
+
+use super::task::Key;
 
 /// What is waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,7 +87,7 @@ pub(super) struct Slot {
     pub(super) number: u32,
     pub(super) ready: Cell<Ready>,
     /// The task that owns the socket, if it has ever waited.
-    pub(super) waiter: RefCell<Option<Waker>>,
+    pub(super) waiter: Cell<Option<Key>>,
 }
 
 /// All sockets of a loop.
@@ -101,7 +102,7 @@ impl Registry {
     pub(super) fn add(&self, ready: Ready) -> (Rc<Slot>, usize) {
         let number = self.number.get();
         self.number.set(number.wrapping_add(1));
-        let slot = Rc::new(Slot { number, ready: Cell::new(ready), waiter: RefCell::new(None) });
+        let slot = Rc::new(Slot { number, ready: Cell::new(ready), waiter: Cell::new(None) });
         let place = self.places.borrow_mut().insert(Rc::clone(&slot));
         (slot, place)
     }
@@ -113,20 +114,18 @@ impl Registry {
         }
     }
 
-    /// The kernel tells something.
-    pub(super) fn tell(&self, event: &Event) {
+    /// The kernel tells something. Whom to wake, if that is news to anybody.
+    pub(super) fn tell(&self, event: &Event) -> Option<Key> {
         let (data, flags) = (event.data.u64(), event.flags);
         let places = self.places.borrow();
         let slot = usize::try_from(data & u64::from(u32::MAX)).ok().and_then(|place| places.get(place));
-        let Some(slot) = slot.filter(|slot| u64::from(slot.number) == data >> u32::BITS) else { return };
+        let slot = slot.filter(|slot| u64::from(slot.number) == data >> u32::BITS)?;
         let known = slot.ready.get();
         let told = Ready::of(flags);
         if told.without(known).is_nothing() {
-            return;
+            return None;
         }
         slot.ready.set(known | told);
-        if let Some(waiter) = &*slot.waiter.borrow() {
-            waiter.wake_by_ref();
-        }
+        slot.waiter.get()
     }
 }

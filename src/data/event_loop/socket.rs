@@ -28,6 +28,7 @@ use super::{
     LOCAL, local,
     readiness::{Interest, Ready, Slot},
     sleep_until,
+    task::Key,
 };
 
 /// A socket of this thread's loop. It belongs to one task: whoever waited for it last is woken, and nobody else.
@@ -54,15 +55,12 @@ impl<S: AsFd> Watched<S> {
         u64::from(self.slot.number) << u32::BITS | self.place as u64
     }
 
-    /// Ready when a call may find what is waited for.
-    pub(crate) fn poll_ready(&self, cx: &Context<'_>, interest: Interest) -> Poll<()> {
+    /// Ready when a call may find what is waited for; until then, the task that has its turn waits for it.
+    pub(crate) fn poll_ready(&self, interest: Interest) -> Poll<()> {
         if self.seems_ready(interest) {
             return Poll::Ready(());
         }
-        let mut waiter = self.slot.waiter.borrow_mut();
-        if !waiter.as_ref().is_some_and(|waiter| waiter.will_wake(cx.waker())) {
-            *waiter = Some(cx.waker().clone());
-        }
+        self.slot.waiter.set(Some(Key::current()));
         Poll::Pending
     }
 
@@ -82,7 +80,7 @@ impl<S: AsFd> Watched<S> {
 
     /// Waits until a read may find something.
     pub async fn readable(&self) {
-        poll_fn(|cx| self.poll_ready(cx, Interest::Readable)).await;
+        poll_fn(|_| self.poll_ready(Interest::Readable)).await;
     }
 
     /// The other side has finished: what was not read yet is all there will be.
@@ -103,8 +101,8 @@ impl Watched<TcpListener> {
     /// Has its task look up, as if somebody waited in it.
     pub(crate) fn look_up(&self) {
         self.slot.ready.set(self.slot.ready.get() | Ready::READABLE);
-        if let Some(waiter) = &*self.slot.waiter.borrow() {
-            waiter.wake_by_ref();
+        if let Some(waiter) = self.slot.waiter.get() {
+            local().tasks.wake(waiter);
         }
     }
 
@@ -145,7 +143,7 @@ impl Socket {
         }
         let socket = Self::add(TcpStream::from(socket), Self::EVENTS, Ready::NOTHING)?;
         let mut limit = sleep_until(deadline);
-        poll_fn(|cx| match socket.poll_ready(cx, Interest::Writable) {
+        poll_fn(|cx| match socket.poll_ready(Interest::Writable) {
             Poll::Ready(()) => Poll::Ready(Ok(())),
             Poll::Pending => Pin::new(&mut limit).poll(cx).map(|()| Err(Errno::TIMEDOUT)),
         })
@@ -185,9 +183,9 @@ impl Socket {
     ///
     /// # Errors
     /// Those of recv(2).
-    pub(crate) fn poll_recv(&self, cx: &Context<'_>, bytes: &mut [u8], flags: RecvFlags) -> Poll<Result<usize, Errno>> {
+    pub(crate) fn poll_recv(&self, bytes: &mut [u8], flags: RecvFlags) -> Poll<Result<usize, Errno>> {
         loop {
-            ready!(self.poll_ready(cx, Interest::Readable));
+            ready!(self.poll_ready(Interest::Readable));
             match recv(self, &mut *bytes, flags) {
                 Ok((_, read)) => {
                     // What came short took all there was.
@@ -207,9 +205,9 @@ impl Socket {
     ///
     /// # Errors
     /// Those of send(2).
-    pub(crate) fn poll_send(&self, cx: &Context<'_>, bytes: &[u8]) -> Poll<Result<usize, Errno>> {
+    pub(crate) fn poll_send(&self, bytes: &[u8]) -> Poll<Result<usize, Errno>> {
         loop {
-            ready!(self.poll_ready(cx, Interest::Writable));
+            ready!(self.poll_ready(Interest::Writable));
             match send(self, bytes, SendFlags::NOSIGNAL) {
                 Ok(sent) => {
                     if sent < bytes.len() {
@@ -229,7 +227,7 @@ impl Socket {
     /// # Errors
     /// Those of recv(2).
     pub(crate) async fn recv(&self, bytes: &mut [u8]) -> Result<usize, Errno> {
-        poll_fn(|cx| self.poll_recv(cx, bytes, RecvFlags::empty())).await
+        poll_fn(|_| self.poll_recv(bytes, RecvFlags::empty())).await
     }
 
     /// Sends FIN: nothing more is written.
@@ -271,16 +269,16 @@ impl<S> AsRef<S> for Watched<S> {
 }
 
 impl AsyncRead for Socket {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let read = ready!(self.poll_recv(cx, buffer.initialize_unfilled(), RecvFlags::empty()))?;
+    fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let read = ready!(self.poll_recv(buffer.initialize_unfilled(), RecvFlags::empty()))?;
         buffer.advance(read);
         Poll::Ready(Ok(()))
     }
 }
 
 impl AsyncWrite for Socket {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.poll_send(cx, bytes).map_err(Into::into)
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_send(bytes).map_err(Into::into)
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {

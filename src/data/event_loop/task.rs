@@ -24,6 +24,11 @@ use slab::Slab;
 
 use super::{LOCAL, Local};
 
+thread_local! {
+    /// Whose turn it is, or was last.
+    static CURRENT: Cell<Key> = const { Cell::new(Key::MAIN) };
+}
+
 type BoxFuture = Pin<Box<dyn Future<Output = ()>>>;
 type Job = Box<dyn FnOnce() + Send>;
 
@@ -37,6 +42,11 @@ pub(super) struct Key {
 impl Key {
     /// The future that the loop runs for.
     pub(super) const MAIN: Self = Self { place: u32::MAX, number: 0 };
+
+    /// The task of this thread's loop that has its turn. What belongs to the loop wakes it by this, without a waker.
+    pub(super) fn current() -> Self {
+        CURRENT.get()
+    }
 }
 
 struct Task {
@@ -48,6 +58,8 @@ struct Task {
 
 struct Place {
     number: u32,
+    /// It is among those who can go on.
+    is_queued: bool,
     /// Elsewhere while it has its turn.
     task: Option<Task>,
 }
@@ -57,6 +69,8 @@ pub(super) struct Tasks {
     places: RefCell<Slab<Place>>,
     /// Those who can go on, in the order in which they were woken; each is here once.
     ready: RefCell<VecDeque<Key>>,
+    /// [`Key::MAIN`] is among them.
+    is_main_queued: Cell<bool>,
     main: Arc<Alarm>,
     /// Of the next task.
     number: Cell<u32>,
@@ -65,7 +79,13 @@ pub(super) struct Tasks {
 impl Tasks {
     pub(super) fn new(mailbox: Arc<Mailbox>) -> Self {
         let main = Arc::new(Alarm { rings: AtomicBool::new(false), key: Key::MAIN, mailbox });
-        Self { places: RefCell::default(), ready: RefCell::default(), main, number: Cell::new(0) }
+        Self {
+            places: RefCell::default(),
+            ready: RefCell::default(),
+            is_main_queued: Cell::new(false),
+            main,
+            number: Cell::new(0),
+        }
     }
 
     /// Wakes [`Key::MAIN`].
@@ -80,9 +100,9 @@ impl Tasks {
         let mut places = self.places.borrow_mut();
         let place = places.vacant_entry();
         let key = Key { place: u32::try_from(place.key()).unwrap_or(u32::MAX - 1), number };
-        let alarm = Arc::new(Alarm { rings: AtomicBool::new(true), key, mailbox: Arc::clone(&self.main.mailbox) });
+        let alarm = Arc::new(Alarm { rings: AtomicBool::new(false), key, mailbox: Arc::clone(&self.main.mailbox) });
         let waker = Waker::from(Arc::clone(&alarm));
-        place.insert(Place { number, task: Some(Task { future, alarm, waker }) });
+        place.insert(Place { number, is_queued: true, task: Some(Task { future, alarm, waker }) });
         self.ready.borrow_mut().push_back(key);
     }
 
@@ -92,16 +112,34 @@ impl Tasks {
 
     /// Whose turn it is.
     pub(super) fn next(&self) -> Option<Key> {
-        let key = self.ready.borrow_mut().pop_front();
-        if key == Some(Key::MAIN) {
+        let key = self.ready.borrow_mut().pop_front()?;
+        if key == Key::MAIN {
+            self.is_main_queued.set(false);
             self.main.heard();
         }
-        key
+        CURRENT.set(key);
+        Some(key)
+    }
+
+    /// It can go on, if it has not ended.
+    pub(super) fn wake(&self, key: Key) {
+        let was_queued = if key == Key::MAIN {
+            self.is_main_queued.replace(true)
+        } else {
+            self.place(key, |place| mem::replace(&mut place.is_queued, true)).unwrap_or(true)
+        };
+        if !was_queued {
+            self.ready.borrow_mut().push_back(key);
+        }
     }
 
     /// A turn of a task, if it has not ended.
     pub(super) fn run(&self, key: Key) {
-        let Some(mut task) = self.place(key, |place| place.task.take()).flatten() else { return };
+        let take = |place: &mut Place| {
+            place.is_queued = false;
+            place.task.take()
+        };
+        let Some(mut task) = self.place(key, take).flatten() else { return };
         task.alarm.heard();
         let turn = catch_unwind(AssertUnwindSafe(|| task.future.as_mut().poll(&mut Context::from_waker(&task.waker))));
         if let Ok(Poll::Pending) = turn {
@@ -122,7 +160,7 @@ impl Tasks {
     pub(super) fn empty_mailbox(&self) {
         let jobs = {
             let mut mail = self.main.mailbox.lock();
-            self.ready.borrow_mut().extend(mail.woken.drain(..));
+            mail.woken.drain(..).for_each(|key| self.wake(key));
             mem::take(&mut mail.jobs)
         };
         for job in jobs {
@@ -149,9 +187,9 @@ impl Tasks {
     }
 }
 
-/// Wakes one task.
+/// Wakes one task, from any thread.
 struct Alarm {
-    /// It was woken and has not had its turn yet.
+    /// It was woken by this and has not had its turn yet.
     rings: AtomicBool,
     key: Key,
     mailbox: Arc<Mailbox>,
@@ -160,7 +198,10 @@ struct Alarm {
 impl Alarm {
     /// Its turn begins. Whatever was done before it was woken is seen in it.
     fn heard(&self) {
-        self.rings.swap(false, Ordering::AcqRel);
+        // Mostly it was woken by the loop itself, and a look costs less than a swap. Whoever rings after the look leaves mail.
+        if self.rings.load(Ordering::Relaxed) {
+            self.rings.swap(false, Ordering::AcqRel);
+        }
     }
 
     /// Whether this is the thread of its loop, which knows it now.
@@ -168,7 +209,7 @@ impl Alarm {
         let ring = |local: &RefCell<Option<Rc<Local>>>| {
             let local = local.borrow();
             let own = local.as_ref().filter(|local| Arc::ptr_eq(&local.tasks.main.mailbox, &self.mailbox));
-            own.inspect(|local| local.tasks.ready.borrow_mut().push_back(self.key)).is_some()
+            own.inspect(|local| local.tasks.wake(self.key)).is_some()
         };
         LOCAL.try_with(ring).unwrap_or(false)
     }

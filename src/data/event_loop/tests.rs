@@ -212,14 +212,13 @@ fn a_task_is_woken_once_when_it_is_a_second_old_and_one_that_has_ended_is_not_mi
             spawn(async move {
                 sleep(Duration::from_millis(after)).await;
                 // One that does not get so old.
-                spawn(poll_fn(|cx| {
-                    Age::begin(cx);
-                    Poll::Ready(())
-                }));
+                spawn(async {
+                    Age::begin();
+                });
                 let (born, mut age, mut turns) = (Instant::now(), None, 0);
-                poll_fn(|cx| {
+                poll_fn(|_| {
                     turns += 1;
-                    let age = *age.get_or_insert_with(|| Age::begin(cx));
+                    let age = *age.get_or_insert_with(Age::begin);
                     if age.is_grown() { Poll::Ready(()) } else { Poll::Pending }
                 })
                 .await;

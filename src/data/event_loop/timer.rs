@@ -1,5 +1,5 @@
 //! Deadlines. Each connection sets some, and hardly any of them ever comes: to set one and to take it back must cost nothing but
-//! memory. One that is taken back stays in the heap, without its waker, until it comes or there are too many such.
+//! memory. One that is taken back stays in the heap, without its task, until it comes or there are too many such.
 //!
 //! The kernel is told of the nearest one only, through a timerfd(2), and only when there is a nearer one than it knows. So a loop
 //! that waits need not say for how long, nor read the clock before and after; the price is a turn in vain when a deadline comes that
@@ -11,7 +11,7 @@ use std::{
     future::{Future, poll_fn},
     io,
     pin::{Pin, pin},
-    task::{Context, Poll, Waker},
+    task::{Context, Poll},
     time::{Duration, Instant},
 };
 
@@ -21,7 +21,7 @@ use rustix::{
 };
 use slab::Slab;
 
-use super::{LOCAL, local};
+use super::{LOCAL, local, task::Key as Task};
 
 /// Deadlines that were taken back may stay until there are so many, and half of all.
 const STALE: usize = 64;
@@ -36,7 +36,7 @@ struct Key {
 struct Timer {
     number: u64,
     /// `None` when it has come.
-    waker: Option<Waker>,
+    waiter: Option<Task>,
 }
 
 /// The deadlines of a loop.
@@ -84,20 +84,20 @@ impl Timers {
         (self.places.len(), self.heap.len())
     }
 
-    fn set(&mut self, deadline: Instant, waker: Waker) -> Key {
+    fn set(&mut self, deadline: Instant, waiter: Task) -> Key {
         let number = self.number;
         self.number += 1;
-        let key = Key { place: self.places.insert(Timer { number, waker: Some(waker) }), number };
+        let key = Key { place: self.places.insert(Timer { number, waiter: Some(waiter) }), number };
         self.heap.push(Reverse((deadline, key)));
         self.nearest = Some(self.nearest.map_or(deadline, |nearest| nearest.min(deadline)));
         key
     }
 
-    /// Whether it has come; `waker` is woken when it does.
-    fn poll(&mut self, key: Key, waker: &Waker) -> Poll<()> {
+    /// Whether it has come; `waiter` is woken when it does.
+    fn poll(&mut self, key: Key, waiter: Task) -> Poll<()> {
         match self.places.get_mut(key.place) {
-            Some(Timer { waker: Some(known), .. }) => {
-                known.clone_from(waker);
+            Some(Timer { waiter: Some(known), .. }) => {
+                *known = waiter;
                 Poll::Pending
             }
             _ => Poll::Ready(()),
@@ -106,7 +106,7 @@ impl Timers {
 
     fn take_back(&mut self, key: Key) {
         let Some(timer) = self.places.try_remove(key.place) else { return };
-        if timer.waker.is_none() {
+        if timer.waiter.is_none() {
             return;
         }
         self.stale += 1;
@@ -130,7 +130,7 @@ impl Timers {
     }
 
     /// The alarm has gone off. Whom to wake, because a deadline has come.
-    pub(super) fn pass(&mut self) -> Vec<Waker> {
+    pub(super) fn pass(&mut self) -> Vec<Task> {
         let now = Instant::now();
         let mut woken = Vec::new();
         self.nearest = self.next();
@@ -138,7 +138,7 @@ impl Timers {
             && deadline <= now
             && let Some(Reverse((_, key))) = self.heap.pop()
         {
-            woken.extend(self.places.get_mut(key.place).and_then(|timer| timer.waker.take()));
+            woken.extend(self.places.get_mut(key.place).and_then(|timer| timer.waiter.take()));
             self.nearest = self.next();
         }
         self.armed = None;
@@ -148,7 +148,7 @@ impl Timers {
 
 /// Whether it was neither taken back nor has come.
 fn stands(places: &Slab<Timer>, key: Key) -> bool {
-    places.get(key.place).is_some_and(|timer| timer.number == key.number && timer.waker.is_some())
+    places.get(key.place).is_some_and(|timer| timer.number == key.number && timer.waiter.is_some())
 }
 
 /// Ready at its deadline.
@@ -192,13 +192,13 @@ impl Sleep {
 impl Future for Sleep {
     type Output = ();
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<()> {
         let local = local();
         let mut timers = local.timers.borrow_mut();
         if let Some(key) = self.key {
-            return timers.poll(key, cx.waker());
+            return timers.poll(key, Task::current());
         }
-        self.key = Some(timers.set(self.deadline, cx.waker().clone()));
+        self.key = Some(timers.set(self.deadline, Task::current()));
         Poll::Pending
     }
 }

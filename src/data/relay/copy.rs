@@ -3,7 +3,7 @@
 
 use std::{
     cell::RefCell,
-    task::{Context, Poll, ready},
+    task::{Poll, ready},
 };
 
 use rustix::{io::Errno, net::RecvFlags};
@@ -34,8 +34,8 @@ impl Rest {
     }
 
     /// Gives the sink what it takes; how many bytes that was.
-    pub(super) fn poll_give(&mut self, cx: &Context<'_>, sink: &Socket) -> Poll<Result<usize, Errno>> {
-        let given = ready!(sink.poll_send(cx, &self.bytes[self.taken..]))?;
+    pub(super) fn poll_give(&mut self, sink: &Socket) -> Poll<Result<usize, Errno>> {
+        let given = ready!(sink.poll_send(&self.bytes[self.taken..]))?;
         self.taken += given;
         Poll::Ready(Ok(given))
     }
@@ -62,8 +62,8 @@ pub(super) enum Looked {
 }
 
 /// Waits until the source has something to say, and takes nothing of it.
-pub(super) fn poll_look(cx: &Context<'_>, source: &Socket) -> Poll<Looked> {
-    Poll::Ready(match ready!(source.poll_recv(cx, &mut [0], RecvFlags::PEEK)) {
+pub(super) fn poll_look(source: &Socket) -> Poll<Looked> {
+    Poll::Ready(match ready!(source.poll_recv(&mut [0], RecvFlags::PEEK)) {
         Ok(1..) => Looked::More,
         Ok(0) => Looked::SourceFinished,
         Err(_) => Looked::SourceFailed,
@@ -74,14 +74,14 @@ pub(super) fn poll_look(cx: &Context<'_>, source: &Socket) -> Poll<Looked> {
 ///
 /// # Errors
 /// When the sink failed; what was read is lost with it.
-pub(super) fn poll_copy(cx: &Context<'_>, source: &Socket, sink: &Socket) -> Poll<Result<Copied, Errno>> {
+pub(super) fn poll_copy(source: &Socket, sink: &Socket) -> Poll<Result<Copied, Errno>> {
     BUFFER.with_borrow_mut(|buffer| {
-        let read = match ready!(source.poll_recv(cx, buffer, RecvFlags::empty())) {
+        let read = match ready!(source.poll_recv(buffer, RecvFlags::empty())) {
             Ok(0) => return Poll::Ready(Ok(Copied::SourceFinished)),
             Ok(read) => read,
             Err(_) => return Poll::Ready(Ok(Copied::SourceFailed)),
         };
-        let written = match sink.poll_send(cx, &buffer[..read]) {
+        let written = match sink.poll_send(&buffer[..read]) {
             Poll::Ready(Ok(written)) => written,
             Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
             Poll::Pending => 0,
@@ -100,8 +100,8 @@ pub(super) enum Discarded {
 }
 
 /// Reads once, and throws it away.
-pub(super) fn poll_discard(cx: &Context<'_>, source: &Socket) -> Poll<Discarded> {
-    BUFFER.with_borrow_mut(|buffer| match ready!(source.poll_recv(cx, buffer, RecvFlags::empty())) {
+pub(super) fn poll_discard(source: &Socket) -> Poll<Discarded> {
+    BUFFER.with_borrow_mut(|buffer| match ready!(source.poll_recv(buffer, RecvFlags::empty())) {
         Ok(1..) => Poll::Ready(Discarded::Some),
         _ => Poll::Ready(Discarded::All),
     })

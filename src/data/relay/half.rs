@@ -6,7 +6,7 @@
 
 use std::{
     mem,
-    task::{Context, Poll, ready},
+    task::{Poll, ready},
 };
 
 use rustix::io::Errno;
@@ -176,20 +176,20 @@ impl Half {
     }
 
     /// Moves what can be moved now, at most a turn's worth.
-    pub(super) fn poll(&mut self, cx: &Context<'_>, source: &Socket, sink: &Socket, farewell: Farewell) -> Poll<End> {
+    pub(super) fn poll(&mut self, source: &Socket, sink: &Socket, farewell: Farewell) -> Poll<End> {
         self.spliced = 0;
         let turn_end = self.bytes + TURN_BYTES;
         for _ in 0..TURN_MOVES {
             match self.state {
                 State::Done(end) => return Poll::Ready(end),
-                State::Discarding => match ready!(copy::poll_discard(cx, source)) {
+                State::Discarding => match ready!(copy::poll_discard(source)) {
                     Discarded::Some => continue,
                     Discarded::All => return self.done(End::Discarded),
                 },
                 State::Open | State::Closing(_) => {}
             }
             if self.is_blocked()
-                && let Err(errno) = ready!(self.poll_pending(cx, sink))
+                && let Err(errno) = ready!(self.poll_pending(sink))
             {
                 self.sink_failed(errno);
                 continue;
@@ -205,15 +205,15 @@ impl Half {
                 break;
             }
             // A read takes all there is, mostly: this ends most turns.
-            ready!(source.poll_ready(cx, Interest::Readable));
-            match self.poll_move(cx, source, sink) {
+            ready!(source.poll_ready(Interest::Readable));
+            match self.poll_move(source, sink) {
                 Poll::Ready(Ok(Moved::Bytes)) => {}
                 Poll::Ready(Ok(Moved::SourceEnd(end))) => self.state = State::Closing(end),
                 Poll::Ready(Err(errno)) => self.sink_failed(errno),
                 Poll::Pending => return Poll::Pending,
             }
         }
-        after_others(cx);
+        after_others();
         Poll::Pending
     }
 
@@ -235,18 +235,18 @@ impl Half {
     }
 
     /// Gives the sink what is pending; ready when nothing is.
-    fn poll_pending(&mut self, cx: &Context<'_>, sink: &Socket) -> Poll<Result<(), Errno>> {
+    fn poll_pending(&mut self, sink: &Socket) -> Poll<Result<(), Errno>> {
         loop {
             match &mut self.pending {
                 Pending::Nothing => return Poll::Ready(Ok(())),
                 Pending::Copied(rest) => {
-                    self.bytes += ready!(rest.poll_give(cx, sink))? as u64;
+                    self.bytes += ready!(rest.poll_give(sink))? as u64;
                     if rest.len() == 0 {
                         self.pending = Pending::Nothing;
                     }
                 }
                 Pending::Piped(pipe) => {
-                    let given = ready!(splice::poll_give(cx, pipe, sink));
+                    let given = ready!(splice::poll_give(pipe, sink));
                     let is_empty = pipe.len() == 0;
                     match given {
                         Ok(given) => {
@@ -273,18 +273,18 @@ impl Half {
         Ok(())
     }
 
-    fn poll_move(&mut self, cx: &Context<'_>, source: &Socket, sink: &Socket) -> Poll<Result<Moved, Errno>> {
+    fn poll_move(&mut self, source: &Socket, sink: &Socket) -> Poll<Result<Moved, Errno>> {
         if let Way::Look = self.way {
             // Whatever it shows, and whenever: the next move is a splice.
             self.way = Way::Splice;
-            match ready!(copy::poll_look(cx, source)) {
+            match ready!(copy::poll_look(source)) {
                 Looked::More => {}
                 Looked::SourceFinished => return Poll::Ready(Ok(Moved::SourceEnd(self.on_eof))),
                 Looked::SourceFailed => return Poll::Ready(Ok(Moved::SourceEnd(End::SourceReset))),
             }
         }
         if let Way::Splice = self.way {
-            match ready!(splice::poll_take(cx, source, PIPE_BYTES)) {
+            match ready!(splice::poll_take(source, PIPE_BYTES)) {
                 Taken::Bytes(pipe) => {
                     self.way = match pipe.len() {
                         PIPE_BYTES.. => Way::Splice,
@@ -299,14 +299,14 @@ impl Half {
                 Taken::Nothing | Taken::NoPipe => self.way = Way::Read,
             }
         }
-        self.poll_copy(cx, source, sink)
+        self.poll_copy(source, sink)
     }
 
-    fn poll_copy(&mut self, cx: &Context<'_>, source: &Socket, sink: &Socket) -> Poll<Result<Moved, Errno>> {
+    fn poll_copy(&mut self, source: &Socket, sink: &Socket) -> Poll<Result<Moved, Errno>> {
         if let Way::Read = self.way {
             self.way = Way::Splice;
         }
-        let copied = ready!(copy::poll_copy(cx, source, sink))?;
+        let copied = ready!(copy::poll_copy(source, sink))?;
         Poll::Ready(Ok(match copied {
             Copied::Bytes { read, rest } => {
                 self.bytes += (read - rest.as_ref().map_or(0, Rest::len)) as u64;

@@ -10,7 +10,7 @@ mod pipe;
 mod splice;
 
 use std::{
-    future::Future,
+    future::{Future, poll_fn},
     pin::Pin,
     sync::atomic::{AtomicU64, Ordering},
     task::{Context, Poll, ready},
@@ -149,15 +149,16 @@ impl<'a> Relay<'a> {
         }
     }
 
-    /// Relays until the session ends, by itself or because its epoch was revoked. (No `async fn`, which would keep a second copy
+    /// Relays until the session ends, by itself or because its epoch was revoked, of which the task that runs this is told. (No `async fn`, which would keep a second copy
     /// of its arguments for as long as the session lasts.)
     #[allow(clippy::manual_async_fn, reason = "as said above")]
-    pub fn run<'r>(&'r mut self, revocation: &'r Revocation) -> impl Future<Output = CloseReason> + use<'r, 'a> {
+    pub fn run<'r>(&'r mut self, listening: &'r Listening) -> impl Future<Output = CloseReason> + use<'r, 'a> {
         async move {
-            match (RelayUntil { relay: &mut *self, revocation, listening: None }).await {
+            let relaying = poll_fn(|cx| if listening.is_revoked() { Poll::Ready(None) } else { self.poll_both(cx).map(Some) });
+            match relaying.await {
                 Some(reason) => reason,
                 // Boxed: a session that idles for hours must not carry the memory of its end.
-                None => Box::pin(self.last_words(revocation)).await,
+                None => Box::pin(self.last_words(listening)).await,
             }
         }
     }
@@ -182,44 +183,44 @@ impl<'a> Relay<'a> {
         let mut deadline = sleep(LAST_WORDS);
         let aborted = revocation.aborted();
         tokio::pin!(aborted);
-        std::future::poll_fn(|cx| {
+        poll_fn(|cx| {
             let over = aborted.as_mut().poll(cx).is_ready() || Pin::new(&mut deadline).poll(cx).is_ready();
             // One look at what is there already, even when there is no time for more.
-            let said_all = self.poll_downstream(cx).is_ready();
+            let said_all = self.poll_downstream().is_ready();
             if said_all || over { Poll::Ready(()) } else { Poll::Pending }
         })
         .await;
         CloseReason::Revoked
     }
 
-    fn poll_upstream(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+    fn poll_upstream(&mut self) -> Poll<End> {
         // Half of all polls are about the other direction.
         if self.upstream.rests() {
-            ready!(self.client.poll_ready(cx, Interest::Readable));
+            ready!(self.client.poll_ready(Interest::Readable));
         }
         let before = self.upstream.bytes();
-        let end = self.upstream.poll(cx, &self.client, &self.server, self.downstream.farewell_to_source());
+        let end = self.upstream.poll(&self.client, &self.server, self.downstream.farewell_to_source());
         tell_growth(&self.upstream, before, Direction::Upstream, &self.session.upstream_bytes, self.metrics);
         end
     }
 
-    fn poll_downstream(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+    fn poll_downstream(&mut self) -> Poll<End> {
         if self.downstream.rests() {
-            ready!(self.server.poll_ready(cx, Interest::Readable));
+            ready!(self.server.poll_ready(Interest::Readable));
         }
         let before = self.downstream.bytes();
-        let end = self.downstream.poll(cx, &self.server, &self.client, self.upstream.farewell_to_source());
+        let end = self.downstream.poll(&self.server, &self.client, self.upstream.farewell_to_source());
         tell_growth(&self.downstream, before, Direction::Downstream, &self.session.downstream_bytes, self.metrics);
         end
     }
 
     /// Both directions, one turn each.
     fn poll_both(&mut self, cx: &mut Context<'_>) -> Poll<CloseReason> {
-        let upstream = self.poll_upstream(cx);
+        let upstream = self.poll_upstream();
         if matches!(upstream, Poll::Ready(End::SinkReset)) {
             self.downstream.source_was_reset();
         }
-        let downstream = self.poll_downstream(cx);
+        let downstream = self.poll_downstream();
         if let Some(reason) = aborted(upstream, downstream) {
             return Poll::Ready(reason);
         }
@@ -231,7 +232,7 @@ impl<'a> Relay<'a> {
             };
         }
         if !self.upstream.is_over() || !self.downstream.is_over() {
-            self.poll_youth(cx);
+            self.poll_youth();
             let stalled = self.poll_stall(cx);
             return if stalled.is_ready() { stalled } else { self.poll_silence(cx) };
         }
@@ -241,9 +242,9 @@ impl<'a> Relay<'a> {
     }
 
     /// Has the kernel find out whether the backend is still there, once the session lasts.
-    fn poll_youth(&mut self, cx: &mut Context<'_>) {
+    fn poll_youth(&mut self) {
         match self.youth {
-            Youth::Unborn => self.youth = Youth::Young(Age::begin(cx)),
+            Youth::Unborn => self.youth = Youth::Young(Age::begin()),
             Youth::Young(age) if age.is_grown() => {
                 self.youth = Youth::Over;
                 if let Some(keepalive) = &self.settings.keepalive {
@@ -331,30 +332,10 @@ const fn aborted(upstream: Poll<End>, downstream: Poll<End>) -> Option<CloseReas
     }
 }
 
-/// `Some(reason)` when the session ended by itself, `None` when it was revoked.
-struct RelayUntil<'r, 'a> {
-    relay: &'r mut Relay<'a>,
-    revocation: &'r Revocation,
-    /// A session is one task from start to end, so it is told once whom to wake: that takes a lock that all sessions share.
-    listening: Option<Listening<'r>>,
-}
-
-impl Future for RelayUntil<'_, '_> {
-    type Output = Option<CloseReason>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        if self.listening.is_none() {
-            self.listening = Some(Listening::new(self.revocation, cx.waker()));
-        }
-        if self.revocation.is_revoked() {
-            return Poll::Ready(None);
-        }
-        self.relay.poll_both(cx).map(Some)
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use tokio::io::AsyncWriteExt;
 
     use super::*;
@@ -393,9 +374,9 @@ mod tests {
                 reset: PATIENCE,
                 keepalive: None,
             };
-            let revocation = Revocation::default();
+            let listening = Listening::begin(Arc::default()).await;
             let mut relay = Relay::new(near_client, near_backend, (0, 0), &settings, &session, &series.backends[0]);
-            let running = relay.run(&revocation);
+            let running = relay.run(&listening);
             tokio::pin!(running);
             let endless = vec![0; 64 << 10];
             let full = async { while timeout(PATIENCE, client.write_all(&endless)).await.is_ok() {} };

@@ -4,7 +4,7 @@
 //! recv(2): also a full pipe says it. So nothing is concluded from it here: whether a source is empty, finished or broken is asked
 //! of recv, and a sink that would not take anything is looked at with poll(2).
 
-use std::task::{Context, Poll, ready};
+use std::task::{Poll, ready};
 
 use super::pipe::{self, DrainError, Fill, FilledPipe};
 use crate::{
@@ -27,8 +27,8 @@ pub(super) enum Taken {
 }
 
 /// Takes at most `most` bytes from a source that is readable.
-pub(super) fn poll_take(cx: &Context<'_>, source: &Socket, most: usize) -> Poll<Taken> {
-    ready!(source.poll_ready(cx, Interest::Readable));
+pub(super) fn poll_take(source: &Socket, most: usize) -> Poll<Taken> {
+    ready!(source.poll_ready(Interest::Readable));
     let Some(pipe) = pipe::lend() else { return Poll::Ready(Taken::NoPipe) };
     Poll::Ready(match pipe.fill(source, most) {
         Fill::Filled(pipe) => Taken::Bytes(pipe),
@@ -42,9 +42,9 @@ pub(super) fn poll_take(cx: &Context<'_>, source: &Socket, most: usize) -> Poll<
 ///
 /// # Errors
 /// [`DrainError::Sink`] and [`DrainError::Unusable`]; what is left is still in the pipe.
-pub(super) fn poll_give(cx: &Context<'_>, pipe: &mut FilledPipe, sink: &Socket) -> Poll<Result<usize, DrainError>> {
+pub(super) fn poll_give(pipe: &mut FilledPipe, sink: &Socket) -> Poll<Result<usize, DrainError>> {
     loop {
-        ready!(sink.poll_ready(cx, Interest::Writable));
+        ready!(sink.poll_ready(Interest::Writable));
         let mut given = pipe.drain(sink);
         if given == Err(DrainError::WouldBlock) && is_writable(sink) {
             given = pipe.drain(sink);

@@ -4,7 +4,7 @@ use std::{
     io::{self, Read, Write},
     net::{TcpListener, TcpStream},
     sync::{
-        Mutex,
+        Arc, Mutex,
         atomic::{AtomicU64, AtomicUsize, Ordering},
         mpsc,
     },
@@ -21,7 +21,7 @@ use mainstay::{
     failover::{Epoch, Reason, RevokeMode, Time},
     metrics::{Metrics, PoolLabels},
     reason::{CloseReason, Direction},
-    route::{Revocation, Session},
+    route::{Listening, Session},
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -275,8 +275,8 @@ fn heard(mode: RevokeMode, before: &[u8], after: &[u8]) -> (Vec<u8>, u64) {
         if !before.is_empty() {
             near_backend.readable().await;
         }
-        let revocation = Revocation::default();
-        revocation.revoke(mode);
+        let listening = Listening::begin(Arc::default()).await;
+        listening.revoke(mode);
         let settings = RelaySettings {
             mode: RelayMode::Auto,
             idle: None,
@@ -290,7 +290,7 @@ fn heard(mode: RevokeMode, before: &[u8], after: &[u8]) -> (Vec<u8>, u64) {
             let _ = backend.write_all(after).await;
             let _ = backend.shutdown().await;
         };
-        let (reason, ()) = tokio::join!(relay.run(&revocation), says);
+        let (reason, ()) = tokio::join!(relay.run(&listening), says);
         assert_eq!(reason, CloseReason::Revoked);
         let ended = relay.end(reason);
         drop((ended.client, ended.server));

@@ -25,7 +25,7 @@ deps:
 	./tests/install-deps
 
 # What is true of sessions is true however their bytes are moved.
-SESSIONS = test(/^(bytes|doors|streams|splice|resources|network|hold|recovery|psql)::/)
+SESSIONS = test(/^(bytes|doors|streams|splice|resources|network|hold|recovery|psql|unix)::/)
 
 test: deps
 	cargo nextest --version >/dev/null 2>&1 || cargo install --locked cargo-nextest

@@ -17,6 +17,7 @@ use mainstay::{
     },
     failover::{Epoch, Time},
     metrics::{BackendMetrics, Metrics, PoolLabels},
+    net::endpoint::Peer,
     route::{Listening, Session},
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -42,7 +43,7 @@ fn metrics() -> Result<Arc<BackendMetrics>, Box<dyn Error>> {
 fn relayed(mode: RelayMode, metrics: Arc<BackendMetrics>) -> io::Result<(Socket, Socket)> {
     let ((client, near_client), (backend, near_backend)) = (pair()?, pair()?);
     let session = Session {
-        client: client.as_ref().local_addr()?,
+        client: Peer::Unix,
         pool: "orders".into(),
         listener: "rw".into(),
         backend: "db-a".into(),

@@ -28,13 +28,7 @@ mod server;
 mod socket;
 mod status;
 
-use std::{
-    fmt, io,
-    net::{SocketAddr, TcpListener},
-    os::unix::net::UnixListener,
-    sync::Arc,
-    thread::JoinHandle,
-};
+use std::{fmt, io, sync::Arc, thread::JoinHandle};
 
 use tokio::sync::watch;
 
@@ -42,6 +36,7 @@ use crate::{
     config::{ListenerConfig, ListenerRoute},
     lifecycle::{PhaseWatch, Vital},
     metrics::{BackendMetrics, ListenerMetrics, Metrics, PoolMetrics},
+    net::{endpoint::Endpoint, listener::BoundListener},
     route::{Clock, EventLog, SessionTable, Snapshot, SnapshotWatch},
 };
 
@@ -55,15 +50,6 @@ pub struct AdminSettings {
     pub vital: Vital,
     /// What it shows.
     pub state: AdminState,
-}
-
-/// A socket that is bound and listens already. Whoever bound a unix socket removes its file.
-#[derive(Debug)]
-pub enum BoundListener {
-    /// TCP.
-    Tcp(TcpListener),
-    /// A unix socket.
-    Unix(UnixListener),
 }
 
 /// What the admin plane shows.
@@ -146,7 +132,7 @@ pub struct AdminListener {
     /// As configured.
     pub config: ListenerConfig,
     /// Where it is bound.
-    pub bound: Vec<SocketAddr>,
+    pub bound: Vec<Endpoint>,
     /// Connections at most, if there is a limit.
     pub limit: Option<usize>,
     /// Its numbers.

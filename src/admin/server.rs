@@ -28,10 +28,13 @@ use tokio::{
     time::timeout,
 };
 
-use super::{AdminState, BoundListener, api, socket::Socket};
+use super::{AdminState, api, socket::Socket};
 use crate::{
     lifecycle::{Phase, PhaseWatch},
-    net::backoff::Backoff,
+    net::{
+        backoff::Backoff,
+        listener::{BoundListener, SocketFile},
+    },
 };
 
 /// Streams of events at most, for each listener: one place in this many.
@@ -51,7 +54,7 @@ const FAREWELL: Duration = Duration::from_millis(250);
 /// A listener within the admin plane's runtime.
 pub(super) enum Listener {
     Tcp { listener: TcpListener, is_loopback: bool },
-    Unix(UnixListener),
+    Unix(#[expect(dead_code, reason = "held for its end")] SocketFile, UnixListener),
 }
 
 impl Listener {
@@ -63,9 +66,9 @@ impl Listener {
                 let is_loopback = listener.local_addr()?.ip().is_loopback();
                 Ok(Self::Tcp { listener: TcpListener::from_std(listener)?, is_loopback })
             }
-            BoundListener::Unix(listener) => {
+            BoundListener::Unix(file, listener) => {
                 listener.set_nonblocking(true)?;
-                Ok(Self::Unix(UnixListener::from_std(listener)?))
+                Ok(Self::Unix(file, UnixListener::from_std(listener)?))
             }
         }
     }
@@ -77,7 +80,7 @@ impl Listener {
     async fn accept(&self) -> io::Result<Socket> {
         Ok(match self {
             Self::Tcp { listener, .. } => Socket::Tcp(listener.accept().await?.0),
-            Self::Unix(listener) => Socket::Unix(listener.accept().await?.0),
+            Self::Unix(_, listener) => Socket::Unix(listener.accept().await?.0),
         })
     }
 }

@@ -6,7 +6,6 @@ use tokio::{runtime::Runtime, sync::watch};
 use tokio_util::task::TaskTracker;
 
 use crate::{
-    config::AdminListen,
     lifecycle::{Deadlines, Lifeline, Phase, PhaseSender},
     metrics::Metrics,
 };
@@ -19,7 +18,6 @@ pub(super) struct Life {
     pub(super) tasks: TaskTracker,
     pub(super) metrics: Arc<Metrics>,
     pub(super) threads: Vec<JoinHandle<()>>,
-    pub(super) sockets: Vec<AdminListen>,
 }
 
 impl Life {
@@ -32,11 +30,6 @@ impl Life {
         for thread in self.threads {
             // A thread that panicked is already told of.
             let _ = thread.join();
-        }
-        for socket in self.sockets {
-            if let AdminListen::Unix(path) = socket {
-                let _ = std::fs::remove_file(path);
-            }
         }
         tracing::info!("stopped");
         u8::from(lost || cut)

@@ -19,12 +19,13 @@ use crate::{
     data::admission::Budget,
     lifecycle,
     metrics::{Metrics, PoolSeries},
+    net::endpoint::Endpoint,
     route::{EventLog, SnapshotWatch},
 };
 
 /// A running mainstay, all of it in this process.
 pub struct Running {
-    /// Per pool of the first configuration, per listener: the bound addresses (a configured port 0 is a real port here).
+    /// Per pool of the first configuration, per listener: the bound addresses (TCP only; a configured port 0 is a real port here).
     pub listeners: Vec<Vec<Vec<SocketAddr>>>,
     /// The bound addresses of the admin endpoint (TCP only).
     pub admin: Vec<SocketAddr>,
@@ -99,7 +100,6 @@ pub fn start_with(config: &Config, metrics: &Arc<Metrics>) -> Result<Running, St
         tasks: threads.tasks,
         metrics: Arc::clone(metrics),
         threads: threads.handles,
-        sockets: config.admin.listen.clone(),
     };
     let runtime =
         runtime::Builder::new_current_thread().enable_all().build().map_err(|error| StartError::thread("life", &error))?;
@@ -108,6 +108,8 @@ pub fn start_with(config: &Config, metrics: &Arc<Metrics>) -> Result<Running, St
         .spawn(move || life.run(&runtime, stop_watch))
         .map_err(|error| StartError::thread("life", &error))?;
     announce(config, &listeners, &admin, &limits);
+    let addresses = |bound: Vec<Endpoint>| bound.iter().filter_map(Endpoint::tcp).collect();
+    let listeners = listeners.into_iter().map(|pool| pool.into_iter().map(addresses).collect()).collect();
     let reloader = Reloader::new(config.clone(), workers, planes);
     let (events, metrics) = (threads.events, Arc::clone(metrics));
     Ok(Running { listeners, admin, snapshots, series, events, metrics, reloader, stops, life })
@@ -171,7 +173,7 @@ fn budget(config: &Config, workers: usize) -> Result<Budget, StartError> {
     })
 }
 
-fn announce(config: &Config, listeners: &[Vec<Vec<SocketAddr>>], admin: &[SocketAddr], limits: &Limits) {
+fn announce(config: &Config, listeners: &[Vec<Vec<Endpoint>>], admin: &[SocketAddr], limits: &Limits) {
     for (pool, bound) in config.pools.iter().zip(listeners) {
         for (listener, addresses) in pool.listeners.iter().zip(bound) {
             tracing::info!(pool = %pool.name, listener = %listener.name, addresses = ?addresses, check = pool.check.name(), "listening");

@@ -1,13 +1,7 @@
 //! The planes and the seams between them, put together: from one configuration at the start, and from another whenever it
 //! changes.
 
-use std::{
-    collections::HashMap,
-    net::{SocketAddr, TcpListener},
-    sync::Arc,
-    thread::JoinHandle,
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, thread::JoinHandle, time::Duration};
 
 use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -17,7 +11,7 @@ use super::{
     bind::{self, Fresh},
 };
 use crate::{
-    admin::{self, AdminListener, AdminPool, AdminSettings, AdminState, BoundListener, View},
+    admin::{self, AdminListener, AdminPool, AdminSettings, AdminState, View},
     config::{CheckKind, Config, ListenerConfig, PoolConfig, TlsMode},
     control::{self, ControlHandle, ControlSettings, heartbeat::Heartbeat},
     data::{
@@ -26,6 +20,7 @@ use crate::{
     },
     lifecycle::{Lifeline, Vital},
     metrics::{Metrics, PoolLabels, PoolSeries},
+    net::{endpoint::Endpoint, listener::BoundListener},
     route::{self, Clock, EventLog, ReportSender, RouteWatch, Snapshot, SnapshotWatch},
 };
 
@@ -44,7 +39,7 @@ pub(super) struct Limits {
 pub(super) struct Planes {
     pub(super) lifeline: Lifeline,
     /// Where the sockets of the pools are really bound.
-    pub(super) bound: HashMap<SocketKey, SocketAddr>,
+    pub(super) bound: HashMap<SocketKey, Endpoint>,
     pub(super) pools: HashMap<Arc<str>, Live>,
     metrics: Arc<Metrics>,
     admission: Arc<Admission>,
@@ -205,12 +200,12 @@ impl Planes {
         pool: &PoolConfig,
         listener: &ListenerConfig,
         fresh: &mut Fresh,
-        bound: &mut HashMap<SocketKey, SocketAddr>,
-    ) -> Vec<(SocketKey, Option<TcpListener>)> {
+        bound: &mut HashMap<SocketKey, Endpoint>,
+    ) -> Vec<(SocketKey, Option<BoundListener>)> {
         let socket = |key: SocketKey| {
             let new = fresh.remove(&key);
-            let real = new.as_ref().map_or_else(|| self.bound.get(&key).copied(), |socket| socket.local_addr().ok());
-            bound.insert(key.clone(), real.unwrap_or(key.address));
+            let real = new.as_ref().map_or_else(|| self.bound.get(&key).cloned(), |socket| socket.endpoint().ok());
+            bound.insert(key.clone(), real.unwrap_or_else(|| key.endpoint.clone()));
             (key, new)
         };
         bind::keys(pool, listener).map(socket).collect()
@@ -240,12 +235,12 @@ impl Live {
     }
 
     /// Per listener: where it is bound.
-    pub(super) fn listening(&self, bound: &HashMap<SocketKey, SocketAddr>) -> Vec<Vec<SocketAddr>> {
-        let real = |listener| bind::keys(&self.config, listener).filter_map(|key| bound.get(&key).copied()).collect();
+    pub(super) fn listening(&self, bound: &HashMap<SocketKey, Endpoint>) -> Vec<Vec<Endpoint>> {
+        let real = |listener| bind::keys(&self.config, listener).filter_map(|key| bound.get(&key).cloned()).collect();
         self.config.listeners.iter().map(real).collect()
     }
 
-    fn view(&self, bound: &HashMap<SocketKey, SocketAddr>, connections: usize) -> AdminPool {
+    fn view(&self, bound: &HashMap<SocketKey, Endpoint>, connections: usize) -> AdminPool {
         let listeners = self.config.listeners.iter().zip(self.listening(bound)).zip(&self.series.listeners);
         let listeners = listeners.map(|((listener, bound), metrics)| AdminListener {
             config: listener.clone(),

@@ -83,10 +83,10 @@ impl Reloader {
         let fresh = bind::bind_pools(config, &planes.bound)?;
         let series = planes.series(config)?;
         for key in fresh.keys() {
-            tracing::info!(address = %key.address, "listening here as well");
+            tracing::info!(address = %key.endpoint, "listening here as well");
         }
         for key in planes.bound.keys().filter(|key| !listens(config, key)) {
-            tracing::info!(address = %key.address, "no longer listening here");
+            tracing::info!(address = %key.endpoint, "no longer listening here");
         }
         planes.apply(config, series, fresh, budget);
         let changes = compare(before, config);

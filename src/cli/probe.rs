@@ -9,7 +9,7 @@ mod screen;
 
 use std::{
     io::Write,
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     path::PathBuf,
     time::{Duration, Instant},
 };
@@ -23,7 +23,7 @@ use crate::{
     config::{CheckKind, MysqlCheck, PostgresCheck, ProxySend, RedisCheck, Secret, TlsMode},
     control::probe::{self, Deadline},
     failover::{Outcome, label::Label},
-    net::{addr::BackendAddr, proxy_protocol::Version},
+    net::{addr::BackendAddr, endpoint::Endpoint, proxy_protocol::Version},
 };
 
 /// Probe one backend once, and say what mainstay would see.
@@ -197,14 +197,32 @@ fn check_kind(args: &Args) -> Result<CheckKind, String> {
     }
 }
 
-/// The address of this machine that the backend sees, for the line in `pg_hba.conf`. Sends nothing.
-fn source_address(address: &BackendAddr) -> Option<IpAddr> {
-    let target = (address.host(), address.port());
-    let socket =
-        std::net::UdpSocket::bind(if address.ip().is_some_and(|ip| ip.is_ipv6()) { "[::]:0" } else { "0.0.0.0:0" }).ok()?;
-    // A name would be looked up again, and might hang: only an address tells.
-    address.ip()?;
-    socket.connect(target).ok()?;
+/// Where the backend sees the check come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Origin {
+    /// From this address of this machine.
+    Address(IpAddr),
+    /// From its own machine, by its socket.
+    Unix,
+    /// From an address that is not known.
+    Unknown,
+}
+
+impl Origin {
+    /// For what `pg_hba.conf` or an account is to say. Sends nothing.
+    fn towards(address: &BackendAddr) -> Self {
+        match address.endpoint() {
+            Some(Endpoint::Unix(_)) => Self::Unix,
+            Some(Endpoint::Tcp(address)) => own_address(address).map_or(Self::Unknown, Self::Address),
+            // A name would be looked up again, and might hang: only an address tells.
+            None => Self::Unknown,
+        }
+    }
+}
+
+fn own_address(towards: SocketAddr) -> Option<IpAddr> {
+    let socket = std::net::UdpSocket::bind(if towards.is_ipv6() { "[::]:0" } else { "0.0.0.0:0" }).ok()?;
+    socket.connect(towards).ok()?;
     Some(socket.local_addr().ok()?.ip())
 }
 

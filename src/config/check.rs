@@ -203,6 +203,10 @@ pub struct Sentinels {
     pub addresses: Vec<BackendAddr>,
     /// What they call the primary.
     pub name: Arc<str>,
+    /// The ACL user to log in to them as; without one, the default user.
+    pub user: Option<String>,
+    /// Its password; `None` where they want none.
+    pub password: Option<Secret>,
 }
 
 crate::labels! {

@@ -31,7 +31,6 @@ mod secret;
 mod source;
 
 use std::{
-    net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -53,7 +52,7 @@ use raw::expand::Expander;
 use crate::{
     failover::Policy,
     lifecycle::Deadlines,
-    net::{addr::BackendAddr, cidr::Cidr, socket::Keepalive},
+    net::{addr::BackendAddr, cidr::Cidr, endpoint::Endpoint, socket::Keepalive},
 };
 
 /// A configuration that can be used.
@@ -131,16 +130,7 @@ pub struct Config {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AdminConfig {
     /// TCP addresses and unix sockets.
-    pub listen: Vec<AdminListen>,
-}
-
-/// One address of the admin endpoint.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum AdminListen {
-    /// `host:port`.
-    Tcp(SocketAddr),
-    /// `unix:/path`.
-    Unix(PathBuf),
+    pub listen: Vec<Endpoint>,
 }
 
 /// The log.
@@ -270,7 +260,7 @@ pub struct ListenerConfig {
     /// Its name.
     pub name: Arc<str>,
     /// Its addresses.
-    pub listen: Vec<SocketAddr>,
+    pub listen: Vec<Endpoint>,
     /// Where its clients are led.
     pub route: ListenerRoute,
     /// Which reader they get; of no effect for the primary.

@@ -13,7 +13,7 @@ use std::{
 use serde_json::Value as Json;
 
 use super::{
-    AdminListen, BackendConfig, CheckConfig, CheckKind, Config, HttpCheck, ListenerConfig, ListenerRoute, MysqlCheck, PoolConfig,
+    BackendConfig, CheckConfig, CheckKind, Config, HttpCheck, ListenerConfig, ListenerRoute, MysqlCheck, PoolConfig,
     PostgresCheck, RedisCheck, SecretSource, TlsMode,
     raw::quantity::{format_duration, format_size},
     resolve::{default_names, is_legal_name},
@@ -53,7 +53,7 @@ impl Config {
 
 fn file(config: &Config) -> Tree {
     Tree::Map(vec![
-        ("admin", Tree::Map(vec![("listen", config.admin.listen.iter().map(admin_address).collect())])),
+        ("admin", Tree::Map(vec![("listen", config.admin.listen.iter().map(|address| text(address)).collect())])),
         ("log", Tree::Map(vec![("level", word(config.log.level)), ("format", word(config.log.format))])),
         ("shutdown", Tree::Map(vec![("delay", duration(config.shutdown.delay)), ("timeout", duration(config.shutdown.timeout))])),
         ("workers", config.workers.map_or_else(|| text(&"auto"), number)),
@@ -61,13 +61,6 @@ fn file(config: &Config) -> Tree {
         ("state_dir", config.state_dir.as_deref().map_or(Tree::Null, path)),
         ("pools", config.pools.iter().map(pool).collect()),
     ])
-}
-
-fn admin_address(listen: &AdminListen) -> Tree {
-    match listen {
-        AdminListen::Tcp(address) => text(address),
-        AdminListen::Unix(path) => Tree::Text(format!("unix:{}", path.display())),
-    }
 }
 
 fn pool(pool: &PoolConfig) -> Tree {
@@ -137,6 +130,8 @@ fn redis(login: &RedisCheck) -> Tree {
     if let Some(sentinels) = &login.sentinels {
         map.push(("sentinels", sentinels.addresses.iter().map(|address| text(address)).collect()));
         map.push(("sentinel_name", text(&sentinels.name)));
+        map.extend(sentinels.user.as_ref().map(|user| ("sentinel_user", text(user))));
+        map.extend(sentinels.password.as_ref().map(|secret| secret_as("sentinel_password", "sentinel_password_file", secret)));
     }
     Tree::Map(map)
 }
@@ -158,11 +153,15 @@ fn http(check: &HttpCheck) -> Tree {
 }
 
 fn password(secret: Option<&super::Secret>) -> Option<(&'static str, Tree)> {
-    Some(match secret?.source() {
-        SecretSource::File(file) => ("password_file", path(file)),
-        SecretSource::Variable(name) => ("password", Tree::Secret(format!("${{{name}}}"))),
-        SecretSource::Program => ("password", Tree::Secret("***".into())),
-    })
+    secret.map(|secret| secret_as("password", "password_file", secret))
+}
+
+fn secret_as(key: &'static str, file_key: &'static str, secret: &super::Secret) -> (&'static str, Tree) {
+    match secret.source() {
+        SecretSource::File(file) => (file_key, path(file)),
+        SecretSource::Variable(name) => (key, Tree::Secret(format!("${{{name}}}"))),
+        SecretSource::Program => (key, Tree::Secret("***".into())),
+    }
 }
 
 /// A secret that is part of a text: in YAML the variable that is all of it, or nothing that could be used again.

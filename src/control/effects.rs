@@ -1,11 +1,12 @@
 //! Carries out what the core ordered, in its order: an epoch is revoked before the next is activated, and whatever an earlier
 //! epoch left is aborted first.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::sync::Arc;
 
 use super::supervisor::Supervisor;
 use crate::{
     failover::{BackendId, BackendState, Cause, Epoch, RevokeMode, Time, label::Label},
+    net::endpoint::Endpoint,
     route::{LastFailover, Offer, Publisher, Revocation, Route, StateEvent, Tenure},
 };
 
@@ -56,7 +57,7 @@ impl Carrier {
 
     /// The active backend's name stands for other addresses now. Same epoch: its sessions stay, unless `leave` says how those at
     /// addresses that are gone end. Whether any may have been there.
-    fn readdress(&mut self, addresses: &Arc<[SocketAddr]>, leave: Option<RevokeMode>) -> bool {
+    fn readdress(&mut self, addresses: &Arc<[Endpoint]>, leave: Option<RevokeMode>) -> bool {
         let Some(route) = self.route.as_mut().filter(|route| route.addresses != *addresses) else { return false };
         let leave = leave.filter(|_| !route.addresses.iter().any(|old| addresses.contains(old)));
         let old = Arc::clone(&route.revocation);

@@ -1,6 +1,6 @@
 //! A backend as the supervisor holds it: what the core does not need to know of it.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::sync::Arc;
 
 use super::{
     prober::{self, ProberEventSender, ProberHandle, ProberKey, ProberSettings},
@@ -9,6 +9,7 @@ use super::{
 use crate::{
     config::{BackendConfig, CheckConfig},
     metrics::BackendMetrics,
+    net::endpoint::Endpoint,
     route::{Clock, LastProbe},
 };
 
@@ -16,7 +17,7 @@ pub(super) struct Node {
     /// Name and address: what makes it the same backend in another configuration.
     pub(super) config: BackendConfig,
     pub(super) metrics: Arc<BackendMetrics>,
-    pub(super) resolved: Arc<[SocketAddr]>,
+    pub(super) resolved: Arc<[Endpoint]>,
     pub(super) last_probe: Option<LastProbe>,
     pub(super) last_seq: u64,
     /// Its place among those who may be read.
@@ -51,7 +52,7 @@ impl Probers {
         (node.prober, node.key) = self.spawn(&node.config, node.last_seq, Arc::clone(&node.resolved));
     }
 
-    fn spawn(&mut self, config: &BackendConfig, last_seq: u64, resolved: Arc<[SocketAddr]>) -> (ProberHandle, ProberKey) {
+    fn spawn(&mut self, config: &BackendConfig, last_seq: u64, resolved: Arc<[Endpoint]>) -> (ProberHandle, ProberKey) {
         let key = ProberKey(self.made);
         self.made += 1;
         let settings = ProberSettings { key, last_seq, address: config.address.clone(), resolved, check: self.check.clone() };

@@ -1,10 +1,11 @@
 //! Tells people what the core noted: one log line, one event, one count each.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::sync::Arc;
 
 use super::{probe::agreement::Stance, supervisor::Supervisor};
 use crate::{
     failover::{BackendId, Health, Note, Outcome, Time, Verdict, label::Label},
+    net::endpoint::Endpoint,
     route::StateEvent,
 };
 
@@ -120,7 +121,7 @@ fn tell_conflict(supervisor: &Supervisor, now: Time, claimants: &[BackendId], pr
 }
 
 /// The name of a backend stands for `addresses` now.
-pub(super) fn tell_addresses(supervisor: &Supervisor, backend: BackendId, addresses: &[SocketAddr]) {
+pub(super) fn tell_addresses(supervisor: &Supervisor, backend: BackendId, addresses: &[Endpoint]) {
     let pool = &*supervisor.config.name;
     let node = &supervisor.nodes[backend.index()];
     let name = &*node.config.name;

@@ -13,7 +13,7 @@ mod asker;
 mod schedule;
 mod second;
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use tokio::{
     sync::{mpsc, watch},
@@ -32,7 +32,7 @@ use super::{
 use crate::{
     config::CheckConfig,
     failover::{Outcome, Pace, Passive, Time},
-    net::addr::BackendAddr,
+    net::{addr::BackendAddr, endpoint::Endpoint},
     route::Clock,
 };
 
@@ -53,7 +53,7 @@ pub struct ProberSettings {
     /// As configured.
     pub address: BackendAddr,
     /// What its name stood for when that was last known; empty when it never was.
-    pub resolved: Arc<[SocketAddr]>,
+    pub resolved: Arc<[Endpoint]>,
     /// The pool's check.
     pub check: CheckConfig,
 }
@@ -84,7 +84,7 @@ pub enum ProberEvent {
     Passive(Passive),
     /// What the backend's name stands for is known, or has changed; sent for an IP address, too. The next report is the first of a
     /// probe made there: nobody need go to an address that was not asked.
-    Resolved(Arc<[SocketAddr]>),
+    Resolved(Arc<[Endpoint]>),
     /// A probe ran out of time, but this process woke up too late to tell whose fault it was. It is made again at once.
     Late {
         /// How long after the deadline the process woke up.
@@ -177,7 +177,7 @@ struct Prober {
     orders: watch::Receiver<Orders>,
     resolver: Resolver,
     /// The addresses that the supervisor knows of.
-    told: Arc<[SocketAddr]>,
+    told: Arc<[Endpoint]>,
     asker: Asker,
     second: Option<Second>,
     schedule: Schedule,
@@ -188,7 +188,7 @@ struct Prober {
 
 impl Prober {
     async fn run(mut self) {
-        if self.settings.address.ip().is_some() {
+        if self.settings.address.endpoint().is_some() {
             self.tell(self.resolver.get().addresses).await;
         }
         while let Some(start) = self.next_start().await {
@@ -229,7 +229,7 @@ impl Prober {
         !addresses.is_empty() && addresses != self.told
     }
 
-    async fn tell(&mut self, addresses: Arc<[SocketAddr]>) {
+    async fn tell(&mut self, addresses: Arc<[Endpoint]>) {
         if !addresses.is_empty() && addresses != self.told {
             self.told = Arc::clone(&addresses);
             self.voice.say(ProberEvent::Resolved(addresses)).await;

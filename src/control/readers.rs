@@ -2,7 +2,6 @@
 //! says what becomes of its sessions when it has to leave.
 
 use std::{
-    net::SocketAddr,
     sync::{Arc, Weak},
     time::Duration,
 };
@@ -12,6 +11,7 @@ use crate::{
     config::{BackendConfig, ListenerRoute, PoolConfig},
     failover::{BackendId, Facts, MaxLag, Reading, RevokeMode, Time, label::Label},
     metrics::BackendMetrics,
+    net::endpoint::Endpoint,
     route::{Generation, Pulse, Reader, ReaderKind, Revocation, Route, Snapshot, Tenure},
 };
 
@@ -48,7 +48,7 @@ impl Seat {
         self.generation == generation && generation != Generation::default()
     }
 
-    fn take(&mut self, last: &mut u64, backend: &BackendConfig, metrics: &Arc<BackendMetrics>, addresses: &Arc<[SocketAddr]>) {
+    fn take(&mut self, last: &mut u64, backend: &BackendConfig, metrics: &Arc<BackendMetrics>, addresses: &Arc<[Endpoint]>) {
         if self.generation == Generation::default() || self.revocation.is_revoked() {
             *last += 1;
             (self.generation, self.revocation) = (Generation(*last), Arc::default());

@@ -18,7 +18,10 @@ use tokio::{
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::probe::Finding;
-use crate::{failover::Outcome, net::addr::BackendAddr};
+use crate::{
+    failover::Outcome,
+    net::{addr::BackendAddr, endpoint::Endpoint},
+};
 
 /// Between two lookups of a name that works.
 const REFRESH: Duration = Duration::from_secs(30);
@@ -33,7 +36,7 @@ const MAX_ADDRESSES: usize = 16;
 #[derive(Clone, Debug, Default)]
 pub struct Resolution {
     /// The last good answer, in the order to try; empty when there never was one.
-    pub addresses: Arc<[SocketAddr]>,
+    pub addresses: Arc<[Endpoint]>,
     /// Why the last lookup brought nothing.
     pub error: Option<Arc<str>>,
 }
@@ -54,14 +57,14 @@ pub struct Resolver {
 }
 
 impl Resolver {
-    /// Starts to resolve `address` on the current runtime. An IP address is its own answer and starts nothing. `last` is the last
+    /// Starts to resolve `address` on the current runtime. What is no name is its own answer and starts nothing. `last` is the last
     /// good answer of whoever resolved it before, and stands until there is a better one.
-    pub fn spawn(address: &BackendAddr, last: Arc<[SocketAddr]>) -> Self {
+    pub fn spawn(address: &BackendAddr, last: Arc<[Endpoint]>) -> Self {
         let stop = CancellationToken::new();
         let refresh = Arc::new(Notify::new());
         let (publish, known) = watch::channel(Resolution { addresses: last, error: None });
-        if let Some(ip) = address.ip() {
-            publish.send_replace(Resolution { addresses: [SocketAddr::new(ip, address.port())].into(), error: None });
+        if let Some(endpoint) = address.endpoint() {
+            publish.send_replace(Resolution { addresses: [endpoint].into(), error: None });
         } else {
             let task = keep(address.clone(), publish, Arc::clone(&refresh));
             let stopped = stop.clone();
@@ -84,7 +87,7 @@ impl Resolver {
         }
     }
 
-    /// Waits until what is known changes; for ever with an IP address.
+    /// Waits until what is known changes; for ever with what is no name.
     pub async fn changed(&mut self) {
         if self.known.changed().await.is_err() {
             std::future::pending::<()>().await;
@@ -117,7 +120,7 @@ async fn keep(address: BackendAddr, publish: watch::Sender<Resolution>, refresh:
 }
 
 /// Publishes what is new: another set of addresses, or another error. A resolver that merely rotates its answer is no change.
-fn learn(address: &BackendAddr, publish: &watch::Sender<Resolution>, answer: Result<Arc<[SocketAddr]>, Arc<str>>) {
+fn learn(address: &BackendAddr, publish: &watch::Sender<Resolution>, answer: Result<Arc<[Endpoint]>, Arc<str>>) {
     tell(address, &publish.borrow(), &answer);
     publish.send_if_modified(|known| {
         let error = answer.as_ref().err().cloned();
@@ -133,7 +136,7 @@ fn learn(address: &BackendAddr, publish: &watch::Sender<Resolution>, answer: Res
 
 /// One line when the last good answer begins to be all there is, and one when that is over. (Of a name that never had an address
 /// its backend's health tells.)
-fn tell(address: &BackendAddr, known: &Resolution, answer: &Result<Arc<[SocketAddr]>, Arc<str>>) {
+fn tell(address: &BackendAddr, known: &Resolution, answer: &Result<Arc<[Endpoint]>, Arc<str>>) {
     match (&known.error, answer) {
         _ if known.addresses.is_empty() => {}
         (None, Err(error)) => {
@@ -144,17 +147,17 @@ fn tell(address: &BackendAddr, known: &Resolution, answer: &Result<Arc<[SocketAd
     }
 }
 
-fn is_same_set(a: &[SocketAddr], b: &[SocketAddr]) -> bool {
+fn is_same_set(a: &[Endpoint], b: &[Endpoint]) -> bool {
     a.len() == b.len() && a.iter().all(|address| b.contains(address))
 }
 
-/// Looks a name up once. An IP address is its own answer.
+/// Looks a name up once. What is no name is its own answer.
 ///
 /// # Errors
 /// When the name has no address; one sentence for people.
-pub async fn lookup(address: &BackendAddr) -> Result<Arc<[SocketAddr]>, Arc<str>> {
-    match address.ip() {
-        Some(ip) => Ok([SocketAddr::new(ip, address.port())].into()),
+pub async fn lookup(address: &BackendAddr) -> Result<Arc<[Endpoint]>, Arc<str>> {
+    match address.endpoint() {
+        Some(endpoint) => Ok([endpoint].into()),
         None => flatten(address, start(address).await),
     }
 }
@@ -166,21 +169,25 @@ pub fn unresolved(address: &BackendAddr, waited: Duration) -> Finding {
 }
 
 fn start(address: &BackendAddr) -> JoinHandle<io::Result<Vec<SocketAddr>>> {
-    let (host, port) = (address.host().to_owned(), address.port());
+    let (host, port) = (address.host().to_owned(), address.port().unwrap_or_default());
     spawn_blocking(move || Ok((host.as_str(), port).to_socket_addrs()?.collect()))
 }
 
 fn flatten(
     address: &BackendAddr,
     answer: Result<io::Result<Vec<SocketAddr>>, tokio::task::JoinError>,
-) -> Result<Arc<[SocketAddr]>, Arc<str>> {
+) -> Result<Arc<[Endpoint]>, Arc<str>> {
     let fail = |why: String| Err(format!("the name {} has no address: {why}", address.host()).into());
     match answer {
         Ok(Ok(mut addresses)) => {
             let mut seen = std::collections::HashSet::new();
             addresses.retain(|address| seen.insert(*address));
             addresses.truncate(MAX_ADDRESSES);
-            if addresses.is_empty() { fail("the answer was empty".into()) } else { Ok(addresses.into()) }
+            if addresses.is_empty() {
+                fail("the answer was empty".into())
+            } else {
+                Ok(addresses.into_iter().map(Endpoint::from).collect())
+            }
         }
         Ok(Err(error)) => fail(error.to_string()),
         Err(error) => fail(error.to_string()),
@@ -189,10 +196,12 @@ fn flatten(
 
 #[cfg(test)]
 mod tests {
+    use std::str::FromStr;
+
     use super::*;
 
-    fn at(ports: &[u16]) -> Arc<[SocketAddr]> {
-        ports.iter().map(|&port| SocketAddr::from(([127, 0, 0, 1], port))).collect()
+    fn at(ports: &[u16]) -> Arc<[Endpoint]> {
+        ports.iter().map(|&port| SocketAddr::from(([127, 0, 0, 1], port)).into()).collect()
     }
 
     #[test]
@@ -226,8 +235,8 @@ mod tests {
         let mut resolver = Resolver::spawn(&local, [].into());
         timeout(PATIENCE, resolver.settled()).await.unwrap();
         timeout(PATIENCE, resolver.changed()).await.expect("whoever waited for the answer has hidden it from the others");
-        assert!(resolver.get().addresses.iter().all(|a| a.ip().is_loopback() && a.port() == 5));
+        assert!(resolver.get().addresses.iter().all(|a| a.is_local() && a.tcp().is_some_and(|a| a.port() == 5)));
         let number: BackendAddr = "[::1]:5".parse().unwrap();
-        assert_eq!(Resolver::spawn(&number, [].into()).get().addresses[..], ["[::1]:5".parse().unwrap()]);
+        assert_eq!(Resolver::spawn(&number, [].into()).get().addresses[..], [SocketAddr::from_str("[::1]:5").unwrap().into()]);
     }
 }

@@ -2,7 +2,6 @@
 //! log line.
 
 use std::{
-    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -20,6 +19,7 @@ use super::{
 use crate::{
     failover::{Passive, label::Label},
     metrics::Raised,
+    net::endpoint::Peer,
     reason::CloseReason,
     route::{Listening, Route, Session, SessionEntry},
 };
@@ -49,7 +49,7 @@ pub(super) enum Last {
 
 impl Books {
     /// Enters a session.
-    pub(super) fn open(peer: SocketAddr, footing: Footing, visit: &Visit, deadline: Instant, attempts: u32) -> Self {
+    pub(super) fn open(peer: Peer, footing: Footing, visit: &Visit, deadline: Instant, attempts: u32) -> Self {
         let Footing { route, listening, since } = footing;
         let listener = &*visit.listener;
         let pool = &*listener.pool;

@@ -1,7 +1,9 @@
 //! The life of one connection: hold if nobody may serve, dial, relay, close, one log line.
 
 use std::{
-    net::{SocketAddr, TcpStream as StdStream},
+    borrow::Cow,
+    net::SocketAddr,
+    os::fd::OwnedFd,
     sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
@@ -27,7 +29,7 @@ use super::{
 use crate::{
     failover::Passive,
     metrics::Raised,
-    net::backoff::Backoff,
+    net::{backoff::Backoff, endpoint::Peer, proxy_protocol::Version},
     reason::{CloseReason, DialError, Direction, RejectReason},
     route::{PassiveReport, Route},
 };
@@ -39,8 +41,8 @@ pub(super) const RESET_PATIENCE: Duration = Duration::from_secs(30);
 /// A client that was accepted, on its way to its worker.
 #[derive(Debug)]
 pub(super) struct Accepted {
-    pub(super) socket: StdStream,
-    pub(super) peer: SocketAddr,
+    pub(super) socket: OwnedFd,
+    pub(super) peer: Peer,
     pub(super) origin: Origin,
     pub(super) admitted: Admitted,
     pub(super) deadline: Instant,
@@ -52,7 +54,7 @@ pub(super) struct Accepted {
 pub(super) struct Waiting {
     pub(super) socket: Socket,
     /// The client: whoever is at the other end of the socket, or for whom that speaks.
-    pub(super) peer: SocketAddr,
+    pub(super) peer: Peer,
     pub(super) origin: Origin,
     pub(super) admitted: Admitted,
     /// Until then it is tried to find a backend for it.
@@ -161,7 +163,7 @@ async fn find(client: Waiting, visit: &Visit) -> Result<Begun, Rejected> {
     if let Admitted::TooMany(reason) = admitted {
         return Err(Rejected { reason, client: Some(client), why: "".into() });
     }
-    let header = listener.header.map(|version| version.named(peer, connected_to(&client, visit)));
+    let header = listener.header.map(|version| header(version, peer, &client, visit));
     let mut pause = retry_pause();
     for _ in 1..attempts {
         pause.next_pause();
@@ -188,11 +190,14 @@ async fn find(client: Waiting, visit: &Visit) -> Result<Begun, Rejected> {
     }
 }
 
-/// Where a client connected to: the proxy in front of us, if that has said so.
-fn connected_to(client: &Socket, visit: &Visit) -> SocketAddr {
+/// What the backend is told of a client. Of one that has no address there is nothing to tell.
+fn header(version: Version, peer: Peer, client: &Socket, visit: &Visit) -> Cow<'static, [u8]> {
+    let Peer::Tcp(address) = peer else { return version.own().into() };
+    // Where it connected to: the proxy in front of us, if that has said so.
     let told = visit.papers.as_ref().and_then(|papers| papers.server);
     // Our own address is missing only when the client is gone already.
-    told.or_else(|| client.as_ref().local_addr().ok()).unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)))
+    let server = told.or_else(|| client.local_addr()).unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)));
+    version.named(address, server).into()
 }
 
 /// Waits for a route if there is none, and connects to its backend; retries on the next route until `deadline`.
@@ -298,7 +303,7 @@ async fn close_both(ended: Ended) {
     }
 }
 
-async fn turn_away(rejected: Rejected, peer: SocketAddr, listener: &ListenerContext) {
+async fn turn_away(rejected: Rejected, peer: Peer, listener: &ListenerContext) {
     let Rejected { reason, client, why } = rejected;
     listener.turned_away(reason, peer, &why);
     if let Some(client) = client {

@@ -4,7 +4,7 @@
 use std::{
     future::{Future, poll_fn},
     io,
-    net::SocketAddr,
+    os::fd::OwnedFd,
     pin::pin,
     sync::{Arc, PoisonError, RwLock},
     task::Poll,
@@ -13,17 +13,26 @@ use std::{
 
 use rustix::{
     io::{Errno, retry_on_intr},
-    net::{SendFlags, send},
+    net::{SendFlags, SocketAddrUnix, send},
 };
-use socket2::{Domain, Protocol, SockRef, Type};
+use socket2::{Domain, SockRef, Type};
 
-use super::{PoolContext, event_loop::Socket};
+use super::{
+    PoolContext,
+    event_loop::{Socket, sleep},
+};
 use crate::{
     failover::Passive,
-    net::socket::{LegOptions, set_leg_options},
+    net::{
+        endpoint::Endpoint,
+        socket::{LegOptions, set_leg_options},
+    },
     reason::DialError,
     route::{Listening, Route},
 };
+
+/// Between two tries of a unix socket whose queue is full.
+const FULL_QUEUE_PAUSE: Duration = Duration::from_millis(5);
 
 /// What a session stands on.
 pub(super) struct Footing {
@@ -86,7 +95,7 @@ async fn reach(
 }
 
 async fn connect_any(
-    addresses: &[SocketAddr],
+    addresses: &[Endpoint],
     mut now: Instant,
     limit: Duration,
     options: &LegOptions,
@@ -94,7 +103,7 @@ async fn connect_any(
 ) -> Result<Socket, DialError> {
     let deadline = now + limit;
     let mut worst = None;
-    for (tried, &address) in addresses.iter().enumerate() {
+    for (tried, address) in addresses.iter().enumerate() {
         let left = u32::try_from(addresses.len() - tried).unwrap_or(u32::MAX);
         let until = now + deadline.saturating_duration_since(now) / left;
         match connect(address, until, options, descriptors).await {
@@ -111,10 +120,27 @@ fn worse(before: Option<DialError>, now: DialError) -> DialError {
     before.filter(|before| *before != DialError::Refused).unwrap_or(now)
 }
 
-async fn connect(address: SocketAddr, deadline: Instant, options: &LegOptions, descriptors: &Descriptors) -> io::Result<Socket> {
-    let socket = descriptors.socket(address)?;
-    set_leg_options(&SockRef::from(&socket), options)?;
-    Socket::connect(socket.into(), address, deadline).await
+async fn connect(endpoint: &Endpoint, deadline: Instant, options: &LegOptions, descriptors: &Descriptors) -> io::Result<Socket> {
+    match endpoint {
+        Endpoint::Tcp(address) => {
+            let socket = descriptors.socket(Domain::for_address(*address))?;
+            set_leg_options(&SockRef::from(&socket), options)?;
+            Socket::connect(socket.into(), *address, deadline).await
+        }
+        Endpoint::Unix(path) => {
+            let address = SocketAddrUnix::new(&**path)?;
+            let socket = OwnedFd::from(descriptors.socket(Domain::UNIX)?);
+            // A unix socket connects at once, or its queue is full: the kernel does not tell when there is room again (connect(2)).
+            while let Err(errno) = rustix::net::connect(&socket, &address) {
+                match errno {
+                    Errno::AGAIN if Instant::now() < deadline => sleep(FULL_QUEUE_PAUSE).await,
+                    Errno::AGAIN => return Err(Errno::TIMEDOUT.into()),
+                    errno => return Err(errno.into()),
+                }
+            }
+            Socket::new(socket)
+        }
+    }
 }
 
 /// Sends the first bytes of a connection, for which there is room in every new socket: nothing has to be waited for. They are no
@@ -138,15 +164,16 @@ impl Descriptors {
         self.0.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn socket(&self, address: SocketAddr) -> io::Result<socket2::Socket> {
+    fn socket(&self, domain: Domain) -> io::Result<socket2::Socket> {
         let _allowed = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        socket2::Socket::new(Domain::for_address(address), Type::STREAM.nonblocking().cloexec(), Some(Protocol::TCP))
+        socket2::Socket::new(domain, Type::STREAM.nonblocking().cloexec(), None)
     }
 }
 
 fn classify(error: &io::Error) -> DialError {
     match Errno::from_io_error(error) {
-        Some(Errno::CONNREFUSED) => DialError::Refused,
+        // Where there is no socket, nobody listens.
+        Some(Errno::CONNREFUSED | Errno::NOENT) => DialError::Refused,
         Some(Errno::HOSTUNREACH | Errno::NETUNREACH | Errno::HOSTDOWN | Errno::NETDOWN) => DialError::Unreachable,
         Some(Errno::TIMEDOUT) => DialError::Timeout,
         // Our own shortage must never count against the backend.

@@ -5,7 +5,8 @@ use std::{
     cell::{Cell, RefCell},
     fs::File,
     io,
-    net::{SocketAddr, TcpListener, TcpStream},
+    net::SocketAddr,
+    os::fd::OwnedFd,
     rc::{Rc, Weak},
     sync::Arc,
     time::{Duration, Instant},
@@ -35,6 +36,8 @@ use crate::{
     metrics::ListenerMetrics,
     net::{
         backoff::Backoff,
+        endpoint::Peer,
+        listener::BoundListener,
         proxy_protocol,
         socket::{LegOptions, reset_leg_options},
     },
@@ -110,7 +113,7 @@ impl ListenerContext {
     }
 
     /// Counts a client that does not get in, and says so in the log; now and then only, of what strangers can cause at will.
-    pub(super) fn turned_away(&self, reason: RejectReason, peer: SocketAddr, why: &str) {
+    pub(super) fn turned_away(&self, reason: RejectReason, peer: Peer, why: &str) {
         self.metrics.rejected.get(reason).inc();
         let mut passed_over = None;
         if matches!(reason, RejectReason::Denied | RejectReason::MaxConnectionsPerIp | RejectReason::BadProxyHeader)
@@ -150,7 +153,7 @@ impl AcceptLoop {
 /// When the kernel cannot watch the socket.
 pub(super) async fn accept(
     mut orders: watch::Receiver<Arc<ListenerContext>>,
-    socket: TcpListener,
+    socket: BoundListener,
     workers: Arc<Workers>,
 ) -> io::Result<()> {
     let listener = Arc::clone(&orders.borrow_and_update());
@@ -190,7 +193,7 @@ pub(super) async fn accept(
 
 /// A listening socket at work.
 struct Gate {
-    socket: Watched<TcpListener>,
+    socket: Watched<BoundListener>,
     acceptor: RefCell<Acceptor>,
     /// Nobody wants it any more.
     closes: Cell<bool>,
@@ -217,7 +220,9 @@ async fn obey(mut orders: watch::Receiver<Arc<ListenerContext>>, gate: Weak<Gate
             return gate.socket.look_up();
         }
         let listener = Arc::clone(&orders.borrow_and_update());
-        if let Err(error) = reset_leg_options(&SockRef::from(&gate.socket), &listener.client_leg) {
+        if let BoundListener::Tcp(socket) = gate.socket.as_ref()
+            && let Err(error) = reset_leg_options(&SockRef::from(socket), &listener.client_leg)
+        {
             tracing::warn!(listener = %listener.name, %error, "new clients keep the socket options from before");
         }
         gate.acceptor.borrow_mut().listener = listener;
@@ -269,7 +274,7 @@ struct Acceptor {
 }
 
 impl Acceptor {
-    fn accept_batch(&mut self, socket: &TcpListener, most: usize) -> Batch {
+    fn accept_batch(&mut self, socket: &BoundListener, most: usize) -> Batch {
         if self.reserve.is_none() {
             // Somebody else took it while it was given up. A client accepted with the next free descriptor would keep that, and
             // nobody could be turned away any more.
@@ -306,15 +311,15 @@ impl Acceptor {
         Batch::More
     }
 
-    fn hand_over(&self, client: TcpStream, peer: SocketAddr) {
+    fn hand_over(&self, client: OwnedFd, peer: Peer) {
         let listener = &self.listener;
         listener.metrics.accepted.inc();
         let (mut origin, mut seat, mut too_many) = (Origin::Known, None, None);
-        if let Some(doors) = &listener.doors {
-            if doors.speaks_for_others(peer.ip()) {
+        if let (Some(doors), Some(ip)) = (&listener.doors, peer.ip()) {
+            if doors.speaks_for_others(ip) {
                 origin = Origin::Untold;
             } else {
-                match doors.judge(peer.ip()) {
+                match doors.judge(ip) {
                     Ok(taken) => seat = taken,
                     Err(reason @ RejectReason::MaxConnectionsPerIp) => too_many = Some(reason),
                     // Not a word to a stranger.
@@ -345,7 +350,7 @@ impl Acceptor {
     }
 
     /// Turns those who wait away with the reserve descriptor, one after the other, so that they do not hang in the queue.
-    fn shed(&mut self, socket: &TcpListener) {
+    fn shed(&mut self, socket: &BoundListener) {
         let process = Arc::clone(&self.listener.pool.process);
         let _no_dial = process.descriptors.withhold();
         drop(self.reserve.take());
@@ -358,10 +363,16 @@ impl Acceptor {
     }
 }
 
-fn accept_one(socket: &TcpListener) -> Result<(TcpStream, SocketAddr), Errno> {
-    let (fd, peer) = rustix::net::acceptfrom_with(socket, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC)?;
-    let peer = peer.and_then(|peer| SocketAddr::try_from(peer).ok());
-    Ok((TcpStream::from(fd), peer.unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)))))
+fn accept_one(socket: &BoundListener) -> Result<(OwnedFd, Peer), Errno> {
+    let (client, peer) = rustix::net::acceptfrom_with(socket, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC)?;
+    let peer = match socket {
+        BoundListener::Tcp(_) => {
+            let address = peer.and_then(|peer| SocketAddr::try_from(peer).ok());
+            address.unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0))).into()
+        }
+        BoundListener::Unix(..) => Peer::Unix,
+    };
+    Ok((client, peer))
 }
 
 /// accept(2): errors that belong to the connection itself are passed over; a shortage is ours.

@@ -44,7 +44,6 @@ mod worker;
 use std::{
     collections::HashMap,
     io,
-    net::{SocketAddr, TcpListener},
     sync::{Arc, atomic::AtomicU64},
     time::Duration,
 };
@@ -63,6 +62,7 @@ use crate::{
     config::{HoldConfig, ListenerConfig},
     lifecycle::Lifeline,
     metrics::{ListenerMetrics, PoolMetrics, ProcessMetrics},
+    net::{endpoint::Endpoint, listener::BoundListener},
     route::{Clock, ReportSender, RouteWatch, SessionTable},
 };
 
@@ -97,15 +97,15 @@ pub struct ListenerSettings {
     /// Its metrics.
     pub metrics: Arc<ListenerMetrics>,
     /// Its sockets: a bound one for each that the byte path does not have yet.
-    pub sockets: Vec<(SocketKey, Option<TcpListener>)>,
+    pub sockets: Vec<(SocketKey, Option<BoundListener>)>,
 }
 
-/// A listening socket, as it is found again when the configuration changes: by its address, or, when the kernel chose the port,
+/// A listening socket, as it is found again when the configuration changes: by where it is, or, when the kernel chose the port,
 /// by whose it is.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct SocketKey {
     /// As configured.
-    pub address: SocketAddr,
+    pub endpoint: Endpoint,
     /// Pool and listener, when the configured port is 0.
     pub owner: Option<(Arc<str>, Arc<str>)>,
 }
@@ -266,7 +266,7 @@ impl Reception {
         (self.rooms, self.crowds, self.sockets) = (rooms, crowds, sockets);
     }
 
-    fn receive(&mut self, key: &SocketKey, new: Option<TcpListener>, listener: &Arc<ListenerContext>) -> Option<AcceptLoop> {
+    fn receive(&mut self, key: &SocketKey, new: Option<BoundListener>, listener: &Arc<ListenerContext>) -> Option<AcceptLoop> {
         match new {
             Some(socket) => Some(self.crew.accept(Arc::clone(listener), socket)),
             None => self.sockets.remove(key).inspect(|accepting| accepting.serve(Arc::clone(listener))),

@@ -63,10 +63,10 @@ pub(super) async fn introduce(client: Box<Waiting>, visit: &mut Visit) -> Option
     };
     let (peer, server) = match header {
         Header::Own => (sender, None),
-        Header::Named { client, server } => (client, Some(server)),
+        Header::Named { client, server } => (client.into(), Some(server)),
     };
-    if let Some(doors) = &listener.doors {
-        match doors.judge(peer.ip()) {
+    if let (Some(doors), Some(ip)) = (&listener.doors, peer.ip()) {
+        match doors.judge(ip) {
             // Whoever is only refused does not count.
             Ok(taken) => seat = taken.filter(|_| admitted == Admitted::Guest),
             Err(RejectReason::MaxConnectionsPerIp) if admitted == Admitted::Guest => {

@@ -4,7 +4,6 @@
 
 use std::{
     io,
-    net::TcpListener,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -25,6 +24,7 @@ use super::{
 };
 use crate::{
     lifecycle::{Lifeline, Phase},
+    net::listener::BoundListener,
     route::SessionTable,
 };
 
@@ -103,7 +103,7 @@ pub(super) struct Crew {
 
 impl Crew {
     /// Starts to accept.
-    pub(super) fn accept(&self, listener: Arc<ListenerContext>, socket: TcpListener) -> AcceptLoop {
+    pub(super) fn accept(&self, listener: Arc<ListenerContext>, socket: BoundListener) -> AcceptLoop {
         let name = Arc::clone(&listener.name);
         let (handle, orders) = AcceptLoop::new(listener);
         let (workers, guards) = (Arc::clone(&self.workers), (self.lifeline.vital.guard(), self.workers.tasks.token()));

@@ -1,37 +1,73 @@
-//! Addresses, as types that cannot be confused.
+//! Addresses of backends, as types that cannot be confused.
 
-use std::{fmt, net::IpAddr, str::FromStr};
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+    path::Path,
+    str::FromStr,
+    sync::Arc,
+};
 
-/// Address of a backend as configured: a host name or an IP address, and a port.
+use super::endpoint::{Endpoint, unix_path};
+
+/// Address of a backend as configured: a host name or an IP address and a port, or a unix socket.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct BackendAddr {
-    host: String,
-    port: u16,
+pub struct BackendAddr(Place);
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Place {
+    Host { host: String, port: u16 },
+    Unix(Arc<Path>),
 }
 
 impl BackendAddr {
-    /// Host name or IP address, without brackets.
+    /// Host name or IP address, without brackets; `localhost` for a unix socket.
     pub fn host(&self) -> &str {
-        &self.host
+        match &self.0 {
+            Place::Host { host, .. } => host,
+            Place::Unix(_) => "localhost",
+        }
     }
 
-    /// Port, never 0.
-    pub const fn port(&self) -> u16 {
-        self.port
+    /// Port, never 0; a unix socket has none.
+    pub const fn port(&self) -> Option<u16> {
+        match &self.0 {
+            Place::Host { port, .. } => Some(*port),
+            Place::Unix(_) => None,
+        }
     }
 
-    /// The address as a number, when it is one and needs no resolver.
+    /// Path of a unix socket.
+    pub const fn unix(&self) -> Option<&Arc<Path>> {
+        match &self.0 {
+            Place::Unix(path) => Some(path),
+            Place::Host { .. } => None,
+        }
+    }
+
+    /// The address as a number, when it is one.
     pub fn ip(&self) -> Option<IpAddr> {
-        self.host.parse().ok()
+        match &self.0 {
+            Place::Host { host, .. } => host.parse().ok(),
+            Place::Unix(_) => None,
+        }
+    }
+
+    /// Where it is, when it needs no resolver.
+    pub fn endpoint(&self) -> Option<Endpoint> {
+        match &self.0 {
+            Place::Host { port, .. } => self.ip().map(|ip| SocketAddr::new(ip, *port).into()),
+            Place::Unix(path) => Some(Endpoint::Unix(Arc::clone(path))),
+        }
     }
 }
 
 impl fmt::Display for BackendAddr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.host.contains(':') {
-            write!(f, "[{}]:{}", self.host, self.port)
-        } else {
-            write!(f, "{}:{}", self.host, self.port)
+        match &self.0 {
+            Place::Host { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
+            Place::Host { host, port } => write!(f, "{host}:{port}"),
+            Place::Unix(path) => write!(f, "unix:{}", path.display()),
         }
     }
 }
@@ -51,8 +87,11 @@ impl std::error::Error for AddrError {}
 impl FromStr for BackendAddr {
     type Err = AddrError;
 
-    /// Parses `host:port` or `[v6]:port`.
+    /// Parses `host:port`, `[v6]:port` or `unix:/path`.
     fn from_str(text: &str) -> Result<Self, AddrError> {
+        if let Some(path) = unix_path(text) {
+            return path.map(|path| Self(Place::Unix(path))).map_err(|right| AddrError(format!("write {right}")));
+        }
         let fail = |what: &str| Err(AddrError(format!("{what}; write host:port or [ipv6]:port")));
         let (host, port) = if let Some(rest) = text.strip_prefix('[') {
             let Some((host, port)) = rest.split_once("]:") else {
@@ -89,7 +128,7 @@ impl FromStr for BackendAddr {
             Ok(port) if !port.to_string().eq(text.rsplit(':').next().unwrap_or_default()) => {
                 fail("the port must be a plain decimal number")
             }
-            Ok(port) => Ok(Self { host: host.to_owned(), port }),
+            Ok(port) => Ok(Self(Place::Host { host: host.to_owned(), port })),
             Err(_) => fail("the port is not a number from 1 to 65535"),
         }
     }
@@ -103,8 +142,16 @@ mod tests {
     fn accepts_what_users_write() {
         for (text, host, port) in [("db-a:5432", "db-a", 5432), ("127.0.0.1:1", "127.0.0.1", 1), ("[::1]:65535", "::1", 65535)] {
             let addr: BackendAddr = text.parse().unwrap();
-            assert_eq!((addr.host(), addr.port(), addr.to_string().as_str()), (host, port, text));
+            assert_eq!((addr.host(), addr.port(), addr.to_string().as_str()), (host, Some(port), text));
         }
+    }
+
+    #[test]
+    fn a_unix_socket_is_where_it_is() {
+        let addr: BackendAddr = "unix:/run/pg-a/.s.PGSQL.5432".parse().unwrap();
+        assert_eq!((addr.host(), addr.port(), addr.ip()), ("localhost", None, None));
+        assert_eq!(addr.endpoint().unwrap().to_string(), addr.to_string());
+        assert!("unix:run/db.sock".parse::<BackendAddr>().unwrap_err().to_string().contains("absolute"));
     }
 
     #[test]

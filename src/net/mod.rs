@@ -3,6 +3,8 @@
 //! | file | what it holds |
 //! |---|---|
 //! | [`addr`] | addresses of backends |
+//! | [`endpoint`] | where a connection goes, and who is at its other end |
+//! | [`listener`] | sockets to accept from |
 //! | [`cidr`] | networks |
 //! | [`socket`] | what is asked of the kernel for a socket |
 //! | [`proxy_protocol`] | the header that says for whom a connection was made |
@@ -11,5 +13,7 @@
 pub mod addr;
 pub mod backoff;
 pub mod cidr;
+pub mod endpoint;
+pub mod listener;
 pub mod proxy_protocol;
 pub mod socket;

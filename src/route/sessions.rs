@@ -1,19 +1,19 @@
 //! The live sessions, for whoever asks.
 
-use std::{
-    net::SocketAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicU64},
-};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicU64};
 
 use slab::Slab;
 
-use crate::failover::{Epoch, Time};
+use crate::{
+    failover::{Epoch, Time},
+    net::endpoint::Peer,
+};
 
 /// One live session, as the API lists it. Byte counts are written by its own worker only.
 #[derive(Debug)]
 pub struct Session {
-    /// The client's address.
-    pub client: SocketAddr,
+    /// The client.
+    pub client: Peer,
     /// Name of the pool.
     pub pool: Arc<str>,
     /// Name of the listener.

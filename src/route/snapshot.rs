@@ -1,8 +1,11 @@
 //! A pool as it stands: what control shows to the admin plane.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use crate::failover::{Admin, BackendId, Cause, Epoch, Facts, FailoverReady, Health, Outcome, Reading, Reason, Time, Verdict};
+use crate::{
+    failover::{Admin, BackendId, Cause, Epoch, Facts, FailoverReady, Health, Outcome, Reading, Reason, Time, Verdict},
+    net::endpoint::Endpoint,
+};
 
 /// A pool as the supervisor sees it; replaced whole with each change.
 #[derive(Clone, Debug, Default)]
@@ -56,7 +59,7 @@ pub struct BackendView {
     /// As configured.
     pub address: Arc<str>,
     /// What the name stands for.
-    pub resolved: Arc<[SocketAddr]>,
+    pub resolved: Arc<[Endpoint]>,
     /// Observed health.
     pub health: Health,
     /// A verdict is pending: results differ from it, but not yet often enough.

@@ -34,3 +34,4 @@ mod resources;
 mod splice;
 mod streams;
 mod support;
+mod unix;

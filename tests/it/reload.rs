@@ -232,7 +232,7 @@ fn listeners_come_and_go_while_the_others_accept_without_a_gap() {
     let config = |extra: &[SocketAddr], name: &str| {
         let mut config = pool_of(&[("db-a", a.address)]);
         config.pools[0].listeners = vec![listener(name)];
-        config.pools[0].listeners[0].listen = [&[stays], extra].concat();
+        config.pools[0].listeners[0].listen = [&[stays], extra].concat().into_iter().map(Into::into).collect();
         config
     };
     let front = Front::with(&config(&[first], "rw"));
@@ -260,7 +260,7 @@ fn clients_in_the_queue_of_an_address_that_goes_are_still_served() {
     let config = |listen: &[SocketAddr]| {
         let mut config = pool_of(&[("db-a", a.address)]);
         config.workers = Some(1);
-        config.pools[0].listeners[0].listen = listen.to_vec();
+        config.pools[0].listeners[0].listen = listen.iter().copied().map(Into::into).collect();
         config
     };
     let front = Front::with(&config(&[stays, goes]));
@@ -283,7 +283,7 @@ fn a_port_that_is_taken_refuses_the_whole_reload() {
     let taken = TcpListener::bind(LOOPBACK).unwrap();
     let also = free_address();
     let mut config = pool_of(&[("db-b", b.address)]);
-    config.pools[0].listeners[0].listen.extend([also, taken.local_addr().unwrap()]);
+    config.pools[0].listeners[0].listen.extend([also, taken.local_addr().unwrap()].map(Into::into));
     let error = front.reload(&config).unwrap_err().to_string();
     assert!(error.contains("another process listens there") && error.contains("pool orders, listener rw"), "{error}");
     assert!(TcpStream::connect(also).is_err(), "a part of it is in use");

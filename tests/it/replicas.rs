@@ -10,11 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use mainstay::{
-    app,
-    config::{self, AdminListen},
-    failover::Reading,
-};
+use mainstay::{app, config, failover::Reading};
 use serde_json::{Value, json};
 
 use crate::support::{
@@ -124,9 +120,9 @@ fn the_example_reads_from_its_standbys_and_writes_to_its_primary() {
     let standbys = [primary.standby(&[]), primary.standby(&[])];
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/replicas.yaml");
     let mut config = config::load(&path, &|_| Some("not asked for".to_owned())).unwrap().config;
-    config.admin.listen = vec![AdminListen::Tcp(LOOPBACK)];
+    config.admin.listen = vec![LOOPBACK.into()];
     let pool = &mut config.pools[0];
-    pool.listeners.iter_mut().for_each(|listener| listener.listen = vec![LOOPBACK]);
+    pool.listeners.iter_mut().for_each(|listener| listener.listen = vec![LOOPBACK.into()]);
     for (backend, server) in pool.backends.iter_mut().zip([&primary].into_iter().chain(&standbys)) {
         backend.address = address(server).to_string().parse().unwrap();
     }

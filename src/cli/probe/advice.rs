@@ -2,9 +2,7 @@
 
 mod mysql;
 
-use std::net::IpAddr;
-
-use super::{exchange, exec};
+use super::{Origin, exchange, exec};
 use crate::{
     config::{CheckKind, HttpCheck, PostgresCheck, RedisCheck, TlsMode},
     control::probe::Finding,
@@ -20,7 +18,7 @@ pub(super) struct Advice {
 }
 
 /// The advice for a finding; `None` when this machine could not ask.
-pub(super) fn advice(kind: &CheckKind, finding: Option<&Finding>, source: Option<IpAddr>) -> Advice {
+pub(super) fn advice(kind: &CheckKind, finding: Option<&Finding>, origin: Origin) -> Advice {
     let Some(finding) = finding else {
         return Advice {
             mainstay: "Would not judge this backend: the failure is on this machine. It keeps its last verdict and asks again."
@@ -34,8 +32,8 @@ pub(super) fn advice(kind: &CheckKind, finding: Option<&Finding>, source: Option
     };
     let now = match kind {
         CheckKind::Tcp => of_any_server(finding.outcome),
-        CheckKind::Postgres(check) => of_postgres(check, finding, source).or_else(|| of_any_server(finding.outcome)),
-        CheckKind::Mysql(check) => mysql::advice(check, finding, source).or_else(|| of_any_server(finding.outcome)),
+        CheckKind::Postgres(check) => of_postgres(check, finding, origin).or_else(|| of_any_server(finding.outcome)),
+        CheckKind::Mysql(check) => mysql::advice(check, finding, origin).or_else(|| of_any_server(finding.outcome)),
         CheckKind::Redis(check) => of_redis(check, finding).or_else(|| of_any_server(finding.outcome)),
         CheckKind::Http(check) => of_http(check, finding).or_else(|| of_any_server(finding.outcome)),
         CheckKind::Exec(check) => exec::advice(check, finding),
@@ -93,10 +91,10 @@ fn of_any_server(outcome: Outcome) -> Option<String> {
     Some(text.into())
 }
 
-fn of_postgres(check: &PostgresCheck, finding: &Finding, source: Option<IpAddr>) -> Option<String> {
+fn of_postgres(check: &PostgresCheck, finding: &Finding, origin: Origin) -> Option<String> {
     match finding.outcome {
         Outcome::Misconfigured if is_about_tls(finding) => Some(of_tls(check)),
-        Outcome::Misconfigured => Some(how_to_let_in(check, source)),
+        Outcome::Misconfigured => Some(how_to_let_in(check, origin)),
         Outcome::Saturated => Some(
             "  Every connection the server may have is in use. See who holds them:\n    \
              SELECT usename, state, count(*) FROM pg_stat_activity GROUP BY 1, 2 ORDER BY 3 DESC;\n  \
@@ -215,20 +213,21 @@ fn of_tls(check: &PostgresCheck) -> String {
 }
 
 /// What lets the check in, whichever part of it is missing.
-fn how_to_let_in(check: &PostgresCheck, source: Option<IpAddr>) -> String {
+fn how_to_let_in(check: &PostgresCheck, origin: Origin) -> String {
     let user = identifier(&check.user);
-    let from = source.map_or_else(
-        || "<address of this machine>/32".into(),
-        |ip| if ip.is_ipv6() { format!("{ip}/128") } else { format!("{ip}/32") },
-    );
+    let database = identifier(&check.database);
+    let from = match origin {
+        Origin::Address(ip) => format!("host  {database}  {user}  {ip}/{}", if ip.is_ipv6() { 128 } else { 32 }),
+        Origin::Unknown => format!("host  {database}  {user}  <address of this machine>/32"),
+        Origin::Unix => format!("local  {database}  {user}"),
+    };
     format!(
         "  The check needs a role that may log in to database {database}. On the primary, as a superuser:\n    \
          CREATE ROLE {user} LOGIN PASSWORD '…';\n    \
          GRANT pg_monitor TO {user};\n  \
          (If it exists: ALTER ROLE {user} LOGIN PASSWORD '…';) Give the same password with password_file.\n  \
          On every server, above other entries of pg_hba.conf, then SELECT pg_reload_conf():\n    \
-         host  {database}  {user}  {from}  scram-sha-256",
-        database = identifier(&check.database),
+         {from}  scram-sha-256",
     )
 }
 
@@ -263,10 +262,10 @@ mod tests {
     fn whatever_is_wrong_has_advice() {
         let kind = CheckKind::Postgres(check("mainstay"));
         for &outcome in Outcome::ALL {
-            let advice = advice(&kind, Some(&finding(outcome, "x")), None);
+            let advice = advice(&kind, Some(&finding(outcome, "x")), Origin::Unknown);
             assert_eq!(advice.now.is_none(), outcome == Outcome::Ok, "{outcome}");
         }
-        assert!(advice(&kind, None, None).now.is_some());
+        assert!(advice(&kind, None, Origin::Unknown).now.is_some());
     }
 
     #[test]
@@ -274,7 +273,7 @@ mod tests {
         let kind = CheckKind::Http(HttpCheck::default());
         // An endpoint is never full, nor of another cluster.
         for &outcome in Outcome::ALL.iter().filter(|outcome| **outcome != Outcome::Saturated) {
-            let advice = advice(&kind, Some(&finding(outcome, "x")), None);
+            let advice = advice(&kind, Some(&finding(outcome, "x")), Origin::Unknown);
             assert_eq!(advice.now.is_none(), outcome == Outcome::Ok, "{outcome}");
         }
         for (evidence, word) in [
@@ -284,14 +283,14 @@ mod tests {
             ("the TLS handshake failed: received fatal alert: CertificateRequired", "tls_cert_file"),
             ("the server's certificate is not trusted: UnknownIssuer", "tls_ca_file"),
         ] {
-            let now = advice(&kind, Some(&finding(Outcome::Misconfigured, evidence)), None).now.unwrap();
+            let now = advice(&kind, Some(&finding(Outcome::Misconfigured, evidence)), Origin::Unknown).now.unwrap();
             assert!(now.contains(word), "{word} in {now}");
         }
         let denied = Finding {
             facts: Facts { role: Some(Role::Unknown), ..Facts::default() },
             ..finding(Outcome::Ok, "Patroni runs a primary that is not the leader (GET /primary said 503)")
         };
-        let denied = advice(&kind, Some(&denied), None);
+        let denied = advice(&kind, Some(&denied), Origin::Unknown);
         assert!(denied.now.is_some_and(|now| now.contains("patronictl list")) && denied.mainstay.contains("not used"));
     }
 
@@ -300,24 +299,24 @@ mod tests {
         use crate::config::{ExchangeCheck, ExecCheck};
         let exec = CheckKind::Exec(ExecCheck::new(Vec::new()));
         for outcome in [Outcome::Timeout, Outcome::Closed, Outcome::ProtocolError, Outcome::Starting, Outcome::Misconfigured] {
-            let now = advice(&exec, Some(&finding(outcome, "x")), None).now.unwrap();
+            let now = advice(&exec, Some(&finding(outcome, "x")), Origin::Unknown).now.unwrap();
             assert!(!now.contains("connections") && !now.contains("listens"), "{outcome}: {now}");
         }
         let tls = TlsMode::Off;
         let exchange = CheckKind::Exchange(ExchangeCheck { steps: Vec::new(), roles: None, tls, tls_ca_file: None });
         for outcome in [Outcome::Refused, Outcome::Timeout, Outcome::Closed, Outcome::ProtocolError, Outcome::Misconfigured] {
-            assert!(advice(&exchange, Some(&finding(outcome, "x")), None).now.is_some(), "{outcome}");
+            assert!(advice(&exchange, Some(&finding(outcome, "x")), Origin::Unknown).now.is_some(), "{outcome}");
         }
         for kind in [exec, exchange] {
-            assert!(advice(&kind, Some(&finding(Outcome::Ok, "x")), None).now.is_none());
+            assert!(advice(&kind, Some(&finding(Outcome::Ok, "x")), Origin::Unknown).now.is_none());
         }
     }
 
     #[test]
     fn a_login_that_is_refused_gets_the_lines_to_paste() {
-        let source = Some("10.0.0.7".parse().unwrap());
+        let origin = Origin::Address("10.0.0.7".parse().unwrap());
         let kind = CheckKind::Postgres(check("mainstay"));
-        let now = advice(&kind, Some(&finding(Outcome::Misconfigured, "no entry")), source).now.unwrap();
+        let now = advice(&kind, Some(&finding(Outcome::Misconfigured, "no entry")), origin).now.unwrap();
         for line in [
             "CREATE ROLE mainstay LOGIN PASSWORD",
             "GRANT pg_monitor TO mainstay;",
@@ -326,14 +325,14 @@ mod tests {
             assert!(now.contains(line), "{line} in {now}");
         }
         let odd = CheckKind::Postgres(check("a\"b; DROP"));
-        let now = advice(&odd, Some(&finding(Outcome::Misconfigured, "no entry")), source).now.unwrap();
+        let now = advice(&odd, Some(&finding(Outcome::Misconfigured, "no entry")), origin).now.unwrap();
         assert!(now.contains("CREATE ROLE \"a\"\"b; DROP\" LOGIN"));
     }
 
     #[test]
     fn tls_trouble_is_not_answered_with_a_role() {
         let kind = CheckKind::Postgres(check("mainstay"));
-        let now = advice(&kind, Some(&finding(Outcome::Misconfigured, "the server offers no TLS")), None).now.unwrap();
+        let now = advice(&kind, Some(&finding(Outcome::Misconfigured, "the server offers no TLS")), Origin::Unknown).now.unwrap();
         assert!(now.contains("ssl = on") && !now.contains("CREATE ROLE"));
     }
 }

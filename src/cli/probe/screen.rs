@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{advice, exchange, exec, source_address};
+use super::{Origin, advice, exchange, exec};
 use crate::{
     config::CheckKind,
     control::probe::Finding,
@@ -32,7 +32,7 @@ pub(super) fn screen(told: &Told<'_>) -> String {
         Err(evidence) => rows.extend([("outcome", "no verdict".into()), ("evidence", evidence.to_string())]),
     }
     rows.push(("took", format!("{:.1} ms", told.took.as_secs_f64() * 1000.0)));
-    let advice = advice::advice(told.kind, told.result.as_ref().ok(), source_address(told.address));
+    let advice = advice::advice(told.kind, told.result.as_ref().ok(), Origin::towards(told.address));
     rows.push(("mainstay", advice.mainstay));
     let mut text: Vec<String> = rows.iter().map(|(name, value)| format!("{name:<10}{value}")).collect();
     if let Some(now) = advice.now {
@@ -104,7 +104,7 @@ fn facts(kind: &CheckKind, finding: &Finding) -> Vec<(&'static str, String)> {
 pub(super) fn json(told: &Told<'_>) -> String {
     let finding = told.result.as_ref().ok();
     let facts = finding.map(|finding| &finding.facts);
-    let advice = advice::advice(told.kind, finding, source_address(told.address));
+    let advice = advice::advice(told.kind, finding, Origin::towards(told.address));
     serde_json::json!({
         "check": told.kind.name(),
         "address": told.address.to_string(),

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, str::FromStr, sync::Arc};
 
-use super::claims::{Claims, Names, Targets};
+use super::claims::{Claims, MAX_NAME_BYTES, Names, Targets};
 use crate::{
     config::{
         BackendConfig,
@@ -19,7 +19,7 @@ const BACKEND_KEYS: Keys = Keys { known: &["name", "address"], planned: &["max_c
 /// Far more than any database has nodes; positions in the list are 16-bit numbers.
 const MAX_BACKENDS: usize = 1024;
 
-const WANTED: &str = "an address such as db-a:5432 or [2001:db8::1]:5432";
+const WANTED: &str = "an address such as db-a:5432, [2001:db8::1]:5432 or unix:/run/db/db.sock";
 
 /// The backends of a pool, in order of preference.
 pub(super) fn backends<'a>(pool: Section<'a>, claims: &mut Claims<'a>) -> Vec<BackendConfig> {
@@ -56,10 +56,6 @@ fn backend<'a>(field: Field<'a>, names: &mut Names) -> (Option<Arc<str>>, Place<
 
 fn address(field: Field<'_>) -> Place<'_> {
     let scalar = field.scalar(WANTED)?;
-    if scalar.text.starts_with("unix:") {
-        field.error("unix sockets are not available here in this version yet", format!("write {WANTED}"));
-        return None;
-    }
     match BackendAddr::from_str(&scalar.text) {
         Ok(address) => Some((field, address)),
         Err(_) if scalar.text.contains("://") => {
@@ -74,16 +70,25 @@ pub(super) fn plain_address(field: Field<'_>) -> Option<BackendAddr> {
     address(field).map(|(_, address)| address)
 }
 
-/// The name of every backend: the written one, else its host, else (when that name is taken) its whole address.
+/// The name of every backend: the written one, else its host or its path, else (when that name is taken) its whole address.
 pub(in crate::config) fn default_names(backends: &[(Option<&Arc<str>>, &BackendAddr)]) -> Vec<Arc<str>> {
+    let names: Vec<Arc<str>> =
+        backends.iter().map(|(name, address)| name.map_or_else(|| plain_name(address), Arc::clone)).collect();
     let mut uses: HashMap<&str, usize> = HashMap::new();
-    for (name, address) in backends {
-        *uses.entry(name.map_or(address.host(), |name| name)).or_default() += 1;
+    for name in &names {
+        *uses.entry(name).or_default() += 1;
     }
-    let choose = |(name, address): &(Option<&Arc<str>>, &BackendAddr)| match name {
-        Some(name) => Arc::clone(name),
-        None if uses.get(address.host()) == Some(&1) => address.host().into(),
-        None => address.to_string().into(),
+    let choose = |(name, (written, address)): (&Arc<str>, &(Option<&Arc<str>>, &BackendAddr))| match written {
+        None if uses.get(&**name) != Some(&1) => address.to_string().into(),
+        _ => Arc::clone(name),
     };
-    backends.iter().map(choose).collect()
+    names.iter().zip(backends).map(choose).collect()
+}
+
+/// The host; of a path, what can stand in a name: its end is what differs.
+fn plain_name(address: &BackendAddr) -> Arc<str> {
+    let Some(path) = address.unix() else { return address.host().into() };
+    let legal = |c: char| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '-' };
+    let name: String = path.to_string_lossy().trim_start_matches('/').chars().map(legal).collect();
+    name[name.len().saturating_sub(MAX_NAME_BYTES)..].into()
 }

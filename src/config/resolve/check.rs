@@ -47,7 +47,19 @@ const POSTGRES_KEYS: Keys =
 const MYSQL_KEYS: Keys =
     Keys { known: &["user", "password", "password_file", "tls", "tls_ca_file", "max_lag", "writable_replica"], planned: &[] };
 const REDIS_KEYS: Keys = Keys {
-    known: &["user", "password", "password_file", "tls", "tls_ca_file", "max_lag", "sentinels", "sentinel_name"],
+    known: &[
+        "user",
+        "password",
+        "password_file",
+        "tls",
+        "tls_ca_file",
+        "max_lag",
+        "sentinels",
+        "sentinel_name",
+        "sentinel_user",
+        "sentinel_password",
+        "sentinel_password_file",
+    ],
     planned: &[],
 };
 
@@ -238,11 +250,22 @@ fn redis(field: Option<Field<'_>>) -> RedisCheck {
 fn sentinels(section: Section<'_>) -> Option<Sentinels> {
     let name = section.get("sentinel_name").and_then(|field| field.text("the name that the Sentinels have for the primary"));
     let Some(field) = section.get("sentinels") else {
-        if let Some(field) = section.get("sentinel_name") {
-            field.error("`sentinel_name` has nobody to be told to", "add `sentinels: [sentinel-a:26379]`, or remove the key");
+        for key in ["sentinel_name", "sentinel_user", "sentinel_password", "sentinel_password_file"] {
+            if let Some(field) = section.get(key) {
+                let message = format!("`{key}` has nobody to be told to");
+                field.error(message, "add `sentinels: [sentinel-a:26379]`, or remove the key");
+            }
         }
         return None;
     };
+    let user = section.get("sentinel_user").and_then(|field| field.text("the name of an ACL user"));
+    let password = secrets::password_as(section, "sentinel_password", "sentinel_password_file");
+    if let Some(field) = section.get("sentinel_user").filter(|_| user.is_some() && password.is_none()) {
+        field.error(
+            "`sentinel_user` needs a password: Redis has no login without one",
+            "add `sentinel_password_file: /path`, or remove `sentinel_user`",
+        );
+    }
     let addresses = field.list("a list of addresses", MAX_SENTINELS)?.into_iter().filter_map(super::backend::plain_address);
     let addresses: Vec<_> = addresses.collect();
     let Some(name) = name else {
@@ -252,7 +275,8 @@ fn sentinels(section: Section<'_>) -> Option<Sentinels> {
         );
         return None;
     };
-    (!addresses.is_empty()).then(|| Sentinels { addresses, name: name.into() })
+    let user = user.map(str::to_owned);
+    (!addresses.is_empty()).then(|| Sentinels { addresses, name: name.into(), user, password })
 }
 
 fn postgres(field: Option<Field<'_>>) -> PostgresCheck {

@@ -3,6 +3,7 @@
 use std::{
     collections::HashMap,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    path,
     sync::Arc,
 };
 
@@ -12,10 +13,10 @@ use crate::{
         findings::Findings,
         raw::{node::Path, reader::Field},
     },
-    net::addr::BackendAddr,
+    net::{addr::BackendAddr, endpoint::Endpoint},
 };
 
-const MAX_NAME_BYTES: usize = 63;
+pub(super) const MAX_NAME_BYTES: usize = 63;
 
 /// Whether a name can stand in a metric label, a URL and a shell without quotes.
 pub(in crate::config) fn is_legal_name(name: &str) -> bool {
@@ -64,17 +65,19 @@ impl Targets {
 pub(super) struct Claims<'a> {
     listens: HashMap<SocketAddr, Place>,
     first_of_port: HashMap<(bool, u16), Place>,
-    unix_sockets: HashMap<String, Place>,
+    unix_sockets: HashMap<Arc<path::Path>, Place>,
     backends: Vec<(&'a Path, Place, BackendAddr)>,
     findings: Option<&'a Findings>,
 }
 
 impl<'a> Claims<'a> {
-    /// Takes an address to listen on. Port 0 lets the kernel choose, so it never collides.
-    pub(super) fn listen(&mut self, field: Field<'_>, address: SocketAddr) {
-        if address.port() == 0 {
-            return;
-        }
+    /// Takes where to listen. Port 0 lets the kernel choose, so it never collides.
+    pub(super) fn listen(&mut self, field: Field<'_>, endpoint: &Endpoint) {
+        let address = match endpoint {
+            Endpoint::Tcp(address) if address.port() == 0 => return,
+            Endpoint::Tcp(address) => *address,
+            Endpoint::Unix(path) => return self.unix_socket(field, path),
+        };
         let family = (address.is_ipv6(), address.port());
         let any = wildcard(address.is_ipv6(), address.port());
         let same = self.listens.get(&address);
@@ -91,9 +94,8 @@ impl<'a> Claims<'a> {
         self.first_of_port.entry(family).or_insert(field.place());
     }
 
-    /// Takes a unix socket.
-    pub(super) fn unix_socket(&mut self, field: Field<'_>, path: &str) {
-        if let Some(first) = self.unix_sockets.insert(path.to_owned(), field.place()) {
+    fn unix_socket(&mut self, field: Field<'_>, path: &Arc<path::Path>) {
+        if let Some(first) = self.unix_sockets.insert(Arc::clone(path), field.place()) {
             field.error(format!("mainstay listens on {} already", field.shown()), already(first));
         }
     }
@@ -108,14 +110,11 @@ impl<'a> Claims<'a> {
     pub(super) fn check_loops(&self) {
         let Some(findings) = self.findings else { return };
         for (path, place, address) in &self.backends {
-            let candidates = match address.ip() {
-                Some(ip) => vec![ip],
-                None if address.host().eq_ignore_ascii_case("localhost") => {
-                    vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]
-                }
-                None => continue,
+            let listen = match (address.unix(), address.port()) {
+                (Some(path), _) => self.unix_sockets.get(path).copied(),
+                (None, Some(port)) => ips_of(address).into_iter().find_map(|ip| self.listener_at(ip, port)),
+                (None, None) => None,
             };
-            let listen = candidates.into_iter().find_map(|ip| self.listener_at(ip, address.port()));
             if let Some(listen) = listen {
                 let help = format!("give the address of the database; mainstay itself listens there (see {})", describe(listen));
                 findings.error(
@@ -131,6 +130,15 @@ impl<'a> Claims<'a> {
     fn listener_at(&self, ip: IpAddr, port: u16) -> Option<Place> {
         let all = self.listens.get(&wildcard(ip.is_ipv6(), port)).filter(|_| ip.is_loopback() || ip.is_unspecified());
         self.listens.get(&SocketAddr::new(ip, port)).or(all).copied()
+    }
+}
+
+/// What a backend's address is known to stand for, without asking anybody.
+fn ips_of(address: &BackendAddr) -> Vec<IpAddr> {
+    match address.ip() {
+        Some(ip) => vec![ip],
+        None if address.host().eq_ignore_ascii_case("localhost") => vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()],
+        None => vec![],
     }
 }
 

@@ -15,7 +15,10 @@ use crate::{
             reader::{Field, Keys, Section},
         },
     },
-    net::socket::Keepalive,
+    net::{
+        endpoint::{Endpoint, unix_path},
+        socket::Keepalive,
+    },
 };
 
 /// The name of the listener that `listen: ADDR` is short for.
@@ -51,7 +54,7 @@ const MONTH: Duration = Duration::from_hours(30 * 24);
 const MAX_KEEPALIVE: Duration = Duration::from_secs(32_767);
 const MAX_KEEPALIVE_COUNT: u32 = 127;
 
-const WANTED: &str = "an address such as 127.0.0.1:5432 or [::1]:5432";
+const WANTED: &str = "an address such as 127.0.0.1:5432, [::1]:5432 or unix:/run/mainstay/db.sock";
 
 /// The listeners of a pool, with the places of their addresses.
 pub(super) fn listeners<'a>(pool: Section<'a>, claims: &mut Claims) -> Vec<(ListenerConfig, Vec<Field<'a>>)> {
@@ -114,6 +117,7 @@ fn listener<'a>(field: Field<'a>, names: &mut Names, claims: &mut Claims) -> Opt
         field.warning("`max_connections_per_ip` has no effect", format!("`max_connections` is lower already ({all})"));
     }
     let (allow, deny) = doors::access(section);
+    warn_of_keys_for_addresses(section, &listen);
     let off_or = |key, range| section.get(key).and_then(|field| field.duration_or_off(range));
     let config = ListenerConfig {
         name,
@@ -170,26 +174,42 @@ fn warn_of_idle_keys(section: Section<'_>, route: ListenerRoute) {
     }
 }
 
-fn addresses<'a>(field: Field<'a>, claims: &mut Claims) -> (Vec<SocketAddr>, Vec<Field<'a>>) {
+/// What is asked of addresses is asked in vain of clients that have none.
+fn warn_of_keys_for_addresses(section: Section<'_>, listen: &[Endpoint]) {
+    if listen.is_empty() || listen.iter().any(|endpoint| endpoint.tcp().is_some()) {
+        return;
+    }
+    for key in ["allow", "deny", "max_connections_per_ip"] {
+        if let Some(field) = section.get(key) {
+            field.warning(
+                format!("`{key}` has no effect here: the clients of a unix socket have no address"),
+                "who may connect is said by the permissions of its directory",
+            );
+        }
+    }
+}
+
+fn addresses<'a>(field: Field<'a>, claims: &mut Claims) -> (Vec<Endpoint>, Vec<Field<'a>>) {
     let fields = field.one_or_many(&format!("{WANTED}, or a list of them"), MAX_ADDRESSES).unwrap_or_default();
     let mut found = (Vec::new(), Vec::new());
     for field in fields {
-        if let Some(address) = socket_address(field) {
-            claims.listen(field, address);
-            found.0.push(address);
+        if let Some(endpoint) = endpoint(field, WANTED) {
+            claims.listen(field, &endpoint);
+            found.0.push(endpoint);
             found.1.push(field);
         }
     }
     found
 }
 
-/// The address to listen on in `field`.
-pub(super) fn socket_address(field: Field<'_>) -> Option<SocketAddr> {
-    let scalar = field.scalar(WANTED)?;
+/// Where to listen, in `field`.
+pub(super) fn endpoint(field: Field<'_>, wanted: &str) -> Option<Endpoint> {
+    let scalar = field.scalar(wanted)?;
     let text = scalar.text.as_str();
-    if text.starts_with("unix:") {
-        field.error("unix sockets are not available here in this version yet", format!("write {WANTED}"));
-        return None;
+    match unix_path(text) {
+        Some(Ok(path)) => return Some(Endpoint::Unix(path)),
+        Some(Err(right)) => return field.wrong(&right, None),
+        None => {}
     }
     let port = text.rsplit(':').next().unwrap_or_default();
     match text.parse::<SocketAddr>() {
@@ -198,11 +218,11 @@ pub(super) fn socket_address(field: Field<'_>) -> Option<SocketAddr> {
                 field.error(what, advice);
                 None
             }
-            None => Some(address),
+            None => Some(address.into()),
         },
-        Ok(_) => field.wrong(WANTED, Some("a port with a leading zero may mean an octal number; remove the zero".into())),
-        Err(_) if scalar.origin == Origin::Literal => field.wrong(WANTED, advice(text)),
-        Err(_) => field.wrong(WANTED, None),
+        Ok(_) => field.wrong(wanted, Some("a port with a leading zero may mean an octal number; remove the zero".into())),
+        Err(_) if scalar.origin == Origin::Literal => field.wrong(wanted, advice(text)),
+        Err(_) => field.wrong(wanted, None),
     }
 }
 

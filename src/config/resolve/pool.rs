@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     config::{
-        BackendConfig, CheckConfig, HoldConfig, ListenerConfig, OnDown, PoolConfig,
+        BackendConfig, CheckConfig, CheckKind, HoldConfig, ListenerConfig, OnDown, PoolConfig,
         raw::{
             node::{Node, Value},
             reader::{Field, Keys, Section},
@@ -70,6 +70,7 @@ fn pool<'a>(field: Field<'a>, under: Option<&'a Node>, names: &mut Names, claims
     let backends = backend::backends(section, claims);
     warn_if_exposed(&listeners, &backends);
     let settings = settings(section.over(under), Scope::Pool);
+    refuse_unaddressable(section, &backends, &settings.check);
     Some(PoolConfig {
         name,
         check: CheckConfig { proxy_header: doors::header_of_checks(&listeners), ..settings.check },
@@ -169,16 +170,40 @@ fn budget(section: Section<'_>, plain: &Policy) -> (u32, Duration) {
     (max, within)
 }
 
+/// Some checks ask elsewhere than at the backend's own door, and need to know where.
+fn refuse_unaddressable(section: Section<'_>, backends: &[BackendConfig], check: &CheckConfig) {
+    let Some(field) = section.own("backends").filter(|_| backends.iter().any(|backend| backend.address.unix().is_some())) else {
+        return;
+    };
+    let http = match &check.kind {
+        CheckKind::Http(http) => Some(http),
+        _ => check.second.as_ref(),
+    };
+    if http.is_some_and(|http| http.port.is_none()) {
+        field.error(
+            "the check `http` needs a port, and a unix socket has none",
+            "write the port, as in `http: {port: 8008}`: it is asked at 127.0.0.1",
+        );
+    }
+    if matches!(&check.kind, CheckKind::Redis(redis) if redis.sentinels.is_some()) {
+        field.error(
+            "Sentinels name a server by its address and port, and a unix socket has neither",
+            "give the backends by host:port, or remove `sentinels`",
+        );
+    }
+}
+
 fn warn_if_exposed(listeners: &[(ListenerConfig, Vec<Field<'_>>)], backends: &[BackendConfig]) {
     let is_local = |backend: &BackendConfig| match backend.address.ip() {
         Some(ip) => ip.is_loopback(),
+        // A unix socket's host is that, too.
         None => backend.address.host().eq_ignore_ascii_case("localhost"),
     };
     if backends.is_empty() || !backends.iter().all(is_local) {
         return;
     }
     for (listener, fields) in listeners {
-        for (_, field) in listener.listen.iter().zip(fields).filter(|(address, _)| !address.ip().is_loopback()) {
+        for (_, field) in listener.listen.iter().zip(fields).filter(|(endpoint, _)| !endpoint.is_local()) {
             field.warning(
                 "other machines can connect here, while every backend is reachable from this machine only",
                 "this opens a database that was closed so far; if that is not meant, listen on 127.0.0.1",

@@ -6,13 +6,14 @@ use std::{
     time::Duration,
 };
 
-use super::{DAY, claims::Claims, listener::socket_address};
+use super::{DAY, claims::Claims, listener::endpoint};
 use crate::{
     config::{
-        AdminConfig, AdminListen, LogConfig, LogFormat, LogLevel,
+        AdminConfig, LogConfig, LogFormat, LogLevel,
         raw::reader::{Field, Keys, Section},
     },
     lifecycle::Deadlines,
+    net::endpoint::Endpoint,
 };
 
 const ADMIN_KEYS: Keys = Keys { known: &["listen"], planned: &["write"] };
@@ -22,8 +23,6 @@ const SHUTDOWN_KEYS: Keys = Keys { known: &["delay", "timeout"], planned: &[] };
 const ADMIN_PORT: u16 = 8432;
 const MAX_ADMIN_ADDRESSES: usize = 16;
 const MAX_WORKERS: u32 = 256;
-/// `sun_path` of unix(7), without its closing NUL.
-const MAX_UNIX_PATH_BYTES: usize = 107;
 
 pub(super) fn admin(file: Section<'_>, claims: &mut Claims) -> AdminConfig {
     let wanted = "an address such as 127.0.0.1:8432 or unix:/run/mainstay/admin.sock, or a list of them";
@@ -34,28 +33,20 @@ pub(super) fn admin(file: Section<'_>, claims: &mut Claims) -> AdminConfig {
         .map(|field| field.one_or_many(wanted, MAX_ADMIN_ADDRESSES).unwrap_or_default());
     let listen = match fields {
         Some(fields) => fields.into_iter().filter_map(|field| admin_address(field, claims)).collect(),
-        None => vec![AdminListen::Tcp((Ipv4Addr::LOCALHOST, ADMIN_PORT).into())],
+        None => vec![SocketAddr::from((Ipv4Addr::LOCALHOST, ADMIN_PORT)).into()],
     };
     AdminConfig { listen }
 }
 
-fn admin_address(field: Field<'_>, claims: &mut Claims) -> Option<AdminListen> {
-    let scalar = field.scalar("an address such as 127.0.0.1:8432 or unix:/run/mainstay/admin.sock")?;
-    if let Some(path) = scalar.text.strip_prefix("unix:") {
-        if !path.starts_with('/') || path.len() > MAX_UNIX_PATH_BYTES {
-            return field.wrong(&format!("unix: and an absolute path of at most {MAX_UNIX_PATH_BYTES} bytes"), None);
-        }
-        claims.unix_socket(field, path);
-        return Some(AdminListen::Unix(path.into()));
-    }
-    let address = socket_address(field)?;
-    claims.listen(field, address);
-    warn_if_reachable(field, address);
-    Some(AdminListen::Tcp(address))
+fn admin_address(field: Field<'_>, claims: &mut Claims) -> Option<Endpoint> {
+    let endpoint = endpoint(field, "an address such as 127.0.0.1:8432 or unix:/run/mainstay/admin.sock")?;
+    claims.listen(field, &endpoint);
+    warn_if_reachable(field, &endpoint);
+    Some(endpoint)
 }
 
-fn warn_if_reachable(field: Field<'_>, address: SocketAddr) {
-    if !address.ip().is_loopback() {
+fn warn_if_reachable(field: Field<'_>, endpoint: &Endpoint) {
+    if !endpoint.is_local() {
         field.warning(
             "the admin endpoint can be reached from other machines",
             "it tells the addresses of your databases; keep it on 127.0.0.1, or let a firewall guard it",

@@ -22,35 +22,40 @@ const WORLD_READABLE: u32 = 0o004;
 
 /// The password of a login. A key of the pool itself wins over either key of `defaults`.
 pub(super) fn password(section: Section<'_>) -> Option<Secret> {
-    let own = (section.own("password"), section.own("password_file"));
+    password_as(section, "password", "password_file")
+}
+
+/// The same, where the keys have other names.
+pub(super) fn password_as(section: Section<'_>, key: &str, file_key: &str) -> Option<Secret> {
+    let own = (section.own(key), section.own(file_key));
     match own {
         (Some(_), Some(file)) => {
-            file.error("`password` and `password_file` cannot stand together", "keep one of them");
+            file.error(format!("`{key}` and `{file_key}` cannot stand together"), "keep one of them");
             None
         }
-        (Some(variable), None) => from_variable(variable),
+        (Some(variable), None) => from_variable(variable, key, file_key),
         (None, Some(file)) => from_file(file),
-        (None, None) => match (section.get("password"), section.get("password_file")) {
+        (None, None) => match (section.get(key), section.get(file_key)) {
             (_, Some(file)) => from_file(file),
-            (Some(variable), None) => from_variable(variable),
+            (Some(variable), None) => from_variable(variable, key, file_key),
             (None, None) => None,
         },
     }
 }
 
-fn from_variable(field: Field<'_>) -> Option<Secret> {
-    let advice = "put it in a file and write `password_file: /path`, or write `password: ${VARIABLE}`";
+fn from_variable(field: Field<'_>, key: &str, file_key: &str) -> Option<Secret> {
+    let advice = format!("put it in a file and write `{file_key}: /path`, or write `{key}: ${{VARIABLE}}`");
     let scalar = match field.value() {
         Value::Scalar(scalar) => scalar,
         Value::Invalid => return None,
         Value::Null | Value::List(_) | Value::Map(_) => {
-            field.error("`password` has no value, or its variable is empty", advice);
+            field.error(format!("`{key}` has no value, or its variable is empty"), advice);
             return None;
         }
     };
     match &scalar.origin {
         Origin::Variable(name) if scalar.text.is_empty() => {
-            field.error(format!("the environment variable {name} is empty"), "set it, or remove `password`");
+            field.error(format!("the environment variable {name} is empty"), format!("set it, or remove `{key}`"));
             None
         }
         Origin::Variable(name) => Some(Secret::from_variable(scalar.text.clone(), name)),

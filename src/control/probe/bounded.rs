@@ -11,10 +11,9 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
-};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::tcp::Plain;
 
 /// Bytes that one probe may read. A login with a long certificate chain and one row of facts needs about 10 KiB.
 const LIMIT: usize = 64 * 1024;
@@ -60,14 +59,14 @@ impl From<Garbage> for io::Error {
 /// The socket.
 #[derive(Debug)]
 pub(super) struct Bounded {
-    inner: TcpStream,
+    inner: Plain,
     allowance: Allowance,
     /// The first bytes of the first message, until it is clear that they are one.
     greeting: Option<Vec<u8>>,
 }
 
 impl Bounded {
-    pub(super) fn new(inner: TcpStream, allowance: Allowance) -> Self {
+    pub(super) fn new(inner: Plain, allowance: Allowance) -> Self {
         Self { inner, allowance, greeting: None }
     }
 

@@ -1,11 +1,14 @@
 //! Checks that keep nothing open between two probes: each is a whole new connection, or a run of a command.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::sync::Arc;
 
 use tokio::time::Instant;
 
 use super::{Deadline, Finding, exchange::Exchange, exec::Exec, tcp};
-use crate::{config::CheckKind, net::addr::BackendAddr};
+use crate::{
+    config::CheckKind,
+    net::{addr::BackendAddr, endpoint::Endpoint},
+};
 
 /// Such a check of one backend.
 #[derive(Debug)]
@@ -32,7 +35,7 @@ impl Single {
     ///
     /// # Errors
     /// When our own side lacked something to ask with; the text says what.
-    pub async fn probe(&mut self, addresses: &[SocketAddr], deadline: Deadline) -> Result<Finding, Arc<str>> {
+    pub async fn probe(&mut self, addresses: &[Endpoint], deadline: Deadline) -> Result<Finding, Arc<str>> {
         match self {
             Self::Tcp => tcp::probe(addresses, deadline).await,
             Self::Exec(exec) => exec.probe(deadline).await,

@@ -3,10 +3,11 @@
 //! The standing session is cheap to ask, and the kernel tells at once when it breaks. It proves nothing about new clients: a hung
 //! server may keep old sessions alive. So a whole new login is made now and then (`fresh_login`).
 
-use std::net::SocketAddr;
-
 use super::{Deadline, Failure, Finding, http, mysql, postgres, redis};
-use crate::{config::CheckKind, net::addr::BackendAddr};
+use crate::{
+    config::CheckKind,
+    net::{addr::BackendAddr, endpoint::Endpoint},
+};
 
 /// How a check logs in to one backend.
 #[derive(Clone, Debug)]
@@ -59,7 +60,7 @@ impl Login {
     ///
     /// # Errors
     /// Whatever is not an answer to the question.
-    pub async fn open(&self, addresses: &[SocketAddr], deadline: Deadline) -> Result<(Standing, Finding), Failure> {
+    pub async fn open(&self, addresses: &[Endpoint], deadline: Deadline) -> Result<(Standing, Finding), Failure> {
         match self {
             Self::Postgres(login) => {
                 let (standing, finding) = login.open(addresses, deadline).await?;

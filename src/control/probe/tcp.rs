@@ -1,22 +1,29 @@
-//! The plain check, and the first step of every other: a TCP connect.
+//! The plain check, and the first step of every other: a connect.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use rustix::io::Errno;
 use tokio::{
     io::AsyncWriteExt,
-    net::TcpStream,
-    time::{Instant, timeout_at},
+    net::{TcpStream, UnixStream},
+    time::{Instant, sleep, timeout_at},
 };
+use tokio_util::either::Either;
 
 use super::{Deadline, Failure, Finding};
-use crate::failover::Outcome;
+use crate::{failover::Outcome, net::endpoint::Endpoint};
+
+/// A connection, TCP or unix, that nobody has encrypted.
+pub type Plain = Either<TcpStream, UnixStream>;
+
+/// Between two tries of a unix socket whose queue is full, which the kernel does not tell the end of (connect(2)).
+const FULL_QUEUE_PAUSE: Duration = Duration::from_millis(5);
 
 /// Connects and hangs up. Proves that something listens, not that it works: a hung server's kernel accepts for it.
 ///
 /// # Errors
 /// When our own side lacked something to connect with.
-pub async fn probe(addresses: &[SocketAddr], deadline: Deadline) -> Result<Finding, Arc<str>> {
+pub async fn probe(addresses: &[Endpoint], deadline: Deadline) -> Result<Finding, Arc<str>> {
     match connect(addresses, deadline).await {
         Ok((_, address)) => Ok(Finding::new(Outcome::Ok, format!("{address} accepted a connection"))),
         Err(Failure::Backend(finding)) => Ok(finding),
@@ -31,13 +38,13 @@ pub async fn probe(addresses: &[SocketAddr], deadline: Deadline) -> Result<Findi
 /// # Errors
 /// What kept all of them from accepting. `refused` only when *every* address refused, because a refusal counts as proof
 /// that nobody listens.
-pub async fn connect(addresses: &[SocketAddr], deadline: Deadline) -> Result<(TcpStream, SocketAddr), Failure> {
+pub async fn connect(addresses: &[Endpoint], deadline: Deadline) -> Result<(Plain, Endpoint), Failure> {
     let mut worst: Option<Finding> = None;
-    for (tried, &address) in addresses.iter().enumerate() {
+    for (tried, address) in addresses.iter().enumerate() {
         let left = u32::try_from(addresses.len() - tried).unwrap_or(u32::MAX);
         let share = Instant::now() + deadline.at().saturating_duration_since(Instant::now()) / left;
         match timeout_at(share, open(address, deadline)).await {
-            Ok(Ok(stream)) => return Ok((stream, address)),
+            Ok(Ok(stream)) => return Ok((stream, address.clone())),
             Ok(Err(error)) => match failure(&error, address) {
                 Failure::Backend(finding) => worst = Some(worse(worst, finding)),
                 local @ Failure::Local(_) => return Err(local),
@@ -48,14 +55,29 @@ pub async fn connect(addresses: &[SocketAddr], deadline: Deadline) -> Result<(Tc
     Err(worst.map_or_else(|| Failure::backend(Outcome::Unreachable, "the name has no address"), Failure::Backend))
 }
 
-async fn open(address: SocketAddr, deadline: Deadline) -> io::Result<TcpStream> {
-    let mut stream = TcpStream::connect(address).await?;
-    // A connection that is slower than it might be still answers the check.
-    drop(stream.set_nodelay(true));
+async fn open(endpoint: &Endpoint, deadline: Deadline) -> io::Result<Plain> {
+    let mut stream = plain(endpoint).await?;
     if let Some(header) = deadline.header() {
         stream.write_all(header).await?;
     }
     Ok(stream)
+}
+
+async fn plain(endpoint: &Endpoint) -> io::Result<Plain> {
+    match endpoint {
+        Endpoint::Tcp(address) => {
+            let stream = TcpStream::connect(address).await?;
+            // A connection that is slower than it might be still answers the check.
+            drop(stream.set_nodelay(true));
+            Ok(Either::Left(stream))
+        }
+        Endpoint::Unix(path) => loop {
+            match UnixStream::connect(path).await {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => sleep(FULL_QUEUE_PAUSE).await,
+                connected => return connected.map(Either::Right),
+            }
+        },
+    }
 }
 
 fn worse(before: Option<Finding>, now: Finding) -> Finding {
@@ -65,23 +87,28 @@ fn worse(before: Option<Finding>, now: Finding) -> Finding {
     }
 }
 
-fn silence(address: SocketAddr, timeout: Duration) -> Finding {
+fn silence(address: &Endpoint, timeout: Duration) -> Finding {
     Finding::new(Outcome::ConnectTimeout, format!("{address} did not answer a connect within {timeout:?}"))
 }
 
-fn failure(error: &io::Error, address: SocketAddr) -> Failure {
+fn failure(error: &io::Error, address: &Endpoint) -> Failure {
     let outcome = match Errno::from_io_error(error) {
         // connect(2): no free port, no descriptor, no memory or buffer on this machine.
         Some(Errno::ADDRNOTAVAIL | Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::NOBUFS | Errno::AGAIN) => {
             return Failure::Local(format!("this machine could not open a connection to {address}: {error}").into());
         }
-        Some(Errno::CONNREFUSED) => Outcome::Refused,
+        // Where there is no socket, nobody listens.
+        Some(Errno::CONNREFUSED | Errno::NOENT) => Outcome::Refused,
+        // unix(7): the file may not be written to, or not be reached.
+        Some(Errno::ACCESS) => Outcome::Misconfigured,
         Some(Errno::TIMEDOUT) => Outcome::ConnectTimeout,
         Some(Errno::CONNRESET | Errno::CONNABORTED | Errno::PIPE) => Outcome::Closed,
         _ => Outcome::Unreachable,
     };
     let evidence = match outcome {
+        Outcome::Refused if error.kind() == io::ErrorKind::NotFound => format!("there is no socket at {address}"),
         Outcome::Refused => format!("{address} refused the connection"),
+        Outcome::Misconfigured => format!("the user of mainstay may not connect to {address}: {error}"),
         _ => format!("connect to {address} failed: {error}"),
     };
     Failure::backend(outcome, evidence)
@@ -89,10 +116,12 @@ fn failure(error: &io::Error, address: SocketAddr) -> Failure {
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
     use super::*;
 
-    fn at(port: u16) -> SocketAddr {
-        SocketAddr::from(([127, 0, 0, 1], port))
+    fn at(port: u16) -> Endpoint {
+        SocketAddr::from(([127, 0, 0, 1], port)).into()
     }
 
     fn raw(errno: Errno) -> io::Error {
@@ -102,7 +131,7 @@ mod tests {
     #[test]
     fn our_own_shortage_is_never_evidence_against_the_backend() {
         for errno in [Errno::ADDRNOTAVAIL, Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::NOBUFS, Errno::AGAIN] {
-            assert!(matches!(failure(&raw(errno), at(1)), Failure::Local(_)), "{errno:?}");
+            assert!(matches!(failure(&raw(errno), &at(1)), Failure::Local(_)), "{errno:?}");
         }
         for (errno, outcome) in [
             (Errno::CONNREFUSED, Outcome::Refused),
@@ -110,7 +139,7 @@ mod tests {
             (Errno::NETUNREACH, Outcome::Unreachable),
             (Errno::TIMEDOUT, Outcome::ConnectTimeout),
         ] {
-            let Failure::Backend(finding) = failure(&raw(errno), at(1)) else { panic!("{errno:?}") };
+            let Failure::Backend(finding) = failure(&raw(errno), &at(1)) else { panic!("{errno:?}") };
             assert_eq!(finding.outcome, outcome);
         }
     }
@@ -118,7 +147,7 @@ mod tests {
     #[test]
     fn one_silent_address_makes_a_refusal_no_proof() {
         let refused = || Finding::new(Outcome::Refused, "r");
-        let silent = || silence(at(1), Duration::from_secs(1));
+        let silent = || silence(&at(1), Duration::from_secs(1));
         assert_eq!(worse(Some(refused()), silent()).outcome, Outcome::ConnectTimeout);
         assert_eq!(worse(Some(silent()), refused()).outcome, Outcome::ConnectTimeout);
         assert_eq!(worse(Some(refused()), refused()).outcome, Outcome::Refused);

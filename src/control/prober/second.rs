@@ -4,7 +4,7 @@
 //! that a probe of the database is as quick as without it. What the endpoint said last is remembered: for a check without roles as
 //! long as the backend answers, since it is all that is known; otherwise only a denial, and only for a moment.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use tokio::{
     sync::oneshot,
@@ -24,7 +24,7 @@ use super::{
 use crate::{
     config::CheckConfig,
     failover::{Facts, Outcome, Role, event::Class},
-    net::addr::BackendAddr,
+    net::{addr::BackendAddr, endpoint::Endpoint},
 };
 
 /// Between two questions about a backend that does not say it is primary: its endpoint changes nothing then.
@@ -125,13 +125,7 @@ impl Second {
     }
 
     /// Asks both. The direct check's bad news are not held up; its good news for half of the probe's time at most.
-    pub(super) async fn beside(
-        &mut self,
-        direct: &mut Asker,
-        addresses: &[SocketAddr],
-        fresh: bool,
-        deadline: Deadline,
-    ) -> Answer {
+    pub(super) async fn beside(&mut self, direct: &mut Asker, addresses: &[Endpoint], fresh: bool, deadline: Deadline) -> Answer {
         let begun = Instant::now();
         self.begin(addresses, begun);
         let mut answer = direct.ask(addresses, fresh, deadline).await;
@@ -157,7 +151,7 @@ impl Second {
         }
     }
 
-    fn begin(&mut self, addresses: &[SocketAddr], now: Instant) {
+    fn begin(&mut self, addresses: &[Endpoint], now: Instant) {
         if let Some(asking) = &mut self.asking {
             match asking.answer.try_recv() {
                 Ok((said, at)) => self.arrive(said, at),
@@ -171,7 +165,7 @@ impl Second {
         }
     }
 
-    fn ask(&mut self, addresses: &[SocketAddr]) {
+    fn ask(&mut self, addresses: &[Endpoint]) {
         let (login, addresses, deadline) = (self.login.clone(), addresses.to_vec(), Deadline::after(self.timeout));
         let (sender, answer) = oneshot::channel();
         let task = tokio::spawn(async move {

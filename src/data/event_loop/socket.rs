@@ -8,7 +8,7 @@ use std::{
     fmt,
     future::{Future, poll_fn},
     io,
-    net::{SocketAddr, TcpListener, TcpStream},
+    net::SocketAddr,
     pin::Pin,
     rc::Rc,
     task::{Context, Poll, ready},
@@ -19,7 +19,7 @@ use rustix::{
     event::epoll::{self, EventData, EventFlags},
     fd::{AsFd, BorrowedFd, OwnedFd},
     io::Errno,
-    net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown},
+    net::{RecvFlags, SendFlags, Shutdown, getsockname, recv, send, shutdown},
 };
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -30,6 +30,7 @@ use super::{
     sleep_until,
     task::Key,
 };
+use crate::net::listener::BoundListener;
 
 /// A socket of this thread's loop. It belongs to one task: whoever waited for it last is woken, and nobody else.
 pub struct Watched<S> {
@@ -38,8 +39,8 @@ pub struct Watched<S> {
     place: usize,
 }
 
-/// A TCP connection of this thread's loop.
-pub type Socket = Watched<TcpStream>;
+/// A connection of this thread's loop, TCP or unix.
+pub type Socket = Watched<OwnedFd>;
 
 impl<S: AsFd> Watched<S> {
     fn add(io: S, flags: EventFlags, ready: Ready) -> io::Result<Self> {
@@ -89,12 +90,12 @@ impl<S: AsFd> Watched<S> {
     }
 }
 
-impl Watched<TcpListener> {
+impl Watched<BoundListener> {
     /// A listening socket. Of this one the kernel tells as long as somebody waits in it: [`Watched::forget`] after each accept.
     ///
     /// # Errors
     /// When the kernel cannot watch another descriptor.
-    pub(crate) fn listener(socket: TcpListener) -> io::Result<Self> {
+    pub(crate) fn listener(socket: BoundListener) -> io::Result<Self> {
         Self::add(socket, EventFlags::IN, Ready::NOTHING)
     }
 
@@ -125,14 +126,19 @@ impl Socket {
     ///
     /// # Panics
     /// When the thread runs no loop.
-    pub fn new(stream: TcpStream) -> io::Result<Self> {
+    pub fn new(stream: impl Into<OwnedFd>) -> io::Result<Self> {
         // A new connection has room, and the kernel says so if it is asked to: that would be no news.
-        Self::add(stream, Self::EVENTS, Ready::WRITABLE)
+        Self::add(stream.into(), Self::EVENTS, Ready::WRITABLE)
+    }
+
+    /// Its own address, if it has one: that of a connection that is gone is not known, and a unix socket has none.
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        getsockname(self).ok()?.try_into().ok()
     }
 
     const EVENTS: EventFlags = EventFlags::IN.union(EventFlags::OUT).union(EventFlags::RDHUP).union(EventFlags::ET);
 
-    /// Connects a new socket, which must not block, until `deadline` at most.
+    /// Connects a new TCP socket, which must not block, until `deadline` at most.
     ///
     /// # Errors
     /// Those of connect(2), `ETIMEDOUT` also at the deadline, and when the kernel cannot watch another descriptor.
@@ -141,7 +147,7 @@ impl Socket {
             Ok(()) | Err(Errno::INPROGRESS) => {}
             Err(errno) => return Err(errno.into()),
         }
-        let socket = Self::add(TcpStream::from(socket), Self::EVENTS, Ready::NOTHING)?;
+        let socket = Self::add(socket, Self::EVENTS, Ready::NOTHING)?;
         let mut limit = sleep_until(deadline);
         poll_fn(|cx| match socket.poll_ready(Interest::Writable) {
             Poll::Ready(()) => Poll::Ready(Ok(())),

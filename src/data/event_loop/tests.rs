@@ -16,6 +16,7 @@ use super::{
     testing::{pair, run},
     *,
 };
+use crate::net::listener::BoundListener;
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -259,11 +260,12 @@ fn a_listener_is_told_of_as_long_as_somebody_waits_unless_it_is_deaf() {
         let socket = TcpListener::bind("127.0.0.1:0").unwrap();
         socket.set_nonblocking(true).unwrap();
         let address = socket.local_addr().unwrap();
-        let listener = Watched::listener(socket).unwrap();
+        let listener = Watched::listener(BoundListener::Tcp(socket)).unwrap();
         let _clients = [TcpStream::connect(address).unwrap(), TcpStream::connect(address).unwrap()];
         for _ in 0..2 {
             timeout(PATIENCE, listener.readable()).await.unwrap();
-            listener.as_ref().accept().unwrap();
+            let BoundListener::Tcp(socket) = listener.as_ref() else { unreachable!() };
+            socket.accept().unwrap();
             listener.forget(Interest::Readable);
         }
         assert_eq!(timeout(Duration::from_millis(20), listener.readable()).await, Err(Elapsed));

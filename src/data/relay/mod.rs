@@ -346,6 +346,7 @@ mod tests {
         },
         failover::{Epoch, Time},
         metrics::{Metrics, PoolLabels},
+        net::endpoint::Peer,
     };
 
     #[test]
@@ -358,7 +359,7 @@ mod tests {
             let series = metrics.series(&labels).unwrap();
             let ((mut client, near_client), (backend, near_backend)) = (pair(), pair());
             let session = Session {
-                client: client.as_ref().local_addr().unwrap(),
+                client: Peer::Unix,
                 pool: "orders".into(),
                 listener: "rw".into(),
                 backend: "db-a".into(),

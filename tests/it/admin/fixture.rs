@@ -3,7 +3,7 @@
 use std::{
     io::{Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
-    os::unix::net::{UnixListener, UnixStream},
+    os::unix::net::UnixStream,
     path::PathBuf,
     sync::{Arc, Mutex},
     thread::JoinHandle,
@@ -11,11 +11,12 @@ use std::{
 };
 
 use mainstay::{
-    admin::{self, AdminListener, AdminPool, AdminSettings, AdminState, BoundListener, View},
+    admin::{self, AdminListener, AdminPool, AdminSettings, AdminState, View},
     config::{ListenerConfig, ListenerRoute},
     failover::{Admin, BackendId, Cause, Epoch, Facts, FailoverReady, Health, Outcome, Reading, Reason, Role, Time, Verdict},
     lifecycle::{self, Phase, PhaseSender},
     metrics::{Metrics, PoolLabels, PoolSeries},
+    net::{endpoint::Endpoint, listener::BoundListener, socket::LegOptions},
     route::{
         self, BackendView, Clock, EventLog, LastFailover, LastProbe, Publisher, RouteWatch, SessionTable, Snapshot, StateEvent,
     },
@@ -53,7 +54,7 @@ impl Fixture {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let socket = std::env::temp_dir().join(format!("mainstay-admin-{}-{}.sock", std::process::id(), address.port()));
-        let unix = UnixListener::bind(&socket).unwrap();
+        let unix = BoundListener::bind(&Endpoint::Unix(socket.as_path().into()), &LegOptions::default(), 0o600).unwrap();
         let labels = PoolLabels {
             name: Arc::clone(&first.pool),
             listeners: vec!["rw".into()],
@@ -73,7 +74,7 @@ impl Fixture {
             metrics: Arc::clone(&series.pool),
             listeners: vec![AdminListener {
                 config: ListenerConfig { route, ..config::listener("rw") },
-                bound: vec!["127.0.0.1:5432".parse().unwrap()],
+                bound: vec![SocketAddr::from(([127, 0, 0, 1], 5432)).into()],
                 limit: Some(9000),
                 metrics: Arc::clone(&series.listeners[0]),
             }],
@@ -91,7 +92,7 @@ impl Fixture {
             metrics: Arc::clone(&metrics),
             health: Arc::new(move || health.lock().unwrap().clone()),
         };
-        let listen = vec![BoundListener::Tcp(listener), BoundListener::Unix(unix)];
+        let listen = vec![BoundListener::Tcp(listener), unix];
         let thread =
             Some(admin::spawn(AdminSettings { listen, max_connections: 32, vital: lifecycle::Vital::default(), state }).unwrap());
         Self { address, socket, publisher, events, sessions, not_live, phase, thread, series, _routes: routes, _view: view }
@@ -179,7 +180,7 @@ pub(super) fn primary(name: &str) -> BackendView {
     BackendView {
         name: name.into(),
         address: format!("{name}:5432").into(),
-        resolved: vec!["10.0.0.1:5432".parse().unwrap()].into(),
+        resolved: vec![SocketAddr::from(([10, 0, 0, 1], 5432)).into()].into(),
         health: Health::Up,
         pending: false,
         admin: Admin::Ready,

@@ -1,6 +1,9 @@
 //! The JSON is the interface's, and the commands understand it.
 
-use std::sync::{Arc, atomic::AtomicU64};
+use std::{
+    net::SocketAddr,
+    sync::{Arc, atomic::AtomicU64},
+};
 
 use clap::Parser;
 use mainstay::{
@@ -87,7 +90,7 @@ fn sessions_are_listed_oldest_first_and_at_most_a_thousand() {
     let f = Fixture::new(failed_over());
     let session = |since: u64, pool: &str| {
         Arc::new(Session {
-            client: "192.0.2.7:40000".parse().unwrap(),
+            client: SocketAddr::from(([192, 0, 2, 7], 40000)).into(),
             pool: pool.into(),
             listener: "rw".into(),
             backend: "db-b".into(),

@@ -6,6 +6,7 @@ use mainstay::{
     config::{CheckKind, TlsMode},
     control::probe,
     failover::{Outcome, Role},
+    net::endpoint::Endpoint,
 };
 use tokio::{
     io::AsyncWriteExt,
@@ -193,10 +194,11 @@ async fn the_next_address_is_tried_within_the_one_deadline() {
     let full = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
     full.bind(&std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
     full.listen(0).unwrap();
-    let silent = full.local_addr().unwrap().as_socket().unwrap();
-    let _fill: Vec<_> = (0..3).map(|_| std::net::TcpStream::connect_timeout(&silent, Duration::from_millis(50))).collect();
+    let address = full.local_addr().unwrap().as_socket().unwrap();
+    let _fill: Vec<_> = (0..3).map(|_| std::net::TcpStream::connect_timeout(&address, Duration::from_millis(50))).collect();
     let deadline = probe::Deadline::after(DEADLINE);
-    let addresses = [silent, sockets(port)[0]];
+    let silent = Endpoint::from(address);
+    let addresses = [silent.clone(), sockets(port)[0].clone()];
     let (_, address) = probe::tcp::connect(&addresses, deadline).await.unwrap();
     assert_eq!(address, addresses[1]);
     let finding = probe::tcp::probe(&[silent], probe::Deadline::after(DEADLINE)).await.unwrap();

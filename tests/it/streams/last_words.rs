@@ -258,7 +258,7 @@ fn heard(mode: RevokeMode, before: &[u8], after: &[u8]) -> (Vec<u8>, u64) {
     let metrics = Metrics::new().unwrap();
     let series = metrics.series(&labels).unwrap();
     let session = Session {
-        client: LOOPBACK,
+        client: LOOPBACK.into(),
         pool: "orders".into(),
         listener: "rw".into(),
         backend: "db-a".into(),

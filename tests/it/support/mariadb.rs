@@ -146,8 +146,12 @@ impl MariaDb {
         self.try_sql(statements).unwrap_or_else(|error| panic!("{statements}: {error}"))
     }
 
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.root.join("socket")
+    }
+
     pub(crate) fn try_sql(&self, statements: &str) -> Result<String, String> {
-        let socket = format!("--socket={}", self.root.join("socket").display());
+        let socket = format!("--socket={}", self.socket().display());
         mariadb(&[&socket, "--user=root"], statements)
     }
 

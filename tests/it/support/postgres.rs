@@ -129,6 +129,11 @@ impl Postgres {
         self.sql("SELECT pg_reload_conf()");
     }
 
+    /// Its unix socket.
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.root.join(format!(".s.PGSQL.{}", self.port))
+    }
+
     pub(crate) fn data(&self) -> PathBuf {
         self.root.join("data")
     }

@@ -36,9 +36,14 @@ impl Redis {
 
     /// A Sentinel that watches `self` under the name `mymaster`, and decides alone.
     pub(crate) fn watched(&self) -> Self {
+        self.watched_with(&[])
+    }
+
+    /// The same, with more settings of its own.
+    pub(crate) fn watched_with(&self, settings: &[&str]) -> Self {
         let monitor = format!("sentinel monitor mymaster 127.0.0.1 {} 1", self.port);
         let patience = ["sentinel down-after-milliseconds mymaster 300", "sentinel failover-timeout mymaster 2000"];
-        Self::start(&[&monitor, patience[0], patience[1]], &["--sentinel"])
+        Self::start(&[&[monitor.as_str()], &patience[..], settings].concat(), &["--sentinel"])
     }
 
     fn start(settings: &[&str], arguments: &'static [&'static str]) -> Self {

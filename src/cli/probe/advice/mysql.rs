@@ -1,12 +1,10 @@
 //! Advice for a `MySQL` or `MariaDB` server.
 
-use std::net::IpAddr;
-
-use super::is_about_tls;
+use super::{Origin, is_about_tls};
 use crate::{config::MysqlCheck, control::probe::Finding, failover::Outcome};
 
 /// What to do now; nothing where the advice for any server is as good.
-pub(super) fn advice(check: &MysqlCheck, finding: &Finding, source: Option<IpAddr>) -> Option<String> {
+pub(super) fn advice(check: &MysqlCheck, finding: &Finding, origin: Origin) -> Option<String> {
     match finding.outcome {
         Outcome::Misconfigured if finding.evidence.contains("(1129)") => Some(
             "  The server has locked this machine out, because connections from it ended without a word (a TCP check of something else?).\n  \
@@ -16,14 +14,14 @@ pub(super) fn advice(check: &MysqlCheck, finding: &Finding, source: Option<IpAdd
         Outcome::Misconfigured if finding.evidence.contains("which a check cannot do") => Some(format!(
             "  Give the account a way to log in that shows no password: caching_sha2_password (MySQL), ed25519 (MariaDB) or\n  \
              mysql_native_password, such as\n    ALTER USER {} IDENTIFIED VIA ed25519 USING PASSWORD('…');   (MariaDB)",
-            account(check, source)
+            account(check, origin)
         )),
         Outcome::Misconfigured if is_about_tls(finding) => Some(
             "  Turn TLS on at the server (ssl_cert, ssl_key), or set tls: prefer or tls: off for the check. With verify-full, check that\n  \
              tls_ca_file holds the authority that signed the certificate, and that it names the host as it is written here."
                 .into(),
         ),
-        Outcome::Misconfigured => Some(how_to_let_in(check, source)),
+        Outcome::Misconfigured => Some(how_to_let_in(check, origin)),
         Outcome::Saturated => Some(
             "  Every connection the server may have, or this account may have, is in use. See who holds them: SHOW PROCESSLIST;\n  \
              Then end idle ones, lower wait_timeout, or raise max_connections (max_user_connections for the account)."
@@ -36,7 +34,7 @@ pub(super) fn advice(check: &MysqlCheck, finding: &Finding, source: Option<IpAdd
         ),
         Outcome::Ok if finding.evidence.contains("may not see") => Some(format!(
             "  So that mainstay can tell a replica from a primary whatever its read_only says, let the account see replication:\n{}",
-            grants(check, source)
+            grants(check, origin)
         )),
         Outcome::Ok if finding.evidence.contains("although read_only is off") => Some(
             "  Set read_only = ON in the settings of every replica, so that nothing writes there by mistake. Two servers that follow each\n  \
@@ -52,18 +50,18 @@ pub(super) fn advice(check: &MysqlCheck, finding: &Finding, source: Option<IpAdd
     }
 }
 
-fn how_to_let_in(check: &MysqlCheck, source: Option<IpAddr>) -> String {
+fn how_to_let_in(check: &MysqlCheck, origin: Origin) -> String {
     format!(
         "  The check needs an account that may see replication, and nothing else. On the primary, from where it replicates:\n    \
          CREATE USER {account} IDENTIFIED BY '…';\n{grants}\n  \
          (If it exists: ALTER USER {account} IDENTIFIED BY '…';) Give the same password with password_file.",
-        account = account(check, source),
-        grants = grants(check, source),
+        account = account(check, origin),
+        grants = grants(check, origin),
     )
 }
 
-fn grants(check: &MysqlCheck, source: Option<IpAddr>) -> String {
-    let account = account(check, source);
+fn grants(check: &MysqlCheck, origin: Origin) -> String {
+    let account = account(check, origin);
     format!(
         "    GRANT REPLICATION CLIENT ON *.* TO {account};   (MySQL, and MariaDB before 10.5)\n    \
          GRANT SLAVE MONITOR ON *.* TO {account};        (MariaDB from 10.5)"
@@ -71,9 +69,13 @@ fn grants(check: &MysqlCheck, source: Option<IpAddr>) -> String {
 }
 
 /// The account as SQL wants it.
-fn account(check: &MysqlCheck, source: Option<IpAddr>) -> String {
+fn account(check: &MysqlCheck, origin: Origin) -> String {
     let user = check.user.replace('\\', "\\\\").replace('\'', "\\'");
-    let from = source.map_or_else(|| "<address of this machine>".into(), |ip| ip.to_string());
+    let from = match origin {
+        Origin::Address(ip) => ip.to_string(),
+        Origin::Unix => "localhost".into(),
+        Origin::Unknown => "<address of this machine>".into(),
+    };
     format!("'{user}'@'{from}'")
 }
 
@@ -86,11 +88,11 @@ mod tests {
     fn a_login_that_is_refused_gets_the_lines_to_paste() {
         let check = MysqlCheck { user: "it's".into(), ..MysqlCheck::default() };
         let finding = Finding { outcome: Outcome::Misconfigured, facts: Facts::default(), evidence: "no (1045)".into() };
-        let now = advice(&check, &finding, Some("10.0.0.7".parse().unwrap())).unwrap();
+        let now = advice(&check, &finding, Origin::Address("10.0.0.7".parse().unwrap())).unwrap();
         for line in ["CREATE USER 'it\\'s'@'10.0.0.7' IDENTIFIED BY", "GRANT SLAVE MONITOR ON *.* TO 'it\\'s'@'10.0.0.7';"] {
             assert!(now.contains(line), "{line} in {now}");
         }
         let locked = Finding { evidence: "the server says: Host is blocked (1129)".into(), ..finding };
-        assert!(advice(&check, &locked, None).unwrap().contains("FLUSH HOSTS"));
+        assert!(advice(&check, &locked, Origin::Unknown).unwrap().contains("FLUSH HOSTS"));
     }
 }

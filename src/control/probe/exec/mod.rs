@@ -96,8 +96,11 @@ impl Exec {
             command.env("LANG", language);
         }
         command.envs(self.check.env.iter().map(|(name, value)| (name, value.expose())));
-        command.env("MAINSTAY_BACKEND_HOST", self.address.host());
-        command.env("MAINSTAY_BACKEND_PORT", self.address.port().to_string());
+        match self.address.unix() {
+            Some(path) => command.env("MAINSTAY_BACKEND_HOST", &**path),
+            None => command.env("MAINSTAY_BACKEND_HOST", self.address.host()),
+        };
+        command.env("MAINSTAY_BACKEND_PORT", self.address.port().map_or_else(String::new, |port| port.to_string()));
         command.env("MAINSTAY_BACKEND_ADDRESS", self.address.to_string());
         command
     }

@@ -15,7 +15,10 @@ pub(crate) mod facts;
 mod request;
 mod session;
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    sync::Arc,
+};
 
 use tokio::time::timeout_at;
 
@@ -33,7 +36,7 @@ use super::{
 use crate::{
     config::HttpCheck,
     failover::{Outcome, Role},
-    net::addr::BackendAddr,
+    net::{addr::BackendAddr, endpoint::Endpoint},
 };
 
 /// How the check asks one backend's endpoint.
@@ -47,7 +50,7 @@ pub struct Login {
 /// A connection between probes, if the server keeps one.
 pub struct Standing {
     login: Login,
-    address: SocketAddr,
+    address: Endpoint,
     session: Option<Session>,
     stale: bool,
     broken: Option<Broken>,
@@ -70,14 +73,14 @@ impl Login {
     ///
     /// # Errors
     /// Whatever is not an answer to the question.
-    pub async fn open(&self, addresses: &[SocketAddr], deadline: Deadline) -> Result<(Standing, Finding), Failure> {
+    pub async fn open(&self, addresses: &[Endpoint], deadline: Deadline) -> Result<(Standing, Finding), Failure> {
         let (standing, reading) = self.read(addresses, deadline).await?;
         let finding = reading.finding;
         if finding.outcome == Outcome::Ok { Ok((standing, finding)) } else { Err(Failure::Backend(finding)) }
     }
 
     /// What the endpoint says beside another check of the same backend. Total: whatever keeps it from saying something is said.
-    pub async fn second(&self, addresses: &[SocketAddr], deadline: Deadline) -> Said {
+    pub async fn second(&self, addresses: &[Endpoint], deadline: Deadline) -> Said {
         match self.read(addresses, deadline).await {
             Ok((_, Reading { finding, in_order: true })) => match (finding.outcome, finding.facts.role) {
                 (Outcome::Ok, Some(Role::Primary)) => Said::Primary(finding),
@@ -88,10 +91,9 @@ impl Login {
         }
     }
 
-    async fn read(&self, addresses: &[SocketAddr], deadline: Deadline) -> Result<(Standing, Reading), Failure> {
+    async fn read(&self, addresses: &[Endpoint], deadline: Deadline) -> Result<(Standing, Reading), Failure> {
         let port = self.check.port;
-        let at = |address: &SocketAddr| SocketAddr::new(address.ip(), port.unwrap_or(address.port()));
-        let addresses: Vec<SocketAddr> = addresses.iter().map(at).collect();
+        let addresses: Vec<Endpoint> = addresses.iter().filter_map(|address| endpoint_of(address, port)).collect();
         // The PROXY header is for the database's port.
         let greeted = if port.is_some() { deadline.with_header(None) } else { deadline };
         let (socket, address) = tcp::connect(&addresses, greeted).await?;
@@ -101,7 +103,7 @@ impl Login {
             let (authorities, identity) = (check.tls_ca_file.as_deref(), check.tls_identity.as_ref());
             let stream = stream::encrypt(socket, &self.host, check.tls, authorities, identity).await?;
             let mut session = Session::start(stream, allowance).await?;
-            let reading = self.ask(&mut session, address.port()).await.map_err(|interrupted| interrupted.finding)?;
+            let reading = self.ask(&mut session, port_of(&address)).await.map_err(|interrupted| interrupted.finding)?;
             let session = if session.stands().await { Some(session) } else { None };
             Ok((Standing { login: self.clone(), address, session, stale: false, broken: None }, reading))
         };
@@ -117,6 +119,20 @@ impl Login {
             .map_err(|why| Interrupted { finding: misconfigured(why), unanswered: false })?;
         Ok(classify::judge(&self.check, &session.ask(question).await?))
     }
+}
+
+/// Where to ask of a backend: at its own port when no other is given. One that is reached by a unix socket is on this machine, and
+/// has no port of its own.
+fn endpoint_of(backend: &Endpoint, port: Option<u16>) -> Option<Endpoint> {
+    let address = match (backend, port) {
+        (Endpoint::Tcp(address), port) => SocketAddr::new(address.ip(), port.unwrap_or(address.port())),
+        (Endpoint::Unix(_), port) => SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port?),
+    };
+    Some(address.into())
+}
+
+fn port_of(endpoint: &Endpoint) -> u16 {
+    endpoint.tcp().map_or(0, |address| address.port())
 }
 
 impl Standing {
@@ -138,7 +154,7 @@ impl Standing {
             return Finding::new(Outcome::Closed, "the connection was closed");
         };
         let asking = async {
-            let asked = self.login.ask(&mut session, self.address.port()).await;
+            let asked = self.login.ask(&mut session, port_of(&self.address)).await;
             let stands = asked.is_ok() && session.stands().await;
             (asked, stands)
         };

@@ -7,7 +7,6 @@ use std::{io, time::Duration};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
     time::timeout,
 };
 
@@ -17,6 +16,7 @@ use super::{
         bounded::{Allowance, Bounded, Garbage},
         io_error,
         stream::{self, Stream},
+        tcp::Plain,
     },
     answer::{self, ServerError, Table},
     classify,
@@ -102,6 +102,8 @@ pub(super) struct Conversation {
     /// Of the next packet that is sent.
     sequence: u8,
     is_encrypted: bool,
+    /// Nobody can listen: it is encrypted, or goes through a unix socket, which the server takes for as good.
+    is_private: bool,
 }
 
 impl std::fmt::Debug for Conversation {
@@ -115,8 +117,9 @@ impl Conversation {
     ///
     /// # Errors
     /// What was found instead.
-    pub(super) async fn begin(socket: TcpStream, host: &str, check: &MysqlCheck) -> Result<(Self, String), Finding> {
+    pub(super) async fn begin(socket: Plain, host: &str, check: &MysqlCheck) -> Result<(Self, String), Finding> {
         let allowance = Allowance::new();
+        let is_unix = matches!(socket, Plain::Right(_));
         let mut bare = Bare { stream: Bounded::new(socket, allowance.clone()), received: Vec::new() };
         let greeting = bare.greeting().await.map_err(|trouble| trouble.finding())?;
         let is_encrypted = match (check.tls, greeting.offers_tls()) {
@@ -129,7 +132,14 @@ impl Conversation {
         };
         let stream = bare.encrypt(&greeting, is_encrypted, host, check).await?;
         let sequence = if is_encrypted { 2 } else { 1 };
-        let mut conversation = Self { stream: Some(stream), allowance, received: Vec::new(), sequence, is_encrypted };
+        let mut conversation = Self {
+            stream: Some(stream),
+            allowance,
+            received: Vec::new(),
+            sequence,
+            is_encrypted,
+            is_private: is_encrypted || is_unix,
+        };
         match conversation.log_in(&greeting, check).await {
             Ok(()) => Ok((conversation, greeting.version)),
             Err(trouble) => Err(trouble.finding()),
@@ -172,10 +182,10 @@ impl Conversation {
         Err("its login has no end".to_owned().into())
     }
 
-    /// The server wants the password itself: over TLS, or sealed with the key that it shows. Anybody can show a key, so that is done
+    /// The server wants the password itself: as it is where nobody can listen, or sealed with the key that it shows. Anybody can show a key, so that is done
     /// only where the configuration says that nobody is between.
     async fn prove_anew(&mut self, password: &str, nonce: &[u8], mode: TlsMode) -> Result<(), Trouble> {
-        if self.is_encrypted {
+        if self.is_private {
             let plain: Vec<u8> = password.bytes().chain([0]).collect();
             return Ok(self.send(&plain).await?);
         }

@@ -21,23 +21,28 @@ mod replication;
 mod scramble;
 pub mod wire;
 
-use std::{
-    net::SocketAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
 };
 
-use tokio::{net::TcpStream, sync::oneshot, time::timeout_at};
+use tokio::{sync::oneshot, time::timeout_at};
 
 use self::{
     answer::Table,
     conversation::{Conversation, LINGER, Trouble},
     facts::{Answers, Dialect},
 };
-use super::{Deadline, Failure, Finding, io_error, standing::Broken, tcp};
-use crate::{config::MysqlCheck, failover::Outcome, net::addr::BackendAddr};
+use super::{
+    Deadline, Failure, Finding, io_error,
+    standing::Broken,
+    tcp::{self, Plain},
+};
+use crate::{
+    config::MysqlCheck,
+    failover::Outcome,
+    net::{addr::BackendAddr, endpoint::Endpoint},
+};
 
 /// `ER_SPECIFIC_ACCESS_DENIED_ERROR`: the user may not ask this.
 const NOT_PRIVILEGED: u16 = 1227;
@@ -75,7 +80,7 @@ impl Login {
     /// # Errors
     /// Whatever is not an answer to the questions. A login that is still under way at the deadline is finished and ended cleanly in
     /// the background, within a few seconds: a server counts those that are cut off, and locks the host out in the end.
-    pub async fn open(&self, addresses: &[SocketAddr], deadline: Deadline) -> Result<(Standing, Finding), Failure> {
+    pub async fn open(&self, addresses: &[Endpoint], deadline: Deadline) -> Result<(Standing, Finding), Failure> {
         let (socket, _) = tcp::connect(addresses, deadline).await?;
         let (opened, opening) = oneshot::channel();
         tokio::spawn(self.clone().run(socket, opened));
@@ -88,7 +93,7 @@ impl Login {
         if finding.outcome == Outcome::Ok { Ok((standing, finding)) } else { Err(Failure::Backend(finding)) }
     }
 
-    async fn run(self, socket: TcpStream, mut opened: oneshot::Sender<Result<Standing, Finding>>) {
+    async fn run(self, socket: Plain, mut opened: oneshot::Sender<Result<Standing, Finding>>) {
         let standing = tokio::select! {
             standing = self.log_in(socket) => standing,
             () = async { opened.closed().await; tokio::time::sleep(LINGER).await } => return,
@@ -97,7 +102,7 @@ impl Login {
         drop(opened.send(standing));
     }
 
-    async fn log_in(&self, socket: TcpStream) -> Result<Standing, Finding> {
+    async fn log_in(&self, socket: Plain) -> Result<Standing, Finding> {
         let (conversation, version) = Conversation::begin(socket, &self.host, &self.check).await?;
         let mut standing = Standing {
             conversation,

@@ -11,7 +11,6 @@ mod facts;
 mod session;
 
 use std::{
-    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -24,7 +23,11 @@ use tokio_postgres::{Client, error::SqlState};
 use tokio_util::sync::DropGuard;
 
 use super::{Deadline, Failure, Finding, bounded::Allowance, standing::Broken, tcp};
-use crate::{config::PostgresCheck, failover::Outcome, net::addr::BackendAddr};
+use crate::{
+    config::PostgresCheck,
+    failover::Outcome,
+    net::{addr::BackendAddr, endpoint::Endpoint},
+};
 
 /// How the check logs in to one backend.
 #[derive(Clone, Debug)]
@@ -57,7 +60,7 @@ impl Login {
     /// # Errors
     /// Whatever is not an answer to the query. A login that is still under way at the deadline is finished and ended cleanly
     /// in the background, within a few seconds.
-    pub async fn open(&self, addresses: &[SocketAddr], deadline: Deadline) -> Result<(Standing, Finding), Failure> {
+    pub async fn open(&self, addresses: &[Endpoint], deadline: Deadline) -> Result<(Standing, Finding), Failure> {
         let (socket, _) = tcp::connect(addresses, deadline).await?;
         let opening = session::start(socket, self.clone());
         let mut standing = match timeout_at(deadline.at(), opening).await {

@@ -7,7 +7,6 @@ use std::{convert::Infallible, future::Future, time::Duration};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
     sync::oneshot,
     time::sleep,
 };
@@ -26,6 +25,7 @@ use super::{
         bounded::{Allowance, Bounded, Garbage, quote},
         io_error,
         standing::Broken,
+        tcp::Plain,
         tls,
     },
     Login, Standing, classify,
@@ -41,13 +41,13 @@ const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 4, 210, 22, 47];
 type Driver = Connection<Bounded, <MakeRustlsConnect as MakeTlsConnect<Bounded>>::Stream>;
 
 /// Starts the login over `socket`; the receiver gets the session.
-pub(super) fn start(socket: TcpStream, login: Login) -> oneshot::Receiver<Result<Standing, Failure>> {
+pub(super) fn start(socket: Plain, login: Login) -> oneshot::Receiver<Result<Standing, Failure>> {
     let (opened, opening) = oneshot::channel();
     tokio::spawn(run(socket, login, opened));
     opening
 }
 
-async fn run(socket: TcpStream, login: Login, mut opened: oneshot::Sender<Result<Standing, Failure>>) {
+async fn run(socket: Plain, login: Login, mut opened: oneshot::Sender<Result<Standing, Failure>>) {
     let allowance = Allowance::new();
     let connected = tokio::select! {
         connected = connect(Bounded::new(socket, allowance.clone()), &login) => connected,

@@ -17,7 +17,6 @@ mod sentinel;
 
 use std::{
     io,
-    net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -42,7 +41,7 @@ use super::{
 use crate::{
     config::RedisCheck,
     failover::{Outcome, Role},
-    net::addr::BackendAddr,
+    net::{addr::BackendAddr, endpoint::Endpoint},
 };
 
 /// How the check logs in to one backend.
@@ -62,7 +61,7 @@ pub struct Standing {
     /// What was received and not understood yet.
     received: Vec<u8>,
     login: Login,
-    peer: SocketAddr,
+    peer: Endpoint,
     /// As the server named it at the login.
     version: Option<Arc<str>>,
     run_id: Option<Arc<str>>,
@@ -85,7 +84,7 @@ impl Login {
     ///
     /// # Errors
     /// Whatever is not an answer to the question.
-    pub async fn open(&self, addresses: &[SocketAddr], deadline: Deadline) -> Result<(Standing, Finding), Failure> {
+    pub async fn open(&self, addresses: &[Endpoint], deadline: Deadline) -> Result<(Standing, Finding), Failure> {
         let (socket, peer) = tcp::connect(addresses, deadline).await?;
         let allowance = Allowance::new();
         let opening = self.converse(Bounded::new(socket, allowance.clone()), allowance, peer);
@@ -96,7 +95,7 @@ impl Login {
         }
     }
 
-    async fn converse(&self, socket: Bounded, allowance: Allowance, peer: SocketAddr) -> Result<(Standing, Finding), Finding> {
+    async fn converse(&self, socket: Bounded, allowance: Allowance, peer: Endpoint) -> Result<(Standing, Finding), Finding> {
         let stream = stream::encrypt(socket, &self.host, self.check.tls, self.check.tls_ca_file.as_deref(), None).await?;
         let login = self.clone();
         let mut standing =
@@ -200,7 +199,7 @@ impl Standing {
                 self.login.witnessed.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&self.run_id);
             }
             Some(Role::Primary) => match self.login.named().await {
-                Some(named) if named.is(&self.login.host, self.peer) => finding.facts.db_epoch = Some(named.config_epoch),
+                Some(named) if named.is(&self.login.host, &self.peer) => finding.facts.db_epoch = Some(named.config_epoch),
                 Some(named) if self.run_id.is_none() || witnessed() != self.run_id => {
                     finding.facts.role = Some(Role::Unknown);
                     let Named { host, port, .. } = named;

@@ -5,24 +5,30 @@
 //! check waits for them: one that hangs holds nothing up.
 
 use std::{
-    net::SocketAddr,
     sync::{Arc, Weak},
     time::Duration,
 };
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
     sync::watch,
     task::JoinSet,
     time::{Instant, sleep, timeout},
 };
 
 use super::{
-    super::bounded::{Allowance, Bounded},
+    super::{
+        Deadline,
+        bounded::{Allowance, Bounded},
+        tcp,
+    },
     resp::{self, Reply},
 };
-use crate::{config::Sentinels, control::resolver, net::addr::BackendAddr};
+use crate::{
+    config::Sentinels,
+    control::resolver,
+    net::{addr::BackendAddr, endpoint::Endpoint},
+};
 
 /// Between two questions.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -42,7 +48,8 @@ pub(super) struct Named {
 
 impl Named {
     /// Whether that is the server that was connected to.
-    pub(super) fn is(&self, host: &str, peer: SocketAddr) -> bool {
+    pub(super) fn is(&self, host: &str, peer: &Endpoint) -> bool {
+        let Some(peer) = peer.tcp() else { return false };
         self.port == peer.port() && (self.host.parse() == Ok(peer.ip()) || self.host.eq_ignore_ascii_case(host))
     }
 }
@@ -67,7 +74,7 @@ impl Council {
     pub(super) fn convene(sentinels: &Sentinels) -> Self {
         let (publish, opinion) = watch::channel(Opinion::NotAsked);
         let alive = Arc::new(());
-        tokio::spawn(keep_asking(sentinels.clone(), publish, Arc::downgrade(&alive)));
+        tokio::spawn(keep_asking(Arc::new(sentinels.clone()), publish, Arc::downgrade(&alive)));
         Self { opinion, _alive: alive }
     }
 
@@ -81,15 +88,18 @@ impl Council {
     }
 }
 
-async fn keep_asking(sentinels: Sentinels, publish: watch::Sender<Opinion>, alive: Weak<()>) {
+async fn keep_asking(sentinels: Arc<Sentinels>, publish: watch::Sender<Opinion>, alive: Weak<()>) {
+    let mut told = None;
     while alive.strong_count() > 0 {
         let mut round = JoinSet::new();
         for sentinel in &sentinels.addresses {
-            let (sentinel, name) = (sentinel.clone(), Arc::clone(&sentinels.name));
-            round.spawn(async move { timeout(PATIENCE, ask(&sentinel, &name)).await.ok().flatten() });
+            let (sentinel, sentinels) = (sentinel.clone(), Arc::clone(&sentinels));
+            round.spawn(async move { timeout(PATIENCE, ask(&sentinel, &sentinels)).await.ok().flatten() });
         }
-        let answers = round.join_all().await.into_iter().flatten();
-        let heard = answers.max_by_key(|named| named.config_epoch).map(|named| (named, Instant::now()));
+        let answers: Vec<_> = round.join_all().await.into_iter().flatten().collect();
+        tell_refusals(&answers, &mut told);
+        let named = answers.into_iter().filter_map(Result::ok);
+        let heard = named.max_by_key(|named| named.config_epoch).map(|named| (named, Instant::now()));
         publish.send_modify(|opinion| {
             let before = match std::mem::take(opinion) {
                 Opinion::Asked(before) => before,
@@ -101,25 +111,47 @@ async fn keep_asking(sentinels: Sentinels, publish: watch::Sender<Opinion>, aliv
     }
 }
 
-/// One Sentinel's answer.
-async fn ask(sentinel: &BackendAddr, name: &str) -> Option<Named> {
-    let addresses = resolver::lookup(sentinel).await.ok()?;
-    let socket = TcpStream::connect(&*addresses).await.ok()?;
-    let mut stream = Bounded::new(socket, Allowance::new());
-    let questions = [resp::command(&["SENTINEL", "GET-MASTER-ADDR-BY-NAME", name]), resp::command(&["SENTINEL", "MASTER", name])];
-    stream.write_all(&questions.concat()).await.ok()?;
-    let mut received = Vec::new();
-    let (address, state) = (list(&mut stream, &mut received).await?, list(&mut stream, &mut received).await?);
-    let [host, port] = address.as_slice() else { return None };
-    let epoch = state.iter().position(|word| word == "config-epoch").and_then(|key| state.get(key + 1)?.parse().ok())?;
-    Some(Named { host: host.clone(), port: port.parse().ok()?, config_epoch: epoch })
+/// A line when they begin to refuse to answer, or say something else about it.
+fn tell_refusals(answers: &[Result<Named, String>], told: &mut Option<String>) {
+    let refusal = answers.iter().find_map(|answer| answer.as_ref().err()).cloned();
+    if let Some(why) = refusal.as_ref().filter(|_| refusal != *told) {
+        tracing::warn!(%why, "a Sentinel does not answer: it counts as silent");
+    }
+    *told = refusal;
 }
 
-async fn list(stream: &mut Bounded, received: &mut Vec<u8>) -> Option<Vec<String>> {
+/// One Sentinel's answer, or in which words it refuses one.
+async fn ask(sentinel: &BackendAddr, sentinels: &Sentinels) -> Option<Result<Named, String>> {
+    let addresses = resolver::lookup(sentinel).await.ok()?;
+    let (socket, _) = tcp::connect(&addresses, Deadline::after(PATIENCE)).await.ok()?;
+    let mut stream = Bounded::new(socket, Allowance::new());
+    let mut received = Vec::new();
+    if let Some(password) = &sentinels.password {
+        let login = ["AUTH"].into_iter().chain(sentinels.user.as_deref()).chain([password.expose()]).collect::<Vec<_>>();
+        stream.write_all(&resp::command(&login)).await.ok()?;
+        if let Reply::Error(why) = reply(&mut stream, &mut received).await? {
+            return Some(Err(format!("{sentinel}: {why}")));
+        }
+    }
+    let name = &*sentinels.name;
+    let questions = [resp::command(&["SENTINEL", "GET-MASTER-ADDR-BY-NAME", name]), resp::command(&["SENTINEL", "MASTER", name])];
+    stream.write_all(&questions.concat()).await.ok()?;
+    let (address, state) = (reply(&mut stream, &mut received).await?, reply(&mut stream, &mut received).await?);
+    let (address, state) = match (address, state) {
+        (Reply::Error(why), _) | (_, Reply::Error(why)) => return Some(Err(format!("{sentinel}: {why}"))),
+        (Reply::List(address), Reply::List(state)) => (address, state),
+        _ => return None,
+    };
+    let [host, port] = address.as_slice() else { return None };
+    let epoch = state.iter().position(|word| word == "config-epoch").and_then(|key| state.get(key + 1)?.parse().ok())?;
+    Some(Ok(Named { host: host.clone(), port: port.parse().ok()?, config_epoch: epoch }))
+}
+
+async fn reply(stream: &mut Bounded, received: &mut Vec<u8>) -> Option<Reply> {
     loop {
         if let Some((reply, length)) = resp::parse(received).ok()? {
             received.drain(..length);
-            return if let Reply::List(words) = reply { Some(words) } else { None };
+            return Some(reply);
         }
         if stream.read_buf(received).await.ok()? == 0 {
             return None;
@@ -134,8 +166,9 @@ mod tests {
     #[test]
     fn a_server_is_named_by_address_or_by_the_name_it_is_configured_by() {
         let named = |host: &str| Named { host: host.into(), port: 6379, config_epoch: 1 };
-        let peer = "10.0.0.1:6379".parse().unwrap();
-        assert!(named("10.0.0.1").is("redis-a", peer) && named("Redis-A").is("redis-a", peer));
-        assert!(!named("10.0.0.2").is("redis-a", peer) && !named("10.0.0.1").is("redis-a", "10.0.0.1:6380".parse().unwrap()));
+        let at = |address: &str| Endpoint::from(address.parse::<std::net::SocketAddr>().unwrap());
+        let peer = at("10.0.0.1:6379");
+        assert!(named("10.0.0.1").is("redis-a", &peer) && named("Redis-A").is("redis-a", &peer));
+        assert!(!named("10.0.0.2").is("redis-a", &peer) && !named("10.0.0.1").is("redis-a", &at("10.0.0.1:6380")));
     }
 }

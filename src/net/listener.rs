@@ -1,0 +1,160 @@
+//! Sockets to accept from, TCP or unix.
+
+use std::{
+    fs, io,
+    net::TcpListener,
+    os::{
+        fd::{AsFd, BorrowedFd},
+        unix::{
+            fs::{FileTypeExt, MetadataExt, PermissionsExt},
+            net::UnixListener,
+        },
+    },
+    path::Path,
+    sync::Arc,
+};
+
+use socket2::{Domain, SockAddr, Socket, Type};
+
+use super::{
+    endpoint::Endpoint,
+    socket::{BACKLOG, LegOptions, listen},
+};
+
+/// A socket that is bound and listens.
+#[derive(Debug)]
+pub enum BoundListener {
+    /// On an address.
+    Tcp(TcpListener),
+    /// In a file, which goes before it does: nobody finds it who would not be accepted, and as long as it is there, no other file can
+    /// be taken for it.
+    Unix(SocketFile, UnixListener),
+}
+
+impl BoundListener {
+    /// Binds and listens; does not block. What is accepted inherits the leg options, where it is TCP. The file of a unix socket has
+    /// the permissions `mode`, of which connecting needs that to write.
+    ///
+    /// # Errors
+    /// When the address is taken, not ours, or not permitted; `AddrInUse` also for a path where there is something else than a
+    /// socket that nobody answers on.
+    pub fn bind(endpoint: &Endpoint, options: &LegOptions, mode: u32) -> io::Result<Self> {
+        match endpoint {
+            Endpoint::Tcp(address) => listen(*address, options).map(Self::Tcp),
+            Endpoint::Unix(path) => bind_unix(path, mode),
+        }
+    }
+
+    /// Where it is; a port that the kernel chose is told.
+    ///
+    /// # Errors
+    /// Those of getsockname(2).
+    pub fn endpoint(&self) -> io::Result<Endpoint> {
+        match self {
+            Self::Tcp(listener) => listener.local_addr().map(Into::into),
+            Self::Unix(file, _) => Ok(Endpoint::Unix(Arc::clone(&file.path))),
+        }
+    }
+}
+
+impl AsFd for BoundListener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Tcp(listener) => listener.as_fd(),
+            Self::Unix(_, listener) => listener.as_fd(),
+        }
+    }
+}
+
+/// The file of a unix socket. Dropping it removes the file, unless another has taken its place.
+#[derive(Debug)]
+pub struct SocketFile {
+    path: Arc<Path>,
+    /// Device and inode.
+    identity: (u64, u64),
+}
+
+impl SocketFile {
+    fn at(path: &Arc<Path>) -> io::Result<Self> {
+        Ok(Self { path: Arc::clone(path), identity: identity(path)? })
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        if identity(&self.path).is_ok_and(|identity| identity == self.identity) {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+fn identity(path: &Path) -> io::Result<(u64, u64)> {
+    fs::symlink_metadata(path).map(|file| (file.dev(), file.ino()))
+}
+
+fn bind_unix(path: &Arc<Path>, mode: u32) -> io::Result<BoundListener> {
+    let address = SockAddr::unix(path)?;
+    let open = || Socket::new(Domain::UNIX, Type::STREAM.nonblocking().cloexec(), None);
+    // What is no socket refuses a connect as well (unix(7)), and must not be lost.
+    let is_socket = fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket());
+    if is_socket && open()?.connect(&address).is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused) {
+        fs::remove_file(path)?;
+    }
+    let socket = open()?;
+    socket.bind(&address)?;
+    let file = SocketFile::at(path)?;
+    // Nobody gets in before it listens.
+    fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
+    socket.listen(BACKLOG)?;
+    Ok(BoundListener::Unix(file, socket.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{os::unix::net::UnixStream, path::PathBuf};
+
+    use super::*;
+
+    fn path(name: &str) -> PathBuf {
+        std::env::temp_dir().join(format!("mainstay-{name}-{}.sock", std::process::id()))
+    }
+
+    fn bind(path: &Path) -> io::Result<BoundListener> {
+        BoundListener::bind(&Endpoint::Unix(path.into()), &LegOptions::default(), 0o620)
+    }
+
+    #[test]
+    fn a_socket_has_its_permissions_and_takes_its_file_with_it() {
+        let path = path("own");
+        let listener = bind(&path).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o620);
+        UnixStream::connect(&path).unwrap();
+        assert_eq!(bind(&path).unwrap_err().kind(), io::ErrorKind::AddrInUse, "somebody answers there");
+        drop(listener);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_leftover_is_replaced_and_whoever_had_it_leaves_the_new_one_alone() {
+        let path = path("left");
+        let BoundListener::Unix(file, socket) = bind(&path).unwrap() else { panic!("no unix socket") };
+        drop(socket);
+        std::mem::forget(file);
+        let old = bind(&path).unwrap();
+        fs::remove_file(&path).unwrap();
+        let new = bind(&path).unwrap();
+        drop(old);
+        UnixStream::connect(&path).unwrap();
+        drop(new);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn what_is_no_socket_stays() {
+        let path = path("text");
+        fs::write(&path, "precious").unwrap();
+        assert_eq!(bind(&path).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
+        fs::remove_file(&path).unwrap();
+    }
+}

@@ -1,6 +1,6 @@
 //! Binds every socket before anything runs, and says clearly why one cannot be.
 
-use std::{collections::HashMap, io, net::SocketAddr, sync::Arc};
+use std::{collections::HashMap, io, sync::Arc};
 
 use super::StartError;
 use crate::{
@@ -51,11 +51,6 @@ pub(super) fn bind_admin(config: &Config) -> Result<Vec<BoundListener>, StartErr
             .map_err(|error| bind_error("the admin endpoint", endpoint, &error))
     };
     config.admin.listen.iter().map(bind).collect()
-}
-
-/// The TCP addresses among them; a configured port 0 is a real port here.
-pub(super) fn tcp_addresses(sockets: &[BoundListener]) -> Vec<SocketAddr> {
-    sockets.iter().filter_map(|socket| socket.endpoint().ok()?.tcp()).collect()
 }
 
 fn bind_error(what: &str, endpoint: &Endpoint, error: &io::Error) -> StartError {

@@ -84,7 +84,8 @@ pub fn start_with(config: &Config, metrics: &Arc<Metrics>) -> Result<Running, St
     let workers = config.workers.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
     let sockets = bind::bind_pools(config, &HashMap::new())?;
     let admin_sockets = bind::bind_admin(config)?;
-    let admin = bind::tcp_addresses(&admin_sockets);
+    let answering: Vec<_> = admin_sockets.iter().filter_map(|socket| socket.endpoint().ok()).collect();
+    let admin = answering.iter().filter_map(Endpoint::tcp).collect();
     let limits = Limits { workers, busy_poll: busy_poll(config, workers), budget: budget(config, workers)? };
     let (phase, lifeline) = lifecycle::begin();
     let (planes, threads) = Planes::start(config, metrics, &lifeline, admin_sockets, sockets, &limits)?;
@@ -107,7 +108,7 @@ pub fn start_with(config: &Config, metrics: &Arc<Metrics>) -> Result<Running, St
         .name("mainstay-life".to_owned())
         .spawn(move || life.run(&runtime, stop_watch))
         .map_err(|error| StartError::thread("life", &error))?;
-    announce(config, &listeners, &admin, &limits);
+    announce(config, &listeners, &answering, &limits);
     let addresses = |bound: Vec<Endpoint>| bound.iter().filter_map(Endpoint::tcp).collect();
     let listeners = listeners.into_iter().map(|pool| pool.into_iter().map(addresses).collect()).collect();
     let reloader = Reloader::new(config.clone(), workers, planes);
@@ -173,7 +174,7 @@ fn budget(config: &Config, workers: usize) -> Result<Budget, StartError> {
     })
 }
 
-fn announce(config: &Config, listeners: &[Vec<Vec<Endpoint>>], admin: &[SocketAddr], limits: &Limits) {
+fn announce(config: &Config, listeners: &[Vec<Vec<Endpoint>>], admin: &[Endpoint], limits: &Limits) {
     for (pool, bound) in config.pools.iter().zip(listeners) {
         for (listener, addresses) in pool.listeners.iter().zip(bound) {
             tracing::info!(pool = %pool.name, listener = %listener.name, addresses = ?addresses, check = pool.check.name(), "listening");

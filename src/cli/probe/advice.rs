@@ -76,7 +76,7 @@ fn of_any_server(outcome: Outcome) -> Option<String> {
     let text = match outcome {
         Outcome::Ok | Outcome::Saturated | Outcome::Starting | Outcome::Misconfigured => return None,
         Outcome::Refused => {
-            "  Nothing listens there. Is the server running, on this port, and on this address (not only on localhost)?"
+            "  Nothing listens there. Is the server running, on this port (or at this path), and on this address (not only on\n  localhost)?"
         }
         Outcome::Unreachable => "  There is no way to that host. Check the name, the address, routes and firewalls.",
         Outcome::ConnectTimeout => "  The host does not answer at all. Is it up? Does a firewall drop packets to this port?",

@@ -42,6 +42,8 @@ impl Ready {
     /// Nothing more can be sent.
     pub(super) const WRITE_CLOSED: Self = Self(8);
     pub(super) const FAILED: Self = Self(16);
+    /// Not told, but known: nobody has asked the kernel yet to tell when there is room again.
+    pub(super) const ROOM_NOT_ASKED: Self = Self(32);
 
     fn of(flags: EventFlags) -> Self {
         let mut ready = Self::NOTHING;

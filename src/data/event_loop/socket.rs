@@ -39,6 +39,9 @@ pub struct Watched<S> {
     place: usize,
 }
 
+/// What the kernel is to tell of a connection, beside that there is room.
+const CONNECTED: EventFlags = EventFlags::IN.union(EventFlags::RDHUP).union(EventFlags::ET);
+
 /// A connection of this thread's loop, TCP or unix.
 pub type Socket = Watched<OwnedFd>;
 
@@ -62,7 +65,21 @@ impl<S: AsFd> Watched<S> {
             return Poll::Ready(());
         }
         self.slot.waiter.set(Some(Key::current()));
+        if interest == Interest::Writable && !(self.slot.ready.get() & Ready::ROOM_NOT_ASKED).is_nothing() {
+            self.ask_for_room();
+        }
         Poll::Pending
+    }
+
+    /// From now on the kernel tells of room, too; also if there is some by now.
+    fn ask_for_room(&self) {
+        self.slot.ready.set(self.slot.ready.get().without(Ready::ROOM_NOT_ASKED));
+        let asked = epoll::modify(&local().epoll, &self.io, EventData::new_u64(self.event_data()), CONNECTED | EventFlags::OUT);
+        // Fails only for want of memory; a write tells at once what is the matter.
+        if asked.is_err() {
+            self.slot.ready.set(self.slot.ready.get() | Ready::WRITABLE);
+            local().tasks.wake(Key::current());
+        }
     }
 
     /// Whether a call may find what is waited for.
@@ -127,16 +144,14 @@ impl Socket {
     /// # Panics
     /// When the thread runs no loop.
     pub fn new(stream: impl Into<OwnedFd>) -> io::Result<Self> {
-        // A new connection has room, and the kernel says so if it is asked to: that would be no news.
-        Self::add(stream.into(), Self::EVENTS, Ready::WRITABLE)
+        // A new connection has room, and the kernel says so if it is asked to: that would be no news, and most never lack it.
+        Self::add(stream.into(), CONNECTED, Ready::WRITABLE | Ready::ROOM_NOT_ASKED)
     }
 
     /// Its own address, if it has one: that of a connection that is gone is not known, and a unix socket has none.
     pub fn local_addr(&self) -> Option<SocketAddr> {
         getsockname(self).ok()?.try_into().ok()
     }
-
-    const EVENTS: EventFlags = EventFlags::IN.union(EventFlags::OUT).union(EventFlags::RDHUP).union(EventFlags::ET);
 
     /// Connects a new TCP socket, which must not block, until `deadline` at most.
     ///
@@ -147,7 +162,7 @@ impl Socket {
             Ok(()) | Err(Errno::INPROGRESS) => {}
             Err(errno) => return Err(errno.into()),
         }
-        let socket = Self::add(socket, Self::EVENTS, Ready::NOTHING)?;
+        let socket = Self::add(socket, CONNECTED | EventFlags::OUT, Ready::NOTHING)?;
         let mut limit = sleep_until(deadline);
         poll_fn(|cx| match socket.poll_ready(Interest::Writable) {
             Poll::Ready(()) => Poll::Ready(Ok(())),

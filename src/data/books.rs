@@ -88,13 +88,16 @@ impl Books {
             return Last::Untouched(Box::new(Waiting { socket, peer, origin, admitted, deadline, attempts }));
         }
         let lasted = pool.process.clock.now().since(session.since);
-        log(&ended, id, &session, lasted, listener, &route);
+        if ended.is_notable() || tracing::enabled!(tracing::Level::DEBUG) {
+            log(&ended, id, &session, lasted, listener, &route);
+        }
         route.metrics.closed.get(ended.reason).inc();
         pool.metrics.connection_duration.observe(lasted.as_secs_f64());
         if ended.is_over() { Last::Over } else { Last::Unheard(ended) }
     }
 }
 
+#[cold]
 fn log(ended: &Ended, id: u64, session: &Session, lasted: Duration, listener: &ListenerContext, route: &Route) {
     let pool = &listener.pool;
     macro_rules! line {
@@ -115,8 +118,9 @@ fn log(ended: &Ended, id: u64, session: &Session, lasted: Duration, listener: &L
             )
         };
     }
-    match ended.reason {
-        CloseReason::ClientEof | CloseReason::ServerEof | CloseReason::ClientReset => line!(debug),
-        _ => line!(info),
+    if ended.is_notable() {
+        line!(info);
+    } else {
+        line!(debug);
     }
 }

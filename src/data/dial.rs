@@ -104,8 +104,10 @@ async fn connect_any(
     let deadline = now + limit;
     let mut worst = None;
     for (tried, address) in addresses.iter().enumerate() {
-        let left = u32::try_from(addresses.len() - tried).unwrap_or(u32::MAX);
-        let until = now + deadline.saturating_duration_since(now) / left;
+        let until = match addresses.len() - tried {
+            1 => deadline,
+            left => share(now, deadline, left),
+        };
         match connect(address, until, options, descriptors).await {
             Ok(stream) => return Ok(stream),
             Err(error) => worst = Some(worse(worst, classify(&error))),
@@ -115,7 +117,14 @@ async fn connect_any(
     Err(worst.unwrap_or(DialError::Unresolved))
 }
 
+/// Until when the first of so many addresses that are left may take.
+#[cold]
+fn share(now: Instant, deadline: Instant, left: usize) -> Instant {
+    now + deadline.saturating_duration_since(now) / u32::try_from(left).unwrap_or(u32::MAX)
+}
+
 /// `Refused` only when every address refused: it counts as proof that nobody listens.
+#[cold]
 fn worse(before: Option<DialError>, now: DialError) -> DialError {
     before.filter(|before| *before != DialError::Refused).unwrap_or(now)
 }
@@ -170,6 +179,7 @@ impl Descriptors {
     }
 }
 
+#[cold]
 fn classify(error: &io::Error) -> DialError {
     match Errno::from_io_error(error) {
         // Where there is no socket, nobody listens.
@@ -191,6 +201,7 @@ fn classify(error: &io::Error) -> DialError {
     }
 }
 
+#[cold]
 fn tell(pool: &PoolContext, route: &Route, error: DialError) {
     let what = match error {
         DialError::Refused => Passive::DialRefused,

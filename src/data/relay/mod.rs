@@ -114,6 +114,11 @@ pub struct Ended {
 }
 
 impl Ended {
+    /// Neither side ended it in an ordinary way.
+    pub const fn is_notable(&self) -> bool {
+        !matches!(self.reason, CloseReason::ClientEof | CloseReason::ServerEof | CloseReason::ClientReset)
+    }
+
     /// Both sides have said everything and were told everything: closing the sockets is all that is left.
     pub const fn is_over(&self) -> bool {
         self.client_finished && self.server_finished && matches!(self.reason, CloseReason::ClientEof | CloseReason::ServerEof)

@@ -29,18 +29,18 @@ pub(crate) struct Setting {
 /// Ends every name of a file that holds it.
 pub(crate) const fn ending(contestant: Contestant) -> &'static str {
     match contestant {
-        Contestant::Mainstay | Contestant::Envoy => "yaml",
+        Contestant::Mainstay | Contestant::MainstayBusyPoll | Contestant::Envoy => "yaml",
         Contestant::Haproxy | Contestant::HaproxyCopy => "cfg",
-        Contestant::Nginx | Contestant::Direct => "conf",
+        Contestant::Nginx | Contestant::NginxHalfClose | Contestant::Direct => "conf",
     }
 }
 
 /// The arguments that make the program run in the foreground with its configuration.
 pub(crate) fn arguments(contestant: Contestant, file: &str) -> Vec<String> {
     let words: &[&str] = match contestant {
-        Contestant::Mainstay => &["run", "-c", file],
+        Contestant::Mainstay | Contestant::MainstayBusyPoll => &["run", "-c", file],
         Contestant::Haproxy | Contestant::HaproxyCopy => &["-db", "-f", file],
-        Contestant::Nginx => &["-c", file, "-e", "stderr"],
+        Contestant::Nginx | Contestant::NginxHalfClose => &["-c", file, "-e", "stderr"],
         Contestant::Envoy => &["--concurrency", "1", "--disable-hot-restart", "--log-level", "warn", "-c", file],
         Contestant::Direct => &[],
     };
@@ -50,17 +50,19 @@ pub(crate) fn arguments(contestant: Contestant, file: &str) -> Vec<String> {
 /// The whole configuration.
 pub(crate) fn text(contestant: Contestant, setting: &Setting) -> String {
     match contestant {
-        Contestant::Mainstay => mainstay(setting),
+        Contestant::Mainstay => mainstay(setting, ""),
+        Contestant::MainstayBusyPoll => mainstay(setting, "busy_poll: 50us\n"),
         Contestant::Haproxy => haproxy(setting, "    option splice-auto\n"),
         Contestant::HaproxyCopy => haproxy(setting, ""),
-        Contestant::Nginx => nginx(setting),
+        Contestant::Nginx => nginx(setting, ""),
+        Contestant::NginxHalfClose => nginx(setting, "    proxy_half_close on;\n"),
         Contestant::Envoy => envoy(setting),
         Contestant::Direct => String::new(),
     }
 }
 
-fn mainstay(setting: &Setting) -> String {
-    let mut text = format!("admin: {{listen: \"{}\"}}\nlog: {{level: warn}}\nworkers: 1\npools:\n", setting.admin);
+fn mainstay(setting: &Setting, more: &str) -> String {
+    let mut text = format!("admin: {{listen: \"{}\"}}\nlog: {{level: warn}}\nworkers: 1\n{more}pools:\n", setting.admin);
     for Route { name, listen, server } in &setting.routes {
         // Writing to a String cannot fail.
         let _ = writeln!(text, "  - {{name: {name}, check: tcp, listen: \"{listen}\", backends: [\"{server}\"]}}");
@@ -89,7 +91,7 @@ defaults
     text
 }
 
-fn nginx(setting: &Setting) -> String {
+fn nginx(setting: &Setting, more: &str) -> String {
     let module = setting.modules.as_ref().map_or_else(String::new, |dir| format!("load_module {dir}/ngx_stream_module.so;\n"));
     let mut text = format!(
         "\
@@ -106,7 +108,7 @@ stream {{
     proxy_connect_timeout 2s;
     proxy_timeout 1h;
     proxy_socket_keepalive on;
-",
+{more}",
         setting.folder
     );
     for Route { listen, server, .. } in &setting.routes {

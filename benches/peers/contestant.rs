@@ -21,6 +21,10 @@ pub(crate) enum Contestant {
     Envoy,
     /// `HAProxy` without splicing; for information, and only where fairness is measured.
     HaproxyCopy,
+    /// nginx that relays a FIN, as all others do; for information, and only where connections end.
+    NginxHalfClose,
+    /// mainstay that looks for a moment before it sleeps; for information, and only where that matters.
+    MainstayBusyPoll,
     /// No proxy.
     Direct,
 }
@@ -36,6 +40,8 @@ impl Contestant {
             Self::Nginx => "nginx",
             Self::Envoy => "envoy",
             Self::HaproxyCopy => "haproxy_copy",
+            Self::NginxHalfClose => "nginx_half_close",
+            Self::MainstayBusyPoll => "mainstay_busy_poll",
             Self::Direct => "direct",
         }
     }
@@ -44,8 +50,15 @@ impl Contestant {
     pub(crate) const fn program(self) -> Self {
         match self {
             Self::HaproxyCopy => Self::Haproxy,
+            Self::NginxHalfClose => Self::Nginx,
+            Self::MainstayBusyPoll => Self::Mainstay,
             other => other,
         }
+    }
+
+    /// Its program as it is set up in every measure.
+    pub(crate) fn is_plain(self) -> bool {
+        self.program() == self && self != Self::Direct
     }
 
     pub(crate) fn is_peer(self) -> bool {

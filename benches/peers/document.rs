@@ -81,12 +81,14 @@ every round each proxy has its turn, and each round begins with another one; num
 | mixed | Streams of 300 MB/s together, paced by their server, and 5,000 round trips per second from another process to another server. A round trip's latency counts from the moment it was meant to begin. The load must reach 95 % of both rates, or the run is repeated. |
 | pgbench | `pgbench -S` against a PostgreSQL on the load's core; added latency. |
 
-A figure without a bound is for information. `haproxy_copy` is HAProxy without `splice-auto`, also for information.
+A figure without a bound is for information. Also for information: `haproxy_copy` is HAProxy without
+`splice-auto`; `nginx_half_close` relays a FIN as all the others do, where nginx by itself takes the first for the end of both
+directions, so that a client that has finished sending gets no answer; `mainstay_busy_poll` has `busy_poll: 50us`.
 ";
 
 impl Facts {
     pub(crate) fn gather(bench: &Bench) -> Result<Self, Failure> {
-        let proxies = bench.contestants.iter().filter(|one| !matches!(one, Contestant::Direct | Contestant::HaproxyCopy));
+        let proxies = bench.contestants.iter().filter(|one| one.is_plain());
         let versions = proxies.map(|one| Ok((one.name(), bench.programs.version(*one)?))).collect::<Result<_, Failure>>()?;
         let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let mut names =

@@ -101,6 +101,8 @@ impl Plan {
     pub(crate) fn takes(&self, contestant: Contestant) -> bool {
         match contestant {
             Contestant::HaproxyCopy => self.backends.len() > 1,
+            Contestant::NginxHalfClose => self.name == "connect_close",
+            Contestant::MainstayBusyPoll => self.name.starts_with("pgbench"),
             Contestant::Direct => self.name != "idle_memory",
             _ => true,
         }

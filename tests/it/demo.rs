@@ -13,11 +13,12 @@ use mainstay::{
         clients::{ClientOptions, Clients, READ_ROWS},
         cluster::{Auth, Cluster, Options},
         server::MiniServer,
-        session::{Endpoint, Session, SessionError, query_once},
+        session::{Session, SessionError, query_once},
         system::System,
     },
     config::Secret,
     failover::Role,
+    net::endpoint::Endpoint,
 };
 
 const PATIENCE: Duration = Duration::from_secs(20);

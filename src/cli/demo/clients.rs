@@ -18,7 +18,8 @@ use std::{
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::session::{Endpoint, Session, SessionError};
+use super::session::{Session, SessionError};
+use crate::net::endpoint::Endpoint;
 
 /// Acknowledgements that are kept with their time, for the rate and the pause of the last moments.
 const RECENT_KEPT: usize = 20_000;

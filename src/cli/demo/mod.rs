@@ -31,7 +31,6 @@ use clients::{ClientOptions, Clients};
 use nodes::Nodes;
 use outcome::Outcome;
 use screen::{Frame, Screen};
-use session::Endpoint;
 use story::{Notes, Stop, Story};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -39,6 +38,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use crate::{
     app::{self, Running},
     config::{self, Config},
+    net::endpoint::Endpoint,
 };
 
 /// What the embedded servers call themselves.

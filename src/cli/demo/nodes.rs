@@ -6,10 +6,10 @@ use super::{
     clients::{CREATE_TABLE, READ_ROWS},
     cluster::{Cluster, ClusterError, Options},
     server::MiniServer,
-    session::{Endpoint, query_once},
+    session::query_once,
     system::System,
 };
-use crate::failover::Role;
+use crate::{failover::Role, net::endpoint::Endpoint};
 
 /// How long reading all rows may take.
 const READ_TIMEOUT: Duration = Duration::from_mins(1);

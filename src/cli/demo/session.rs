@@ -1,6 +1,6 @@
 //! A tiny `PostgreSQL` client: log in without a password, one simple query at a time.
 
-use std::{fmt, io, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{fmt, io, time::Duration};
 
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufReader},
@@ -8,18 +8,10 @@ use tokio::{
 };
 
 use super::wire::{self, Message, Outbox, ServerError};
+use crate::net::endpoint::Endpoint;
 
 /// Rows of a result; each column is text or NULL.
 pub type Rows = Vec<Vec<Option<String>>>;
-
-/// Where a server listens.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Endpoint {
-    /// Over TCP.
-    Tcp(SocketAddr),
-    /// At the unix socket with this path.
-    Unix(PathBuf),
-}
 
 /// Why a login or a query did not succeed.
 #[derive(Debug)]

@@ -15,10 +15,11 @@ use rustix::process::{Pid, Signal};
 use super::{
     super::{
         port::ReservedPort,
-        session::{Endpoint, Rows, query_once},
+        session::{Rows, query_once},
     },
     ClusterError, Lab, STEP_TIMEOUT, doing, process,
 };
+use crate::net::endpoint::Endpoint;
 
 /// A statement that takes longer has hung.
 const QUERY_TIMEOUT: Duration = Duration::from_secs(20);
@@ -57,7 +58,7 @@ impl Node {
 
     /// Its unix socket, which trusts the lab.
     pub fn endpoint(&self) -> Endpoint {
-        Endpoint::Unix(self.lab.base.join(format!(".s.PGSQL.{}", self.port())))
+        Endpoint::Unix(self.lab.base.join(format!(".s.PGSQL.{}", self.port())).into())
     }
 
     pub(super) const fn port(&self) -> u16 {

@@ -71,7 +71,8 @@ fn arrows() -> BTreeMap<&'static str, &'static [&'static str]> {
         ("config", &["failover", "lifecycle", "net", "labels"]),
         ("metrics", &["failover", "lifecycle", "reason"]),
         ("telemetry", &["config", "failover"]),
-        ("route", &["failover", "metrics", "labels"]),
+        // What crosses the seam names where backends and clients are.
+        ("route", &["failover", "metrics", "net", "labels"]),
         ("reason", &["labels"]),
         ("lifecycle", &["labels"]),
         ("net", &[]),

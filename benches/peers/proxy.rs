@@ -90,7 +90,7 @@ impl Proxy {
             routes: routes(servers, &addresses),
             admin: ports[0].address().to_string(),
             folder: place.folder.display().to_string(),
-            modules: if contestant == Contestant::Nginx { contestant::nginx_modules(&program)? } else { None },
+            modules: if contestant.program() == Contestant::Nginx { contestant::nginx_modules(&program)? } else { None },
         };
         let file = place.folder.join(contestant.name()).with_extension(configuration::ending(contestant));
         fs::write(&file, configuration::text(contestant, &setting))?;

@@ -64,7 +64,7 @@ impl Revocation {
         poll_fn(|cx| {
             let listens = listening.as_ref().is_some_and(|(_, waker)| cx.waker().will_wake(waker));
             if !listens {
-                listening = Some((Listening::new(self, cx.waker()), cx.waker().clone()));
+                listening = Some((Listening::new(self, cx.waker().clone()), cx.waker().clone()));
             }
             if self.is_at(stage) { Poll::Ready(()) } else { Poll::Pending }
         })
@@ -90,19 +90,14 @@ pub struct Listening<R: Deref<Target = Revocation> = Arc<Revocation>> {
 }
 
 impl<R: Deref<Target = Revocation>> Listening<R> {
-    fn new(revocation: R, waker: &Waker) -> Self {
-        let place = revocation.lock().insert(waker.clone());
+    fn new(revocation: R, waker: Waker) -> Self {
+        let place = revocation.lock().insert(waker);
         Self { revocation, place }
     }
 
     /// From now on, for the task that waits for this.
     pub async fn begin(revocation: R) -> Self {
-        let mut revocation = Some(revocation);
-        poll_fn(|cx| match revocation.take() {
-            Some(revocation) => Poll::Ready(Self::new(revocation, cx.waker())),
-            None => Poll::Pending,
-        })
-        .await
+        Self::new(revocation, poll_fn(|cx| Poll::Ready(cx.waker().clone())).await)
     }
 }
 
@@ -152,7 +147,7 @@ mod tests {
         let (revocation, counting) = (Revocation::default(), Arc::new(Counting::default()));
         let waker = Waker::from(Arc::clone(&counting));
         let woken = || counting.0.swap(0, Ordering::Relaxed);
-        let (first, second) = (Listening::new(&revocation, &waker), Listening::new(&revocation, &waker));
+        let (first, second) = (Listening::new(&revocation, waker.clone()), Listening::new(&revocation, waker));
         revocation.revoke(RevokeMode::Drain);
         assert_eq!((woken(), revocation.is_revoked()), (0, false));
         revocation.revoke(RevokeMode::LastWords);
@@ -212,7 +207,7 @@ mod tests {
                 let counting = Arc::new(Counting::default());
                 let waker = Waker::from(Arc::clone(&counting));
                 together(index);
-                let listening = Listening::new(revocation, &waker);
+                let listening = Listening::new(revocation, waker);
                 came.push((revocation.is_revoked(), counting, listening));
             }
             together(revocations.len());

@@ -100,7 +100,7 @@ fn failure(error: &io::Error, address: &Endpoint) -> Failure {
         // Where there is no socket, nobody listens.
         Some(Errno::CONNREFUSED | Errno::NOENT) => Outcome::Refused,
         // unix(7): the file may not be written to, or not be reached.
-        Some(Errno::ACCESS) => Outcome::Misconfigured,
+        Some(Errno::ACCESS) if address.tcp().is_none() => Outcome::Misconfigured,
         Some(Errno::TIMEDOUT) => Outcome::ConnectTimeout,
         Some(Errno::CONNRESET | Errno::CONNABORTED | Errno::PIPE) => Outcome::Closed,
         _ => Outcome::Unreachable,
@@ -138,8 +138,15 @@ mod tests {
             (Errno::HOSTUNREACH, Outcome::Unreachable),
             (Errno::NETUNREACH, Outcome::Unreachable),
             (Errno::TIMEDOUT, Outcome::ConnectTimeout),
+            // A firewall of this machine says that as well (connect(2)): whose fault it is, is not known.
+            (Errno::ACCESS, Outcome::Unreachable),
         ] {
             let Failure::Backend(finding) = failure(&raw(errno), &at(1)) else { panic!("{errno:?}") };
+            assert_eq!(finding.outcome, outcome);
+        }
+        let unix = Endpoint::Unix(std::path::Path::new("/run/db").into());
+        for (errno, outcome) in [(Errno::NOENT, Outcome::Refused), (Errno::ACCESS, Outcome::Misconfigured)] {
+            let Failure::Backend(finding) = failure(&raw(errno), &unix) else { panic!("{errno:?}") };
             assert_eq!(finding.outcome, outcome);
         }
     }

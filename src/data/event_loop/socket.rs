@@ -25,7 +25,7 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::{
-    LOCAL, local,
+    LOCAL, after_others, local,
     readiness::{Interest, Ready, Slot},
     sleep_until,
     task::Key,
@@ -73,12 +73,14 @@ impl<S: AsFd> Watched<S> {
 
     /// From now on the kernel tells of room, too; also if there is some by now.
     fn ask_for_room(&self) {
-        self.slot.ready.set(self.slot.ready.get().without(Ready::ROOM_NOT_ASKED));
-        let asked = epoll::modify(&local().epoll, &self.io, EventData::new_u64(self.event_data()), CONNECTED | EventFlags::OUT);
-        // Fails only for want of memory; a write tells at once what is the matter.
-        if asked.is_err() {
-            self.slot.ready.set(self.slot.ready.get() | Ready::WRITABLE);
-            local().tasks.wake(Key::current());
+        let data = EventData::new_u64(self.event_data());
+        let ready = self.slot.ready.get();
+        if epoll::modify(&local().epoll, &self.io, data, CONNECTED | EventFlags::OUT).is_ok() {
+            self.slot.ready.set(ready.without(Ready::ROOM_NOT_ASKED));
+        } else {
+            // Fails only for want of memory: the next write finds out whether there is room, and asks again if not.
+            self.slot.ready.set(ready | Ready::WRITABLE);
+            after_others();
         }
     }
 

@@ -3,6 +3,7 @@
 use std::{
     io::{Read, Write},
     net::TcpStream,
+    os::unix::net::UnixListener,
     path::PathBuf,
     process::{Command, Stdio},
     thread,
@@ -16,7 +17,7 @@ use mainstay::{
 };
 
 use super::{local, user};
-use crate::support::{config::LOOPBACK, echo::Backend};
+use crate::support::{config::LOOPBACK, echo::Backend, scratch::Scratch};
 
 const DEADLINE: Duration = Duration::from_millis(600);
 const NONCE: &[u8; 20] = b"abcdefghijklmnopqrst";
@@ -28,7 +29,7 @@ fn frame(sequence: u8, payload: &[u8]) -> Vec<u8> {
     [&length[..3], &[sequence], payload].concat()
 }
 
-fn receive(stream: &mut TcpStream) -> std::io::Result<(u8, Vec<u8>)> {
+fn receive(stream: &mut impl Read) -> std::io::Result<(u8, Vec<u8>)> {
     let mut head = [0; 4];
     stream.read_exact(&mut head)?;
     let mut payload = vec![0; usize::from(head[0]) | usize::from(head[1]) << 8];
@@ -63,7 +64,7 @@ fn table(columns: &[&str], rows: &[&[&str]]) -> Vec<u8> {
 }
 
 /// Answers what a check asks, as the primary of `MySQL` 8 that follows nobody.
-fn answer_questions(stream: &mut TcpStream) -> std::io::Result<()> {
+fn answer_questions(stream: &mut (impl Read + Write)) -> std::io::Result<()> {
     loop {
         let (_, question) = receive(stream)?;
         let question = String::from_utf8_lossy(&question).into_owned();
@@ -158,6 +159,28 @@ async fn caching_sha2_by_memory_and_by_the_servers_key() {
     assert_eq!(finding.outcome, Outcome::Misconfigured, "{}", finding.evidence);
     assert!(finding.evidence.contains("wants the password itself"), "{}", finding.evidence);
     std::fs::remove_dir_all(&directory).unwrap();
+}
+
+/// A unix socket is as good as TLS to a server: it takes the password as it is, and shows no key.
+#[tokio::test]
+async fn caching_sha2_by_a_unix_socket_says_the_password_itself() {
+    let scratch = Scratch::new();
+    let path = scratch.path("mysql");
+    let listener = UnixListener::bind(&path).unwrap();
+    let server = thread::spawn(move || {
+        let (mut stream, _) = listener.accept()?;
+        stream.write_all(&greeting("caching_sha2_password"))?;
+        let (sequence, _) = receive(&mut stream)?;
+        stream.write_all(&frame(sequence + 1, &[1, 4]))?;
+        let (sequence, said) = receive(&mut stream)?;
+        stream.write_all(&frame(sequence + 1, OK))?;
+        answer_questions(&mut stream).map(|()| said)
+    });
+    let address = format!("unix:{}", path.display()).parse().unwrap();
+    let check = CheckKind::Mysql(user("probe", Some("S3cr3t word")));
+    let finding = probe::once(&address, &check, DEADLINE).await.unwrap();
+    assert_eq!((finding.outcome, finding.facts.role), (Outcome::Ok, Some(Role::Primary)), "{}", finding.evidence);
+    assert_eq!(server.join().unwrap().unwrap(), b"S3cr3t word\0");
 }
 
 #[tokio::test]

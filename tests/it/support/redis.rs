@@ -61,8 +61,11 @@ impl Redis {
     /// A replica of `self` that has caught up.
     pub(crate) fn replica(&self, settings: &[&str]) -> Self {
         let of = format!("replicaof 127.0.0.1 {}", self.port);
-        let replica = Self::primary(&[&[of.as_str(), "repl-diskless-sync-delay 0"], settings].concat());
+        let replica = Self::primary(&[&[of.as_str()], settings].concat());
         until("the replica follows", || replica.ask(&["INFO", "replication"]).contains("master_link_status:up").then_some(()));
+        // A moment later, and with a line in its log, the primary agrees.
+        let online = format!("port={},state=online", replica.port);
+        until("the replica is online", || self.ask(&["INFO", "replication"]).contains(&online).then_some(()));
         replica
     }
 
@@ -109,7 +112,14 @@ impl Redis {
 }
 
 fn spawn(root: &Path, port: u16, settings: &[String], arguments: &[&str]) -> Child {
-    let plain = ["bind 127.0.0.1".to_owned(), format!("port {port}"), "save \"\"".into(), "enable-debug-command local".into()];
+    let plain = [
+        "bind 127.0.0.1".to_owned(),
+        format!("port {port}"),
+        "save \"\"".into(),
+        "enable-debug-command local".into(),
+        // A replica is not let wait for others (5 s) to come.
+        "repl-diskless-sync-delay 0".into(),
+    ];
     let paths = [format!("dir {}", root.display()), format!("logfile {}", root.join("log").display())];
     let config = plain.iter().chain(&paths).chain(settings).map(|line| line.clone() + "\n").collect::<String>();
     fs::write(root.join("redis.conf"), config).unwrap();

@@ -151,7 +151,7 @@ mod tests {
         BackendView {
             name: name.into(),
             address: "x:1".into(),
-            resolved: Vec::new().into(),
+            resolved: [].into(),
             health,
             pending: false,
             admin: Admin::Ready,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::supervisor::Supervisor;
 use crate::{
     failover::{BackendId, BackendState, Cause, Epoch, RevokeMode, Time, label::Label},
-    net::endpoint::Endpoint,
+    net::addresses::Addresses,
     route::{LastFailover, Offer, Publisher, Revocation, Route, StateEvent, Tenure},
 };
 
@@ -57,12 +57,12 @@ impl Carrier {
 
     /// The active backend's name stands for other addresses now. Same epoch: its sessions stay, unless `leave` says how those at
     /// addresses that are gone end. Whether any may have been there.
-    fn readdress(&mut self, addresses: &Arc<[Endpoint]>, leave: Option<RevokeMode>) -> bool {
+    fn readdress(&mut self, addresses: &Addresses, leave: Option<RevokeMode>) -> bool {
         let Some(route) = self.route.as_mut().filter(|route| route.addresses != *addresses) else { return false };
         let leave = leave.filter(|_| !route.addresses.iter().any(|old| addresses.contains(old)));
         let old = Arc::clone(&route.revocation);
         let revocation = if leave.is_some() { Arc::default() } else { Arc::clone(&old) };
-        *route = Arc::new(Route { addresses: Arc::clone(addresses), revocation, ..Route::clone(route) });
+        *route = Arc::new(Route { addresses: addresses.clone(), revocation, ..Route::clone(route) });
         if self.publisher.current().route.is_some() {
             self.publisher.offer(Offer { route: Some(Arc::clone(route)), why: "".into() });
         }
@@ -141,7 +141,7 @@ impl Supervisor {
             backend: Arc::clone(&name),
             metrics: Arc::clone(&node.metrics),
             tenure: Tenure::Active(epoch),
-            addresses: Arc::clone(&node.resolved),
+            addresses: node.resolved.clone(),
             revocation: Arc::new(Revocation::default()),
         });
         self.carrier.publisher.verified(now);

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     config::{BackendConfig, CheckConfig},
     metrics::BackendMetrics,
-    net::endpoint::Endpoint,
+    net::addresses::Addresses,
     route::{Clock, LastProbe},
 };
 
@@ -17,7 +17,7 @@ pub(super) struct Node {
     /// Name and address: what makes it the same backend in another configuration.
     pub(super) config: BackendConfig,
     pub(super) metrics: Arc<BackendMetrics>,
-    pub(super) resolved: Arc<[Endpoint]>,
+    pub(super) resolved: Addresses,
     pub(super) last_probe: Option<LastProbe>,
     pub(super) last_seq: u64,
     /// Its place among those who may be read.
@@ -41,18 +41,18 @@ impl Probers {
 
     /// A backend that nothing is known of; must be called on the control runtime.
     pub(super) fn node(&mut self, config: BackendConfig, metrics: Arc<BackendMetrics>) -> Node {
-        let resolved = Arc::from([]);
-        let (prober, key) = self.spawn(&config, 0, Arc::clone(&resolved));
+        let resolved = Addresses::default();
+        let (prober, key) = self.spawn(&config, 0, resolved.clone());
         let seat = Seat::default();
         Node { config, metrics, resolved, last_probe: None, last_seq: 0, seat, prober, key }
     }
 
     /// Probes a backend by the present check from now on.
     pub(super) fn renew(&mut self, node: &mut Node) {
-        (node.prober, node.key) = self.spawn(&node.config, node.last_seq, Arc::clone(&node.resolved));
+        (node.prober, node.key) = self.spawn(&node.config, node.last_seq, node.resolved.clone());
     }
 
-    fn spawn(&mut self, config: &BackendConfig, last_seq: u64, resolved: Arc<[Endpoint]>) -> (ProberHandle, ProberKey) {
+    fn spawn(&mut self, config: &BackendConfig, last_seq: u64, resolved: Addresses) -> (ProberHandle, ProberKey) {
         let key = ProberKey(self.made);
         self.made += 1;
         let settings = ProberSettings { key, last_seq, address: config.address.clone(), resolved, check: self.check.clone() };

@@ -32,7 +32,7 @@ use super::{
 use crate::{
     config::CheckConfig,
     failover::{Outcome, Pace, Passive, Time},
-    net::{addr::BackendAddr, endpoint::Endpoint},
+    net::{addr::BackendAddr, addresses::Addresses},
     route::Clock,
 };
 
@@ -53,7 +53,7 @@ pub struct ProberSettings {
     /// As configured.
     pub address: BackendAddr,
     /// What its name stood for when that was last known; empty when it never was.
-    pub resolved: Arc<[Endpoint]>,
+    pub resolved: Addresses,
     /// The pool's check.
     pub check: CheckConfig,
 }
@@ -84,7 +84,7 @@ pub enum ProberEvent {
     Passive(Passive),
     /// What the backend's name stands for is known, or has changed; sent for an IP address, too. The next report is the first of a
     /// probe made there: nobody need go to an address that was not asked.
-    Resolved(Arc<[Endpoint]>),
+    Resolved(Addresses),
     /// A probe ran out of time, but this process woke up too late to tell whose fault it was. It is made again at once.
     Late {
         /// How long after the deadline the process woke up.
@@ -138,8 +138,8 @@ pub fn spawn(settings: ProberSettings, events: ProberEventSender, clock: Clock) 
     let prober = Prober {
         asker: Asker::new(&settings.address, &settings.check, voice.clone()),
         second: Second::new(&settings.address, &settings.check, voice.clone()),
-        resolver: Resolver::spawn(&settings.address, Arc::clone(&settings.resolved)),
-        told: Arc::clone(&settings.resolved),
+        resolver: Resolver::spawn(&settings.address, settings.resolved.clone()),
+        told: settings.resolved.clone(),
         schedule: Schedule::new(&settings.check, settings.key),
         seq: settings.last_seq,
         settings,
@@ -177,7 +177,7 @@ struct Prober {
     orders: watch::Receiver<Orders>,
     resolver: Resolver,
     /// The addresses that the supervisor knows of.
-    told: Arc<[Endpoint]>,
+    told: Addresses,
     asker: Asker,
     second: Option<Second>,
     schedule: Schedule,
@@ -229,9 +229,9 @@ impl Prober {
         !addresses.is_empty() && addresses != self.told
     }
 
-    async fn tell(&mut self, addresses: Arc<[Endpoint]>) {
+    async fn tell(&mut self, addresses: Addresses) {
         if !addresses.is_empty() && addresses != self.told {
-            self.told = Arc::clone(&addresses);
+            self.told = addresses.clone();
             self.voice.say(ProberEvent::Resolved(addresses)).await;
         }
     }

@@ -11,7 +11,7 @@ use crate::{
     config::{BackendConfig, ListenerRoute, PoolConfig},
     failover::{BackendId, Facts, MaxLag, Reading, RevokeMode, Time, label::Label},
     metrics::BackendMetrics,
-    net::endpoint::Endpoint,
+    net::addresses::Addresses,
     route::{Generation, Pulse, Reader, ReaderKind, Revocation, Route, Snapshot, Tenure},
 };
 
@@ -48,7 +48,7 @@ impl Seat {
         self.generation == generation && generation != Generation::default()
     }
 
-    fn take(&mut self, last: &mut u64, backend: &BackendConfig, metrics: &Arc<BackendMetrics>, addresses: &Arc<[Endpoint]>) {
+    fn take(&mut self, last: &mut u64, backend: &BackendConfig, metrics: &Arc<BackendMetrics>, addresses: &Addresses) {
         if self.generation == Generation::default() || self.revocation.is_revoked() {
             *last += 1;
             (self.generation, self.revocation) = (Generation(*last), Arc::default());
@@ -58,7 +58,7 @@ impl Seat {
             backend: Arc::clone(&backend.name),
             metrics: Arc::clone(metrics),
             tenure: Tenure::Reader(self.generation),
-            addresses: Arc::clone(addresses),
+            addresses: addresses.clone(),
             revocation: Arc::clone(&self.revocation),
         })));
     }
@@ -126,7 +126,7 @@ impl Supervisor {
     pub(super) fn readdress_reader(&mut self, index: usize) {
         let node = &mut self.nodes[index];
         let Some(route) = node.seat.route.as_ref().filter(|route| route.addresses != node.resolved) else { return };
-        let route = Route { addresses: Arc::clone(&node.resolved), ..Route::clone(route) };
+        let route = Route { addresses: node.resolved.clone(), ..Route::clone(route) };
         node.seat.put(Some(Arc::new(route)));
         self.offer_readers();
     }

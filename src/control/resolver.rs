@@ -20,7 +20,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use super::probe::Finding;
 use crate::{
     failover::Outcome,
-    net::{addr::BackendAddr, endpoint::Endpoint},
+    net::{addr::BackendAddr, addresses::Addresses, endpoint::Endpoint},
 };
 
 /// Between two lookups of a name that works.
@@ -36,7 +36,7 @@ const MAX_ADDRESSES: usize = 16;
 #[derive(Clone, Debug, Default)]
 pub struct Resolution {
     /// The last good answer, in the order to try; empty when there never was one.
-    pub addresses: Arc<[Endpoint]>,
+    pub addresses: Addresses,
     /// Why the last lookup brought nothing.
     pub error: Option<Arc<str>>,
 }
@@ -59,7 +59,7 @@ pub struct Resolver {
 impl Resolver {
     /// Starts to resolve `address` on the current runtime. What is no name is its own answer and starts nothing. `last` is the last
     /// good answer of whoever resolved it before, and stands until there is a better one.
-    pub fn spawn(address: &BackendAddr, last: Arc<[Endpoint]>) -> Self {
+    pub fn spawn(address: &BackendAddr, last: Addresses) -> Self {
         let stop = CancellationToken::new();
         let refresh = Arc::new(Notify::new());
         let (publish, known) = watch::channel(Resolution { addresses: last, error: None });
@@ -120,7 +120,7 @@ async fn keep(address: BackendAddr, publish: watch::Sender<Resolution>, refresh:
 }
 
 /// Publishes what is new: another set of addresses, or another error. A resolver that merely rotates its answer is no change.
-fn learn(address: &BackendAddr, publish: &watch::Sender<Resolution>, answer: Result<Arc<[Endpoint]>, Arc<str>>) {
+fn learn(address: &BackendAddr, publish: &watch::Sender<Resolution>, answer: Result<Addresses, Arc<str>>) {
     tell(address, &publish.borrow(), &answer);
     publish.send_if_modified(|known| {
         let error = answer.as_ref().err().cloned();
@@ -136,7 +136,7 @@ fn learn(address: &BackendAddr, publish: &watch::Sender<Resolution>, answer: Res
 
 /// One line when the last good answer begins to be all there is, and one when that is over. (Of a name that never had an address
 /// its backend's health tells.)
-fn tell(address: &BackendAddr, known: &Resolution, answer: &Result<Arc<[Endpoint]>, Arc<str>>) {
+fn tell(address: &BackendAddr, known: &Resolution, answer: &Result<Addresses, Arc<str>>) {
     match (&known.error, answer) {
         _ if known.addresses.is_empty() => {}
         (None, Err(error)) => {
@@ -155,7 +155,7 @@ fn is_same_set(a: &[Endpoint], b: &[Endpoint]) -> bool {
 ///
 /// # Errors
 /// When the name has no address; one sentence for people.
-pub async fn lookup(address: &BackendAddr) -> Result<Arc<[Endpoint]>, Arc<str>> {
+pub async fn lookup(address: &BackendAddr) -> Result<Addresses, Arc<str>> {
     match address.endpoint() {
         Some(endpoint) => Ok([endpoint].into()),
         None => flatten(address, start(address).await),
@@ -176,7 +176,7 @@ fn start(address: &BackendAddr) -> JoinHandle<io::Result<Vec<SocketAddr>>> {
 fn flatten(
     address: &BackendAddr,
     answer: Result<io::Result<Vec<SocketAddr>>, tokio::task::JoinError>,
-) -> Result<Arc<[Endpoint]>, Arc<str>> {
+) -> Result<Addresses, Arc<str>> {
     let fail = |why: String| Err(format!("the name {} has no address: {why}", address.host()).into());
     match answer {
         Ok(Ok(mut addresses)) => {
@@ -200,7 +200,7 @@ mod tests {
 
     use super::*;
 
-    fn at(ports: &[u16]) -> Arc<[Endpoint]> {
+    fn at(ports: &[u16]) -> Addresses {
         ports.iter().map(|&port| SocketAddr::from(([127, 0, 0, 1], port)).into()).collect()
     }
 

@@ -297,7 +297,7 @@ impl Supervisor {
             Some(BackendView {
                 name: Arc::clone(&node.config.name),
                 address: node.config.address.to_string().into(),
-                resolved: Arc::clone(&node.resolved),
+                resolved: node.resolved.clone(),
                 health: state.health(),
                 pending: state.is_pending(),
                 admin: state.admin(),

@@ -24,6 +24,7 @@ use super::{
 use crate::{
     failover::Passive,
     net::{
+        addresses::Addresses,
         endpoint::Endpoint,
         socket::{LegOptions, set_leg_options},
     },
@@ -95,7 +96,7 @@ async fn reach(
 }
 
 async fn connect_any(
-    addresses: &[Endpoint],
+    addresses: &Addresses,
     mut now: Instant,
     limit: Duration,
     options: &LegOptions,
@@ -103,13 +104,16 @@ async fn connect_any(
 ) -> Result<Socket, DialError> {
     let deadline = now + limit;
     let mut worst = None;
-    for (tried, address) in addresses.iter().enumerate() {
+    for (tried, (place, address)) in addresses.in_order().enumerate() {
         let until = match addresses.len() - tried {
             1 => deadline,
             left => share(now, deadline, left),
         };
         match connect(address, until, options, descriptors).await {
-            Ok(stream) => return Ok(stream),
+            Ok(stream) => {
+                addresses.answered_at(place);
+                return Ok(stream);
+            }
             Err(error) => worst = Some(worse(worst, classify(&error))),
         }
         now = Instant::now();

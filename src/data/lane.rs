@@ -232,7 +232,7 @@ mod tests {
                 backend: format!("db-{backend}").into(),
                 metrics: Arc::clone(&self.series.backends[backend]),
                 tenure,
-                addresses: Arc::from([]),
+                addresses: [].into(),
                 revocation: Arc::new(Revocation::default()),
             })
         }

@@ -3,6 +3,7 @@
 //! | file | what it holds |
 //! |---|---|
 //! | [`addr`] | addresses of backends |
+//! | [`addresses`] | all addresses of a server, and which of them answers |
 //! | [`endpoint`] | where a connection goes, and who is at its other end |
 //! | [`listener`] | sockets to accept from |
 //! | [`cidr`] | networks |
@@ -11,6 +12,7 @@
 //! | [`backoff`] | growing pauses |
 
 pub mod addr;
+pub mod addresses;
 pub mod backoff;
 pub mod cidr;
 pub mod endpoint;

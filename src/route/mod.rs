@@ -35,7 +35,7 @@ pub use sessions::{Session, SessionEntry, SessionTable};
 pub use snapshot::{BackendView, LastFailover, LastProbe, Snapshot};
 use tokio::sync::watch;
 
-use crate::{failover::Time, metrics::BackendMetrics, net::endpoint::Endpoint};
+use crate::{failover::Time, metrics::BackendMetrics, net::addresses::Addresses};
 
 /// The process's monotonic clock with a fixed origin, so that the core, the byte path and the API speak of the same moments.
 #[derive(Clone, Copy, Debug)]
@@ -78,7 +78,7 @@ pub struct Route {
     /// Under which activation, or as which reader.
     pub tenure: Tenure,
     /// Last known good addresses, in the order to try them. Empty when the name never resolved.
-    pub addresses: Arc<[Endpoint]>,
+    pub addresses: Addresses,
     /// How the route ends.
     pub revocation: Arc<Revocation>,
 }

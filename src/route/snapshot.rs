@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use crate::{
     failover::{Admin, BackendId, Cause, Epoch, Facts, FailoverReady, Health, Outcome, Reading, Reason, Time, Verdict},
-    net::endpoint::Endpoint,
+    net::addresses::Addresses,
 };
 
 /// A pool as the supervisor sees it; replaced whole with each change.
@@ -59,7 +59,7 @@ pub struct BackendView {
     /// As configured.
     pub address: Arc<str>,
     /// What the name stands for.
-    pub resolved: Arc<[Endpoint]>,
+    pub resolved: Addresses,
     /// Observed health.
     pub health: Health,
     /// A verdict is pending: results differ from it, but not yet often enough.

@@ -39,7 +39,7 @@ async fn once(port: u16, check: &MysqlCheck) -> Finding {
 
 async fn standing(server: &MariaDb) -> probe::standing::Standing {
     let login = Login::new(&local(server.port), &CheckKind::Mysql(root())).unwrap();
-    login.open(&[server.address().into()], Deadline::after(TIMEOUT)).await.unwrap().0
+    login.open(&server.address().into(), Deadline::after(TIMEOUT)).await.unwrap().0
 }
 
 #[tokio::test]
@@ -152,7 +152,7 @@ async fn a_full_server_is_alive_and_the_standing_session_has_its_place() {
     let login = Login::new(&local(server.port), &CheckKind::Mysql(user("crowd", None))).unwrap();
     let (mut held, mut full) = (Vec::new(), None);
     for _ in 0..20 {
-        match login.open(&[server.address().into()], Deadline::after(TIMEOUT)).await {
+        match login.open(&server.address().into(), Deadline::after(TIMEOUT)).await {
             Ok(session) => held.push(session),
             Err(probe::Failure::Backend(finding)) => full = Some(finding),
             Err(other) => panic!("{other:?}"),
@@ -174,7 +174,7 @@ async fn a_hung_server_is_a_timeout_a_killed_one_breaks_the_session_and_one_that
     let finding = session.query(Deadline::after(Duration::from_millis(200))).await;
     assert_eq!(finding.outcome, Outcome::Timeout, "{}", finding.evidence);
     let login = Login::new(&local(server.port), &CheckKind::Mysql(root())).unwrap();
-    let hung = login.open(&[server.address().into()], Deadline::after(Duration::from_millis(200))).await;
+    let hung = login.open(&server.address().into(), Deadline::after(Duration::from_millis(200))).await;
     assert!(matches!(&hung, Err(probe::Failure::Backend(finding)) if finding.outcome == Outcome::Timeout), "{hung:?}");
     server.signal("-CONT");
     let mut session = standing(&server).await;
@@ -212,7 +212,7 @@ async fn a_deadline_in_the_middle_aborts_no_connection() {
     let login = Login::new(&local(server.port), &CheckKind::Mysql(root())).unwrap();
     let mut late = 0;
     for micros in (0..200).map(|step| step * 10) {
-        let opened = login.open(&[server.address().into()], Deadline::after(Duration::from_micros(micros))).await;
+        let opened = login.open(&server.address().into(), Deadline::after(Duration::from_micros(micros))).await;
         late += u32::from(opened.is_err());
     }
     assert!(late > 5, "{late} deadlines struck");

@@ -19,7 +19,7 @@ use std::{
 use mainstay::{
     config::{CheckKind, PostgresCheck, Secret, TlsMode},
     control::probe::{self, Deadline, Failure, Finding, postgres::Login, postgres::Standing},
-    net::{addr::BackendAddr, endpoint::Endpoint},
+    net::{addr::BackendAddr, addresses::Addresses},
 };
 
 use crate::support::postgres;
@@ -30,8 +30,8 @@ fn local(port: u16) -> BackendAddr {
     format!("127.0.0.1:{port}").parse().unwrap()
 }
 
-fn sockets(port: u16) -> [Endpoint; 1] {
-    [SocketAddr::from(([127, 0, 0, 1], port)).into()]
+fn sockets(port: u16) -> Addresses {
+    SocketAddr::from(([127, 0, 0, 1], port)).into()
 }
 
 fn check(tls: TlsMode) -> PostgresCheck {

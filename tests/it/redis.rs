@@ -63,7 +63,7 @@ async fn roles_versions_and_a_lost_primary() {
     }
     // A promotion is seen over the standing session, with the next question.
     let login = Login::new(&local(replica.port), &CheckKind::Redis(RedisCheck::default())).unwrap();
-    let (mut standing, _) = login.open(&[replica.address().into()], Deadline::after(TIMEOUT)).await.unwrap();
+    let (mut standing, _) = login.open(&replica.address().into(), Deadline::after(TIMEOUT)).await.unwrap();
     replica.ask(&["REPLICAOF", "NO", "ONE"]);
     assert_eq!(standing.query(Deadline::after(TIMEOUT)).await.facts.role, Some(Role::Primary));
 }
@@ -92,7 +92,7 @@ async fn the_least_privilege_that_is_advised_is_enough_and_less_is_told_apart() 
 async fn loading_busy_and_full_are_alive() {
     let server = Redis::primary(&["maxclients 3"]);
     let login = Login::new(&local(server.port), &CheckKind::Redis(RedisCheck::default())).unwrap();
-    let (mut standing, _) = login.open(&[server.address().into()], Deadline::after(TIMEOUT)).await.unwrap();
+    let (mut standing, _) = login.open(&server.address().into(), Deadline::after(TIMEOUT)).await.unwrap();
     let crowd: Vec<_> = (0..3).map(|_| TcpStream::connect(server.address()).unwrap()).collect();
     let finding = once(server.port, &RedisCheck::default()).await;
     assert_eq!(finding.outcome, Outcome::Saturated, "{}", finding.evidence);
@@ -132,13 +132,13 @@ async fn loading_busy_and_full_are_alive() {
 async fn a_hung_server_is_a_timeout_and_a_killed_one_breaks_the_standing_session() {
     let server = Redis::primary(&[]);
     let login = Login::new(&local(server.port), &CheckKind::Redis(RedisCheck::default())).unwrap();
-    let (mut standing, _) = login.open(&[server.address().into()], Deadline::after(TIMEOUT)).await.unwrap();
+    let (mut standing, _) = login.open(&server.address().into(), Deadline::after(TIMEOUT)).await.unwrap();
     server.signal("-STOP");
     let short = Deadline::after(Duration::from_millis(200));
     let finding = standing.query(short).await;
     assert_eq!(finding.outcome, Outcome::Timeout, "{}", finding.evidence);
     server.signal("-CONT");
-    let (mut standing, _) = login.open(&[server.address().into()], Deadline::after(TIMEOUT)).await.unwrap();
+    let (mut standing, _) = login.open(&server.address().into(), Deadline::after(TIMEOUT)).await.unwrap();
     server.signal("-KILL");
     let broken = tokio::time::timeout(TIMEOUT, standing.broken()).await.expect("the kernel tells");
     assert!(matches!(&broken, Broken::Lost(finding) if finding.outcome == Outcome::Closed), "{broken:?}");
@@ -212,7 +212,7 @@ async fn the_sentinels_tell_an_old_primary_that_returns_from_a_new_one() {
     assert_eq!((first.facts.role, first.facts.db_epoch), (Some(Role::Primary), Some(0)), "{}", first.evidence);
     // One that was seen as a replica is believed when it is promoted, before the Sentinels say so: here by hand.
     let login = Login::new(&local(new.port), &CheckKind::Redis(check.clone())).unwrap();
-    let (mut session, seen) = login.open(&[new.address().into()], Deadline::after(TIMEOUT)).await.unwrap();
+    let (mut session, seen) = login.open(&new.address().into(), Deadline::after(TIMEOUT)).await.unwrap();
     assert_eq!(seen.facts.role, Some(Role::Standby), "{}", seen.evidence);
     old.signal("-KILL");
     until("the Sentinel has promoted it", || named().then_some(()));
@@ -221,7 +221,7 @@ async fn the_sentinels_tell_an_old_primary_that_returns_from_a_new_one() {
         let mut seen = session.query(Deadline::after(TIMEOUT)).await;
         // A Sentinel ends every session with what it promotes.
         if seen.outcome == Outcome::Closed {
-            (session, seen) = login.open(&[new.address().into()], Deadline::after(TIMEOUT)).await.unwrap();
+            (session, seen) = login.open(&new.address().into(), Deadline::after(TIMEOUT)).await.unwrap();
         }
         assert_ne!(seen.facts.role, Some(Role::Unknown), "{}", seen.evidence);
         if seen.facts.role == Some(Role::Primary) && seen.facts.db_epoch == Some(1) {

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use super::{Deadline, Finding, exchange::Exchange, exec::Exec, tcp};
 use crate::{
     config::CheckKind,
-    net::{addr::BackendAddr, endpoint::Endpoint},
+    net::{addr::BackendAddr, addresses::Addresses},
 };
 
 /// Such a check of one backend.
@@ -35,7 +35,7 @@ impl Single {
     ///
     /// # Errors
     /// When our own side lacked something to ask with; the text says what.
-    pub async fn probe(&mut self, addresses: &[Endpoint], deadline: Deadline) -> Result<Finding, Arc<str>> {
+    pub async fn probe(&mut self, addresses: &Addresses, deadline: Deadline) -> Result<Finding, Arc<str>> {
         match self {
             Self::Tcp => tcp::probe(addresses, deadline).await,
             Self::Exec(exec) => exec.probe(deadline).await,

@@ -6,7 +6,7 @@
 use super::{Deadline, Failure, Finding, http, mysql, postgres, redis};
 use crate::{
     config::CheckKind,
-    net::{addr::BackendAddr, endpoint::Endpoint},
+    net::{addr::BackendAddr, addresses::Addresses},
 };
 
 /// How a check logs in to one backend.
@@ -60,7 +60,7 @@ impl Login {
     ///
     /// # Errors
     /// Whatever is not an answer to the question.
-    pub async fn open(&self, addresses: &[Endpoint], deadline: Deadline) -> Result<(Standing, Finding), Failure> {
+    pub async fn open(&self, addresses: &Addresses, deadline: Deadline) -> Result<(Standing, Finding), Failure> {
         match self {
             Self::Postgres(login) => {
                 let (standing, finding) = login.open(addresses, deadline).await?;

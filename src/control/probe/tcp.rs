@@ -11,7 +11,10 @@ use tokio::{
 use tokio_util::either::Either;
 
 use super::{Deadline, Failure, Finding};
-use crate::{failover::Outcome, net::endpoint::Endpoint};
+use crate::{
+    failover::Outcome,
+    net::{addresses::Addresses, endpoint::Endpoint},
+};
 
 /// A connection, TCP or unix, that nobody has encrypted.
 pub type Plain = Either<TcpStream, UnixStream>;
@@ -23,7 +26,7 @@ const FULL_QUEUE_PAUSE: Duration = Duration::from_millis(5);
 ///
 /// # Errors
 /// When our own side lacked something to connect with.
-pub async fn probe(addresses: &[Endpoint], deadline: Deadline) -> Result<Finding, Arc<str>> {
+pub async fn probe(addresses: &Addresses, deadline: Deadline) -> Result<Finding, Arc<str>> {
     match connect(addresses, deadline).await {
         Ok((_, address)) => Ok(Finding::new(Outcome::Ok, format!("{address} accepted a connection"))),
         Err(Failure::Backend(finding)) => Ok(finding),
@@ -31,20 +34,23 @@ pub async fn probe(addresses: &[Endpoint], deadline: Deadline) -> Result<Finding
     }
 }
 
-/// Connects to the first address that accepts, in order. Each address gets an equal share of the time that is left, so that
-/// a silent one does not use up the chance of the next. The socket has `TCP_NODELAY` set, and was sent the header that goes with
-/// the deadline.
+/// Connects to the first address that accepts, beginning with the one that did so last. Each gets an equal share of the time that is
+/// left, so that a silent one does not use up the chance of the next. The socket has `TCP_NODELAY` set, and was sent the header that
+/// goes with the deadline.
 ///
 /// # Errors
 /// What kept all of them from accepting. `refused` only when *every* address refused, because a refusal counts as proof
 /// that nobody listens.
-pub async fn connect(addresses: &[Endpoint], deadline: Deadline) -> Result<(Plain, Endpoint), Failure> {
+pub async fn connect(addresses: &Addresses, deadline: Deadline) -> Result<(Plain, Endpoint), Failure> {
     let mut worst: Option<Finding> = None;
-    for (tried, address) in addresses.iter().enumerate() {
+    for (tried, (place, address)) in addresses.in_order().enumerate() {
         let left = u32::try_from(addresses.len() - tried).unwrap_or(u32::MAX);
         let share = Instant::now() + deadline.at().saturating_duration_since(Instant::now()) / left;
         match timeout_at(share, open(address, deadline)).await {
-            Ok(Ok(stream)) => return Ok((stream, address.clone())),
+            Ok(Ok(stream)) => {
+                addresses.answered_at(place);
+                return Ok((stream, address.clone()));
+            }
             Ok(Err(error)) => match failure(&error, address) {
                 Failure::Backend(finding) => worst = Some(worse(worst, finding)),
                 local @ Failure::Local(_) => return Err(local),

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     config::CheckConfig,
     failover::{Passive, event::Class},
-    net::{addr::BackendAddr, endpoint::Endpoint},
+    net::{addr::BackendAddr, addresses::Addresses},
 };
 
 /// Between two logins to a server that has no room for them, or that refuses ours: neither gets better by haste, and each
@@ -64,7 +64,7 @@ impl Asker {
     }
 
     /// Asks once. `fresh` demands a new connection; without it the asker chooses.
-    pub(super) async fn ask(&mut self, addresses: &[Endpoint], fresh: bool, deadline: Deadline) -> Answer {
+    pub(super) async fn ask(&mut self, addresses: &Addresses, fresh: bool, deadline: Deadline) -> Answer {
         match self {
             Self::Single(single) => match single.probe(addresses, deadline).await {
                 Ok(finding) => Answer::Finding { finding, fresh: true },
@@ -98,7 +98,7 @@ impl Asker {
 }
 
 impl Sessions {
-    async fn ask(&mut self, addresses: &[Endpoint], fresh: bool, deadline: Deadline) -> Answer {
+    async fn ask(&mut self, addresses: &Addresses, fresh: bool, deadline: Deadline) -> Answer {
         self.standing = self.standing.take().filter(Standing::lasts);
         if self.must_log_in(fresh, Instant::now()) {
             return self.log_in(addresses, deadline).await;
@@ -143,7 +143,7 @@ impl Sessions {
 
     /// The new session takes the place of the old one. Meanwhile the old one is still listened to: when it breaks, the
     /// supervisor must not wait for the deadline of the login to hear of it.
-    async fn log_in(&mut self, addresses: &[Endpoint], deadline: Deadline) -> Answer {
+    async fn log_in(&mut self, addresses: &Addresses, deadline: Deadline) -> Answer {
         let at = Instant::now();
         let login = self.login.open(addresses, deadline);
         tokio::pin!(login);

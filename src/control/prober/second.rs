@@ -24,7 +24,7 @@ use super::{
 use crate::{
     config::CheckConfig,
     failover::{Facts, Outcome, Role, event::Class},
-    net::{addr::BackendAddr, endpoint::Endpoint},
+    net::{addr::BackendAddr, addresses::Addresses},
 };
 
 /// Between two questions about a backend that does not say it is primary: its endpoint changes nothing then.
@@ -125,7 +125,7 @@ impl Second {
     }
 
     /// Asks both. The direct check's bad news are not held up; its good news for half of the probe's time at most.
-    pub(super) async fn beside(&mut self, direct: &mut Asker, addresses: &[Endpoint], fresh: bool, deadline: Deadline) -> Answer {
+    pub(super) async fn beside(&mut self, direct: &mut Asker, addresses: &Addresses, fresh: bool, deadline: Deadline) -> Answer {
         let begun = Instant::now();
         self.begin(addresses, begun);
         let mut answer = direct.ask(addresses, fresh, deadline).await;
@@ -151,7 +151,7 @@ impl Second {
         }
     }
 
-    fn begin(&mut self, addresses: &[Endpoint], now: Instant) {
+    fn begin(&mut self, addresses: &Addresses, now: Instant) {
         if let Some(asking) = &mut self.asking {
             match asking.answer.try_recv() {
                 Ok((said, at)) => self.arrive(said, at),
@@ -165,8 +165,8 @@ impl Second {
         }
     }
 
-    fn ask(&mut self, addresses: &[Endpoint]) {
-        let (login, addresses, deadline) = (self.login.clone(), addresses.to_vec(), Deadline::after(self.timeout));
+    fn ask(&mut self, addresses: &Addresses) {
+        let (login, addresses, deadline) = (self.login.clone(), addresses.clone(), Deadline::after(self.timeout));
         let (sender, answer) = oneshot::channel();
         let task = tokio::spawn(async move {
             let said = login.second(&addresses, deadline).await;

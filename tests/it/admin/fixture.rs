@@ -180,7 +180,7 @@ pub(super) fn primary(name: &str) -> BackendView {
     BackendView {
         name: name.into(),
         address: format!("{name}:5432").into(),
-        resolved: vec![SocketAddr::from(([10, 0, 0, 1], 5432)).into()].into(),
+        resolved: SocketAddr::from(([10, 0, 0, 1], 5432)).into(),
         health: Health::Up,
         pending: false,
         admin: Admin::Ready,

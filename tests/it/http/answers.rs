@@ -223,7 +223,7 @@ async fn the_request_is_what_was_configured() {
 async fn open(port: u16) -> Standing {
     let login = Login::new(&local(port), &CheckKind::Http(HttpCheck::default())).unwrap();
     let (standing, finding) =
-        login.open(&[std::net::SocketAddr::from(([127, 0, 0, 1], port)).into()], Deadline::after(DEADLINE)).await.unwrap();
+        login.open(&std::net::SocketAddr::from(([127, 0, 0, 1], port)).into(), Deadline::after(DEADLINE)).await.unwrap();
     assert_eq!(finding.facts.role, Some(Role::Primary));
     standing
 }

@@ -34,7 +34,7 @@ use crate::{
         exchange::{Message, RoleTexts, Step},
     },
     failover::{Facts, Outcome, Role},
-    net::{addr::BackendAddr, endpoint::Endpoint},
+    net::{addr::BackendAddr, addresses::Addresses},
 };
 
 /// How long a server may take to answer our FIN with its own, so that it sees an orderly end. The finding is certain by then and
@@ -61,7 +61,7 @@ impl Exchange {
     ///
     /// # Errors
     /// When our own side lacked something to connect with.
-    pub async fn probe(&self, addresses: &[Endpoint], deadline: Deadline) -> Result<Finding, Arc<str>> {
+    pub async fn probe(&self, addresses: &Addresses, deadline: Deadline) -> Result<Finding, Arc<str>> {
         let socket = match tcp::connect(addresses, deadline).await {
             Ok((socket, _)) => Bounded::new(socket, Allowance::new()),
             Err(Failure::Backend(finding)) => return Ok(finding),

@@ -36,7 +36,7 @@ use super::{
 use crate::{
     config::HttpCheck,
     failover::{Outcome, Role},
-    net::{addr::BackendAddr, endpoint::Endpoint},
+    net::{addr::BackendAddr, addresses::Addresses, endpoint::Endpoint},
 };
 
 /// How the check asks one backend's endpoint.
@@ -73,14 +73,14 @@ impl Login {
     ///
     /// # Errors
     /// Whatever is not an answer to the question.
-    pub async fn open(&self, addresses: &[Endpoint], deadline: Deadline) -> Result<(Standing, Finding), Failure> {
+    pub async fn open(&self, addresses: &Addresses, deadline: Deadline) -> Result<(Standing, Finding), Failure> {
         let (standing, reading) = self.read(addresses, deadline).await?;
         let finding = reading.finding;
         if finding.outcome == Outcome::Ok { Ok((standing, finding)) } else { Err(Failure::Backend(finding)) }
     }
 
     /// What the endpoint says beside another check of the same backend. Total: whatever keeps it from saying something is said.
-    pub async fn second(&self, addresses: &[Endpoint], deadline: Deadline) -> Said {
+    pub async fn second(&self, addresses: &Addresses, deadline: Deadline) -> Said {
         match self.read(addresses, deadline).await {
             Ok((_, Reading { finding, in_order: true })) => match (finding.outcome, finding.facts.role) {
                 (Outcome::Ok, Some(Role::Primary)) => Said::Primary(finding),
@@ -91,9 +91,9 @@ impl Login {
         }
     }
 
-    async fn read(&self, addresses: &[Endpoint], deadline: Deadline) -> Result<(Standing, Reading), Failure> {
+    async fn read(&self, addresses: &Addresses, deadline: Deadline) -> Result<(Standing, Reading), Failure> {
         let port = self.check.port;
-        let addresses: Vec<Endpoint> = addresses.iter().filter_map(|address| endpoint_of(address, port)).collect();
+        let addresses: Addresses = addresses.in_order().filter_map(|(_, address)| endpoint_of(address, port)).collect();
         // The PROXY header is for the database's port.
         let greeted = if port.is_some() { deadline.with_header(None) } else { deadline };
         let (socket, address) = tcp::connect(&addresses, greeted).await?;

@@ -41,7 +41,7 @@ use super::{
 use crate::{
     config::MysqlCheck,
     failover::Outcome,
-    net::{addr::BackendAddr, endpoint::Endpoint},
+    net::{addr::BackendAddr, addresses::Addresses},
 };
 
 /// `ER_SPECIFIC_ACCESS_DENIED_ERROR`: the user may not ask this.
@@ -80,7 +80,7 @@ impl Login {
     /// # Errors
     /// Whatever is not an answer to the questions. A login that is still under way at the deadline is finished and ended cleanly in
     /// the background, within a few seconds: a server counts those that are cut off, and locks the host out in the end.
-    pub async fn open(&self, addresses: &[Endpoint], deadline: Deadline) -> Result<(Standing, Finding), Failure> {
+    pub async fn open(&self, addresses: &Addresses, deadline: Deadline) -> Result<(Standing, Finding), Failure> {
         let (socket, _) = tcp::connect(addresses, deadline).await?;
         let (opened, opening) = oneshot::channel();
         tokio::spawn(self.clone().run(socket, opened));

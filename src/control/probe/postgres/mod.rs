@@ -26,7 +26,7 @@ use super::{Deadline, Failure, Finding, bounded::Allowance, standing::Broken, tc
 use crate::{
     config::PostgresCheck,
     failover::Outcome,
-    net::{addr::BackendAddr, endpoint::Endpoint},
+    net::{addr::BackendAddr, addresses::Addresses},
 };
 
 /// How the check logs in to one backend.
@@ -60,7 +60,7 @@ impl Login {
     /// # Errors
     /// Whatever is not an answer to the query. A login that is still under way at the deadline is finished and ended cleanly
     /// in the background, within a few seconds.
-    pub async fn open(&self, addresses: &[Endpoint], deadline: Deadline) -> Result<(Standing, Finding), Failure> {
+    pub async fn open(&self, addresses: &Addresses, deadline: Deadline) -> Result<(Standing, Finding), Failure> {
         let (socket, _) = tcp::connect(addresses, deadline).await?;
         let opening = session::start(socket, self.clone());
         let mut standing = match timeout_at(deadline.at(), opening).await {

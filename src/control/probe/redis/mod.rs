@@ -41,7 +41,7 @@ use super::{
 use crate::{
     config::RedisCheck,
     failover::{Outcome, Role},
-    net::{addr::BackendAddr, endpoint::Endpoint},
+    net::{addr::BackendAddr, addresses::Addresses, endpoint::Endpoint},
 };
 
 /// How the check logs in to one backend.
@@ -84,7 +84,7 @@ impl Login {
     ///
     /// # Errors
     /// Whatever is not an answer to the question.
-    pub async fn open(&self, addresses: &[Endpoint], deadline: Deadline) -> Result<(Standing, Finding), Failure> {
+    pub async fn open(&self, addresses: &Addresses, deadline: Deadline) -> Result<(Standing, Finding), Failure> {
         let (socket, peer) = tcp::connect(addresses, deadline).await?;
         let allowance = Allowance::new();
         let opening = self.converse(Bounded::new(socket, allowance.clone()), allowance, peer);

@@ -132,6 +132,8 @@ fn advice(pool: &Snapshot) -> &'static str {
         "A backend belongs to another cluster: correct its address."
     } else if any(Reason::Maint) || any(Reason::Drain) {
         "An operator took backends out: put one back."
+    } else if let [_] = &pool.backends[..] {
+        "Start it."
     } else {
         "Start one of them."
     }
@@ -177,6 +179,13 @@ mod tests {
             "NO BACKEND MAY SERVE. a is down: connect refused; b is standby. \
              Start the primary, or promote the standby that has the newest data. 1 client waits."
         );
+    }
+
+    #[test]
+    fn who_is_down_is_to_be_started() {
+        let down = |name| backend(name, Health::Down, None, Reason::Down, "connect refused");
+        assert!(summary(&pool(Verdict::NoEligible, vec![down("a")]), 0).ends_with("a is down: connect refused. Start it."));
+        assert!(summary(&pool(Verdict::NoEligible, vec![down("a"), down("b")]), 0).ends_with("Start one of them."));
     }
 
     #[test]

@@ -300,7 +300,7 @@ impl<'a> Section<'a> {
         let (first, last) = (place.line().unwrap_or(0), node.place.line().unwrap_or(0));
         self.field.findings.narrow(first..=last);
         if self.keys.planned.contains(&name) {
-            let help = "remove the key; mainstay does nothing of it today".to_owned();
+            let help = "remove the key; mainstay does nothing with it yet".to_owned();
             let message = format!("`{name}` is not available in this version yet");
             return self.field.findings.error(place, path, message, Some(help));
         }

@@ -182,6 +182,8 @@ fn spawn(root: &Path, port: u16, id: u32, arguments: &[String]) -> Child {
         format!("--port={port}"),
         format!("--server-id={id}"),
     ]);
+    // Nothing goes on after the start that would write a line of its own.
+    command.arg("--innodb-buffer-pool-load-at-startup=OFF");
     // Every connection that ends without a word is a line in the log.
     command.args(["--bind-address=127.0.0.1", "--log-warnings=9", "--skip-name-resolve", "--log-bin", "--log-slave-updates"]);
     command.args(["--innodb-buffer-pool-size=16M", "--innodb-log-file-size=8M", "--innodb-flush-log-at-trx-commit=2"]);

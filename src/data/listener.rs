@@ -147,19 +147,20 @@ impl AcceptLoop {
 }
 
 /// Accepts until the process drains or nobody wants the socket any more, then takes in whoever had connected before and closes
-/// it.
+/// it. The `reserve` descriptor is there before the first client is.
 ///
 /// # Errors
 /// When the kernel cannot watch the socket.
 pub(super) async fn accept(
     mut orders: watch::Receiver<Arc<ListenerContext>>,
     socket: BoundListener,
+    reserve: Option<File>,
     workers: Arc<Workers>,
 ) -> io::Result<()> {
     let listener = Arc::clone(&orders.borrow_and_update());
     let gate = Rc::new(Gate {
         socket: Watched::listener(socket)?,
-        acceptor: RefCell::new(Acceptor { listener, workers, reserve: reserve(), backoff: backoff() }),
+        acceptor: RefCell::new(Acceptor { listener, workers, reserve, backoff: backoff() }),
         closes: Cell::new(false),
     });
     // A task of its own, so that a client does not have to look whether there are orders.
@@ -251,7 +252,8 @@ fn backoff() -> Backoff {
     Backoff::new(Duration::from_millis(10), Duration::from_secs(1))
 }
 
-fn reserve() -> Option<File> {
+/// A descriptor to give up when there is none left for a client.
+pub(super) fn reserve() -> Option<File> {
     File::open("/dev/null").ok()
 }
 

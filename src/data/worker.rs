@@ -19,7 +19,7 @@ use super::{
     connection::Accepted,
     event_loop::{self, EventLoop, Handle},
     hold::{Door, Hold},
-    listener::{AcceptLoop, ListenerContext, accept},
+    listener::{AcceptLoop, ListenerContext, accept, reserve},
     relay::supply_pipes,
 };
 use crate::{
@@ -104,12 +104,12 @@ pub(super) struct Crew {
 impl Crew {
     /// Starts to accept.
     pub(super) fn accept(&self, listener: Arc<ListenerContext>, socket: BoundListener) -> AcceptLoop {
-        let name = Arc::clone(&listener.name);
+        let (name, reserve) = (Arc::clone(&listener.name), reserve());
         let (handle, orders) = AcceptLoop::new(listener);
         let (workers, guards) = (Arc::clone(&self.workers), (self.lifeline.vital.guard(), self.workers.tasks.token()));
         let accept = async move || {
             let _guards = guards;
-            if let Err(error) = accept(orders, socket, workers).await {
+            if let Err(error) = accept(orders, socket, reserve, workers).await {
                 tracing::error!(listener = %name, %error, "the listener stopped");
             }
         };

@@ -27,10 +27,13 @@ deps:
 # What is true of sessions is true however their bytes are moved.
 SESSIONS = test(/^(bytes|doors|streams|splice|resources|network|hold|recovery|psql|unix)::/)
 
+# Most tests wait for servers most of the time.
+NEXTEST = cargo nextest run --locked --no-fail-fast --test-threads $$((2 * $$(nproc)))
+
 test: deps
 	cargo nextest --version >/dev/null 2>&1 || cargo install --locked cargo-nextest
-	cargo nextest run --locked --no-fail-fast
-	for relay in splice copy; do MAINSTAY_TEST_RELAY=$$relay cargo nextest run --locked --no-fail-fast -E '$(SESSIONS)' || exit 1; done
+	$(NEXTEST)
+	for relay in splice copy; do MAINSTAY_TEST_RELAY=$$relay $(NEXTEST) -E '$(SESSIONS)' || exit 1; done
 	cargo test --locked --doc
 
 # What it finds goes into fuzz/corpus/TARGET/, which `make test` tries from then on. src/fuzzing.rs has the list of targets.

@@ -166,7 +166,8 @@ fn a_thousand_probes_leave_no_line(cluster: &Cluster) {
         let after = &cluster.log_of(node)[before.len()..];
         let of_us = |line: &&String| ["GET ", "HTTP/1", "connection", "FATAL", "EOF"].iter().any(|word| line.contains(word));
         assert_eq!(after.iter().find(of_us), None);
-        assert!(after.len() < 50, "{after:#?}");
+        // Whatever its words: what a probe writes, it writes at each, and there were a thousand. The cluster writes a line a second.
+        assert!(after.len() < 500, "{after:#?}");
     }
 }
 

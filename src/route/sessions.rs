@@ -44,9 +44,16 @@ impl SessionTable {
         SessionEntry { table: Arc::clone(self), id, place }
     }
 
-    /// The sessions of a pool, at most `limit`, with their connection numbers.
-    pub fn list(&self, pool: &str, limit: usize) -> Vec<(u64, Arc<Session>)> {
-        self.lock().iter().filter(|(_, (_, s))| *s.pool == *pool).take(limit).map(|(_, listed)| listed.clone()).collect()
+    /// The oldest sessions of a pool, at most `limit`, in no order, with their connection numbers.
+    pub fn oldest(&self, pool: &str, limit: usize) -> Vec<(u64, Arc<Session>)> {
+        let sessions = self.lock();
+        let mut listed: Vec<_> =
+            sessions.iter().map(|(_, listed)| listed).filter(|(_, session)| *session.pool == *pool).collect();
+        if listed.len() > limit {
+            listed.select_nth_unstable_by_key(limit, |(id, session)| (session.since, *id));
+            listed.truncate(limit);
+        }
+        listed.into_iter().cloned().collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, Slab<(u64, Arc<Session>)>> {
@@ -72,5 +79,39 @@ impl SessionEntry {
 impl Drop for SessionEntry {
     fn drop(&mut self) {
         self.table.lock().remove(self.place);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn session(since: u64) -> Arc<Session> {
+        Arc::new(Session {
+            client: Peer::Unix,
+            pool: "orders".into(),
+            listener: "rw".into(),
+            backend: "db-a".into(),
+            epoch: Epoch(1),
+            since: Time::from_millis(since),
+            upstream_bytes: AtomicU64::new(0),
+            downstream_bytes: AtomicU64::new(0),
+        })
+    }
+
+    #[test]
+    fn the_oldest_are_listed_wherever_their_places_are() {
+        let table = Arc::new(SessionTable::default());
+        let mut entries: Vec<_> = (0..6).map(|id| table.enter(id, session(id))).collect();
+        // The newest takes the place of the oldest.
+        drop(entries.remove(0));
+        entries.push(table.enter(6, session(6)));
+        let ids = |limit| {
+            let mut ids: Vec<u64> = table.oldest("orders", limit).into_iter().map(|(id, _)| id).collect();
+            ids.sort_unstable();
+            ids
+        };
+        assert_eq!((ids(2), ids(6), ids(9)), (vec![1, 2], vec![1, 2, 3, 4, 5, 6], vec![1, 2, 3, 4, 5, 6]));
+        assert!(table.oldest("other", 9).is_empty());
     }
 }

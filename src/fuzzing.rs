@@ -5,7 +5,7 @@
 //! `fuzz/Cargo.toml` and some files in `fuzz/corpus/NAME/`. A test says what is missing.
 
 use crate::{
-    admin::api,
+    admin::{api, host},
     config::{self, ExecCheck, Secret, exec::Word},
     control::probe::{
         bounded,
@@ -51,7 +51,7 @@ pub const TARGETS: &[(&str, Target)] = &[
 /// What the admin endpoint reads by itself of a request: a segment of its path, and its Host header. The rest is hyper's.
 pub fn admin_request(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
-    api::is_own(&text);
+    host::is_own(&text);
     if let Some(decoded) = api::decoded(&text) {
         assert!(decoded.len() <= text.len(), "decoding made it longer");
         assert!(text.contains('%') || decoded == text, "nothing was escaped, and it changed");

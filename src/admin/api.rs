@@ -1,23 +1,19 @@
 //! Paths: which request gets which answer.
 
-use std::{
-    net::IpAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
 };
 
-use hyper::{
-    Method, Response, StatusCode, Uri,
-    body::Body as _,
-    header::{self, HeaderMap},
-};
+use hyper::{Method, Response, StatusCode, body::Body as _, header::HeaderMap};
 use serde_json::json;
 use tokio::sync::Semaphore;
 
 use super::{
-    AdminPool, AdminState, events, gauges, health, page,
+    AdminPool, AdminState, Ailments, events, gauges, health,
+    host::{self, Reach},
+    page,
+    query::Query,
     response::{self, Body},
     status,
 };
@@ -27,7 +23,7 @@ const PATHS: [&str; 11] = [
     "/",
     "/metrics",
     "/livez",
-    "/readyz",
+    "/readyz?pool=POOL",
     "/startupz",
     "/api/v1/status",
     "/api/v1/pools/{pool}",
@@ -43,8 +39,8 @@ const MAX_BODY_BYTES: u64 = 64 * 1024;
 /// Where a request came in.
 #[derive(Clone, Debug)]
 pub(super) struct Connection {
-    /// The listener is bound to a loopback address, so that a browser on this machine can reach it.
-    pub(super) is_loopback: bool,
+    /// Whose browsers can reach the listener.
+    pub(super) reach: Reach,
     /// Set when the connection turns into a stream of events.
     pub(super) is_stream: Arc<AtomicBool>,
     /// Streams that may still be opened on this listener.
@@ -84,10 +80,13 @@ pub(super) fn respond(
         let message = "there is nothing at this path; these exist";
         return response::error_with(StatusCode::NOT_FOUND, "not_found", message, json!({ "paths": PATHS }));
     };
-    let is_probe = matches!(endpoint, Endpoint::Live | Endpoint::Ready | Endpoint::Startup | Endpoint::Metrics);
-    if connection.is_loopback && !is_probe && is_foreign_host(request.uri(), request.headers()) {
-        let message = "the Host header names another host; use an IP address or localhost";
-        return response::error(StatusCode::FORBIDDEN, "foreign_host", message);
+    let is_open = match endpoint {
+        Endpoint::Live | Endpoint::Ready | Endpoint::Startup => true,
+        Endpoint::Metrics => connection.reach == Reach::Machine,
+        _ => connection.reach == Reach::File,
+    };
+    if !is_open && let Some(foreign) = host::foreign(request.uri(), request.headers(), &state.hosts) {
+        return response::error(StatusCode::FORBIDDEN, "foreign_host", &host::refusal(&foreign));
     }
     match endpoint {
         Endpoint::Change(method) if request.method().as_str() == method => {
@@ -96,7 +95,21 @@ pub(super) fn respond(
         }
         Endpoint::Change(method) => response::wrong_method(method),
         _ if !matches!(*request.method(), Method::GET | Method::HEAD) => response::wrong_method("GET, HEAD"),
-        endpoint => read(state, connection, &endpoint, request),
+        endpoint => match Query::read(request.uri(), endpoint.query_keys()) {
+            Ok(query) => read(state, connection, &endpoint, &query, request.headers()),
+            Err(refusal) => *refusal,
+        },
+    }
+}
+
+impl Endpoint {
+    /// What may stand behind the `?`.
+    const fn query_keys(&self) -> &'static [&'static str] {
+        match self {
+            Self::Ready => &["pool"],
+            Self::Events | Self::EventStream => &["since"],
+            _ => &[],
+        }
     }
 }
 
@@ -123,31 +136,48 @@ fn endpoint(path: &str) -> Option<Endpoint> {
     })
 }
 
-fn read<B>(state: &Arc<AdminState>, connection: &Connection, endpoint: &Endpoint, request: &hyper::Request<B>) -> Response<Body> {
+fn read(
+    state: &Arc<AdminState>,
+    connection: &Connection,
+    endpoint: &Endpoint,
+    query: &Query,
+    headers: &HeaderMap,
+) -> Response<Body> {
     match endpoint {
         Endpoint::Page => page::page(),
         Endpoint::Metrics => {
             gauges::refresh(state);
             response::whole(StatusCode::OK, response::PROMETHEUS, state.metrics.render())
         }
-        Endpoint::Live => verdict(&health::not_live(state)),
-        Endpoint::Ready => verdict(&health::not_ready(state)),
-        Endpoint::Startup => verdict(&health::not_started(state)),
+        Endpoint::Live => {
+            let Ailments { fatal, others } = health::ailments(state);
+            verdict(fatal.is_empty(), &[fatal, others].concat())
+        }
+        Endpoint::Ready => match query.get("pool") {
+            Some(name) => with_pool(state, name, |pool| whether(&health::not_ready_for(state, pool))),
+            None => whether(&health::not_ready(state)),
+        },
+        Endpoint::Startup => whether(&health::not_started(state)),
         Endpoint::Status => response::json(StatusCode::OK, &status::status(state)),
         Endpoint::Pool(name) => with_pool(state, name, |pool| response::json(StatusCode::OK, &status::pool(state, pool))),
         Endpoint::Sessions(name) => with_pool(state, name, |pool| response::json(StatusCode::OK, &status::sessions(state, pool))),
-        Endpoint::Events => match since(request.uri()) {
+        Endpoint::Events => match since(query) {
             Ok(since) => response::json(StatusCode::OK, &events::list(state, since.unwrap_or(0))),
             Err(refusal) => *refusal,
         },
-        Endpoint::EventStream => stream(state, connection, request),
+        Endpoint::EventStream => stream(state, connection, query, headers),
         Endpoint::Config => response::json(StatusCode::OK, &state.view().config_json),
         Endpoint::Change(method) => response::wrong_method(method),
     }
 }
 
-fn verdict(reasons: &[String]) -> Response<Body> {
-    let (code, word) = if reasons.is_empty() { (StatusCode::OK, "ok") } else { (StatusCode::SERVICE_UNAVAILABLE, "unavailable") };
+/// Yes, or no for these reasons.
+fn whether(reasons: &[String]) -> Response<Body> {
+    verdict(reasons.is_empty(), reasons)
+}
+
+fn verdict(is_well: bool, reasons: &[String]) -> Response<Body> {
+    let (code, word) = if is_well { (StatusCode::OK, "ok") } else { (StatusCode::SERVICE_UNAVAILABLE, "unavailable") };
     response::json(code, &json!({ "status": word, "reasons": reasons }))
 }
 
@@ -165,9 +195,9 @@ fn with_pool(state: &AdminState, name: &str, answer: impl Fn(&AdminPool) -> Resp
     }
 }
 
-fn stream<B>(state: &Arc<AdminState>, connection: &Connection, request: &hyper::Request<B>) -> Response<Body> {
-    let since = match since(request.uri()) {
-        Ok(since) => since.or_else(|| last_event_id(request.headers())),
+fn stream(state: &Arc<AdminState>, connection: &Connection, query: &Query, headers: &HeaderMap) -> Response<Body> {
+    let since = match since(query) {
+        Ok(since) => since.or_else(|| last_event_id(headers)),
         Err(refusal) => return *refusal,
     };
     let Ok(permit) = Arc::clone(&connection.streams).try_acquire_owned() else {
@@ -179,9 +209,8 @@ fn stream<B>(state: &Arc<AdminState>, connection: &Connection, request: &hyper::
 }
 
 /// The `since` of the query.
-fn since(uri: &Uri) -> Result<Option<u64>, Box<Response<Body>>> {
-    let query = uri.query().unwrap_or_default();
-    let Some(value) = query.split('&').find_map(|pair| pair.strip_prefix("since=")) else { return Ok(None) };
+fn since(query: &Query) -> Result<Option<u64>, Box<Response<Body>>> {
+    let Some(value) = query.get("since") else { return Ok(None) };
     value.parse().map(Some).map_err(|_| {
         Box::new(response::error(StatusCode::BAD_REQUEST, "bad_since", "since must be the id of an event, a whole number"))
     })
@@ -192,24 +221,7 @@ fn last_event_id(headers: &HeaderMap) -> Option<u64> {
     headers.get("last-event-id")?.to_str().ok()?.parse().ok()
 }
 
-/// A page of another site can reach a loopback listener through the browser of somebody on this machine, by a name that
-/// it lets point to 127.0.0.1 (DNS rebinding). Its requests carry that name.
-fn is_foreign_host(uri: &Uri, headers: &HeaderMap) -> bool {
-    let named = uri.authority().map(|authority| authority.as_str().to_owned());
-    let sent = headers.get_all(header::HOST).iter().map(|value| value.to_str().map(str::to_owned).unwrap_or_default());
-    named.into_iter().chain(sent).any(|host| !is_own(&host))
-}
-
-/// Whether a Host header names this machine and not a site on the web.
-pub(crate) fn is_own(host: &str) -> bool {
-    let name = match host.strip_prefix('[') {
-        Some(rest) => rest.split(']').next().unwrap_or_default(),
-        None => host.split(':').next().unwrap_or_default(),
-    };
-    name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok()
-}
-
-/// Percent-decoding of one path segment; `None` when it is no UTF-8.
+/// Percent-decoding of one path segment or value of a query; `None` when it is no UTF-8.
 pub(crate) fn decoded(segment: &str) -> Option<String> {
     let hex = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
     let mut bytes = Vec::with_capacity(segment.len());
@@ -229,16 +241,6 @@ pub(crate) fn decoded(segment: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn own_hosts_are_numbers_and_localhost() {
-        for host in ["127.0.0.1:8432", "localhost", "LOCALHOST:1", "[::1]:8432", "10.1.2.3", "[::1]"] {
-            assert!(is_own(host), "{host}");
-        }
-        for host in ["evil.example", "127.0.0.1.evil.example", "localhost.evil.example:80", "", "[evil]:1", ":80"] {
-            assert!(!is_own(host), "{host}");
-        }
-    }
 
     #[test]
     fn segments_are_decoded_once() {

@@ -1,24 +1,44 @@
 //! Is it live, ready, started? Each answer is a list of reasons against; empty means yes.
 
-use super::{AdminState, sentence};
+use super::{AdminPool, AdminState, Ailments, sentence};
 use crate::{failover::Verdict, lifecycle::Phase};
 
-/// Reasons why the process should be restarted. Never depends on a database: a restart cures none.
-pub(super) fn not_live(state: &AdminState) -> Vec<String> {
-    (state.health)()
+/// What keeps the process from its work. Never depends on a database: a restart cures none.
+pub(super) fn ailments(state: &AdminState) -> Ailments {
+    let mut ailments = (state.health)();
+    let now = state.clock.now();
+    for pool in &state.view().pools {
+        let snapshot = pool.snapshot.get();
+        let silent = snapshot.backends.iter().filter_map(|backend| Some((backend, backend.silent_since?)));
+        // This may have its cause in the machine, and a restart would cut the sessions of every pool.
+        ailments.others.extend(silent.map(|(backend, since)| {
+            let seconds = now.since(since).as_secs();
+            format!("pool {}: no probe of {} has finished for {seconds} s", snapshot.pool, backend.name)
+        }));
+    }
+    ailments
 }
 
 /// Reasons why no clients should be sent here now.
 pub(super) fn not_ready(state: &AdminState) -> Vec<String> {
-    let phase = state.phase.get();
-    let stopping = (phase != Phase::Running).then(|| format!("mainstay was told to stop and is {phase}"));
     let view = state.view();
-    let pools = view.pools.iter().filter_map(|pool| {
-        let snapshot = pool.snapshot.get();
-        (!pool.serves(&snapshot))
-            .then(|| format!("pool {}: {}", snapshot.pool, sentence::summary(&snapshot, pool.metrics.held.get())))
-    });
-    stopping.into_iter().chain(pools).collect()
+    stopping(state).into_iter().chain(view.pools.iter().filter_map(serves_nobody)).collect()
+}
+
+/// Reasons why no clients of one pool should be sent here now.
+pub(super) fn not_ready_for(state: &AdminState, pool: &AdminPool) -> Vec<String> {
+    stopping(state).into_iter().chain(serves_nobody(pool)).collect()
+}
+
+fn stopping(state: &AdminState) -> Option<String> {
+    let phase = state.phase.get();
+    (phase != Phase::Running).then(|| format!("mainstay was told to stop and is {phase}"))
+}
+
+fn serves_nobody(pool: &AdminPool) -> Option<String> {
+    let snapshot = pool.snapshot.get();
+    (!pool.serves(&snapshot))
+        .then(|| format!("pool {}: {}", snapshot.pool, sentence::summary(&snapshot, pool.metrics.held.get())))
 }
 
 /// Reasons why it has not started yet: pools whose first election is still to come.

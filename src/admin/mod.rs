@@ -7,6 +7,8 @@
 //! |---|---|
 //! | [`server`] | sockets: accepts, bounds time and size, makes room for the next client |
 //! | [`api`] | paths: which request gets which answer |
+//! | [`host`] | by which names it may be asked |
+//! | [`query`] | what may stand behind the `?` |
 //! | [`response`] | how an answer is written |
 //! | [`health`] | is it live, ready, started, and if not, why |
 //! | [`status`] | the JSON of pools, backends and sessions |
@@ -20,7 +22,9 @@ pub(crate) mod api;
 mod events;
 mod gauges;
 mod health;
+pub(crate) mod host;
 mod page;
+mod query;
 mod response;
 mod rfc3339;
 mod sentence;
@@ -56,6 +60,8 @@ pub struct AdminSettings {
 pub struct AdminState {
     /// Version of mainstay.
     pub version: &'static str,
+    /// Names by which it may be asked, besides addresses and localhost.
+    pub hosts: Vec<Arc<str>>,
     /// The process's clock.
     pub clock: Clock,
     /// The phase of life; the admin plane answers until it is `Stopped`.
@@ -68,8 +74,17 @@ pub struct AdminState {
     pub events: Arc<EventLog>,
     /// All metrics.
     pub metrics: Arc<Metrics>,
-    /// Why the process itself cannot do its work, each a sentence; empty when it can. Must never ask a database.
-    pub health: Arc<dyn Fn() -> Vec<String> + Send + Sync>,
+    /// What keeps the process itself from its work. Must never ask a database.
+    pub health: Arc<dyn Fn() -> Ailments + Send + Sync>,
+}
+
+/// What keeps a process from its work, each a sentence.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ailments {
+    /// It is not live: a restart would help.
+    pub fatal: Vec<String>,
+    /// Somebody should know, but a restart would only cut the sessions.
+    pub others: Vec<String>,
 }
 
 impl fmt::Debug for AdminState {

@@ -163,6 +163,7 @@ mod tests {
             alert: None,
             since: Time::ZERO,
             last_probe: Some(probe),
+            silent_since: None,
         }
     }
 

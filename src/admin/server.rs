@@ -28,7 +28,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::{AdminState, api, socket::Socket};
+use super::{AdminState, api, host::Reach, socket::Socket};
 use crate::{
     lifecycle::{Phase, PhaseWatch},
     net::{
@@ -53,7 +53,7 @@ const FAREWELL: Duration = Duration::from_millis(250);
 
 /// A listener within the admin plane's runtime.
 pub(super) enum Listener {
-    Tcp { listener: TcpListener, is_loopback: bool },
+    Tcp { listener: TcpListener, reach: Reach },
     Unix(#[expect(dead_code, reason = "held for its end")] SocketFile, UnixListener),
 }
 
@@ -63,8 +63,8 @@ impl Listener {
         match bound {
             BoundListener::Tcp(listener) => {
                 listener.set_nonblocking(true)?;
-                let is_loopback = listener.local_addr()?.ip().is_loopback();
-                Ok(Self::Tcp { listener: TcpListener::from_std(listener)?, is_loopback })
+                let reach = Reach::of(listener.local_addr()?.ip());
+                Ok(Self::Tcp { listener: TcpListener::from_std(listener)?, reach })
             }
             BoundListener::Unix(file, listener) => {
                 listener.set_nonblocking(true)?;
@@ -73,8 +73,11 @@ impl Listener {
         }
     }
 
-    const fn is_loopback(&self) -> bool {
-        matches!(self, Self::Tcp { is_loopback: true, .. })
+    const fn reach(&self) -> Reach {
+        match self {
+            Self::Tcp { reach, .. } => *reach,
+            Self::Unix(..) => Reach::File,
+        }
     }
 
     async fn accept(&self) -> io::Result<Socket> {
@@ -112,11 +115,8 @@ async fn accept_all(listener: Listener, places: usize, state: Arc<AdminState>) {
             Ok(socket) => {
                 backoff.reset();
                 let is_stream = Arc::new(AtomicBool::new(false));
-                let connection = api::Connection {
-                    is_loopback: listener.is_loopback(),
-                    is_stream: Arc::clone(&is_stream),
-                    streams: Arc::clone(&streams),
-                };
+                let connection =
+                    api::Connection { reach: listener.reach(), is_stream: Arc::clone(&is_stream), streams: Arc::clone(&streams) };
                 let task = connections.spawn(converse(socket, Arc::clone(&state), connection));
                 places.take(Place { task, is_stream });
                 while connections.try_join_next().is_some() {}

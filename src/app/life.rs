@@ -1,14 +1,23 @@
 //! Leads the process through its phases, from the order to stop to the last thread.
 
-use std::{sync::Arc, thread::JoinHandle, time::Duration};
+use std::{
+    sync::Arc,
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
 
 use tokio::{runtime::Runtime, sync::watch};
 use tokio_util::task::TaskTracker;
 
 use crate::{
+    control::heartbeat::{self, Heartbeat},
     lifecycle::{Deadlines, Lifeline, Phase, PhaseSender},
     metrics::Metrics,
 };
+
+/// For the threads to end, once everything has stopped; longer than the state files are waited for. One that hangs must not keep the
+/// process.
+const THREAD_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Leads the process through its phases.
 pub(super) struct Life {
@@ -17,6 +26,7 @@ pub(super) struct Life {
     pub(super) lifeline: Lifeline,
     pub(super) tasks: TaskTracker,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) heartbeat: Heartbeat,
     pub(super) threads: Vec<JoinHandle<()>>,
 }
 
@@ -24,15 +34,26 @@ impl Life {
     /// To the end, on a runtime of its own: one that was made before the process says that it has started, since later there
     /// may be no descriptor for it.
     pub(super) fn run(self, runtime: &Runtime, stops: watch::Receiver<u32>) -> u8 {
-        let cut = runtime.block_on(self.lead(stops));
+        let cut = runtime.block_on(async {
+            tokio::select! {
+                cut = self.lead(stops) => cut,
+                () = self.watch() => true,
+            }
+        });
         let lost = self.lifeline.vital.is_lost();
         self.phase.advance(Phase::Stopped);
-        for thread in self.threads {
-            // A thread that panicked is already told of.
-            let _ = thread.join();
-        }
+        runtime.block_on(end_of(self.threads));
         tracing::info!("stopped");
         u8::from(lost || cut)
+    }
+
+    /// Tells, for ever, when the control thread stands still: nobody fails over then.
+    async fn watch(&self) {
+        let trip = || {
+            self.metrics.process.watchdog_trips.inc();
+            tracing::error!("the control thread gave no sign of life for {} s", heartbeat::MAX_AGE.as_secs());
+        };
+        self.heartbeat.watch(trip).await;
     }
 
     /// Until nothing is left to do; `true` when sessions were cut.
@@ -65,5 +86,21 @@ impl Life {
 
     fn sessions(&self) -> i64 {
         self.metrics.sessions()
+    }
+}
+
+/// Waits for the threads, but for none that hangs.
+async fn end_of(threads: Vec<JoinHandle<()>>) {
+    let deadline = Instant::now() + THREAD_PATIENCE;
+    for thread in threads {
+        while !thread.is_finished() && Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        if thread.is_finished() {
+            // A thread that panicked is already told of.
+            let _ = thread.join();
+        } else {
+            tracing::error!(thread = thread.thread().name(), "a thread does not end: it is left behind");
+        }
     }
 }

@@ -100,6 +100,7 @@ pub fn start_with(config: &Config, metrics: &Arc<Metrics>) -> Result<Running, St
         lifeline,
         tasks: threads.tasks,
         metrics: Arc::clone(metrics),
+        heartbeat: threads.heartbeat,
         threads: threads.handles,
     };
     let runtime =

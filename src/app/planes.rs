@@ -11,9 +11,13 @@ use super::{
     bind::{self, Fresh},
 };
 use crate::{
-    admin::{self, AdminListener, AdminPool, AdminSettings, AdminState, View},
+    admin::{self, AdminListener, AdminPool, AdminSettings, AdminState, Ailments, View},
     config::{CheckKind, Config, ListenerConfig, PoolConfig, TlsMode},
-    control::{self, ControlHandle, ControlSettings, heartbeat::Heartbeat},
+    control::{
+        self, ControlHandle, ControlSettings,
+        heartbeat::{self, Heartbeat},
+        state_writer::StateWriter,
+    },
     data::{
         self, DataSettings, ListenerSettings, Protocol, Reception, SocketKey,
         admission::{Admission, Budget},
@@ -23,9 +27,6 @@ use crate::{
     net::{endpoint::Endpoint, listener::BoundListener},
     route::{self, Clock, EventLog, ReportSender, RouteWatch, Snapshot, SnapshotWatch},
 };
-
-/// The control thread is stuck when its last sign of life is older than this.
-const HEARTBEAT_MAX_AGE: Duration = Duration::from_secs(5);
 
 /// What the machine allows.
 pub(super) struct Limits {
@@ -63,6 +64,8 @@ pub(super) struct Live {
 /// What is needed to see the planes end.
 pub(super) struct Threads {
     pub(super) events: Arc<EventLog>,
+    /// Of the control thread.
+    pub(super) heartbeat: Heartbeat,
     /// Every accept loop and session.
     pub(super) tasks: TaskTracker,
     pub(super) handles: Vec<JoinHandle<()>>,
@@ -93,11 +96,14 @@ impl Planes {
             process: Arc::clone(metrics),
         })
         .map_err(|error| StartError::thread("data", &error))?;
+        let state = config.state_dir.as_deref().map(|directory| StateWriter::start(directory, metrics)).transpose();
+        let state = state.map_err(|error| StartError::thread("state", &error))?;
         let (control, control_thread) = control::spawn(ControlSettings {
             clock,
             lifeline: lifeline.clone(),
             events: Arc::clone(&events),
-            state_dir: config.state_dir.clone(),
+            state: state.clone(),
+            metrics: Arc::clone(metrics),
             heartbeat: heartbeat.clone(),
             grace: config.shutdown.timeout,
         })
@@ -123,18 +129,19 @@ impl Planes {
             vital: lifeline.vital.clone(),
             state: AdminState {
                 version: env!("CARGO_PKG_VERSION"),
+                hosts: config.admin.hosts.clone(),
                 clock,
                 phase: lifeline.phase.clone(),
                 view: views,
                 sessions: data.sessions,
                 events: Arc::clone(&events),
                 metrics: Arc::clone(metrics),
-                health: health(&lifeline.vital, &heartbeat, clock),
+                health: health(&lifeline.vital, &heartbeat, clock, state),
             },
         })
         .map_err(|error| StartError::thread("admin", &error))?;
         let handles = data.threads.into_iter().chain([control_thread, admin_thread]).collect();
-        Ok((planes, Threads { events, tasks: data.tasks, handles }))
+        Ok((planes, Threads { events, heartbeat, tasks: data.tasks, handles }))
     }
 
     /// The series of every pool of `config`.
@@ -266,18 +273,24 @@ fn labels(pool: &PoolConfig) -> PoolLabels {
     }
 }
 
-/// Why the process itself is not live; a database never has a part in it.
-fn health(vital: &Vital, heartbeat: &Heartbeat, clock: Clock) -> Arc<dyn Fn() -> Vec<String> + Send + Sync> {
+/// What keeps the process itself from its work; a database never has a part in it.
+fn health(
+    vital: &Vital,
+    heartbeat: &Heartbeat,
+    clock: Clock,
+    state: Option<StateWriter>,
+) -> Arc<dyn Fn() -> Ailments + Send + Sync> {
     let (vital, heartbeat) = (vital.clone(), heartbeat.clone());
     Arc::new(move || {
-        let mut reasons = Vec::new();
+        let mut fatal = Vec::new();
         if vital.is_lost() {
-            reasons.push("a vital thread of mainstay panicked".to_owned());
+            fatal.push("a vital thread of mainstay panicked".to_owned());
         }
         let age = heartbeat.age(clock);
-        if age > HEARTBEAT_MAX_AGE {
-            reasons.push(format!("the control thread gave no sign of life for {} s", age.as_secs()));
+        if age > heartbeat::MAX_AGE {
+            fatal.push(format!("the control thread gave no sign of life for {} s", age.as_secs()));
         }
-        reasons
+        // A restart mends no disk, and all that is lost meanwhile is what would be remembered over one.
+        Ailments { fatal, others: state.as_ref().map(StateWriter::complaints).unwrap_or_default() }
     })
 }

@@ -9,9 +9,9 @@ pub mod run;
 pub mod status;
 pub mod wait;
 
-use std::path::PathBuf;
+use std::{ffi::OsStr, path::PathBuf};
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{Arg, CommandFactory, FromArgMatches, Parser, Subcommand, builder::Resettable, error::ErrorKind};
 
 /// Stands in front of a database and moves every client to the node that may take over.
 #[derive(Debug, Parser)]
@@ -42,7 +42,7 @@ enum Command {
 
 /// Parses the arguments of the process and runs what they ask for; the exit code.
 pub fn main() -> u8 {
-    let cli = match Cli::try_parse() {
+    let cli = match parse() {
         Ok(cli) => cli,
         Err(error) => {
             // Help and version are no errors; nothing can be done when printing them fails.
@@ -61,8 +61,26 @@ pub fn main() -> u8 {
     }
 }
 
+fn parse() -> Result<Cli, clap::Error> {
+    // A variable that is set to nothing is not set: that is how a unit or a compose file unsets one.
+    let command = Cli::command().mut_subcommands(|command| command.mut_args(without_empty_variable));
+    let mut matches = command.try_get_matches()?;
+    if let Some(("run", run)) = matches.subcommand()
+        && let Some(why) = run::contradiction(run)
+    {
+        return Err(Cli::command().error(ErrorKind::ArgumentConflict, why));
+    }
+    Cli::from_arg_matches_mut(&mut matches)
+}
+
+fn without_empty_variable(argument: Arg) -> Arg {
+    let is_empty = |name: &OsStr| std::env::var_os(name).is_some_and(|value| value.is_empty());
+    if argument.get_env().is_some_and(is_empty) { argument.env(Resettable::Reset) } else { argument }
+}
+
 fn run_without_a_word(config: Option<PathBuf>) -> u8 {
-    let config = config.or_else(|| std::env::var_os("MAINSTAY_CONFIG").map(PathBuf::from));
+    let variable = || std::env::var_os("MAINSTAY_CONFIG").filter(|value| !value.is_empty());
+    let config = config.or_else(|| variable().map(PathBuf::from));
     if config.is_some() {
         return run::run(&run::Args { config, ..run::Args::default() });
     }

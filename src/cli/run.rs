@@ -9,6 +9,7 @@ use std::{
     },
 };
 
+use clap::{ArgMatches, parser::ValueSource};
 use tokio::{
     runtime::Runtime,
     signal::unix::{Signal, SignalKind, signal},
@@ -27,7 +28,7 @@ use crate::{
 #[derive(Clone, Debug, Default, PartialEq, Eq, clap::Args)]
 pub struct Args {
     /// Configuration file
-    #[arg(short, long, value_name = "FILE", env = "MAINSTAY_CONFIG", conflicts_with_all = ["listen", "backend"])]
+    #[arg(short, long, value_name = "FILE", env = "MAINSTAY_CONFIG")]
     pub config: Option<PathBuf>,
     /// Where clients connect; may be repeated
     #[arg(long, value_name = "IP:PORT", env = "MAINSTAY_LISTEN", value_delimiter = ',')]
@@ -65,6 +66,18 @@ pub struct Args {
     /// Where the highest database epoch is remembered over restarts
     #[arg(long, value_name = "DIR", env = "MAINSTAY_STATE_DIR")]
     pub state_dir: Option<String>,
+}
+
+/// Says what contradicts what, as it was written: a file, and flags that stand in its place.
+pub(super) fn contradiction(matches: &ArgMatches) -> Option<String> {
+    let written = |id: &str, flag: &str, variable: &str| match matches.value_source(id)? {
+        ValueSource::EnvVariable => Some((format!("the environment variable {variable}"), format!("unset {variable}"))),
+        _ => Some((flag.to_owned(), format!("leave out {flag}"))),
+    };
+    let (file, _) = written("config", "--config FILE", "MAINSTAY_CONFIG")?;
+    let (other, help) =
+        written("listen", "--listen", "MAINSTAY_LISTEN").or_else(|| written("backend", "--backend", "MAINSTAY_BACKEND"))?;
+    Some(format!("{file} and {other} cannot be used together: the file says where to listen and who the backends are; {help}"))
 }
 
 impl Args {

@@ -131,6 +131,8 @@ pub struct Config {
 pub struct AdminConfig {
     /// TCP addresses and unix sockets.
     pub listen: Vec<Endpoint>,
+    /// Names by which it may be asked, besides addresses and localhost.
+    pub hosts: Vec<Arc<str>>,
 }
 
 /// The log.

@@ -13,7 +13,7 @@ use std::{
 use serde_json::Value as Json;
 
 use super::{
-    BackendConfig, CheckConfig, CheckKind, Config, HttpCheck, ListenerConfig, ListenerRoute, MysqlCheck, PoolConfig,
+    AdminConfig, BackendConfig, CheckConfig, CheckKind, Config, HttpCheck, ListenerConfig, ListenerRoute, MysqlCheck, PoolConfig,
     PostgresCheck, RedisCheck, SecretSource, TlsMode,
     raw::quantity::{format_duration, format_size},
     resolve::{default_names, is_legal_name},
@@ -51,9 +51,17 @@ impl Config {
     }
 }
 
+fn admin(admin: &AdminConfig) -> Tree {
+    let mut map = vec![("listen", admin.listen.iter().map(|address| text(address)).collect())];
+    if !admin.hosts.is_empty() {
+        map.push(("hosts", admin.hosts.iter().map(|host| text(host)).collect()));
+    }
+    Tree::Map(map)
+}
+
 fn file(config: &Config) -> Tree {
     Tree::Map(vec![
-        ("admin", Tree::Map(vec![("listen", config.admin.listen.iter().map(|address| text(address)).collect())])),
+        ("admin", admin(&config.admin)),
         ("log", Tree::Map(vec![("level", word(config.log.level)), ("format", word(config.log.format))])),
         ("shutdown", Tree::Map(vec![("delay", duration(config.shutdown.delay)), ("timeout", duration(config.shutdown.timeout))])),
         ("workers", config.workers.map_or_else(|| text(&"auto"), number)),

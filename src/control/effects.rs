@@ -47,12 +47,10 @@ impl Carrier {
         }
     }
 
-    /// Clients hold on to a route, of this epoch or of one that was left to end by itself.
+    /// Clients stand under a route, of this epoch or of one that was left to end by itself.
     pub(super) fn has_sessions(&self) -> bool {
-        let own = 1 + usize::from(self.publisher.current().route.is_some());
-        // A session holds its route, which may be an earlier form of this one, with other addresses.
-        self.route.as_ref().is_some_and(|route| Arc::strong_count(route) > own || Arc::strong_count(&route.revocation) > 1)
-            || self.lingering.iter().any(|revocation| Arc::strong_count(revocation) > 1)
+        let present = self.route.as_ref().map(|route| &route.revocation);
+        self.lingering.iter().chain(present).any(|revocation| revocation.clients() > 0)
     }
 
     /// The active backend's name stands for other addresses now. Same epoch: its sessions stay, unless `leave` says how those at

@@ -8,10 +8,15 @@ use std::{
     time::Duration,
 };
 
+use tokio::time::MissedTickBehavior;
+
 use crate::route::Clock;
 
 /// Between two beats.
 const INTERVAL: Duration = Duration::from_secs(1);
+
+/// The control thread stands still when its last sign of life is older than this.
+pub const MAX_AGE: Duration = Duration::from_secs(5);
 
 /// When the control thread last had its turn.
 #[derive(Clone, Debug, Default)]
@@ -22,6 +27,23 @@ impl Heartbeat {
     pub fn age(&self, clock: Clock) -> Duration {
         let last = Duration::from_millis(self.0.load(Ordering::Relaxed));
         clock.now().since_origin().saturating_sub(last)
+    }
+
+    /// Watches for ever, on another thread: calls `trip` when the beat has stood still for so long, and once for each time. Counts its
+    /// own turns, so that a whole process that was frozen and thawed is no standstill.
+    pub async fn watch(&self, mut trip: impl FnMut()) {
+        let mut ticks = tokio::time::interval(INTERVAL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (mut last, mut looks) = (0, 0_u32);
+        loop {
+            ticks.tick().await;
+            let beat = self.0.load(Ordering::Relaxed);
+            looks = if beat == last { looks.saturating_add(1) } else { 0 };
+            last = beat;
+            if INTERVAL.saturating_mul(looks) == MAX_AGE {
+                trip();
+            }
+        }
     }
 
     /// Beats for ever.

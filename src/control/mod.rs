@@ -11,23 +11,30 @@
 //! | [`prober`] | runs the probes of one backend at the pace the core asks for |
 //! | [`probe`] | the checks, one file a protocol |
 //! | [`resolver`] | names to addresses; the last good answer is kept |
+//! | [`lookups`] | asks the system for the addresses of names, on threads of its own |
 //! | [`state_file`] | remembers over restarts how far the database had come and who was active |
+//! | [`state_writer`] | reads and writes those files, on a thread of its own |
+//! | [`silence`] | tells of probes that do not come back |
 //! | [`heartbeat`] | tells others that this thread is alive |
 
 mod effects;
 pub mod heartbeat;
+mod lookups;
 mod node;
 mod notes;
 pub mod probe;
 pub mod prober;
 mod readers;
 pub mod resolver;
+mod silence;
 mod state_file;
+pub mod state_writer;
 mod supervisor;
 
-use std::{collections::HashMap, io, path::PathBuf, sync::Arc, thread::JoinHandle, time::Duration};
+use std::{collections::HashMap, io, sync::Arc, thread::JoinHandle, time::Duration};
 
 use heartbeat::Heartbeat;
+use state_writer::StateWriter;
 use supervisor::Supervisor;
 use tokio::{runtime, sync::mpsc, task::JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -35,7 +42,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     config::PoolConfig,
     lifecycle::{Lifeline, Phase},
-    metrics::PoolSeries,
+    metrics::{Metrics, PoolSeries},
     route::{Clock, EventLog, Publisher, ReportReceiver},
 };
 
@@ -48,8 +55,10 @@ pub struct ControlSettings {
     pub lifeline: Lifeline,
     /// Where state changes are told.
     pub events: Arc<EventLog>,
-    /// Where state that outlives the process is kept.
-    pub state_dir: Option<PathBuf>,
+    /// Keeps the state that outlives the process, if anybody does.
+    pub state: Option<StateWriter>,
+    /// Of the process.
+    pub metrics: Arc<Metrics>,
     /// Beaten by this plane.
     pub heartbeat: Heartbeat,
     /// How long the sessions of a retired pool may go on.
@@ -114,18 +123,22 @@ pub fn max_staleness(pool: &PoolConfig) -> Duration {
 /// When a thread or a runtime cannot be made.
 pub fn spawn(settings: ControlSettings) -> io::Result<(ControlHandle, JoinHandle<()>)> {
     let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
-    let vital = settings.lifeline.vital.clone();
+    let (vital, state) = (settings.lifeline.vital.clone(), settings.state.clone());
     let (handle, orders) = mpsc::unbounded_channel();
     let thread = vital.thread("mainstay-control".to_owned(), move || {
         runtime.block_on(run(settings, orders));
-        // A name server that hangs must not hold up the end of the process.
+        // A program that does not start must not hold up the end of the process.
         runtime.shutdown_background();
+        if let Some(state) = state {
+            state.close();
+        }
     })?;
     Ok((ControlHandle(handle), thread))
 }
 
 async fn run(settings: ControlSettings, mut orders: mpsc::UnboundedReceiver<Order>) {
     let mut phase = settings.lifeline.phase.clone();
+    let settings = Arc::new(settings);
     let heartbeat = settings.heartbeat.beat(settings.clock);
     tokio::pin!(heartbeat);
     let mut supervisors = JoinSet::new();
@@ -136,11 +149,11 @@ async fn run(settings: ControlSettings, mut orders: mpsc::UnboundedReceiver<Orde
                 Order::Supervise(pool) => {
                     let (sender, receiver) = mpsc::unbounded_channel();
                     changes.insert(Arc::clone(&pool.config.name), sender);
-                    let supervisor = Supervisor::new(*pool, &settings);
+                    let settings = Arc::clone(&settings);
                     let (guard, forced) = (settings.lifeline.vital.guard(), settings.lifeline.forced.clone());
                     supervisors.spawn(async move {
                         let _guard = guard;
-                        supervisor.run(receiver, forced).await;
+                        Supervisor::new(*pool, &settings).await.run(receiver, forced).await;
                     });
                 }
                 Order::Configure(change) => {

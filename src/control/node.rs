@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::{
     prober::{self, ProberEventSender, ProberHandle, ProberKey, ProberSettings},
     readers::Seat,
+    silence::Silence,
 };
 use crate::{
     config::{BackendConfig, CheckConfig},
@@ -20,6 +21,7 @@ pub(super) struct Node {
     pub(super) resolved: Addresses,
     pub(super) last_probe: Option<LastProbe>,
     pub(super) last_seq: u64,
+    pub(super) silence: Silence,
     /// Its place among those who may be read.
     pub(super) seat: Seat,
     pub(super) prober: ProberHandle,
@@ -43,8 +45,8 @@ impl Probers {
     pub(super) fn node(&mut self, config: BackendConfig, metrics: Arc<BackendMetrics>) -> Node {
         let resolved = Addresses::default();
         let (prober, key) = self.spawn(&config, 0, resolved.clone());
-        let seat = Seat::default();
-        Node { config, metrics, resolved, last_probe: None, last_seq: 0, seat, prober, key }
+        let (seat, silence) = (Seat::default(), Silence::begin(self.clock.now()));
+        Node { config, metrics, resolved, last_probe: None, last_seq: 0, silence, seat, prober, key }
     }
 
     /// Probes a backend by the present check from now on.

@@ -1,10 +1,7 @@
 //! Carries out who may be read: a backend that may takes its seat among the readers, which is offered to the byte path; the core
 //! says what becomes of its sessions when it has to leave.
 
-use std::{
-    sync::{Arc, Weak},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use super::{node::Node, notes, supervisor::Supervisor};
 use crate::{
@@ -33,8 +30,6 @@ pub(super) struct Seat {
     pulse: Arc<Pulse>,
     /// While the seat is taken.
     route: Option<Arc<Route>>,
-    /// Earlier forms of it that sessions hold on to.
-    earlier: Vec<Weak<Route>>,
 }
 
 impl Seat {
@@ -52,28 +47,19 @@ impl Seat {
         if self.generation == Generation::default() || self.revocation.is_revoked() {
             *last += 1;
             (self.generation, self.revocation) = (Generation(*last), Arc::default());
-            self.earlier.clear();
         }
-        self.put(Some(Arc::new(Route {
+        self.route = Some(Arc::new(Route {
             backend: Arc::clone(&backend.name),
             metrics: Arc::clone(metrics),
             tenure: Tenure::Reader(self.generation),
             addresses: addresses.clone(),
             revocation: Arc::clone(&self.revocation),
-        })));
+        }));
     }
 
-    /// Puts another route in the place of the present one.
-    fn put(&mut self, route: Option<Arc<Route>>) {
-        let earlier = std::mem::replace(&mut self.route, route);
-        self.earlier.retain(|route| route.strong_count() > 0);
-        self.earlier.extend(earlier.as_ref().map(Arc::downgrade));
-    }
-
-    /// Clients that hold on to a route, each to one; the seat and what is offered hold the present one as well.
+    /// Clients of the present generation, whatever the addresses were when they came.
     pub(super) fn sessions(&self) -> usize {
-        let present = self.route.as_ref().map_or(0, |route| Arc::strong_count(route).saturating_sub(2));
-        present + self.earlier.iter().map(Weak::strong_count).sum::<usize>()
+        self.revocation.clients()
     }
 }
 
@@ -87,7 +73,7 @@ impl Supervisor {
     pub(super) fn read(&mut self, now: Time, backend: BackendId, from: Reading, to: Reading, sessions: RevokeMode) {
         let node = &mut self.nodes[backend.index()];
         if !to.may_be_read() {
-            node.seat.put(None);
+            node.seat.route = None;
         } else if node.seat.route.is_none() {
             node.seat.take(&mut self.readers.last, &node.config, &node.metrics, &node.resolved);
         }
@@ -127,21 +113,21 @@ impl Supervisor {
         let node = &mut self.nodes[index];
         let Some(route) = node.seat.route.as_ref().filter(|route| route.addresses != node.resolved) else { return };
         let route = Route { addresses: node.resolved.clone(), ..Route::clone(route) };
-        node.seat.put(Some(Arc::new(route)));
+        node.seat.route = Some(Arc::new(route));
         self.offer_readers();
     }
 
     /// These backends left the configuration. Their sessions go on.
     pub(super) fn part(&mut self, gone: impl Iterator<Item = Node>) {
-        self.readers.parted.retain(|revocation| Arc::strong_count(revocation) > 1);
+        self.readers.parted.retain(|revocation| revocation.clients() > 0);
         self.readers.parted.extend(gone.map(|node| node.seat.revocation));
     }
 
-    /// Clients hold on to a route, to the active backend or to a reader.
+    /// Clients stand under a route, to the active backend or to a reader.
     pub(super) fn has_sessions(&self) -> bool {
         self.carrier.has_sessions()
             || self.nodes.iter().any(|node| node.seat.sessions() > 0)
-            || self.readers.parted.iter().any(|revocation| Arc::strong_count(revocation) > 1)
+            || self.readers.parted.iter().any(|revocation| revocation.clients() > 0)
     }
 
     /// The process is out of patience: every session ends.

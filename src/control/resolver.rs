@@ -1,23 +1,16 @@
 //! Names to addresses, off every path; the last good answer is kept.
 //!
-//! The system's resolver blocks, so each lookup runs on a thread of the runtime's blocking pool. One lookup at most is in
-//! flight for a name, however slow DNS is.
+//! The system is asked by [`super::lookups`]: one lookup at most is in flight for a name, however slow DNS is.
 
-use std::{
-    io,
-    net::{SocketAddr, ToSocketAddrs},
-    sync::Arc,
-    time::Duration,
-};
+use std::{net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
 use tokio::{
     sync::{Notify, watch},
-    task::{JoinHandle, spawn_blocking},
     time::{Instant, sleep_until, timeout},
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::probe::Finding;
+use super::{lookups, probe::Finding};
 use crate::{
     failover::Outcome,
     net::{addr::BackendAddr, addresses::Addresses, endpoint::Endpoint},
@@ -103,15 +96,15 @@ impl Resolver {
 async fn keep(address: BackendAddr, publish: watch::Sender<Resolution>, refresh: Arc<Notify>) {
     loop {
         let started = Instant::now();
-        let mut lookup = start(&address);
+        let mut lookup = pin!(lookups::lookup(address.host()));
         let answer = if let Ok(answer) = timeout(PATIENCE, &mut lookup).await {
-            flatten(&address, answer)
+            answer
         } else {
             let silence = format!("the resolver did not answer for {} within {PATIENCE:?}", address.host());
             learn(&address, &publish, Err(silence.into()));
-            flatten(&address, lookup.await)
+            lookup.await
         };
-        learn(&address, &publish, answer);
+        learn(&address, &publish, usable(&address, answer));
         tokio::select! {
             () = sleep_until(started + REFRESH) => {}
             () = refresh.notified() => sleep_until(started + SPACING).await,
@@ -158,7 +151,7 @@ fn is_same_set(a: &[Endpoint], b: &[Endpoint]) -> bool {
 pub async fn lookup(address: &BackendAddr) -> Result<Addresses, Arc<str>> {
     match address.endpoint() {
         Some(endpoint) => Ok([endpoint].into()),
-        None => flatten(address, start(address).await),
+        None => usable(address, lookups::lookup(address.host()).await),
     }
 }
 
@@ -168,29 +161,17 @@ pub fn unresolved(address: &BackendAddr, waited: Duration) -> Finding {
     Finding { outcome: Outcome::Unreachable, facts: crate::failover::Facts::default(), evidence: evidence.into() }
 }
 
-fn start(address: &BackendAddr) -> JoinHandle<io::Result<Vec<SocketAddr>>> {
-    let (host, port) = (address.host().to_owned(), address.port().unwrap_or_default());
-    spawn_blocking(move || Ok((host.as_str(), port).to_socket_addrs()?.collect()))
-}
-
-fn flatten(
-    address: &BackendAddr,
-    answer: Result<io::Result<Vec<SocketAddr>>, tokio::task::JoinError>,
-) -> Result<Addresses, Arc<str>> {
-    let fail = |why: String| Err(format!("the name {} has no address: {why}", address.host()).into());
+fn usable(address: &BackendAddr, answer: lookups::Answer) -> Result<Addresses, Arc<str>> {
+    let fail = |why: &str| Err(format!("the name {} has no address: {why}", address.host()).into());
     match answer {
-        Ok(Ok(mut addresses)) => {
+        Ok(found) => {
             let mut seen = std::collections::HashSet::new();
-            addresses.retain(|address| seen.insert(*address));
-            addresses.truncate(MAX_ADDRESSES);
-            if addresses.is_empty() {
-                fail("the answer was empty".into())
-            } else {
-                Ok(addresses.into_iter().map(Endpoint::from).collect())
-            }
+            let found = found.iter().filter(|address| seen.insert(**address)).take(MAX_ADDRESSES);
+            let port = address.port().unwrap_or_default();
+            let usable: Vec<Endpoint> = found.map(|ip| SocketAddr::new(*ip, port).into()).collect();
+            if usable.is_empty() { fail("the answer was empty") } else { Ok(usable.into_iter().collect()) }
         }
-        Ok(Err(error)) => fail(error.to_string()),
-        Err(error) => fail(error.to_string()),
+        Err(error) => fail(&error),
     }
 }
 
@@ -224,9 +205,10 @@ mod tests {
     #[test]
     fn an_answer_is_capped_and_without_repetitions() {
         let address: BackendAddr = "db:1".parse().unwrap();
-        let many: Vec<_> = (1..=100u16).chain(1..=100).map(|port| SocketAddr::from(([127, 0, 0, 1], port))).collect();
-        assert_eq!(flatten(&address, Ok(Ok(many))).unwrap().len(), MAX_ADDRESSES);
-        assert!(flatten(&address, Ok(Ok(vec![]))).is_err());
+        let many = |last: u8| (1..=last).chain(1..=last).map(|last| [127, 0, 0, last].into()).collect();
+        assert_eq!(usable(&address, Ok(many(100))).unwrap().len(), MAX_ADDRESSES);
+        assert_eq!(usable(&address, Ok(many(2))).unwrap().len(), 2);
+        assert!(usable(&address, Ok(many(0))).is_err());
     }
 
     #[tokio::test]

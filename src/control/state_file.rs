@@ -1,12 +1,12 @@
 //! Remembers over restarts how far the database had come (the highest database epoch that was served, and of which cluster)
 //! and who was active. A hint: it makes the fence higher, and without roles it prefers the backend that served last; what the
-//! databases say now decides. Without it, mainstay starts with that alone.
+//! databases say now decides. Without it, mainstay starts with that alone. All of this blocks: see [`super::state_writer`] for the thread.
 
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Read, Write},
     os::unix::fs::OpenOptionsExt,
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 use serde::{Deserialize, Serialize};
@@ -27,84 +27,64 @@ pub(super) struct Remembered {
     pub(super) active: Option<String>,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Content {
     version: u32,
     pool: Remembered,
 }
 
-/// The file of one pool.
-#[derive(Debug)]
-pub(super) struct StateFile {
-    path: PathBuf,
-    /// A failure was told; the next is not news.
-    failed: bool,
-}
-
-impl StateFile {
-    pub(super) fn new(dir: &Path, pool: &str) -> Self {
-        Self { path: dir.join(format!("{pool}.state.json")), failed: false }
-    }
-
-    /// What an earlier process knew. A file that is missing, damaged or of another version is no hint.
-    pub(super) fn read(&self) -> Remembered {
-        match self.try_read() {
-            Ok(content) => content.pool,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Remembered::default(),
-            Err(error) => {
-                tracing::warn!(file = %self.path.display(), %error, "the state file is passed over; until a backend is active, an old primary cannot be told from the present one by it");
-                Remembered::default()
-            }
+/// What an earlier process knew. A file that is missing, damaged, of another version or no regular file is no hint.
+pub(super) fn read(path: &Path) -> Remembered {
+    match try_read(path) {
+        Ok(content) => content.pool,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Remembered::default(),
+        Err(error) => {
+            passed_over(path, &error.to_string());
+            Remembered::default()
         }
-    }
-
-    fn try_read(&self) -> io::Result<Content> {
-        let file = OpenOptions::new().read(true).custom_flags(NOFOLLOW).open(&self.path)?;
-        let mut text = String::new();
-        file.take(MAX_LEN).read_to_string(&mut text)?;
-        let content: Content = serde_json::from_str(&text)?;
-        if content.version == VERSION {
-            Ok(content)
-        } else {
-            Err(io::Error::other(format!("its version is {}", content.version)))
-        }
-    }
-
-    /// Replaces the file whole, or leaves it as it was.
-    pub(super) fn write(&mut self, pool: Remembered) {
-        match self.try_write(&Content { version: VERSION, pool }) {
-            Ok(()) => self.failed = false,
-            Err(error) if !self.failed => {
-                self.failed = true;
-                tracing::error!(file = %self.path.display(), %error, "the state file cannot be written; a restart would forget the highest database epoch");
-            }
-            Err(_) => {}
-        }
-    }
-
-    fn try_write(&self, content: &Content) -> io::Result<()> {
-        let temporary = self.path.with_extension("tmp");
-        let _ = fs::remove_file(&temporary);
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).custom_flags(NOFOLLOW).open(&temporary)?;
-        file.write_all(&serde_json::to_vec(content)?)?;
-        file.sync_all()?;
-        fs::rename(&temporary, &self.path)?;
-        File::open(self.path.parent().unwrap_or(Path::new(".")))?.sync_all()
     }
 }
 
-/// A link where the file should be is not ours.
-#[allow(clippy::cast_possible_wrap, reason = "open flags are small")]
-const NOFOLLOW: i32 = rustix::fs::OFlags::NOFOLLOW.bits() as i32;
+/// Tells that what the file holds is not used.
+pub(super) fn passed_over(path: &Path, error: &str) {
+    tracing::warn!(file = %path.display(), %error, "the state file is passed over; until a backend is active, an old primary cannot be told from the present one by it");
+}
+
+fn try_read(path: &Path) -> io::Result<Content> {
+    let file = OpenOptions::new().read(true).custom_flags(FLAGS).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("it is not a regular file"));
+    }
+    let mut text = String::new();
+    file.take(MAX_LEN).read_to_string(&mut text)?;
+    let content: Content = serde_json::from_str(&text)?;
+    if content.version == VERSION { Ok(content) } else { Err(io::Error::other(format!("its version is {}", content.version))) }
+}
+
+/// Replaces the file whole, or leaves it as it was.
+pub(super) fn write(path: &Path, pool: Remembered) -> io::Result<()> {
+    let temporary = path.with_extension("tmp");
+    let _ = fs::remove_file(&temporary);
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).custom_flags(FLAGS).open(&temporary)?;
+    file.write_all(&serde_json::to_vec(&Content { version: VERSION, pool })?)?;
+    file.sync_all()?;
+    fs::rename(&temporary, path)?;
+    File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
+}
+
+/// A link where the file should be is not ours; opening a FIFO would wait for a writer that may never come.
+const FLAGS: i32 = rustix::fs::OFlags::NOFOLLOW.union(rustix::fs::OFlags::NONBLOCK).bits().cast_signed();
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::*;
 
-    fn file(name: &str) -> (PathBuf, StateFile) {
+    fn file(name: &str) -> (PathBuf, PathBuf) {
         let dir = std::env::temp_dir().join(format!("mainstay-state-{name}-{}", std::process::id()));
         fs::create_dir_all(&dir).unwrap();
-        let file = StateFile::new(&dir, "orders");
+        let file = dir.join("orders.state.json");
         (dir, file)
     }
 
@@ -114,37 +94,39 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read() {
-        let (dir, mut file) = file("roundtrip");
-        assert_eq!(file.read(), Remembered::default());
+        let (dir, file) = file("roundtrip");
+        assert_eq!(read(&file), Remembered::default());
         for fence in [7, 8] {
-            file.write(remembered(fence));
-            assert_eq!(file.read(), remembered(fence));
+            write(&file, remembered(fence)).unwrap();
+            assert_eq!(read(&file), remembered(fence));
         }
         fs::remove_dir_all(dir).unwrap();
     }
 
     #[test]
     fn every_truncation_and_a_foreign_version_are_no_hint() {
-        let (dir, mut file) = file("damage");
-        file.write(remembered(7));
-        let whole = fs::read_to_string(&file.path).unwrap();
+        let (dir, file) = file("damage");
+        write(&file, remembered(7)).unwrap();
+        let whole = fs::read_to_string(&file).unwrap();
         for len in 0..whole.len() {
-            fs::write(&file.path, &whole[..len]).unwrap();
-            assert_eq!(file.read(), Remembered::default(), "cut at {len}");
+            fs::write(&file, &whole[..len]).unwrap();
+            assert_eq!(read(&file), Remembered::default(), "cut at {len}");
         }
-        fs::write(&file.path, whole.replace("\"version\":1", "\"version\":2")).unwrap();
-        assert_eq!(file.read(), Remembered::default());
+        fs::write(&file, whole.replace("\"version\":1", "\"version\":2")).unwrap();
+        assert_eq!(read(&file), Remembered::default());
         fs::remove_dir_all(dir).unwrap();
     }
 
     #[test]
-    fn a_link_is_not_followed() {
-        let (dir, mut file) = file("link");
-        file.write(remembered(9));
+    fn neither_a_link_is_followed_nor_a_device_or_directory_read() {
+        let (dir, file) = file("link");
+        write(&file, remembered(9)).unwrap();
         let target = dir.join("target");
-        fs::rename(&file.path, &target).unwrap();
-        std::os::unix::fs::symlink(&target, &file.path).unwrap();
-        assert_eq!(file.read(), Remembered::default());
+        fs::rename(&file, &target).unwrap();
+        std::os::unix::fs::symlink(&target, &file).unwrap();
+        assert_eq!(read(&file), Remembered::default());
+        assert!(try_read(Path::new("/dev/zero")).unwrap_err().to_string().contains("not a regular file"));
+        assert!(try_read(&dir).unwrap_err().to_string().contains("not a regular file"));
         fs::remove_dir_all(dir).unwrap();
     }
 }

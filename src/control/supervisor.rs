@@ -3,7 +3,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::{sync::mpsc, time::Instant};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, MissedTickBehavior},
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -15,12 +18,13 @@ use super::{
     probe::Finding,
     prober::{ProberEvent, ProberKey},
     readers::{self, Readers},
-    state_file::{Remembered, StateFile},
+    state_file::Remembered,
+    state_writer::StateFile,
 };
 use crate::{
     config::{BackendConfig, PoolConfig},
     failover::{self, BackendId, BackendState, Configuration, Effect, Event, Pool, Report, Time, event::Class},
-    metrics::{PoolMetrics, PoolSeries},
+    metrics::{Metrics, PoolMetrics, PoolSeries},
     route::{BackendView, Clock, EventLog, LastFailover, LastProbe, PassiveReport, ReportReceiver, Snapshot, Tenure},
 };
 
@@ -39,6 +43,7 @@ pub(super) struct Supervisor {
     pub(super) nodes: Vec<Node>,
     pub(super) readers: Readers,
     pub(super) last_failover: Option<LastFailover>,
+    pub(super) process: Arc<Metrics>,
     probers: Probers,
     prober_events: mpsc::Receiver<(ProberKey, ProberEvent)>,
     reports: ReportReceiver,
@@ -50,15 +55,18 @@ pub(super) struct Supervisor {
 }
 
 impl Supervisor {
-    /// Starts the probers of a pool; must be called on the control runtime.
-    pub(super) fn new(pool: PoolSettings, settings: &ControlSettings) -> Self {
+    /// Starts the probers of a pool, once it is known what an earlier process knew; must be called on the control runtime.
+    pub(super) async fn new(pool: PoolSettings, settings: &ControlSettings) -> Self {
         let PoolSettings { config, publisher, reports, series: PoolSeries { pool: metrics, backends, .. }, retired } = pool;
         let clock = settings.clock;
+        let state_file = settings.state.as_ref().map(|state| state.file(&config.name));
+        let remembered = match &state_file {
+            Some(file) => file.read().await,
+            None => Remembered::default(),
+        };
         let now = clock.now();
         let count = u16::try_from(config.backends.len()).unwrap_or(u16::MAX);
         let mut core = Pool::new(config.policy.clone(), count, now);
-        let state_file = settings.state_dir.as_deref().map(|dir| StateFile::new(dir, &config.name));
-        let remembered = state_file.as_ref().map(StateFile::read).unwrap_or_default();
         core.restore_fence(remembered.fence, remembered.system_id);
         let names = config.backends.iter().map(|backend| Some(&*backend.name));
         if let Some((id, _)) = core.ids().zip(names).find(|(_, name)| name.is_some() && *name == remembered.active.as_deref()) {
@@ -81,6 +89,7 @@ impl Supervisor {
             core,
             metrics,
             events: Arc::clone(&settings.events),
+            process: Arc::clone(&settings.metrics),
             state_file,
             remembered,
             retired,
@@ -93,6 +102,7 @@ impl Supervisor {
         self.set_paces();
         self.publish();
         let mut housekeeping = tokio::time::interval(HOUSEKEEPING);
+        housekeeping.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut out_of_patience = None;
         loop {
             let now = self.clock.now();
@@ -108,7 +118,7 @@ impl Supervisor {
                 report = self.reports.next() => self.on_passive_report(&report),
                 Some(change) = changes.recv() => self.configure(change),
                 () = tick => self.step(&Event::Tick),
-                _ = housekeeping.tick() => {}
+                _ = housekeeping.tick() => self.listen_for_silence(),
                 () = forced.cancelled() => return self.end_all(),
                 () = self.retired.cancelled(), if out_of_patience.is_none() => {
                     out_of_patience = Some(Instant::now() + self.grace);
@@ -209,6 +219,7 @@ impl Supervisor {
         let outcome = self.core.assess(&report);
         let node = &mut self.nodes[report.backend.index()];
         node.last_seq = report.seq;
+        node.silence.broken(at);
         let metrics = &node.metrics;
         metrics.probes.get(outcome).inc();
         metrics.probe_duration.observe(took.as_secs_f64());
@@ -264,7 +275,7 @@ impl Supervisor {
         if now == self.remembered {
             return;
         }
-        if let Some(file) = &mut self.state_file {
+        if let Some(file) = &self.state_file {
             file.write(now.clone());
         }
         self.remembered = now;
@@ -307,6 +318,7 @@ impl Supervisor {
                 alert: state.alert(),
                 since: state.since(),
                 last_probe: node.last_probe.clone(),
+                silent_since: node.silence.since(),
             })
         });
         Snapshot {

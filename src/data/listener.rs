@@ -39,7 +39,7 @@ use crate::{
         endpoint::Peer,
         listener::BoundListener,
         proxy_protocol,
-        socket::{LegOptions, reset_leg_options},
+        socket::{BACKLOG, LegOptions, reset_leg_options},
     },
     reason::{AcceptError, RejectReason},
 };
@@ -187,8 +187,9 @@ pub(super) async fn accept(
             }
         }
     }
-    // A connection the kernel completed and nobody accepted would be reset by the close.
-    while matches!(gate.acceptor.borrow_mut().accept_batch(gate.socket.as_ref(), BATCH), Batch::More) {}
+    // A connection the kernel completed and nobody accepted would be reset by the close. Who comes after a whole queue came too late.
+    let mut turns = 0..=BACKLOG.unsigned_abs() as usize / BATCH;
+    let _ = turns.all(|_| matches!(gate.acceptor.borrow_mut().accept_batch(gate.socket.as_ref(), BATCH), Batch::More));
     Ok(())
 }
 

@@ -24,7 +24,9 @@ metrics! {
     PANICS = "mainstay_panics_total", "Panics, which are bugs in mainstay.";
     LOG_DROPPED = "mainstay_log_dropped_total", "Log lines that were lost because the log could not be written fast enough.";
     REPORTS_DROPPED = "mainstay_reports_dropped_total", "Reports of the byte path that were lost because the supervisor was behind.";
-    WATCHDOG_TRIPS = "mainstay_watchdog_trips_total", "Times the supervisor did not turn in time.";
+    WATCHDOG_TRIPS = "mainstay_watchdog_trips_total", "Times the control thread stood still, or no probe of a backend finished in time.";
+    STATE_WRITE_PENDING = "mainstay_state_write_pending", "1 while something that is to be remembered over a restart is not on the disk.";
+    STATE_WRITE_FAILURES = "mainstay_state_write_failures_total", "Failed attempts to write a state file.";
 
     CONNECTIONS_ACCEPTED = "mainstay_connections_accepted_total", "Client connections that were accepted.";
     CONNECTIONS_REJECTED = "mainstay_connections_rejected_total", "Client connections that were turned away before they reached a backend.";

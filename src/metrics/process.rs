@@ -34,8 +34,12 @@ pub struct ProcessMetrics {
     pub log_dropped: IntCounter,
     /// Lost reports of the byte path.
     pub reports_dropped: IntCounter,
-    /// Times the supervisor did not turn in time.
+    /// Times the control thread stood still, or no probe of a backend finished in time.
     pub watchdog_trips: IntCounter,
+    /// 1 while something that is to be remembered is not on the disk.
+    pub state_write_pending: IntGauge,
+    /// Failed attempts to write a state file.
+    pub state_write_failures: IntCounter,
     /// Times a pipe could not be had, by reason.
     pub pipe_errors: Per<PipeError, IntCounter>,
     /// 1 when the last attempt to load the configuration succeeded.
@@ -63,6 +67,8 @@ impl ProcessMetrics {
             log_dropped: series.int_counter(names::LOG_DROPPED)?,
             reports_dropped: series.int_counter(names::REPORTS_DROPPED)?,
             watchdog_trips: series.int_counter(names::WATCHDOG_TRIPS)?,
+            state_write_pending: series.int_gauge(names::STATE_WRITE_PENDING)?,
+            state_write_failures: series.int_counter(names::STATE_WRITE_FAILURES)?,
             pipe_errors: series.int_counters(names::PIPE_ERRORS, "reason")?,
             reload_successful,
             reload_timestamp,

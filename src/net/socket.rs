@@ -59,7 +59,7 @@ impl Default for LegOptions {
 }
 
 /// Length of the kernel's queue of connections that were not accepted yet; the kernel caps it at `net.core.somaxconn`.
-pub(super) const BACKLOG: i32 = 4096;
+pub(crate) const BACKLOG: i32 = 4096;
 
 /// Sets `TCP_NODELAY` and, if wanted, keepalive and `TCP_USER_TIMEOUT`.
 ///

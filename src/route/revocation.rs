@@ -5,7 +5,7 @@ use std::{
     ops::Deref,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU8, Ordering},
+        atomic::{AtomicU8, AtomicUsize, Ordering},
     },
     task::{Poll, Waker},
 };
@@ -19,6 +19,8 @@ use crate::failover::RevokeMode;
 #[derive(Debug, Default)]
 pub struct Revocation {
     stage: AtomicU8,
+    /// Those who [`Listening::begin`] and have not ceased.
+    clients: AtomicUsize,
     listeners: Mutex<Slab<Waker>>,
 }
 
@@ -37,6 +39,11 @@ impl Revocation {
         // Who comes to listen after this look finds the stage.
         let listeners: Vec<_> = self.lock().iter().map(|(_, waker)| waker.clone()).collect();
         listeners.into_iter().for_each(Waker::wake);
+    }
+
+    /// Clients that stand under it: each from its first dial to the end of its session.
+    pub fn clients(&self) -> usize {
+        self.clients.load(Ordering::Acquire)
     }
 
     /// The sessions must stop sending to the backend (either mode).
@@ -64,7 +71,7 @@ impl Revocation {
         poll_fn(|cx| {
             let listens = listening.as_ref().is_some_and(|(_, waker)| cx.waker().will_wake(waker));
             if !listens {
-                listening = Some((Listening::new(self, cx.waker().clone()), cx.waker().clone()));
+                listening = Some((Ear::new(self, cx.waker().clone()), cx.waker().clone()));
             }
             if self.is_at(stage) { Poll::Ready(()) } else { Poll::Pending }
         })
@@ -80,36 +87,49 @@ impl Revocation {
     }
 }
 
-/// A revocation that wakes a task at each call of [`Revocation::revoke`], until this is dropped. Look at the stage afterwards: a call
-/// before it is not told again. What is one task from its first dial to the end of its session need not do it twice, which takes a
-/// lock that all sessions share.
+/// A revocation that wakes a task at each call of [`Revocation::revoke`], and counts it among its clients, until this is dropped. Look
+/// at the stage afterwards: a call before it is not told again. What is one task from its first dial to the end of its session need
+/// not do it twice, which takes a lock that all sessions share.
 #[derive(Debug)]
-pub struct Listening<R: Deref<Target = Revocation> = Arc<Revocation>> {
+pub struct Listening(Ear<Arc<Revocation>>);
+
+impl Listening {
+    /// From now on, for the task that waits for this.
+    pub async fn begin(revocation: Arc<Revocation>) -> Self {
+        revocation.clients.fetch_add(1, Ordering::AcqRel);
+        Self(Ear::new(revocation, poll_fn(|cx| Poll::Ready(cx.waker().clone())).await))
+    }
+}
+
+impl Deref for Listening {
+    type Target = Revocation;
+
+    fn deref(&self) -> &Revocation {
+        &self.0.revocation
+    }
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        self.clients.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// A waker's place among those who listen.
+#[derive(Debug)]
+struct Ear<R: Deref<Target = Revocation>> {
     revocation: R,
     place: usize,
 }
 
-impl<R: Deref<Target = Revocation>> Listening<R> {
+impl<R: Deref<Target = Revocation>> Ear<R> {
     fn new(revocation: R, waker: Waker) -> Self {
         let place = revocation.lock().insert(waker);
         Self { revocation, place }
     }
-
-    /// From now on, for the task that waits for this.
-    pub async fn begin(revocation: R) -> Self {
-        Self::new(revocation, poll_fn(|cx| Poll::Ready(cx.waker().clone())).await)
-    }
 }
 
-impl<R: Deref<Target = Revocation>> Deref for Listening<R> {
-    type Target = Revocation;
-
-    fn deref(&self) -> &Revocation {
-        &self.revocation
-    }
-}
-
-impl<R: Deref<Target = Revocation>> Drop for Listening<R> {
+impl<R: Deref<Target = Revocation>> Drop for Ear<R> {
     fn drop(&mut self) {
         let waker = self.revocation.lock().try_remove(self.place);
         // Not under the lock.
@@ -130,7 +150,7 @@ mod tests {
         thread,
     };
 
-    use super::{Listening, Revocation};
+    use super::{Ear, Listening, Revocation};
     use crate::failover::RevokeMode;
 
     #[derive(Default)]
@@ -147,7 +167,7 @@ mod tests {
         let (revocation, counting) = (Revocation::default(), Arc::new(Counting::default()));
         let waker = Waker::from(Arc::clone(&counting));
         let woken = || counting.0.swap(0, Ordering::Relaxed);
-        let (first, second) = (Listening::new(&revocation, waker.clone()), Listening::new(&revocation, waker));
+        let (first, second) = (Ear::new(&revocation, waker.clone()), Ear::new(&revocation, waker));
         revocation.revoke(RevokeMode::Drain);
         assert_eq!((woken(), revocation.is_revoked()), (0, false));
         revocation.revoke(RevokeMode::LastWords);
@@ -159,6 +179,24 @@ mod tests {
         revocation.revoke(RevokeMode::LastWords);
         assert_eq!((woken(), revocation.is_aborted()), (0, true), "a milder call changes nothing");
         assert!(revocation.lock().is_empty());
+    }
+
+    #[test]
+    fn clients_are_those_who_stand_under_it_and_nobody_who_holds_or_watches_it() {
+        let revocation = Arc::new(Revocation::default());
+        let waker = Waker::from(Arc::new(Counting::default()));
+        let mut context = Context::from_waker(&waker);
+        let mut begin = || match pin!(Listening::begin(Arc::clone(&revocation))).poll(&mut context) {
+            Poll::Ready(listening) => listening,
+            Poll::Pending => panic!("nothing has to be waited for"),
+        };
+        let (first, second) = (begin(), begin());
+        let holders = vec![Arc::clone(&revocation); 5];
+        let mut waiting = pin!(first.aborted());
+        assert_eq!(waiting.as_mut().poll(&mut context), Poll::Pending);
+        assert_eq!(revocation.clients(), 2);
+        drop((second, holders));
+        assert_eq!(revocation.clients(), 1);
     }
 
     #[test]
@@ -207,7 +245,7 @@ mod tests {
                 let counting = Arc::new(Counting::default());
                 let waker = Waker::from(Arc::clone(&counting));
                 together(index);
-                let listening = Listening::new(revocation, waker);
+                let listening = Ear::new(revocation, waker);
                 came.push((revocation.is_revoked(), counting, listening));
             }
             together(revocations.len());

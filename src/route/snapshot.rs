@@ -78,6 +78,8 @@ pub struct BackendView {
     pub since: Time,
     /// The last probe.
     pub last_probe: Option<LastProbe>,
+    /// Since when no probe has finished, where that is far longer than a probe may take.
+    pub silent_since: Option<Time>,
 }
 
 /// The last probe of a backend.

@@ -189,6 +189,7 @@ fn the_keys_that_the_example_comments_out_work() {
     let (secret, ca) = (scratch.file("pg", "S3cr3t\n", 0o600), scratch.file("ca", "-----BEGIN CERTIFICATE-----", 0o644));
     let text = EXAMPLE
         .replace("# password_file: /run/secrets/pg", &format!("password_file: {}", secret.display()))
+        .replace("# hosts:", "hosts:")
         .replace("# tls_ca_file: /etc/ssl/certs/ca.pem", &format!("tls_ca_file: {}", ca.display()))
         .replace("tls: prefer ", "tls: verify-full ")
         .replace("# max_lag:", "max_lag:")

@@ -1,6 +1,7 @@
 //! Backends by name: what becomes of them when the name moves, when nobody answers for it, and when it stands for many addresses.
 //! Each test has a network and a name server of its own.
 
+mod hanging;
 mod moved;
 mod outage;
 mod several;

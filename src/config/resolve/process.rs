@@ -3,6 +3,7 @@
 use std::{
     net::{Ipv4Addr, SocketAddr},
     path::PathBuf,
+    sync::Arc,
     time::Duration,
 };
 
@@ -13,29 +14,39 @@ use crate::{
         raw::reader::{Field, Keys, Section},
     },
     lifecycle::Deadlines,
-    net::endpoint::Endpoint,
+    net::{addr::BackendAddr, endpoint::Endpoint},
 };
 
-const ADMIN_KEYS: Keys = Keys { known: &["listen"], planned: &["write"] };
+const ADMIN_KEYS: Keys = Keys { known: &["listen", "hosts"], planned: &["write"] };
 const LOG_KEYS: Keys = Keys { known: &["level", "format"], planned: &[] };
 const SHUTDOWN_KEYS: Keys = Keys { known: &["delay", "timeout"], planned: &[] };
 
 const ADMIN_PORT: u16 = 8432;
 const MAX_ADMIN_ADDRESSES: usize = 16;
+const MAX_ADMIN_HOSTS: usize = 64;
+const HOST: &str = "a host name without a port, such as mainstay.example";
 const MAX_WORKERS: u32 = 256;
 
 pub(super) fn admin(file: Section<'_>, claims: &mut Claims) -> AdminConfig {
     let wanted = "an address such as 127.0.0.1:8432 or unix:/run/mainstay/admin.sock, or a list of them";
-    let fields = file
-        .get("admin")
-        .and_then(|field| field.map(ADMIN_KEYS))
+    let section = file.get("admin").and_then(|field| field.map(ADMIN_KEYS));
+    let fields = section
         .and_then(|admin| admin.get("listen"))
         .map(|field| field.one_or_many(wanted, MAX_ADMIN_ADDRESSES).unwrap_or_default());
     let listen = match fields {
         Some(fields) => fields.into_iter().filter_map(|field| admin_address(field, claims)).collect(),
         None => vec![SocketAddr::from((Ipv4Addr::LOCALHOST, ADMIN_PORT)).into()],
     };
-    AdminConfig { listen }
+    let names = "a host name such as mainstay.example, or a list of them";
+    let hosts = section.and_then(|admin| admin.get("hosts")?.one_or_many(names, MAX_ADMIN_HOSTS)).unwrap_or_default();
+    AdminConfig { listen, hosts: hosts.into_iter().filter_map(host).collect() }
+}
+
+fn host(field: Field<'_>) -> Option<Arc<str>> {
+    let text = field.text(HOST)?;
+    let is_host = |text: &str| !text.contains(':') && format!("{text}:1").parse::<BackendAddr>().is_ok();
+    let name = text.strip_suffix('.').unwrap_or(text);
+    if is_host(name) { Some(name.into()) } else { field.wrong(HOST, None) }
 }
 
 fn admin_address(field: Field<'_>, claims: &mut Claims) -> Option<Endpoint> {

@@ -164,7 +164,8 @@ impl Tasks {
             mem::take(&mut mail.jobs)
         };
         for job in jobs {
-            job();
+            // As with a task: a panic is its own, and the loop goes on.
+            let _ = catch_unwind(AssertUnwindSafe(job));
         }
     }
 

@@ -64,6 +64,17 @@ async fn a_turn() {
 }
 
 #[test]
+fn a_job_that_panics_ends_neither_the_loop_nor_the_jobs_after_it() {
+    let event_loop = EventLoop::new().unwrap();
+    let handle = event_loop.handle();
+    let done = Arc::new(Notify::new());
+    handle.run(|| panic!("on purpose"));
+    let notify = Arc::clone(&done);
+    handle.run(move || notify.notify_one());
+    assert_eq!(event_loop.run(None, timeout(PATIENCE, done.notified())).unwrap(), Ok(()));
+}
+
+#[test]
 fn other_threads_wake_tasks_and_leave_jobs() {
     let event_loop = EventLoop::new().unwrap();
     let handle = event_loop.handle();

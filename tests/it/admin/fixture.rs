@@ -11,7 +11,7 @@ use std::{
 };
 
 use mainstay::{
-    admin::{self, AdminListener, AdminPool, AdminSettings, AdminState, View},
+    admin::{self, AdminListener, AdminPool, AdminSettings, AdminState, Ailments, View},
     config::{ListenerConfig, ListenerRoute},
     failover::{Admin, BackendId, Cause, Epoch, Facts, FailoverReady, Health, Outcome, Reading, Reason, Role, Time, Verdict},
     lifecycle::{self, Phase, PhaseSender},
@@ -35,7 +35,7 @@ pub(super) struct Fixture {
     pub(super) publisher: Publisher,
     pub(super) events: Arc<EventLog>,
     pub(super) sessions: Arc<SessionTable>,
-    pub(super) not_live: Arc<Mutex<Vec<String>>>,
+    pub(super) ailments: Arc<Mutex<Ailments>>,
     phase: PhaseSender,
     thread: Option<JoinHandle<()>>,
     pub(super) series: PoolSeries,
@@ -51,8 +51,17 @@ impl Fixture {
 
     /// As [`Fixture::new`], with a listener that leads elsewhere.
     pub(super) fn leading(route: ListenerRoute, first: Snapshot) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
+        Self::at("127.0.0.1:0", route, first)
+    }
+
+    /// As [`Fixture::new`], bound to all addresses.
+    pub(super) fn everywhere(first: Snapshot) -> Self {
+        Self::at("0.0.0.0:0", ListenerRoute::Primary, first)
+    }
+
+    fn at(address: &str, route: ListenerRoute, first: Snapshot) -> Self {
+        let listener = TcpListener::bind(address).unwrap();
+        let address = SocketAddr::from(([127, 0, 0, 1], listener.local_addr().unwrap().port()));
         let socket = std::env::temp_dir().join(format!("mainstay-admin-{}-{}.sock", std::process::id(), address.port()));
         let unix = BoundListener::bind(&Endpoint::Unix(socket.as_path().into()), &LegOptions::default(), 0o600).unwrap();
         let labels = PoolLabels {
@@ -67,8 +76,8 @@ impl Fixture {
         let route::Seam { publisher, routes, snapshots, .. } = route::seam(clock, Duration::from_mins(1), first);
         let (phase, lifecycle::Lifeline { phase: watch, .. }) = lifecycle::begin();
         let (events, sessions) = (Arc::new(EventLog::default()), Arc::new(SessionTable::default()));
-        let not_live = Arc::new(Mutex::new(Vec::new()));
-        let health = Arc::clone(&not_live);
+        let ailments = Arc::new(Mutex::new(Ailments::default()));
+        let health = Arc::clone(&ailments);
         let pool = AdminPool {
             snapshot: snapshots,
             metrics: Arc::clone(&series.pool),
@@ -84,6 +93,7 @@ impl Fixture {
         let (view, views) = watch::channel(Arc::new(View { pools: vec![pool], config_json }));
         let state = AdminState {
             version: "1.2.3",
+            hosts: vec!["mainstay.example".into()],
             clock,
             phase: watch,
             view: views,
@@ -95,7 +105,7 @@ impl Fixture {
         let listen = vec![BoundListener::Tcp(listener), unix];
         let thread =
             Some(admin::spawn(AdminSettings { listen, max_connections: 32, vital: lifecycle::Vital::default(), state }).unwrap());
-        Self { address, socket, publisher, events, sessions, not_live, phase, thread, series, _routes: routes, _view: view }
+        Self { address, socket, publisher, events, sessions, ailments, phase, thread, series, _routes: routes, _view: view }
     }
 
     pub(super) fn advance(&self, phase: Phase) {
@@ -196,6 +206,7 @@ pub(super) fn primary(name: &str) -> BackendView {
         alert: None,
         since: Time::from_millis(5),
         last_probe: Some(probe(Outcome::Ok, "answered as primary")),
+        silent_since: None,
     }
 }
 

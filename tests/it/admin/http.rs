@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 
-use mainstay::failover::Verdict;
+use mainstay::failover::{Time, Verdict};
 use mainstay::route::Snapshot;
 
 use super::fixture::{Fixture, Reply, dead, failed_over};
@@ -112,9 +112,85 @@ fn readiness_and_startup_follow_the_database_and_liveness_does_not() {
     f.publisher.snapshot(failed_over());
     f.advance(mainstay::lifecycle::Phase::Draining);
     assert_eq!([f.get("/livez").status, f.get("/readyz").status, f.get("/startupz").status], [200, 503, 200]);
-    f.not_live.lock().unwrap().push("the supervisor is stuck".into());
+    f.ailments.lock().unwrap().others.push("the disk hangs".into());
+    let reply = f.get("/livez");
+    assert_eq!((reply.status, reply.json()["reasons"][0].as_str()), (200, Some("the disk hangs")));
+    f.ailments.lock().unwrap().fatal.push("the supervisor is stuck".into());
     let reply = f.get("/livez");
     assert_eq!((reply.status, reply.json()["reasons"][0].as_str()), (503, Some("the supervisor is stuck")));
+}
+
+#[test]
+fn liveness_tells_of_probes_that_do_not_come_back_and_asks_for_no_restart() {
+    let mut snapshot = failed_over();
+    snapshot.backends[1].silent_since = Some(Time::ZERO);
+    let reply = Fixture::new(snapshot).get("/livez");
+    let reason = reply.json()["reasons"][0].as_str().unwrap().to_owned();
+    assert_eq!(reply.status, 200);
+    assert!(reason.starts_with("pool orders: no probe of db-b has finished for "), "{reason}");
+}
+
+#[test]
+fn readiness_of_one_pool() {
+    let f = Fixture::new(failed_over());
+    assert_eq!(f.get("/readyz?pool=orders").status, 200);
+    assert_eq!(f.get("/readyz?pool=%6Frders").status, 200);
+    let reply = f.get("/readyz?pool=users");
+    assert_eq!((reply.status, &reply.json()["error"]["pools"]), (404, &serde_json::json!(["orders"])));
+    f.publisher.snapshot(dead());
+    let reply = f.get("/readyz?pool=orders");
+    assert_eq!(reply.status, 503);
+    assert!(reply.json()["reasons"][0].as_str().unwrap().starts_with("pool orders: NO BACKEND MAY SERVE"), "{}", reply.body);
+    f.publisher.snapshot(failed_over());
+    f.advance(mainstay::lifecycle::Phase::Draining);
+    assert_eq!(f.get("/readyz?pool=orders").status, 503);
+}
+
+#[test]
+fn what_a_query_may_not_hold_is_refused_with_what_it_may() {
+    let f = Fixture::new(failed_over());
+    let keys = |reply: Reply| (reply.status, reply.json()["error"]["keys"].clone());
+    for (path, known) in [
+        ("/readyz?pol=orders", &["pool"][..]),
+        ("/readyz?pool=orders&x=1", &["pool"]),
+        ("/readyz?pool=orders&pool=orders", &["pool"]),
+        ("/readyz?pool=%ff", &["pool"]),
+        ("/livez?pool=orders", &[]),
+        ("/startupz?x", &[]),
+        ("/metrics?name=up", &[]),
+        ("/?x=1", &[]),
+        ("/api/v1/status?pool=orders", &[]),
+        ("/api/v1/config?x", &[]),
+        ("/api/v1/pools/orders?x", &[]),
+        ("/api/v1/pools/orders/connections?limit=3", &[]),
+        ("/api/v1/events?sinc=3", &["since"]),
+        ("/api/v1/events/stream?from=3", &["since"]),
+    ] {
+        assert_eq!(keys(f.get(path)), (400, serde_json::json!(known)), "{path}");
+    }
+    for path in ["/readyz?", "/livez?&", "/api/v1/events?since=0", "/api/v1/events?since=%30"] {
+        assert_eq!(f.get(path).status, 200, "{path}");
+    }
+}
+
+#[test]
+fn a_listener_at_all_addresses_is_asked_by_address_or_by_a_name_that_it_was_given() {
+    let f = Fixture::everywhere(failed_over());
+    let ask = |path, host: &str| f.ask("GET", path, &format!("Host: {host}\r\n"));
+    for path in ["/", "/metrics", "/api/v1/status", "/api/v1/events/stream"] {
+        let reply = ask(path, "rebound.evil.example:8432");
+        assert_eq!((reply.status, reply.json()["error"]["code"].as_str()), (403, Some("foreign_host")), "{path}");
+        let message = reply.json()["error"]["message"].as_str().unwrap().to_owned();
+        assert!(message.contains("admin: {hosts: [rebound.evil.example]}"), "{message}");
+    }
+    for host in ["127.0.0.1", "[::1]:8432", "localhost:8432", "mainstay.example", "Mainstay.Example.:8432"] {
+        for path in ["/", "/metrics", "/api/v1/status"] {
+            assert_eq!(ask(path, host).status, 200, "{path} of {host}");
+        }
+    }
+    for path in ["/livez", "/readyz", "/startupz"] {
+        assert_eq!(ask(path, "some.service").status, 200, "{path} tells nothing worth stealing");
+    }
 }
 
 #[test]

@@ -6,11 +6,14 @@ use std::{
     time::{Duration, Instant},
 };
 
+use serde_json::json;
+
 use crate::support::{
     echo::Backend,
+    injection::Injection,
     netns::Network,
     process::{Process, Signal, settings},
-    wait::until,
+    wait::{patience, until},
 };
 
 const FREEZE: Duration = Duration::from_secs(3);
@@ -102,4 +105,45 @@ fn a_backend_that_died_during_the_freeze_gets_no_client_after_it() {
     // Nobody even tried: the old verdict was not trusted.
     assert_eq!(process.metric("mainstay_dial_failures_total", &[]), 0);
     until("the first is left", || (process.status()["pools"][0]["active"] == "db-b").then_some(()));
+}
+
+#[test]
+fn a_control_thread_that_stands_still_trips_the_watchdog_once() {
+    let backend = Backend::echo();
+    let process = Process::start(&settings(&[backend.address])).serving();
+    let trips = || process.metric("mainstay_watchdog_trips_total", &[]);
+    for trip in 1..=2 {
+        let standstill = Injection::into(&process, "mainstay-contro", "epoll_wait:delay_enter=120000000");
+        until("the watchdog has tripped", || (trips() == trip).then_some(()));
+        let line = process.logged("the control thread gave no sign of life");
+        assert_eq!(line["level"], "ERROR", "{line}");
+        until("liveness tells of it", || (process.get("/livez").0 == 503).then_some(()));
+        drop(standstill);
+        until("it lives", || (process.get("/livez").0 == 200).then_some(()));
+        assert_eq!(trips(), trip, "one standstill is one trip");
+    }
+}
+
+/// The control thread has its turns, but nothing that it began comes back: the kernel does not start the command.
+#[test]
+fn probes_that_do_not_come_back_are_told_of() {
+    let backend = Backend::echo();
+    let mut settings = settings(&[backend.address]);
+    settings["pools"][0]["check"] =
+        json!({"exec": ["/bin/true"], "interval": "100ms", "fast_interval": "100ms", "timeout": "200ms"});
+    let mut process = Process::start(&settings).serving();
+    assert_eq!(process.get("/livez").1, "{\"reasons\":[],\"status\":\"ok\"}\n");
+    let standstill = Injection::into_all(&process, "execve:delay_enter=6000000");
+    let trips = || process.metric("mainstay_watchdog_trips_total", &[]);
+    until("the watchdog has tripped", || (trips() == 1).then_some(()));
+    let line = process.logged("no probe has finished in time");
+    assert_eq!((&line["pool"], &line["backend"]), (&"orders".into(), &"db-a".into()), "{line}");
+    let (code, body) = process.get("/livez");
+    assert_eq!(code, 200, "a restart would cut the sessions of all pools: {body}");
+    assert!(body.contains("pool orders: no probe of db-a has finished for "), "{body}");
+    assert_eq!(trips(), 1);
+    // strace does not let go of a child that its parent waits for while it is held up.
+    process.signal(Signal::KILL);
+    process.ends_within(patience());
+    drop(standstill);
 }

@@ -3,14 +3,18 @@
 use std::{
     io::{self, Read, Write},
     net::TcpStream,
+    panic::{self, AssertUnwindSafe},
+    sync::atomic::{AtomicBool, Ordering},
     thread,
     time::{Duration, Instant},
 };
 
 use serde_json::json;
+use socket2::SockRef;
 
 use crate::support::{
     echo::Backend,
+    injection::Injection,
     process::{Process, Signal, settings},
     wait::until,
 };
@@ -211,4 +215,35 @@ fn held_clients_are_told_when_it_stops() {
     // Held clients are no sessions: nothing was cut.
     let (status, _) = process.ends_within(Duration::from_secs(5));
     assert_eq!(status.code(), Some(0));
+}
+
+/// Clients come faster than they are accepted: those who were there before the end are taken in, and no more.
+#[test]
+fn clients_who_never_cease_to_come_do_not_hold_up_the_end() {
+    let backend = Backend::echo();
+    let mut settings = settings(&[backend.address]);
+    settings["workers"] = 1.into();
+    settings["shutdown"] = json!({"delay": "0s", "timeout": "100ms"});
+    let mut process = Process::start(&settings).serving();
+    let _slow = Injection::into(&process, "mainstay-data-0", "accept4:delay_enter=1000");
+    let (address, over) = (process.address, AtomicBool::new(false));
+    thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed)
+                    && let Ok(client) = TcpStream::connect(address)
+                {
+                    // With a reset: its port is free again at once.
+                    SockRef::from(&client).set_linger(Some(Duration::ZERO)).unwrap();
+                }
+            });
+        }
+        process.signal(Signal::TERM);
+        let ended = panic::catch_unwind(AssertUnwindSafe(|| process.ends_within(Duration::from_secs(30))));
+        over.store(true, Ordering::Relaxed);
+        drop(process);
+        if let Err(panic) = ended {
+            panic::resume_unwind(panic);
+        }
+    });
 }

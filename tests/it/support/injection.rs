@@ -10,16 +10,25 @@ use super::{
     wait::until,
 };
 
-/// The kernel lies to one thread of mainstay for as long as this lives.
+/// The kernel lies to one thread of mainstay, or to all that it has, for as long as this lives.
 pub struct Injection(Child);
 
 impl Injection {
     /// `what` as strace has it: `accept4:error=EMFILE:when=1..6`.
     pub fn into(process: &Process, thread: &str, what: &str) -> Self {
-        let task = process.thread(thread);
+        Self::attach(process, &process.thread(thread), &[], what)
+    }
+
+    /// As [`Injection::into`], into every thread, also those that are still to begin.
+    pub fn into_all(process: &Process, what: &str) -> Self {
+        Self::attach(process, &process.pid().to_string(), &["-f"], what)
+    }
+
+    fn attach(process: &Process, task: &str, more: &[&str], what: &str) -> Self {
         let syscall = what.split(':').next().unwrap();
         let child = Command::new("strace")
-            .args(["-q", "-o", "/dev/null", "-e", &format!("trace={syscall}"), "-e", &format!("inject={what}"), "-p", &task])
+            .args(more)
+            .args(["-q", "-o", "/dev/null", "-e", &format!("trace={syscall}"), "-e", &format!("inject={what}"), "-p", task])
             .stdin(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()

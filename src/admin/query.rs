@@ -1,0 +1,46 @@
+//! What may stand behind the `?` of a request. What is not known is refused: whoever asks for one pool and is answered for all of
+//! them would never find out.
+
+use hyper::{Response, StatusCode, Uri};
+use serde_json::json;
+
+use super::{
+    api::decoded,
+    response::{self, Body},
+};
+
+/// Keys and values.
+#[derive(Debug)]
+pub(super) struct Query(Vec<(&'static str, String)>);
+
+impl Query {
+    /// The query of `uri`, which may have these keys, each once.
+    pub(super) fn read(uri: &Uri, known: &'static [&'static str]) -> Result<Self, Box<Response<Body>>> {
+        let refuse = |message: &str| {
+            let keys = json!({ "keys": known });
+            Err(Box::new(response::error_with(StatusCode::BAD_REQUEST, "bad_query", message, keys)))
+        };
+        let mut found: Vec<(&'static str, String)> = Vec::new();
+        for pair in uri.query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
+            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let Some(key) = known.iter().find(|known| **known == key) else {
+                return refuse(if known.is_empty() {
+                    "this path takes nothing behind the `?`"
+                } else {
+                    "the query has a key that is not known here; these are"
+                });
+            };
+            if found.iter().any(|(other, _)| other == key) {
+                return refuse("the query has the same key twice");
+            }
+            let Some(value) = decoded(value) else { return refuse("a value of the query is not in UTF-8") };
+            found.push((key, value));
+        }
+        Ok(Self(found))
+    }
+
+    /// The value of a key.
+    pub(super) fn get(&self, key: &str) -> Option<&str> {
+        self.0.iter().find(|(known, _)| *known == key).map(|(_, value)| value.as_str())
+    }
+}

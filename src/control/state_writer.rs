@@ -1,0 +1,267 @@
+//! Reads and writes the state files, on a thread of its own: a disk that hangs must hold up no probe and no failover.
+//!
+//! One thread serves all pools. Their files lie in one directory, so that a disk that hangs for one hangs for all. What is still
+//! to be written of a pool gives way to what is newer, so that nothing piles up behind such a disk.
+//!
+//! Writing is best effort, and comes after the activation that it tells of: nothing waits for it. A mainstay that is killed in
+//! between remembers what was written before. That is the same as with no state file, which has to be safe by itself.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    fmt, io,
+    path::{Path, PathBuf},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    thread,
+    time::{Duration, Instant},
+};
+
+use tokio::{sync::oneshot, time::timeout};
+
+use super::state_file::{self, Remembered};
+use crate::metrics::Metrics;
+
+/// For what an earlier process wrote. A pool that waits for it is not probed.
+const READ_PATIENCE: Duration = Duration::from_secs(5);
+/// After a failure, until it is tried again, unless there is something new to write before.
+const RETRY: Duration = Duration::from_secs(5);
+/// A file operation that takes longer is told of.
+const SLOW: Duration = Duration::from_secs(2);
+/// For what is still to be written when the process ends.
+const LAST_PATIENCE: Duration = Duration::from_secs(2);
+
+/// The thread that owns the state files. Copies are the same.
+#[derive(Clone)]
+pub struct StateWriter(Arc<Shared>);
+
+struct Shared {
+    directory: PathBuf,
+    metrics: Arc<Metrics>,
+    book: Mutex<Book>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Book {
+    /// Oldest first; of each file one write at most.
+    jobs: VecDeque<(Arc<Path>, Job)>,
+    /// What the thread is at, and since when.
+    busy: Option<(Arc<Path>, Instant)>,
+    /// Files whose last write failed, and why.
+    failed: BTreeMap<Arc<Path>, String>,
+    /// No try before this.
+    rest: Option<Instant>,
+    /// Nothing more comes.
+    is_closed: bool,
+}
+
+enum Job {
+    Read(oneshot::Sender<Remembered>),
+    Write(Remembered),
+}
+
+impl Book {
+    fn writes(&self) -> impl Iterator<Item = &Arc<Path>> {
+        self.jobs.iter().filter(|(_, job)| matches!(job, Job::Write(_))).map(|(path, _)| path)
+    }
+
+    /// Files whose latest value is not on the disk.
+    fn unwritten(&self) -> Vec<String> {
+        let mut paths: Vec<_> = self.writes().chain(self.failed.keys()).chain(self.busy.as_ref().map(|(path, _)| path)).collect();
+        paths.sort_unstable();
+        paths.dedup();
+        paths.iter().map(|path| path.display().to_string()).collect()
+    }
+}
+
+impl StateWriter {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// When the kernel gives no thread.
+    pub fn start(directory: &Path, metrics: &Arc<Metrics>) -> io::Result<Self> {
+        let shared = Arc::new(Shared {
+            directory: directory.to_owned(),
+            metrics: Arc::clone(metrics),
+            book: Mutex::default(),
+            changed: Condvar::new(),
+        });
+        let own = Arc::clone(&shared);
+        thread::Builder::new().name("mainstay-state".to_owned()).spawn(move || own.work())?;
+        Ok(Self(shared))
+    }
+
+    /// What is wrong with the disk, each a sentence. A restart would not mend it.
+    pub fn complaints(&self) -> Vec<String> {
+        let book = self.0.lock();
+        let slow = book.busy.as_ref().filter(|(_, since)| since.elapsed() >= SLOW);
+        let slow = slow.map(|(path, since)| {
+            let seconds = since.elapsed().as_secs();
+            format!(
+                "the disk under state_dir has not answered for {seconds} s, at {}; nothing is remembered meanwhile",
+                path.display()
+            )
+        });
+        let failed = book.failed.iter().map(|(path, why)| format!("the state file {} cannot be written: {why}", path.display()));
+        slow.into_iter().chain(failed).collect()
+    }
+
+    /// The file of one pool.
+    pub(super) fn file(&self, pool: &str) -> StateFile {
+        StateFile { shared: Arc::clone(&self.0), path: self.0.directory.join(format!("{pool}.state.json")).into() }
+    }
+
+    /// Waits for the last writes, but not for long, and tells what is not on the disk. Blocks.
+    pub(super) fn close(&self) {
+        let deadline = Instant::now() + LAST_PATIENCE;
+        let mut book = self.0.lock();
+        (book.is_closed, book.rest) = (true, None);
+        self.0.changed.notify_all();
+        while !book.jobs.is_empty() || book.busy.is_some() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            book = self.0.changed.wait_timeout(book, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        let files = book.unwritten().join(", ");
+        drop(book);
+        if !files.is_empty() {
+            tracing::error!(%files, "the latest state was not written before the end; the next start knows an older one");
+        }
+    }
+}
+
+impl fmt::Debug for StateWriter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("StateWriter").field(&self.0.directory).finish()
+    }
+}
+
+/// The state file of one pool.
+pub(super) struct StateFile {
+    shared: Arc<Shared>,
+    path: Arc<Path>,
+}
+
+impl StateFile {
+    /// What an earlier process knew, or this one before a reload; nothing when the disk does not answer in time.
+    pub(super) async fn read(&self) -> Remembered {
+        let (reply, answer) = oneshot::channel();
+        self.shared.add(Arc::clone(&self.path), Job::Read(reply));
+        if let Ok(Ok(remembered)) = timeout(READ_PATIENCE, answer).await {
+            return remembered;
+        }
+        state_file::passed_over(&self.path, &format!("the disk did not answer within {READ_PATIENCE:?}"));
+        Remembered::default()
+    }
+
+    /// Has this written, in the place of whatever is still to be written. Does not wait.
+    pub(super) fn write(&self, remembered: Remembered) {
+        self.shared.add(Arc::clone(&self.path), Job::Write(remembered));
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Book> {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn add(&self, path: Arc<Path>, job: Job) {
+        let mut book = self.lock();
+        let is_older = |(other, old): &(Arc<Path>, Job)| matches!((old, &job), (Job::Write(_), Job::Write(_))) && *other == path;
+        match book.jobs.iter().position(is_older) {
+            Some(place) => book.jobs[place].1 = job,
+            None => book.jobs.push_back((path, job)),
+        }
+        book.rest = None;
+        self.show(&book);
+        self.changed.notify_all();
+    }
+
+    fn show(&self, book: &Book) {
+        let pending = book.writes().next().is_some() || book.busy.is_some();
+        self.metrics.process.state_write_pending.set(i64::from(pending));
+    }
+
+    fn work(&self) {
+        while let Some((path, job)) = self.next() {
+            match job {
+                Job::Read(reply) => {
+                    // Whoever asked may have lost patience.
+                    let _ = reply.send(state_file::read(&path));
+                    self.done(None);
+                }
+                Job::Write(remembered) => {
+                    let written = state_file::write(&path, remembered.clone());
+                    self.done(Some((path, remembered, written)));
+                }
+            }
+        }
+    }
+
+    /// The next job; `None` at the end.
+    fn next(&self) -> Option<(Arc<Path>, Job)> {
+        let mut book = self.lock();
+        loop {
+            let rest = book.rest.map_or(Duration::ZERO, |until| until.saturating_duration_since(Instant::now()));
+            if rest.is_zero()
+                && let Some((path, job)) = book.jobs.pop_front()
+            {
+                book.busy = Some((Arc::clone(&path), Instant::now()));
+                return Some((path, job));
+            }
+            if book.is_closed {
+                return None;
+            }
+            let rest = if rest.is_zero() { Duration::MAX } else { rest };
+            book = self.changed.wait_timeout(book, rest).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    fn done(&self, write: Option<(Arc<Path>, Remembered, io::Result<()>)>) {
+        let mut book = self.lock();
+        book.busy = None;
+        match write {
+            Some((path, _, Ok(()))) if book.failed.remove(&path).is_some() => {
+                tracing::info!(file = %path.display(), "the state file can be written again");
+            }
+            None | Some((_, _, Ok(()))) => {}
+            Some((path, remembered, Err(error))) => {
+                self.metrics.process.state_write_failures.inc();
+                if book.failed.insert(Arc::clone(&path), error.to_string()).is_none() {
+                    tracing::error!(file = %path.display(), %error, "the state file cannot be written; a restart would forget the highest database epoch");
+                }
+                if !book.is_closed {
+                    book.rest = Some(Instant::now() + RETRY);
+                    if !book.writes().any(|other| *other == path) {
+                        book.jobs.push_back((path, Job::Write(remembered)));
+                    }
+                }
+            }
+        }
+        self.show(&book);
+        self.changed.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_newer_takes_the_place_of_what_is_still_to_be_written() {
+        let metrics = Metrics::new().unwrap();
+        let shared = Arc::new(Shared { directory: "/x".into(), metrics, book: Mutex::default(), changed: Condvar::new() });
+        let state = StateWriter(Arc::clone(&shared));
+        let value = |fence| Remembered { fence: Some(fence), ..Remembered::default() };
+        let (orders, users) = (state.file("orders"), state.file("users"));
+        for fence in 1..=1000 {
+            orders.write(value(fence));
+            users.write(value(fence + 1));
+        }
+        let writes: Vec<_> = shared.lock().jobs.drain(..).collect();
+        assert_eq!(writes.len(), 2);
+        let fence = |job: &Job| if let Job::Write(remembered) = job { remembered.fence } else { None };
+        assert_eq!(writes.iter().map(|(_, job)| fence(job)).collect::<Vec<_>>(), [Some(1000), Some(1001)]);
+    }
+}

@@ -39,6 +39,8 @@ labels! {
         ClientGone = "client_gone",
         /// Every dial within the hold failed.
         DialFailed = "dial_failed",
+        /// It did not come to a first exchange with its backend within `client_login_timeout`.
+        LoginTimeout = "login_timeout",
         /// The process is stopping.
         Shutdown = "shutdown",
         /// Out of file descriptors; shed with the reserve descriptor.

@@ -243,6 +243,8 @@ crate::labels! {
         LeastConnections = "least_connections",
         /// One after the other.
         RoundRobin = "round_robin",
+        /// The same one for each client address.
+        Source = "source",
     }
 }
 
@@ -279,6 +281,8 @@ pub struct ListenerConfig {
     pub deny: Vec<Cidr>,
     /// The header that names a client.
     pub proxy_protocol: ProxyProtocolConfig,
+    /// For the first exchange between a client and its backend; `None` has no end.
+    pub client_login_timeout: Option<Duration>,
     /// Close sessions without traffic after this long; `None` never.
     pub idle_timeout: Option<Duration>,
     /// Close half-closed sessions without traffic after this long.

@@ -212,6 +212,7 @@ fn listener(listener: &ListenerConfig) -> Tree {
     let header = networks("accept_from", &proxy.accept_from).into_iter().chain([("send", word(proxy.send))]);
     map.extend([
         ("proxy_protocol", Tree::Map(header.collect())),
+        ("client_login_timeout", or_off(listener.client_login_timeout)),
         ("idle_timeout", or_off(listener.idle_timeout)),
         ("half_close_timeout", duration(listener.half_close_timeout)),
         (

@@ -17,7 +17,7 @@ use super::{
     close,
     dial::{Footing, dial},
     doors::Papers,
-    event_loop::{Socket, sleep},
+    event_loop::{Socket, sleep, timeout},
     greeting::{self, Next},
     hold::{Hold, Patience},
     listener::ListenerContext,
@@ -179,12 +179,16 @@ async fn find(client: Waiting, visit: &Visit) -> Result<Begun, Rejected> {
         }
         let (near, mut server, footing) = match &listener.lane {
             None => establish(client, header.as_deref(), listener, deadline).await?,
-            Some(lane) => Box::pin(lane.establish(client, header.as_deref(), listener, deadline, drops)).await?,
+            Some(lane) => Box::pin(lane.establish(client, header.as_deref(), listener, deadline, drops, peer.ip())).await?,
         };
         let books = Box::new(Books::open(peer, footing, visit, deadline, attempts));
-        match introduce(near, &mut server, &books, listener).await {
+        match introduce(near, &mut server, &books, listener, header.as_deref()).await {
             Ok((client, passed)) => return Ok(Begun { client, server, passed, books }),
-            Err(again) => client = again,
+            Err(Unserved::Again(near)) => client = near,
+            Err(Unserved::TooLate(near)) => {
+                let why = format!("no first packet was exchanged with {} within client_login_timeout", books.route.backend);
+                return Err(Rejected { reason: RejectReason::LoginTimeout, client: Some(near), why: why.into() });
+            }
         }
         drops += 1;
     }
@@ -252,25 +256,44 @@ pub(super) const fn retry_pause() -> Backoff {
     Backoff::new(Duration::from_millis(2), Duration::from_millis(100))
 }
 
-/// Sees whether the backend serves the client. Gives the client back with the bytes that went past, upstream and downstream; as an
-/// error when the backend does not serve it, and it has lost nothing.
+/// A client that its backend has not served. It has lost nothing.
+enum Unserved {
+    /// The backend does not serve.
+    Again(Socket),
+    /// One of the two was silent for too long.
+    TooLate(Socket),
+}
+
+/// Sees whether the backend serves the client. Gives the client back with the bytes that went past, upstream and downstream.
 async fn introduce(
     client: Socket,
     server: &mut Socket,
     books: &Books,
     listener: &ListenerContext,
-) -> Result<(Socket, (u64, u64)), Socket> {
+    header: Option<&[u8]>,
+) -> Result<(Socket, (u64, u64)), Unserved> {
     let pool = &*listener.pool;
     let Books { route, session, .. } = books;
     if !greeting::is_exchanged(pool.protocol) {
         return Ok((client, (0, 0)));
     }
-    let greeting = Box::pin(greeting::exchange(pool.protocol, &client, server, &books.listening)).await;
+    let exchange = Box::pin(greeting::exchange(pool.protocol, &client, server, &books.listening));
+    let greeting = match listener.login_timeout {
+        Some(limit) => timeout(limit, exchange).await,
+        None => Ok(exchange.await),
+    };
+    let Ok(greeting) = greeting else {
+        client.look_again();
+        return Err(Unserved::TooLate(client));
+    };
     session.upstream_bytes.store(greeting.upstream, Ordering::Relaxed);
     session.downstream_bytes.store(greeting.downstream, Ordering::Relaxed);
     route.metrics.relay_bytes.get(Direction::Upstream).inc_by(greeting.upstream);
     route.metrics.relay_bytes.get(Direction::Downstream).inc_by(greeting.downstream);
-    if greeting.next == Next::Relay {
+    if greeting.next != Next::Again {
+        if let (Next::Cancel(request), Some(lane)) = (&greeting.next, &listener.lane) {
+            Box::pin(lane.cancel(request, route, listener, header)).await;
+        }
         return Ok((client, (greeting.upstream, greeting.downstream)));
     }
     if !route.revocation.is_revoked() {
@@ -279,7 +302,7 @@ async fn introduce(
     close::reset(server);
     // What was shown to the backend is still there.
     client.look_again();
-    Err(client)
+    Err(Unserved::Again(client))
 }
 
 async fn close_both(ended: Ended) {

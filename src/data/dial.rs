@@ -95,7 +95,7 @@ async fn reach(
     Ok((server, now))
 }
 
-async fn connect_any(
+pub(super) async fn connect_any(
     addresses: &Addresses,
     mut now: Instant,
     limit: Duration,
@@ -158,7 +158,7 @@ async fn connect(endpoint: &Endpoint, deadline: Instant, options: &LegOptions, d
 
 /// Sends the first bytes of a connection, for which there is room in every new socket: nothing has to be waited for. They are no
 /// bytes of the client.
-fn send_whole(stream: &Socket, header: &[u8]) -> Result<(), DialError> {
+pub(super) fn send_whole(stream: &Socket, header: &[u8]) -> Result<(), DialError> {
     match retry_on_intr(|| send(stream, header, SendFlags::DONTWAIT | SendFlags::NOSIGNAL)) {
         Ok(sent) if sent == header.len() => Ok(()),
         Ok(_) => Err(DialError::Other),

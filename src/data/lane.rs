@@ -1,13 +1,19 @@
 //! The way of clients whose listener leads to readers: who of them is chosen, who is next when one does not answer, and where
 //! they wait while there is nobody.
 
+mod cancel;
+
 use std::{
+    cmp::Reverse,
+    net::IpAddr,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
     time::Instant,
 };
+
+use tokio::sync::Semaphore;
 
 use super::{
     connection::{Rejected, retry_pause, wait_in},
@@ -77,6 +83,8 @@ pub(super) struct Lane {
     room: Arc<Hold>,
     /// Clients so far; whose turn it is follows from that.
     turns: AtomicUsize,
+    /// Requests to cancel a query that are told to several backends at the same time.
+    cancels: Semaphore,
 }
 
 /// Where a client goes now.
@@ -88,7 +96,7 @@ struct Chosen {
 
 impl Lane {
     pub(super) fn new(goal: Goal, balance: Balance, room: Arc<Hold>) -> Self {
-        Self { goal, balance, room, turns: AtomicUsize::new(0) }
+        Self { goal, balance, room, turns: AtomicUsize::new(0), cancels: Semaphore::new(cancel::AT_ONCE) }
     }
 
     /// Why there is nobody.
@@ -110,7 +118,7 @@ impl Lane {
     /// Chooses among the readers but for those that just failed, then the fallback. A client that was dropped `drops` times before
     /// a byte takes whoever's turn it is, since the reader with the fewest sessions may be the one that drops everybody; and the
     /// fallback once that may have been all of them.
-    fn choose(&self, routes: &RouteWatch, failed: &[Tenure], drops: u32) -> Option<Chosen> {
+    fn choose(&self, routes: &RouteWatch, failed: &[Tenure], drops: u32, client: Option<IpAddr>) -> Option<Chosen> {
         let readers = routes.readers();
         let good = || {
             let taken = readers.iter().filter(|reader| self.goal.takes(reader));
@@ -129,9 +137,12 @@ impl Lane {
         let turn = self.turns.fetch_add(1, Ordering::Relaxed) % count;
         // The set may shrink in between, by age: nobody is a legal answer then.
         let in_turn = || good().skip(turn).chain(good().take(turn));
-        let reader = match self.balance {
-            Balance::LeastConnections if drops == 0 => in_turn().min_by_key(|reader| reader.load()),
-            Balance::LeastConnections | Balance::RoundRobin => in_turn().next(),
+        let reader = match (self.balance, client) {
+            (Balance::LeastConnections, _) if drops == 0 => in_turn().min_by_key(|reader| reader.load()),
+            (Balance::Source, Some(client)) if drops == 0 => {
+                good().min_by_key(|reader| Reverse(weight(client, &reader.route.backend)))
+            }
+            _ => in_turn().next(),
         };
         reader.map(|reader| Chosen { route: Arc::clone(&reader.route), _underway: Some(reader.underway()) })
     }
@@ -144,13 +155,14 @@ impl Lane {
         listener: &ListenerContext,
         deadline: Instant,
         drops: u32,
+        address: Option<IpAddr>,
     ) -> Result<(Socket, Socket, Footing), Rejected> {
         let pool = &listener.pool;
         let mut pause = retry_pause();
         let mut failed = Vec::new();
         let mut queue = self.room.is_occupied();
         loop {
-            let chosen = if queue { None } else { self.choose(&pool.routes, &failed, drops) };
+            let chosen = if queue { None } else { self.choose(&pool.routes, &failed, drops, address) };
             queue = false;
             let Some(Chosen { route, _underway }) = chosen else {
                 if failed.is_empty() {
@@ -183,6 +195,20 @@ impl Lane {
             }
         }
     }
+}
+
+/// How much a client belongs to a backend: rendezvous hashing, which moves only the clients of a backend that leaves, and those that
+/// come to a new one. The same in every process (FNV-1a, and the finalizer of splitmix64, since FNV hardly mixes its last bytes).
+fn weight(client: IpAddr, backend: &str) -> u64 {
+    let client = match client.to_canonical() {
+        IpAddr::V4(ip) => ip.to_ipv6_mapped(),
+        IpAddr::V6(ip) => ip,
+    };
+    let bytes = client.octets().into_iter().chain(backend.bytes());
+    let hash = bytes.fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+    let hash = (hash ^ hash >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let hash = (hash ^ hash >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    hash ^ hash >> 31
 }
 
 #[cfg(test)]
@@ -252,12 +278,12 @@ mod tests {
 
         /// Chooses so often, each on its way until all are.
         fn crowd(&self, lane: &Lane, clients: usize) -> Vec<String> {
-            let chosen: Vec<_> = (0..clients).map(|_| lane.choose(&self.seam.routes, &[], 0).unwrap()).collect();
+            let chosen: Vec<_> = (0..clients).map(|_| lane.choose(&self.seam.routes, &[], 0, None).unwrap()).collect();
             chosen.iter().map(|chosen| chosen.route.backend.to_string()).collect()
         }
 
         fn one(&self, lane: &Lane, failed: &[Tenure], drops: u32) -> Option<String> {
-            lane.choose(&self.seam.routes, failed, drops).map(|chosen| chosen.route.backend.to_string())
+            lane.choose(&self.seam.routes, failed, drops, None).map(|chosen| chosen.route.backend.to_string())
         }
     }
 
@@ -288,6 +314,30 @@ mod tests {
         assert_eq!(world.one(&lane, &[], 0).as_deref(), Some("db-3"));
         assert_eq!(counts(&world.crowd(&lane, 12), 4), [0, 0, 5, 7], "those on their way count");
         assert_eq!(counts(&world.crowd(&lane, 12), 4), [0, 0, 5, 7], "and no longer when they are not");
+    }
+
+    #[test]
+    fn a_client_address_has_the_same_reader_until_that_leaves_and_others_keep_theirs() {
+        let world = World::new(3);
+        let lane = lane(Goal::Replica, Balance::Source);
+        let clients = || (0..=u8::MAX).map(|last| IpAddr::from([10, 0, 0, last]));
+        let of = |client, failed: &[Tenure]| {
+            lane.choose(&world.seam.routes, failed, 0, Some(client)).unwrap().route.backend.to_string()
+        };
+        let before: Vec<_> = clients().map(|client| of(client, &[])).collect();
+        assert!(counts(&before, 4)[1..].iter().all(|count| *count > 50), "{:?}", counts(&before, 4));
+        let failed = [Tenure::Reader(Generation(3))];
+        for (client, before) in clients().zip(before) {
+            world.series.backends[1].connections_active.inc();
+            let mapped = IpAddr::V6(match client {
+                IpAddr::V4(ip) => ip.to_ipv6_mapped(),
+                IpAddr::V6(ip) => ip,
+            });
+            assert_eq!((of(client, &[]), of(mapped, &[])), (before.clone(), before.clone()));
+            assert!(of(client, &failed) == before || before == "db-2", "{client} moved from {before}");
+        }
+        assert_eq!(counts(&world.crowd(&lane, 30), 4), [0, 10, 10, 10], "clients without an address take turns");
+        assert_eq!(weight([127, 0, 0, 1].into(), "db-a"), 5_172_132_817_064_480_496, "it is the same in every version");
     }
 
     #[test]

@@ -60,6 +60,8 @@ pub(super) struct ListenerContext {
     /// Of those to the backends, from the start.
     pub(super) server_leg: LegOptions,
     pub(super) relay: RelaySettings,
+    /// For the first exchange with a backend.
+    pub(super) login_timeout: Option<Duration>,
     /// The way to readers, where it does not lead to the primary.
     pub(super) lane: Option<Lane>,
     pub(super) metrics: Arc<ListenerMetrics>,
@@ -82,8 +84,7 @@ impl ListenerContext {
         crowd: Arc<Crowd>,
     ) -> Self {
         let client_leg = LegOptions { keepalive: Some(config.keepalive), user_timeout: config.tcp_user_timeout };
-        // Keepalive takes four system calls: sessions of a single query must not pay for it. But whoever is asked to greet the
-        // client first is waited for before there is a relay.
+        // Keepalive takes four system calls, which sessions of a single query must not pay for. A greeting is waited for.
         let relays_at_once = !is_exchanged(pool.protocol);
         Self {
             pool,
@@ -97,6 +98,7 @@ impl ListenerContext {
                 reset: RESET_PATIENCE,
                 keepalive: Some(config.keepalive).filter(|_| relays_at_once),
             },
+            login_timeout: config.client_login_timeout,
             lane,
             metrics,
             limit: config.max_connections,

@@ -26,6 +26,11 @@ pub fn is_gone(socket: impl AsFd) -> bool {
     }
 }
 
+/// Whether the peer has finished, and all that it said was read.
+pub fn has_finished(socket: &impl AsFd) -> bool {
+    matches!(recv(socket, &mut [0_u8; 1], RecvFlags::PEEK | RecvFlags::DONTWAIT), Ok((_, 0)))
+}
+
 /// TCP keepalive of a leg.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Keepalive {

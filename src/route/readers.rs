@@ -4,7 +4,7 @@
 use std::{
     fmt,
     sync::{
-        Arc,
+        Arc, Weak,
         atomic::{AtomicI64, AtomicU64, Ordering},
     },
     time::Instant,
@@ -114,19 +114,30 @@ impl Drop for Underway {
 #[derive(Clone, Debug)]
 pub(super) struct ReaderOffer {
     readers: Arc<[Reader]>,
+    /// Of those who were offered, whoever has sessions.
+    earlier: Vec<Weak<Route>>,
     why: Arc<str>,
 }
 
 impl Default for ReaderOffer {
     fn default() -> Self {
-        Self { readers: Arc::from([]), why: "no check has finished yet".into() }
+        Self { readers: Arc::from([]), earlier: Vec::new(), why: "no check has finished yet".into() }
     }
 }
 
 impl Publisher {
     /// These may be read from now on.
     pub fn offer_readers(&self, readers: Arc<[Reader]>) {
-        self.readers.send_modify(|offer| offer.readers = readers);
+        self.readers.send_modify(|offer| {
+            offer.earlier.retain(|route| route.strong_count() > 0);
+            for reader in &*offer.readers {
+                let route = Arc::downgrade(&reader.route);
+                if !offer.earlier.iter().any(|known| known.ptr_eq(&route)) {
+                    offer.earlier.push(route);
+                }
+            }
+            offer.readers = readers;
+        });
     }
 
     /// Tells why others may not be read; shown to clients that are refused.
@@ -156,6 +167,21 @@ impl RouteWatch {
     /// Who may be read, in list order.
     pub fn readers(&self) -> Arc<[Reader]> {
         Arc::clone(&self.readers.borrow().readers)
+    }
+
+    /// One route to each backend that a session may be with: to whoever may be read, to those who could be read when their sessions
+    /// began, and to the active one.
+    pub fn everybody(&self) -> Vec<Arc<Route>> {
+        let offer = self.readers.borrow();
+        let readers = offer.readers.iter().map(|reader| Arc::clone(&reader.route));
+        let active = self.offer.borrow().route.clone();
+        let mut everybody: Vec<Arc<Route>> = Vec::new();
+        for route in readers.chain(active).chain(offer.earlier.iter().filter_map(Weak::upgrade)) {
+            if !route.revocation.is_revoked() && everybody.iter().all(|known| known.backend != route.backend) {
+                everybody.push(route);
+            }
+        }
+        everybody
     }
 
     /// Why others may not be read.

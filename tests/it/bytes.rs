@@ -154,6 +154,31 @@ fn a_slow_client_gets_everything_that_was_read_before_a_reset() {
 }
 
 #[test]
+fn a_backend_that_resets_in_its_answer_to_a_client_that_finished_is_told_from_one_that_took_leave() {
+    for (said, reason) in [(0, CloseReason::ClientEof), (24, CloseReason::ClientEof), (5000, CloseReason::ServerReset)] {
+        let (go, gone) = mpsc::channel::<()>();
+        let gone = std::sync::Mutex::new(gone);
+        let backend = Backend::start(move |mut stream| {
+            stream.read_to_end(&mut Vec::new()).unwrap();
+            stream.write_all(&noise(5, said)).unwrap();
+            gone.lock().unwrap().recv_timeout(patience()).unwrap();
+            reset(stream);
+        });
+        let running = front(&[backend.address]);
+        let mut client = connect(&running);
+        client.write_all(b"query").unwrap();
+        client.shutdown(Shutdown::Write).unwrap();
+        let mut got = vec![0; said];
+        client.read_exact(&mut got).unwrap();
+        go.send(()).unwrap();
+        let error = client.read(&mut [0; 16]).expect_err("a truncated stream must not end in FIN");
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+        until("it is over", || (running.series[0].backends[0].closed.get(reason).get() == 1).then_some(()));
+        end(running);
+    }
+}
+
+#[test]
 fn a_clients_reset_reaches_the_backend_as_reset() {
     let (tell, told) = mpsc::channel();
     let backend = Backend::start(move |mut stream| {

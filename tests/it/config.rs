@@ -302,8 +302,11 @@ fn listeners_lead_where_they_say_and_idle_keys_are_told() {
         ("ro", ListenerRoute::Replica, Balance::RoundRobin, Fallback::None),
         ("reads", ListenerRoute::Replica, Balance::LeastConnections, Fallback::Primary),
         ("any", ListenerRoute::Any, Balance::LeastConnections, Fallback::Primary),
+        ("same", ListenerRoute::Any, Balance::Source, Fallback::Primary),
     ];
     assert_eq!(seen, expected);
+    let limits: Vec<_> = listeners.iter().map(|listener| listener.client_login_timeout.map(|limit| limit.as_secs())).collect();
+    assert_eq!(limits, [Some(60), Some(60), Some(60), Some(60), None, Some(10)]);
     let warned = |keys: &str| {
         let listener = format!("{{name: x, listen: \"127.0.0.1:5432\", {keys}}}");
         let text = format!("pools: [{{name: orders, listeners: [{listener}], backends: [\"db-a:5432\", \"db-b:5432\"]}}]");

@@ -37,7 +37,7 @@ fn postgres_pool(hold: HoldConfig) -> Config {
     config
 }
 
-fn startup() -> Vec<u8> {
+pub(crate) fn startup() -> Vec<u8> {
     let body = b"\x00\x03\x00\x00user\0app\0database\0orders\0\0";
     let mut packet = u32::try_from(body.len() + 4).unwrap().to_be_bytes().to_vec();
     packet.extend_from_slice(body);
@@ -210,7 +210,7 @@ fn packet(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
 }
 
 /// A server without TLS that is a healthy primary to its check. `client` gets the first packet of everybody else.
-fn server(client: impl Fn(&mut TcpStream, Vec<u8>) -> io::Result<()> + Send + Sync + 'static) -> Backend {
+pub(crate) fn server(client: impl Fn(&mut TcpStream, Vec<u8>) -> io::Result<()> + Send + Sync + 'static) -> Backend {
     Backend::start(move |mut stream| {
         let _: io::Result<()> = (|| {
             let first = packet(&mut stream)?;

@@ -16,6 +16,7 @@ mod examples;
 mod exchange;
 mod exec;
 mod fuzz;
+mod greeting;
 mod hold;
 mod house;
 mod http;

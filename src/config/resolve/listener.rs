@@ -36,6 +36,7 @@ const LISTENER_KEYS: Keys = Keys {
         "allow",
         "deny",
         "proxy_protocol",
+        "client_login_timeout",
         "idle_timeout",
         "half_close_timeout",
         "keepalive",
@@ -94,6 +95,7 @@ fn plain_listener() -> ListenerConfig {
         allow: Vec::new(),
         deny: Vec::new(),
         proxy_protocol: ProxyProtocolConfig { accept_from: Vec::new(), send: ProxySend::Off },
+        client_login_timeout: Some(Duration::from_mins(1)),
         idle_timeout: None,
         half_close_timeout: Duration::from_hours(1),
         keepalive: Keepalive::default(),
@@ -119,6 +121,7 @@ fn listener<'a>(field: Field<'a>, names: &mut Names, claims: &mut Claims) -> Opt
     let (allow, deny) = doors::access(section);
     warn_of_keys_for_addresses(section, &listen);
     let off_or = |key, range| section.get(key).and_then(|field| field.duration_or_off(range));
+    let login_timeout = section.get("client_login_timeout").map(|field| field.duration_or_off(SECOND..=DAY));
     let config = ListenerConfig {
         name,
         listen,
@@ -130,6 +133,7 @@ fn listener<'a>(field: Field<'a>, names: &mut Names, claims: &mut Claims) -> Opt
         allow,
         deny,
         proxy_protocol: section.get("proxy_protocol").map_or(plain.proxy_protocol, doors::proxy_protocol),
+        client_login_timeout: login_timeout.unwrap_or(plain.client_login_timeout),
         idle_timeout: off_or("idle_timeout", SECOND..=MONTH),
         half_close_timeout: section.duration("half_close_timeout", plain.half_close_timeout, SECOND..=MONTH),
         keepalive: section.get("keepalive").and_then(|field| field.map(KEEPALIVE_KEYS)).map_or(plain.keepalive, keepalive),

@@ -179,6 +179,18 @@ impl Socket {
         }
     }
 
+    /// Waits until the connection is gone: it was reset, or both sides have finished. What was not read yet is still there.
+    pub(crate) async fn gone(&self) {
+        poll_fn(|_| {
+            if !(self.slot.ready.get() & (Ready::FAILED | Ready::WRITE_CLOSED)).is_nothing() {
+                return Poll::Ready(());
+            }
+            self.slot.waiter.set(Some(Key::current()));
+            Poll::Pending
+        })
+        .await;
+    }
+
     /// Bytes that were told of were left in the kernel: asks for them again.
     pub(crate) fn look_again(&self) {
         self.slot.ready.set(self.slot.ready.get() | Ready::READABLE);

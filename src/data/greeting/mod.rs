@@ -25,7 +25,7 @@ use super::{
 use crate::route::Revocation;
 
 /// How it went, and what went past meanwhile. The client's bytes that the backend has were taken out of the client's socket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Greeting {
     /// What is to be done.
     pub(super) next: Next,
@@ -43,10 +43,12 @@ impl Greeting {
 }
 
 /// What is to be done after a greeting.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Next {
     /// Relay from here on.
     Relay,
+    /// The same; but the client is here to cancel a query, by these bytes. The backend has them, and another may be meant.
+    Cancel(Box<[u8]>),
     /// The backend does not serve. The client has lost nothing: a refused encryption is the answer of any backend.
     Again,
 }

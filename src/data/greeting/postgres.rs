@@ -22,6 +22,7 @@ use crate::{
 };
 
 /// Request codes that stand where a `StartupMessage` has its protocol version (`PostgreSQL` manual, "Message Formats").
+const CANCEL_REQUEST: u32 = 80_877_102;
 const SSL_REQUEST: u32 = 80_877_103;
 const GSSENC_REQUEST: u32 = 80_877_104;
 const PROTOCOL_MAJOR: u32 = 3;
@@ -29,6 +30,8 @@ const PROTOCOL_MAJOR: u32 = 3;
 const STARTUP_MAX: usize = 10_000;
 /// Length and code, with which every first packet begins.
 const HEADER_LEN: usize = 8;
+/// Of a `CancelRequest`, at most: its header, the process, and a key of 256 bytes (protocol 3.2).
+const CANCEL_MAX: usize = HEADER_LEN + 4 + 256;
 /// Field of an `ErrorResponse`: SQLSTATE `cannot_connect_now` (starting, stopping, recovering).
 const CANNOT_CONNECT_NOW: &[u8] = b"\0C57P03\0";
 /// Enough for that error in any language.
@@ -46,6 +49,13 @@ pub(super) async fn greet(client: &Socket, server: &mut Socket, revocation: &Rev
         }
         let refused = answer == Answer::DoesNotEncrypt && asks_for_encryption(&packet[..shown]);
         greeting.upstream += take(client, &mut packet[..shown]);
+        if shown == packet.len() {
+            // There was no room to see whether more lies behind it, and the kernel tells of it only once.
+            client.look_again();
+        }
+        if answer == Answer::Cancels {
+            return Greeting { next: Next::Cancel(packet[..shown].into()), ..greeting };
+        }
         if !refused || !pass_no(server, client) {
             return greeting;
         }
@@ -60,13 +70,28 @@ enum Answer {
     DoesNotServe,
     /// It begins with what refuses an encryption.
     DoesNotEncrypt,
+    /// There is none: the packet cancels a query.
+    Cancels,
     /// The relay's business, as is a client that is gone or begins no session.
     Relay,
 }
 
+/// What a client begins with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum First {
+    /// Too short to tell.
+    Unknown,
+    /// A packet of this length that wants to log in or to encrypt.
+    Session(usize),
+    /// One that cancels a query, which gets no answer.
+    Cancel(usize),
+    /// Another protocol, which would be repeated in vain.
+    Other,
+}
+
 /// Shows one packet, which may come in pieces, until the backend answers: how much of `packet` was shown, and the answer.
 async fn exchange(client: &Socket, server: &mut Socket, revocation: &Revocation, packet: &mut [u8]) -> (usize, Answer) {
-    let mut shown = 0;
+    let (mut known, mut shown) = (0, 0);
     let mut may_say_more = true;
     loop {
         let seen = tokio::select! {
@@ -77,17 +102,31 @@ async fn exchange(client: &Socket, server: &mut Socket, revocation: &Revocation,
                 Answer::DoesNotEncrypt if !may_say_more => return (shown, Answer::Relay),
                 answer => return (shown, answer),
             },
-            seen = said(client, packet, shown), if may_say_more => seen,
+            // A reset is not news behind a FIN, nor behind bytes that were not taken yet.
+            () = client.gone() => return (shown, Answer::Relay),
+            seen = said(client, packet, known), if may_say_more => seen,
         };
         match seen {
-            Ok(Said::More(seen)) if begins_session(&packet[..seen]) => {
-                if server.write_all(&packet[shown..seen]).await.is_err() {
+            Ok(Said::More(seen)) => {
+                known = seen;
+                let first = first(&packet[..seen]);
+                let until = match first {
+                    First::Session(_) => seen,
+                    First::Cancel(length) if seen >= length => length,
+                    First::Unknown | First::Cancel(_) => continue,
+                    First::Other => return (shown, Answer::Relay),
+                };
+                if server.write_all(&packet[shown..until]).await.is_err() {
                     return (shown, Answer::DoesNotServe);
                 }
-                shown = seen;
+                shown = until;
+                if matches!(first, First::Cancel(_)) {
+                    return (shown, Answer::Cancels);
+                }
             }
             // It has finished sending, and may still read: the backend's answer decides.
-            Ok(Said::Everything) if shown > 0 => may_say_more = false,
+            Ok(Said::Everything) if is_whole(&packet[..shown]) => may_say_more = false,
+            // Without an answer to what is not whole: the backend has to hear of the FIN.
             _ => return (shown, Answer::Relay),
         }
     }
@@ -130,14 +169,29 @@ pub(crate) fn does_not_serve(answer: &[u8]) -> bool {
     understood(answer) == Answer::DoesNotServe
 }
 
-/// Whether a client begins so that wants to log in or to encrypt: not one that cancels a query, which gets no answer, and not
-/// one that speaks another protocol, which would be repeated in vain.
+/// Whether a client begins so that wants to log in or to encrypt.
 fn begins_session(packet: &[u8]) -> bool {
-    let Some((length, rest)) = packet.split_first_chunk() else { return false };
-    let Some(code) = rest.first_chunk() else { return false };
-    let (length, code) = (u32::from_be_bytes(*length), u32::from_be_bytes(*code));
-    let plausible = usize::try_from(length).is_ok_and(|length| (HEADER_LEN..=STARTUP_MAX).contains(&length));
-    plausible && (code >> 16 == PROTOCOL_MAJOR || matches!(code, SSL_REQUEST | GSSENC_REQUEST))
+    matches!(first(packet), First::Session(_))
+}
+
+/// Whether this is a packet of which nothing is missing.
+fn is_whole(packet: &[u8]) -> bool {
+    matches!(first(packet), First::Session(length) if packet.len() >= length)
+}
+
+fn first(packet: &[u8]) -> First {
+    let Some((length, rest)) = packet.split_first_chunk() else { return First::Unknown };
+    let length = usize::try_from(u32::from_be_bytes(*length)).unwrap_or(usize::MAX);
+    if !(HEADER_LEN..=STARTUP_MAX).contains(&length) {
+        return First::Other;
+    }
+    let Some(code) = rest.first_chunk() else { return First::Unknown };
+    match u32::from_be_bytes(*code) {
+        CANCEL_REQUEST if length <= CANCEL_MAX => First::Cancel(length),
+        SSL_REQUEST | GSSENC_REQUEST => First::Session(length),
+        code if code >> 16 == PROTOCOL_MAJOR => First::Session(length),
+        _ => First::Other,
+    }
 }
 
 /// Whether this asks for TLS or GSS encryption, and for nothing more: a client that did not wait for the answer has said what
@@ -164,7 +218,7 @@ mod tests {
     };
 
     const PATIENCE: Duration = Duration::from_secs(10);
-    const STARTUP: &[u8] = b"\x00\x00\x00\x13\x00\x03\x00\x00user\0orders\0\0";
+    const STARTUP: &[u8] = b"\x00\x00\x00\x15\x00\x03\x00\x00user\0orders\0\0";
     const STOPPING: &[u8] = b"E\0\0\0\x2aSFATAL\0VFATAL\0C57P03\0Mshutting down\0\0";
     const BAD_PASSWORD: &[u8] = b"E\0\0\0\x2aSFATAL\0VFATAL\0C28P01\0Mwrong password\0\0";
 
@@ -291,6 +345,94 @@ mod tests {
                 timeout(Duration::from_millis(500), greet(&world.ours, &mut world.server, &Revocation::default())).await;
             assert!(greeted.is_err(), "nobody answered");
             assert!(cpu().saturating_sub(before) < Duration::from_millis(100), "it spins: {:?}", cpu().saturating_sub(before));
+        });
+    }
+
+    /// The greeting of a client that says this and then leaves so, while the backend does not say a word; and what is left of the
+    /// client's bytes.
+    async fn leaves(said: &[u8], leave: impl FnOnce(Socket)) -> (Greeting, usize) {
+        let World { mut client, ours, mut server, backend } = world();
+        client.write_all(said).await.unwrap();
+        leave(client);
+        let greeting = timeout(PATIENCE, greet(&ours, &mut server, &Revocation::default())).await.unwrap();
+        drop(backend);
+        (greeting, peek(&ours, &mut [0; 100]).unwrap_or(0))
+    }
+
+    #[test]
+    fn a_client_that_leaves_within_its_first_packet_is_the_relays_business_at_once() {
+        run(async {
+            for length in 0..STARTUP.len() {
+                let shown = if length < HEADER_LEN { 0 } else { length };
+                assert_eq!(leaves(&STARTUP[..length], drop).await, (relayed(shown, 0), length - shown), "{length} bytes, FIN");
+            }
+            let cancel = &cancel_request()[..15];
+            assert_eq!(leaves(cancel, drop).await, (relayed(0, 0), 15));
+        });
+    }
+
+    #[test]
+    fn a_client_that_resets_is_noticed_while_the_backend_is_silent_also_behind_its_bytes_and_its_fin() {
+        run(async {
+            let reset = |client: Socket| super::super::super::close::reset(&client);
+            let after_fin = |client: Socket| {
+                client.finish().unwrap();
+                super::super::super::close::reset(&client);
+            };
+            for said in [&b""[..], &STARTUP[..3], &STARTUP[..12], STARTUP] {
+                assert_eq!(leaves(said, reset).await.0.next, Next::Relay, "{} bytes", said.len());
+                assert_eq!(leaves(said, after_fin).await.0.next, Next::Relay, "{} bytes and FIN", said.len());
+            }
+        });
+    }
+
+    fn cancel_request() -> Vec<u8> {
+        [&16_u32.to_be_bytes()[..], &CANCEL_REQUEST.to_be_bytes(), b"pid_key_"].concat()
+    }
+
+    #[test]
+    fn a_request_to_cancel_is_shown_whole_and_has_no_answer() {
+        run(async {
+            let request = cancel_request();
+            let mut world = world();
+            let revocation = Revocation::default();
+            let cancels = async {
+                for byte in &request {
+                    world.client.write_all(&[*byte]).await.unwrap();
+                    yield_now().await;
+                }
+                let mut heard = [0; 16];
+                timeout(PATIENCE, world.backend.read_exact(&mut heard)).await.unwrap().unwrap();
+                assert_eq!(heard[..], request);
+            };
+            let greeted = timeout(PATIENCE, greet(&world.ours, &mut world.server, &revocation));
+            let greeting = tokio::join!(greeted, cancels).0.unwrap();
+            assert_eq!(greeting, Greeting { next: Next::Cancel(request.into()), upstream: 16, downstream: 0 });
+            assert_eq!(world.left(), 0);
+        });
+    }
+
+    #[test]
+    fn what_lies_behind_a_burst_that_fills_the_buffer_is_ready_to_be_read() {
+        run(async {
+            for size in [STARTUP_MAX - 1, STARTUP_MAX, STARTUP_MAX + 1, 15_022, 60_000] {
+                let mut world = world();
+                let burst = [STARTUP, &vec![7; size - STARTUP.len()]].concat();
+                world.client.write_all(&burst).await.unwrap();
+                let shown = size.min(STARTUP_MAX);
+                let revocation = Revocation::default();
+                let answers = async {
+                    let mut heard = vec![0; shown];
+                    timeout(PATIENCE, world.backend.read_exact(&mut heard)).await.unwrap().unwrap();
+                    // It has looked for more, in vain, before it hears the answer.
+                    yield_now().await;
+                    world.backend.write_all(b"R\0\0\0\x08\0\0\0\0").await.unwrap();
+                };
+                let greeted = timeout(PATIENCE, greet(&world.ours, &mut world.server, &revocation));
+                assert_eq!(tokio::join!(greeted, answers).0.unwrap(), relayed(shown, 0));
+                let mut rest = vec![0; size - shown];
+                timeout(PATIENCE, world.ours.read_exact(&mut rest)).await.expect("it stalls").unwrap();
+            }
         });
     }
 

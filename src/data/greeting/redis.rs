@@ -8,10 +8,7 @@ use rustix::net::{SendFlags, send};
 
 use super::{Next, peek, take};
 use crate::{
-    data::{
-        event_loop::{Interest, Socket},
-        hold::gone,
-    },
+    data::event_loop::{Interest, Socket},
     route::Revocation,
 };
 
@@ -29,10 +26,9 @@ pub(super) async fn greet(client: &Socket, server: &Socket, revocation: &Revocat
         biased;
         () = revocation.revoked() => Next::Again,
         next = answer(server) => next,
-        // What it asked for still lies in its socket; there is nobody to answer.
-        () = gone(client) => Next::Relay,
+        // There is nobody to answer. One that only finished sending may still read: our answer must not reach it.
+        () = client.gone() => Next::Relay,
     };
-    client.look_again();
     next
 }
 
@@ -85,9 +81,12 @@ mod tests {
 
     use super::*;
     use crate::{
-        data::event_loop::{
-            testing::{pair, run},
-            timeout, yield_now,
+        data::{
+            close,
+            event_loop::{
+                testing::{pair, run},
+                timeout, yield_now,
+            },
         },
         failover::RevokeMode,
     };
@@ -160,17 +159,45 @@ mod tests {
     }
 
     #[test]
-    fn a_client_that_leaves_does_not_wait_for_a_backend_that_hangs() {
+    fn a_client_that_resets_does_not_wait_for_a_backend_that_hangs() {
         run(async {
-            let ((mut client, ours), (_backend, server)) = (pair(), pair());
-            client.write_all(&[b'x'; 1000]).await.unwrap();
+            for finishes in [false, true] {
+                let ((mut client, ours), (_backend, server)) = (pair(), pair());
+                client.write_all(&[b'x'; 1000]).await.unwrap();
+                let revocation = Revocation::default();
+                let leaves = async {
+                    yield_now().await;
+                    if finishes {
+                        client.finish().unwrap();
+                        yield_now().await;
+                    }
+                    close::reset(&client);
+                    drop(client);
+                };
+                let greeted = timeout(PATIENCE, greet(&ours, &server, &revocation));
+                assert_eq!(tokio::join!(greeted, leaves).0.unwrap(), Next::Relay);
+            }
+        });
+    }
+
+    #[test]
+    fn a_client_that_only_finished_sending_does_not_read_our_answer() {
+        run(async {
+            let ((mut client, ours), (mut backend, mut server)) = (pair(), pair());
+            client.write_all(b"INCR a").await.unwrap();
+            client.finish().unwrap();
             let revocation = Revocation::default();
-            let leaves = async {
+            let answers = async {
+                backend.read_exact(&mut [0; PING.len()]).await.unwrap();
                 yield_now().await;
-                drop(client);
+                yield_now().await;
+                backend.write_all(b"+PONG\r\nrest").await.unwrap();
             };
             let greeted = timeout(PATIENCE, greet(&ours, &server, &revocation));
-            assert_eq!(tokio::join!(greeted, leaves).0.unwrap(), Next::Relay);
+            assert_eq!(tokio::join!(greeted, answers).0.unwrap(), Next::Relay);
+            let mut rest = [0; 4];
+            timeout(PATIENCE, server.read_exact(&mut rest)).await.unwrap().unwrap();
+            assert_eq!(&rest, b"rest");
         });
     }
 }

@@ -25,13 +25,16 @@ use crate::{
     config::RelayMode,
     data::event_loop::{Age, Interest, Sleep, Socket, sleep},
     metrics::BackendMetrics,
-    net::socket::{Keepalive, has_failed, set_keepalive, unsent_bytes},
+    net::socket::{Keepalive, has_failed, has_finished, set_keepalive, unsent_bytes},
     reason::{CloseReason, Direction},
     route::{Listening, Revocation, Session},
 };
 
 /// How long a server that is shutting down may still speak to its clients.
 const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// The longest `close_notify`: header, vector, alert and MAC of the longest cipher of TLS 1.2, filled up to a block.
+const FAREWELL_MAX: u64 = 5 + 16 + 64;
 
 /// How a session is relayed.
 #[derive(Clone, Copy, Debug)]
@@ -55,8 +58,8 @@ pub struct Relay<'a> {
     server: Socket,
     upstream: Half,
     downstream: Half,
-    /// Which side finished first.
-    first_end: Option<CloseReason>,
+    /// Which side finished first, and what the backend had said by then, in bytes.
+    first_end: Option<(CloseReason, u64)>,
     settings: &'a RelaySettings,
     /// Armed only when a limit applies; looks at the byte counts when it fires, so that bytes cost no timer.
     silence: Option<Box<Silence>>,
@@ -227,14 +230,15 @@ impl<'a> Relay<'a> {
         }
         let downstream = self.poll_downstream();
         if let Some(reason) = aborted(upstream, downstream) {
-            return Poll::Ready(reason);
+            return Poll::Ready(self.after_farewell(reason));
         }
         if self.first_end.is_none() {
-            self.first_end = match (upstream, downstream) {
+            let first = match (upstream, downstream) {
                 (_, Poll::Ready(End::Finished)) => Some(CloseReason::ServerEof),
                 (Poll::Ready(End::Finished), _) => Some(CloseReason::ClientEof),
                 _ => None,
             };
+            self.first_end = first.map(|reason| (reason, self.downstream.bytes()));
         }
         if !self.upstream.is_over() || !self.downstream.is_over() {
             self.poll_youth();
@@ -243,7 +247,22 @@ impl<'a> Relay<'a> {
         }
         // A client that finished, and then would not take the answer, aborted.
         let aborted = self.downstream.is_discarding().then_some(CloseReason::ClientReset);
-        Poll::Ready(aborted.or(self.first_end).unwrap_or(CloseReason::Internal))
+        Poll::Ready(aborted.or(self.first_end.map(|end| end.0)).unwrap_or(CloseReason::Internal))
+    }
+
+    /// To leave in order, a client with TLS sends `close_notify`. `PostgreSQL` closes without a look at it, which makes its kernel reset
+    /// a connection that both sides have taken leave of: that is the client's end. A backend that was about to answer has not said
+    /// so little since then.
+    fn after_farewell(&self, reason: CloseReason) -> CloseReason {
+        let has_left = match self.first_end {
+            // Whoever has not said a word may be served by another.
+            _ if reason != CloseReason::ServerReset || self.upstream.bytes() == 0 => false,
+            Some((CloseReason::ClientEof, said)) => self.downstream.bytes() - said <= FAREWELL_MAX,
+            Some(_) => false,
+            // Its FIN may have come at the same time.
+            None => has_finished(&self.client),
+        };
+        if has_left { CloseReason::ClientEof } else { reason }
     }
 
     /// Has the kernel find out whether the backend is still there, once the session lasts.

@@ -1,0 +1,182 @@
+//! A query is cancelled by another connection (`PostgreSQL` manual, "Canceling Requests in Progress"), which must reach the server
+//! that the session is with, also where clients are spread over several.
+
+use std::{
+    io::Write,
+    net::{Ipv4Addr, SocketAddr, TcpStream},
+    process::{Child, Command, Stdio},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+
+use super::{STARTUP, address, addresses, before, message, pool, query};
+use crate::support::{
+    postgres::Postgres,
+    process::Process,
+    scratch::Scratch,
+    wait::{patience, until},
+};
+
+/// Sessions that wait, and are cancelled one after the other.
+const SESSIONS: usize = 10;
+
+/// A primary and its standby; `TLS` is on in both.
+struct Cluster {
+    primary: Postgres,
+    standby: Postgres,
+    _files: Scratch,
+}
+
+impl Cluster {
+    fn start() -> Self {
+        let files = Scratch::new();
+        let made = Command::new("openssl")
+            .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"])
+            .args(["-subj", "/CN=localhost", "-keyout", "server.key", "-out", "server.crt"])
+            .current_dir(files.directory())
+            .output()
+            .unwrap();
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        let mut primary = Postgres::primary(&[]);
+        let file = |name: &str| primary.file(name, &std::fs::read(files.path(name)).unwrap()).to_str().unwrap().to_owned();
+        let tls = [
+            "ssl=on".to_owned(),
+            format!("ssl_cert_file={}", file("server.crt")),
+            format!("ssl_key_file={}", file("server.key")),
+        ];
+        let tls: Vec<&str> = tls.iter().map(String::as_str).collect();
+        primary.stop_fast();
+        primary.restart(&tls);
+        let standby = primary.standby(&tls);
+        Self { primary, standby, _files: files }
+    }
+
+    /// With listeners that lead to both.
+    fn front(&self, listeners: &[Value]) -> Process {
+        let servers = [address(&self.primary), address(&self.standby)];
+        let process = before(&servers, json!({"postgres": {}, "interval": "200ms", "fast_interval": "50ms"}), listeners);
+        until("the standby may be read", || {
+            let status = process.status();
+            (status["pools"][0]["backends"][1]["reader"] == true).then_some(())
+        });
+        process
+    }
+
+    /// How many of these sleep, at each.
+    fn sleepers(&self, name: &str) -> [usize; 2] {
+        let sql = format!("SELECT count(*) FROM pg_stat_activity WHERE application_name = '{name}' AND wait_event = 'PgSleep'");
+        [&self.primary, &self.standby].map(|server| server.sql(&sql).parse().unwrap())
+    }
+}
+
+fn psql(at: SocketAddr, name: &str, more: &str) -> Child {
+    let connection = format!("host=127.0.0.1 port={} user=postgres dbname=postgres application_name={name} {more}", at.port());
+    Command::new("psql")
+        .args(["-XAtw", "-c", "SELECT pg_sleep(600)", &connection])
+        .env("LC_ALL", "C")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("psql is part of the PostgreSQL client")
+}
+
+/// What they said in the end; those that go on are killed.
+fn cancelled(sessions: Vec<Child>) -> usize {
+    let mut count = 0;
+    for mut session in sessions {
+        kill_process(Pid::from_child(&session), Signal::INT).unwrap();
+        let deadline = std::time::Instant::now() + patience();
+        while session.try_wait().unwrap().is_none() && std::time::Instant::now() < deadline {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        let _ = session.kill();
+        let output = session.wait_with_output().unwrap();
+        count += usize::from(String::from_utf8_lossy(&output.stderr).contains("canceling statement due to user request"));
+    }
+    count
+}
+
+#[test]
+fn a_query_on_any_of_several_servers_can_be_cancelled() {
+    let cluster = Cluster::start();
+    let balances = ["least_connections", "round_robin", "source"];
+    let process = cluster.front(&balances.map(|balance| json!({"route": "any", "balance": balance})));
+    for (at, balance) in addresses(&process).into_iter().zip(balances) {
+        for tls in ["disable", "require"] {
+            let name = format!("{balance}-{tls}");
+            let sessions: Vec<_> = (0..SESSIONS).map(|_| psql(at, &name, &format!("sslmode={tls}"))).collect();
+            let [a, b] = until("all sleep", || Some(cluster.sleepers(&name)).filter(|[a, b]| a + b == SESSIONS));
+            assert_eq!(a == 0 || b == 0, balance == "source", "{name}: {a} and {b}");
+            assert_eq!(cancelled(sessions), SESSIONS, "{name}: {a} are with the primary, {b} with the standby");
+        }
+    }
+}
+
+#[test]
+fn a_query_of_a_reader_that_takes_no_newcomers_can_be_cancelled() {
+    let cluster = Cluster::start();
+    let readers = json!({"route": "replica"});
+    let process = cluster.front(std::slice::from_ref(&readers));
+    let session = psql(addresses(&process)[0], "drained", "");
+    until("it sleeps at the standby", || (cluster.sleepers("drained") == [0, 1]).then_some(()));
+    // It leaves the configuration, and its sessions do not.
+    process.reload(&pool(&[address(&cluster.primary)], json!({"postgres": {}}), &[readers]).to_string());
+    until("it has left", || {
+        let status = process.status();
+        (status["pools"][0]["backends"].as_array().unwrap().len() == 1).then_some(())
+    });
+    assert_eq!(cancelled(vec![session]), 1);
+}
+
+/// A raw session that sleeps: pid and key of its server's process are what the server said they are.
+fn sleeping(from: Ipv4Addr, at: SocketAddr) -> (TcpStream, Vec<u8>) {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::from((from, 0)).into()).unwrap();
+    socket.connect(&at.into()).unwrap();
+    let mut stream = TcpStream::from(socket);
+    stream.set_read_timeout(Some(patience())).unwrap();
+    stream.write_all(STARTUP).unwrap();
+    let mut key = Vec::new();
+    loop {
+        match message(&stream).unwrap() {
+            (b'K', body) => key = body,
+            (b'Z', _) => break,
+            _ => {}
+        }
+    }
+    stream.write_all(&query("SET application_name = 'raw'; SELECT pg_sleep(600)")).unwrap();
+    let length = u32::try_from(key.len() + 8).unwrap();
+    (stream, [&length.to_be_bytes()[..], &80_877_102_u32.to_be_bytes(), &key].concat())
+}
+
+#[test]
+fn an_encrypted_request_finds_the_session_of_the_same_address_with_balance_source() {
+    let cluster = Cluster::start();
+    let process = cluster.front(&[json!({"route": "any", "balance": "source"})]);
+    let at = addresses(&process)[0];
+    let clients: Vec<Ipv4Addr> = (2..).map(|last| Ipv4Addr::new(127, 0, 0, last)).take(SESSIONS).collect();
+    let sessions: Vec<_> = clients.iter().map(|from| sleeping(*from, at)).collect();
+    let [a, b] = until("all sleep", || Some(cluster.sleepers("raw")).filter(|[a, b]| a + b == SESSIONS));
+    assert!(a > 0 && b > 0, "all addresses lead to one server: {a} and {b}");
+    for (from, (session, request)) in clients.iter().zip(sessions) {
+        let mut encrypted = Command::new("timeout")
+            .args(["20", "openssl", "s_client", "-starttls", "postgres", "-quiet", "-bind", &format!("{from}:0")])
+            .args(["-connect", &at.to_string()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        encrypted.stdin.take().unwrap().write_all(&request).unwrap();
+        encrypted.wait().unwrap();
+        let error = loop {
+            match message(&session).unwrap() {
+                (b'E', body) => break body,
+                (b'D', _) => panic!("it was not cancelled"),
+                _ => {}
+            }
+        };
+        assert!(error.windows(7).any(|field| field == b"C57014\0"), "{}", error.escape_ascii());
+    }
+}

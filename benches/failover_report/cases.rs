@@ -1,6 +1,7 @@
 //! The cases, each a question with bounds.
 
 mod check;
+mod delay;
 mod failover;
 mod hostile;
 mod idle;
@@ -62,6 +63,9 @@ pub(crate) enum Case {
     Idle,
     RedisKill9,
     MariadbKill9,
+    PostgresPromotion,
+    RedisPromotion,
+    MariadbPromotion,
     Patroni,
 }
 
@@ -82,6 +86,9 @@ impl Case {
             Self::Idle => "idle",
             Self::RedisKill9 => "redis_kill9",
             Self::MariadbKill9 => "mariadb_kill9",
+            Self::PostgresPromotion => "postgres_promotion",
+            Self::RedisPromotion => "redis_promotion",
+            Self::MariadbPromotion => "mariadb_promotion",
             Self::Patroni => "patroni",
         }
     }
@@ -106,6 +113,11 @@ impl Case {
             Self::Idle => "4,000 idle sessions: what do they cost?",
             Self::RedisKill9 => "A Redis primary is killed (kill -9), its replica is promoted at once; eight clients write.",
             Self::MariadbKill9 => "A MariaDB primary is killed (kill -9), its replica is promoted at once; eight clients write.",
+            Self::PostgresPromotion => {
+                "As kill9, but the standby is promoted some time after the primary died (hold.timeout is 90 s; a tenth of the runs waits long)."
+            }
+            Self::RedisPromotion => "The same for Redis (REPLICAOF NO ONE).",
+            Self::MariadbPromotion => "The same for MariaDB (STOP SLAVE, then read_only off, without RESET).",
             Self::Patroni => {
                 "A Patroni 3 cluster (two nodes, etcd, synchronous mode): its API hangs, a switchover, its leader is killed."
             }
@@ -128,6 +140,9 @@ impl Case {
             Self::Lateness => lateness::run(bench),
             Self::Idle => idle::run(bench),
             Self::RedisKill9 => replica::kill9::<replica::Redis>(bench),
+            Self::PostgresPromotion => failover::promotion(bench),
+            Self::RedisPromotion => replica::promotion::<replica::Redis>(bench, self.name()),
+            Self::MariadbPromotion => replica::promotion::<replica::MariaDb>(bench, self.name()),
             Self::Patroni => patroni::run(bench),
             Self::MariadbKill9 => replica::kill9::<replica::MariaDb>(bench),
         };

@@ -17,7 +17,7 @@ const HEAD: &str = "\
 # Failover report
 
 Written by `make failover-report`; do not edit. Each number was measured on a real PostgreSQL, a primary and its synchronous
-standby (or a Redis or MariaDB primary and its replica), with eight clients that write through mainstay. mainstay ran as a process of its own in its default configuration.
+standby (or a Redis or MariaDB primary and its replica), with eight clients that write through mainstay. mainstay ran as a process of its own in its default configuration, but where a case says otherwise.
 Database, mainstay and clients shared one machine, so that everything here also waited for processor time.
 ";
 

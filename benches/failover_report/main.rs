@@ -19,8 +19,8 @@
 //!   of mainstay, its own new login included.
 //! * **detection**: from the fault to the moment at which mainstay published the revocation of the old primary (the event's own
 //!   time, in milliseconds cut off, brought to this process's clock). mainstay's own view counts from its first sign of trouble.
-//! * **failed connect**: a connect through mainstay that ends before its login is done. Clients wait up to 25 s for it; mainstay
-//!   gives up after 15 s.
+//! * **failed connect**: a connect through mainstay that ends before its login is done. Clients wait up to 100 s for it; mainstay
+//!   gives up after 15 s, or after the 90 s that a case sets.
 //! * **acknowledged writes lost**: rows whose acknowledgement a client has, and that the surviving primary does not hold.
 //! * **writes on the old primary after the new one's first**: acknowledgements of the old one that came after the first write of
 //!   the new one; and, where the old one can be asked afterwards (it was frozen), rows it holds that were only sent after it.

@@ -34,6 +34,8 @@ pub(crate) struct PoolSpec {
     pub(crate) name: &'static str,
     /// Value of `check`, in YAML.
     pub(crate) check: String,
+    /// How long clients are held; as mainstay does it by itself when it is `None`.
+    pub(crate) hold: Option<Duration>,
     /// Names and addresses.
     pub(crate) backends: Vec<(String, SocketAddr)>,
 }
@@ -42,12 +44,12 @@ impl PoolSpec {
     /// The pool `orders` on the nodes of a cluster; `login` is what follows `user: probe` in the check.
     pub(crate) fn of_nodes(nodes: &[Node; 2], login: &str) -> Self {
         let backends = nodes.iter().map(|node| (node.name().to_owned(), node.address())).collect();
-        Self { name: "orders", check: format!("{{postgres: {{user: probe{login}}}}}"), backends }
+        Self { name: "orders", check: format!("{{postgres: {{user: probe{login}}}}}"), hold: None, backends }
     }
 
     /// A pool with TCP checks on one address.
     pub(crate) fn of_address(name: &'static str, address: SocketAddr) -> Self {
-        Self { name, check: "tcp".to_owned(), backends: vec![("sink".to_owned(), address)] }
+        Self { name, check: "tcp".to_owned(), hold: None, backends: vec![("sink".to_owned(), address)] }
     }
 }
 
@@ -248,13 +250,11 @@ fn yaml(admin: SocketAddr, pools: &[PoolSpec], listen: &[ReservedPort]) -> Strin
     let mut yaml = format!("admin: {{listen: \"{admin}\"}}\npools:\n");
     for (pool, port) in pools.iter().zip(listen) {
         // Writing to a String cannot fail.
-        let _ = write!(
-            yaml,
-            "  - name: {}\n    listen: \"{}\"\n    check: {}\n    backends:\n",
-            pool.name,
-            port.address(),
-            pool.check
-        );
+        let _ = write!(yaml, "  - name: {}\n    listen: \"{}\"\n    check: {}\n", pool.name, port.address(), pool.check);
+        if let Some(hold) = pool.hold {
+            let _ = writeln!(yaml, "    hold: {{timeout: {}s}}", hold.as_secs());
+        }
+        yaml.push_str("    backends:\n");
         for (name, address) in &pool.backends {
             let _ = writeln!(yaml, "      - {{name: {name}, address: \"{address}\"}}");
         }

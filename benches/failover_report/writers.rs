@@ -25,8 +25,8 @@ use crate::{
 
 /// How many there are.
 pub(crate) const COUNT: usize = 8;
-/// Longer than mainstay holds a client (15 s), so that mainstay is the one to give up.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(25);
+/// Longer than mainstay holds a client in any case, so that mainstay is the one to give up.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(100);
 /// Pause after a failed connect.
 const RETRY_PAUSE: Duration = Duration::from_millis(20);
 const BUSY_PAUSE: Duration = Duration::from_millis(2);

@@ -26,6 +26,7 @@ mod mysql;
 mod names;
 mod network;
 mod probe;
+mod promotion;
 mod psql;
 mod recovery;
 mod redis;

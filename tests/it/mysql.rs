@@ -1,7 +1,7 @@
 //! The `MySQL` check against real servers, and what becomes of clients when one dies.
 
 mod galera;
-mod pool;
+pub(crate) mod pool;
 mod scripted;
 
 use std::time::{Duration, Instant};

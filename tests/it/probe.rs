@@ -8,6 +8,8 @@ pub(crate) mod fake;
 mod prober;
 #[path = "probe/real.rs"]
 mod real;
+#[path = "probe/refused.rs"]
+mod refused;
 #[path = "probe/scripted.rs"]
 mod scripted;
 

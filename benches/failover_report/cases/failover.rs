@@ -1,7 +1,7 @@
 //! Faults that need the other node: killed, frozen, stopped.
 
 use super::{
-    Bench, Rows,
+    Bench, Rows, delay,
     run::{Failover, Fault, Scene, fail_over},
 };
 use crate::{
@@ -73,6 +73,26 @@ pub(super) fn kill9(bench: &mut Bench) -> Rows {
         Row::new("detection", Millis, Worst(50.0), of(&runs, Failover::detection)),
     ]);
     rows.extend(told(&runs));
+    Ok(rows)
+}
+
+/// The standby is promoted some time after the primary died.
+pub(super) fn promotion(bench: &mut Bench) -> Rows {
+    const CASE: &str = "postgres_promotion";
+    let mut scene = Scene::holding(bench, CASE, &[], Some(delay::HOLD))?;
+    let (mut rows, mut all) = (Vec::new(), Vec::new());
+    for delay in &delay::DELAYS {
+        let mut measured = Vec::new();
+        for _ in 0..delay.runs(bench.runs) {
+            let run = u32::try_from(all.len()).unwrap_or(u32::MAX);
+            let failover = fail_over(bench, &scene, CASE, run, Fault::Kill9Then(delay.after))?;
+            measured.push((failover.share(), failover.failed_connects()));
+            all.push(failover);
+            scene.next_run(bench)?;
+        }
+        rows.extend(delay.rows(&measured));
+    }
+    rows.extend(promises(&all));
     Ok(rows)
 }
 

@@ -86,7 +86,7 @@ fn one_run(bench: &mut Bench, run: u32) -> Result<Run, Failure> {
     }
     let check = format!("{{postgres: {{user: probe}}, http: {{port: {}}}}}", cluster.api);
     let backends = (0..2).map(|node| (format!("node-{node}"), cluster.address(node))).collect();
-    let mainstay = Mainstay::start(&[PoolSpec { name: "orders", check, backends }], &bench.log("patroni"), None)?;
+    let mainstay = Mainstay::start(&[PoolSpec { name: "orders", check, hold: None, backends }], &bench.log("patroni"), None)?;
     mainstay.wait_for(&bench.stop, "the leader serves", |pool| pool.active == Some(format!("node-{leader}")))?;
 
     let writers = writing(bench, &mainstay, cluster.address(leader), run * 2)?;

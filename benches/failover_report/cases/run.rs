@@ -37,9 +37,15 @@ pub(super) struct Scene {
 impl Scene {
     /// A cluster and a mainstay with the default configuration, ready for a failover.
     pub(super) fn open(bench: &mut Bench, case: &str, settings: &[&str]) -> Result<Self, Failure> {
+        Self::holding(bench, case, settings, None)
+    }
+
+    /// The same, with clients that are held for so long.
+    pub(super) fn holding(bench: &mut Bench, case: &str, settings: &[&str], hold: Option<Duration>) -> Result<Self, Failure> {
         let lab = Lab::create(settings)?;
         bench.postgres = Some(lab.version()?);
-        let mainstay = Mainstay::start(&[PoolSpec::of_nodes(lab.nodes(), "")], &bench.log(case), None)?;
+        let pool = PoolSpec { hold, ..PoolSpec::of_nodes(lab.nodes(), "") };
+        let mainstay = Mainstay::start(&[pool], &bench.log(case), None)?;
         mainstay.wait_ready(&bench.stop, lab.primary().name())?;
         Ok(Self { mainstay, lab })
     }
@@ -68,10 +74,12 @@ pub(super) fn random_phase(bench: &mut Bench) -> Result<(), Failure> {
     bench.stop.pause(phase)
 }
 
-/// What happens to the primary.
+/// What happens to the primary, and when the standby is promoted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fault {
     Kill9,
+    /// As `Kill9`, and the standby is promoted so long after it.
+    Kill9Then(Duration),
     Freeze,
     /// As `Freeze`, but nobody promotes the standby before mainstay has given the primary up.
     FreezeUnnoticed,
@@ -82,7 +90,7 @@ impl Fault {
     /// Inflicts it; the moment just before.
     fn inflict(self, node: &Node) -> Result<Instant, Failure> {
         match self {
-            Self::Kill9 => lab::kill9(node),
+            Self::Kill9 | Self::Kill9Then(_) => lab::kill9(node),
             Self::Freeze | Self::FreezeUnnoticed => Ok(lab::freeze(node)),
             Self::StopFast => lab::stop_fast(node),
         }
@@ -185,6 +193,9 @@ pub(super) fn fail_over(bench: &mut Bench, scene: &Scene, case: &str, run: u32, 
     random_phase(bench)?;
 
     let at = fault.inflict(old)?;
+    if let Fault::Kill9Then(delay) = fault {
+        bench.stop.pause(delay)?;
+    }
     if fault == Fault::FreezeUnnoticed {
         scene.mainstay.wait_for(&bench.stop, "the frozen primary is active no more", |pool| pool.active.is_none())?;
     }

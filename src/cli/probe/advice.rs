@@ -107,6 +107,13 @@ fn of_postgres(check: &PostgresCheck, finding: &Finding, origin: Origin) -> Opti
              which WAL it is replaying or waiting for. A standby that never opens has hot_standby = off."
                 .into(),
         ),
+        Outcome::Ok if finding.evidence.contains("WAL functions") => Some(format!(
+            "  Without them there is no timeline, so an old primary that returns is not told apart. As a superuser:\n    \
+             GRANT EXECUTE ON FUNCTION pg_current_wal_lsn(), pg_walfile_name(pg_lsn), pg_last_wal_receive_lsn(),\n    \
+             pg_last_wal_replay_lsn(), pg_stat_get_wal_receiver() TO {};   (then restart mainstay)\n  \
+             A server that has them only by name (Amazon Aurora) cannot be helped.",
+            identifier(&check.user)
+        )),
         Outcome::Ok if finding.facts.system_id.is_none() => Some(format!(
             "  Optional: without the control file a wrong cluster cannot be noticed. As a superuser:\n    \
              GRANT EXECUTE ON FUNCTION pg_control_system(), pg_control_checkpoint(), pg_control_recovery() TO {};",

@@ -24,7 +24,7 @@ pub(super) fn before(servers: &[&MariaDb]) -> Value {
 }
 
 /// Statements of a client that comes through mainstay.
-pub(super) fn through(process: &Process, statements: &str) -> Result<String, String> {
+pub(crate) fn through(process: &Process, statements: &str) -> Result<String, String> {
     let port = format!("--port={}", process.address.port());
     mariadb(&["--protocol=tcp", "--host=127.0.0.1", "--user=root", &port], statements)
 }

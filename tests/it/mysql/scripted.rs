@@ -65,6 +65,11 @@ fn table(columns: &[&str], rows: &[&[&str]]) -> Vec<u8> {
 
 /// Answers what a check asks, as the primary of `MySQL` 8 that follows nobody.
 fn answer_questions(stream: &mut (impl Read + Write)) -> std::io::Result<()> {
+    answer_with(stream, &table(&["Source_Host"], &[]))
+}
+
+/// The same of a writable server, with what it says of its replication.
+fn answer_with(stream: &mut (impl Read + Write), replication: &[u8]) -> std::io::Result<()> {
     loop {
         let (_, question) = receive(stream)?;
         let question = String::from_utf8_lossy(&question).into_owned();
@@ -76,7 +81,7 @@ fn answer_questions(stream: &mut (impl Read + Write)) -> std::io::Result<()> {
             q if q.contains("@@global.super_read_only") => {
                 table(&["read_only", "super_read_only", "offline_mode", "server_id"], &[&["0", "0", "0", "1"]])
             }
-            q if q.contains("SHOW REPLICA STATUS") => table(&["Source_Host"], &[]),
+            q if q.contains("SHOW REPLICA STATUS") => replication.to_vec(),
             _ => return Ok(()),
         };
         stream.write_all(&answer)?;
@@ -181,6 +186,33 @@ async fn caching_sha2_by_a_unix_socket_says_the_password_itself() {
     let finding = probe::once(&address, &check, DEADLINE).await.unwrap();
     assert_eq!((finding.outcome, finding.facts.role), (Outcome::Ok, Some(Role::Primary)), "{}", finding.evidence);
     assert_eq!(server.join().unwrap().unwrap(), b"S3cr3t word\0");
+}
+
+/// What a writable server says of its replication: a promotion by `STOP REPLICA`, after its source died; a replica whose source is gone, or
+/// whose retries (ten by default) are used up; and servers that may not be asked, or do not know the question.
+#[tokio::test]
+async fn a_writable_server_is_a_primary_once_it_was_told_to_stop_following() {
+    let columns = ["Source_Host", "Replica_IO_Running", "Replica_SQL_Running", "Last_IO_Errno", "Last_SQL_Errno"];
+    let refusal = |code: u16| frame(1, &[&[0xff], code.to_le_bytes().as_slice(), b"#42000no"].concat());
+    for (says, role, evidence) in [
+        (table(&columns, &[&["db-a", "No", "No", "2003", "0"]]), Role::Primary, "replication from db-a is stopped"),
+        (table(&columns, &[&["db-a", "Connecting", "Yes", "2003", "0"]]), Role::Standby, "STOP REPLICA; RESET REPLICA ALL"),
+        (table(&columns, &[&["db-a", "No", "Yes", "2003", "0"]]), Role::Standby, "STOP REPLICA; RESET REPLICA ALL"),
+        (table(&columns, &[&["db-a", "No", "No", "2003", "1062"]]), Role::Standby, "STOP REPLICA; RESET REPLICA ALL"),
+        (refusal(1227), Role::Primary, "may not see whether it follows another"),
+        (refusal(1064), Role::Primary, "may not see whether it follows another"),
+        (refusal(1235), Role::Primary, "may not see whether it follows another"),
+    ] {
+        let server = start(move |stream| {
+            stream.write_all(&greeting("mysql_native_password"))?;
+            let (sequence, _) = receive(stream)?;
+            stream.write_all(&frame(sequence + 1, OK))?;
+            answer_with(stream, &says)
+        });
+        let finding = ask(server.address.port(), user("probe", None)).await;
+        assert_eq!((finding.outcome, finding.facts.role), (Outcome::Ok, Some(role)), "{}", finding.evidence);
+        assert!(finding.evidence.contains(evidence), "{}", finding.evidence);
+    }
 }
 
 #[tokio::test]

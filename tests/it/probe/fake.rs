@@ -54,11 +54,16 @@ pub(crate) fn welcome() -> Vec<u8> {
 
 /// The facts of a primary on timeline 7.
 pub(crate) fn facts() -> Vec<u8> {
+    row(Some("7"), Some("42"))
+}
+
+/// The facts of a primary that may name no timeline, and no cluster.
+pub(crate) fn row(timeline: Option<&str>, system_id: Option<&str>) -> Vec<u8> {
     let row = [
         ("in_recovery", Some("f")),
         ("read_only", Some("off")),
-        ("timeline", Some("7")),
-        ("system_id", Some("42")),
+        ("timeline", timeline),
+        ("system_id", system_id),
         ("lag_bytes", None),
         ("version", Some("15.1")),
     ];

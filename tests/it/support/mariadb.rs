@@ -46,32 +46,61 @@ fn own(path: &Path) {
     }
 }
 
+fn new_root() -> (u32, PathBuf) {
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let root = std::env::temp_dir().join(format!("mainstay-mariadb-{}-{number}", std::process::id()));
+    for directory in [root.clone(), root.join("tmp")] {
+        fs::create_dir(&directory).unwrap();
+        own(&directory);
+    }
+    (number, root)
+}
+
+/// Makes the files of a server.
+fn install(root: &Path) {
+    let mut install = Command::new("mariadb-install-db");
+    install.args(["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db", "--innodb-log-file-size=8M"]);
+    install.arg(format!("--tmpdir={}", root.join("tmp").display()));
+    install.arg(format!("--datadir={}", root.join("data").display())).args(user()).stdin(Stdio::null());
+    let output = install.output().unwrap_or_else(|error| panic!("{install:?}: {error}; tests/install-deps installs it"));
+    assert!(output.status.success(), "{install:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
 impl MariaDb {
     /// A server with an account `root` without a password, and nothing in it. `arguments` as for mariadbd.
     pub(crate) fn start(arguments: &[&str]) -> Self {
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let root = std::env::temp_dir().join(format!("mainstay-mariadb-{}-{number}", std::process::id()));
-        for directory in [root.clone(), root.join("tmp")] {
-            fs::create_dir(&directory).unwrap();
-            own(&directory);
-        }
-        let mut install = Command::new("mariadb-install-db");
-        install.args([
-            "--no-defaults",
-            "--auth-root-authentication-method=normal",
-            "--skip-test-db",
-            "--innodb-log-file-size=8M",
-        ]);
-        install.arg(format!("--tmpdir={}", root.join("tmp").display()));
-        install.arg(format!("--datadir={}", root.join("data").display())).args(user()).stdin(Stdio::null());
-        let output = install.output().unwrap_or_else(|error| panic!("{install:?}: {error}; tests/install-deps installs it"));
-        assert!(output.status.success(), "{install:?}: {}", String::from_utf8_lossy(&output.stderr));
+        let (number, root) = new_root();
+        install(&root);
+        Self::run(number, root, arguments)
+    }
+
+    /// One whose files lie there.
+    fn run(number: u32, root: PathBuf, arguments: &[&str]) -> Self {
         let arguments: Vec<String> = arguments.iter().map(|&argument| argument.to_owned()).collect();
         let (port, id) = (free_port(), number + 1);
         let child = spawn(&root, port, id, &arguments);
         let server = Self { root, port, id, arguments, child };
         server.wait();
         server
+    }
+
+    /// Replicas of `self`: as [`MariaDb::replica`], and installed once for all, which takes longest.
+    pub(crate) fn replicas(&self, count: usize, arguments: &[&str]) -> Vec<Self> {
+        let roots: Vec<_> = (0..count).map(|_| new_root()).collect();
+        for (place, (_, root)) in roots.iter().enumerate() {
+            if place == 0 {
+                install(root);
+                continue;
+            }
+            let copied = Command::new("cp").arg("-a").arg(roots[0].1.join("data")).arg(root).status();
+            assert!(copied.unwrap().success());
+        }
+        let start = |(number, root)| Self::run(number, root, arguments);
+        let replicas: Vec<_> = roots.into_iter().map(start).collect();
+        for replica in &replicas {
+            replica.follow(self.port);
+        }
+        replicas
     }
 
     /// A replica of `self` that follows it.

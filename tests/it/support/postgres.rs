@@ -159,6 +159,17 @@ impl Postgres {
         assert!(Command::new("kill").args([signal, &self.pid().to_string()]).status().unwrap().success());
     }
 
+    /// Signals the server and each of its processes, the first one first: whoever is killed leaves nobody behind, whoever is stopped is
+    /// silent.
+    pub(crate) fn signal_all(&self, signal: &str) {
+        let first = self.pid();
+        let children = fs::read_to_string(format!("/proc/{first}/task/{first}/children")).unwrap();
+        let mut kill = Command::new("kill");
+        kill.arg(signal).arg(first.to_string()).args(children.split_whitespace());
+        // One of the children may have ended meanwhile.
+        kill.stderr(Stdio::null()).status().unwrap();
+    }
+
     pub(crate) fn promote(&self) {
         succeed(command("pg_ctl").arg("-D").arg(self.data()).args(["promote", "-w"]));
     }

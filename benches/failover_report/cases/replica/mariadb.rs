@@ -10,7 +10,7 @@ use std::{
 
 use mainstay::cli::demo::port::ReservedPort;
 
-use super::{Bench, Client, Database, PATIENCE};
+use super::{Bench, CLIENT_PATIENCE, Client, Database, PATIENCE};
 use crate::failure::Failure;
 
 /// A server in a directory of its own. Dropping it ends it.
@@ -131,7 +131,7 @@ impl Client for Session {
     fn open(address: SocketAddr) -> io::Result<Self> {
         let stream = TcpStream::connect(address)?;
         stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_read_timeout(Some(CLIENT_PATIENCE))?;
         let mut session = Self(stream);
         let (sequence, _) = session.packet()?;
         // Protocol 4.1 and what goes with it; utf8mb4; root; no password.
@@ -147,7 +147,7 @@ impl Client for Session {
     }
 
     fn promote(&mut self) -> io::Result<()> {
-        for statement in ["STOP SLAVE", "RESET SLAVE ALL", "SET GLOBAL read_only = 0"] {
+        for statement in ["STOP SLAVE", "SET GLOBAL read_only = 0"] {
             self.ask(statement)?;
         }
         Ok(())

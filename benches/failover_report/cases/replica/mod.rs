@@ -17,7 +17,7 @@ use std::{
 pub(crate) use mariadb::MariaDb;
 pub(crate) use redis::Redis;
 
-use super::{Bench, Rows, run::random_phase};
+use super::{Bench, Rows, delay, run::random_phase};
 use crate::{
     failure::Failure,
     mainstay::{Mainstay, PoolSpec},
@@ -31,6 +31,8 @@ use crate::{
 
 const WRITERS: usize = 8;
 const PATIENCE: Duration = Duration::from_secs(30);
+/// Longer than mainstay holds a client in any case.
+const CLIENT_PATIENCE: Duration = Duration::from_secs(100);
 /// Writers go on for this long after the last of them was served.
 const SETTLE: Duration = Duration::from_millis(300);
 
@@ -127,7 +129,8 @@ struct Run {
 }
 
 pub(super) fn kill9<D: Database>(bench: &mut Bench) -> Rows {
-    let runs = (0..bench.runs).map(|run| one_run::<D>(bench, run)).collect::<Result<Vec<_>, _>>()?;
+    let scene = Scene { case: D::CASE, delay: Duration::ZERO, hold: None };
+    let runs = (0..bench.runs).map(|run| one_run::<D>(bench, &scene, run)).collect::<Result<Vec<_>, _>>()?;
     let of = |value: fn(&Run) -> f64| runs.iter().map(value).collect::<Vec<_>>();
     Ok(vec![
         Row::new("failed connects", Count, Exactly(0.0), of(|run| run.failed_connects)),
@@ -138,12 +141,31 @@ pub(super) fn kill9<D: Database>(bench: &mut Bench) -> Rows {
     ])
 }
 
-fn one_run<D: Database>(bench: &mut Bench, run: u32) -> Result<Run, Failure> {
+/// The replica is promoted some time after the primary died.
+pub(super) fn promotion<D: Database>(bench: &mut Bench, case: &'static str) -> Rows {
+    let mut rows = Vec::new();
+    for delay in &delay::DELAYS {
+        let scene = Scene { case, delay: delay.after, hold: Some(delay::HOLD) };
+        let runs = (0..delay.runs(bench.runs)).map(|run| one_run::<D>(bench, &scene, run)).collect::<Result<Vec<_>, _>>()?;
+        rows.extend(delay.rows(&runs.iter().map(|run| (run.share, run.failed_connects)).collect::<Vec<_>>()));
+    }
+    Ok(rows)
+}
+
+/// What a run differs in.
+struct Scene {
+    case: &'static str,
+    /// From the fault to the promotion.
+    delay: Duration,
+    hold: Option<Duration>,
+}
+
+fn one_run<D: Database>(bench: &mut Bench, scene: &Scene, run: u32) -> Result<Run, Failure> {
     let mut primary = D::start(bench, None)?;
     let replica = D::start(bench, Some(&primary))?;
     let backends = vec![("db-a".to_owned(), primary.address()), ("db-b".to_owned(), replica.address())];
-    let pool = PoolSpec { name: "main", check: D::CHECK.to_owned(), backends };
-    let mainstay = Mainstay::start(&[pool], &bench.log(D::CASE), None)?;
+    let pool = PoolSpec { name: "main", check: D::CHECK.to_owned(), hold: scene.hold, backends };
+    let mainstay = Mainstay::start(&[pool], &bench.log(scene.case), None)?;
     mainstay.wait_ready(&bench.stop, "db-a")?;
     let (old, new) = (primary.address().port(), replica.address().port());
     let writers = Writers::start::<D::Client>(mainstay.address(0));
@@ -154,6 +176,7 @@ fn one_run<D: Database>(bench: &mut Bench, run: u32) -> Result<Run, Failure> {
     let events = mainstay.newest_event()?;
     let fault = Instant::now();
     primary.kill()?;
+    bench.stop.pause(scene.delay)?;
     order.promote()?;
     let writable = Instant::now();
     bench.stop.wait("every client writes to the new primary", PATIENCE, || writers.all_served_by(new).then_some(()))?;
@@ -177,7 +200,7 @@ fn one_run<D: Database>(bench: &mut Bench, run: u32) -> Result<Run, Failure> {
     };
     eprintln!(
         "{} {}/{}: promoted after {:.1} ms, revoked after {:.1} ms, share {:.1} ms, failed connects {}, lost {}",
-        D::CASE,
+        scene.case,
         run + 1,
         bench.runs,
         millis(writable.duration_since(fault)),

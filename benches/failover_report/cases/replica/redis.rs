@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    io::{self, BufRead, BufReader, Write},
+    io::{self, BufRead, BufReader, Read, Write},
     net::{SocketAddr, TcpStream},
     path::PathBuf,
     process::{Child, Command, Stdio},
@@ -10,7 +10,7 @@ use std::{
 
 use mainstay::cli::demo::port::ReservedPort;
 
-use super::{Bench, Client, Database, PATIENCE};
+use super::{Bench, CLIENT_PATIENCE, Client, Database, PATIENCE};
 use crate::failure::Failure;
 
 /// A server in a directory of its own. Dropping it ends it.
@@ -59,12 +59,10 @@ impl Redis {
     fn says(&self, line: &str) -> io::Result<bool> {
         let mut session = Session::open(self.address())?;
         session.send(&["INFO", "replication"])?;
-        for _ in 0..40 {
-            if session.line()? == line {
-                return Ok(true);
-            }
-        }
-        Ok(false)
+        let length = session.line()?.trim_start_matches('$').parse().map_err(io::Error::other)?;
+        let mut text = vec![0; length];
+        session.0.read_exact(&mut text)?;
+        Ok(String::from_utf8_lossy(&text).lines().any(|said| said == line))
     }
 }
 
@@ -97,7 +95,7 @@ impl Client for Session {
     fn open(address: SocketAddr) -> io::Result<Self> {
         let stream = TcpStream::connect(address)?;
         stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_read_timeout(Some(CLIENT_PATIENCE))?;
         Ok(Self(BufReader::new(stream)))
     }
 

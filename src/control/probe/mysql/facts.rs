@@ -56,6 +56,11 @@ impl Dialect {
             (false, _) => "SHOW SLAVE STATUS",
         }
     }
+
+    /// What makes a server follow nobody, in the words that it knows.
+    fn promotion(&self) -> &'static str {
+        if self.replication().contains("REPLICA") { "STOP REPLICA; RESET REPLICA ALL" } else { "STOP SLAVE; RESET SLAVE ALL" }
+    }
 }
 
 /// The state of a Galera node (Galera documentation, "Galera Status Variables").
@@ -118,6 +123,9 @@ pub(super) fn read(dialect: &Dialect, answers: &Answers<'_>, writable_replica: W
         }
         (Some(source), false) if source.is_followed && writable_replica == WritableReplica::Standby => {
             let _ = write!(evidence, "standby{source}, although read_only is off");
+            if !source.is_whole {
+                let _ = write!(evidence, "; to make it the primary: {}", dialect.promotion());
+            }
             (Role::Standby, false)
         }
         (None, true) if answers.replication.is_some() => {
@@ -230,11 +238,16 @@ mod tests {
     }
 
     fn source(receives: &str, applies: &str, error: &str) -> Table {
+        source_with(receives, applies, error, "0")
+    }
+
+    fn source_with(receives: &str, applies: &str, error: &str, receiving: &str) -> Table {
         row(&[
             ("Master_Host", "db-a"),
             ("Slave_IO_Running", receives),
             ("Slave_SQL_Running", applies),
             ("Last_SQL_Errno", error),
+            ("Last_IO_Errno", receiving),
             ("Seconds_Behind_Master", "3"),
             ("Master_Log_File", "bin.2"),
             ("Relay_Master_Log_File", "bin.2"),
@@ -266,14 +279,16 @@ mod tests {
                 Some(&source("Connecting", "Yes", "0")),
                 Role::Standby,
                 false,
-                "standby of db-a, replication is broken or has lost its source, although read_only is off",
+                "standby of db-a, replication is broken or has lost its source, although read_only is off; to make it the primary: \
+                 STOP REPLICA; RESET REPLICA ALL",
             ),
             (
                 "0",
                 Some(&source("No", "No", "1062")),
                 Role::Standby,
                 false,
-                "standby of db-a, replication is broken or has lost its source, although read_only is off",
+                "standby of db-a, replication is broken or has lost its source (error 1062), although read_only is off; to make it \
+                 the primary: STOP REPLICA; RESET REPLICA ALL",
             ),
             ("0", Some(&source("No", "No", "0")), Role::Primary, false, "primary, replication from db-a is stopped"),
         ] {
@@ -287,6 +302,51 @@ mod tests {
         };
         assert_eq!(lags("Yes"), (Some(500), Some(Duration::from_secs(3))));
         assert_eq!(lags("No"), (Some(500), Some(Duration::MAX)), "it falls behind without end");
+    }
+
+    /// Each state in which `MariaDB` 10.11 was seen, writable. What the threads do decides: an error of the one that receives stays
+    /// after `STOP SLAVE`, and stops that one alone. One that could not apply is never whole, and no order tells it from one whose other thread
+    /// gave up by itself.
+    #[test]
+    fn a_writable_server_is_a_primary_when_its_replication_was_stopped_by_an_order() {
+        for (receives, applies, applying, receiving, role) in [
+            ("No", "No", "0", "0", Role::Primary),
+            ("No", "No", "0", "2003", Role::Primary),
+            ("No", "No", "0", "2013", Role::Primary),
+            ("No", "No", "0", "1593", Role::Primary),
+            ("No", "No", "0", "1045", Role::Primary),
+            ("Connecting", "Yes", "0", "2003", Role::Standby),
+            ("Connecting", "Yes", "0", "1045", Role::Standby),
+            ("Connecting", "No", "0", "2003", Role::Standby),
+            ("Preparing", "Yes", "0", "0", Role::Standby),
+            ("No", "Yes", "0", "1593", Role::Standby),
+            ("No", "Yes", "0", "2003", Role::Standby),
+            ("Yes", "No", "0", "0", Role::Standby),
+            ("Yes", "No", "1062", "0", Role::Standby),
+            ("Connecting", "No", "1062", "2003", Role::Standby),
+            ("No", "No", "1062", "0", Role::Standby),
+            ("No", "No", "1062", "2003", Role::Standby),
+            ("No", "No", "1872", "0", Role::Standby),
+        ] {
+            let finding = found(&[("read_only", "0")], Some(&source_with(receives, applies, applying, receiving)));
+            assert_eq!(finding.facts.role, Some(role), "{receives} {applies} {applying} {receiving}: {}", finding.evidence);
+            let advised = finding.evidence.ends_with("; to make it the primary: STOP REPLICA; RESET REPLICA ALL");
+            assert_eq!(advised, role == Role::Standby, "{}", finding.evidence);
+        }
+        // The same words of MySQL 8, which also has the old ones.
+        let columns = [
+            ("Source_Host", "db-a"),
+            ("Replica_IO_Running", "No"),
+            ("Replica_SQL_Running", "No"),
+            ("Last_Errno", "0"),
+            ("Last_IO_Errno", "2003"),
+            ("Last_SQL_Errno", "0"),
+        ];
+        let (variables, replication) = (row(&[("read_only", "0"), ("super_read_only", "0")]), row(&columns));
+        let answers = Answers { variables: &variables, replication: Some(&replication), galera: None };
+        let finding = read(&Dialect::new("8.0.36"), &answers, WritableReplica::Standby);
+        assert_eq!((finding.facts.role, &*finding.evidence), (Some(Role::Primary), "primary, replication from db-a is stopped"));
+        assert_eq!(Dialect::new("5.7.44").promotion(), "STOP SLAVE; RESET SLAVE ALL");
     }
 
     #[test]

@@ -44,8 +44,9 @@ use crate::{
     net::{addr::BackendAddr, addresses::Addresses},
 };
 
-/// `ER_SPECIFIC_ACCESS_DENIED_ERROR`: the user may not ask this.
-const NOT_PRIVILEGED: u16 = 1227;
+/// `ER_SPECIFIC_ACCESS_DENIED_ERROR`: the user may not ask this. `ER_PARSE_ERROR`, `ER_NOT_SUPPORTED_YET`: the server does not know
+/// the question. What may pass by itself is not among them, because nobody asks again.
+const UNANSWERABLE: [u16; 3] = [1227, 1064, 1235];
 
 /// How the check logs in to one backend.
 #[derive(Clone, Debug)]
@@ -194,7 +195,7 @@ impl Standing {
         }
         match self.conversation.query(self.dialect.replication()).await {
             Ok(table) => Ok(Some(table)),
-            Err(Trouble::Server(error)) if error.code == NOT_PRIVILEGED => {
+            Err(Trouble::Server(error)) if UNANSWERABLE.contains(&error.code) => {
                 self.blind.store(true, Ordering::Relaxed);
                 Ok(None)
             }

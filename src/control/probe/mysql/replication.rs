@@ -13,9 +13,11 @@ pub(super) struct Source<'a> {
     /// It is followed at this moment, or would be if it answered.
     pub(super) is_followed: bool,
     /// Both threads run.
-    is_whole: bool,
+    pub(super) is_whole: bool,
     /// What the server applies, it does.
     applies: bool,
+    /// What stopped a thread, or keeps it from its source; 0 for nothing.
+    error: u64,
     seconds: Option<u64>,
     /// Received and not applied, in bytes.
     pub(super) unapplied: Option<u64>,
@@ -37,10 +39,8 @@ impl<'a> Source<'a> {
         let io_thread = either("Replica_IO_Running", "Slave_IO_Running")?;
         let sql_thread = either("Replica_SQL_Running", "Slave_SQL_Running")?;
         let number = |new, old| either(new, old).and_then(|text| text.parse::<u64>().ok());
-        let failed = |new, old| number(new, old).is_some_and(|error| error != 0);
-        let stopped_by_error = failed("Last_IO_Errno", "Last_IO_Errno")
-            || failed("Last_SQL_Errno", "Last_SQL_Errno")
-            || failed("Last_Errno", "Last_Errno");
+        let error = |name| number(name, name).filter(|error| *error != 0);
+        let applying = error("Last_SQL_Errno").or_else(|| error("Last_Errno"));
         let same_file = either("Source_Log_File", "Master_Log_File") == either("Relay_Source_Log_File", "Relay_Master_Log_File");
         let received = number("Read_Source_Log_Pos", "Read_Master_Log_Pos");
         let applied = number("Exec_Source_Log_Pos", "Exec_Master_Log_Pos");
@@ -52,9 +52,12 @@ impl<'a> Source<'a> {
         };
         Some(Self {
             host: either("Source_Host", "Master_Host").unwrap_or_default(),
-            is_followed: io_thread != "No" || sql_thread != "No" || stopped_by_error,
+            // A thread that receives and fails stops alone; the other stops by an order, or by an error of its own. What a source
+            // that died left behind (2003) stays after the order.
+            is_followed: io_thread != "No" || sql_thread != "No" || applying.is_some(),
             is_whole: io_thread == "Yes" && sql_thread == "Yes",
             applies: sql_thread == "Yes",
+            error: applying.or_else(|| error("Last_IO_Errno")).unwrap_or(0),
             seconds: number("Seconds_Behind_Source", "Seconds_Behind_Master"),
             unapplied,
         })
@@ -74,7 +77,8 @@ impl fmt::Display for Source<'_> {
         let host: String = self.host.chars().filter(char::is_ascii_graphic).take(LONGEST_SOURCE).collect();
         match (self.is_followed, self.is_whole, self.seconds) {
             (false, ..) => write!(f, ", replication from {host} is stopped"),
-            (_, false, _) => write!(f, " of {host}, replication is broken or has lost its source"),
+            (_, false, _) if self.error == 0 => write!(f, " of {host}, replication is broken or has lost its source"),
+            (_, false, _) => write!(f, " of {host}, replication is broken or has lost its source (error {})", self.error),
             (_, _, Some(seconds)) => write!(f, " of {host}, {seconds} s behind"),
             (_, _, None) => write!(f, " of {host}"),
         }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tokio_postgres::SimpleQueryMessage;
+use tokio_postgres::{SimpleQueryMessage, error::SqlState};
 
 use super::super::Finding;
 use crate::failover::{Facts, Outcome, Role};
@@ -17,7 +17,7 @@ use crate::failover::{Facts, Outcome, Role};
 /// - `default_transaction_read_only` counts when the server or the database sets it, not when it is a precaution on the
 ///   check's own role.
 macro_rules! facts_query {
-    ($system_id:literal, $standby_timeline:literal) => {
+    ($system_id:literal, $timeline:expr, $lag_bytes:literal) => {
         concat!(
             "SELECT r.standby AS in_recovery,
   CASE WHEN r.standby OR pg_catalog.current_setting('default_transaction_read_only') = 'off' THEN 'off'
@@ -27,51 +27,106 @@ macro_rules! facts_query {
   ",
             $system_id,
             " AS system_id,
-  CASE WHEN r.standby THEN ",
-            $standby_timeline,
-            "
-       ELSE ('x' || pg_catalog.substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 1, 8))::bit(32)::bigint
-       END AS timeline,
-  CASE WHEN r.standby THEN
-       (SELECT pg_catalog.pg_wal_lsn_diff(greatest(w.latest_end_lsn, pg_catalog.pg_last_wal_receive_lsn()),
-                                          pg_catalog.pg_last_wal_replay_lsn())
-        FROM pg_catalog.pg_stat_get_wal_receiver() w) END AS lag_bytes,
+  ",
+            $timeline,
+            " AS timeline,
+  ",
+            $lag_bytes,
+            " AS lag_bytes,
   pg_catalog.current_setting('server_version') AS version
 FROM (SELECT pg_catalog.pg_is_in_recovery() AS standby OFFSET 0) r"
+        )
+    };
+    ($system_id:literal, standby $timeline:literal) => {
+        facts_query!(
+            $system_id,
+            concat!(
+                "CASE WHEN r.standby THEN ",
+                $timeline,
+                "
+       ELSE ('x' || pg_catalog.substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 1, 8))::bit(32)::bigint
+       END"
+            ),
+            "CASE WHEN r.standby THEN
+       (SELECT pg_catalog.pg_wal_lsn_diff(greatest(w.latest_end_lsn, pg_catalog.pg_last_wal_receive_lsn()),
+                                          pg_catalog.pg_last_wal_replay_lsn())
+        FROM pg_catalog.pg_stat_get_wal_receiver() w) END"
         )
     };
 }
 
 /// With what the control file says; needs EXECUTE on its functions, which everybody has unless it was revoked.
-const WITH_CONTROL_FILE: &str = facts_query!(
+const FULL: &str = facts_query!(
     "(SELECT system_identifier FROM pg_catalog.pg_control_system())",
-    "(SELECT greatest(w.received_tli, c.timeline_id, m.min_recovery_end_timeline)::bigint
+    standby "(SELECT greatest(w.received_tli, c.timeline_id, m.min_recovery_end_timeline)::bigint
         FROM pg_catalog.pg_stat_get_wal_receiver() w, pg_catalog.pg_control_checkpoint() c, pg_catalog.pg_control_recovery() m)"
 );
 
 /// Without it: no system identifier, and a standby's timeline only with `pg_monitor`.
 const WITHOUT_CONTROL_FILE: &str =
-    facts_query!("NULL::bigint", "(SELECT w.received_tli::bigint FROM pg_catalog.pg_stat_get_wal_receiver() w)");
+    facts_query!("NULL::bigint", standby "(SELECT w.received_tli::bigint FROM pg_catalog.pg_stat_get_wal_receiver() w)");
 
-/// How much the check's role may ask.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Without the functions that tell of the log: neither a timeline nor a lag.
+const WITHOUT_WAL: &str =
+    facts_query!("(SELECT system_identifier FROM pg_catalog.pg_control_system())", "NULL::bigint", "NULL::bigint");
+
+/// The role, which is enough to serve.
+const ROLE_ONLY: &str = facts_query!("NULL::bigint", "NULL::bigint", "NULL::bigint");
+
+/// How much the check may ask of this server.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Scope {
     /// Everything.
+    #[default]
     Full,
     /// Not the control file.
-    Reduced,
+    WithoutControlFile,
+    /// Not the log.
+    WithoutWal,
+    /// Neither.
+    RoleOnly,
 }
 
-/// The query for this scope.
-pub(super) const fn query(scope: Scope) -> &'static str {
-    match scope {
-        Scope::Full => WITH_CONTROL_FILE,
-        Scope::Reduced => WITHOUT_CONTROL_FILE,
+impl Scope {
+    /// The query for this scope.
+    pub(super) const fn query(self) -> &'static str {
+        match self {
+            Self::Full => FULL,
+            Self::WithoutControlFile => WITHOUT_CONTROL_FILE,
+            Self::WithoutWal => WITHOUT_WAL,
+            Self::RoleOnly => ROLE_ONLY,
+        }
+    }
+
+    /// What to ask instead when the server answered with this: the role may not call a function, or the server has it only by name
+    /// (Aurora), or has it not. `None` when less would not help.
+    pub(super) fn without(self, refusal: &SqlState) -> Option<Self> {
+        let is_refused =
+            [SqlState::INSUFFICIENT_PRIVILEGE, SqlState::FEATURE_NOT_SUPPORTED, SqlState::UNDEFINED_FUNCTION].contains(refusal);
+        match self {
+            _ if !is_refused => None,
+            Self::Full => Some(Self::WithoutControlFile),
+            Self::WithoutControlFile => Some(Self::WithoutWal),
+            Self::WithoutWal => Some(Self::RoleOnly),
+            Self::RoleOnly => None,
+        }
+    }
+
+    /// What is missing, and what that costs.
+    const fn cost(self) -> Option<&'static str> {
+        match self {
+            Self::Full => None,
+            Self::WithoutControlFile => Some("may not read the control file: another cluster is not told apart"),
+            Self::WithoutWal => Some("may not call WAL functions: no timeline, so no fence"),
+            Self::RoleOnly => {
+                Some("may neither call WAL functions nor read the control file: no fence, and another cluster is not told apart")
+            }
+        }
     }
 }
 
 /// Reads the answer.
-pub(super) fn read(messages: &[SimpleQueryMessage]) -> Finding {
+pub(super) fn read(messages: &[SimpleQueryMessage], scope: Scope) -> Finding {
     let row = messages.iter().find_map(|message| match message {
         SimpleQueryMessage::Row(row) => Some(row),
         _ => None,
@@ -94,13 +149,14 @@ pub(super) fn read(messages: &[SimpleQueryMessage]) -> Finding {
         version: column("version").and_then(|version| version.split_whitespace().next()).map(Arc::from),
         ..Facts::default()
     };
-    Finding { outcome: Outcome::Ok, evidence: evidence(role, &facts).into(), facts }
+    Finding { outcome: Outcome::Ok, evidence: evidence(role, &facts, scope).into(), facts }
 }
 
-fn evidence(role: Role, facts: &Facts) -> String {
+fn evidence(role: Role, facts: &Facts, scope: Scope) -> String {
     let mut parts = vec![role.to_string()];
     parts.extend(facts.read_only.then(|| "read-only".to_owned()));
     parts.extend(facts.db_epoch.map(|timeline| format!("timeline {timeline}")));
     parts.extend(facts.lag_bytes.map(|lag| format!("{lag} bytes behind")));
+    parts.extend(scope.cost().map(str::to_owned));
     parts.join(", ")
 }

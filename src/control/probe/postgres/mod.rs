@@ -11,15 +11,12 @@ mod facts;
 mod session;
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use tokio::{sync::oneshot, time::timeout_at};
-use tokio_postgres::{Client, error::SqlState};
+use tokio_postgres::Client;
 use tokio_util::sync::DropGuard;
 
 use super::{Deadline, Failure, Finding, bounded::Allowance, standing::Broken, tcp};
@@ -34,8 +31,8 @@ use crate::{
 pub struct Login {
     host: Arc<str>,
     check: Arc<PostgresCheck>,
-    /// The role may not read the control file. Learned once, because each refusal is a line in the server's log.
-    reduced: Arc<AtomicBool>,
+    /// What the role may ask. Learned once, because each refusal is a line in the server's log.
+    reduced: Arc<Mutex<facts::Scope>>,
 }
 
 /// A session of the check that stays open between probes. Dropping it logs out in the background.
@@ -45,7 +42,7 @@ pub struct Standing {
     ended: oneshot::Receiver<Broken>,
     broken: Option<Broken>,
     allowance: Allowance,
-    reduced: Arc<AtomicBool>,
+    reduced: Arc<Mutex<facts::Scope>>,
     _abandon: DropGuard,
 }
 
@@ -84,21 +81,24 @@ impl Standing {
     }
 
     async fn ask(&mut self) -> Finding {
-        let mut scope = if self.reduced.load(Ordering::Relaxed) { facts::Scope::Reduced } else { facts::Scope::Full };
+        let mut scope = *self.reduced.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
-            match self.client.simple_query(facts::query(scope)).await {
-                Ok(answer) => return facts::read(&answer),
-                Err(error) if error.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE) && scope == facts::Scope::Full => {
-                    self.reduced.store(true, Ordering::Relaxed);
-                    scope = facts::Scope::Reduced;
+            let error = match self.client.simple_query(scope.query()).await {
+                Ok(answer) => {
+                    *self.reduced.lock().unwrap_or_else(PoisonError::into_inner) = scope;
+                    return facts::read(&answer, scope);
                 }
-                Err(error) if error.is_closed() => {
+                Err(error) => error,
+            };
+            scope = match error.code().and_then(|refusal| scope.without(refusal)) {
+                Some(less) => less,
+                None if error.is_closed() => {
                     // The task that drives the connection knows why.
                     let (Broken::Lost(finding) | Broken::Shutdown(finding)) = self.broken().await;
                     return finding;
                 }
-                Err(error) => return classify::error(&error),
-            }
+                None => return classify::error(&error),
+            };
         }
     }
 

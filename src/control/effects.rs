@@ -129,10 +129,33 @@ impl Supervisor {
         self.tell(now, &route.backend, "revoke", epoch, Some(cause), evidence);
     }
 
+    /// A server that had said that it takes nobody in has nothing more to say: what it left of its sessions ends.
+    pub(super) fn abort(&mut self, now: Time, epoch: Epoch, backend: BackendId, cause: Cause) {
+        let left: Vec<_> = self.carrier.lingering.drain(..).collect();
+        for revocation in &left {
+            revocation.revoke(RevokeMode::Abort);
+        }
+        if left.iter().all(|revocation| Arc::strong_count(revocation) == 1) {
+            return;
+        }
+        let name = Arc::clone(self.name(backend));
+        let evidence = self.core.backend(backend).map(|state| Arc::clone(state.evidence())).unwrap_or_default();
+        tracing::warn!(
+            pool = %self.config.name,
+            backend = %name,
+            epoch = epoch.0,
+            cause = cause.as_str(),
+            %evidence,
+            "aborted: the sessions that the backend had not ended itself"
+        );
+        self.tell(now, &name, "abort", epoch, Some(cause), evidence);
+    }
+
     pub(super) fn activate(&mut self, now: Time, epoch: Epoch, backend: BackendId, cause: Cause) {
         for revocation in self.carrier.lingering.drain(..) {
             revocation.revoke(RevokeMode::Abort);
         }
+        self.abort_last_words();
         let node = &self.nodes[backend.index()];
         let name = Arc::clone(&node.config.name);
         let route = Arc::new(Route {

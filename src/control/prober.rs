@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `schedule` | when the next probe is due |
 //! | `asker` | which question is asked: over the standing session, or with a whole new login |
+//! | `unserved` | how a server is watched that says it serves nobody |
 //! | `second` | the second opinion by HTTP, asked beside it |
 //!
 //! A probe that this process was too late to hear the answer of is no evidence against the backend: it is reported as
@@ -12,6 +13,7 @@
 mod asker;
 mod schedule;
 mod second;
+mod unserved;
 
 use std::{sync::Arc, time::Duration};
 
@@ -243,11 +245,16 @@ impl Prober {
         drop(tokio::time::timeout_at(deadline.at(), self.resolver.settled()).await);
         let known = self.resolver.get();
         // A standing session is with one of the old addresses, and says nothing of the new ones.
-        let fresh = start.fresh || known.addresses != self.told;
+        let has_moved = known.addresses != self.told;
+        if has_moved {
+            self.asker.has_moved();
+        }
+        let fresh = start.fresh || has_moved;
         let answer = self.ask(&known, fresh, deadline).await;
         let now = Instant::now();
         self.schedule.finished(start.at);
         match answer {
+            Answer::Unchanged => {}
             Answer::NoVerdict(evidence) => self.voice.say(ProberEvent::NoVerdict { evidence }).await,
             Answer::Finding { finding, .. } if overran(&finding, deadline, now) => {
                 self.schedule.again();

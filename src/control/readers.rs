@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 use super::{node::Node, notes, supervisor::Supervisor};
 use crate::{
     config::{BackendConfig, ListenerRoute, PoolConfig},
-    failover::{BackendId, Facts, MaxLag, Reading, RevokeMode, Time, label::Label},
+    failover::{BackendId, Facts, MaxLag, Reading, RevokeMode, Role, Time, label::Label},
     metrics::BackendMetrics,
     net::addresses::Addresses,
     route::{Generation, Pulse, Reader, ReaderKind, Revocation, Route, Snapshot, Tenure},
@@ -45,6 +45,8 @@ impl Seat {
 
     fn take(&mut self, last: &mut u64, backend: &BackendConfig, metrics: &Arc<BackendMetrics>, addresses: &Addresses) {
         if self.generation == Generation::default() || self.revocation.is_revoked() {
+            // What a server that serves again has left from before is dead.
+            self.revocation.revoke(RevokeMode::Abort);
             *last += 1;
             (self.generation, self.revocation) = (Generation(*last), Arc::default());
         }
@@ -115,6 +117,14 @@ impl Supervisor {
         let route = Route { addresses: node.resolved.clone(), ..Route::clone(route) };
         node.seat.route = Some(Arc::new(route));
         self.offer_readers();
+    }
+
+    /// Another backend is about to be active: who reads from a primary that is shutting down, and could still write to it, ends first.
+    pub(super) fn abort_last_words(&self) {
+        let is_standby = |id| self.core.backend(id).is_some_and(|state| state.facts().role == Some(Role::Standby));
+        let could_write =
+            self.nodes.iter().zip(self.core.ids()).filter(|(node, id)| node.seat.revocation.is_revoked() && !is_standby(*id));
+        could_write.for_each(|(node, _)| node.seat.revocation.revoke(RevokeMode::Abort));
     }
 
     /// These backends left the configuration. Their sessions go on.

@@ -256,6 +256,7 @@ impl Supervisor {
         for effect in effects {
             match effect {
                 Effect::Revoke { epoch, backend, mode, cause } => self.revoke(now, *epoch, *backend, *mode, *cause),
+                Effect::Abort { epoch, backend, cause } => self.abort(now, *epoch, *backend, *cause),
                 Effect::Activate { epoch, backend, cause } => self.activate(now, *epoch, *backend, *cause),
                 Effect::Suspend { epoch } => self.suspend(now, *epoch),
                 Effect::Resume { epoch } => self.resume(now, *epoch),

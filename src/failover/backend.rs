@@ -64,7 +64,7 @@ pub struct BackendState {
     pub(super) refused: bool,
     /// A whole new login failed: answers over the standing session prove nothing until one succeeds.
     pub(super) fresh_failed: bool,
-    /// It said in so many words that it is shutting down.
+    /// It said in so many words that it is shutting down, or that it does not serve and nothing since.
     pub(super) said_shutdown: bool,
     /// New clients are held until somebody says how it is.
     pub(super) in_doubt: bool,
@@ -129,6 +129,11 @@ impl BackendState {
     /// What was seen last.
     pub const fn evidence(&self) -> &Arc<str> {
         &self.evidence
+    }
+
+    /// It went in order: it said that it is shutting down, and nobody listens any more. Its kernel ends what it has not ended itself.
+    pub(super) const fn has_left(&self) -> bool {
+        self.said_shutdown && self.refused
     }
 
     /// Since when health is what it is.

@@ -23,6 +23,7 @@ impl Pool {
         }
         self.active = self.active.and_then(moved);
         self.last_active = self.last_active.and_then(moved);
+        self.last_words &= self.last_active.is_some();
         self.pinned = self.pinned.and_then(|pin| Some(Pin { backend: moved(pin.backend)?, ..pin }));
         let fresh = BackendState { since: now, ..BackendState::default() };
         self.backends = backends.iter().map(|kept| kept_or(*kept, &self.backends, &fresh)).collect();

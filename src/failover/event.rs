@@ -236,8 +236,8 @@ labels! {
     pub enum RevokeMode {
         /// Aborted on both sides at once.
         Abort = "abort",
-        /// Nothing more is sent to the backend; what it still says is delivered, for a short time, then the session is aborted.
-        /// For a server that is shutting down and is about to tell every client so.
+        /// Goes on in both directions until the server ends it: one that takes nobody in any more may still serve who is there.
+        /// Aborted when the server falls silent, and when the next epoch is activated.
         LastWords = "last_words",
         /// Left to end by themselves; aborted when the next epoch is activated.
         Drain = "drain",
@@ -255,6 +255,15 @@ pub enum Effect {
         backend: BackendId,
         /// What becomes of its sessions.
         mode: RevokeMode,
+        /// Why.
+        cause: Cause,
+    },
+    /// Abort what a `Revoke` with [`RevokeMode::LastWords`] has left: the backend has nothing more to say.
+    Abort {
+        /// The epoch that was withdrawn.
+        epoch: Epoch,
+        /// Who was active.
+        backend: BackendId,
         /// Why.
         cause: Cause,
     },

@@ -54,6 +54,7 @@ impl Pool {
             assert_eq!(self.reason_of(active), Reason::Eligible, "I10: the active backend is not eligible");
             assert_ne!(self.verdict(), Verdict::NoEligible, "I11: the verdict contradicts the choice");
         }
+        assert!(!self.last_words || self.active.is_none(), "I16: last words beside an active backend");
         if matches!(event, Event::Tick) && before.wake.is_none_or(|at| at > now) {
             assert!(effects.is_empty(), "I12: a tick before the deadline had effects: {effects:?}");
         }

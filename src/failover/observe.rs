@@ -170,9 +170,16 @@ impl BackendState {
         } else {
             (self.health.failure(fall), Cause::Probe)
         };
-        // Its last word is silence now; while Up it stays ineligible until it says that it serves.
-        self.starting &= self.health() != Health::Down;
+        if self.health() == Health::Down {
+            self.fall_silent();
+        }
         (transition, cause)
+    }
+
+    /// Its last word is silence now; while Up it stays ineligible until it says that it serves.
+    const fn fall_silent(&mut self) {
+        self.said_shutdown |= self.starting;
+        self.starting = false;
     }
 
     /// A server answered, so every sign of its death is void. Only a whole new login proves that one is possible.
@@ -200,7 +207,7 @@ impl BackendState {
             self.relapses = again.min(policy.relapse_max);
             self.last_down = Some(now);
             self.in_doubt = false;
-            self.starting = false;
+            self.fall_silent();
             self.facts.role = self.facts.role.map(|_| Role::Unknown);
             self.facts.read_only = false;
             self.facts.lag_bytes = None;

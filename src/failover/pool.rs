@@ -14,6 +14,8 @@
 //! * **I12** a tick before the deadline has no effects · **I13** same inputs, same outputs
 //! * **I14** who may be read is ready, up, serving, of this cluster and in no doubt: a standby, the active one, or without roles
 //!   anybody · **I15** lag takes a reader out above `max_lag` and brings it back at half of it, and never otherwise
+//! * **I16** sessions are left to a server's last words only while nobody is active, and only while it says that it takes nobody in,
+//!   or is gone after it said so
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -97,6 +99,7 @@ impl Default for Policy {
 
 /// One pool.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[allow(clippy::struct_excessive_bools, reason = "independent facts of the pool")]
 pub struct Pool {
     pub(super) policy: Policy,
     pub(super) backends: Vec<BackendState>,
@@ -108,6 +111,8 @@ pub struct Pool {
     pub(super) last_active: Option<BackendId>,
     /// Why it was revoked.
     pub(super) last_revoke: Option<Cause>,
+    /// Its sessions go on until it ends them.
+    pub(super) last_words: bool,
     /// The highest database epoch that was ever served.
     pub(super) fence: Option<u64>,
     /// Identity of the cluster this pool holds, learned from the first backend that served.
@@ -147,6 +152,7 @@ impl Pool {
             suspended: false,
             last_active: None,
             last_revoke: None,
+            last_words: false,
             fence: None,
             system_id: None,
             pinned: None,
@@ -233,6 +239,7 @@ impl Pool {
                 let mode = self.revoke_mode(old, cause);
                 self.suspended = false;
                 self.last_revoke = Some(cause);
+                self.last_words = mode == RevokeMode::LastWords;
                 effects.push(Effect::Revoke { epoch: self.epoch, backend: old, mode, cause });
             }
             if let Some(new) = choice.active {
@@ -243,6 +250,7 @@ impl Pool {
                 self.refresh_reasons(now, effects);
             }
         }
+        self.end_last_words(effects);
         self.refresh_conflict(effects);
         self.refresh_suspension(effects);
         self.refresh_readings(effects);
@@ -267,7 +275,18 @@ impl Pool {
         self.system_id = self.system_id.or(facts.system_id);
         self.active = Some(new);
         self.last_active = Some(new);
+        self.last_words = false;
         effects.push(Effect::Activate { epoch: self.epoch, backend: new, cause });
+    }
+
+    /// Aborts the sessions that were left to a server which takes nobody in, when it no longer is one.
+    fn end_last_words(&mut self, effects: &mut Vec<Effect>) {
+        let Some(backend) = self.last_active.filter(|_| self.last_words) else { return };
+        let cause = self.revoke_cause(backend, None);
+        if self.revoke_mode(backend, cause) == RevokeMode::Abort {
+            self.last_words = false;
+            effects.push(Effect::Abort { epoch: self.epoch, backend, cause });
+        }
     }
 
     fn refresh_conflict(&mut self, effects: &mut Vec<Effect>) {
@@ -302,8 +321,8 @@ impl Pool {
         match cause {
             Cause::Command if self.reason_of(old) == Reason::Drain => RevokeMode::Drain,
             Cause::Down if self.policy.on_down == RevokeMode::Drain => RevokeMode::Drain,
-            Cause::Down if self.backends[old.index()].said_shutdown => RevokeMode::LastWords,
-            // A server that answers "starting up" or "shutting down" is telling its sessions so as well.
+            Cause::Down if self.backends[old.index()].has_left() => RevokeMode::LastWords,
+            // A server that is shutting down lets its clients finish; one that is starting up has none.
             Cause::Starting => RevokeMode::LastWords,
             _ => RevokeMode::Abort,
         }

@@ -150,7 +150,7 @@ impl Pool {
         match to.closes_sessions() {
             None => RevokeMode::Drain,
             Some(Cause::Down) if self.policy.on_down == RevokeMode::Drain => RevokeMode::Drain,
-            Some(Cause::Down) if self.backends[index].said_shutdown => RevokeMode::LastWords,
+            Some(Cause::Down) if self.backends[index].has_left() => RevokeMode::LastWords,
             Some(Cause::Starting) => RevokeMode::LastWords,
             Some(_) => RevokeMode::Abort,
         }

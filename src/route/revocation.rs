@@ -46,7 +46,7 @@ impl Revocation {
         self.clients.load(Ordering::Acquire)
     }
 
-    /// The sessions must stop sending to the backend (either mode).
+    /// No session may begin (either mode).
     pub fn is_revoked(&self) -> bool {
         self.is_at(Self::LAST_WORDS)
     }

@@ -33,6 +33,7 @@ mod redis;
 mod reload;
 mod replicas;
 mod resources;
+mod shutdown;
 mod splice;
 mod streams;
 mod support;

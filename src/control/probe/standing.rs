@@ -6,6 +6,7 @@
 use super::{Deadline, Failure, Finding, http, mysql, postgres, redis};
 use crate::{
     config::CheckKind,
+    failover::Outcome,
     net::{addr::BackendAddr, addresses::Addresses},
 };
 
@@ -42,6 +43,8 @@ pub enum Broken {
     Lost(Finding),
     /// The server said that it, or this session, is being shut down.
     Shutdown(Finding),
+    /// The server said that it ends all its sessions because one of its processes has crashed.
+    Crash(Finding),
 }
 
 impl Login {
@@ -54,6 +57,11 @@ impl Login {
             CheckKind::Redis(check) => Some(Self::Redis(redis::Login::new(address, check))),
             CheckKind::Http(check) => Some(Self::Http(http::Login::new(address, check))),
         }
+    }
+
+    /// A login that is refused is a line in the server's log, or a burden on it.
+    pub const fn is_costly(&self) -> bool {
+        matches!(self, Self::Postgres(_) | Self::Mysql(_))
     }
 
     /// Connects, logs in and asks, all before `deadline`. Needs a tokio runtime.
@@ -91,6 +99,11 @@ impl Standing {
             Self::Redis(standing) => standing.query(deadline).await,
             Self::Http(standing) => standing.query(deadline).await,
         }
+    }
+
+    /// It still answers, however it answers.
+    pub async fn still_serves(&mut self, deadline: Deadline) -> bool {
+        self.query(deadline).await.outcome == Outcome::Ok
     }
 
     /// It may be asked again. A server of HTTP may close a connection after any answer, which is neither a loss nor a standing

@@ -9,12 +9,14 @@ use super::{
         Deadline, Failure, Finding,
         single::Single,
         standing::{Broken, Login, Standing},
+        tcp,
     },
     Voice,
+    unserved::{Course, Question, Unserved},
 };
 use crate::{
     config::CheckConfig,
-    failover::{Passive, event::Class},
+    failover::{Outcome, Passive, event::Class},
     net::{addr::BackendAddr, addresses::Addresses},
 };
 
@@ -27,6 +29,8 @@ const REFUSED_LOGIN_SPACING: Duration = Duration::from_secs(1);
 pub(super) enum Answer {
     /// Something about the backend; `fresh` when by a whole new connection.
     Finding { finding: Finding, fresh: bool },
+    /// It said not long ago that it serves nobody, and is still there.
+    Unchanged,
     /// Nothing about it: our own side lacked this.
     NoVerdict(Arc<str>),
 }
@@ -47,6 +51,10 @@ pub(super) struct Sessions {
     spacing: Duration,
     standing: Option<Standing>,
     last_login: Option<LastLogin>,
+    /// It serves nobody, and each login costs it something.
+    unserved: Option<Unserved>,
+    /// What it is about to do if it serves nobody.
+    course: Course,
     voice: Voice,
 }
 
@@ -59,7 +67,9 @@ struct LastLogin {
 impl Asker {
     pub(super) fn new(address: &BackendAddr, check: &CheckConfig, voice: Voice) -> Self {
         let Some(login) = Login::new(address, &check.kind) else { return Self::Single(Single::new(address, &check.kind)) };
-        let sessions = Sessions { login, spacing: check.fresh_login, standing: None, last_login: None, voice };
+        let spacing = check.fresh_login;
+        let sessions =
+            Sessions { login, spacing, standing: None, last_login: None, unserved: None, course: Course::Starts, voice };
         Self::Sessions(Box::new(sessions))
     }
 
@@ -78,7 +88,14 @@ impl Asker {
     pub(super) async fn broken(&mut self) -> Passive {
         match self {
             Self::Single(_) => std::future::pending().await,
-            Self::Sessions(sessions) => take_broken(&mut sessions.standing).await,
+            Self::Sessions(sessions) => take_broken(&mut sessions.standing, &mut sessions.course).await,
+        }
+    }
+
+    /// What was heard before was said elsewhere.
+    pub(super) fn has_moved(&mut self) {
+        if let Self::Sessions(sessions) = self {
+            sessions.unserved = None;
         }
     }
 
@@ -92,15 +109,21 @@ impl Asker {
         match self {
             Self::Single(single) => single.earliest(),
             Self::Sessions(sessions) if sessions.standing.is_some() => None,
-            Self::Sessions(sessions) => sessions.login_allowed_at(),
+            Self::Sessions(sessions) => {
+                sessions.unserved.as_ref().map(Unserved::earliest).or_else(|| sessions.login_allowed_at())
+            }
         }
     }
 }
 
 impl Sessions {
     async fn ask(&mut self, addresses: &Addresses, fresh: bool, deadline: Deadline) -> Answer {
+        let now = Instant::now();
+        if self.unserved.as_ref().is_some_and(|unserved| unserved.question(now) == Question::Look) {
+            return self.look(addresses, deadline, now).await;
+        }
         self.standing = self.standing.take().filter(Standing::lasts);
-        if self.must_log_in(fresh, Instant::now()) {
+        if self.must_log_in(fresh, now) {
             return self.log_in(addresses, deadline).await;
         }
         let Some(standing) = &mut self.standing else { return self.log_in(addresses, deadline).await };
@@ -115,6 +138,7 @@ impl Sessions {
                 let ended = standing.ended();
                 self.standing = None;
                 if let Some(broken) = ended {
+                    self.course = course(&broken);
                     self.voice.passive(passive(&broken)).await;
                 }
             }
@@ -141,16 +165,33 @@ impl Sessions {
         refused.map(|last| last.at + REFUSED_LOGIN_SPACING)
     }
 
+    /// Sees whether a server that stops is still there.
+    async fn look(&mut self, addresses: &Addresses, deadline: Deadline, now: Instant) -> Answer {
+        match tcp::probe(addresses, deadline).await {
+            Ok(finding) if finding.outcome == Outcome::Ok => {
+                self.unserved.iter_mut().for_each(|unserved| unserved.looked(now));
+                Answer::Unchanged
+            }
+            Ok(finding) => {
+                self.conclude(&finding, now);
+                Answer::Finding { finding, fresh: true }
+            }
+            Err(evidence) => Answer::NoVerdict(evidence),
+        }
+    }
+
     /// The new session takes the place of the old one. Meanwhile the old one is still listened to: when it breaks, the
     /// supervisor must not wait for the deadline of the login to hear of it.
     async fn log_in(&mut self, addresses: &Addresses, deadline: Deadline) -> Answer {
         let at = Instant::now();
-        let login = self.login.open(addresses, deadline);
-        tokio::pin!(login);
-        let result = loop {
-            tokio::select! {
-                result = &mut login => break result,
-                what = take_broken(&mut self.standing) => self.voice.passive(what).await,
+        let result = {
+            let login = self.login.open(addresses, deadline);
+            tokio::pin!(login);
+            loop {
+                tokio::select! {
+                    result = &mut login => break result,
+                    what = take_broken(&mut self.standing, &mut self.course) => self.voice.passive(what).await,
+                }
             }
         };
         let finding = match result {
@@ -161,21 +202,53 @@ impl Sessions {
             Err(Failure::Backend(finding)) => finding,
             Err(Failure::Local(evidence)) => return Answer::NoVerdict(evidence),
         };
-        self.last_login = Some(LastLogin { at, class: finding.outcome.class() });
+        if finding.outcome.class() == Class::NotServing {
+            self.let_go(deadline).await;
+        }
+        self.conclude(&finding, at);
         Answer::Finding { finding, fresh: true }
+    }
+
+    /// A server that takes nobody in may be waiting for those who are there to leave: the check must not be one of them.
+    async fn let_go(&mut self, deadline: Deadline) {
+        if let Some(standing) = &mut self.standing
+            && standing.still_serves(deadline).await
+        {
+            self.course = Course::Stops;
+        }
+        self.standing = None;
+    }
+
+    /// A new connection that began `at` found this.
+    fn conclude(&mut self, finding: &Finding, at: Instant) {
+        let class = finding.outcome.class();
+        self.last_login = Some(LastLogin { at, class });
+        if class != Class::NotServing {
+            self.course = Course::Starts;
+        }
+        let is_unserved = class == Class::NotServing && self.login.is_costly();
+        self.unserved = is_unserved.then(|| Unserved::refused(self.unserved, self.course, at));
     }
 }
 
-async fn take_broken(standing: &mut Option<Standing>) -> Passive {
+async fn take_broken(standing: &mut Option<Standing>, course_then: &mut Course) -> Passive {
     let Some(session) = standing else { return std::future::pending().await };
     let broken = session.broken().await;
     *standing = None;
+    *course_then = course(&broken);
     passive(&broken)
+}
+
+const fn course(broken: &Broken) -> Course {
+    match broken {
+        Broken::Shutdown(_) => Course::Stops,
+        Broken::Lost(_) | Broken::Crash(_) => Course::Starts,
+    }
 }
 
 const fn passive(broken: &Broken) -> Passive {
     match broken {
         Broken::Lost(_) => Passive::StandingLost,
-        Broken::Shutdown(_) => Passive::StandingShutdown,
+        Broken::Shutdown(_) | Broken::Crash(_) => Passive::StandingShutdown,
     }
 }

@@ -147,7 +147,7 @@ impl Second {
         }
         match answer {
             Answer::Finding { finding, fresh } => Answer::Finding { finding: self.weigh(finding).await, fresh },
-            none @ Answer::NoVerdict(_) => none,
+            none @ (Answer::Unchanged | Answer::NoVerdict(_)) => none,
         }
     }
 

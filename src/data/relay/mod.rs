@@ -27,11 +27,8 @@ use crate::{
     metrics::BackendMetrics,
     net::socket::{Keepalive, has_failed, has_finished, set_keepalive, unsent_bytes},
     reason::{CloseReason, Direction},
-    route::{Listening, Revocation, Session},
+    route::{Listening, Session},
 };
-
-/// How long a server that is shutting down may still speak to its clients.
-const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// The longest `close_notify`: header, vector, alert and MAC of the longest cipher of TLS 1.2, filled up to a block.
 const FAREWELL_MAX: u64 = 5 + 16 + 64;
@@ -157,17 +154,20 @@ impl<'a> Relay<'a> {
         }
     }
 
-    /// Relays until the session ends, by itself or because its epoch was revoked, of which the task that runs this is told. (No `async fn`, which would keep a second copy
+    /// Relays until the session ends, by itself or because it is aborted with its epoch, of which the task that runs this is told. (No `async fn`, which would keep a second copy
     /// of its arguments for as long as the session lasts.)
     #[allow(clippy::manual_async_fn, reason = "as said above")]
     pub fn run<'r>(&'r mut self, listening: &'r Listening) -> impl Future<Output = CloseReason> + use<'r, 'a> {
         async move {
-            let relaying = poll_fn(|cx| if listening.is_revoked() { Poll::Ready(None) } else { self.poll_both(cx).map(Some) });
-            match relaying.await {
-                Some(reason) => reason,
-                // Boxed: a session that idles for hours must not carry the memory of its end.
-                None => Box::pin(self.last_words(listening)).await,
-            }
+            poll_fn(|cx| {
+                if !listening.is_aborted() {
+                    return self.poll_both(cx);
+                }
+                // Nothing more goes to the backend. What it has said already is delivered, as far as one look shows it.
+                let _ = self.poll_downstream();
+                Poll::Ready(CloseReason::Revoked)
+            })
+            .await
         }
     }
 
@@ -183,22 +183,6 @@ impl<'a> Relay<'a> {
             client: self.client,
             server: self.server,
         }
-    }
-
-    /// The epoch was revoked: nothing more goes to the backend. What it has said already is delivered; while it is shutting
-    /// down by order, also what it is about to say.
-    async fn last_words(&mut self, revocation: &Revocation) -> CloseReason {
-        let mut deadline = sleep(LAST_WORDS);
-        let aborted = revocation.aborted();
-        tokio::pin!(aborted);
-        poll_fn(|cx| {
-            let over = aborted.as_mut().poll(cx).is_ready() || Pin::new(&mut deadline).poll(cx).is_ready();
-            // One look at what is there already, even when there is no time for more.
-            let said_all = self.poll_downstream().is_ready();
-            if said_all || over { Poll::Ready(()) } else { Poll::Pending }
-        })
-        .await;
-        CloseReason::Revoked
     }
 
     fn poll_upstream(&mut self) -> Poll<End> {

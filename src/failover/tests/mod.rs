@@ -58,6 +58,7 @@ fn event_words(event: &Event) -> String {
 fn effect_words(effect: &Effect) -> String {
     match effect {
         Effect::Revoke { epoch, backend, mode, cause } => format!("revoke {} epoch={epoch} {mode} cause={cause}", name(*backend)),
+        Effect::Abort { epoch, backend, cause } => format!("abort {} epoch={epoch} cause={cause}", name(*backend)),
         Effect::Activate { epoch, backend, cause } => format!("activate {} epoch={epoch} cause={cause}", name(*backend)),
         Effect::Suspend { epoch } => format!("suspend epoch={epoch}"),
         Effect::Resume { epoch } => format!("resume epoch={epoch}"),

@@ -122,11 +122,14 @@ pub(super) struct Node {
 
 /// What an attentive reader of the stream knows.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[allow(clippy::struct_excessive_bools, reason = "independent facts of the pool")]
 pub(super) struct Judge {
     policy: Policy,
     pub(super) nodes: Vec<Node>,
     pub(super) active: Option<BackendId>,
     pub(super) last_active: Option<BackendId>,
+    /// The sessions of that one were left to its last words.
+    last_words: bool,
     epoch: Epoch,
     suspended: bool,
     pub(super) fence: Option<u64>,
@@ -184,6 +187,7 @@ impl Judge {
             nodes: vec![node; count],
             active: None,
             last_active: None,
+            last_words: false,
             epoch: Epoch(0),
             suspended: false,
             fence: None,
@@ -237,6 +241,7 @@ impl Judge {
         end.i2_i10_eligible(&mid, step)?;
         mid.i6_i7_i9_choice(&end, step)?;
         end.i11_edges(&was, step)?;
+        end.i16_last_words()?;
         end.suspension(step)?;
         end.paces(step)?;
         end.i14_i15_readers(step)?;
@@ -451,6 +456,7 @@ impl Judge {
             if let Some((to, _)) = expected {
                 (node.verdict, node.run) = (to, Run::None);
                 if to == Health::Down {
+                    node.said_shutdown |= node.starting;
                     node.down_at = Some(step.now);
                     node.downs += 1;
                     node.doubted = false;
@@ -459,7 +465,10 @@ impl Judge {
                     node.lag = (None, None);
                 }
             }
-            node.starting &= !(node.verdict == Health::Down && failed);
+            if node.verdict == Health::Down && failed {
+                node.said_shutdown |= node.starting;
+                node.starting = false;
+            }
             rule!(after == Some(node.verdict), "I5: health of {} is {after:?}, the outcomes say {:?}", name(id), node.verdict);
         }
         Ok(())
@@ -470,12 +479,18 @@ impl Judge {
         let mut activations = 0;
         for effect in step.effects {
             match effect {
-                Effect::Revoke { epoch, backend, .. } => {
+                Effect::Revoke { epoch, backend, mode, .. } => {
                     rule!(
                         self.active == Some(*backend) && *epoch == self.epoch,
                         "I4: revoked late, or what was not active: {effect:?}"
                     );
                     (self.active, self.suspended) = (None, false);
+                    self.last_words = *mode == RevokeMode::LastWords;
+                }
+                Effect::Abort { epoch, backend, .. } => {
+                    let left = self.last_words && self.last_active == Some(*backend) && *epoch == self.epoch;
+                    rule!(left && !self.speaks(*backend), "I16: aborted what was not left, or is still served: {effect:?}");
+                    self.last_words = false;
                 }
                 Effect::Activate { epoch, backend, cause } => {
                     activations += 1;
@@ -487,6 +502,7 @@ impl Judge {
                         self.switches.push(step.now);
                     }
                     (self.active, self.last_active) = (Some(*backend), Some(*backend));
+                    self.last_words = false;
                     let node = &self.nodes[backend.index()];
                     self.fence = self.fence.max(node.db_epoch);
                     self.system_id = self.system_id.or(node.system_id);
@@ -509,6 +525,25 @@ impl Judge {
         let (active, epoch) = (step.after.active(), step.after.epoch());
         rule!(active == self.active, "I1: the effects leave {:?} active, the pool says {active:?}", self.active);
         rule!(epoch == self.epoch, "I3: the effects say epoch {}, the pool {epoch}", self.epoch);
+        Ok(())
+    }
+
+    /// It may still serve who is there: it said that it takes nobody in, or went after it had said so; or its sessions are to be
+    /// left alone whatever it does.
+    fn speaks(&self, id: BackendId) -> bool {
+        let node = self.node(id);
+        match (node.admin, node.verdict) {
+            (Admin::Maint, _) => false,
+            (Admin::Drain, _) => true,
+            (Admin::Ready, Health::Down) => self.policy.on_down == RevokeMode::Drain || node.has_left(),
+            (Admin::Ready, _) => node.starting,
+        }
+    }
+
+    /// I16: nobody is left to a server that has fallen silent, or serves again.
+    fn i16_last_words(&self) -> Result<(), String> {
+        let left = self.last_active.filter(|_| self.last_words);
+        rule!(left.is_none_or(|id| self.active.is_none() && self.speaks(id)), "I16: sessions are left to {:?}", left.map(name));
         Ok(())
     }
 
@@ -647,7 +682,7 @@ impl Judge {
                         _ => false,
                     };
                     rule!(right, "I11: the cause of {effect:?} is not what happened");
-                    let words = *cause == Cause::Starting || (*cause == Cause::Down && node.said_shutdown);
+                    let words = *cause == Cause::Starting || (*cause == Cause::Down && node.has_left());
                     let drain = *cause == Cause::Down && self.policy.on_down == RevokeMode::Drain;
                     rule!(drain || words == (*mode == RevokeMode::LastWords), "I11: {effect:?} ends sessions the wrong way");
                 }
@@ -726,7 +761,7 @@ impl Judge {
     /// Readers are closed when their backend is gone, and when a session of theirs could write to what is not the active one.
     fn end_of_readers(&self, id: BackendId, reading: Reading) -> RevokeMode {
         let node = self.node(id);
-        let told_by_it = if node.said_shutdown { RevokeMode::LastWords } else { RevokeMode::Abort };
+        let told_by_it = if node.has_left() { RevokeMode::LastWords } else { RevokeMode::Abort };
         let could_write = self.by_role() && node.role != Some(Role::Standby) && !node.read_only && self.active != Some(id);
         match reading {
             Reading::Down if self.policy.on_down == RevokeMode::Drain => RevokeMode::Drain,
@@ -757,6 +792,11 @@ impl Judge {
 }
 
 impl Node {
+    /// It said that it goes, and nobody listens any more.
+    fn has_left(&self) -> bool {
+        self.said_shutdown && self.refused
+    }
+
     fn learn(&mut self, facts: &Facts) {
         (self.role, self.read_only, self.multi) = (facts.role, facts.read_only, facts.multi_primary);
         (self.db_epoch, self.system_id) = (facts.db_epoch, facts.system_id);

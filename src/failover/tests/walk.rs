@@ -82,6 +82,7 @@ struct Seen {
     health: Vec<(Health, Health, Cause)>,
     verdicts: Vec<(Verdict, Verdict)>,
     revokes: Vec<(Cause, RevokeMode)>,
+    aborts: Vec<Cause>,
     readers: Vec<(Reading, RevokeMode)>,
 }
 
@@ -90,6 +91,7 @@ impl Seen {
         self.health.extend(other.health);
         self.verdicts.extend(other.verdicts);
         self.revokes.extend(other.revokes);
+        self.aborts.extend(other.aborts);
         self.readers.extend(other.readers);
     }
 
@@ -104,6 +106,7 @@ impl Seen {
                 Effect::Note(Note::Health { from, to, cause, .. }) => add(&mut self.health, (*from, *to, *cause)),
                 Effect::Note(Note::Verdict { from, to }) => add(&mut self.verdicts, (*from, *to)),
                 Effect::Revoke { cause, mode, .. } => add(&mut self.revokes, (*cause, *mode)),
+                Effect::Abort { cause, .. } => add(&mut self.aborts, *cause),
                 Effect::Read { to, sessions, .. } => add(&mut self.readers, (*to, *sessions)),
                 _ => {}
             }
@@ -333,6 +336,9 @@ fn every_signal_in_every_state() {
     }
     for edge in REVOKE_EDGES.iter().filter(|(cause, _)| matches!(cause, Cause::Down | Cause::Starting)) {
         assert!(seen.revokes.contains(edge), "no walk ends sessions as {edge:?}");
+    }
+    for cause in [Cause::Down, Cause::Demoted, Cause::Command] {
+        assert!(seen.aborts.contains(&cause), "no walk ends last words because of {cause}");
     }
 }
 

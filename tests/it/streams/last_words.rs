@@ -253,9 +253,9 @@ fn a_backend_that_refuses_between_two_checks_is_left_at_once() {
     assert!(started.elapsed() < Duration::from_secs(1), "served after {:?}", started.elapsed());
 }
 
-/// Relays a session whose backend says `before` it is revoked by `mode`, and `after` that; what the client hears, and how many
-/// of its own bytes went to the backend.
-fn heard(mode: RevokeMode, before: &[u8], after: &[u8]) -> (Vec<u8>, u64) {
+/// Relays a session whose backend says `before` it is revoked by `mode`, and `after` that; what the client hears, how many of its own
+/// bytes went to the backend, and why the session ended.
+fn heard(mode: RevokeMode, before: &[u8], after: &[u8]) -> (Vec<u8>, u64, CloseReason) {
     let labels = PoolLabels { name: "orders".into(), listeners: vec![], backends: vec![("db-a".into(), "db-a:5432".into())] };
     let metrics = Metrics::new().unwrap();
     let series = metrics.series(&labels).unwrap();
@@ -286,19 +286,24 @@ fn heard(mode: RevokeMode, before: &[u8], after: &[u8]) -> (Vec<u8>, u64) {
             reset: Duration::from_hours(1),
             keepalive: None,
         };
-        let mut relay = Relay::new(near_client, near_backend, (0, 0), &settings, &session, &series.backends[0]);
+        let relays = async {
+            let mut relay = Relay::new(near_client, near_backend, (0, 0), &settings, &session, &series.backends[0]);
+            let reason = relay.run(&listening).await;
+            (relay.end(reason).upstream_bytes, reason)
+        };
         let says = async {
             event_loop::sleep(Duration::from_millis(50)).await;
             let _ = backend.write_all(after).await;
             let _ = backend.shutdown().await;
         };
-        let (reason, ()) = tokio::join!(relay.run(&listening), says);
-        assert_eq!(reason, CloseReason::Revoked);
-        let ended = relay.end(reason);
-        drop((ended.client, ended.server));
-        let mut heard = Vec::new();
-        let _ = client.read_to_end(&mut heard).await;
-        (heard, ended.upstream_bytes)
+        let hears = async {
+            let mut heard = Vec::new();
+            let _ = client.read_to_end(&mut heard).await;
+            let _ = client.shutdown().await;
+            heard
+        };
+        let ((upstream_bytes, reason), (), heard) = tokio::join!(relays, says, hears);
+        (heard, upstream_bytes, reason)
     };
     EventLoop::new().unwrap().run(None, talk).unwrap()
 }
@@ -315,8 +320,9 @@ fn pair() -> (Socket, Socket) {
 }
 
 #[test]
-fn nothing_goes_to_a_revoked_backend_and_it_is_heard_as_long_as_its_revocation_allows() {
-    assert_eq!(heard(RevokeMode::Abort, b"was said", b", too late"), (b"was said".to_vec(), 0));
-    assert_eq!(heard(RevokeMode::LastWords, b"was said", b", and the last words"), (b"was said, and the last words".to_vec(), 0));
-    assert_eq!(heard(RevokeMode::LastWords, b"", b"the last words"), (b"the last words".to_vec(), 0));
+fn nothing_goes_to_a_backend_whose_sessions_are_aborted_and_one_that_takes_nobody_in_is_talked_to_until_it_ends_them() {
+    assert_eq!(heard(RevokeMode::Abort, b"was said", b", too late"), (b"was said".to_vec(), 0, CloseReason::Revoked));
+    let all = (b"was said, and the last words".to_vec(), 5, CloseReason::ServerEof);
+    assert_eq!(heard(RevokeMode::LastWords, b"was said", b", and the last words"), all);
+    assert_eq!(heard(RevokeMode::LastWords, b"", b"the last words"), (b"the last words".to_vec(), 5, CloseReason::ServerEof));
 }

@@ -10,6 +10,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rustix::process::{Pid, Signal, kill_process};
+
 pub(crate) const BIN: &str = "/usr/lib/postgresql/15/bin";
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
@@ -68,6 +70,17 @@ impl Postgres {
 
     /// A streaming standby of `self`.
     pub(crate) fn standby(&self, settings: &[&str]) -> Self {
+        Self::start(self.copy(), settings)
+    }
+
+    /// A standby that takes nobody in before it is promoted.
+    pub(crate) fn standby_that_serves_nobody(&self, settings: &[&str]) -> Self {
+        let settings: Vec<_> = settings.iter().chain(&["hot_standby=off"]).copied().collect();
+        Self::launch(self.copy(), &settings)
+    }
+
+    /// The files of a standby.
+    fn copy(&self) -> PathBuf {
         let root = new_root();
         succeed(command("pg_basebackup").arg("-D").arg(root.join("data")).args([
             "-h",
@@ -83,15 +96,19 @@ impl Postgres {
             "fast",
             "-N",
         ]));
-        Self::start(root, settings)
+        root
     }
 
     fn start(root: PathBuf, settings: &[&str]) -> Self {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let child = spawn(&root, port, settings);
-        let server = Self { root, port, child };
+        let server = Self::launch(root, settings);
         server.wait_ready();
         server
+    }
+
+    fn launch(root: PathBuf, settings: &[&str]) -> Self {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let child = spawn(&root, port, settings);
+        Self { root, port, child }
     }
 
     /// Starts again after a stop, with other settings.
@@ -174,10 +191,53 @@ impl Postgres {
         succeed(command("pg_ctl").arg("-D").arg(self.data()).args(["promote", "-w"]));
     }
 
+    /// One of its own processes, by its `backend_type`.
+    pub(crate) fn process(&self, kind: &str) -> Helper {
+        let pid = self.sql(&format!("SELECT pid FROM pg_stat_activity WHERE backend_type = '{kind}'"));
+        Helper(pid.parse().unwrap_or_else(|_| panic!("no {kind}: {pid:?}")))
+    }
+
+    /// What the control file of a server that has ended says.
+    pub(crate) fn control(&self, name: &str) -> String {
+        let output = succeed(command("pg_controldata").arg(self.data()));
+        let text = String::from_utf8(output.stdout).unwrap();
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        line.unwrap_or_else(|| panic!("no {name} in {text}")).trim().to_owned()
+    }
+
+    /// It has stopped.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
     /// `pg_ctl stop -m fast`, waiting until it is down.
     pub(crate) fn stop_fast(&mut self) {
         self.signal("-INT");
         self.child.wait().unwrap();
+    }
+}
+
+/// A process of a server that may be frozen for a while, until this is dropped at the latest.
+pub(crate) struct Helper(i32);
+
+impl Helper {
+    pub(crate) fn freeze(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    pub(crate) fn thaw(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    fn signal(&self, signal: Signal) {
+        // It may have ended.
+        let _ = kill_process(Pid::from_raw(self.0).unwrap(), signal);
+    }
+}
+
+impl Drop for Helper {
+    fn drop(&mut self) {
+        self.thaw();
     }
 }
 

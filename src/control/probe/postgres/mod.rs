@@ -94,7 +94,7 @@ impl Standing {
                 Some(less) => less,
                 None if error.is_closed() => {
                     // The task that drives the connection knows why.
-                    let (Broken::Lost(finding) | Broken::Shutdown(finding)) = self.broken().await;
+                    let (Broken::Lost(finding) | Broken::Shutdown(finding) | Broken::Crash(finding)) = self.broken().await;
                     return finding;
                 }
                 None => return classify::error(&error),

@@ -126,7 +126,8 @@ fn broken(result: Result<(), tokio_postgres::Error>) -> Broken {
     let finding = classify::error(&error);
     // admin_shutdown 57P01, crash_shutdown 57P02.
     match error.code() {
-        Some(&(SqlState::ADMIN_SHUTDOWN | SqlState::CRASH_SHUTDOWN)) => Broken::Shutdown(finding),
+        Some(&SqlState::ADMIN_SHUTDOWN) => Broken::Shutdown(finding),
+        Some(&SqlState::CRASH_SHUTDOWN) => Broken::Crash(finding),
         _ => Broken::Lost(finding),
     }
 }

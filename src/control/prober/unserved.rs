@@ -1,0 +1,135 @@
+//! How a server is watched that answers, and says that it serves nobody: it is starting, recovering or stopping.
+//!
+//! Each login that it refuses is a line in its log, and no question is known that it answers otherwise in this state without writing
+//! one (`PostgreSQL`: `ProcessStartupPacket`; a cancel, an `SSLRequest` or a bad version are answered alike in both). So logins
+//! become rarer while it lasts. One that stops will not serve before it has ended, and then its port is closed: that is looked for
+//! by a connect, which it does not log unless `log_connections` is on.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// Between two logins to a server that stops: only if its end, and the start after it, came between two looks does one succeed.
+const STOPPING_LOGINS: Duration = Duration::from_secs(1);
+
+/// Between two connects to it, at least.
+const LOOKS: Duration = Duration::from_millis(20);
+
+/// Between two logins to a server that starts, at least, and at most in the first ten seconds.
+const STARTING_LOGINS: [Duration; 2] = [Duration::from_millis(20), Duration::from_millis(100)];
+
+/// Between two of either, at most.
+const LONGEST: Duration = Duration::from_secs(1);
+
+/// What it is about to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Course {
+    /// Serve, at any moment.
+    Starts,
+    /// End.
+    Stops,
+}
+
+/// What to ask it next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Question {
+    Login,
+    Look,
+}
+
+/// Since when, and when it was last asked.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Unserved {
+    course: Course,
+    since: Instant,
+    login: Instant,
+    asked: Instant,
+}
+
+impl Unserved {
+    /// A login that began `at` was refused so.
+    pub(super) fn refused(before: Option<Self>, course: Course, at: Instant) -> Self {
+        let since = before.filter(|before| before.course == course).map_or(at, |before| before.since);
+        Self { course, since, login: at, asked: at }
+    }
+
+    /// A look that began `at` showed that it is still there.
+    pub(super) const fn looked(&mut self, at: Instant) {
+        self.asked = at;
+    }
+
+    pub(super) fn question(&self, now: Instant) -> Question {
+        let looks = self.course == Course::Stops && now < self.login + STOPPING_LOGINS;
+        if looks { Question::Look } else { Question::Login }
+    }
+
+    /// Before this moment it is not asked.
+    pub(super) fn earliest(&self) -> Instant {
+        let lasted = self.asked - self.since;
+        let [shortest, longest] = match self.course {
+            Course::Starts => [STARTING_LOGINS[0], (lasted / 10).min(STARTING_LOGINS[1])],
+            Course::Stops => [LOOKS, LOOKS],
+        };
+        // Whoever has waited for long is not kept waiting for noticeably longer.
+        self.asked + shortest.max(longest).max((lasted / 100).min(LONGEST))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How often it is asked in `watched`: logins, looks, and the longest pause.
+    fn asked(course: Course, watched: Duration) -> (u32, u32, Duration) {
+        let start = Instant::now();
+        let (mut unserved, mut now) = (Unserved::refused(None, course, start), start);
+        let (mut logins, mut looks, mut longest) = (1, 0, Duration::ZERO);
+        loop {
+            let next = unserved.earliest();
+            if next - start > watched {
+                return (logins, looks, longest);
+            }
+            longest = longest.max(next - now);
+            now = next;
+            match unserved.question(now) {
+                Question::Login => {
+                    unserved = Unserved::refused(Some(unserved), course, now);
+                    logins += 1;
+                }
+                Question::Look => {
+                    unserved.looked(now);
+                    looks += 1;
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_server_that_starts_is_found_within_a_tenth_of_a_second_and_later_within_a_hundredth_of_its_time() {
+        let (logins, looks, longest) = asked(Course::Starts, Duration::from_secs(10));
+        assert!((100..=125).contains(&logins) && looks == 0, "{logins} logins, {looks} looks");
+        assert!(longest <= Duration::from_millis(101), "{longest:?}");
+        let (logins, _, longest) = asked(Course::Starts, Duration::from_hours(1));
+        assert!(logins < 4000, "{logins}");
+        assert_eq!(longest, LONGEST);
+        let (logins, ..) = asked(Course::Starts, Duration::from_millis(200));
+        assert_eq!(logins, 11, "as fast as ever at the beginning");
+    }
+
+    #[test]
+    fn a_server_that_stops_is_logged_in_to_once_a_second_and_its_end_is_seen_at_once() {
+        let (logins, looks, longest) = asked(Course::Stops, Duration::from_secs(10));
+        assert!((10..=11).contains(&logins), "{logins}");
+        assert!(looks > 200 && longest <= Duration::from_millis(101), "{looks} looks, {longest:?}");
+    }
+
+    #[test]
+    fn another_course_begins_anew() {
+        let start = Instant::now();
+        let late = start + Duration::from_mins(1);
+        let stops = Unserved::refused(None, Course::Stops, start);
+        let starts = Unserved::refused(Some(Unserved::refused(Some(stops), Course::Stops, late)), Course::Starts, late);
+        assert_eq!(starts.earliest(), late + STARTING_LOGINS[0]);
+        assert_eq!(starts.question(late), Question::Login);
+    }
+}

@@ -20,7 +20,7 @@ pub use connect::connect;
 use self::{exchange::Steps, screen::Told};
 use super::exit;
 use crate::{
-    config::{CheckKind, MysqlCheck, PostgresCheck, ProxySend, RedisCheck, Secret, TlsMode},
+    config::{CheckKind, MysqlCheck, PostgresCheck, ProxySend, RedisCheck, Secret, TlsIdentity, TlsMode},
     control::probe::{self, Deadline},
     failover::{Outcome, label::Label},
     net::{addr::BackendAddr, endpoint::Endpoint, proxy_protocol::Version},
@@ -41,6 +41,9 @@ pub struct Args {
     /// File that holds the user's password.
     #[arg(long, value_name = "FILE")]
     password_file: Option<PathBuf>,
+    /// Give the password as it is, even to a server that is not verified (postgres, mysql).
+    #[arg(long)]
+    allow_cleartext_password: bool,
     /// Database to log in to (postgres).
     #[arg(long, default_value = "postgres")]
     database: String,
@@ -65,10 +68,10 @@ pub struct Args {
     /// Name for the request and for the certificate, when it is not that of the backend (http).
     #[arg(long, value_name = "NAME")]
     host: Option<String>,
-    /// PEM file with a certificate to show to the server (http).
+    /// PEM file with a certificate to show to the server.
     #[arg(long, value_name = "FILE", requires = "tls_key_file")]
     tls_cert_file: Option<PathBuf>,
-    /// PEM file with its key (http).
+    /// PEM file with its key.
     #[arg(long, value_name = "FILE", requires = "tls_cert_file")]
     tls_key_file: Option<PathBuf>,
     /// Deadline of the whole probe, such as 500ms or 2s.
@@ -155,33 +158,36 @@ pub fn run(args: &Args) -> u8 {
 
 fn check_kind(args: &Args) -> Result<CheckKind, String> {
     let password = match &args.password_file {
-        Some(path) => {
-            let text = std::fs::read_to_string(path).map_err(|error| format!("--password-file {}: {error}", path.display()))?;
-            Some(Secret::new(text.trim_end_matches(['\r', '\n']).to_owned()))
-        }
+        Some(path) => Some(Secret::read(path).map_err(|why| format!("--password-file {}: {why}", path.display()))?),
         None => None,
     };
     let (user, tls_ca_file, max_lag) = (args.user.clone(), args.tls_ca_file.clone(), None);
+    let identity = args.tls_cert_file.clone().zip(args.tls_key_file.clone());
+    let tls_identity = identity.map(|(cert_file, key_file)| TlsIdentity { cert_file, key_file });
+    let allow_cleartext_password = args.allow_cleartext_password;
     match args.kind {
         Kind::Tcp => Ok(CheckKind::Tcp),
         Kind::Postgres => {
             let plain = PostgresCheck::default();
             let (user, tls) = (user.unwrap_or(plain.user), args.tls.unwrap_or(plain.tls));
-            Ok(CheckKind::Postgres(PostgresCheck { user, password, database: args.database.clone(), tls, tls_ca_file, max_lag }))
+            let database = args.database.clone();
+            Ok(CheckKind::Postgres(PostgresCheck {
+                user,
+                password,
+                database,
+                allow_cleartext_password,
+                tls,
+                tls_ca_file,
+                tls_identity,
+                ..plain
+            }))
         }
         Kind::Mysql => {
             let plain = MysqlCheck::default();
             let (user, tls) = (user.unwrap_or(plain.user), args.tls.unwrap_or(plain.tls));
-            Ok(CheckKind::Mysql(MysqlCheck {
-                user,
-                password,
-                tls,
-                tls_ca_file,
-                max_lag: plain.max_lag,
-                writable_replica: plain.writable_replica,
-            }))
+            Ok(CheckKind::Mysql(MysqlCheck { user, password, allow_cleartext_password, tls, tls_ca_file, tls_identity, ..plain }))
         }
-        Kind::Http => http::check(args, password).map(CheckKind::Http),
+        Kind::Http => http::check(args, password, tls_identity).map(CheckKind::Http),
         Kind::Redis if args.tls == Some(TlsMode::Prefer) => {
             Err("--tls prefer: Redis encrypts a port or does not; write off or require".into())
         }
@@ -190,10 +196,10 @@ fn check_kind(args: &Args) -> Result<CheckKind, String> {
         }
         Kind::Redis => {
             let tls = args.tls.unwrap_or(RedisCheck::default().tls);
-            Ok(CheckKind::Redis(RedisCheck { user, password, tls, tls_ca_file, max_lag, sentinels: None }))
+            Ok(CheckKind::Redis(RedisCheck { user, password, tls, tls_ca_file, tls_identity, max_lag, sentinels: None }))
         }
         Kind::Exec => exec::check(&args.command, args.roles, &args.env, &|name| std::env::var(name).ok()).map(CheckKind::Exec),
-        Kind::Exchange => exchange::check(&args.steps, args.tls, tls_ca_file).map(CheckKind::Exchange),
+        Kind::Exchange => exchange::check(&args.steps, args.tls, tls_ca_file, tls_identity).map(CheckKind::Exchange),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use super::{ExchangeCheck, ExecCheck, HttpCheck, Secret};
+use super::{ExchangeCheck, ExecCheck, HttpCheck, Secret, TlsIdentity};
 use crate::{
     failover::MaxLag,
     net::{addr::BackendAddr, proxy_protocol},
@@ -111,10 +111,16 @@ pub struct PostgresCheck {
     pub password: Option<Secret>,
     /// Database to log in to; default `postgres`.
     pub database: String,
+    /// The ways to prove it that a server may ask for; `None` is any.
+    pub require_auth: Option<Vec<AuthMethod>>,
+    /// The password may be said as it is to a server that is not verified.
+    pub allow_cleartext_password: bool,
     /// Transport security.
     pub tls: TlsMode,
     /// PEM file with the authorities to trust; required for `verify-full`.
     pub tls_ca_file: Option<PathBuf>,
+    /// What the check shows of itself, where the server asks.
+    pub tls_identity: Option<TlsIdentity>,
     /// A standby that lags by more bytes is not ready to take over (told by `failover_ready`).
     pub max_lag: Option<u64>,
 }
@@ -125,8 +131,11 @@ impl Default for PostgresCheck {
             user: "postgres".into(),
             password: None,
             database: "postgres".into(),
+            require_auth: None,
+            allow_cleartext_password: false,
             tls: TlsMode::Prefer,
             tls_ca_file: None,
+            tls_identity: None,
             max_lag: None,
         }
     }
@@ -139,10 +148,16 @@ pub struct MysqlCheck {
     pub user: String,
     /// Its password, if it needs one.
     pub password: Option<Secret>,
+    /// The password may be said as it is, or sealed with whatever key is shown, to a server that is not verified.
+    pub allow_cleartext_password: bool,
+    /// PEM file with the key that the password is sealed with where nothing is encrypted.
+    pub server_public_key_file: Option<PathBuf>,
     /// Transport security.
     pub tls: TlsMode,
     /// PEM file with the authorities to trust; required for `verify-full`.
     pub tls_ca_file: Option<PathBuf>,
+    /// What the check shows of itself, where the server asks.
+    pub tls_identity: Option<TlsIdentity>,
     /// A replica that has received more bytes and not applied them, or applies what was written longer ago, is not ready to take
     /// over (told by `failover_ready`).
     pub max_lag: Option<MaxLag>,
@@ -155,11 +170,28 @@ impl Default for MysqlCheck {
         Self {
             user: "mainstay".into(),
             password: None,
+            allow_cleartext_password: false,
+            server_public_key_file: None,
             tls: TlsMode::Prefer,
             tls_ca_file: None,
+            tls_identity: None,
             max_lag: None,
             writable_replica: WritableReplica::Standby,
         }
+    }
+}
+
+crate::labels! {
+    /// How a server of `PostgreSQL` may have a check prove who it is, in libpq's words.
+    pub enum AuthMethod {
+        /// By the password as it is.
+        Password = "password",
+        /// By a hash that a listener can try passwords on.
+        Md5 = "md5",
+        /// By SCRAM, in which the server proves itself as well.
+        ScramSha256 = "scram-sha-256",
+        /// Not at all.
+        None = "none",
     }
 }
 
@@ -184,6 +216,8 @@ pub struct RedisCheck {
     pub tls: TlsMode,
     /// PEM file with the authorities to trust; required for `verify-full`.
     pub tls_ca_file: Option<PathBuf>,
+    /// What the check shows of itself, where the server asks.
+    pub tls_identity: Option<TlsIdentity>,
     /// A replica that has received so many bytes and not applied them is not ready to take over (told by `failover_ready`).
     pub max_lag: Option<u64>,
     /// Who is asked for a second opinion on who is primary.
@@ -192,7 +226,15 @@ pub struct RedisCheck {
 
 impl Default for RedisCheck {
     fn default() -> Self {
-        Self { user: None, password: None, tls: TlsMode::Off, tls_ca_file: None, max_lag: None, sentinels: None }
+        Self {
+            user: None,
+            password: None,
+            tls: TlsMode::Off,
+            tls_ca_file: None,
+            tls_identity: None,
+            max_lag: None,
+            sentinels: None,
+        }
     }
 }
 

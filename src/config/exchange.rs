@@ -2,7 +2,7 @@
 
 use std::{fmt, path::PathBuf};
 
-use super::{SecretSource, TlsMode};
+use super::{SecretSource, TlsIdentity, TlsMode};
 
 /// Steps of an exchange at most.
 pub const MAX_STEPS: usize = 32;
@@ -21,6 +21,8 @@ pub struct ExchangeCheck {
     pub tls: TlsMode,
     /// PEM file with the authorities to trust; required for `verify-full`.
     pub tls_ca_file: Option<PathBuf>,
+    /// What the check shows of itself, where the server asks.
+    pub tls_identity: Option<TlsIdentity>,
 }
 
 /// One step.
@@ -150,6 +152,7 @@ mod tests {
             roles: roles.map(|(primary, standby)| RoleTexts { primary: text(primary), standby: text(standby) }),
             tls: TlsMode::Off,
             tls_ca_file: None,
+            tls_identity: None,
         };
         assert!(check(vec![], None).flaw().is_some());
         assert!(check(vec![Step::Send(text("x"))], None).flaw().is_some());

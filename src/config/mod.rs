@@ -15,12 +15,14 @@
 //! | [`exec`], [`exchange`] | what a check of the user's own says and does |
 //! | [`mod@print`] | from [`Config`] back to the words of the file |
 //! | [`secret`] | what must never be printed |
+//! | [`file`] | reads a file that the configuration names |
 
 mod check;
 pub mod diagnostic;
 mod doors;
 pub mod exchange;
 pub mod exec;
+pub mod file;
 mod findings;
 pub mod flags;
 pub mod http_check;
@@ -36,7 +38,7 @@ use std::{
     time::Duration,
 };
 
-pub use check::{CheckConfig, CheckKind, MysqlCheck, PostgresCheck, RedisCheck, Sentinels, TlsMode, WritableReplica};
+pub use check::{AuthMethod, CheckConfig, CheckKind, MysqlCheck, PostgresCheck, RedisCheck, Sentinels, TlsMode, WritableReplica};
 pub use diagnostic::{Diagnostic, Errors};
 pub use doors::{ProxyProtocolConfig, ProxySend};
 pub use exchange::ExchangeCheck;

@@ -14,7 +14,7 @@ use serde_json::Value as Json;
 
 use super::{
     AdminConfig, BackendConfig, CheckConfig, CheckKind, Config, HttpCheck, ListenerConfig, ListenerRoute, MysqlCheck, PoolConfig,
-    PostgresCheck, RedisCheck, SecretSource, TlsMode,
+    PostgresCheck, RedisCheck, SecretSource, TlsIdentity, TlsMode,
     raw::quantity::{format_duration, format_size},
     resolve::{default_names, is_legal_name},
 };
@@ -119,14 +119,20 @@ fn postgres(login: &PostgresCheck) -> Tree {
     let mut map = vec![("user", text(&login.user))];
     map.extend(password(login.password.as_ref()));
     map.push(("database", text(&login.database)));
+    map.extend(login.require_auth.as_ref().map(|methods| ("require_auth", methods.iter().copied().map(word).collect())));
+    map.extend(in_clear_text(login.allow_cleartext_password));
     map.extend(security(login.tls, login.tls_ca_file.as_deref(), login.max_lag.map(MaxLag::Bytes)));
+    map.extend(identity(login.tls_identity.as_ref()));
     Tree::Map(map)
 }
 
 fn mysql(login: &MysqlCheck) -> Tree {
     let mut map = vec![("user", text(&login.user))];
     map.extend(password(login.password.as_ref()));
+    map.extend(in_clear_text(login.allow_cleartext_password));
+    map.extend(login.server_public_key_file.as_deref().map(|file| ("server_public_key_file", path(file))));
     map.extend(security(login.tls, login.tls_ca_file.as_deref(), login.max_lag));
+    map.extend(identity(login.tls_identity.as_ref()));
     map.push(("writable_replica", word(login.writable_replica)));
     Tree::Map(map)
 }
@@ -135,6 +141,7 @@ fn redis(login: &RedisCheck) -> Tree {
     let mut map: Vec<_> = login.user.as_ref().map(|user| ("user", text(user))).into_iter().collect();
     map.extend(password(login.password.as_ref()));
     map.extend(security(login.tls, login.tls_ca_file.as_deref(), login.max_lag.map(MaxLag::Bytes)));
+    map.extend(identity(login.tls_identity.as_ref()));
     if let Some(sentinels) = &login.sentinels {
         map.push(("sentinels", sentinels.addresses.iter().map(|address| text(address)).collect()));
         map.push(("sentinel_name", text(&sentinels.name)));
@@ -154,10 +161,18 @@ fn http(check: &HttpCheck) -> Tree {
         map.extend(password(Some(&login.password)));
     }
     map.extend(security(check.tls, check.tls_ca_file.as_deref(), check.max_lag.map(MaxLag::Bytes)));
-    if let Some(identity) = &check.tls_identity {
-        map.extend([("tls_cert_file", path(&identity.cert_file)), ("tls_key_file", path(&identity.key_file))]);
-    }
+    map.extend(identity(check.tls_identity.as_ref()));
     Tree::Map(map)
+}
+
+fn identity(identity: Option<&TlsIdentity>) -> impl Iterator<Item = (&'static str, Tree)> {
+    let files =
+        identity.map(|identity| [("tls_cert_file", path(&identity.cert_file)), ("tls_key_file", path(&identity.key_file))]);
+    files.into_iter().flatten()
+}
+
+fn in_clear_text(allowed: bool) -> Option<(&'static str, Tree)> {
+    allowed.then_some(("allow_cleartext_password", Tree::Flag(true)))
 }
 
 fn password(secret: Option<&super::Secret>) -> Option<(&'static str, Tree)> {

@@ -2,6 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+use super::file;
+
+/// What is wrong with a file that holds no secret.
+pub(super) const EMPTY: &str = "it is empty";
+
 /// A secret. It has no `Debug` that shows it, no `Display`, no `Serialize`; whoever needs it says so with [`Secret::expose`].
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret {
@@ -29,6 +34,16 @@ impl Secret {
     /// Wraps a secret that was read from a file.
     pub fn from_file(value: String, path: &Path) -> Self {
         Self { value, source: SecretSource::File(path.to_owned()) }
+    }
+
+    /// Reads a secret from a file that holds nothing else, without the line's end. Blocks while a disk does.
+    ///
+    /// # Errors
+    /// Why not, in words that do not repeat what the file holds.
+    pub fn read(path: &Path) -> Result<Self, String> {
+        let text = file::read_text(path)?;
+        let secret = text.strip_suffix('\n').map_or(text.as_str(), |text| text.strip_suffix('\r').unwrap_or(text));
+        if secret.is_empty() { Err(EMPTY.into()) } else { Ok(Self::from_file(secret.to_owned(), path)) }
     }
 
     /// Wraps a secret that an environment variable holds.

@@ -1,36 +1,21 @@
 //! Reads the file: only a regular one, of bounded size, in UTF-8.
 
-use std::{
-    fs::OpenOptions,
-    io::{self, Read},
-    os::unix::fs::OpenOptionsExt,
-    path::Path,
+use std::{io, path::Path};
+
+use super::{
+    diagnostic::Place,
+    file::{self, Unread, reason},
+    findings::Findings,
 };
-
-use super::{diagnostic::Place, findings::Findings};
-
-/// A configuration of a thousand backends takes a tenth of this.
-pub(super) const MAX_BYTES: u64 = 1024 * 1024;
 
 /// The bytes of the file; the problem in one line otherwise.
 pub(super) fn read(path: &Path) -> Result<Vec<u8>, (String, Option<String>)> {
-    let plain = |message: &str| Err((message.to_owned(), None));
-    // Non-blocking, because opening a FIFO would wait for a writer that may never come.
-    let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
-    let file = OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(|error| open_failed(&error))?;
-    let kind = file.metadata().map_err(|error| open_failed(&error))?.file_type();
-    if kind.is_dir() {
-        return Err(("this is a directory, not a file".into(), Some("give the path of the file in it".into())));
-    }
-    if !kind.is_file() {
-        return plain("this is not a regular file");
-    }
-    let mut bytes = Vec::new();
-    file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(|error| open_failed(&error))?;
-    if bytes.len() as u64 > MAX_BYTES {
-        return plain("the file is larger than 1MiB, which no configuration is");
-    }
-    Ok(bytes)
+    file::read(path).map_err(|unread| match unread {
+        Unread::Io(error) => open_failed(&error),
+        Unread::Directory => ("this is a directory, not a file".into(), Some("give the path of the file in it".into())),
+        Unread::NotRegular => ("this is not a regular file".into(), None),
+        Unread::TooLarge => ("the file is larger than 1MiB, which no configuration is".into(), None),
+    })
 }
 
 fn open_failed(error: &io::Error) -> (String, Option<String>) {
@@ -40,14 +25,6 @@ fn open_failed(error: &io::Error) -> (String, Option<String>) {
         _ => None,
     };
     (format!("the file cannot be read: {}", reason(error)), help)
-}
-
-/// What the operating system said, without its number.
-pub(super) fn reason(error: &io::Error) -> String {
-    let text = error.to_string();
-    let text = text.split(" (os error").next().unwrap_or_default();
-    let mut chars = text.chars();
-    chars.next().map_or_else(String::new, |first| first.to_lowercase().chain(chars).collect())
 }
 
 /// The text of the file, without a byte order mark.

@@ -320,11 +320,56 @@ fn listeners_lead_where_they_say_and_idle_keys_are_told() {
 }
 
 #[test]
+fn warnings_tell_what_a_stranger_could_do() {
+    let pool = |check: &str, backend: &str, listen: &str| {
+        format!("pools: [{{name: p, listen: \"{listen}\", backends: [\"{backend}\"], check: {{{check}}}}}]\n")
+    };
+    let warned = |text: &str| {
+        let loaded = parse(text).unwrap_or_else(|errors| panic!("{text}\n{errors}"));
+        loaded.warnings.into_iter().map(|warning| warning.message).collect::<Vec<_>>()
+    };
+    let tcp = "127.0.0.1:1";
+    for (check, told) in [
+        ("postgres: {password: \"${PG_PASSWORD}\"}", "`tls: prefer`"),
+        ("postgres: {password: \"${PG_PASSWORD}\", require_auth: [md5, scram-sha-256]}", "`tls: prefer`"),
+        ("mysql: {password: \"${PG_PASSWORD}\"}", "`tls: prefer`"),
+        ("redis: {password: \"${PG_PASSWORD}\"}", "in clear text"),
+    ] {
+        let warnings = warned(&pool(check, "db-a:1", tcp));
+        assert!(warnings.len() == 1 && warnings[0].contains(told), "{check}: {warnings:?}");
+        for local in ["127.0.0.1:2", "[::1]:2", "localhost:2"] {
+            assert_eq!(warned(&pool(check, local, tcp)), [""; 0], "{check} at {local}");
+        }
+        assert_eq!(warned(&pool(check, "unix:/run/db.sock", "unix:/run/mainstay.sock")), [""; 0], "{check}");
+    }
+    for quiet in [
+        "postgres: {}",
+        "postgres: {password: \"${PG_PASSWORD}\", require_auth: scram-sha-256}",
+        "postgres: {password: \"${PG_PASSWORD}\", tls: require}",
+        "mysql: {password: \"${PG_PASSWORD}\", tls: off}",
+        "redis: {password: \"${PG_PASSWORD}\", tls: require}",
+    ] {
+        assert_eq!(warned(&pool(quiet, "db-a:1", tcp)), [""; 0], "{quiet}");
+    }
+    // PostgreSQL has no TLS on a unix socket, and clients that come by TCP may want it.
+    let warnings = warned(&pool("postgres: {}", "unix:/run/db.sock", tcp));
+    assert!(warnings.len() == 1 && warnings[0].contains("no TLS on a unix socket"), "{warnings:?}");
+    assert_eq!(warned(&pool("redis: {}", "unix:/run/db.sock", tcp)), [""; 0]);
+
+    let scratch = Scratch::new();
+    fs::set_permissions(scratch.directory(), std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
+    let state = |path: &str| warned(&format!("state_dir: {path}\n{SMALLEST}"));
+    let warnings = state(&scratch.path("state/of/mainstay").display().to_string());
+    assert!(warnings.len() == 1 && warnings[0].contains(&scratch.directory().display().to_string()), "{warnings:?}");
+    assert_eq!(state("/var/lib/mainstay"), [""; 0]);
+}
+
+#[test]
 fn a_password_file_that_everybody_can_read_is_a_warning() {
     let scratch = Scratch::new();
     for (mode, warnings) in [(0o644, 1), (0o640, 0), (0o600, 0)] {
         let path = scratch.file("pg", "S3cr3t-file", mode);
-        let text = format!("{SMALLEST}    check: {{postgres: {{password_file: {}}}}}\n", path.display());
+        let text = format!("{SMALLEST}    check: {{postgres: {{password_file: {}, tls: off}}}}\n", path.display());
         let loaded = parse(&text).unwrap();
         assert_eq!(loaded.warnings.len(), warnings, "{mode:o}");
         let json = loaded.config.to_json();

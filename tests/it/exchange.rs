@@ -40,7 +40,7 @@ fn expect(what: &str) -> Step {
 }
 
 fn steps(steps: Vec<Step>) -> ExchangeCheck {
-    ExchangeCheck { steps, roles: None, tls: TlsMode::Off, tls_ca_file: None }
+    ExchangeCheck { steps, roles: None, tls: TlsMode::Off, tls_ca_file: None, tls_identity: None }
 }
 
 fn ping() -> ExchangeCheck {

@@ -4,6 +4,8 @@
 mod command;
 #[path = "probe/fake.rs"]
 pub(crate) mod fake;
+#[path = "probe/login.rs"]
+mod login;
 #[path = "probe/prober.rs"]
 mod prober;
 #[path = "probe/real.rs"]
@@ -37,7 +39,7 @@ fn sockets(port: u16) -> Addresses {
 }
 
 fn check(tls: TlsMode) -> PostgresCheck {
-    PostgresCheck { user: "postgres".into(), password: None, database: "postgres".into(), tls, tls_ca_file: None, max_lag: None }
+    PostgresCheck { tls, ..PostgresCheck::default() }
 }
 
 fn role(user: &str, password: Option<&str>) -> PostgresCheck {

@@ -92,7 +92,16 @@ fn of_any_server(outcome: Outcome) -> Option<String> {
 }
 
 fn of_postgres(check: &PostgresCheck, finding: &Finding, origin: Origin) -> Option<String> {
+    let seen = |word: &str| finding.evidence.contains(word);
     match finding.outcome {
+        Outcome::Misconfigured if seen("allow_cleartext_password") || seen("require_auth") || seen("a check cannot do") => {
+            Some(how_to_prove(check))
+        }
+        Outcome::Misconfigured if seen("rounds of SCRAM") => Some(format!(
+            "  Give the check more time (`timeout`, here --timeout), or store the password again with fewer rounds\n  \
+             (PostgreSQL 16 and later; before, it is 4096): SET scram_iterations = 4096; ALTER ROLE {} PASSWORD '…';",
+            identifier(&check.user)
+        )),
         Outcome::Misconfigured if is_about_tls(finding) => Some(of_tls(check)),
         Outcome::Misconfigured => Some(how_to_let_in(check, origin)),
         Outcome::Saturated => Some(
@@ -219,6 +228,17 @@ fn of_tls(check: &PostgresCheck) -> String {
     }
 }
 
+/// What lets the check prove who it is without showing its password.
+fn how_to_prove(check: &PostgresCheck) -> String {
+    let user = identifier(&check.user);
+    format!(
+        "  Let the server ask for SCRAM, in which nobody learns the password: scram-sha-256 as the method in pg_hba.conf, then\n  \
+         SELECT pg_reload_conf(); and store the password again, so that it fits:\n    \
+         SET password_encryption = 'scram-sha-256'; ALTER ROLE {user} PASSWORD '…';\n  \
+         Where it has to be in clear text (ldap, pam, radius): tls: verify-full with tls_ca_file, so that only the server gets it."
+    )
+}
+
 /// What lets the check in, whichever part of it is missing.
 fn how_to_let_in(check: &PostgresCheck, origin: Origin) -> String {
     let user = identifier(&check.user);
@@ -251,14 +271,7 @@ mod tests {
     use crate::failover::{Facts, label::Label};
 
     fn check(user: &str) -> PostgresCheck {
-        PostgresCheck {
-            user: user.into(),
-            password: None,
-            database: "postgres".into(),
-            tls: TlsMode::Require,
-            tls_ca_file: None,
-            max_lag: None,
-        }
+        PostgresCheck { user: user.into(), tls: TlsMode::Require, ..PostgresCheck::default() }
     }
 
     fn finding(outcome: Outcome, evidence: &str) -> Finding {
@@ -310,7 +323,8 @@ mod tests {
             assert!(!now.contains("connections") && !now.contains("listens"), "{outcome}: {now}");
         }
         let tls = TlsMode::Off;
-        let exchange = CheckKind::Exchange(ExchangeCheck { steps: Vec::new(), roles: None, tls, tls_ca_file: None });
+        let exchange =
+            CheckKind::Exchange(ExchangeCheck { steps: Vec::new(), roles: None, tls, tls_ca_file: None, tls_identity: None });
         for outcome in [Outcome::Refused, Outcome::Timeout, Outcome::Closed, Outcome::ProtocolError, Outcome::Misconfigured] {
             assert!(advice(&exchange, Some(&finding(outcome, "x")), Origin::Unknown).now.is_some(), "{outcome}");
         }

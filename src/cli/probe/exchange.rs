@@ -6,7 +6,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 
 use crate::{
     config::{
-        ExchangeCheck, TlsMode,
+        ExchangeCheck, TlsIdentity, TlsMode,
         exchange::{Form, MAX_MESSAGE_BYTES, MAX_STEPS, Message, RoleTexts, Step, from_hex},
     },
     control::probe::Finding,
@@ -64,7 +64,12 @@ impl clap::Args for Steps {
 }
 
 /// The check that the arguments ask for.
-pub(super) fn check(steps: &Steps, tls: Option<TlsMode>, tls_ca_file: Option<PathBuf>) -> Result<ExchangeCheck, String> {
+pub(super) fn check(
+    steps: &Steps,
+    tls: Option<TlsMode>,
+    tls_ca_file: Option<PathBuf>,
+    tls_identity: Option<TlsIdentity>,
+) -> Result<ExchangeCheck, String> {
     let tls = tls.unwrap_or(TlsMode::Off);
     if tls == TlsMode::Prefer {
         return Err("--tls prefer: an exchange cannot ask a server whether it encrypts; write off or require".into());
@@ -73,7 +78,7 @@ pub(super) fn check(steps: &Steps, tls: Option<TlsMode>, tls_ca_file: Option<Pat
         return Err(format!("{MAX_STEPS} steps are possible"));
     }
     let (mut exchange, mut primary, mut standby) =
-        (ExchangeCheck { steps: Vec::new(), roles: None, tls, tls_ca_file }, None, None);
+        (ExchangeCheck { steps: Vec::new(), roles: None, tls, tls_ca_file, tls_identity }, None, None);
     for (name, text) in &steps.0 {
         let message = message(name, text)?;
         match *name {
@@ -169,7 +174,7 @@ mod tests {
     fn parsed(words: &[&str]) -> Result<ExchangeCheck, String> {
         let command = Steps::augment_args(Command::new("probe"));
         let matches = command.try_get_matches_from([&["probe"], words].concat()).map_err(|error| error.to_string())?;
-        check(&Steps::from_arg_matches(&matches).unwrap(), None, None)
+        check(&Steps::from_arg_matches(&matches).unwrap(), None, None, None)
     }
 
     #[test]

@@ -7,7 +7,7 @@ use crate::config::{HttpCheck, HttpLogin, Secret, TlsIdentity, TlsMode};
 ///
 /// # Errors
 /// Which argument cannot be used, and what would be right.
-pub(super) fn check(args: &Args, password: Option<Secret>) -> Result<HttpCheck, String> {
+pub(super) fn check(args: &Args, password: Option<Secret>, tls_identity: Option<TlsIdentity>) -> Result<HttpCheck, String> {
     let plain = HttpCheck::default();
     if args.tls == Some(TlsMode::Prefer) {
         return Err("--tls prefer: an HTTP port encrypts or does not; write off or require".into());
@@ -20,7 +20,6 @@ pub(super) fn check(args: &Args, password: Option<Secret>) -> Result<HttpCheck, 
         (None, None) => None,
         _ => return Err("--user and --password-file belong together".into()),
     };
-    let identity = args.tls_cert_file.clone().zip(args.tls_key_file.clone());
     Ok(HttpCheck {
         port: args.port,
         path: args.path.clone(),
@@ -28,7 +27,7 @@ pub(super) fn check(args: &Args, password: Option<Secret>) -> Result<HttpCheck, 
         host: args.host.clone(),
         tls: args.tls.unwrap_or(plain.tls),
         tls_ca_file: args.tls_ca_file.clone(),
-        tls_identity: identity.map(|(cert_file, key_file)| TlsIdentity { cert_file, key_file }),
+        tls_identity,
         login,
         max_lag: None,
     })

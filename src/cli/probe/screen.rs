@@ -128,7 +128,7 @@ pub(super) fn json(told: &Told<'_>) -> String {
 mod tests {
     use super::*;
     use crate::{
-        config::{HttpCheck, MysqlCheck, PostgresCheck, RedisCheck, Secret, TlsMode},
+        config::{HttpCheck, MysqlCheck, PostgresCheck, RedisCheck, Secret},
         failover::{Facts, Outcome, Role},
     };
 
@@ -170,10 +170,7 @@ mod tests {
         let kind = CheckKind::Postgres(PostgresCheck {
             user: "mainstay".into(),
             password: Some(Secret::new("hunter2".into())),
-            database: "postgres".into(),
-            tls: TlsMode::Prefer,
-            tls_ca_file: None,
-            max_lag: None,
+            ..PostgresCheck::default()
         });
         let address: BackendAddr = "127.0.0.1:5432".parse().unwrap();
         for &outcome in Outcome::ALL {

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{Tree, hidden, security};
+use super::{Tree, hidden, identity, security};
 use crate::config::{
     ExchangeCheck,
     exchange::{Form, Message, RoleTexts, Step},
@@ -18,7 +18,8 @@ pub(super) fn exchange(check: &ExchangeCheck) -> Tree {
     };
     let roles = |roles: &RoleTexts| Tree::Map(vec![("primary", shown(&roles.primary)), ("standby", shown(&roles.standby))]);
     let steps = check.steps.iter().map(step).chain(check.roles.iter().map(roles)).collect();
-    Tree::Map([("steps", steps)].into_iter().chain(security(check.tls, check.tls_ca_file.as_deref(), None)).collect())
+    let security = security(check.tls, check.tls_ca_file.as_deref(), None).chain(identity(check.tls_identity.as_ref()));
+    Tree::Map([("steps", steps)].into_iter().chain(security).collect())
 }
 
 fn shown(message: &Message) -> Tree {

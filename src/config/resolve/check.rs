@@ -1,11 +1,16 @@
 //! How backends are checked.
 
-use std::{ops::RangeInclusive, path::PathBuf, time::Duration};
+use std::{ops::RangeInclusive, time::Duration};
 
-use super::{DAY, MILLISECOND, SECOND, exchange, exec, http::http, secrets};
+use super::{
+    DAY, MILLISECOND, SECOND, exchange, exec,
+    http::http,
+    secrets,
+    tls::{authorities, identity, pem},
+};
 use crate::{
     config::{
-        CheckConfig, CheckKind, HttpCheck, MysqlCheck, PostgresCheck, RedisCheck, Sentinels, TlsMode,
+        AuthMethod, CheckConfig, CheckKind, HttpCheck, MysqlCheck, PostgresCheck, RedisCheck, Sentinels, TlsMode,
         findings::nearest,
         raw::{
             node::Value,
@@ -13,7 +18,7 @@ use crate::{
             reader::{Field, Keys, Section, one_of},
         },
     },
-    failover::Policy,
+    failover::{Policy, label::Label},
 };
 
 const KINDS: [&str; 7] = ["tcp", "postgres", "mysql", "redis", "http", "exec", "exchange"];
@@ -42,10 +47,38 @@ const CHECK_KEYS: Keys = Keys {
 const HTTP: &str = "http";
 
 const TCP_KEYS: Keys = Keys { known: &[], planned: &[] };
-const POSTGRES_KEYS: Keys =
-    Keys { known: &["user", "password", "password_file", "database", "tls", "tls_ca_file", "max_lag"], planned: &[] };
-const MYSQL_KEYS: Keys =
-    Keys { known: &["user", "password", "password_file", "tls", "tls_ca_file", "max_lag", "writable_replica"], planned: &[] };
+const POSTGRES_KEYS: Keys = Keys {
+    known: &[
+        "user",
+        "password",
+        "password_file",
+        "database",
+        "require_auth",
+        "allow_cleartext_password",
+        "tls",
+        "tls_ca_file",
+        "tls_cert_file",
+        "tls_key_file",
+        "max_lag",
+    ],
+    planned: &[],
+};
+const MYSQL_KEYS: Keys = Keys {
+    known: &[
+        "user",
+        "password",
+        "password_file",
+        "allow_cleartext_password",
+        "server_public_key_file",
+        "tls",
+        "tls_ca_file",
+        "tls_cert_file",
+        "tls_key_file",
+        "max_lag",
+        "writable_replica",
+    ],
+    planned: &[],
+};
 const REDIS_KEYS: Keys = Keys {
     known: &[
         "user",
@@ -53,6 +86,8 @@ const REDIS_KEYS: Keys = Keys {
         "password_file",
         "tls",
         "tls_ca_file",
+        "tls_cert_file",
+        "tls_key_file",
         "max_lag",
         "sentinels",
         "sentinel_name",
@@ -242,6 +277,7 @@ fn redis(field: Option<Field<'_>>) -> RedisCheck {
         password,
         tls,
         tls_ca_file: authorities(section, tls),
+        tls_identity: identity(section, tls),
         max_lag: section.get("max_lag").and_then(Field::size),
         sentinels: sentinels(section),
     }
@@ -288,8 +324,11 @@ fn postgres(field: Option<Field<'_>>) -> PostgresCheck {
         user: text("user", "the name of a database role", plain.user),
         password: secrets::password(section),
         database: text("database", "the name of a database", plain.database),
+        require_auth: section.get("require_auth").and_then(methods),
+        allow_cleartext_password: in_clear_text(section),
         tls,
         tls_ca_file: authorities(section, tls),
+        tls_identity: identity(section, tls),
         max_lag: section.get("max_lag").and_then(Field::size),
     }
 }
@@ -301,34 +340,42 @@ fn mysql(field: Option<Field<'_>>) -> MysqlCheck {
     MysqlCheck {
         user: section.get("user").and_then(|field| field.text("the name of an account")).map_or(plain.user, str::to_owned),
         password: secrets::password(section),
+        allow_cleartext_password: in_clear_text(section),
+        server_public_key_file: section.get("server_public_key_file").and_then(|field| pem(field, "PUBLIC KEY")),
         tls,
         tls_ca_file: authorities(section, tls),
+        tls_identity: identity(section, tls),
         max_lag: section.get("max_lag").and_then(Field::lag),
         writable_replica: section.word("writable_replica", plain.writable_replica),
     }
 }
 
-/// The authorities to trust, where a server is to be verified.
-pub(super) fn authorities(section: Section<'_>, tls: TlsMode) -> Option<PathBuf> {
-    let Some(field) = section.get("tls_ca_file") else {
-        if let Some(field) = section.get("tls").filter(|_| tls == TlsMode::VerifyFull) {
-            field.error(
-                "`verify-full` needs to know whom to trust",
-                "add the PEM file of the authority: `tls_ca_file: /etc/ssl/ca.pem`",
-            );
-        }
-        return None;
-    };
-    let path = PathBuf::from(field.text("the path of a PEM file")?);
-    if tls != TlsMode::VerifyFull {
-        field.warning(
-            "`tls_ca_file` has no effect: nothing is verified with this `tls`",
-            "write `tls: verify-full` to verify the server",
+fn in_clear_text(section: Section<'_>) -> bool {
+    section.get("allow_cleartext_password").and_then(Field::flag).unwrap_or(false)
+}
+
+/// `require_auth` as libpq has it: the methods that a server may ask for, or, each behind a `!`, those that it may not.
+fn methods(field: Field<'_>) -> Option<Vec<AuthMethod>> {
+    let words: Vec<&str> = AuthMethod::ALL.iter().map(|method| method.as_str()).collect();
+    let wanted = format!("{}, or a list of them, each with a `!` in front or none", one_of(&words));
+    let (mut named, mut denied) = (Vec::new(), 0);
+    let fields = field.one_or_many(&wanted, AuthMethod::ALL.len())?;
+    for field in &fields {
+        let word = field.scalar(&wanted)?.text.as_str();
+        let bare = word.strip_prefix('!');
+        denied += usize::from(bare.is_some());
+        let word = bare.unwrap_or(word);
+        let Some(method) = AuthMethod::ALL.iter().find(|method| method.as_str() == word) else {
+            return field.wrong(&wanted, nearest(word, words.iter().copied()).map(|word| format!("did you mean `{word}`?")));
+        };
+        named.push(*method);
+    }
+    if denied > 0 && denied < named.len() {
+        field.error(
+            "`require_auth` names both what the server may ask for and what it may not",
+            "as in libpq: either each word has a `!` in front, or none has",
         );
+        return None;
     }
-    match secrets::read_small_file(&path) {
-        Ok(text) if text.contains("-----BEGIN") => Some(path),
-        Ok(_) => field.wrong("the path of a PEM file", Some("the file holds no `-----BEGIN CERTIFICATE-----`".into())),
-        Err(reason) => field.wrong("the path of a PEM file that mainstay can read", Some(reason)),
-    }
+    Some(AuthMethod::ALL.iter().copied().filter(|method| named.contains(method) == (denied == 0)).collect())
 }

@@ -1,6 +1,9 @@
 //! The check `exchange`: bytes that are sent, and bytes that are expected.
 
-use super::{check::authorities, exec::HIDDEN};
+use super::{
+    exec::HIDDEN,
+    tls::{authorities, identity},
+};
 use crate::config::{
     ExchangeCheck, SecretSource, TlsMode,
     exchange::{Form, MAX_MESSAGE_BYTES, MAX_STEPS, Message, RoleTexts, Step, from_hex},
@@ -10,14 +13,14 @@ use crate::config::{
     },
 };
 
-const EXCHANGE_KEYS: Keys = Keys { known: &["steps", "tls", "tls_ca_file"], planned: &[] };
+const EXCHANGE_KEYS: Keys = Keys { known: &["steps", "tls", "tls_ca_file", "tls_cert_file", "tls_key_file"], planned: &[] };
 const STEP_KEYS: Keys = Keys { known: &["send", "send_hex", "expect", "expect_hex", "primary", "standby"], planned: &[] };
 
 const WANTED: &str = "a list of steps, such as [{send: \"PING\\r\\n\"}, {expect: \"+PONG\"}]";
 
 /// The check; `check` is what is to blame when nothing is said of it at all.
 pub(super) fn exchange(field: Option<Field<'_>>, check: Field<'_>) -> ExchangeCheck {
-    let mut exchange = ExchangeCheck { steps: Vec::new(), roles: None, tls: TlsMode::Off, tls_ca_file: None };
+    let mut exchange = ExchangeCheck { steps: Vec::new(), roles: None, tls: TlsMode::Off, tls_ca_file: None, tls_identity: None };
     let Some(field) = field else {
         check.error(
             "the check `exchange` needs its steps",
@@ -31,6 +34,7 @@ pub(super) fn exchange(field: Option<Field<'_>>, check: Field<'_>) -> ExchangeCh
             let Some(section) = field.map(EXCHANGE_KEYS) else { return exchange };
             exchange.tls = transport(section);
             exchange.tls_ca_file = authorities(section, exchange.tls);
+            exchange.tls_identity = identity(section, exchange.tls);
             if let Some(field) = section.require("steps", "[{send: \"PING\\r\\n\"}, {expect: \"+PONG\"}]") {
                 steps(field, &mut exchange);
             }

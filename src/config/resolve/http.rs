@@ -1,13 +1,12 @@
 //! The `http` of a check, alone or beside another kind.
 
-use std::path::PathBuf;
-
 use super::{
-    check::{authorities, login},
+    check::login,
     secrets,
+    tls::{authorities, identity},
 };
 use crate::config::{
-    HttpCheck, HttpLogin, TlsIdentity, TlsMode,
+    HttpCheck, HttpLogin, TlsMode,
     raw::reader::{Field, Keys, Section},
 };
 
@@ -110,35 +109,5 @@ fn credentials(section: Section<'_>) -> Option<HttpLogin> {
             None
         }
         (None, _) => None,
-    }
-}
-
-fn identity(section: Section<'_>, tls: TlsMode) -> Option<TlsIdentity> {
-    let (cert, key) = (section.get("tls_cert_file"), section.get("tls_key_file"));
-    let (cert, key) = match (cert, key) {
-        (Some(cert), Some(key)) => (cert, key),
-        (Some(cert), None) => {
-            cert.error("a certificate needs its key", "add `tls_key_file: /path`");
-            return None;
-        }
-        (None, Some(key)) => {
-            key.error("a key needs its certificate", "add `tls_cert_file: /path`");
-            return None;
-        }
-        (None, None) => return None,
-    };
-    if tls == TlsMode::Off {
-        cert.warning("`tls_cert_file` has no effect: nothing is encrypted with this `tls`", "write `tls: verify-full`");
-    }
-    Some(TlsIdentity { cert_file: pem(cert, "CERTIFICATE")?, key_file: pem(key, "PRIVATE KEY")? })
-}
-
-/// A file that can be read and holds such a part. What is wrong with one is told without a word of what it holds.
-fn pem(field: Field<'_>, part: &str) -> Option<PathBuf> {
-    let path = PathBuf::from(field.text("the path of a PEM file")?);
-    match secrets::read_small_file(&path) {
-        Ok(text) if text.lines().any(|line| line.starts_with("-----BEGIN ") && line.contains(part)) => Some(path),
-        Ok(_) => field.wrong("the path of a PEM file", Some(format!("the file holds no `-----BEGIN … {part}-----`"))),
-        Err(reason) => field.wrong("the path of a PEM file that mainstay can read", Some(reason)),
     }
 }

@@ -9,6 +9,8 @@
 //! | [`http`] | `check.http` |
 //! | [`exec`], [`exchange`] | the checks of these names |
 //! | [`secrets`] | `password`, `password_file` |
+//! | [`tls`] | `tls_ca_file`, `tls_cert_file`, `tls_key_file` |
+//! | [`strangers`] | warnings of what somebody else on the network, or on this machine, could do |
 //! | [`listener`] | `listen`, `listeners[]` |
 //! | [`doors`] | who may connect to a listener, and the PROXY protocol |
 //! | [`backend`] | `backends[]` |
@@ -25,6 +27,8 @@ mod listener;
 mod pool;
 mod process;
 mod secrets;
+mod strangers;
+mod tls;
 
 use std::time::Duration;
 

@@ -6,7 +6,7 @@ use super::{
     DAY, MILLISECOND, SECOND, SMALLEST, backend,
     check::{self, Scope},
     claims::{Claims, Names},
-    doors, listener,
+    doors, listener, strangers,
 };
 use crate::{
     config::{
@@ -69,8 +69,11 @@ fn pool<'a>(field: Field<'a>, under: Option<&'a Node>, names: &mut Names, claims
     let listeners = listener::listeners(section, claims);
     let backends = backend::backends(section, claims);
     warn_if_exposed(&listeners, &backends);
-    let settings = settings(section.over(under), Scope::Pool);
+    let merged = section.over(under);
+    let settings = settings(merged, Scope::Pool);
     refuse_unaddressable(section, &backends, &settings.check);
+    strangers::warn_of_passwords(merged.get("check"), &backends, &settings.check.kind);
+    strangers::warn_of_clients_with_tls(section, &listeners, &backends, &settings.check.kind);
     Some(PoolConfig {
         name,
         check: CheckConfig { proxy_header: doors::header_of_checks(&listeners), ..settings.check },
@@ -194,12 +197,7 @@ fn refuse_unaddressable(section: Section<'_>, backends: &[BackendConfig], check:
 }
 
 fn warn_if_exposed(listeners: &[(ListenerConfig, Vec<Field<'_>>)], backends: &[BackendConfig]) {
-    let is_local = |backend: &BackendConfig| match backend.address.ip() {
-        Some(ip) => ip.is_loopback(),
-        // A unix socket's host is that, too.
-        None => backend.address.host().eq_ignore_ascii_case("localhost"),
-    };
-    if backends.is_empty() || !backends.iter().all(is_local) {
+    if backends.is_empty() || !backends.iter().all(strangers::is_local) {
         return;
     }
     for (listener, fields) in listeners {

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use super::{DAY, claims::Claims, listener::endpoint};
+use super::{DAY, claims::Claims, listener::endpoint, strangers};
 use crate::{
     config::{
         AdminConfig, LogConfig, LogFormat, LogLevel,
@@ -92,5 +92,9 @@ pub(super) fn busy_poll(file: Section<'_>) -> Option<Duration> {
 pub(super) fn state_dir(file: Section<'_>) -> Option<PathBuf> {
     let field = file.get_or_null("state_dir")?;
     let path = PathBuf::from(field.text("the absolute path of a directory")?);
-    if path.is_absolute() { Some(path) } else { field.wrong("the absolute path of a directory", None) }
+    if !path.is_absolute() {
+        return field.wrong("the absolute path of a directory", None);
+    }
+    strangers::warn_if_writable(field, &path);
+    Some(path)
 }

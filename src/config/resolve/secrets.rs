@@ -1,11 +1,6 @@
 //! Secrets come from a file or from a variable, never from the configuration itself.
 
-use std::{
-    fs::OpenOptions,
-    io::Read,
-    os::unix::fs::{OpenOptionsExt, PermissionsExt},
-    path::Path,
-};
+use std::{os::unix::fs::PermissionsExt, path::Path};
 
 use crate::config::{
     Secret,
@@ -13,10 +8,9 @@ use crate::config::{
         node::{Origin, Value},
         reader::{Field, Section},
     },
-    source::reason,
+    secret::EMPTY,
 };
 
-const MAX_BYTES: u64 = 1024 * 1024;
 /// Permission of everybody to read.
 const WORLD_READABLE: u32 = 0o004;
 
@@ -71,8 +65,12 @@ fn from_file(field: Field<'_>) -> Option<Secret> {
     // Somebody may have put the password itself here, so only what is clearly a path is shown.
     let literal = matches!(field.value(), Value::Scalar(scalar) if scalar.origin == Origin::Literal);
     let shown = if literal && path.has_root() { path.display().to_string() } else { "the password file".into() };
-    let text = match read_small_file(path) {
-        Ok(text) => text,
+    let secret = match Secret::read(path) {
+        Ok(secret) => secret,
+        Err(reason) if reason == EMPTY => {
+            field.error(format!("{shown} is empty"), "write the password into it");
+            return None;
+        }
         Err(reason) => {
             field.error(
                 format!("{shown} cannot be read: {reason}"),
@@ -81,31 +79,11 @@ fn from_file(field: Field<'_>) -> Option<Secret> {
             return None;
         }
     };
-    let secret = text.strip_suffix('\n').map_or(text.as_str(), |text| text.strip_suffix('\r').unwrap_or(text));
-    if secret.is_empty() {
-        field.error(format!("{shown} is empty"), "write the password into it");
-        return None;
-    }
     if std::fs::metadata(path).is_ok_and(|meta| meta.permissions().mode() & WORLD_READABLE != 0) {
         field.warning(
             format!("{shown} can be read by every user of this machine"),
             "take that away: chmod o-r, and a file owner that mainstay runs as",
         );
     }
-    Some(Secret::from_file(secret.to_owned(), path))
-}
-
-/// The text of a regular file of bounded size; what is wrong otherwise, in words that do not repeat its content.
-pub(super) fn read_small_file(path: &Path) -> Result<String, String> {
-    let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
-    let file = OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(|error| reason(&error))?;
-    if !file.metadata().map_err(|error| reason(&error))?.is_file() {
-        return Err("it is not a regular file".into());
-    }
-    let mut bytes = Vec::new();
-    file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(|error| reason(&error))?;
-    if bytes.len() as u64 > MAX_BYTES {
-        return Err("it is larger than 1MiB".into());
-    }
-    String::from_utf8(bytes).map_err(|_| "it is not in UTF-8".into())
+    Some(secret)
 }

@@ -94,6 +94,10 @@ const HEADER: usize = 5;
 /// The answer to a startup packet begins with an authentication request, an error, a notice or a protocol negotiation
 /// (`PostgreSQL` documentation, "Message Flow: Start-up"), and none of these is long.
 pub(crate) fn is_plausible(greeting: &[u8]) -> bool {
+    // A postmaster that cannot start a process says so in the words of protocol 2: a text without a length.
+    if greeting.len() == HEADER && greeting[0] == b'E' && greeting[1..].iter().all(|byte| (b' '..=b'~').contains(byte)) {
+        return true;
+    }
     let length = greeting.get(1..HEADER).and_then(|bytes| bytes.try_into().ok()).map(u32::from_be_bytes);
     greeting.first().is_none_or(|kind| b"RENv".contains(kind)) && length.is_none_or(|length| (4..=30_000).contains(&length))
 }
@@ -132,7 +136,7 @@ mod tests {
 
     #[test]
     fn a_greeting_is_judged_by_its_first_bytes() {
-        for good in [&b""[..], b"R", b"R\0\0", b"R\0\0\0\x08", b"E\0\0\0\x50", b"v\0\0\0\x0c"] {
+        for good in [&b""[..], b"R", b"R\0\0", b"R\0\0\0\x08", b"E\0\0\0\x50", b"Ecoul", b"v\0\0\0\x0c"] {
             assert!(is_plausible(good), "{good:?}");
         }
         for bad in [&b"H"[..], b"HTTP/", b"R\xff\xff\xff\xff", b"R\0\0\0\x03", b"E\0\x01\0\0"] {

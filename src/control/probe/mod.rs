@@ -12,6 +12,8 @@
 //! | `socket` | what an error of a socket says |
 //! | `stream` | a connection, encrypted or not |
 //! | `tls` | what a check demands of the server's certificate |
+//! | `x509` | what it needs of one that nobody verifies |
+//! | `files` | passwords and certificates, read off the control thread |
 //! | `bounded` | a socket that reads so many bytes for one probe and no more |
 //!
 //! Every check has one [`Deadline`] for all of its steps, so a server that sends a byte now and then gains nothing by it.
@@ -20,6 +22,7 @@ pub mod agreement;
 pub(crate) mod bounded;
 pub mod exchange;
 pub mod exec;
+mod files;
 pub mod http;
 pub mod mysql;
 pub mod postgres;
@@ -30,6 +33,7 @@ pub mod standing;
 mod stream;
 pub mod tcp;
 mod tls;
+mod x509;
 
 use std::{sync::Arc, time::Duration};
 
@@ -104,6 +108,11 @@ impl Deadline {
             Some(version) => Some(version.own()),
             None => None,
         }
+    }
+
+    /// How long files may be read for: a part of the whole, so that a disk that hangs is told from a server that does.
+    fn for_files(self) -> Duration {
+        self.timeout / 4
     }
 
     /// The moment itself.

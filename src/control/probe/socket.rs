@@ -2,6 +2,8 @@
 
 use std::io;
 
+use rustls::InvalidMessage;
+
 use super::{Finding, bounded::Garbage};
 use crate::failover::Outcome;
 
@@ -37,10 +39,17 @@ fn tls_error(error: &rustls::Error) -> Finding {
             let advice = if matches!(why, rustls::CertificateError::Other(other) if other.to_string().contains("CaUsedAsEndEntity"))
             {
                 "; the server shows a certificate that is its own authority, which is not accepted: sign one with a separate authority"
+            } else if matches!(why, rustls::CertificateError::Other(other) if other.to_string().contains("UnsupportedCertVersion"))
+            {
+                "; it is of version 1, which names no host: sign one with extensions (openssl x509 -req -extfile … with a subjectAltName)"
             } else {
                 ""
             };
             Finding::new(Outcome::Misconfigured, format!("the server's certificate is not trusted: {why}{advice}"))
+        }
+        // Longer than this side takes.
+        rustls::Error::InvalidMessage(InvalidMessage::CertificatePayloadTooLarge | InvalidMessage::HandshakePayloadTooLarge) => {
+            Finding::new(Outcome::Misconfigured, format!("the TLS handshake failed: {error}"))
         }
         rustls::Error::InvalidMessage(_) => Finding::new(Outcome::ProtocolError, format!("its TLS is not TLS: {error}")),
         _ => Finding::new(Outcome::Misconfigured, format!("the TLS handshake failed: {error}")),

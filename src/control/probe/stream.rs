@@ -1,12 +1,18 @@
 //! A connection, encrypted or not.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use rustls_pki_types::ServerName;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio_rustls::TlsConnector;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    time::Instant,
+};
+use tokio_rustls::{TlsConnector, client::TlsStream};
 
-use super::{Finding, bounded::Bounded, io_error, tls};
+use super::{Deadline, Finding, bounded::Bounded, files, io_error, tls, x509};
 use crate::{
     config::{TlsIdentity, TlsMode},
     failover::Outcome,
@@ -16,24 +22,44 @@ use crate::{
 pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
 impl<S: AsyncRead + AsyncWrite + Send + Sync + Unpin> Stream for S {}
 
-/// Encrypts the connection to `host` where `mode` wants it, before anything else is said; shows `identity` to a server that asks.
+/// Whom to encrypt for, and how.
+#[derive(Clone, Copy)]
+pub(super) struct Security<'a> {
+    pub(super) host: &'a str,
+    pub(super) mode: TlsMode,
+    pub(super) authorities: Option<&'a Path>,
+    /// What is shown to a server that asks.
+    pub(super) identity: Option<&'a TlsIdentity>,
+}
+
+/// Encrypts the connection where `security` wants it, before anything else is said.
 ///
 /// # Errors
 /// When the server cannot encrypt, or is not who it should be.
-pub(super) async fn encrypt(
+pub(super) async fn encrypt(socket: Bounded, security: Security<'_>, deadline: Deadline) -> Result<Box<dyn Stream>, Finding> {
+    if security.mode == TlsMode::Off { Ok(Box::new(socket)) } else { Ok(Box::new(handshake(socket, security, deadline).await?)) }
+}
+
+/// Encrypts the connection.
+///
+/// # Errors
+/// When the server cannot encrypt, or is not who it should be.
+pub(super) async fn handshake(
     socket: Bounded,
-    host: &str,
-    mode: TlsMode,
-    authorities: Option<&Path>,
-    identity: Option<&TlsIdentity>,
-) -> Result<Box<dyn Stream>, Finding> {
-    if mode == TlsMode::Off {
-        return Ok(Box::new(socket));
-    }
+    security: Security<'_>,
+    deadline: Deadline,
+) -> Result<TlsStream<Bounded>, Finding> {
     let misconfigured = |why: String| Finding::new(Outcome::Misconfigured, why);
-    let config = tls::client_as(mode, authorities, identity).map_err(misconfigured)?;
+    let Security { host, mode, .. } = security;
+    let (authorities, identity) = (security.authorities.map(PathBuf::from), security.identity.cloned());
+    let build = move || tls::client(mode, authorities.as_deref(), identity.as_ref());
+    let config = files::off_thread(Instant::now() + deadline.for_files(), build).await.map_err(misconfigured)?;
     let name = ServerName::try_from(host.to_owned())
         .map_err(|error| misconfigured(format!("{host} is no name for a certificate: {error}")))?;
-    let stream = TlsConnector::from(Arc::new(config)).connect(name, socket).await.map_err(|error| io_error(&error))?;
-    Ok(Box::new(stream))
+    TlsConnector::from(Arc::new(config)).connect(name, socket).await.map_err(|error| io_error(&error))
+}
+
+/// What binds a login to the certificate that the server showed.
+pub(super) fn end_point(stream: &TlsStream<Bounded>) -> Option<Vec<u8>> {
+    x509::end_point(stream.get_ref().1.peer_certificates()?.first()?)
 }

@@ -12,21 +12,15 @@ use rustls::{
 };
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject};
 
-use crate::config::{TlsIdentity, TlsMode};
+use super::x509;
+use crate::config::{TlsIdentity, TlsMode, file};
 
-/// The client side of TLS for a check: 1.2 or 1.3. The authorities are read anew each time, so a renewed file counts at once.
-///
-/// # Errors
-/// When the file with the authorities cannot be used; one sentence for people.
-pub(super) fn client(mode: TlsMode, trusted: Option<&Path>) -> Result<ClientConfig, String> {
-    client_as(mode, trusted, None)
-}
-
-/// As [`client`], with a certificate of the check's own for a server that asks for one; read anew each time, too.
+/// The client side of TLS for a check: 1.2 or 1.3, with a certificate of its own for a server that asks for one. The files are read
+/// anew each time, so renewed ones count at once. Blocks while a disk does.
 ///
 /// # Errors
 /// When one of the files cannot be used; one sentence for people, without a word of what a key file holds.
-pub(super) fn client_as(mode: TlsMode, trusted: Option<&Path>, identity: Option<&TlsIdentity>) -> Result<ClientConfig, String> {
+pub(super) fn client(mode: TlsMode, trusted: Option<&Path>, identity: Option<&TlsIdentity>) -> Result<ClientConfig, String> {
     let provider = Arc::new(ring::default_provider());
     let verifier: Arc<dyn ServerCertVerifier> = match mode {
         TlsMode::Off | TlsMode::Prefer | TlsMode::Require => Arc::new(Unverified(Arc::clone(&provider))),
@@ -44,16 +38,21 @@ pub(super) fn client_as(mode: TlsMode, trusted: Option<&Path>, identity: Option<
         .with_custom_certificate_verifier(verifier);
     let Some(TlsIdentity { cert_file, key_file }) = identity else { return Ok(builder.with_no_client_auth()) };
     let chain = certificates(cert_file).map_err(|what| format!("tls_cert_file {}: {what}", cert_file.display()))?;
-    let key = PrivateKeyDer::from_pem_file(key_file).map_err(|error| format!("tls_key_file {}: {error}", key_file.display()))?;
+    let key = key(key_file).map_err(|what| format!("tls_key_file {}: {what}", key_file.display()))?;
     builder.with_client_auth_cert(chain, key).map_err(|error| {
         format!("tls_cert_file {} and tls_key_file {} cannot be used: {error}", cert_file.display(), key_file.display())
     })
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let each = CertificateDer::pem_file_iter(path).map_err(|error| error.to_string())?;
-    let chain: Vec<_> = each.collect::<Result<_, _>>().map_err(|error| error.to_string())?;
+    let pem = file::read(path).map_err(|unread| unread.to_string())?;
+    let chain: Vec<_> = CertificateDer::pem_slice_iter(&pem).collect::<Result<_, _>>().map_err(|error| error.to_string())?;
     if chain.is_empty() { Err("there is no certificate in it".into()) } else { Ok(chain) }
+}
+
+fn key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
+    let pem = file::read(path).map_err(|unread| unread.to_string())?;
+    PrivateKeyDer::from_pem_slice(&pem).map_err(|error| error.to_string())
 }
 
 fn authorities(path: &Path) -> Result<RootCertStore, String> {
@@ -66,9 +65,26 @@ fn authorities(path: &Path) -> Result<RootCertStore, String> {
 }
 
 /// Accepts any certificate, as libpq's `require` does without a root file: encrypted, but the peer may be anybody. The
-/// handshake's signature is still checked, so at least the peer holds the key of the certificate it shows.
+/// handshake's signature is still checked, so at least the peer holds the key of the certificate it shows; that of a certificate
+/// which webpki does not read (version 1) as well.
 #[derive(Debug)]
 struct Unverified(Arc<CryptoProvider>);
+
+impl Unverified {
+    fn or_by_its_key(
+        &self,
+        judged: Result<HandshakeSignatureValid, rustls::Error>,
+        (message, certificate, signed): (&[u8], &CertificateDer<'_>, &DigitallySignedStruct),
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        judged.or_else(|error| match error {
+            rustls::Error::InvalidCertificate(_) if x509::signed_by_owner(certificate, message, signed, algorithms) => {
+                Ok(HandshakeSignatureValid::assertion())
+            }
+            error => Err(error),
+        })
+    }
+}
 
 impl ServerCertVerifier for Unverified {
     fn verify_server_cert(
@@ -88,7 +104,8 @@ impl ServerCertVerifier for Unverified {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, certificate, signed, &self.0.signature_verification_algorithms)
+        let judged = verify_tls12_signature(message, certificate, signed, &self.0.signature_verification_algorithms);
+        self.or_by_its_key(judged, (message, certificate, signed))
     }
 
     fn verify_tls13_signature(
@@ -97,7 +114,8 @@ impl ServerCertVerifier for Unverified {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, certificate, signed, &self.0.signature_verification_algorithms)
+        let judged = verify_tls13_signature(message, certificate, signed, &self.0.signature_verification_algorithms);
+        self.or_by_its_key(judged, (message, certificate, signed))
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

@@ -6,6 +6,7 @@ use std::{
     os::unix::net::UnixListener,
     path::PathBuf,
     process::{Command, Stdio},
+    sync::Arc,
     thread,
     time::{Duration, Instant},
 };
@@ -15,6 +16,9 @@ use mainstay::{
     control::probe::{self, Finding},
     failover::{Outcome, Role},
 };
+
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 
 use super::{local, user};
 use crate::support::{config::LOOPBACK, echo::Backend, scratch::Scratch};
@@ -154,16 +158,119 @@ async fn caching_sha2_by_memory_and_by_the_servers_key() {
             stream.write_all(&frame(sequence + 1, b"\xff\x15\x04#28000Access denied"))
         }
     });
-    let check = MysqlCheck { tls: TlsMode::Off, ..user("probe", Some("S3cr3t word")) };
-    let finding = ask(forgets.address.port(), check).await;
+    let shown = MysqlCheck { allow_cleartext_password: true, ..user("probe", Some("S3cr3t word")) };
+    let finding = ask(forgets.address.port(), shown).await;
     assert_eq!((finding.outcome, finding.facts.role), (Outcome::Ok, Some(Role::Primary)), "{}", finding.evidence);
-    let check = MysqlCheck { tls: TlsMode::Off, ..user("probe", Some("wrong")) };
+    let check = MysqlCheck { allow_cleartext_password: true, ..user("probe", Some("wrong")) };
     assert_eq!(ask(forgets.address.port(), check).await.outcome, Outcome::Misconfigured);
-    // Anybody can show a key: where TLS is wished for, none is taken.
-    let finding = ask(forgets.address.port(), user("probe", Some("S3cr3t word"))).await;
-    assert_eq!(finding.outcome, Outcome::Misconfigured, "{}", finding.evidence);
-    assert!(finding.evidence.contains("wants the password itself"), "{}", finding.evidence);
+    // Anybody can show a key: where that is not allowed, none is taken.
+    for tls in [TlsMode::Off, TlsMode::Prefer] {
+        let finding = ask(forgets.address.port(), MysqlCheck { tls, ..user("probe", Some("S3cr3t word")) }).await;
+        assert_eq!(finding.outcome, Outcome::Misconfigured, "{}", finding.evidence);
+        assert!(finding.evidence.contains("server_public_key_file"), "{}", finding.evidence);
+    }
     std::fs::remove_dir_all(&directory).unwrap();
+}
+
+/// One whose key was brought here is not asked for it, and only it can read what it gets.
+#[tokio::test]
+async fn caching_sha2_by_a_key_that_is_known() {
+    let scratch = Scratch::new();
+    let script = "openssl genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:2048 -out private.pem && openssl pkey -in private.pem -pubout -out public.pem";
+    let made = Command::new("sh").args(["-c", script]).current_dir(scratch.directory()).output().unwrap();
+    assert!(made.status.success(), "openssl: {}", String::from_utf8_lossy(&made.stderr));
+    let directory = scratch.directory().to_owned();
+    let server = start(move |stream| {
+        stream.write_all(&greeting("caching_sha2_password"))?;
+        let (sequence, _) = receive(stream)?;
+        stream.write_all(&frame(sequence + 1, &[1, 4]))?;
+        let (sequence, secret) = receive(stream)?;
+        std::fs::write(directory.join("sealed"), secret)?;
+        let options = ["pkeyutl", "-decrypt", "-inkey", "private.pem", "-in", "sealed", "-pkeyopt", "rsa_padding_mode:oaep"];
+        let output = Command::new("openssl").args(options).current_dir(&directory).stdin(Stdio::null()).output()?;
+        let plain: Vec<u8> = output.stdout.iter().zip(NONCE.iter().cycle()).map(|(byte, mask)| byte ^ mask).collect();
+        if plain == b"S3cr3t word\0" {
+            stream.write_all(&frame(sequence + 1, OK))?;
+            return answer_questions(stream);
+        }
+        stream.write_all(&frame(sequence + 1, b"\xff\x15\x04#28000Access denied"))
+    });
+    let key = |name: &str| MysqlCheck { server_public_key_file: Some(scratch.path(name)), ..user("probe", Some("S3cr3t word")) };
+    let finding = ask(server.address.port(), key("public.pem")).await;
+    assert_eq!((finding.outcome, finding.facts.role), (Outcome::Ok, Some(Role::Primary)), "{}", finding.evidence);
+    let finding = ask(server.address.port(), key("nowhere.pem")).await;
+    assert_eq!(finding.outcome, Outcome::Misconfigured, "{}", finding.evidence);
+    assert!(finding.evidence.contains("server_public_key_file"), "{}", finding.evidence);
+}
+
+/// `MySQL` makes a certificate of its own at its first start, and wants the password over TLS after each start.
+#[tokio::test]
+async fn caching_sha2_over_tls_says_the_password_to_a_verified_server_only() {
+    let scratch = Scratch::new();
+    let script = "set -e
+key='-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes'
+openssl req -x509 $key -days 2 -subj '/CN=test authority' -keyout ca.key -out ca.crt
+openssl req -new $key -subj /CN=server -keyout server.key -out server.csr
+printf 'subjectAltName=DNS:localhost\nbasicConstraints=CA:FALSE\n' > ext
+openssl x509 -req -in server.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 2 -extfile ext -out server.crt";
+    let made = Command::new("sh").args(["-c", script]).current_dir(scratch.directory()).output().unwrap();
+    assert!(made.status.success(), "openssl: {}", String::from_utf8_lossy(&made.stderr));
+    let chain = CertificateDer::pem_file_iter(scratch.path("server.crt")).unwrap().map(Result::unwrap).collect();
+    let key = PrivateKeyDer::from_pem_file(scratch.path("server.key")).unwrap();
+    let builder = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()));
+    let builder = builder.with_safe_default_protocol_versions().unwrap().with_no_client_auth();
+    let config = Arc::new(builder.with_single_cert(chain, key).unwrap());
+    let (told, heard) = std::sync::mpsc::channel();
+    let server = start(move |stream| {
+        let mut offers_tls = greeting("caching_sha2_password");
+        // The upper byte of the capabilities' lower half, behind version, connection, nonce and a zero.
+        let capabilities = 4 + 1 + b"8.0.36\0".len() + 4 + 8 + 1;
+        offers_tls[capabilities + 1] |= 0x08;
+        stream.write_all(&offers_tls)?;
+        receive(stream)?;
+        let session = ServerConnection::new(Arc::clone(&config)).map_err(std::io::Error::other)?;
+        let mut stream = StreamOwned::new(session, stream);
+        let (sequence, _) = receive(&mut stream)?;
+        stream.write_all(&frame(sequence + 1, &[1, 4]))?;
+        let (sequence, said) = receive(&mut stream)?;
+        let _ = told.send(said);
+        stream.write_all(&frame(sequence + 1, OK))?;
+        answer_questions(&mut stream)
+    });
+    let ask = async |check: MysqlCheck| {
+        let address = format!("localhost:{}", server.address.port()).parse().unwrap();
+        probe::once(&address, &CheckKind::Mysql(check), Duration::from_secs(5)).await.unwrap()
+    };
+    for tls in [TlsMode::Prefer, TlsMode::Require] {
+        let check = MysqlCheck { tls, ..user("probe", Some("S3cr3t word")) };
+        let finding = ask(check.clone()).await;
+        assert_eq!(finding.outcome, Outcome::Misconfigured, "{}", finding.evidence);
+        assert!(finding.evidence.contains("allow_cleartext_password"), "{}", finding.evidence);
+        let finding = ask(MysqlCheck { allow_cleartext_password: true, ..check }).await;
+        assert_eq!(finding.outcome, Outcome::Ok, "{}", finding.evidence);
+    }
+    let verified =
+        MysqlCheck { tls: TlsMode::VerifyFull, tls_ca_file: Some(scratch.path("ca.crt")), ..user("probe", Some("S3cr3t word")) };
+    let finding = ask(verified).await;
+    assert_eq!(finding.outcome, Outcome::Ok, "{}", finding.evidence);
+    drop(server);
+    // Three had it; the others got a COM_QUIT in its place.
+    let (passwords, others): (Vec<_>, Vec<_>) = heard.iter().partition(|said| said == b"S3cr3t word\0");
+    assert!(passwords.len() == 3 && others.iter().all(|said| said == &[1]), "{others:?}");
+}
+
+/// A second factor, and whatever a plugin wants that is not known.
+#[tokio::test]
+async fn what_the_check_cannot_give_is_no_fault_of_the_server() {
+    for asked in [&b"\x02authentication_webauthn\0challenge"[..], b"\x01Verification code: "] {
+        let server = start(move |stream| {
+            stream.write_all(&greeting("mysql_native_password"))?;
+            let (sequence, _) = receive(stream)?;
+            stream.write_all(&frame(sequence + 1, asked))
+        });
+        let finding = ask(server.address.port(), user("probe", Some("S3cr3t"))).await;
+        assert_eq!(finding.outcome, Outcome::Misconfigured, "{}", finding.evidence);
+    }
 }
 
 /// A unix socket is as good as TLS to a server: it takes the password as it is, and shows no key.

@@ -117,11 +117,12 @@ async fn passwords_databases_and_limits() {
         "host all with_md5 all md5\nhost all with_scram all scram-sha-256\nhost all in_clear all password\nhost all trusted all trust",
     );
     let outcome = async |check: PostgresCheck| once(server.port, &check, TIMEOUT).await.0;
+    let allowed = |user, password| PostgresCheck { allow_cleartext_password: true, ..role(user, password) };
     for user in ["with_md5", "with_scram", "in_clear"] {
-        let finding = outcome(role(user, Some("secret"))).await;
+        let finding = outcome(allowed(user, Some("secret"))).await;
         assert_eq!(finding.outcome, Outcome::Ok, "{user}: {}", finding.evidence);
         for password in [Some("wrong"), None] {
-            let finding = outcome(role(user, password)).await;
+            let finding = outcome(allowed(user, password)).await;
             assert_eq!(finding.outcome, Outcome::Misconfigured, "{user}: {}", finding.evidence);
             assert!(finding.evidence.contains("password"), "{}", finding.evidence);
         }
@@ -288,7 +289,8 @@ openssl x509 -req -in {name}.csr -CA {name}-ca.crt -CAkey {name}-ca.key -CAcreat
 async fn tls_is_verified_as_asked() {
     let mut server = Postgres::primary(&[]);
     server.sql("CREATE ROLE with_scram LOGIN PASSWORD 'secret'");
-    server.hba("hostssl all with_scram all scram-sha-256");
+    server.sql("CREATE ROLE in_clear LOGIN PASSWORD 'secret'");
+    server.hba("hostssl all with_scram all scram-sha-256\nhostssl all in_clear all password");
     let dir = std::env::temp_dir().join(format!("mainstay-tls-{}", std::process::id()));
     std::fs::create_dir(&dir).unwrap();
     let (authority, certificate, key) = certificates(&dir, "good");
@@ -320,6 +322,15 @@ async fn tls_is_verified_as_asked() {
     };
     let finding = probe(&by_name, verify(&authority)).await;
     assert_eq!(finding.outcome, Outcome::Ok, "{}", finding.evidence);
+    // A password in clear text is for nobody but the server that it is for.
+    let in_clear = role("in_clear", Some("secret"));
+    let verified = PostgresCheck { tls: TlsMode::VerifyFull, tls_ca_file: Some(authority.clone()), ..in_clear.clone() };
+    assert_eq!(probe(&by_name, verified).await.outcome, Outcome::Ok);
+    for tls in [TlsMode::Prefer, TlsMode::Require] {
+        let finding = probe(&by_name, PostgresCheck { tls, ..in_clear.clone() }).await;
+        assert_eq!(finding.outcome, Outcome::Misconfigured, "{tls}: {}", finding.evidence);
+        assert!(finding.evidence.contains("not verified"), "{}", finding.evidence);
+    }
     for (address, check, word) in [
         (&by_name, verify(&stranger), "UnknownIssuer"),
         (&local(server.port), verify(&authority), "not valid for"),

@@ -16,6 +16,12 @@ pub(super) fn advice(check: &MysqlCheck, finding: &Finding, origin: Origin) -> O
              mysql_native_password, such as\n    ALTER USER {} IDENTIFIED VIA ed25519 USING PASSWORD('…');   (MariaDB)",
             account(check, origin)
         )),
+        Outcome::Misconfigured if finding.evidence.contains("allow_cleartext_password") => Some(
+            "  Write tls: verify-full with tls_ca_file (MySQL makes ca.pem in its data directory, in a certificate that names no host:\n  \
+             sign one that does), or connect by the unix socket. Or bring the server's public_key.pem here, and name it with\n  \
+             server_public_key_file and tls: off. On a network that is trusted: allow_cleartext_password: true."
+                .into(),
+        ),
         Outcome::Misconfigured if is_about_tls(finding) => Some(
             "  Turn TLS on at the server (ssl_cert, ssl_key), or set tls: prefer or tls: off for the check. With verify-full, check that\n  \
              tls_ca_file holds the authority that signed the certificate, and that it names the host as it is written here."

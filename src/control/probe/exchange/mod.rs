@@ -25,7 +25,7 @@ use super::{
     Deadline, Failure, Finding,
     bounded::{Allowance, Bounded},
     io_error,
-    stream::{Stream, encrypt},
+    stream::{Security, Stream, encrypt},
     tcp,
 };
 use crate::{
@@ -68,7 +68,9 @@ impl Exchange {
             Err(Failure::Local(evidence)) => return Err(evidence),
         };
         let check = &*self.check;
-        let encrypting = encrypt(socket, &self.host, check.tls, check.tls_ca_file.as_deref(), None);
+        let (authorities, identity) = (check.tls_ca_file.as_deref(), check.tls_identity.as_ref());
+        let security = Security { host: &self.host, mode: check.tls, authorities, identity };
+        let encrypting = encrypt(socket, security, deadline);
         let stream = match timeout_at(deadline.at(), encrypting).await {
             Ok(Ok(stream)) => stream,
             Ok(Err(finding)) => return Ok(finding),

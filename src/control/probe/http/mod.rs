@@ -30,6 +30,7 @@ use super::{
     Deadline, Failure, Finding,
     agreement::Said,
     bounded::{Allowance, Bounded},
+    files::Password,
     standing::Broken,
     stream, tcp,
 };
@@ -45,6 +46,7 @@ pub struct Login {
     /// For `Host` and for the certificate.
     host: Arc<str>,
     check: Arc<HttpCheck>,
+    password: Option<Password>,
 }
 
 /// A connection between probes, if the server keeps one.
@@ -66,7 +68,8 @@ impl Login {
     /// A question for the endpoint of `address`, as `check` says.
     pub fn new(address: &BackendAddr, check: &HttpCheck) -> Self {
         let host = check.host.as_deref().unwrap_or(address.host());
-        Self { host: host.into(), check: Arc::new(check.clone()) }
+        let password = check.login.as_ref().map(|login| Password::new(&login.password));
+        Self { host: host.into(), check: Arc::new(check.clone()), password }
     }
 
     /// Connects and asks, all before `deadline`. `addresses` are those of the backend; the port is the endpoint's own.
@@ -101,9 +104,10 @@ impl Login {
         let asking = async {
             let (check, socket) = (&self.check, Bounded::new(socket, allowance.clone()));
             let (authorities, identity) = (check.tls_ca_file.as_deref(), check.tls_identity.as_ref());
-            let stream = stream::encrypt(socket, &self.host, check.tls, authorities, identity).await?;
+            let security = stream::Security { host: &self.host, mode: check.tls, authorities, identity };
+            let stream = stream::encrypt(socket, security, deadline).await?;
             let mut session = Session::start(stream, allowance).await?;
-            let reading = self.ask(&mut session, port_of(&address)).await.map_err(|interrupted| interrupted.finding)?;
+            let reading = self.ask(&mut session, port_of(&address), deadline).await.map_err(|interrupted| interrupted.finding)?;
             let session = if session.stands().await { Some(session) } else { None };
             Ok((Standing { login: self.clone(), address, session, stale: false, broken: None }, reading))
         };
@@ -113,9 +117,10 @@ impl Login {
         }
     }
 
-    async fn ask(&self, session: &mut Session, port: u16) -> Result<Reading, Interrupted> {
+    async fn ask(&self, session: &mut Session, port: u16, deadline: Deadline) -> Result<Reading, Interrupted> {
         let misconfigured = |why: String| Finding::new(Outcome::Misconfigured, why);
-        let question = request::build(&self.check, &self.host, port)
+        let password = Password::of(self.password.as_ref(), deadline.for_files()).await;
+        let question = request::build(&self.check, &self.host, port, password.as_ref())
             .map_err(|why| Interrupted { finding: misconfigured(why), unanswered: false })?;
         Ok(classify::judge(&self.check, &session.ask(question).await?))
     }
@@ -154,7 +159,7 @@ impl Standing {
             return Finding::new(Outcome::Closed, "the connection was closed");
         };
         let asking = async {
-            let asked = self.login.ask(&mut session, port_of(&self.address)).await;
+            let asked = self.login.ask(&mut session, port_of(&self.address), deadline).await;
             let stands = asked.is_ok() && session.stands().await;
             (asked, stands)
         };

@@ -8,27 +8,32 @@ use hyper::{
     header::{ACCEPT, AUTHORIZATION, HOST, HeaderValue, USER_AGENT},
 };
 
-use crate::config::{HttpCheck, HttpLogin};
+use crate::config::{HttpCheck, Secret};
 
 /// A GET of the check's path, for the endpoint at `host` and `port`.
 ///
 /// # Errors
 /// When path or host cannot stand in a request; one sentence for people.
-pub(super) fn build(check: &HttpCheck, host: &str, port: u16) -> Result<Request<Empty<Bytes>>, String> {
+pub(super) fn build(
+    check: &HttpCheck,
+    host: &str,
+    port: u16,
+    password: Option<&Secret>,
+) -> Result<Request<Empty<Bytes>>, String> {
     let host = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
     let mut request = Request::get(check.path.as_str())
         .header(HOST, host)
         .header(USER_AGENT, concat!("mainstay/", env!("CARGO_PKG_VERSION")))
         .header(ACCEPT, "application/json, */*");
-    if let Some(login) = &check.login {
-        request = request.header(AUTHORIZATION, basic(login)?);
+    if let (Some(login), Some(password)) = (&check.login, password) {
+        request = request.header(AUTHORIZATION, basic(&login.user, password)?);
     }
     request.body(Empty::new()).map_err(|error| format!("{} cannot be asked for: {error}", check.path))
 }
 
 /// RFC 7617, section 2.
-fn basic(login: &HttpLogin) -> Result<HeaderValue, String> {
-    let secret = STANDARD.encode(format!("{}:{}", login.user, login.password.expose()));
+fn basic(user: &str, password: &Secret) -> Result<HeaderValue, String> {
+    let secret = STANDARD.encode(format!("{user}:{}", password.expose()));
     // Base64 has no character that a header may not have; the error, if there were one, must not show the secret.
     let mut value =
         HeaderValue::try_from(format!("Basic {secret}")).map_err(|_| "user and password cannot be sent".to_owned())?;
@@ -39,24 +44,25 @@ fn basic(login: &HttpLogin) -> Result<HeaderValue, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Secret;
+    use crate::config::HttpLogin;
 
     #[test]
     fn a_request_names_the_host_and_hides_the_password() {
-        let login = HttpLogin { user: "Aladdin".into(), password: Secret::new("open sesame".into()) };
+        let password = Secret::new("open sesame".into());
+        let login = HttpLogin { user: "Aladdin".into(), password: password.clone() };
         let check = HttpCheck { path: "/replica?lag=16MB".into(), login: Some(login), ..HttpCheck::default() };
-        let request = build(&check, "db-a", 8008).unwrap();
+        let request = build(&check, "db-a", 8008, Some(&password)).unwrap();
         assert_eq!(request.uri(), "/replica?lag=16MB");
         assert_eq!(request.headers()[HOST], "db-a:8008");
         // The example of RFC 7617.
         assert_eq!(request.headers()[AUTHORIZATION], "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==");
         assert!(!format!("{request:?}").contains("QWxhZGRpbjpv"), "{request:?}");
-        assert_eq!(build(&check, "::1", 1).unwrap().headers()[HOST], "[::1]:1");
+        assert_eq!(build(&check, "::1", 1, Some(&password)).unwrap().headers()[HOST], "[::1]:1");
     }
 
     #[test]
     fn a_path_that_is_none_is_an_error_in_words() {
         let check = HttpCheck { path: "/a b".into(), ..HttpCheck::default() };
-        assert!(build(&check, "db-a", 1).unwrap_err().contains("cannot be asked for"));
+        assert!(build(&check, "db-a", 1, None).unwrap_err().contains("cannot be asked for"));
     }
 }

@@ -3,19 +3,19 @@
 //! A server counts connections that end without a word (`Aborted_connects`, `Aborted_clients`) and locks a host out after a hundred of
 //! them in a row (`max_connect_errors`), so whatever happens a login ends with `COM_QUIT`.
 
-use std::{io, time::Duration};
+use std::{io, path::Path, time::Duration};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    time::timeout,
+    time::{Instant, timeout},
 };
 
 use super::{
     super::{
-        Finding,
+        Deadline, Finding,
         bounded::{Allowance, Bounded, Garbage},
-        io_error,
-        stream::{self, Stream},
+        files, io_error,
+        stream::{self, Security, Stream},
         tcp::Plain,
     },
     answer::{self, ServerError, Table},
@@ -25,7 +25,7 @@ use super::{
     wire::{self, Packet},
 };
 use crate::{
-    config::{MysqlCheck, TlsMode},
+    config::{MysqlCheck, Secret, TlsMode, file},
     failover::Outcome,
 };
 
@@ -41,6 +41,7 @@ const COM_QUERY: u8 = 3;
 /// First bytes of a server's packets while it asks for a password.
 const OK: u8 = 0;
 const MORE: u8 = 1;
+const NEXT_FACTOR: u8 = 2;
 const SWITCH: u8 = 0xfe;
 /// What a server says in the way of `caching_sha2_password`: it remembers the user, or it does not.
 const REMEMBERED: u8 = 3;
@@ -102,8 +103,16 @@ pub(super) struct Conversation {
     /// Of the next packet that is sent.
     sequence: u8,
     is_encrypted: bool,
-    /// Nobody can listen: it is encrypted, or goes through a unix socket, which the server takes for as good.
-    is_private: bool,
+    is_unix: bool,
+}
+
+/// As whom to log in, and where.
+#[derive(Clone, Copy)]
+pub(super) struct Account<'a> {
+    pub(super) host: &'a str,
+    pub(super) check: &'a MysqlCheck,
+    pub(super) password: Option<&'a Secret>,
+    pub(super) deadline: Deadline,
 }
 
 impl std::fmt::Debug for Conversation {
@@ -117,7 +126,8 @@ impl Conversation {
     ///
     /// # Errors
     /// What was found instead.
-    pub(super) async fn begin(socket: Plain, host: &str, check: &MysqlCheck) -> Result<(Self, String), Finding> {
+    pub(super) async fn begin(socket: Plain, account: Account<'_>) -> Result<(Self, String), Finding> {
+        let check = account.check;
         let allowance = Allowance::new();
         let is_unix = matches!(socket, Plain::Right(_));
         let mut bare = Bare { stream: Bounded::new(socket, allowance.clone()), received: Vec::new() };
@@ -130,17 +140,10 @@ impl Conversation {
                 return Err(Finding::new(Outcome::Misconfigured, why));
             }
         };
-        let stream = bare.encrypt(&greeting, is_encrypted, host, check).await?;
+        let stream = if is_encrypted { bare.encrypt(&greeting, account).await? } else { Box::new(bare.stream) };
         let sequence = if is_encrypted { 2 } else { 1 };
-        let mut conversation = Self {
-            stream: Some(stream),
-            allowance,
-            received: Vec::new(),
-            sequence,
-            is_encrypted,
-            is_private: is_encrypted || is_unix,
-        };
-        match conversation.log_in(&greeting, check).await {
+        let mut conversation = Self { stream: Some(stream), allowance, received: Vec::new(), sequence, is_encrypted, is_unix };
+        match conversation.log_in(&greeting, account).await {
             Ok(()) => Ok((conversation, greeting.version)),
             Err(trouble) => Err(trouble.finding()),
         }
@@ -151,15 +154,15 @@ impl Conversation {
         self.allowance.renew();
     }
 
-    async fn log_in(&mut self, greeting: &Greeting, check: &MysqlCheck) -> Result<(), Trouble> {
-        let password = check.password.as_ref().map_or("", |password| password.expose());
+    async fn log_in(&mut self, greeting: &Greeting, account: Account<'_>) -> Result<(), Trouble> {
+        let password = account.password.map_or("", |password| password.expose());
         let mut nonce = greeting.nonce.clone();
         // A proof in a way that is not known is not sent; the server then asks in the way of the account.
         let (mut plugin, proof) = match scramble::proof(&greeting.plugin, password, &nonce) {
             Some(proof) => (greeting.plugin.clone(), proof),
             None => (NATIVE.to_owned(), scramble::proof(NATIVE, password, &nonce).unwrap_or_default()),
         };
-        self.send(&greeting.response(&check.user, &plugin, &proof, self.is_encrypted)).await?;
+        self.send(&greeting.response(&account.check.user, &plugin, &proof, self.is_encrypted)).await?;
         for _ in 0..LOGIN_MAX {
             let packet = self.receive().await?;
             match packet.as_slice() {
@@ -174,7 +177,11 @@ impl Conversation {
                     self.send(&proof).await?;
                 }
                 [MORE, REMEMBERED] if plugin == CACHING_SHA2 => {}
-                [MORE, NOT_REMEMBERED] if plugin == CACHING_SHA2 => self.prove_anew(password, &nonce, check.tls).await?,
+                [MORE, NOT_REMEMBERED] if plugin == CACHING_SHA2 => self.prove_anew(password, &nonce, account).await?,
+                // AuthMoreData of a way that is not known, AuthNextFactor.
+                [MORE | NEXT_FACTOR, ..] => {
+                    return Err(Trouble::misconfigured("the server asks for more than a password, which a check cannot give"));
+                }
                 [SWITCH] => return Err(Trouble::misconfigured("the server asks for a password in the way of before MySQL 4.1")),
                 _ => return Err(format!("it asks for the password in a way ({plugin}) that could not be understood").into()),
             }
@@ -182,26 +189,38 @@ impl Conversation {
         Err("its login has no end".to_owned().into())
     }
 
-    /// The server wants the password itself: as it is where nobody can listen, or sealed with the key that it shows. Anybody can show a key, so that is done
-    /// only where the configuration says that nobody is between.
-    async fn prove_anew(&mut self, password: &str, nonce: &[u8], mode: TlsMode) -> Result<(), Trouble> {
-        if self.is_private {
+    /// The server wants the password itself, because it does not remember the account. Whoever is in its place would have it, so it is
+    /// given only to one that is verified, or sealed with a key that is known: as the servers' own clients do.
+    async fn prove_anew(&mut self, password: &str, nonce: &[u8], account: Account<'_>) -> Result<(), Trouble> {
+        let Account { check, deadline, .. } = account;
+        let is_verified = self.is_unix || (self.is_encrypted && check.tls == TlsMode::VerifyFull);
+        if is_verified || (self.is_encrypted && check.allow_cleartext_password) {
             let plain: Vec<u8> = password.bytes().chain([0]).collect();
             return Ok(self.send(&plain).await?);
         }
-        if mode != TlsMode::Off {
-            return Err(Trouble::misconfigured(
-                "the server has no TLS and does not remember this account, so it wants the password itself; turn on its TLS, or set \
-                 tls: off for the check to seal it with whatever key is shown",
-            ));
-        }
+        let pem = match &check.server_public_key_file {
+            // Over TLS the server takes the password as it is, and nothing else.
+            Some(path) if !self.is_encrypted => known_key(path, deadline).await?,
+            _ if !self.is_encrypted && check.allow_cleartext_password => self.shown_key().await?,
+            _ => {
+                let peer = if self.is_encrypted { "its certificate was not verified" } else { "the connection is not encrypted" };
+                return Err(Trouble::misconfigured(format!(
+                    "the server does not remember this account and wants the password itself, and {peer}, so it was not given: \
+                     write tls: verify-full{}, or allow_cleartext_password: true",
+                    if self.is_encrypted { "" } else { ", or server_public_key_file" },
+                )));
+            }
+        };
+        let sealed = scramble::sealed(password, nonce, &pem).map_err(Trouble::misconfigured)?;
+        Ok(self.send(&sealed).await?)
+    }
+
+    /// The key that the server shows. Anybody can show one.
+    async fn shown_key(&mut self) -> Result<Vec<u8>, Trouble> {
         self.send(&[KEY_PLEASE]).await?;
         let packet = self.receive().await?;
         match packet.as_slice() {
-            [MORE, pem @ ..] => {
-                let sealed = scramble::sealed(password, nonce, pem).map_err(Trouble::misconfigured)?;
-                Ok(self.send(&sealed).await?)
-            }
+            [MORE, pem @ ..] => Ok(pem.to_vec()),
             [ERROR, ..] => Err(server_error(&packet)),
             _ => Err("it did not show its public key".to_owned().into()),
         }
@@ -326,20 +345,21 @@ impl Bare {
         Ok(greeting)
     }
 
-    async fn encrypt(
-        mut self,
-        greeting: &Greeting,
-        is_encrypted: bool,
-        host: &str,
-        check: &MysqlCheck,
-    ) -> Result<Box<dyn Stream>, Finding> {
-        if !is_encrypted {
-            return Ok(Box::new(self.stream));
-        }
+    async fn encrypt(mut self, greeting: &Greeting, account: Account<'_>) -> Result<Box<dyn Stream>, Finding> {
+        let Account { host, check, deadline, .. } = account;
         let request = wire::frame(1, &greeting.tls_request());
         self.stream.write_all(&request).await.map_err(|error| io_error(&error))?;
-        stream::encrypt(self.stream, host, check.tls, check.tls_ca_file.as_deref(), None).await
+        let (authorities, identity) = (check.tls_ca_file.as_deref(), check.tls_identity.as_ref());
+        stream::encrypt(self.stream, Security { host, mode: check.tls, authorities, identity }, deadline).await
     }
+}
+
+/// The server's key, as somebody brought it here.
+async fn known_key(path: &Path, deadline: Deadline) -> Result<Vec<u8>, Trouble> {
+    let (path, shown) = (path.to_owned(), path.display().to_string());
+    let read = move || file::read(&path).map_err(|unread| unread.to_string());
+    let read = files::off_thread(Instant::now() + deadline.for_files(), read).await;
+    read.map_err(|why| Trouble::misconfigured(format!("server_public_key_file {shown}: {why}")))
 }
 
 fn server_error(packet: &[u8]) -> Trouble {

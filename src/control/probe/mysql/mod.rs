@@ -30,11 +30,13 @@ use tokio::{sync::oneshot, time::timeout_at};
 
 use self::{
     answer::Table,
-    conversation::{Conversation, LINGER, Trouble},
+    conversation::{Account, Conversation, LINGER, Trouble},
     facts::{Answers, Dialect},
 };
 use super::{
-    Deadline, Failure, Finding, io_error,
+    Deadline, Failure, Finding,
+    files::Password,
+    io_error,
     standing::Broken,
     tcp::{self, Plain},
 };
@@ -53,6 +55,7 @@ const UNANSWERABLE: [u16; 3] = [1227, 1064, 1235];
 pub struct Login {
     host: Arc<str>,
     check: Arc<MysqlCheck>,
+    password: Option<Password>,
     /// The user may not ask for replication. Learned once, and asked again with each new process.
     blind: Arc<AtomicBool>,
 }
@@ -73,7 +76,8 @@ pub struct Standing {
 impl Login {
     /// A login to `address` as `check` says.
     pub fn new(address: &BackendAddr, check: &MysqlCheck) -> Self {
-        Self { host: address.host().into(), check: Arc::new(check.clone()), blind: Arc::default() }
+        let password = check.password.as_ref().map(Password::new);
+        Self { host: address.host().into(), check: Arc::new(check.clone()), password, blind: Arc::default() }
     }
 
     /// Connects, logs in and asks, all before `deadline`. Needs a tokio runtime for the task that drives the login.
@@ -84,7 +88,7 @@ impl Login {
     pub async fn open(&self, addresses: &Addresses, deadline: Deadline) -> Result<(Standing, Finding), Failure> {
         let (socket, _) = tcp::connect(addresses, deadline).await?;
         let (opened, opening) = oneshot::channel();
-        tokio::spawn(self.clone().run(socket, opened));
+        tokio::spawn(self.clone().run(socket, deadline, opened));
         let mut standing = match timeout_at(deadline.at(), opening).await {
             Ok(Ok(opened)) => opened.map_err(Failure::Backend)?,
             Ok(Err(_)) => return Err(Failure::backend(Outcome::ProtocolError, "the login ended without a result")),
@@ -94,17 +98,19 @@ impl Login {
         if finding.outcome == Outcome::Ok { Ok((standing, finding)) } else { Err(Failure::Backend(finding)) }
     }
 
-    async fn run(self, socket: Plain, mut opened: oneshot::Sender<Result<Standing, Finding>>) {
+    async fn run(self, socket: Plain, deadline: Deadline, mut opened: oneshot::Sender<Result<Standing, Finding>>) {
         let standing = tokio::select! {
-            standing = self.log_in(socket) => standing,
+            standing = self.log_in(socket, deadline) => standing,
             () = async { opened.closed().await; tokio::time::sleep(LINGER).await } => return,
         };
         // One that comes back unwanted is dropped here, which logs out.
         drop(opened.send(standing));
     }
 
-    async fn log_in(&self, socket: Plain) -> Result<Standing, Finding> {
-        let (conversation, version) = Conversation::begin(socket, &self.host, &self.check).await?;
+    async fn log_in(&self, socket: Plain, deadline: Deadline) -> Result<Standing, Finding> {
+        let password = Password::of(self.password.as_ref(), deadline.for_files()).await;
+        let account = Account { host: &self.host, check: &self.check, password: password.as_ref(), deadline };
+        let (conversation, version) = Conversation::begin(socket, account).await?;
         let mut standing = Standing {
             conversation,
             dialect: Dialect::new(&version),
@@ -172,7 +178,7 @@ impl Standing {
         let present = facts::VARIABLES.iter().filter(|name| table.named(name).is_some());
         let columns: Vec<String> = present.map(|name| format!("@@global.{name} AS {name}")).collect();
         if columns.is_empty() {
-            let finding = Finding::new(Outcome::ProtocolError, "the server has none of the variables that tell its role");
+            let finding = Finding::new(Outcome::Misconfigured, "the server has none of the variables that tell its role");
             return Err(Trouble::Found(finding));
         }
         self.question = format!("SELECT {}", columns.join(", "));

@@ -8,7 +8,7 @@ use super::super::{Finding, garbled, io_error};
 use crate::failover::Outcome;
 
 /// Longest message of a server that is passed on; it is a stranger's text.
-const LONGEST_MESSAGE: usize = 200;
+pub(super) const LONGEST_MESSAGE: usize = 200;
 
 /// What went wrong, in the words of the probe.
 pub(super) fn error(error: &tokio_postgres::Error) -> Finding {

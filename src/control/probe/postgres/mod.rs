@@ -4,10 +4,14 @@
 //! |---|---|
 //! | `facts` | the one query and how its answer is read |
 //! | `classify` | which outcome an error is |
+//! | `login` | who we are, and the proof of it |
+//! | `scram` | one of the ways to prove it |
 //! | `session` | the task that drives a connection, from the login to its clean end |
 
 mod classify;
 mod facts;
+mod login;
+mod scram;
 mod session;
 
 use std::{
@@ -19,7 +23,7 @@ use tokio::{sync::oneshot, time::timeout_at};
 use tokio_postgres::Client;
 use tokio_util::sync::DropGuard;
 
-use super::{Deadline, Failure, Finding, bounded::Allowance, standing::Broken, tcp};
+use super::{Deadline, Failure, Finding, bounded::Allowance, files::Password, standing::Broken, tcp};
 use crate::{
     config::PostgresCheck,
     failover::Outcome,
@@ -31,6 +35,7 @@ use crate::{
 pub struct Login {
     host: Arc<str>,
     check: Arc<PostgresCheck>,
+    password: Option<Password>,
     /// What the role may ask. Learned once, because each refusal is a line in the server's log.
     reduced: Arc<Mutex<facts::Scope>>,
 }
@@ -49,7 +54,8 @@ pub struct Standing {
 impl Login {
     /// A login to `address` as `check` says.
     pub fn new(address: &BackendAddr, check: &PostgresCheck) -> Self {
-        Self { host: address.host().into(), check: Arc::new(check.clone()), reduced: Arc::default() }
+        let password = check.password.as_ref().map(Password::new);
+        Self { host: address.host().into(), check: Arc::new(check.clone()), password, reduced: Arc::default() }
     }
 
     /// Connects, logs in and asks, all before `deadline`. Needs a tokio runtime for the task that drives the session.
@@ -59,7 +65,7 @@ impl Login {
     /// in the background, within a few seconds.
     pub async fn open(&self, addresses: &Addresses, deadline: Deadline) -> Result<(Standing, Finding), Failure> {
         let (socket, _) = tcp::connect(addresses, deadline).await?;
-        let opening = session::start(socket, self.clone());
+        let opening = session::start(socket, self.clone(), deadline);
         let mut standing = match timeout_at(deadline.at(), opening).await {
             Ok(Ok(opened)) => opened?,
             Ok(Err(_)) => return Err(Failure::backend(Outcome::ProtocolError, "the login ended without a result")),

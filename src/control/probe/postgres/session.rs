@@ -3,32 +3,28 @@
 //! It runs on its own so that a deadline never cuts a connection off in the middle: the server would write a line into its
 //! log for each. What is abandoned gets a moment to end in order.
 
-use std::{convert::Infallible, future::Future, time::Duration};
+use std::{future::Future, time::Duration};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     sync::oneshot,
     time::sleep,
 };
-use tokio_postgres::{
-    Client, Config, Connection,
-    config::{SslMode, SslNegotiation},
-    error::SqlState,
-    tls::MakeTlsConnect,
-};
-use tokio_postgres_rustls::MakeRustlsConnect;
+use tokio_postgres::{Client, Config, Connection, NoTls, config::SslMode, error::SqlState, tls::NoTlsStream};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     super::{
-        Failure, Finding,
+        Deadline, Failure, Finding,
         bounded::{Allowance, Bounded, Garbage, quote},
+        files::Password,
         io_error,
         standing::Broken,
+        stream::{self, Security, Stream},
         tcp::Plain,
-        tls,
     },
     Login, Standing, classify,
+    login::{self, Begun, Peer},
 };
 use crate::{config::TlsMode, failover::Outcome};
 
@@ -38,19 +34,20 @@ const LINGER: Duration = Duration::from_secs(3);
 /// `SSLRequest`: its length and its code (`PostgreSQL` documentation, "Message Formats").
 const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 4, 210, 22, 47];
 
-type Driver = Connection<Bounded, <MakeRustlsConnect as MakeTlsConnect<Bounded>>::Stream>;
+type Driver = Connection<Begun, NoTlsStream>;
 
 /// Starts the login over `socket`; the receiver gets the session.
-pub(super) fn start(socket: Plain, login: Login) -> oneshot::Receiver<Result<Standing, Failure>> {
+pub(super) fn start(socket: Plain, login: Login, deadline: Deadline) -> oneshot::Receiver<Result<Standing, Failure>> {
     let (opened, opening) = oneshot::channel();
-    tokio::spawn(run(socket, login, opened));
+    tokio::spawn(run(socket, login, deadline, opened));
     opening
 }
 
-async fn run(socket: Plain, login: Login, mut opened: oneshot::Sender<Result<Standing, Failure>>) {
+async fn run(socket: Plain, login: Login, deadline: Deadline, mut opened: oneshot::Sender<Result<Standing, Failure>>) {
     let allowance = Allowance::new();
+    let is_unix = matches!(socket, Plain::Right(_));
     let connected = tokio::select! {
-        connected = connect(Bounded::new(socket, allowance.clone()), &login) => connected,
+        connected = connect(Bounded::new(socket, allowance.clone()), is_unix, &login, deadline) => connected,
         () = linger(opened.closed()) => return,
     };
     let (client, driver) = match connected {
@@ -79,23 +76,25 @@ async fn linger(abandoned: impl Future<Output = ()>) {
     sleep(LINGER).await;
 }
 
-async fn connect(mut stream: Bounded, login: &Login) -> Result<(Client, Driver), Failure> {
-    let check = &login.check;
-    let encrypted = negotiate(&mut stream, check.tls).await?;
-    if !encrypted {
+async fn connect(mut stream: Bounded, is_unix: bool, login: &Login, deadline: Deadline) -> Result<(Client, Driver), Failure> {
+    let check = &*login.check;
+    let password = Password::of(login.password.as_ref(), deadline.for_files()).await;
+    let is_encrypted = negotiate(&mut stream, check.tls).await?;
+    let (stream, end_point): (Box<dyn Stream>, _) = if is_encrypted {
+        let (authorities, identity) = (check.tls_ca_file.as_deref(), check.tls_identity.as_ref());
+        let security = Security { host: &login.host, mode: check.tls, authorities, identity };
+        let stream = stream::handshake(stream, security, deadline).await.map_err(Failure::Backend)?;
+        let end_point = stream::end_point(&stream);
+        (Box::new(stream), end_point)
+    } else {
         stream.expect_greeting();
-    }
+        (Box::new(stream), None)
+    };
+    let peer = Peer { is_verified: is_unix || check.tls == TlsMode::VerifyFull, is_encrypted, end_point };
+    let begun = login::log_in(stream, peer, check, password, deadline).await.map_err(Failure::Backend)?;
     let mut config = Config::new();
-    config.user(&check.user).dbname(&check.database).application_name("mainstay");
-    if let Some(password) = &check.password {
-        config.password(password.expose());
-    }
-    // The SSLRequest is answered already, so TLS begins at once, or not at all.
-    config.ssl_mode(if encrypted { SslMode::Require } else { SslMode::Disable }).ssl_negotiation(SslNegotiation::Direct);
-    let tls = tls::client(check.tls, check.tls_ca_file.as_deref());
-    let mut tls = MakeRustlsConnect::new(tls.map_err(|why| Failure::backend(Outcome::Misconfigured, why))?);
-    let Ok(tls): Result<_, Infallible> = MakeTlsConnect::<Bounded>::make_tls_connect(&mut tls, &login.host);
-    config.connect_raw(stream, tls).await.map_err(|error| Failure::Backend(classify::error(&error)))
+    config.user(&check.user).ssl_mode(SslMode::Disable);
+    config.connect_raw(begun, NoTls).await.map_err(|error| Failure::Backend(classify::error(&error)))
 }
 
 /// Asks for TLS. After an `S` there is no way back to clear text. One byte is read and no more: what an attacker sends

@@ -35,7 +35,17 @@ pub(crate) fn read(info: &str, version: Option<Arc<str>>) -> Finding {
     let role = match value(info, "role") {
         Some("master") => Role::Primary,
         Some("slave") => Role::Standby,
-        _ => return Finding::new(Outcome::ProtocolError, "the answer to INFO does not name a role"),
+        // It is alive, and a role that is not known (KeyDB's active-replica) is not to be guessed.
+        Some(other) if !other.is_empty() => {
+            let other: String = other.chars().filter(char::is_ascii_graphic).take(LONGEST_VERSION).collect();
+            let facts = Facts { role: Some(Role::Unknown), version, ..Facts::default() };
+            return Finding {
+                outcome: Outcome::Ok,
+                facts,
+                evidence: format!("its role is \"{other}\", which is not known").into(),
+            };
+        }
+        _ => return Finding::new(Outcome::Misconfigured, "the answer to INFO does not name a role"),
     };
     let number = |key| value(info, key).and_then(|text| text.parse::<u64>().ok());
     // What a replica has received and not applied yet; what it has not received, it cannot know.
@@ -73,9 +83,13 @@ mod tests {
 
     #[test]
     fn what_names_no_role_is_no_answer() {
-        for info in ["", "role:\r\n", "role:sentinel\r\n", "xrole:master\r\n"] {
-            assert_eq!(read(info, None).outcome, Outcome::ProtocolError, "{info:?}");
+        for info in ["", "role:\r\n", "xrole:master\r\n"] {
+            assert_eq!(read(info, None).outcome, Outcome::Misconfigured, "{info:?}");
         }
+        // As KeyDB says in a ring of servers that all take writes.
+        let finding = read("role:active-replica\r\n", None);
+        assert_eq!((finding.outcome, finding.facts.role), (Outcome::Ok, Some(Role::Unknown)));
+        assert!(finding.evidence.contains("active-replica"), "{}", finding.evidence);
     }
 
     #[test]

@@ -33,9 +33,10 @@ use self::{
 use super::{
     Deadline, Failure, Finding,
     bounded::{Allowance, Bounded, Garbage},
+    files::Password,
     io_error,
     standing::Broken,
-    stream::{self, Stream},
+    stream::{self, Security, Stream},
     tcp,
 };
 use crate::{
@@ -49,6 +50,7 @@ use crate::{
 pub struct Login {
     host: Arc<str>,
     check: Arc<RedisCheck>,
+    password: Option<Password>,
     council: Arc<AsyncMutex<Option<Council>>>,
     /// The process that was seen as a standby: when it is a primary later, it was promoted, and did not come back as one.
     witnessed: Arc<Mutex<Option<Arc<str>>>>,
@@ -77,7 +79,8 @@ impl std::fmt::Debug for Standing {
 impl Login {
     /// A login to `address` as `check` says.
     pub fn new(address: &BackendAddr, check: &RedisCheck) -> Self {
-        Self { host: address.host().into(), check: Arc::new(check.clone()), council: Arc::default(), witnessed: Arc::default() }
+        let (host, password) = (address.host().into(), check.password.as_ref().map(Password::new));
+        Self { host, check: Arc::new(check.clone()), password, council: Arc::default(), witnessed: Arc::default() }
     }
 
     /// Connects, logs in and asks, all before `deadline`.
@@ -87,7 +90,7 @@ impl Login {
     pub async fn open(&self, addresses: &Addresses, deadline: Deadline) -> Result<(Standing, Finding), Failure> {
         let (socket, peer) = tcp::connect(addresses, deadline).await?;
         let allowance = Allowance::new();
-        let opening = self.converse(Bounded::new(socket, allowance.clone()), allowance, peer);
+        let opening = self.converse(Bounded::new(socket, allowance.clone()), allowance, peer, deadline);
         match timeout_at(deadline.at(), opening).await {
             Ok(Ok((standing, finding))) if finding.outcome == Outcome::Ok => Ok((standing, finding)),
             Ok(Ok((_, finding)) | Err(finding)) => Err(Failure::Backend(finding)),
@@ -95,12 +98,20 @@ impl Login {
         }
     }
 
-    async fn converse(&self, socket: Bounded, allowance: Allowance, peer: Endpoint) -> Result<(Standing, Finding), Finding> {
-        let stream = stream::encrypt(socket, &self.host, self.check.tls, self.check.tls_ca_file.as_deref(), None).await?;
+    async fn converse(
+        &self,
+        socket: Bounded,
+        allowance: Allowance,
+        peer: Endpoint,
+        deadline: Deadline,
+    ) -> Result<(Standing, Finding), Finding> {
+        let (authorities, identity) = (self.check.tls_ca_file.as_deref(), self.check.tls_identity.as_ref());
+        let security = Security { host: &self.host, mode: self.check.tls, authorities, identity };
+        let stream = stream::encrypt(socket, security, deadline).await?;
         let login = self.clone();
         let mut standing =
             Standing { stream, allowance, received: Vec::new(), login, peer, version: None, run_id: None, broken: None };
-        if let Some(password) = &self.check.password {
+        if let Some(password) = Password::of(self.password.as_ref(), deadline.for_files()).await {
             let user = self.check.user.as_deref();
             let words: Vec<&str> = ["AUTH"].into_iter().chain(user).chain([password.expose()]).collect();
             if let Reply::Error(error) = standing.ask(&words).await? {
@@ -173,13 +184,13 @@ impl Standing {
                     self.run_id = facts::run_id(&info);
                 }
                 Reply::Error(error) => return Ok(classify::error(&error)),
-                Reply::Status(_) | Reply::List(_) => return Err(out_of_turn()),
+                Reply::Status(_) | Reply::List(_) => return Err(no_info()),
             }
         }
         match self.ask(&["INFO", "replication"]).await? {
             Reply::Bulk(info) => Ok(self.compare(facts::read(&info, self.version.clone())).await),
             Reply::Error(error) => Ok(classify::error(&error)),
-            Reply::Status(_) | Reply::List(_) => Err(out_of_turn()),
+            Reply::Status(_) | Reply::List(_) => Err(no_info()),
         }
     }
 
@@ -232,8 +243,12 @@ impl Standing {
     }
 }
 
-fn out_of_turn() -> Finding {
-    Finding::new(Outcome::ProtocolError, "the server answered out of turn")
+/// It speaks the protocol, so it is alive, whatever stands in front of it.
+fn no_info() -> Finding {
+    Finding::new(
+        Outcome::Misconfigured,
+        "the answer to INFO is none: a proxy in front of Redis is asked, or a server of another kind",
+    )
 }
 
 fn late(what: &str, deadline: Deadline) -> Finding {

@@ -20,6 +20,7 @@ use super::{
     super::{
         Deadline,
         bounded::{Allowance, Bounded},
+        files::Password,
         tcp,
     },
     resp::{self, Reply},
@@ -74,7 +75,8 @@ impl Council {
     pub(super) fn convene(sentinels: &Sentinels) -> Self {
         let (publish, opinion) = watch::channel(Opinion::NotAsked);
         let alive = Arc::new(());
-        tokio::spawn(keep_asking(Arc::new(sentinels.clone()), publish, Arc::downgrade(&alive)));
+        let asked = Asked { password: sentinels.password.as_ref().map(Password::new), sentinels: sentinels.clone() };
+        tokio::spawn(keep_asking(Arc::new(asked), publish, Arc::downgrade(&alive)));
         Self { opinion, _alive: alive }
     }
 
@@ -88,13 +90,19 @@ impl Council {
     }
 }
 
-async fn keep_asking(sentinels: Arc<Sentinels>, publish: watch::Sender<Opinion>, alive: Weak<()>) {
+/// Who is asked, and with which password.
+struct Asked {
+    sentinels: Sentinels,
+    password: Option<Password>,
+}
+
+async fn keep_asking(asked: Arc<Asked>, publish: watch::Sender<Opinion>, alive: Weak<()>) {
     let mut told = None;
     while alive.strong_count() > 0 {
         let mut round = JoinSet::new();
-        for sentinel in &sentinels.addresses {
-            let (sentinel, sentinels) = (sentinel.clone(), Arc::clone(&sentinels));
-            round.spawn(async move { timeout(PATIENCE, ask(&sentinel, &sentinels)).await.ok().flatten() });
+        for sentinel in &asked.sentinels.addresses {
+            let (sentinel, asked) = (sentinel.clone(), Arc::clone(&asked));
+            round.spawn(async move { timeout(PATIENCE, ask(&sentinel, &asked)).await.ok().flatten() });
         }
         let answers: Vec<_> = round.join_all().await.into_iter().flatten().collect();
         tell_refusals(&answers, &mut told);
@@ -121,12 +129,12 @@ fn tell_refusals(answers: &[Result<Named, String>], told: &mut Option<String>) {
 }
 
 /// One Sentinel's answer, or in which words it refuses one.
-async fn ask(sentinel: &BackendAddr, sentinels: &Sentinels) -> Option<Result<Named, String>> {
+async fn ask(sentinel: &BackendAddr, Asked { sentinels, password }: &Asked) -> Option<Result<Named, String>> {
     let addresses = resolver::lookup(sentinel).await.ok()?;
     let (socket, _) = tcp::connect(&addresses, Deadline::after(PATIENCE)).await.ok()?;
     let mut stream = Bounded::new(socket, Allowance::new());
     let mut received = Vec::new();
-    if let Some(password) = &sentinels.password {
+    if let Some(password) = Password::of(password.as_ref(), PATIENCE / 4).await {
         let login = ["AUTH"].into_iter().chain(sentinels.user.as_deref()).chain([password.expose()]).collect::<Vec<_>>();
         stream.write_all(&resp::command(&login)).await.ok()?;
         if let Reply::Error(why) = reply(&mut stream, &mut received).await? {

@@ -1,0 +1,64 @@
+//! The files of TLS: whom to trust, and who the check is. Paths are kept, and the files are read again at each login.
+
+use std::path::PathBuf;
+
+use crate::config::{
+    TlsIdentity, TlsMode, file,
+    raw::reader::{Field, Section},
+};
+
+/// The authorities to trust, where a server is to be verified.
+pub(super) fn authorities(section: Section<'_>, tls: TlsMode) -> Option<PathBuf> {
+    let Some(field) = section.get("tls_ca_file") else {
+        if let Some(field) = section.get("tls").filter(|_| tls == TlsMode::VerifyFull) {
+            field.error(
+                "`verify-full` needs to know whom to trust",
+                "add the PEM file of the authority: `tls_ca_file: /etc/ssl/ca.pem`",
+            );
+        }
+        return None;
+    };
+    let path = PathBuf::from(field.text("the path of a PEM file")?);
+    if tls != TlsMode::VerifyFull {
+        field.warning(
+            "`tls_ca_file` has no effect: nothing is verified with this `tls`",
+            "write `tls: verify-full` to verify the server",
+        );
+    }
+    match file::read_text(&path) {
+        Ok(text) if text.contains("-----BEGIN") => Some(path),
+        Ok(_) => field.wrong("the path of a PEM file", Some("the file holds no `-----BEGIN CERTIFICATE-----`".into())),
+        Err(reason) => field.wrong("the path of a PEM file that mainstay can read", Some(reason)),
+    }
+}
+
+/// What the check shows of itself.
+pub(super) fn identity(section: Section<'_>, tls: TlsMode) -> Option<TlsIdentity> {
+    let (cert, key) = (section.get("tls_cert_file"), section.get("tls_key_file"));
+    let (cert, key) = match (cert, key) {
+        (Some(cert), Some(key)) => (cert, key),
+        (Some(cert), None) => {
+            cert.error("a certificate needs its key", "add `tls_key_file: /path`");
+            return None;
+        }
+        (None, Some(key)) => {
+            key.error("a key needs its certificate", "add `tls_cert_file: /path`");
+            return None;
+        }
+        (None, None) => return None,
+    };
+    if tls == TlsMode::Off {
+        cert.warning("`tls_cert_file` has no effect: nothing is encrypted with this `tls`", "write `tls: verify-full`");
+    }
+    Some(TlsIdentity { cert_file: pem(cert, "CERTIFICATE")?, key_file: pem(key, "PRIVATE KEY")? })
+}
+
+/// A file that can be read and holds such a part. What is wrong with one is told without a word of what it holds.
+pub(super) fn pem(field: Field<'_>, part: &str) -> Option<PathBuf> {
+    let path = PathBuf::from(field.text("the path of a PEM file")?);
+    match file::read_text(&path) {
+        Ok(text) if text.lines().any(|line| line.starts_with("-----BEGIN ") && line.contains(part)) => Some(path),
+        Ok(_) => field.wrong("the path of a PEM file", Some(format!("the file holds no `-----BEGIN … {part}-----`"))),
+        Err(reason) => field.wrong("the path of a PEM file that mainstay can read", Some(reason)),
+    }
+}

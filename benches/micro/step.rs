@@ -1,13 +1,13 @@
 //! `failover::Pool::step`: what a probe that tells nothing new costs, and a whole failover.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use criterion::{BatchSize, Criterion};
-use mainstay::failover::{BackendId, Election, Event, Facts, Outcome, Policy, Pool, Report, Role, Time};
+use mainstay::failover::{BackendId, Election, Event, Facts, Outcome, Policy, Pool, Printable, Report, Role, Time};
 
 fn probe(backend: u16, seq: u64, outcome: Outcome, role: Role, timeline: u64) -> Event {
     let facts = Facts { role: Some(role), db_epoch: Some(timeline), system_id: Some(7), ..Facts::default() };
-    let evidence = Arc::from("as asked");
+    let evidence = Printable::from("as asked");
     Event::Probe(Report { backend: BackendId(backend), seq, outcome, facts, fresh: true, evidence })
 }
 

@@ -37,6 +37,9 @@ fn refresh_backend(metrics: &BackendMetrics, view: &BackendView) {
     metrics.health.set(view.health);
     metrics.role.set(view.facts.role.unwrap_or(Role::Unknown));
     metrics.reason.set(view.reason);
+    for (outcome, gauge) in &metrics.check_alert {
+        gauge.set(i64::from(view.alert == Some(*outcome)));
+    }
     metrics.reader.set(i64::from(view.reading == Reading::Reader));
     metrics.reader_reason.set(view.reading);
     metrics.replication_lag_bytes.set(saturating(view.facts.lag_bytes.unwrap_or(0)));

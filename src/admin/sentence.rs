@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use crate::{
     config::ListenerRoute,
-    failover::{FailoverReady, Health, Reading, Reason, Role, Verdict},
+    failover::{FailoverReady, Health, Outcome, Reading, Reason, Role, Verdict, event::Class, label::Label},
     route::{BackendView, Snapshot},
 };
 
@@ -25,9 +25,14 @@ pub(super) fn summary(pool: &Snapshot, held: i64) -> String {
         let _ = write!(text, " WARNING: more than one backend says it is the primary ({}): stop the wrong one.", claimants(pool));
     }
     for backend in &pool.backends {
-        if let Some(alert) = backend.alert {
-            let _ = write!(text, " The check of {} cannot do its work ({alert}{}).", backend.name, evidence(backend));
-        }
+        let (name, because) = (&backend.name, because(&backend.alert_evidence));
+        let _ = match backend.alert {
+            // Told with its reason.
+            Some(alert) if pool.active.is_none() && backend.reason.as_str() == alert.as_str() => Ok(()),
+            Some(Outcome::WrongCluster) => write!(text, " {name} is of another cluster ({}).", backend.alert_evidence),
+            Some(alert) => write!(text, " The check of {name} cannot do its work ({alert}{because})."),
+            None => Ok(()),
+        };
     }
     text
 }
@@ -49,25 +54,39 @@ pub(super) fn reading(pool: &Snapshot, routes: &[ListenerRoute]) -> String {
 }
 
 /// Why a backend may or may not be active: the word, and for trouble what was seen.
-pub(super) fn reason(backend: &BackendView) -> String {
-    match backend.reason {
+pub(super) fn reason(pool: &Snapshot, backend: &BackendView) -> String {
+    let reason = backend.reason;
+    let seen = backend.last_probe.as_ref().map_or("", |probe| &probe.evidence);
+    match reason {
+        Reason::Down if last(backend) == Some(Class::Success) => {
+            format!("{reason}: it answers again, but not often enough yet{}", because(seen))
+        }
+        Reason::Misconfigured | Reason::WrongCluster if backend.alert.is_some() => {
+            format!("{reason}{}", because(&backend.alert_evidence))
+        }
         Reason::Down
         | Reason::Starting
-        | Reason::Misconfigured
-        | Reason::WrongCluster
         | Reason::Unknown
-        | Reason::RoleUnknown => {
-            format!("{}{}", backend.reason, evidence(backend))
-        }
-        reason => reason.to_string(),
+        | Reason::RoleUnknown
+        | Reason::Misconfigured
+        | Reason::WrongCluster => format!("{reason}{}", because(seen)),
+        Reason::Fenced => match backend.facts.db_epoch.zip(pool.fence) {
+            Some((own, fence)) => {
+                format!("{reason}: its database epoch (PostgreSQL: timeline) is {own}, and {fence} was served already")
+            }
+            None => reason.to_string(),
+        },
+        Reason::Eligible | Reason::Maint | Reason::Drain | Reason::Standby | Reason::ReadOnly => reason.to_string(),
     }
 }
 
-fn evidence(backend: &BackendView) -> String {
-    match &backend.last_probe {
-        Some(probe) if !probe.evidence.is_empty() => format!(": {}", probe.evidence),
-        _ => String::new(),
-    }
+fn because(seen: &str) -> String {
+    if seen.is_empty() { String::new() } else { format!(": {seen}") }
+}
+
+/// What the last probe of a backend says of its health.
+fn last(backend: &BackendView) -> Option<Class> {
+    backend.last_probe.as_ref().map(|probe| probe.outcome.class())
 }
 
 /// What would happen if the active backend died now.
@@ -103,7 +122,8 @@ fn nobody(pool: &Snapshot) -> String {
 
 /// Every backend with its reason, as a sentence.
 fn listed(pool: &Snapshot) -> String {
-    let each: Vec<String> = pool.backends.iter().map(|backend| format!("{} is {}", backend.name, reason(backend))).collect();
+    let each: Vec<String> =
+        pool.backends.iter().map(|backend| format!("{} is {}", backend.name, reason(pool, backend))).collect();
     format!("{}.", each.join("; "))
 }
 
@@ -114,14 +134,24 @@ fn claimants(pool: &Snapshot) -> String {
 }
 
 /// What to do, from the reason that is nearest to serving.
-fn advice(pool: &Snapshot) -> &'static str {
+fn advice(pool: &Snapshot) -> String {
     let any = |reason: Reason| pool.backends.iter().any(|backend| backend.reason == reason);
-    if any(Reason::Starting) {
+    let last_of = |class: Class| {
+        let unsettled = |backend: &&BackendView| matches!(backend.reason, Reason::Down | Reason::Unknown);
+        pool.backends.iter().filter(unsettled).any(|backend| last(backend) == Some(class))
+    };
+    let words = if last_of(Class::Success) {
+        "One answers again: it is used as soon as it has answered often enough."
+    } else if any(Reason::Starting) || last_of(Class::NotServing) {
         "One is starting: wait for it, or look into its log."
     } else if any(Reason::ReadOnly) {
         "A primary refuses writes: make it writable again, or promote a standby."
     } else if any(Reason::Fenced) {
-        "An old primary came back: rebuild it as a standby and start the newer primary, or it would lose what was written since."
+        return format!(
+            "An old primary came back, or one that was restored: rebuild it as a standby and start the newer primary, or it would lose \
+             what was written since. If the newer one is lost for good: {}.",
+            forget(pool)
+        );
     } else if any(Reason::Standby) {
         "Start the primary, or promote the standby that has the newest data."
     } else if any(Reason::RoleUnknown) {
@@ -129,13 +159,30 @@ fn advice(pool: &Snapshot) -> &'static str {
     } else if any(Reason::Misconfigured) {
         "The check cannot see what the database is: correct its user, password, database or permissions."
     } else if any(Reason::WrongCluster) {
-        "A backend belongs to another cluster: correct its address."
+        return format!(
+            "A backend belongs to another cluster: correct its address. If this cluster was restored or made anew to take the place of \
+             the old one: {}.",
+            forget(pool)
+        );
+    } else if last_of(Class::Neutral) {
+        "One is alive, but has no free connection for the check: end sessions that are idle, or raise its limit."
     } else if any(Reason::Maint) || any(Reason::Drain) {
         "An operator took backends out: put one back."
+    } else if !any(Reason::Down) {
+        "Wait for the first answers."
     } else if let [_] = &pool.backends[..] {
         "Start it."
     } else {
         "Start one of them."
+    };
+    words.to_owned()
+}
+
+/// How mainstay forgets which cluster and which database epoch it served.
+fn forget(pool: &Snapshot) -> String {
+    match &pool.state_file {
+        Some(file) => format!("stop mainstay, remove {file}, and start it again"),
+        None => "restart mainstay, which then follows the primary that it finds".into(),
     }
 }
 
@@ -148,8 +195,8 @@ mod tests {
     };
 
     fn backend(name: &str, health: Health, role: Option<Role>, reason: Reason, evidence: &str) -> BackendView {
-        let probe =
-            LastProbe { outcome: Outcome::Ok, evidence: evidence.into(), at: Time::ZERO, took: std::time::Duration::ZERO };
+        let outcome = if reason == Reason::Down { Outcome::Refused } else { Outcome::Ok };
+        let probe = LastProbe { outcome, evidence: evidence.into(), at: Time::ZERO, took: std::time::Duration::ZERO };
         BackendView {
             name: name.into(),
             address: "x:1".into(),
@@ -161,6 +208,7 @@ mod tests {
             reading: Reading::Reader,
             facts: Facts { role, ..Facts::default() },
             alert: None,
+            alert_evidence: "".into(),
             since: Time::ZERO,
             last_probe: Some(probe),
             silent_since: None,
@@ -205,6 +253,9 @@ mod tests {
         let mut doubtful = pool(Verdict::Keep, vec![backend("a", Health::Up, None, Reason::Eligible, "password refused")]);
         (doubtful.active, doubtful.suspended) = (Some(BackendId(0)), true);
         doubtful.backends[0].alert = Some(Outcome::Misconfigured);
+        doubtful.backends[0].alert_evidence = "password refused".into();
+        // The check's old session still answers, which is no reason for the alert.
+        doubtful.backends[0].last_probe.as_mut().unwrap().evidence = "primary, timeline 1".into();
         assert_eq!(
             summary(&doubtful, 3),
             "a is in doubt: new clients wait for a second opinion, running sessions go on. 3 clients wait. \
@@ -223,6 +274,48 @@ mod tests {
         assert_eq!(reading(&pool, &[Any]), " Reads go to a, b, c.");
         (pool.backends[1].reading, pool.backends[2].reading) = (Reading::Lag, Reading::Down);
         assert_eq!(reading(&pool, &[Replica]), " NO REPLICA MAY BE READ: a is active; b is lag; c is down.");
+    }
+
+    #[test]
+    fn only_who_does_not_answer_is_to_be_started() {
+        for &health in Health::ALL {
+            for &reason in Reason::ALL {
+                for &outcome in Outcome::ALL {
+                    let mut one = backend("a", health, Some(Role::Primary), reason, "seen");
+                    one.last_probe.as_mut().unwrap().outcome = outcome;
+                    if outcome.class() == Class::Neutral {
+                        (one.alert, one.alert_evidence) = (Some(outcome), "found".into());
+                    }
+                    let text = summary(&pool(Verdict::NoEligible, vec![one]), 0);
+                    let is_dead = reason == Reason::Down && outcome.class() == Class::Failure;
+                    assert_eq!(text.contains("Start it."), is_dead, "{health} {reason} {outcome}: {text}");
+                    let words = |class, word| outcome.class() != class || reason != Reason::Down || text.contains(word);
+                    assert!(words(Class::Success, "answers again"), "{text}");
+                    assert!(words(Class::NotServing, "is starting: wait"), "{text}");
+                    assert!(outcome.class() != Class::Neutral || text.contains("found"), "{health} {reason} {outcome}: {text}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn another_cluster_and_an_older_one_are_told_with_both_numbers_and_the_file_to_remove() {
+        let mut foreign = backend("a", Health::Down, None, Reason::WrongCluster, "primary, timeline 1");
+        (foreign.alert, foreign.alert_evidence) = (Some(Outcome::WrongCluster), "found is 8, expected is 7".into());
+        let mut fenced = backend("a", Health::Up, Some(Role::Primary), Reason::Fenced, "primary, timeline 1");
+        fenced.facts.db_epoch = Some(1);
+        for (view, reason) in [
+            (foreign, "a is wrong_cluster: found is 8, expected is 7."),
+            (fenced, "a is fenced: its database epoch (PostgreSQL: timeline) is 1, and 5 was served already."),
+        ] {
+            let mut pool = pool(Verdict::NoEligible, vec![view]);
+            (pool.fence, pool.state_file) = (Some(5), Some("/var/lib/mainstay/orders.state.json".into()));
+            let text = summary(&pool, 0);
+            assert!(text.contains(reason), "{text}");
+            assert!(text.ends_with(": stop mainstay, remove /var/lib/mainstay/orders.state.json, and start it again."), "{text}");
+            pool.state_file = None;
+            assert!(summary(&pool, 0).contains("restart mainstay"), "{text}");
+        }
     }
 
     #[test]

@@ -91,6 +91,7 @@ struct Backend {
     eligible: bool,
     reason: String,
     alert: Option<&'static str>,
+    alert_evidence: Option<String>,
     active: bool,
     reader: bool,
     reader_reason: &'static str,
@@ -147,7 +148,7 @@ pub(super) fn pool(state: &AdminState, entry: &AdminPool) -> Pool {
     let held = entry.metrics.held.get();
     let backends = snapshot.backends.iter().enumerate().map(|(index, view)| {
         let connections = entry.backend(&view.name).map_or(0, |metrics| metrics.connections_active.get());
-        backend(state, view, snapshot.active.map(BackendId::index) == Some(index), connections)
+        backend(state, &snapshot, view, snapshot.active.map(BackendId::index) == Some(index), connections)
     });
     Pool {
         name: snapshot.pool.to_string(),
@@ -215,7 +216,7 @@ pub(super) fn moment(state: &AdminState, at: Time) -> String {
     rfc3339::format(state.clock.wall(at))
 }
 
-fn backend(state: &AdminState, view: &BackendView, active: bool, connections: i64) -> Backend {
+fn backend(state: &AdminState, snapshot: &Snapshot, view: &BackendView, active: bool, connections: i64) -> Backend {
     let last_probe = view.last_probe.as_ref().map(|probe| Probe {
         outcome: probe.outcome.as_str(),
         evidence: probe.evidence.to_string(),
@@ -231,8 +232,9 @@ fn backend(state: &AdminState, view: &BackendView, active: bool, connections: i6
         role: view.facts.role.unwrap_or(Role::Unknown).as_str(),
         admin: view.admin.as_str(),
         eligible: view.reason == Reason::Eligible,
-        reason: sentence::reason(view),
+        reason: sentence::reason(snapshot, view),
         alert: view.alert.map(Label::as_str),
+        alert_evidence: view.alert.map(|_| view.alert_evidence.to_string()),
         active,
         reader: view.reading == Reading::Reader,
         reader_reason: view.reading.as_str(),

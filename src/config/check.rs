@@ -43,6 +43,15 @@ impl CheckConfig {
     pub fn max_lag(&self) -> Option<MaxLag> {
         self.kind.max_lag().or_else(|| self.second.as_ref()?.max_lag.map(MaxLag::Bytes))
     }
+
+    /// How far above all that a pool has shown a database epoch may be. `PostgreSQL`'s timelines count promotions; epochs made of
+    /// transaction numbers, or by a command, jump.
+    pub const fn max_epoch_step(&self) -> Option<u64> {
+        match self.kind {
+            CheckKind::Postgres(_) | CheckKind::Http(_) => Some(1000),
+            CheckKind::Tcp | CheckKind::Mysql(_) | CheckKind::Redis(_) | CheckKind::Exec(_) | CheckKind::Exchange(_) => None,
+        }
+    }
 }
 
 /// The protocol of a check.

@@ -15,7 +15,7 @@ pub struct ExecCheck {
     pub max_lag: Option<u64>,
 }
 
-/// A word of a command.
+/// A word of a command, or another text that a secret may be part of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Word {
     /// As it stands in the configuration.
@@ -31,6 +31,20 @@ impl Word {
             Self::Plain(text) => text,
             Self::Secret(secret) => secret.expose(),
         }
+    }
+
+    /// The word as it may be shown.
+    pub fn shown(&self) -> &str {
+        match self {
+            Self::Plain(text) => text,
+            Self::Secret(_) => "***",
+        }
+    }
+}
+
+impl<T: Into<String>> From<T> for Word {
+    fn from(text: T) -> Self {
+        Self::Plain(text.into())
     }
 }
 

@@ -2,15 +2,15 @@
 
 use std::path::PathBuf;
 
-use super::{Secret, TlsMode};
+use super::{Secret, TlsMode, Word};
 
 /// A GET whose answer tells the role, such as Patroni's `GET /primary`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HttpCheck {
     /// The endpoint's port; `None` is the backend's own.
     pub port: Option<u16>,
-    /// Path, with a query if one is needed; default `/primary`.
-    pub path: String,
+    /// Path, with a query if one is needed; default `/primary`. Not shown where a variable is part of it, which may hold a token.
+    pub path: Word,
     /// Any of these statuses means "this is the primary"; default 200.
     pub expect: Vec<u16>,
     /// Name for `Host` and for the certificate; `None` is the backend's host.

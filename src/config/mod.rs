@@ -42,7 +42,7 @@ pub use check::{AuthMethod, CheckConfig, CheckKind, MysqlCheck, PostgresCheck, R
 pub use diagnostic::{Diagnostic, Errors};
 pub use doors::{ProxyProtocolConfig, ProxySend};
 pub use exchange::ExchangeCheck;
-pub use exec::ExecCheck;
+pub use exec::{ExecCheck, Word};
 pub use flags::{Flags, from_flags};
 pub use http_check::{HttpCheck, HttpLogin, TlsIdentity};
 pub use secret::{Secret, SecretSource};
@@ -260,6 +260,16 @@ crate::labels! {
     }
 }
 
+crate::labels! {
+    /// What a client is told when nobody may serve it.
+    pub enum Refusal {
+        /// Every backend by its name, and why it may not.
+        Detailed = "detailed",
+        /// That nobody may.
+        Short = "short",
+    }
+}
+
 /// Where clients connect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListenerConfig {
@@ -273,6 +283,8 @@ pub struct ListenerConfig {
     pub balance: Balance,
     /// What becomes of them while there is no replica; of no effect for other routes.
     pub fallback: Fallback,
+    /// What they are told when nobody may serve them.
+    pub refusal: Refusal,
     /// Connections at most; `None` leaves it to the process's limit.
     pub max_connections: Option<usize>,
     /// Connections of one client address at most.

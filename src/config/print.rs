@@ -153,7 +153,7 @@ fn redis(login: &RedisCheck) -> Tree {
 
 fn http(check: &HttpCheck) -> Tree {
     let mut map: Vec<_> = check.port.map(|port| ("port", Tree::Number(port.into()))).into_iter().collect();
-    map.push(("path", text(&check.path)));
+    map.push(("path", exec::word(&check.path)));
     map.push(("expect", check.expect.iter().map(|status| Tree::Number((*status).into())).collect()));
     map.extend(check.host.as_ref().map(|host| ("host", text(host))));
     if let Some(login) = &check.login {
@@ -219,6 +219,7 @@ fn listener(listener: &ListenerConfig) -> Tree {
     let chooses = listener.route != ListenerRoute::Primary;
     map.extend(chooses.then(|| ("balance", word(listener.balance))));
     map.extend((listener.route == ListenerRoute::Replica).then(|| ("fallback", word(listener.fallback))));
+    map.push(("refusal", word(listener.refusal)));
     map.extend(listener.max_connections.map(|max| ("max_connections", number(max))));
     map.extend(listener.max_connections_per_ip.map(|max| ("max_connections_per_ip", number(max))));
     map.extend(networks("allow", &listener.allow));

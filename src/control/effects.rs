@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::supervisor::Supervisor;
 use crate::{
-    failover::{BackendId, BackendState, Cause, Epoch, RevokeMode, Time, label::Label},
+    failover::{BackendId, BackendState, Cause, Epoch, Printable, RevokeMode, Time, label::Label},
     net::addresses::Addresses,
     route::{LastFailover, Offer, Publisher, Revocation, Route, StateEvent, Tenure},
 };
@@ -25,7 +25,7 @@ struct Gap {
     since: Time,
     from: Arc<str>,
     cause: Cause,
-    evidence: Arc<str>,
+    evidence: Printable,
     detected: std::time::Duration,
     sessions_closed: u64,
 }
@@ -91,7 +91,7 @@ impl Supervisor {
     pub(super) fn revoke(&mut self, now: Time, epoch: Epoch, backend: BackendId, mode: RevokeMode, cause: Cause) {
         let Some(route) = self.carrier.route.take() else { return };
         let known = self.core.backend(backend).filter(|_| cause != Cause::Removed);
-        let evidence = known.map_or_else(|| "it is no longer in the configuration".into(), |state| Arc::clone(state.evidence()));
+        let evidence = known.map_or_else(|| "it is no longer in the configuration".into(), |state| state.evidence().clone());
         let detected = known.and_then(BackendState::trouble_since).map(|since| now.since(since)).unwrap_or_default();
         let sessions = u64::try_from(route.metrics.connections_active.get()).unwrap_or(0);
         // Those who read from it are another matter.
@@ -111,7 +111,7 @@ impl Supervisor {
             since: now,
             from: Arc::clone(&route.backend),
             cause,
-            evidence: Arc::clone(&evidence),
+            evidence: evidence.clone(),
             detected,
             sessions_closed: sessions,
         });
@@ -139,7 +139,7 @@ impl Supervisor {
             return;
         }
         let name = Arc::clone(self.name(backend));
-        let evidence = self.core.backend(backend).map(|state| Arc::clone(state.evidence())).unwrap_or_default();
+        let evidence = self.core.backend(backend).map(|state| state.evidence().clone()).unwrap_or_default();
         tracing::warn!(
             pool = %self.config.name,
             backend = %name,
@@ -168,7 +168,7 @@ impl Supervisor {
         self.carrier.publisher.verified(now);
         self.carrier.offer(&route);
         self.carrier.route = Some(route);
-        let evidence = self.core.backend(backend).map(|state| Arc::clone(state.evidence())).unwrap_or_default();
+        let evidence = self.core.backend(backend).map(|state| state.evidence().clone()).unwrap_or_default();
         let gap = self.carrier.gap.take();
         tracing::info!(
             pool = %self.config.name,
@@ -229,7 +229,7 @@ impl Supervisor {
         let Some(name) = self.carrier.route.as_ref().map(|route| Arc::clone(&route.backend)) else { return };
         self.carrier.withdraw(&format!("{name} is in doubt and is being probed"));
         let state = self.core.active().and_then(|active| self.core.backend(active));
-        let evidence = state.map(|state| Arc::clone(state.evidence())).unwrap_or_default();
+        let evidence = state.map(|state| state.evidence().clone()).unwrap_or_default();
         tracing::info!(pool = %self.config.name, backend = %name, epoch = epoch.0, %evidence, "in doubt: new clients wait for a second opinion");
         self.tell(now, &name, "suspend", epoch, None, evidence);
     }
@@ -242,7 +242,7 @@ impl Supervisor {
         self.tell(now, &route.backend, "resume", epoch, None, "".into());
     }
 
-    fn tell(&self, at: Time, backend: &Arc<str>, kind: &'static str, epoch: Epoch, cause: Option<Cause>, evidence: Arc<str>) {
+    fn tell(&self, at: Time, backend: &Arc<str>, kind: &'static str, epoch: Epoch, cause: Option<Cause>, evidence: Printable) {
         self.events.push(StateEvent {
             id: 0,
             at,

@@ -34,6 +34,7 @@ mod supervisor;
 use std::{collections::HashMap, io, sync::Arc, thread::JoinHandle, time::Duration};
 
 use heartbeat::Heartbeat;
+pub use state_file::{Remembered, look as remembered};
 use state_writer::StateWriter;
 use supervisor::Supervisor;
 use tokio::{runtime, sync::mpsc, task::JoinSet};

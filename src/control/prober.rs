@@ -15,7 +15,7 @@ mod schedule;
 mod second;
 mod unserved;
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use tokio::{
     sync::{mpsc, watch},
@@ -33,7 +33,7 @@ use super::{
 };
 use crate::{
     config::CheckConfig,
-    failover::{Outcome, Pace, Passive, Time},
+    failover::{Outcome, Pace, Passive, Printable, Time},
     net::{addr::BackendAddr, addresses::Addresses},
     route::Clock,
 };
@@ -97,12 +97,12 @@ pub enum ProberEvent {
         /// How.
         stance: Stance,
         /// What both said.
-        evidence: Arc<str>,
+        evidence: Printable,
     },
     /// This process could not ask: it lacked a port, a descriptor or memory.
     NoVerdict {
         /// What was missing.
-        evidence: Arc<str>,
+        evidence: Printable,
     },
 }
 
@@ -281,7 +281,7 @@ impl Prober {
         if known.addresses.is_empty() {
             let mut finding = resolver::unresolved(&self.settings.address, deadline.timeout());
             if let Some(error) = &known.error {
-                finding.evidence = Arc::clone(error);
+                finding.evidence = error.clone();
             }
             return Answer::Finding { finding, fresh: true };
         }

@@ -12,7 +12,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{lookups, probe::Finding};
 use crate::{
-    failover::Outcome,
+    failover::{Outcome, Printable},
     net::{addr::BackendAddr, addresses::Addresses, endpoint::Endpoint},
 };
 
@@ -31,7 +31,7 @@ pub struct Resolution {
     /// The last good answer, in the order to try; empty when there never was one.
     pub addresses: Addresses,
     /// Why the last lookup brought nothing.
-    pub error: Option<Arc<str>>,
+    pub error: Option<Printable>,
 }
 
 impl Resolution {
@@ -113,7 +113,7 @@ async fn keep(address: BackendAddr, publish: watch::Sender<Resolution>, refresh:
 }
 
 /// Publishes what is new: another set of addresses, or another error. A resolver that merely rotates its answer is no change.
-fn learn(address: &BackendAddr, publish: &watch::Sender<Resolution>, answer: Result<Addresses, Arc<str>>) {
+fn learn(address: &BackendAddr, publish: &watch::Sender<Resolution>, answer: Result<Addresses, Printable>) {
     tell(address, &publish.borrow(), &answer);
     publish.send_if_modified(|known| {
         let error = answer.as_ref().err().cloned();
@@ -129,7 +129,7 @@ fn learn(address: &BackendAddr, publish: &watch::Sender<Resolution>, answer: Res
 
 /// One line when the last good answer begins to be all there is, and one when that is over. (Of a name that never had an address
 /// its backend's health tells.)
-fn tell(address: &BackendAddr, known: &Resolution, answer: &Result<Addresses, Arc<str>>) {
+fn tell(address: &BackendAddr, known: &Resolution, answer: &Result<Addresses, Printable>) {
     match (&known.error, answer) {
         _ if known.addresses.is_empty() => {}
         (None, Err(error)) => {
@@ -148,7 +148,7 @@ fn is_same_set(a: &[Endpoint], b: &[Endpoint]) -> bool {
 ///
 /// # Errors
 /// When the name has no address; one sentence for people.
-pub async fn lookup(address: &BackendAddr) -> Result<Addresses, Arc<str>> {
+pub async fn lookup(address: &BackendAddr) -> Result<Addresses, Printable> {
     match address.endpoint() {
         Some(endpoint) => Ok([endpoint].into()),
         None => usable(address, lookups::lookup(address.host()).await),
@@ -161,7 +161,7 @@ pub fn unresolved(address: &BackendAddr, waited: Duration) -> Finding {
     Finding { outcome: Outcome::Unreachable, facts: crate::failover::Facts::default(), evidence: evidence.into() }
 }
 
-fn usable(address: &BackendAddr, answer: lookups::Answer) -> Result<Addresses, Arc<str>> {
+fn usable(address: &BackendAddr, answer: lookups::Answer) -> Result<Addresses, Printable> {
     let fail = |why: &str| Err(format!("the name {} has no address: {why}", address.host()).into());
     match answer {
         Ok(found) => {

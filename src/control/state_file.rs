@@ -6,10 +6,28 @@ use std::{
     fs::{self, File, OpenOptions},
     io::{self, Read, Write},
     os::unix::fs::OpenOptionsExt,
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use serde::{Deserialize, Serialize};
+
+/// What is remembered of a pool, and in which file, for one who only looks.
+///
+/// # Errors
+/// When there is a file that cannot be read, or that is not of this version.
+pub fn look(dir: &Path, pool: &str) -> io::Result<(PathBuf, Remembered)> {
+    let path = path(dir, pool);
+    match try_read(&path) {
+        Ok(content) => Ok((path, content.pool)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok((path, Remembered::default())),
+        Err(error) => Err(io::Error::new(error.kind(), format!("{}: {error}", path.display()))),
+    }
+}
+
+/// Where the state of a pool is kept.
+pub(super) fn path(dir: &Path, pool: &str) -> PathBuf {
+    dir.join(format!("{pool}.state.json"))
+}
 
 /// Version of the file's form. A file of another version is passed over.
 const VERSION: u32 = 1;
@@ -20,11 +38,13 @@ const MAX_LEN: u64 = 4096;
 /// What is worth remembering of a pool.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Remembered {
-    pub(super) fence: Option<u64>,
-    pub(super) system_id: Option<u64>,
+pub struct Remembered {
+    /// The highest database epoch that was served.
+    pub fence: Option<u64>,
+    /// Identity of the cluster.
+    pub system_id: Option<u64>,
     /// Name of the backend that was active last.
-    pub(super) active: Option<String>,
+    pub active: Option<String>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]

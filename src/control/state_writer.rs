@@ -107,7 +107,7 @@ impl StateWriter {
 
     /// The file of one pool.
     pub(super) fn file(&self, pool: &str) -> StateFile {
-        StateFile { shared: Arc::clone(&self.0), path: self.0.directory.join(format!("{pool}.state.json")).into() }
+        StateFile { shared: Arc::clone(&self.0), path: state_file::path(&self.0.directory, pool).into() }
     }
 
     /// Waits for the last writes, but not for long, and tells what is not on the disk. Blocks.
@@ -144,6 +144,11 @@ pub(super) struct StateFile {
 }
 
 impl StateFile {
+    /// Where it is.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// What an earlier process knew, or this one before a reload; nothing when the disk does not answer in time.
     pub(super) async fn read(&self) -> Remembered {
         let (reply, answer) = oneshot::channel();

@@ -317,6 +317,7 @@ impl Supervisor {
                 reading: self.core.reading(id),
                 facts: state.facts().clone(),
                 alert: state.alert(),
+                alert_evidence: state.alert_evidence().clone(),
                 since: state.since(),
                 last_probe: node.last_probe.clone(),
                 silent_since: node.silence.since(),
@@ -331,6 +332,8 @@ impl Supervisor {
             conflict: self.core.conflict(),
             failover_ready: self.core.failover_ready(self.clock.now()),
             last_failover: self.last_failover.clone(),
+            fence: self.core.fence().0,
+            state_file: self.state_file.as_ref().map(|file| file.path().display().to_string().into()),
             backends: backends.collect(),
         }
     }

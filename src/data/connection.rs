@@ -27,6 +27,7 @@ use super::{
     worker::Load,
 };
 use crate::{
+    config::Refusal,
     failover::Passive,
     metrics::Raised,
     net::{backoff::Backoff, endpoint::Peer, proxy_protocol::Version},
@@ -330,7 +331,8 @@ async fn turn_away(rejected: Rejected, peer: Peer, listener: &ListenerContext) {
     let Rejected { reason, client, why } = rejected;
     listener.turned_away(reason, peer, &why);
     if let Some(client) = client {
-        refuse(client, listener.pool.protocol, reason, &why).await;
+        let why = if listener.refusal == Refusal::Detailed { &*why } else { "" };
+        refuse(client, listener.pool.protocol, reason, why).await;
     }
 }
 

@@ -30,7 +30,7 @@ use super::{
     worker::Workers,
 };
 use crate::{
-    config::ListenerConfig,
+    config::{ListenerConfig, Refusal},
     failover::label::Label,
     lifecycle::Phase,
     metrics::ListenerMetrics,
@@ -71,6 +71,7 @@ pub(super) struct ListenerContext {
     pub(super) refusals: Arc<Admission>,
     /// What is asked of clients, if anything is.
     pub(super) doors: Option<Box<Doors>>,
+    pub(super) refusal: Refusal,
     /// The PROXY header that backends get, if they do.
     pub(super) header: Option<proxy_protocol::Version>,
 }
@@ -104,6 +105,7 @@ impl ListenerContext {
             limit: config.max_connections,
             refusals: Arc::new(Admission::new(16)),
             doors: Doors::of(config, crowd),
+            refusal: config.refusal,
             header: config.proxy_protocol.send.version(),
         }
     }

@@ -13,7 +13,7 @@ use crate::reason::RejectReason;
 /// How long a client may take to say what it wants before it is cut off.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Tells the client why, then closes. `why` is for people and must hold no secret.
+/// Tells the client why, then closes. `why` is for people and must hold no secret; it may be empty.
 pub(super) async fn refuse(mut client: Socket, protocol: Protocol, reason: RejectReason, why: &str) {
     let told = match protocol {
         Protocol::Unknown => false,
@@ -27,6 +27,11 @@ pub(super) async fn refuse(mut client: Socket, protocol: Protocol, reason: Rejec
     } else {
         close::reset(&client);
     }
+}
+
+fn nobody_serves(why: &str) -> String {
+    let because = if why.is_empty() { String::new() } else { format!(" ({why})") };
+    format!("mainstay: no database node may serve now{because}")
 }
 
 async fn say(client: &mut Socket, last_words: &[u8]) -> bool {
@@ -75,7 +80,7 @@ fn mysql_error(reason: RejectReason, why: &str) -> Vec<u8> {
         RejectReason::MaxConnections => (1040_u16, "Too many connections".to_owned()),
         RejectReason::MaxConnectionsPerIp => (1040, "mainstay: too many connections from this address".to_owned()),
         RejectReason::Shutdown => (1053, "mainstay is shutting down".to_owned()),
-        _ => (1053, format!("mainstay: no database node may serve now ({why})")),
+        _ => (1053, nobody_serves(why)),
     };
     // Clients cut messages off at 512 bytes.
     let message: Vec<u8> = message.chars().filter(|c| !c.is_control()).take(500).collect::<String>().into_bytes();
@@ -93,7 +98,7 @@ fn redis_error(reason: RejectReason, why: &str) -> String {
     match reason {
         RejectReason::MaxConnections | RejectReason::MaxConnectionsPerIp => "-ERR max number of clients reached\r\n".into(),
         RejectReason::Shutdown => "-LOADING mainstay is shutting down\r\n".into(),
-        _ => format!("-LOADING mainstay: no database node may serve now ({why})\r\n"),
+        _ => format!("-LOADING {}\r\n", nobody_serves(&why)),
     }
 }
 
@@ -104,7 +109,7 @@ fn error_response(reason: RejectReason, why: &str) -> Vec<u8> {
         RejectReason::MaxConnections => ("53300", "mainstay: too many connections".to_owned()),
         RejectReason::MaxConnectionsPerIp => ("53300", "mainstay: too many connections from this address".to_owned()),
         RejectReason::Shutdown => ("57P03", "mainstay is shutting down".to_owned()),
-        _ => ("57P03", format!("mainstay: no database node may serve now ({why})")),
+        _ => ("57P03", nobody_serves(why)),
     };
     let mut fields = Vec::new();
     for (kind, value) in [(b'S', "FATAL"), (b'V', "FATAL"), (b'C', code), (b'M', message.as_str())] {
@@ -123,6 +128,12 @@ fn error_response(reason: RejectReason, why: &str) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_is_told_no_reason_is_told_no_empty_one() {
+        assert_eq!(redis_error(RejectReason::HoldTimeout, ""), "-LOADING mainstay: no database node may serve now\r\n");
+        assert_eq!(nobody_serves("db-a: down"), "mainstay: no database node may serve now (db-a: down)");
+    }
 
     #[test]
     fn a_redis_error_is_one_line() {

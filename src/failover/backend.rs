@@ -1,12 +1,11 @@
 //! One backend as the core knows it, and the truth table that decides whether it may be active.
 
-use std::sync::Arc;
-
 use super::{
     event::{Admin, Health, Outcome},
     facts::{Facts, Role},
     health::Tracker,
     pool::Policy,
+    text::Printable,
     time::Time,
 };
 use crate::labels;
@@ -20,7 +19,7 @@ labels! {
         Maint = "maint",
         /// An operator lets it run empty.
         Drain = "drain",
-        /// Its check cannot log in, and it was never seen healthy.
+        /// Its check cannot log in, and it was never seen healthy or was down before.
         Misconfigured = "misconfigured",
         /// No verdict yet.
         Unknown = "unknown",
@@ -56,8 +55,12 @@ pub struct BackendState {
     pub(super) facts: Facts,
     /// The check cannot do its work; cleared by a whole new login that succeeds.
     pub(super) alert: Option<Outcome>,
+    /// What was seen when that was found.
+    pub(super) alert_evidence: Printable,
     /// It belongs to another cluster.
     pub(super) foreign: bool,
+    /// It said that it is a primary before another began to, and nothing since: it may have given way.
+    pub(super) outdated: bool,
     /// First signal: a session to it broke.
     pub(super) session_lost: bool,
     /// Second signal: a connect was refused.
@@ -77,7 +80,7 @@ pub struct BackendState {
     /// What the last report found; `None` before the first.
     pub(super) last_outcome: Option<Outcome>,
     /// What was seen last.
-    pub(super) evidence: Arc<str>,
+    pub(super) evidence: Printable,
     /// First sign of the present trouble.
     pub(super) trouble_since: Option<Time>,
     /// Since when health is what it is.
@@ -126,8 +129,13 @@ impl BackendState {
         self.alert
     }
 
+    /// What was seen when the check could not do its work.
+    pub const fn alert_evidence(&self) -> &Printable {
+        &self.alert_evidence
+    }
+
     /// What was seen last.
-    pub const fn evidence(&self) -> &Arc<str> {
+    pub const fn evidence(&self) -> &Printable {
         &self.evidence
     }
 
@@ -157,14 +165,8 @@ impl BackendState {
         self.last_down.is_some_and(|at| now.since(at) < policy.budget_within)
     }
 
-    /// It answers, serves, belongs here and says it is a primary that takes writes; whether it may be active is another
-    /// question.
-    pub(super) fn claims_primary(&self, system_id: Option<u64>) -> bool {
-        self.health() == Health::Up && self.says_primary(system_id)
-    }
-
-    /// As [`BackendState::claims_primary`], also when it has not answered often enough yet to be up again: what it says is a
-    /// danger from the first word on.
+    /// It answers, serves, belongs here and says it is a primary that takes writes, also when it has not answered often enough yet
+    /// to be up again: what it says is a danger from the first word on. Whether it may be active is another question.
     pub(super) fn says_primary(&self, system_id: Option<u64>) -> bool {
         (self.health() == Health::Up || self.is_pending())
             && !self.starting
@@ -188,19 +190,29 @@ impl BackendState {
     /// | ready | unknown | login impossible | · | · | · | `misconfigured` |
     /// | ready | unknown | · | foreign | · | · | `wrong_cluster` |
     /// | ready | unknown | · | · | · | · | `unknown` |
+    /// | ready | down | login impossible | · | · | · | `misconfigured` |
+    /// | ready | down | · | foreign | · | · | `wrong_cluster` |
     /// | ready | down | · | · | · | · | `down` |
     /// | ready | up | no | · | · | · | `starting` |
     /// | ready | up | yes | foreign | · | · | `wrong_cluster` |
     /// | ready | up | yes | own | standby | · | `standby` |
     /// | ready | up | yes | own | none named | · | `role_unknown` |
+    /// | ready | up | yes | own | primary | absurd | `role_unknown` |
     /// | ready | up | yes | own | primary, read-only | · | `read_only` |
     /// | ready | up | yes | own | primary | below the fence | `fenced` |
     /// | ready | up | yes | own | primary | at or above | `eligible` |
-    pub(super) fn reason(&self, by_role: bool, fence: Option<u64>, system_id: Option<u64>) -> Reason {
+    pub(super) fn reason(&self, by_role: bool, is_absurd: bool, fence: Option<u64>, system_id: Option<u64>) -> Reason {
         match (self.admin.0, self.health()) {
             (Admin::Maint, _) => return Reason::Maint,
             (Admin::Drain, _) => return Reason::Drain,
-            (Admin::Ready, Health::Down) => return Reason::Down,
+            (Admin::Ready, Health::Down) => {
+                // Two signals of its death outweigh what it said before them.
+                return match self.last_outcome.filter(|_| !(self.refused && self.session_lost)) {
+                    Some(Outcome::Misconfigured) => Reason::Misconfigured,
+                    Some(Outcome::WrongCluster) => Reason::WrongCluster,
+                    _ => Reason::Down,
+                };
+            }
             (Admin::Ready, Health::Unknown) => {
                 return match self.alert {
                     _ if self.starting => Reason::Starting,
@@ -223,6 +235,7 @@ impl BackendState {
         match self.facts.role {
             Some(Role::Standby) => Reason::Standby,
             Some(Role::Unknown) | None => Reason::RoleUnknown,
+            Some(Role::Primary) if is_absurd => Reason::RoleUnknown,
             Some(Role::Primary) if self.facts.read_only => Reason::ReadOnly,
             Some(Role::Primary) if fence.is_some_and(|fence| self.facts.db_epoch.is_some_and(|epoch| epoch < fence)) => {
                 Reason::Fenced

@@ -3,8 +3,8 @@
 //! Two ways: by the database's own word (a role-aware check), or by list order (a check that knows no roles).
 
 use super::{
-    event::{BackendId, Cause},
-    facts::MultiPrimary,
+    event::{BackendId, Cause, Health},
+    facts::{Facts, MultiPrimary},
     pool::{Election, OnConflict, Pool},
     time::Time,
 };
@@ -64,8 +64,37 @@ impl Pool {
     pub(super) fn claimants(&self) -> Vec<BackendId> {
         match self.policy.election {
             Election::ByOrder => Vec::new(),
-            Election::ByRole => self.ids().filter(|id| self.backends[id.index()].says_primary(self.system_id)).collect(),
+            Election::ByRole => self.ids().filter(|id| self.says_primary(*id)).collect(),
         }
+    }
+
+    /// Its last word is that it is a primary of this cluster which takes writes, and it can be true.
+    pub(super) fn says_primary(&self, id: BackendId) -> bool {
+        let Some(backend) = self.backends.get(id.index()) else { return false };
+        backend.says_primary(self.system_id) && self.absurdly_above(id, &backend.facts).is_none()
+    }
+
+    /// What a database epoch is too far above to be true: the highest that was served or, before any was, that another backend
+    /// shows. Remembered, an epoch of one that lies would stand above every honest one for ever.
+    pub(super) fn absurdly_above(&self, id: BackendId, facts: &Facts) -> Option<u64> {
+        let (step, epoch) = self.policy.max_epoch_step.zip(facts.db_epoch)?;
+        let others = self.ids().filter(|other| *other != id).map(|other| &self.backends[other.index()]);
+        let shown = others.filter(|other| !other.is_foreign(self.system_id)).filter_map(|other| other.facts.db_epoch);
+        let known = self.fence.or_else(|| shown.max())?;
+        (epoch.saturating_sub(known) > step).then_some(known)
+    }
+
+    /// More than one is a primary: each has said so since the last of them began to.
+    pub(super) fn is_conflict(&self, claimants: &[BackendId]) -> bool {
+        let heard = claimants.iter().filter(|id| !self.backends[id.index()].outdated).count();
+        claimants.len() > 1 && !self.share_writes(claimants) && (self.conflict || heard > 1)
+    }
+
+    /// The active one may have given way to another that is eligible too, and was not heard of since.
+    pub(super) fn awaits_a_word(&self) -> bool {
+        let eligible = self.eligible();
+        let outdated = self.active.is_some_and(|id| self.backends[id.index()].outdated);
+        outdated && eligible.len() > 1 && !self.share_writes(&eligible) && !self.is_conflict(&self.claimants())
     }
 
     /// They are primaries of one cluster that take writes at the same time.
@@ -77,9 +106,8 @@ impl Pool {
 
     /// The highest database epoch that claims to be primary now.
     pub(super) fn highest_claim(&self) -> Option<u64> {
-        let by_role = self.policy.election == Election::ByRole;
-        let claims = self.backends.iter().filter(|backend| by_role && backend.claims_primary(self.system_id));
-        claims.filter_map(|backend| backend.facts.db_epoch).max()
+        let claimants = self.claimants().into_iter().map(|id| &self.backends[id.index()]);
+        claimants.filter(|backend| backend.health() == Health::Up).filter_map(|backend| backend.facts.db_epoch).max()
     }
 
     /// An operator's choice ends when it may no longer serve, and when a primary turns up that the operator did not know of:
@@ -138,8 +166,11 @@ impl Pool {
             return self.elect_of_many(eligible, now);
         }
         let kept = self.active.filter(|active| eligible.contains(active));
-        let undecided = Choice { active: kept, verdict: Verdict::SplitBrain, cause: None };
+        let waits = kept.is_some() && self.awaits_a_word();
+        let verdict = if waits { Verdict::Keep } else { Verdict::SplitBrain };
+        let undecided = Choice { active: kept, verdict, cause: None };
         match self.policy.on_conflict {
+            OnConflict::Refuse if waits => undecided,
             OnConflict::Refuse => Choice::none(Verdict::SplitBrain),
             OnConflict::Keep => undecided,
             OnConflict::Newest => {

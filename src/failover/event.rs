@@ -1,6 +1,6 @@
 //! What goes into the core and what comes out of it.
 
-use std::{fmt, sync::Arc};
+use std::fmt;
 
 use crate::{
     failover::{
@@ -9,6 +9,7 @@ use crate::{
         facts::{Facts, Role},
         pool::Policy,
         readers::Reading,
+        text::Printable,
     },
     labels,
 };
@@ -165,7 +166,7 @@ pub struct Report {
     /// The probe made a whole new connection (and login), rather than asking over a standing session.
     pub fresh: bool,
     /// One short human sentence: what was seen.
-    pub evidence: Arc<str>,
+    pub evidence: Printable,
 }
 
 labels! {
@@ -181,6 +182,8 @@ labels! {
         StandingLost = "standing_lost",
         /// The check's standing session was ended by the server in so many words (`PostgreSQL` 57P01).
         StandingShutdown = "standing_shutdown",
+        /// As before, but what ended is the server's main process, and what spoke a child of it that noticed.
+        StandingOrphaned = "standing_orphaned",
     }
 }
 
@@ -319,7 +322,7 @@ pub enum Note {
         /// Which rule.
         cause: Cause,
         /// What was seen.
-        evidence: Arc<str>,
+        evidence: Printable,
     },
     /// The database's role changed.
     Role {
@@ -360,7 +363,7 @@ pub enum Note {
         /// The outcome that says so.
         outcome: Outcome,
         /// What was seen.
-        evidence: Arc<str>,
+        evidence: Printable,
     },
     /// The event named a backend this pool does not have.
     UnknownBackend(BackendId),

@@ -1,7 +1,8 @@
 //! What a database says of itself.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
+use super::text::Printable;
 use crate::labels;
 
 labels! {
@@ -53,5 +54,5 @@ pub struct Facts {
     /// How long ago that was written which is applied now; without end for a standby that applies nothing any more.
     pub lag_time: Option<Duration>,
     /// Server version as it names itself.
-    pub version: Option<Arc<str>>,
+    pub version: Option<Printable>,
 }

@@ -20,6 +20,7 @@
 //! | [`readers`] | who may be read, besides the active one or instead of it |
 //! | [`lag`] | how far behind a standby may be |
 //! | [`ready`] | whether a failover would succeed right now |
+//! | [`text`] | what others say, made safe to print |
 //! | `invariants` | what must hold after every step, checked in debug builds |
 
 pub mod backend;
@@ -39,6 +40,7 @@ pub mod readers;
 pub mod ready;
 #[cfg(test)]
 mod tests;
+pub mod text;
 pub mod time;
 
 pub use backend::{BackendState, Reason};
@@ -52,4 +54,5 @@ pub use lag::MaxLag;
 pub use pool::{Election, OnConflict, Policy, Pool};
 pub use readers::Reading;
 pub use ready::FailoverReady;
+pub use text::Printable;
 pub use time::Time;

@@ -1,13 +1,12 @@
 //! What was seen of a backend: reports of probes, and passive signs from the byte path and the standing session.
 
-use std::sync::Arc;
-
 use super::{
     backend::BackendState,
-    event::{BackendId, Cause, Class, Effect, Health, Note, Outcome, Passive, Report},
+    event::{BackendId, Cause, Class, Effect, Epoch, Health, Note, Outcome, Passive, Report},
     facts::Role,
     health::Transition,
     pool::{Election, Policy, Pool},
+    text::Printable,
     time::Time,
 };
 
@@ -21,11 +20,20 @@ impl Pool {
         if foreign { Outcome::WrongCluster } else { report.outcome }
     }
 
-    /// What the report says in words, and why that is not enough when a backend that keeps going down answers again.
-    pub fn evidence(&self, now: Time, report: &Report) -> Arc<str> {
-        let plain = Arc::clone(&report.evidence);
+    /// What the report says in words, and why that is not enough: it is of another cluster, or says what cannot be, or has not
+    /// answered often enough yet for one that keeps going down.
+    pub fn evidence(&self, now: Time, report: &Report) -> Printable {
+        let plain = report.evidence.clone();
         let Some(backend) = self.backends.get(report.backend.index()) else { return plain };
-        let counts = self.assess(report) == Outcome::Ok && (report.fresh || !backend.fresh_failed);
+        let outcome = self.assess(report);
+        if let (Outcome::WrongCluster, Some(own), Some(found)) = (outcome, self.system_id, report.facts.system_id) {
+            let whence = if self.epoch == Epoch::default() { "remembered from an earlier run" } else { "served by this pool" };
+            return format!("{plain}; its system identifier is {found}, expected is {own}, {whence}").into();
+        }
+        if let Some(known) = self.absurdly_above(report.backend, &report.facts).filter(|_| outcome == Outcome::Ok) {
+            return format!("{plain}; that cannot be: the highest database epoch this pool has shown is {known}").into();
+        }
+        let counts = outcome == Outcome::Ok && (report.fresh || !backend.fresh_failed);
         let (seen, needed) = (backend.health.against() + 1, backend.successes_needed(now, &self.policy));
         if backend.health() == Health::Down && counts && seen < needed && needed > self.policy.rise {
             format!("{plain}; success {seen} of the {needed} in a row that it needs, because it keeps going down").into()
@@ -37,6 +45,7 @@ impl Pool {
     pub(super) fn on_report(&mut self, now: Time, report: &Report, effects: &mut Vec<Effect>) {
         let outcome = self.assess(report);
         let evidence = self.evidence(now, report);
+        let claimed = self.says_primary(report.backend);
         let policy = &self.policy;
         let id = report.backend;
         let Some(backend) = self.backends.get_mut(id.index()) else {
@@ -49,7 +58,8 @@ impl Pool {
         backend.last_seq = report.seq;
         backend.last_outcome = Some(outcome);
         backend.asked = false;
-        backend.evidence = evidence;
+        backend.outdated &= outcome.class() == Class::Failure;
+        backend.evidence = evidence.clone();
         let before = (backend.health(), backend.facts.role.unwrap_or(Role::Unknown));
         let alert_before = backend.alert;
         let mut cause = Cause::Probe;
@@ -84,10 +94,7 @@ impl Pool {
                 Transition::Unchanged
             }
             Class::Neutral => {
-                backend.answered(report);
-                backend.alert = Some(outcome);
-                backend.foreign |= outcome == Outcome::WrongCluster;
-                backend.health.interrupt();
+                backend.lives(report, outcome);
                 Transition::Unchanged
             }
         };
@@ -96,17 +103,36 @@ impl Pool {
         }
         backend.note_changes(id, before, cause, effects);
         if backend.alert != alert_before {
-            effects.push(Effect::Note(Note::CheckAlert { backend: id, outcome, evidence: report.evidence.clone() }));
+            effects.push(Effect::Note(Note::CheckAlert { backend: id, outcome, evidence }));
+        }
+        if !claimed && self.says_primary(id) {
+            self.ask_older_claims(id, effects);
         }
         self.raise_fence(id, outcome);
+    }
+
+    /// Another says that it is a primary now. Those that said so before it may have given way since: they are asked at once, and
+    /// until they answer that is no conflict. What was said while the pool settles was said at one time.
+    fn ask_older_claims(&mut self, newer: BackendId, effects: &mut Vec<Effect>) {
+        let claimants = self.claimants();
+        if !self.settled || self.conflict || self.share_writes(&claimants) {
+            return;
+        }
+        for older in claimants.into_iter().filter(|id| *id != newer) {
+            let backend = &mut self.backends[older.index()];
+            backend.outdated = true;
+            backend.evidence = "another backend says that it is the primary now".into();
+            backend.ask(older, effects);
+        }
     }
 
     /// The fence is the highest database epoch that was *served*: what the active backend says while it may take writes.
     fn raise_fence(&mut self, id: BackendId, outcome: Outcome) {
         let backend = &self.backends[id.index()];
-        let serves = self.policy.election == Election::ByOrder || backend.claims_primary(self.system_id);
+        let claims = backend.health() == Health::Up && self.says_primary(id);
+        let serves = self.policy.election == Election::ByOrder || claims;
         if self.active == Some(id) && outcome == Outcome::Ok && serves {
-            self.fence = self.fence.max(backend.facts.db_epoch);
+            self.fence = self.fence.max(self.backends[id.index()].facts.db_epoch);
         }
     }
 
@@ -126,13 +152,19 @@ impl Pool {
             }
             Passive::DialFailed => {}
             Passive::SessionLost => backend.session_lost = true,
-            Passive::StandingLost | Passive::StandingShutdown => {
+            Passive::StandingLost => {
                 backend.session_lost = true;
-                backend.said_shutdown |= what == Passive::StandingShutdown;
-                backend.evidence = if backend.said_shutdown {
-                    "the server said that it is shutting down"
+                if !backend.said_shutdown {
+                    backend.evidence = "the standing session was lost".into();
+                }
+            }
+            Passive::StandingShutdown | Passive::StandingOrphaned => {
+                backend.session_lost = true;
+                backend.said_shutdown = true;
+                backend.evidence = if what == Passive::StandingShutdown {
+                    "the server ended the check's session, as it does when it shuts down or an administrator ends it"
                 } else {
-                    "the standing session was lost"
+                    "the server's main process is gone, says a child of it"
                 }
                 .into();
             }
@@ -191,6 +223,15 @@ impl BackendState {
         self.fresh_failed &= !report.fresh;
     }
 
+    /// It answered, and not as it should.
+    fn lives(&mut self, report: &Report, outcome: Outcome) {
+        self.answered(report);
+        self.alert = Some(outcome);
+        self.alert_evidence = self.evidence.clone();
+        self.foreign |= outcome == Outcome::WrongCluster;
+        self.health.interrupt();
+    }
+
     /// An old session that still answers while new logins fail proves no health; but that it follows another now, or refuses
     /// writes, is believed at once.
     fn believe_against_itself(&mut self, report: &Report) {
@@ -210,6 +251,7 @@ impl BackendState {
             self.fall_silent();
             self.facts.role = self.facts.role.map(|_| Role::Unknown);
             self.facts.read_only = false;
+            self.outdated = false;
             self.facts.lag_bytes = None;
             self.facts.lag_time = None;
         }

@@ -77,6 +77,8 @@ pub struct Policy {
     /// A standby that lags by more is not ready to take over, and is not read until it lags by half of it. Never a choice of
     /// who is active.
     pub max_lag: Option<MaxLag>,
+    /// How far a database epoch may be above all that the pool has shown; `None` for a database whose epochs jump.
+    pub max_epoch_step: Option<u64>,
 }
 
 impl Default for Policy {
@@ -93,6 +95,7 @@ impl Default for Policy {
             settle: Duration::from_secs(1),
             on_down: RevokeMode::Abort,
             max_lag: None,
+            max_epoch_step: None,
         }
     }
 }
@@ -291,7 +294,7 @@ impl Pool {
 
     fn refresh_conflict(&mut self, effects: &mut Vec<Effect>) {
         let claimants = self.claimants();
-        let present = claimants.len() > 1 && !self.share_writes(&claimants);
+        let present = self.is_conflict(&claimants);
         if present != self.conflict {
             self.conflict = present;
             effects.push(Effect::Note(Note::Conflict { present, claimants }));
@@ -299,7 +302,7 @@ impl Pool {
     }
 
     fn refresh_suspension(&mut self, effects: &mut Vec<Effect>) {
-        let suspended = self.active.is_some_and(|id| self.backends[id.index()].in_doubt);
+        let suspended = self.active.is_some_and(|id| self.backends[id.index()].in_doubt) || self.awaits_a_word();
         if suspended != self.suspended {
             self.suspended = suspended;
             effects.push(if suspended { Effect::Suspend { epoch: self.epoch } } else { Effect::Resume { epoch: self.epoch } });
@@ -330,8 +333,10 @@ impl Pool {
 
     pub(super) fn refresh_reasons(&mut self, now: Time, effects: &mut Vec<Effect>) {
         let by_role = self.policy.election == Election::ByRole;
+        let absurd: Vec<bool> =
+            self.ids().map(|id| self.absurdly_above(id, &self.backends[id.index()].facts).is_some()).collect();
         for (index, backend) in self.backends.iter_mut().enumerate() {
-            let reason = backend.reason(by_role, self.fence, self.system_id);
+            let reason = backend.reason(by_role, absurd[index], self.fence, self.system_id);
             if reason == Reason::Eligible {
                 backend.eligible_since.get_or_insert(now);
             } else {

@@ -342,6 +342,7 @@ mod tests {
             world.standby(1, Some(0));
             let changes = world.primary(1, 1);
             assert!(changes.contains(&(1, Reading::NotActive, RevokeMode::Abort)), "{rule}: {changes:?}");
+            world.primary(0, 1);
             let active = if *rule == OnConflict::Refuse { "not_active" } else { "active" };
             assert_eq!(world.readings(), [active, "not_active"], "{rule}");
         }

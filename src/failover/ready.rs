@@ -60,7 +60,7 @@ impl Pool {
                     let mut promoted = without.clone();
                     let facts = &mut promoted.backends[id.index()].facts;
                     facts.role = Some(Role::Primary);
-                    facts.db_epoch = self.fence.map(|fence| fence + 1).max(facts.db_epoch);
+                    facts.db_epoch = self.fence.map(|fence| fence.saturating_add(1)).max(facts.db_epoch);
                     if promoted.verdict_now(now) == FailoverReady::Yes {
                         return FailoverReady::Yes;
                     }

@@ -50,6 +50,7 @@ metrics! {
     BACKEND_HEALTH = "mainstay_backend_health", "1 for the observed health of the backend.";
     BACKEND_ROLE = "mainstay_backend_role", "1 for the role the database says it has.";
     BACKEND_REASON = "mainstay_backend_reason", "1 for the reason why the backend may or may not be active.";
+    BACKEND_CHECK_ALERT = "mainstay_backend_check_alert", "1 while the check of the backend cannot do its work, by what it found.";
     BACKEND_READER = "mainstay_backend_reader", "1 when the backend may be read as a replica.";
     BACKEND_READER_REASON = "mainstay_backend_reader_reason", "1 for the reason why the backend may or may not be read.";
     BACKEND_REPLICATION_LAG = "mainstay_backend_replication_lag_bytes", "How far the backend is behind its primary; 0 when it does not say.";

@@ -7,7 +7,7 @@ use super::{
     series::{Info, OneHot, Per, Series},
 };
 use crate::{
-    failover::{Cause, FailoverReady, Health, Outcome, Reading, Reason, Role, label::Label},
+    failover::{Cause, FailoverReady, Health, Outcome, Reading, Reason, Role, event::Class, label::Label},
     reason::{AcceptError, CloseReason, DialError, Direction, RejectReason},
 };
 
@@ -119,6 +119,8 @@ pub struct BackendMetrics {
     pub role: OneHot<Role>,
     /// Why it may or may not be active.
     pub reason: OneHot<Reason>,
+    /// 1 while its check cannot do its work, by what it found.
+    pub check_alert: Box<[(Outcome, IntGauge)]>,
     /// 1 when it may be read as a replica.
     pub reader: IntGauge,
     /// Why it may or may not be read.
@@ -146,6 +148,9 @@ impl BackendMetrics {
     pub(super) fn new(series: &Series<'_>, address: &str) -> Result<Self, Error> {
         let info = series.info(names::BACKEND_INFO, ["address", "version"])?;
         info.set([address, ""]);
+        let alerts = Outcome::ALL.iter().filter(|outcome| outcome.class() == Class::Neutral);
+        let alert =
+            |outcome: &Outcome| Ok((*outcome, series.with("outcome", outcome.as_str()).int_gauge(names::BACKEND_CHECK_ALERT)?));
         let transitions = |to: Health| series.with("to", to.as_str()).int_counters(names::TRANSITIONS, "cause");
         Ok(Self {
             connections_active: series.int_gauge(names::CONNECTIONS_ACTIVE)?,
@@ -160,6 +165,7 @@ impl BackendMetrics {
             health: series.one_hot(names::BACKEND_HEALTH, "state", Health::Unknown)?,
             role: series.one_hot(names::BACKEND_ROLE, "role", Role::Unknown)?,
             reason: series.one_hot(names::BACKEND_REASON, "reason", Reason::Unknown)?,
+            check_alert: alerts.map(alert).collect::<Result<_, Error>>()?,
             reader: series.int_gauge(names::BACKEND_READER)?,
             reader_reason: series.one_hot(names::BACKEND_READER_REASON, "reason", Reading::Unknown)?,
             replication_lag_bytes: series.int_gauge(names::BACKEND_REPLICATION_LAG)?,

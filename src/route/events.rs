@@ -7,7 +7,7 @@ use std::{
 
 use tokio::sync::watch;
 
-use crate::failover::{Epoch, Time};
+use crate::failover::{Epoch, Printable, Time};
 
 /// A state change with its cause, for the events API.
 #[derive(Clone, Debug)]
@@ -31,7 +31,7 @@ pub struct StateEvent {
     /// Which rule.
     pub cause: Option<&'static str>,
     /// What was seen.
-    pub evidence: Arc<str>,
+    pub evidence: Printable,
 }
 
 /// The latest state changes of the process, bounded: written by the supervisor, read by the admin plane.

@@ -3,7 +3,9 @@
 use std::{sync::Arc, time::Duration};
 
 use crate::{
-    failover::{Admin, BackendId, Cause, Epoch, Facts, FailoverReady, Health, Outcome, Reading, Reason, Time, Verdict},
+    failover::{
+        Admin, BackendId, Cause, Epoch, Facts, FailoverReady, Health, Outcome, Printable, Reading, Reason, Time, Verdict,
+    },
     net::addresses::Addresses,
 };
 
@@ -26,6 +28,10 @@ pub struct Snapshot {
     pub failover_ready: FailoverReady,
     /// The last change from one active backend to another, or to the same after a gap.
     pub last_failover: Option<LastFailover>,
+    /// The highest database epoch that was ever served.
+    pub fence: Option<u64>,
+    /// The file that remembers it and the cluster over restarts.
+    pub state_file: Option<Arc<str>>,
     /// Every backend, in list order.
     pub backends: Vec<BackendView>,
 }
@@ -42,7 +48,7 @@ pub struct LastFailover {
     /// Why the old one was revoked.
     pub cause: Cause,
     /// What was seen of it.
-    pub evidence: Arc<str>,
+    pub evidence: Printable,
     /// From the first sign of trouble to the revocation.
     pub detected: Duration,
     /// From the revocation to the activation: nobody was active.
@@ -74,6 +80,8 @@ pub struct BackendView {
     pub facts: Facts,
     /// The check cannot do its work: `misconfigured`, `saturated`, `wrong_cluster`.
     pub alert: Option<Outcome>,
+    /// What was seen when that was found.
+    pub alert_evidence: Printable,
     /// Since when its health is what it is.
     pub since: Time,
     /// The last probe.
@@ -88,7 +96,7 @@ pub struct LastProbe {
     /// What it found.
     pub outcome: Outcome,
     /// What it saw.
-    pub evidence: Arc<str>,
+    pub evidence: Printable,
     /// When it finished.
     pub at: Time,
     /// How long it took.

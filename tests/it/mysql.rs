@@ -187,7 +187,7 @@ async fn a_hung_server_is_a_timeout_a_killed_one_breaks_the_session_and_one_that
     let mut session = standing(&server).await;
     server.signal("-TERM");
     let broken = tokio::time::timeout(Duration::from_secs(10), session.broken()).await.expect("the kernel tells");
-    let (Broken::Lost(finding) | Broken::Shutdown(finding) | Broken::Crash(finding)) = &broken;
+    let (Broken::Lost(finding) | Broken::Shutdown(finding) | Broken::Crash(finding) | Broken::Orphaned(finding)) = &broken;
     assert!(matches!(finding.outcome, Outcome::Closed | Outcome::Starting), "{broken:?}");
 }
 

@@ -19,10 +19,16 @@ at 1ms b ok standby tl=1
 expect read b=reader
 at 1000ms b ok primary tl=1
   b role standby -> primary
+  probe a now
   b standby -> eligible
+  suspend epoch=1
+  b read reader -> not_active, sessions abort
+  pace a urgent
+at 1001ms a ok primary tl=1
   verdict keep -> split_brain
   conflict begins [a b]
-  b read reader -> not_active, sessions abort
+  resume epoch=1
+  pace a normal
 expect active a
 expect read b=not_active
 at 2000ms b ok standby tl=1

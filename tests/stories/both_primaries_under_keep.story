@@ -14,9 +14,17 @@ at 1ms b ok standby tl=1
   pace b normal
 at 1s b ok primary tl=2
   b role standby -> primary
+  probe a now
   b standby -> eligible
+  suspend epoch=1
+  pace a urgent
+expect active a
+expect suspended yes
+at 1001ms a ok primary tl=1
   verdict keep -> split_brain
   conflict begins [a b]
+  resume epoch=1
+  pace a normal
 expect active a
 expect verdict split_brain
 at 2s a refused

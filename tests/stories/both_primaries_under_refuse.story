@@ -14,11 +14,16 @@ at 1ms b ok standby tl=1
   pace b normal
 at 1s b ok primary tl=2
   b role standby -> primary
+  probe a now
   b standby -> eligible
+  suspend epoch=1
+  pace a urgent
+expect active a
+expect suspended yes
+at 1001ms a ok primary tl=1
   verdict keep -> split_brain
   revoke a epoch=1 abort cause=conflict
   conflict begins [a b]
-  pace a urgent
   pace b urgent
 expect active nobody
 expect verdict split_brain

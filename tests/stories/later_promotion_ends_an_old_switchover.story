@@ -16,11 +16,11 @@ at 1s switchover a
 expect active a
 at 20m b ok primary tl=2
   b role standby -> primary
+  probe a now
   b standby -> eligible
   verdict keep -> switch
   revoke a epoch=1 abort cause=conflict
   activate b epoch=2 cause=conflict
   a eligible -> fenced
-  conflict begins [a b]
 expect active b
 expect a=fenced

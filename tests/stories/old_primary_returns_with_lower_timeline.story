@@ -52,7 +52,7 @@ expect active nobody
 # The new one returns: it never lost its right.
 at 7000ms b ok primary tl=2
   b role unknown -> primary
-  conflict begins [a b]
+  probe a now
 at 7100ms b ok primary tl=2
   b health down -> up cause=probe (ok)
   b down -> eligible
@@ -60,5 +60,7 @@ at 7100ms b ok primary tl=2
   activate b epoch=3 cause=down
   pace a normal
   pace b normal
+at 7101ms a ok primary tl=1
+  conflict begins [a b]
 expect active b
 expect conflict yes

@@ -14,11 +14,13 @@ at 1ms b ok standby tl=1
   pace b normal
 at 1s b ok primary tl=2
   b role standby -> primary
+  probe a now
   b standby -> eligible
   verdict keep -> switch
   revoke a epoch=1 abort cause=conflict
   activate b epoch=2 cause=conflict
   a eligible -> fenced
+at 1001ms a ok primary tl=1
   conflict begins [a b]
 expect active b
 at 2s switchover a

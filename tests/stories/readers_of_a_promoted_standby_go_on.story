@@ -46,7 +46,7 @@ expect active b
 expect read b=active
 at 3000ms a ok primary tl=1
   a role unknown -> primary
-  conflict begins [a b]
+  probe b now
   pace a fast
 at 4000ms a ok primary tl=1
   a health down -> up cause=probe (ok)
@@ -58,7 +58,6 @@ expect read a=fenced
 at 9000ms a ok standby tl=2
   a role primary -> standby
   a fenced -> standby
-  conflict ends [b]
   a read fenced -> reader, sessions drain
 expect read a=reader
 expect epoch 2

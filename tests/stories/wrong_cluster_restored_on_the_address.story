@@ -13,7 +13,7 @@ at 1ms b ok standby tl=1 sys=7
   pace a normal
   pace b normal
 at 1s a ok primary tl=1 sys=8
-  a alert wrong_cluster (ok)
+  a alert wrong_cluster (ok; its system identifier is 8, expected is 7, served by this pool)
   a eligible -> wrong_cluster
   verdict keep -> no_eligible
   revoke a epoch=1 abort cause=fenced

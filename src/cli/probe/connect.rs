@@ -1,14 +1,19 @@
 //! `mainstay check --connect`: one probe of every backend of a configuration.
 
+use std::path::Path;
+
 use crate::{
     cli::exit,
-    config::{Config, PoolConfig},
-    control::probe::{self, Finding},
-    failover::{Election, MultiPrimary, Outcome, Role},
+    config::{BackendConfig, Config, PoolConfig},
+    control::{
+        self,
+        probe::{self, Finding},
+    },
+    failover::{BackendId, Event, Outcome, Pool, Reason, Report, Role, Time},
 };
 
-/// Probes every backend and prints a line for each. The exit code: done when each answered as asked, no backend when a pool
-/// has none that may be active, failed otherwise.
+/// Probes every backend and prints a line for each, as a mainstay that starts now would see it, with what `state_dir` remembers.
+/// The exit code: done when each answered as asked, no backend when a pool has none that may be active, failed otherwise.
 pub fn connect(config: &Config) -> u8 {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -17,49 +22,81 @@ pub fn connect(config: &Config) -> u8 {
             return exit::FAILED;
         }
     };
-    let code = config.pools.iter().map(|pool| runtime.block_on(connect_pool(pool))).max().unwrap_or(exit::DONE);
+    let state_dir = config.state_dir.as_deref();
+    let codes = config.pools.iter().map(|pool| runtime.block_on(connect_pool(pool, state_dir)));
+    let code = codes.max().unwrap_or(exit::DONE);
     // A name server that hangs must not hold the command up.
     runtime.shutdown_background();
     code
 }
 
-async fn connect_pool(pool: &PoolConfig) -> u8 {
+async fn connect_pool(pool: &PoolConfig, state_dir: Option<&Path>) -> u8 {
+    let name = &pool.name;
+    let mut core = Pool::new(pool.policy.clone(), u16::try_from(pool.backends.len()).unwrap_or(u16::MAX), Time::ZERO);
+    let state_file = match state_dir.map(|dir| control::remembered(dir, name)).transpose() {
+        Ok(found) => found.map(|(file, remembered)| {
+            core.restore_fence(remembered.fence, remembered.system_id);
+            file
+        }),
+        Err(error) => {
+            println!("{name}: what state_dir remembers could not be read: {error}");
+            None
+        }
+    };
     let mut all_answer = true;
-    let (mut may_serve, mut alone) = (0, 0);
-    for backend in &pool.backends {
+    for (backend, id) in pool.backends.iter().zip(core.ids()) {
         let result = probe::whole(&backend.address, &pool.check).await;
-        let (word, evidence) = match &result {
-            Ok(finding) => (finding.outcome.to_string(), said(finding)),
-            Err(evidence) => ("no verdict".to_owned(), evidence.to_string()),
-        };
-        println!("{}/{} ({}): {word}: {evidence}", pool.name, backend.name, backend.address);
-        let answered = result.as_ref().is_ok_and(|finding| finding.outcome == Outcome::Ok);
-        all_answer &= answered;
-        if let Some(finding) = result.ok().filter(|finding| answered && serves(pool, finding)) {
-            may_serve += 1;
-            // Nodes of a cluster in which all may write are no danger to each other.
-            alone += usize::from(finding.facts.multi_primary == MultiPrimary::No);
-        }
+        all_answer &= tell(pool, backend, &mut core, id, result.as_ref().map_err(AsRef::as_ref));
     }
-    match may_serve {
-        0 => {
-            println!("{}: no backend may be active now: clients would be held", pool.name);
-            exit::NO_BACKEND
-        }
-        2.. if pool.policy.election == Election::ByRole && alone > 0 => {
-            println!("{}: {may_serve} backends say they are the primary: shut down or rebuild the wrong one", pool.name);
-            exit::FAILED
-        }
-        _ if all_answer => exit::DONE,
-        _ => exit::FAILED,
+    // Who could not be asked is not waited for.
+    core.step(Time::ZERO + pool.policy.settle, &Event::Tick);
+    let count = |wanted: &[Reason]| core.ids().filter(|id| wanted.contains(&core.reason(*id))).count();
+    if let (Some(file), 1..) = (state_file, count(&[Reason::WrongCluster, Reason::Fenced])) {
+        println!(
+            "{name}: if the remembered cluster or database epoch is lost for good: stop mainstay, remove {}, and start it again",
+            file.display()
+        );
+    }
+    if core.conflict() {
+        let claim = count(&[Reason::Eligible, Reason::Fenced]);
+        println!("{name}: {claim} backends say they are the primary: shut down or rebuild the wrong one");
+        exit::FAILED
+    } else if core.active().is_none() {
+        println!("{name}: no backend may be active now: clients would be held");
+        exit::NO_BACKEND
+    } else if all_answer {
+        exit::DONE
+    } else {
+        exit::FAILED
     }
 }
 
-fn serves(pool: &PoolConfig, finding: &Finding) -> bool {
-    match pool.policy.election {
-        Election::ByOrder => true,
-        Election::ByRole => finding.facts.role == Some(Role::Primary) && !finding.facts.read_only,
-    }
+/// Prints the line of a backend; whether it answered as asked, and nothing that is remembered speaks against it.
+fn tell(pool: &PoolConfig, backend: &BackendConfig, core: &mut Pool, id: BackendId, result: Result<&Finding, &str>) -> bool {
+    let (word, words, is_well) = match result {
+        Ok(finding) => {
+            let Finding { outcome, facts, evidence } = finding.clone();
+            let report = Report { backend: id, seq: 1, outcome, facts, fresh: true, evidence };
+            let (outcome, evidence) = (core.assess(&report), core.evidence(Time::ZERO, &report));
+            core.step(Time::ZERO, &Event::Probe(report));
+            let below = core.fence().0.zip(finding.facts.db_epoch);
+            match (core.reason(id), below) {
+                (Reason::Fenced, Some((fence, own))) => {
+                    ("fenced".into(), format!("{evidence}; its database epoch is {own}, and {fence} was served already"), false)
+                }
+                (Reason::RoleUnknown, _) => (
+                    outcome.to_string(),
+                    evidence.to_string(),
+                    outcome == Outcome::Ok && finding.facts.role != Some(Role::Primary),
+                ),
+                _ if outcome == Outcome::Ok => (outcome.to_string(), said(finding), true),
+                _ => (outcome.to_string(), evidence.to_string(), false),
+            }
+        }
+        Err(evidence) => ("no verdict".to_owned(), evidence.to_owned(), false),
+    };
+    println!("{}/{} ({}): {word}: {words}", pool.name, backend.name, backend.address);
+    is_well
 }
 
 fn said(finding: &Finding) -> String {

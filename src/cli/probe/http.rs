@@ -22,7 +22,7 @@ pub(super) fn check(args: &Args, password: Option<Secret>, tls_identity: Option<
     };
     Ok(HttpCheck {
         port: args.port,
-        path: args.path.clone(),
+        path: args.path.clone().into(),
         expect: if args.status.is_empty() { plain.expect } else { args.status.clone() },
         host: args.host.clone(),
         tls: args.tls.unwrap_or(plain.tls),

@@ -1,12 +1,12 @@
 //! One probe as it is told: on one screen, or as one JSON object.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use super::{Origin, advice, exchange, exec};
 use crate::{
     config::CheckKind,
     control::probe::Finding,
-    failover::{MultiPrimary, label::Label},
+    failover::{MultiPrimary, Printable, label::Label},
     net::addr::BackendAddr,
 };
 
@@ -17,7 +17,7 @@ pub(super) struct Told<'a> {
     pub(super) timeout: Duration,
     pub(super) took: Duration,
     /// What was found, or why this machine could not ask.
-    pub(super) result: &'a Result<Finding, Arc<str>>,
+    pub(super) result: &'a Result<Finding, Printable>,
 }
 
 /// The result on one screen.
@@ -68,7 +68,8 @@ fn asked(told: &Told<'_>) -> String {
             let expect = statuses.join(" or ");
             format!(
                 "http {address}{port}, within {timeout:?}: GET {}{login}, TLS {}; {expect} means primary",
-                check.path, check.tls
+                check.path.shown(),
+                check.tls
             )
         }
         CheckKind::Exec(check) => format!("exec for {address}, within {timeout:?}: {}", exec::asked(check)),

@@ -4,10 +4,6 @@ use super::{Tree, format_size, hidden, text};
 use crate::config::{ExecCheck, exec::Word};
 
 pub(super) fn exec(check: &ExecCheck) -> Tree {
-    let word = |word: &Word| match word {
-        Word::Plain(plain) => text(plain),
-        Word::Secret(secret) => hidden(secret.source()),
-    };
     let mut map = vec![("command", check.command.iter().map(word).collect())];
     if !check.env.is_empty() {
         let variables = check.env.iter().map(|(name, value)| (name.clone(), hidden(value.source())));
@@ -16,4 +12,11 @@ pub(super) fn exec(check: &ExecCheck) -> Tree {
     map.push(("roles", Tree::Flag(check.roles)));
     map.extend(check.max_lag.map(|bytes| ("max_lag", Tree::Text(format_size(bytes)))));
     Tree::Map(map)
+}
+
+pub(super) fn word(word: &Word) -> Tree {
+    match word {
+        Word::Plain(plain) => text(plain),
+        Word::Secret(secret) => hidden(secret.source()),
+    }
 }

@@ -71,7 +71,12 @@ fn word(field: Field<'_>) -> Option<Word> {
         field.error("an argument cannot hold the character NUL", "remove it");
         return None;
     }
-    Some(if scalar.origin == Origin::Literal { Word::Plain(scalar.text.clone()) } else { Word::Secret(secret(scalar)) })
+    Some(hidden(scalar))
+}
+
+/// A text that is shown when all of it stands in the file.
+pub(super) fn hidden(scalar: &Scalar) -> Word {
+    if scalar.origin == Origin::Literal { Word::Plain(scalar.text.clone()) } else { Word::Secret(secret(scalar)) }
 }
 
 /// A text that is not shown, whatever it is; where it came from may be.

@@ -2,11 +2,12 @@
 
 use super::{
     check::login,
+    exec::hidden,
     secrets,
     tls::{authorities, identity},
 };
 use crate::config::{
-    HttpCheck, HttpLogin, TlsMode,
+    HttpCheck, HttpLogin, TlsMode, Word,
     raw::reader::{Field, Keys, Section},
 };
 
@@ -49,9 +50,10 @@ pub(super) fn http(field: Option<Field<'_>>) -> HttpCheck {
 }
 
 /// What may stand in a request as it is (RFC 3986, `path-absolute` and `query`).
-fn path(field: Field<'_>) -> Option<String> {
+fn path(field: Field<'_>) -> Option<Word> {
     const WANTED: &str = "a path such as /primary or /replica?lag=16MB";
-    let text = field.text(WANTED)?;
+    let scalar = field.scalar(WANTED)?;
+    let text = scalar.text.as_str();
     let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@/?%".contains(&byte);
     if !text.starts_with('/') {
         return field.wrong(WANTED, Some("it begins with a slash; the host is that of the backend, or `host`".into()));
@@ -59,7 +61,7 @@ fn path(field: Field<'_>) -> Option<String> {
     if text.len() > LONGEST_PATH || !text.bytes().all(legal) {
         return field.wrong(WANTED, Some("write other characters as %XX; no space, no #fragment".into()));
     }
-    Some(text.to_owned())
+    Some(hidden(scalar))
 }
 
 fn statuses(field: Field<'_>) -> Option<Vec<u16>> {

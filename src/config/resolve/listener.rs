@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     config::{
-        Balance, Fallback, ListenerConfig, ListenerRoute, ProxyProtocolConfig, ProxySend, RelayMode,
+        Balance, Fallback, ListenerConfig, ListenerRoute, ProxyProtocolConfig, ProxySend, Refusal, RelayMode,
         raw::{
             node::{Origin, shorten},
             reader::{Field, Keys, Section},
@@ -31,6 +31,7 @@ const LISTENER_KEYS: Keys = Keys {
         "route",
         "balance",
         "fallback",
+        "refusal",
         "max_connections",
         "max_connections_per_ip",
         "allow",
@@ -90,6 +91,7 @@ fn plain_listener() -> ListenerConfig {
         route: ListenerRoute::Primary,
         balance: Balance::LeastConnections,
         fallback: Fallback::Primary,
+        refusal: Refusal::Detailed,
         max_connections: None,
         max_connections_per_ip: None,
         allow: Vec::new(),
@@ -128,6 +130,7 @@ fn listener<'a>(field: Field<'a>, names: &mut Names, claims: &mut Claims) -> Opt
         route,
         balance: section.word("balance", plain.balance),
         fallback: section.word("fallback", plain.fallback),
+        refusal: section.word("refusal", plain.refusal),
         max_connections: max_connections.and_then(|count| usize::try_from(count).ok()),
         max_connections_per_ip: max_per_ip.and_then(|count| usize::try_from(count).ok()),
         allow,

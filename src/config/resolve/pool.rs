@@ -115,6 +115,7 @@ fn settings(section: Section<'_>, scope: Scope) -> Settings {
             OnDown::Keep => RevokeMode::Drain,
         },
         max_lag: check.max_lag(),
+        max_epoch_step: check.max_epoch_step(),
         ..plain
     };
     let connect_timeout = section.duration("connect_timeout", 2 * SECOND, MILLISECOND..=DAY);

@@ -4,11 +4,9 @@
 //! only when both say so, and believes that it is not when either says so in order. A second opinion that is not given, or cannot be
 //! understood, takes nothing away: a hung endpoint must not bring a healthy database down.
 
-use std::sync::Arc;
-
 use super::Finding;
 use crate::{
-    failover::{Facts, Outcome, Role},
+    failover::{Facts, Outcome, Printable, Role},
     labels,
 };
 
@@ -20,7 +18,7 @@ pub enum Said {
     /// In order, that it is not, or that the database does not run.
     Otherwise(Finding),
     /// Nothing that can be used; holds why.
-    Nothing(Arc<str>),
+    Nothing(Printable),
 }
 
 /// Whether both have agreed already.

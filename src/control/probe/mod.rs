@@ -35,7 +35,7 @@ pub mod tcp;
 mod tls;
 mod x509;
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use single::Single;
 use socket::{garbled, io_error};
@@ -45,7 +45,7 @@ use tokio::time::Instant;
 use super::resolver;
 use crate::{
     config::{CheckConfig, CheckKind},
-    failover::{Facts, Outcome},
+    failover::{Facts, Outcome, Printable},
     net::{addr::BackendAddr, proxy_protocol::Version},
 };
 
@@ -56,12 +56,12 @@ pub struct Finding {
     pub outcome: Outcome,
     /// What the backend said of itself; empty unless the outcome is `ok`.
     pub facts: Facts,
-    /// One short sentence for people: what was seen. Printable, at most a few hundred bytes.
-    pub evidence: Arc<str>,
+    /// One short sentence for people: what was seen.
+    pub evidence: Printable,
 }
 
 impl Finding {
-    fn new(outcome: Outcome, evidence: impl Into<Arc<str>>) -> Self {
+    fn new(outcome: Outcome, evidence: impl Into<Printable>) -> Self {
         Self { outcome, facts: Facts::default(), evidence: evidence.into() }
     }
 }
@@ -72,11 +72,11 @@ pub enum Failure {
     /// The backend, or its silence, is the reason.
     Backend(Finding),
     /// Our own side could not ask (no port, no descriptor, no memory): no evidence about the backend. Holds what was missing.
-    Local(Arc<str>),
+    Local(Printable),
 }
 
 impl Failure {
-    fn backend(outcome: Outcome, evidence: impl Into<Arc<str>>) -> Self {
+    fn backend(outcome: Outcome, evidence: impl Into<Printable>) -> Self {
         Self::Backend(Finding::new(outcome, evidence))
     }
 }
@@ -130,7 +130,7 @@ impl Deadline {
 ///
 /// # Errors
 /// When our own side lacked something to ask with; the text says what.
-pub async fn once(address: &BackendAddr, kind: &CheckKind, timeout: Duration) -> Result<Finding, Arc<str>> {
+pub async fn once(address: &BackendAddr, kind: &CheckKind, timeout: Duration) -> Result<Finding, Printable> {
     one(address, kind, Deadline::after(timeout)).await
 }
 
@@ -138,7 +138,7 @@ pub async fn once(address: &BackendAddr, kind: &CheckKind, timeout: Duration) ->
 ///
 /// # Errors
 /// As [`once`].
-pub async fn once_by(address: &BackendAddr, kind: &CheckKind, deadline: Deadline) -> Result<Finding, Arc<str>> {
+pub async fn once_by(address: &BackendAddr, kind: &CheckKind, deadline: Deadline) -> Result<Finding, Printable> {
     one(address, kind, deadline).await
 }
 
@@ -146,7 +146,7 @@ pub async fn once_by(address: &BackendAddr, kind: &CheckKind, deadline: Deadline
 ///
 /// # Errors
 /// When our own side lacked something to ask with; the text says what.
-pub async fn whole(address: &BackendAddr, check: &CheckConfig) -> Result<Finding, Arc<str>> {
+pub async fn whole(address: &BackendAddr, check: &CheckConfig) -> Result<Finding, Printable> {
     let deadline = Deadline::after(check.timeout).with_header(check.proxy_header);
     let Some(second) = &check.second else { return one(address, &check.kind, deadline).await };
     let second = async {
@@ -163,7 +163,7 @@ pub async fn whole(address: &BackendAddr, check: &CheckConfig) -> Result<Finding
     Ok(agreement::join(direct?, &said, agreement::Trust::New).finding)
 }
 
-async fn one(address: &BackendAddr, kind: &CheckKind, deadline: Deadline) -> Result<Finding, Arc<str>> {
+async fn one(address: &BackendAddr, kind: &CheckKind, deadline: Deadline) -> Result<Finding, Printable> {
     let addresses = match tokio::time::timeout_at(deadline.at(), resolver::lookup(address)).await {
         Ok(Ok(addresses)) => addresses,
         Ok(Err(evidence)) => return Ok(Finding::new(Outcome::Unreachable, evidence)),

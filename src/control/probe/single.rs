@@ -1,12 +1,11 @@
 //! Checks that keep nothing open between two probes: each is a whole new connection, or a run of a command.
 
-use std::sync::Arc;
-
 use tokio::time::Instant;
 
 use super::{Deadline, Finding, exchange::Exchange, exec::Exec, tcp};
 use crate::{
     config::CheckKind,
+    failover::Printable,
     net::{addr::BackendAddr, addresses::Addresses},
 };
 
@@ -35,7 +34,7 @@ impl Single {
     ///
     /// # Errors
     /// When our own side lacked something to ask with; the text says what.
-    pub async fn probe(&mut self, addresses: &Addresses, deadline: Deadline) -> Result<Finding, Arc<str>> {
+    pub async fn probe(&mut self, addresses: &Addresses, deadline: Deadline) -> Result<Finding, Printable> {
         match self {
             Self::Tcp => tcp::probe(addresses, deadline).await,
             Self::Exec(exec) => exec.probe(deadline).await,

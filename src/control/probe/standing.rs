@@ -45,6 +45,8 @@ pub enum Broken {
     Shutdown(Finding),
     /// The server said that it ends all its sessions because one of its processes has crashed.
     Crash(Finding),
+    /// A process of the server said that the main one is gone: it died, and nobody shut it down.
+    Orphaned(Finding),
 }
 
 impl Login {

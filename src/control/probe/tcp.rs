@@ -1,6 +1,6 @@
 //! The plain check, and the first step of every other: a connect.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{io, time::Duration};
 
 use rustix::io::Errno;
 use tokio::{
@@ -12,7 +12,7 @@ use tokio_util::either::Either;
 
 use super::{Deadline, Failure, Finding};
 use crate::{
-    failover::Outcome,
+    failover::{Outcome, Printable},
     net::{addresses::Addresses, endpoint::Endpoint},
 };
 
@@ -26,7 +26,7 @@ const FULL_QUEUE_PAUSE: Duration = Duration::from_millis(5);
 ///
 /// # Errors
 /// When our own side lacked something to connect with.
-pub async fn probe(addresses: &Addresses, deadline: Deadline) -> Result<Finding, Arc<str>> {
+pub async fn probe(addresses: &Addresses, deadline: Deadline) -> Result<Finding, Printable> {
     match connect(addresses, deadline).await {
         Ok((_, address)) => Ok(Finding::new(Outcome::Ok, format!("{address} accepted a connection"))),
         Err(Failure::Backend(finding)) => Ok(finding),

@@ -1,6 +1,6 @@
 //! Which question a probe asks: over the standing session, or with a whole new login; and when a login must wait.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     config::CheckConfig,
-    failover::{Outcome, Passive, event::Class},
+    failover::{Outcome, Passive, Printable, event::Class},
     net::{addr::BackendAddr, addresses::Addresses},
 };
 
@@ -32,7 +32,7 @@ pub(super) enum Answer {
     /// It said not long ago that it serves nobody, and is still there.
     Unchanged,
     /// Nothing about it: our own side lacked this.
-    NoVerdict(Arc<str>),
+    NoVerdict(Printable),
 }
 
 /// Asks in the protocol of the check.
@@ -242,7 +242,7 @@ async fn take_broken(standing: &mut Option<Standing>, course_then: &mut Course) 
 const fn course(broken: &Broken) -> Course {
     match broken {
         Broken::Shutdown(_) => Course::Stops,
-        Broken::Lost(_) | Broken::Crash(_) => Course::Starts,
+        Broken::Lost(_) | Broken::Crash(_) | Broken::Orphaned(_) => Course::Starts,
     }
 }
 
@@ -250,5 +250,6 @@ const fn passive(broken: &Broken) -> Passive {
     match broken {
         Broken::Lost(_) => Passive::StandingLost,
         Broken::Shutdown(_) | Broken::Crash(_) => Passive::StandingShutdown,
+        Broken::Orphaned(_) => Passive::StandingOrphaned,
     }
 }

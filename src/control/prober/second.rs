@@ -4,7 +4,7 @@
 //! that a probe of the database is as quick as without it. What the endpoint said last is remembered: for a check without roles as
 //! long as the backend answers, since it is all that is known; otherwise only a denial, and only for a moment.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use tokio::{
     sync::oneshot,
@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     config::CheckConfig,
-    failover::{Facts, Outcome, Role, event::Class},
+    failover::{Facts, Outcome, Printable, Role, event::Class},
     net::{addr::BackendAddr, addresses::Addresses},
 };
 
@@ -52,7 +52,7 @@ pub(super) struct Second {
     /// The last thing that was said in order.
     known: Option<Known>,
     /// Why the last question brought nothing.
-    silence: Option<Arc<str>>,
+    silence: Option<Printable>,
     /// The last answer came in time, so the next one is worth waiting for.
     prompt: bool,
     /// For this claim it was waited in vain.
@@ -265,20 +265,20 @@ impl Second {
         }
     }
 
-    fn why_silent(&self) -> Arc<str> {
+    fn why_silent(&self) -> Printable {
         match (&self.silence, &self.asking) {
-            (Some(why), _) => Arc::clone(why),
+            (Some(why), _) => why.clone(),
             (None, Some(asking)) => format!("asked {} ms ago, and no answer yet", asking.since.elapsed().as_millis()).into(),
             (None, None) => "it was not asked yet".into(),
         }
     }
 
-    async fn tell(&mut self, stance: Stance, evidence: &Arc<str>) {
+    async fn tell(&mut self, stance: Stance, evidence: &Printable) {
         self.in_a_row = if stance == self.stance { self.in_a_row.saturating_add(1) } else { 1 };
         self.stance = stance;
         if self.in_a_row >= WORTH_TELLING && stance != self.told {
             self.told = stance;
-            self.voice.say(ProberEvent::SecondOpinion { stance, evidence: Arc::clone(evidence) }).await;
+            self.voice.say(ProberEvent::SecondOpinion { stance, evidence: evidence.clone() }).await;
         }
     }
 }
@@ -293,6 +293,6 @@ fn aged(known: &Known, why: &str) -> Said {
     match &known.said {
         Said::Primary(finding) => Said::Primary(older(finding)),
         Said::Otherwise(finding) => Said::Otherwise(older(finding)),
-        Said::Nothing(why) => Said::Nothing(Arc::clone(why)),
+        Said::Nothing(why) => Said::Nothing(why.clone()),
     }
 }

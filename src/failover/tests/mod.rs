@@ -18,7 +18,7 @@ mod simulation;
 mod stories;
 mod walk;
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use super::{label::Label, *};
 
@@ -30,7 +30,7 @@ fn name(id: BackendId) -> &'static str {
 }
 
 fn report(backend: u16, seq: u64, outcome: Outcome, facts: Facts, fresh: bool) -> Event {
-    let evidence = Arc::from(outcome.as_str());
+    let evidence = Printable::from(outcome.as_str());
     Event::Probe(Report { backend: BackendId(backend), seq, outcome, facts, fresh, evidence })
 }
 

@@ -1,7 +1,7 @@
 //! The judge. It hears every event and sees every effect, remembers only what was said in so many words (runs of outcomes,
 //! last facts, signals, times of switches), and says which rule a step broke. It never looks into the pool but to compare.
 
-use super::*;
+use super::{super::event::Class, *};
 
 /// Fails with the rule's name.
 macro_rules! rule {
@@ -105,6 +105,8 @@ pub(super) struct Node {
     pub(super) db_epoch: Option<u64>,
     system_id: Option<u64>,
     foreign: bool,
+    /// It said that it is a primary before another began to, and nothing since.
+    outdated: bool,
     alert: Option<Outcome>,
     last: Option<Outcome>,
     /// As it last told.
@@ -170,6 +172,7 @@ impl Judge {
             db_epoch: None,
             system_id: None,
             foreign: false,
+            outdated: false,
             alert: None,
             last: None,
             lag: (None, None),
@@ -231,6 +234,7 @@ impl Judge {
         i8_late_reports(&was, step)?;
         let mut mid = self.clone();
         mid.follow_health(&was, step, accepted)?;
+        mid.note_older_claims(&was);
         mid.settled |= step.now >= mid.settle_by || mid.nodes.iter().all(|node| node.last.is_some());
         mid.raise_fence_of_the_active(step);
         mid.note_eligible_times(step.now);
@@ -282,7 +286,19 @@ impl Judge {
     fn says_primary(&self, id: BackendId) -> bool {
         let node = self.node(id);
         let answers = node.verdict == Health::Up || matches!(node.run, Run::Good(_));
-        self.by_role() && answers && self.belongs(id) && node.role == Some(Role::Primary) && !node.read_only
+        let says = node.role == Some(Role::Primary) && !node.read_only;
+        self.by_role() && answers && self.belongs(id) && says && !self.is_absurd(id)
+    }
+
+    /// Its database epoch is further above the highest that was served, or else is shown by another, than any promotion explains.
+    fn is_absurd(&self, id: BackendId) -> bool {
+        let (Some(step), Some(epoch)) = (self.policy.max_epoch_step, self.node(id).db_epoch) else { return false };
+        let ours = |node: &Node| {
+            !node.foreign && (self.system_id.is_none() || node.system_id.is_none() || node.system_id == self.system_id)
+        };
+        let others = self.ids().filter(|other| *other != id).map(|other| self.node(other)).filter(|node| ours(node));
+        let highest = self.fence.or(others.filter_map(|node| node.db_epoch).max());
+        highest.is_some_and(|highest| epoch > highest.saturating_add(step))
     }
 
     fn fenced(&self, id: BackendId) -> bool {
@@ -302,6 +318,33 @@ impl Judge {
             let since = self.nodes[id.index()].eligible_since;
             self.nodes[id.index()].eligible_since = self.eligible(id).then(|| since.unwrap_or(now));
         }
+    }
+
+    /// A claim that began with this step makes those before it old, unless it comes on top of a conflict or while all settles.
+    fn note_older_claims(&mut self, was: &Self) {
+        let claimants: Vec<_> = self.ids().filter(|id| self.says_primary(*id)).collect();
+        if !was.settled || was.conflict || self.share_writes(&claimants) {
+            return;
+        }
+        for newer in claimants.iter().filter(|id| !was.says_primary(**id)) {
+            for older in claimants.iter().filter(|id| *id != newer) {
+                self.nodes[older.index()].outdated = true;
+            }
+        }
+    }
+
+    /// New claims are told as a conflict when every one but one was made, or made again, after the others.
+    fn is_conflict(&self, told: bool) -> bool {
+        let claimants: Vec<_> = self.ids().filter(|id| self.says_primary(*id)).collect();
+        let heard = claimants.iter().filter(|id| !self.node(**id).outdated).count();
+        claimants.len() > 1 && !self.share_writes(&claimants) && (told || heard > 1)
+    }
+
+    /// The active one was not heard of since another began to claim what it has.
+    fn awaits_a_word(&self, told: bool) -> bool {
+        let eligible = self.all_eligible();
+        let outdated = self.active.is_some_and(|id| self.node(id).outdated);
+        outdated && eligible.len() > 1 && !self.share_writes(&eligible) && !self.is_conflict(told)
     }
 
     // ---- what an event says ----
@@ -328,6 +371,7 @@ impl Judge {
             other => other,
         };
         node.last = Some(outcome);
+        node.outdated &= outcome.class() == Class::Failure;
         match outcome {
             Outcome::Ok if node.login_failed && !report.fresh => {
                 // Proves no health; a word against itself is believed all the same.
@@ -363,9 +407,10 @@ impl Judge {
     fn take_passive(&mut self, id: BackendId, what: Passive) -> bool {
         let Some(node) = self.nodes.get_mut(id.index()).filter(|node| node.verdict == Health::Up) else { return false };
         node.refused |= what == Passive::DialRefused;
-        node.session_lost |= matches!(what, Passive::SessionLost | Passive::StandingLost | Passive::StandingShutdown);
-        node.said_shutdown |= what == Passive::StandingShutdown;
-        node.doubted |= matches!(what, Passive::DialRefused | Passive::StandingLost | Passive::StandingShutdown);
+        let told = matches!(what, Passive::StandingShutdown | Passive::StandingOrphaned);
+        node.session_lost |= told || matches!(what, Passive::SessionLost | Passive::StandingLost);
+        node.said_shutdown |= told;
+        node.doubted |= told || matches!(what, Passive::DialRefused | Passive::StandingLost);
         true
     }
 
@@ -460,6 +505,7 @@ impl Judge {
                     node.down_at = Some(step.now);
                     node.downs += 1;
                     node.doubted = false;
+                    node.outdated = false;
                     node.role = node.role.map(|_| Role::Unknown);
                     node.read_only = false;
                     node.lag = (None, None);
@@ -564,8 +610,7 @@ impl Judge {
     fn i6_i7_i9_choice(&self, end: &Self, step: &Step) -> Result<(), String> {
         let eligible = self.all_eligible();
         let stays = self.active.filter(|id| eligible.contains(id));
-        let claimants: Vec<_> = self.ids().filter(|id| end.says_primary(*id)).collect();
-        let conflict = claimants.len() > 1 && !end.share_writes(&claimants);
+        let conflict = end.is_conflict(self.conflict);
         rule!(
             step.after.conflict() == conflict,
             "I9: conflict is said to be {}, the claims say {conflict}",
@@ -591,7 +636,7 @@ impl Judge {
             ("I6 many", stays.or_else(|| self.one_of_many(&eligible, step.now)))
         } else {
             match (self.policy.on_conflict, self.newest(&eligible)) {
-                (OnConflict::Refuse, _) => ("I9 refuse", None),
+                (OnConflict::Refuse, _) => ("I9 refuse", stays.filter(|_| self.awaits_a_word(self.conflict))),
                 (OnConflict::Newest, Some(newest)) => unless_blocked(newest),
                 (OnConflict::Newest | OnConflict::Keep, _) => ("I9 keep", stays),
             }
@@ -674,7 +719,7 @@ impl Judge {
                     let right = match cause {
                         Cause::Down => node.verdict != Health::Up && node.admin == Admin::Ready,
                         Cause::Starting => node.starting,
-                        Cause::Demoted => node.role != Some(Role::Primary) || node.read_only,
+                        Cause::Demoted => node.role != Some(Role::Primary) || node.read_only || self.is_absurd(*backend),
                         Cause::Fenced => node.foreign || self.fenced(*backend),
                         Cause::Command => node.admin != Admin::Ready || self.pinned.is_some(),
                         Cause::Failback => self.policy.failback_after.is_some() && self.active < Some(*backend),
@@ -703,9 +748,9 @@ impl Judge {
         Ok(())
     }
 
-    /// New clients are held exactly while the active one is in doubt.
+    /// New clients are held exactly while the active one is in doubt, or may have given way to another.
     fn suspension(&self, step: &Step) -> Result<(), String> {
-        let doubted = self.active.is_some_and(|id| self.node(id).doubted);
+        let doubted = self.active.is_some_and(|id| self.node(id).doubted) || self.awaits_a_word(self.conflict);
         let says = step.after.suspended();
         rule!(says == self.suspended, "suspension: the effects say {}, the pool {says}", self.suspended);
         rule!(says == doubted, "suspension: held={says}, doubted={doubted}");

@@ -3,7 +3,8 @@
 //! A script is lines of commands; what the core answers stands below each, indented by two spaces.
 //!
 //! ```text
-//! pool by_role newest backends=2 rise=2 fall=2     the policy; further: settle= failback= budget=3/10m on_down=drain max_lag=, and
+//! pool by_role newest backends=2 rise=2 fall=2     the policy; further: settle= failback= budget=3/10m on_down=drain max_lag=
+//!                                                  max_epoch_step=, and
 //!                                                  what is remembered from an earlier process: fence=2 last=b;
 //!                                                  `readers`: who may be read is told as well
 //! at 5ms a refused                                 a report: outcome, role, read_only, tl=, sys=, lag=; `standing`: no new login
@@ -51,6 +52,7 @@ impl Story {
                     let bytes = max.parse().map(MaxLag::Bytes);
                     policy.max_lag = Some(bytes.unwrap_or_else(|_| MaxLag::Time(duration(max))));
                 }
+                ("max_epoch_step", step) => policy.max_epoch_step = Some(step.parse().unwrap()),
                 ("readers", _) => readers = true,
                 ("on_down", _) => policy.on_down = RevokeMode::Drain,
                 ("budget", budget) => {

@@ -4,7 +4,7 @@
 //! time, which moves in whole units and is forgotten beyond the longest window. A walk has a *lens*: the events that lead on
 //! to new states. In each state reached through the lens **every** event of the full alphabet is tried and judged.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, time::Duration};
 
 use super::{
     model::{HEALTH_EDGES, Judge, READER_EDGES, REVOKE_EDGES, Step, VERDICT_EDGES, i12_ticks, i13_repeats, rebased},
@@ -51,7 +51,7 @@ impl State {
 
 /// The abstraction: what two states may differ in and still be one.
 fn abstract_pool(pool: &mut Pool, now: Time, horizon: Duration) {
-    thread_local!(static NOTHING: Arc<str> = Arc::from(""));
+    thread_local!(static NOTHING: Printable = Printable::default());
     let shift = |at: Time| rebased(at, now, NOW, horizon);
     let ages = pool.policy.failback_after.is_some();
     pool.epoch = Epoch(u64::from(pool.epoch.0 > 0));
@@ -62,6 +62,7 @@ fn abstract_pool(pool: &mut Pool, now: Time, horizon: Duration) {
     for backend in &mut pool.backends {
         backend.last_seq = 1;
         backend.evidence = NOTHING.with(Clone::clone);
+        backend.alert_evidence = NOTHING.with(Clone::clone);
         backend.since = NOW;
         backend.trouble_since = backend.trouble_since.map(|_| NOW);
         backend.last_down = backend.last_down.filter(|at| now.since(*at) < horizon).map(shift);
@@ -307,6 +308,7 @@ fn policy(election: Election, on_conflict: OnConflict, (rise, fall): (u32, u32))
         settle: UNIT,
         on_down: RevokeMode::Abort,
         max_lag: None,
+        max_epoch_step: None,
     }
 }
 

@@ -204,6 +204,7 @@ pub(super) fn primary(name: &str) -> BackendView {
             ..Facts::default()
         },
         alert: None,
+        alert_evidence: "".into(),
         since: Time::from_millis(5),
         last_probe: Some(probe(Outcome::Ok, "answered as primary")),
         silent_since: None,

@@ -179,5 +179,5 @@ fn hostile_names_are_escaped() {
     assert!(samples.contains_key(&("mainstay_backend_up".into(), labels(&[("pool", "or\"ders\n"), ("backend", hostile)]))));
     let versions: Vec<&String> =
         samples.keys().filter(|(n, _)| n == "mainstay_backend_info").map(|(_, l)| &l["version"]).collect();
-    assert!(versions.contains(&&"15\"".to_owned()), "{versions:?}");
+    assert!(versions.contains(&&r#"15"\u{a}\u{1b}"#.to_owned()), "{versions:?}");
 }

@@ -48,11 +48,11 @@ fn status_has_the_documented_fields() {
             "evidence": "standing session closed; connect refused", "detected_ms": 4.0, "gap_ms": 51.0, "sessions_closed": 97},
         "backends": [
             {"name": "db-a", "address": "db-a:5432", "resolved": ["10.0.0.1:5432"], "health": "down", "pending": false,
-             "role": "unknown", "admin": "ready", "eligible": false, "reason": "down: connect refused", "alert": null,
+             "role": "unknown", "admin": "ready", "eligible": false, "reason": "down: connect refused", "alert": null, "alert_evidence": null,
              "active": false, "reader": false, "reader_reason": "down", "since": "moment", "connections": 0, "lag_bytes": null, "version": null, "db_epoch": null,
              "last_probe": {"outcome": "refused", "evidence": "connect refused", "at": "moment", "took_ms": 0.2}},
             {"name": "db-b", "address": "db-b:5432", "resolved": ["10.0.0.1:5432"], "health": "up", "pending": false,
-             "role": "primary", "admin": "ready", "eligible": true, "reason": "eligible", "alert": null,
+             "role": "primary", "admin": "ready", "eligible": true, "reason": "eligible", "alert": null, "alert_evidence": null,
              "active": true, "reader": false, "reader_reason": "active", "since": "moment", "connections": 118, "lag_bytes": 0, "version": "15.20", "db_epoch": 2,
              "last_probe": {"outcome": "ok", "evidence": "answered as primary", "at": "moment", "took_ms": 0.2}}]}]}"#,
     )

@@ -63,7 +63,8 @@ fn a_stream_delivers_what_happens_from_now_on() {
     let mut reader = open(&f, "/api/v1/events/stream", "");
     f.events.push(event("line\nbreak\r\n\ndata: {\"forged\":1}"));
     let (id, data) = next(&mut reader);
-    assert_eq!((id, data["id"].as_u64(), data["evidence"].as_str()), (2, Some(2), Some("line\nbreak\r\n\ndata: {\"forged\":1}")));
+    let evidence = r#"line\u{a}break\u{d}\u{a}\u{a}data: {"forged":1}"#;
+    assert_eq!((id, data["id"].as_u64(), data["evidence"].as_str()), (2, Some(2), Some(evidence)));
     f.events.push(event("after"));
     assert_eq!(next(&mut reader).1["evidence"], "after");
 }

@@ -66,7 +66,7 @@ async fn expect_at(port: u16, outcome: Outcome, role: Option<Role>) -> Arc<str> 
         assert!(took >= DEADLINE, "gave up after {took:?}");
     }
     assert!(!finding.evidence.contains(char::is_control), "{}", finding.evidence);
-    finding.evidence
+    finding.evidence.into()
 }
 
 #[tokio::test]

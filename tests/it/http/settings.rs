@@ -37,7 +37,7 @@ fn every_key_is_read() {
         "{http: {port: 8008, path: '/replica?lag=16MB', expect: [200, 204], host: patroni.example, tls: require, user: mainstay, \
          password: '${SECRET}', max_lag: 1MiB}}",
     );
-    assert_eq!((check.port, check.path.as_str(), check.expect.as_slice()), (Some(8008), "/replica?lag=16MB", &[200, 204][..]));
+    assert_eq!((check.port, check.path.expose(), check.expect.as_slice()), (Some(8008), "/replica?lag=16MB", &[200, 204][..]));
     assert_eq!((check.host.as_deref(), check.tls, check.max_lag), (Some("patroni.example"), TlsMode::Require, Some(1 << 20)));
     assert_eq!(check.login.unwrap().password.expose(), "s3cr3t");
     assert_eq!(alone("{http: {expect: 204}}").expect, [204]);
@@ -59,6 +59,17 @@ fn http_may_stand_beside_any_one_kind() {
 }
 
 #[test]
+fn a_path_with_a_variable_in_it_is_shown_to_nobody() {
+    let text = "pools: [{name: a, listen: 127.0.0.1:1, backends: [a:1], check: {http: {path: '/db?token=${TOKEN}'}}}]";
+    let env = |name: &str| (name == "TOKEN").then(|| "hunter2".to_owned());
+    let config = config::parse(text, "mainstay.yaml", &env).unwrap_or_else(|errors| panic!("{errors}")).config;
+    let CheckKind::Http(check) = &config.pools[0].check.kind else { panic!() };
+    assert_eq!((check.path.expose(), check.path.shown()), ("/db?token=hunter2", "***"));
+    assert_eq!(config.to_json()["pools"][0]["check"]["http"]["path"], "***");
+    assert!(!config.to_yaml().contains("hunter2") && !format!("{config:?}").contains("hunter2"));
+}
+
+#[test]
 fn both_may_stand_in_defaults() {
     let text = "defaults: {check: {postgres: {user: mainstay}, http: {port: 8008}}}\npools:\n  - name: a\n    listen: 127.0.0.1:1\n    \
                 backends: [a:1]\n    check: {interval: 2s}\n  - name: b\n    listen: 127.0.0.1:2\n    backends: [b:1]\n    check: {http: \
@@ -67,5 +78,5 @@ fn both_may_stand_in_defaults() {
     let names: Vec<String> = config.pools.iter().map(|pool| pool.check.name()).collect();
     assert_eq!(names, ["postgres and http", "http", "tcp"]);
     let CheckKind::Http(check) = &config.pools[1].check.kind else { panic!() };
-    assert_eq!((check.port, check.path.as_str()), (Some(8008), "/leader"), "keys lie beneath keys");
+    assert_eq!((check.port, check.path.expose()), (Some(8008), "/leader"), "keys lie beneath keys");
 }

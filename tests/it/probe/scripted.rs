@@ -30,7 +30,7 @@ async fn expect(name: &str, tls: TlsMode, outcome: Outcome, port: u16) -> Arc<st
         assert!(took >= DEADLINE, "{name}: gave up after {took:?}");
     }
     assert!(!finding.evidence.is_empty() && !finding.evidence.contains(char::is_control), "{name}: {}", finding.evidence);
-    finding.evidence
+    finding.evidence.into()
 }
 
 async fn expect_answer(tls: TlsMode, bytes: impl Into<Vec<u8>>, outcome: Outcome) -> Arc<str> {

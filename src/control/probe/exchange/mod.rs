@@ -33,7 +33,7 @@ use crate::{
         ExchangeCheck,
         exchange::{Message, RoleTexts, Step},
     },
-    failover::{Facts, Outcome, Role},
+    failover::{Facts, Outcome, Printable, Role},
     net::{addr::BackendAddr, addresses::Addresses},
 };
 
@@ -61,7 +61,7 @@ impl Exchange {
     ///
     /// # Errors
     /// When our own side lacked something to connect with.
-    pub async fn probe(&self, addresses: &Addresses, deadline: Deadline) -> Result<Finding, Arc<str>> {
+    pub async fn probe(&self, addresses: &Addresses, deadline: Deadline) -> Result<Finding, Printable> {
         let socket = match tcp::connect(addresses, deadline).await {
             Ok((socket, _)) => Bounded::new(socket, Allowance::new()),
             Err(Failure::Backend(finding)) => return Ok(finding),

@@ -8,7 +8,7 @@
 //! | any other | `protocol_error`: it answered, and not as it should |
 //! | a signal | `closed`: it ended in the middle |
 
-use std::{io, sync::Arc, time::Duration};
+use std::{io, time::Duration};
 
 use rustix::{io::Errno, process::Signal};
 
@@ -16,7 +16,7 @@ use super::super::Finding;
 pub use super::process::Ended;
 use crate::{
     config::ExecCheck,
-    failover::{Facts, Outcome, Role},
+    failover::{Facts, Outcome, Printable, Role},
 };
 
 /// Characters of a line that are passed on.
@@ -35,7 +35,7 @@ const MISCONFIGURED: [i32; 4] = [77, 78, 126, 127];
 ///
 /// # Errors
 /// When nobody knows how it ended.
-pub fn judge(check: &ExecCheck, ended: Ended, stdout: &[u8], stderr: &[u8]) -> Result<Finding, Arc<str>> {
+pub fn judge(check: &ExecCheck, ended: Ended, stdout: &[u8], stderr: &[u8]) -> Result<Finding, Printable> {
     let said = said(check, stdout, stderr);
     let with = |what: String| if said.is_empty() { what } else { format!("{what}: {said}") };
     match ended {
@@ -59,7 +59,7 @@ pub(super) fn late(check: &ExecCheck, timeout: Duration, stdout: &[u8], stderr: 
 ///
 /// # Errors
 /// When that says nothing about the check: this machine lacked something.
-pub(super) fn not_started(check: &ExecCheck, error: &io::Error) -> Result<Finding, Arc<str>> {
+pub(super) fn not_started(check: &ExecCheck, error: &io::Error) -> Result<Finding, Printable> {
     let program = check.program();
     // execve(2): what the file is, rather than what the machine has.
     let lasting = [

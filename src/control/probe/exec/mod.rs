@@ -25,6 +25,7 @@ use tokio::{
 use super::{Deadline, Finding};
 use crate::{
     config::{ExecCheck, exec::Word},
+    failover::Printable,
     net::addr::BackendAddr,
 };
 
@@ -60,7 +61,7 @@ impl Exec {
     ///
     /// # Errors
     /// When this machine could not run it; the text says why.
-    pub async fn probe(&mut self, deadline: Deadline) -> Result<Finding, Arc<str>> {
+    pub async fn probe(&mut self, deadline: Deadline) -> Result<Finding, Printable> {
         self.begun = Some(Instant::now());
         // Two runs at a time would be more each time when they hang, and could contradict each other.
         if let Some(last) = &mut self.last

@@ -6,7 +6,7 @@ use super::{
     session::Answer,
 };
 use crate::{
-    config::HttpCheck,
+    config::{HttpCheck, Word},
     failover::{Facts, Outcome, Role},
 };
 
@@ -31,8 +31,19 @@ impl Reading {
 
 /// Judges a complete answer. A status that is expected comes before everything else that is said of statuses.
 pub(super) fn judge(check: &HttpCheck, answer: &Answer) -> Reading {
+    let mut reading = judge_openly(check, answer);
+    // A redirect, or a body, may repeat what was asked.
+    if let Word::Secret(path) = &check.path {
+        let hidden = path.expose().split('?').filter(|part| part.len() > 1);
+        let evidence = &mut reading.finding.evidence;
+        *evidence = hidden.fold(evidence.to_string(), |text, part| text.replace(part, "***")).into();
+    }
+    reading
+}
+
+fn judge_openly(check: &HttpCheck, answer: &Answer) -> Reading {
     let expected = check.expect.contains(&answer.status);
-    let said = format!("GET {} said {}", check.path, answer.status);
+    let said = format!("GET {} said {}", check.path.shown(), answer.status);
     if !expected && !matches!(answer.status, 200..=299 | 500..=599) {
         return refused(answer, &said);
     }
@@ -101,6 +112,28 @@ mod tests {
 
     fn patroni(state: &str, role: &str) -> String {
         format!("{{\"state\":\"{state}\",\"role\":\"{role}\",\"timeline\":2,\"patroni\":{{\"version\":\"3.0.2\"}}}}")
+    }
+
+    #[test]
+    fn a_timeline_that_cannot_be_is_no_role_and_no_epoch() {
+        for (timeline, role) in [("4294967295", Some(Role::Primary)), ("4294967296", None), ("9223372036854775807", None)] {
+            let body = patroni("running", "primary").replace("\"timeline\":2", &format!("\"timeline\":{timeline}"));
+            let finding = reading(200, &body).finding;
+            assert_eq!(finding.facts.role, role.or(Some(Role::Unknown)), "{}", finding.evidence);
+            assert_eq!(finding.facts.db_epoch.is_some(), role.is_some(), "{}", finding.evidence);
+            assert!(finding.evidence.contains(timeline), "{}", finding.evidence);
+        }
+    }
+
+    #[test]
+    fn a_path_with_a_variable_in_it_is_in_no_evidence() {
+        let secret = "/db?token=hunter2".to_owned();
+        let check = HttpCheck { path: Word::Secret(crate::config::Secret::new(secret.clone())), ..HttpCheck::default() };
+        for status in [200, 204, 301, 404, 500, 600] {
+            let answer = Answer { status, location: Some(format!("https://a{secret}")), body: None };
+            let evidence = judge(&check, &answer).finding.evidence;
+            assert!(evidence.contains("GET *** said") && !evidence.contains("hunter2"), "{evidence}");
+        }
     }
 
     #[test]

@@ -1,11 +1,9 @@
 //! What Patroni's JSON says of a server (Patroni documentation, "Patroni REST API": `GET /patroni` and the health checks answer
 //! the same).
 
-use std::sync::Arc;
-
 use serde_json::Value;
 
-use crate::failover::{Facts, Role};
+use crate::failover::{Facts, Printable, Role};
 
 /// Longest word of a stranger that is passed on.
 const LONGEST_WORD: usize = 60;
@@ -48,12 +46,18 @@ fn patroni(value: &Value) -> Option<Patroni> {
     // Its own section tells it from another program that has a `state` of its own.
     value.get("patroni")?.as_object()?;
     let state = word(value.get("state")?.as_str()?);
-    let role = word(value.get("role").and_then(Value::as_str).unwrap_or("unknown"));
+    let mut role = word(value.get("role").and_then(Value::as_str).unwrap_or("unknown"));
+    // Timelines have 32 bits; who names another number lies, and is taken for nothing.
+    let (timeline, lie) = match value.get("timeline").and_then(Value::as_u64) {
+        Some(lie) if u32::try_from(lie).is_err() => (None, Some(lie)),
+        timeline => (timeline.filter(|timeline| *timeline > 0), None),
+    };
+    role.extend(lie.map(|lie| format!(" on timeline {lie}, which no PostgreSQL can have")));
     let location = |name: &str| value.get("xlog").and_then(|xlog| xlog.get(name)).and_then(Value::as_u64);
     // What a standby has received and not applied yet; what it has not received, it cannot know.
     let lag_bytes = location("received_location").zip(location("replayed_location"));
     let facts = Facts {
-        db_epoch: value.get("timeline").and_then(Value::as_u64).filter(|timeline| *timeline > 0),
+        db_epoch: timeline,
         system_id: value.get("database_system_identifier").and_then(number),
         lag_bytes: lag_bytes.map(|(received, replayed)| received.saturating_sub(replayed)),
         version: value.get("server_version").and_then(Value::as_u64).and_then(version),
@@ -82,7 +86,7 @@ fn number(value: &Value) -> Option<u64> {
 }
 
 /// `server_version_num` as people know it: 150018 is 15.18, and before version 10 there were three parts.
-fn version(number: u64) -> Option<Arc<str>> {
+fn version(number: u64) -> Option<Printable> {
     let (major, middle, minor) = (number / 10_000, number / 100 % 100, number % 100);
     match major {
         0 => None,

@@ -21,14 +21,14 @@ pub(super) fn build(
     password: Option<&Secret>,
 ) -> Result<Request<Empty<Bytes>>, String> {
     let host = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
-    let mut request = Request::get(check.path.as_str())
+    let mut request = Request::get(check.path.expose())
         .header(HOST, host)
         .header(USER_AGENT, concat!("mainstay/", env!("CARGO_PKG_VERSION")))
         .header(ACCEPT, "application/json, */*");
     if let (Some(login), Some(password)) = (&check.login, password) {
         request = request.header(AUTHORIZATION, basic(&login.user, password)?);
     }
-    request.body(Empty::new()).map_err(|error| format!("{} cannot be asked for: {error}", check.path))
+    request.body(Empty::new()).map_err(|error| format!("{} cannot be asked for: {error}", check.path.shown()))
 }
 
 /// RFC 7617, section 2.

@@ -1,11 +1,11 @@
 //! What a server says of itself: its variables, its replication, its place in a Galera cluster.
 
-use std::{fmt::Write, sync::Arc};
+use std::fmt::Write;
 
 use super::{super::Finding, answer::Table, replication::Source};
 use crate::{
     config::WritableReplica,
-    failover::{Facts, MultiPrimary, Outcome, Role},
+    failover::{Facts, MultiPrimary, Outcome, Printable, Role},
 };
 
 /// Longest version that is passed on; it is a stranger's text.
@@ -28,7 +28,7 @@ pub(super) const VARIABLES: [&str; 9] = [
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Dialect {
     /// Shown to people.
-    pub(super) version: Arc<str>,
+    pub(super) version: Printable,
     is_mariadb: bool,
     number: (u32, u32, u32),
 }
@@ -108,7 +108,7 @@ pub(super) fn read(dialect: &Dialect, answers: &Answers<'_>, writable_replica: W
     if answers.is_on("offline_mode") {
         return Finding::new(Outcome::Starting, "the server is in offline_mode");
     }
-    let version = Some(Arc::clone(&dialect.version));
+    let version = Some(dialect.version.clone());
     if let Some(galera) = answers.galera {
         return node(answers, galera, version);
     }
@@ -180,7 +180,7 @@ fn reign(answers: &Answers<'_>) -> Option<u64> {
 }
 
 /// A node of a Galera cluster. All may write at the same time; who does is for the pool to say.
-fn node(answers: &Answers<'_>, galera: &Table, version: Option<Arc<str>>) -> Finding {
+fn node(answers: &Answers<'_>, galera: &Table, version: Option<Printable>) -> Finding {
     let status = galera.named("wsrep_cluster_status").unwrap_or_default();
     let state = galera.named("wsrep_local_state").unwrap_or_default();
     let comment: String =

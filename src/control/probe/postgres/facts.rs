@@ -1,11 +1,9 @@
 //! The one query of the check, and how its answer is read.
 
-use std::sync::Arc;
-
 use tokio_postgres::{SimpleQueryMessage, error::SqlState};
 
 use super::super::Finding;
-use crate::failover::{Facts, Outcome, Role};
+use crate::failover::{Facts, Outcome, Printable, Role};
 
 /// Everything in one statement, so that the answers belong to one moment. Works from `PostgreSQL` 12 on, for any role that
 /// may log in; without `pg_monitor` the receiver's own columns are NULL and the lag is that of the replay alone.
@@ -146,9 +144,15 @@ pub(super) fn read(messages: &[SimpleQueryMessage], scope: Scope) -> Finding {
         system_id: number("system_id").map(i64::cast_unsigned),
         // Negative for a moment when replay is ahead of what the receiver told last (restored from an archive).
         lag_bytes: number("lag_bytes").map(|lag| u64::try_from(lag).unwrap_or(0)),
-        version: column("version").and_then(|version| version.split_whitespace().next()).map(Arc::from),
+        version: column("version").and_then(|version| version.split_whitespace().next()).map(Printable::word),
         ..Facts::default()
     };
+    // Timelines have 32 bits; who names another number lies, and is taken for nothing.
+    if let Some(timeline) = number("timeline").filter(|timeline| u32::try_from(*timeline).is_err()) {
+        let facts = Facts { role: Some(Role::Unknown), db_epoch: None, ..facts };
+        let evidence = format!("{role}, timeline {timeline}, which no PostgreSQL can have");
+        return Finding { outcome: Outcome::Ok, evidence: evidence.into(), facts };
+    }
     Finding { outcome: Outcome::Ok, evidence: evidence(role, &facts, scope).into(), facts }
 }
 

@@ -10,7 +10,12 @@ use tokio::{
     sync::oneshot,
     time::sleep,
 };
-use tokio_postgres::{Client, Config, Connection, NoTls, config::SslMode, error::SqlState, tls::NoTlsStream};
+use tokio_postgres::{
+    Client, Config, Connection, NoTls,
+    config::SslMode,
+    error::{DbError, SqlState},
+    tls::NoTlsStream,
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -123,8 +128,11 @@ async fn negotiate(stream: &mut Bounded, mode: TlsMode) -> Result<bool, Failure>
 fn broken(result: Result<(), tokio_postgres::Error>) -> Broken {
     let Err(error) = result else { return Broken::Lost(Finding::new(Outcome::Closed, "the check logged out")) };
     let finding = classify::error(&error);
-    // admin_shutdown 57P01, crash_shutdown 57P02.
+    // admin_shutdown 57P01, crash_shutdown 57P02. A backend whose postmaster is gone says 57P01 as well (be-secure.c); the function
+    // that says so is the same in every language.
+    let is_orphan = error.as_db_error().and_then(DbError::routine).is_some_and(|name| name.starts_with("secure_"));
     match error.code() {
+        Some(&SqlState::ADMIN_SHUTDOWN) if is_orphan => Broken::Orphaned(finding),
         Some(&SqlState::ADMIN_SHUTDOWN) => Broken::Shutdown(finding),
         Some(&SqlState::CRASH_SHUTDOWN) => Broken::Crash(finding),
         _ => Broken::Lost(finding),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::super::Finding;
-use crate::failover::{Facts, Outcome, Role};
+use crate::failover::{Facts, Outcome, Printable, Role};
 
 /// Longest version that is passed on; it is a stranger's text.
 const LONGEST_VERSION: usize = 40;
@@ -16,7 +16,7 @@ fn value<'a>(info: &'a str, key: &str) -> Option<&'a str> {
 ///
 /// # Errors
 /// When this is not a server of data: a Sentinel speaks the same protocol.
-pub(crate) fn version(info: &str) -> Result<Option<Arc<str>>, String> {
+pub(crate) fn version(info: &str) -> Result<Option<Printable>, String> {
     if value(info, "redis_mode") == Some("sentinel") {
         return Err("this is a Sentinel, not a server of data".into());
     }
@@ -31,7 +31,7 @@ pub(super) fn run_id(info: &str) -> Option<Arc<str>> {
 }
 
 /// Reads the section `replication`.
-pub(crate) fn read(info: &str, version: Option<Arc<str>>) -> Finding {
+pub(crate) fn read(info: &str, version: Option<Printable>) -> Finding {
     let role = match value(info, "role") {
         Some("master") => Role::Primary,
         Some("slave") => Role::Standby,

@@ -41,7 +41,7 @@ use super::{
 };
 use crate::{
     config::RedisCheck,
-    failover::{Outcome, Role},
+    failover::{Outcome, Printable, Role},
     net::{addr::BackendAddr, addresses::Addresses, endpoint::Endpoint},
 };
 
@@ -65,7 +65,7 @@ pub struct Standing {
     login: Login,
     peer: Endpoint,
     /// As the server named it at the login.
-    version: Option<Arc<str>>,
+    version: Option<Printable>,
     run_id: Option<Arc<str>>,
     broken: Option<Broken>,
 }

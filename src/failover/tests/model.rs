@@ -502,6 +502,7 @@ impl Judge {
                 (node.verdict, node.run) = (to, Run::None);
                 if to == Health::Down {
                     node.said_shutdown |= node.starting;
+                    node.starting = false;
                     node.down_at = Some(step.now);
                     node.downs += 1;
                     node.doubted = false;
@@ -581,6 +582,8 @@ impl Judge {
         match (node.admin, node.verdict) {
             (Admin::Maint, _) => false,
             (Admin::Drain, _) => true,
+            // Another server stands where it was.
+            (Admin::Ready, Health::Down) if node.last == Some(Outcome::WrongCluster) => false,
             (Admin::Ready, Health::Down) => self.policy.on_down == RevokeMode::Drain || node.has_left(),
             (Admin::Ready, _) => node.starting,
         }

@@ -33,6 +33,8 @@ labels! {
         HoldTimeout = "hold_timeout",
         /// `hold.max` clients were waiting already, or holding is off.
         HoldFull = "hold_full",
+        /// `hold.max_per_ip` clients of its address were waiting already.
+        HoldFullPerIp = "hold_full_per_ip",
         /// `max_connections` of the listener or of the process.
         MaxConnections = "max_connections",
         /// The client left while it was held.

@@ -1,19 +1,18 @@
 //! Sockets: accepts, bounds time and size, makes room for the next client.
 //!
-//! Nobody can take the places of the endpoint away: when all are taken, the client that came first and is not reading events
-//! has to go, and the next one is served at once. A `/livez` that must wait behind idle connections would get a healthy
-//! mainstay killed.
+//! Nobody can take the places of the endpoint away: when all are taken, the client that has asked nothing for longest and is not
+//! reading events has to go, and the next one is served at once. Before that, whatever has been asked by then is answered. A
+//! `/livez` that must wait behind idle connections, or goes with them, would get a healthy mainstay killed.
 
 use std::{
     cell::Cell,
-    collections::VecDeque,
     convert::Infallible,
     future::{Future, poll_fn},
     io,
     pin::pin,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     task::Poll,
     time::Duration,
@@ -103,7 +102,8 @@ pub(super) async fn serve(listeners: Vec<Listener>, places: usize, state: Arc<Ad
 async fn accept_all(listener: Listener, places: usize, state: Arc<AdminState>) {
     let mut phase = state.phase.clone();
     let streams = Arc::new(Semaphore::new(places / PLACES_PER_STREAM));
-    let mut places = Places { max: places, taken: VecDeque::new() };
+    let mut places = Places { max: places, taken: Vec::new() };
+    let requests = Arc::default();
     let mut backoff = Backoff::new(Duration::from_millis(10), Duration::from_secs(1));
     let mut connections = JoinSet::new();
     loop {
@@ -117,8 +117,9 @@ async fn accept_all(listener: Listener, places: usize, state: Arc<AdminState>) {
                 let is_stream = Arc::new(AtomicBool::new(false));
                 let connection =
                     api::Connection { reach: listener.reach(), is_stream: Arc::clone(&is_stream), streams: Arc::clone(&streams) };
-                let task = connections.spawn(converse(socket, Arc::clone(&state), connection));
-                places.take(Place { task, is_stream });
+                let asked = Asked::new(&requests);
+                let task = connections.spawn(converse(socket, Arc::clone(&state), connection, asked.clone()));
+                places.take(Place { task, is_stream, asked, has_had_turn: false }).await;
                 while connections.try_join_next().is_some() {}
             }
             Err(error) => {
@@ -132,11 +133,12 @@ async fn accept_all(listener: Listener, places: usize, state: Arc<AdminState>) {
 }
 
 /// One connection, from its first request to its last.
-async fn converse(socket: Socket, state: Arc<AdminState>, connection: api::Connection) {
+async fn converse(socket: Socket, state: Arc<AdminState>, connection: api::Connection, asked: Asked) {
     let stopped: PhaseWatch = state.phase.clone();
     let is_stream = Arc::clone(&connection.is_stream);
     let is_first = Cell::new(true);
     let service = service_fn(move |request| {
+        asked.again();
         let response = api::respond(&state, &connection, &request);
         let is_first = is_first.replace(false);
         async move {
@@ -181,30 +183,64 @@ async fn end_of(mut phase: PhaseWatch, is_stream: &AtomicBool) {
     }
 }
 
-/// The open connections of a listener, oldest first.
+/// When a connection has come, or asked last: how many of its listener's had done so before.
+#[derive(Clone, Debug)]
+struct Asked {
+    all: Arc<AtomicU64>,
+    last: Arc<AtomicU64>,
+}
+
+impl Asked {
+    fn new(all: &Arc<AtomicU64>) -> Self {
+        let asked = Self { all: Arc::clone(all), last: Arc::default() };
+        asked.again();
+        asked
+    }
+
+    fn again(&self) {
+        self.last.store(self.all.fetch_add(1, Ordering::Relaxed), Ordering::Relaxed);
+    }
+}
+
+/// The open connections of a listener.
 #[derive(Debug)]
 struct Places {
     max: usize,
-    taken: VecDeque<Place>,
+    taken: Vec<Place>,
 }
 
 #[derive(Debug)]
 struct Place {
     task: AbortHandle,
     is_stream: Arc<AtomicBool>,
+    asked: Asked,
+    /// What had been asked by then is answered.
+    has_had_turn: bool,
 }
 
 impl Places {
-    /// Adds a connection; when there are too many, the oldest that is no stream ends. There is always one: streams are fewer
-    /// than places.
-    fn take(&mut self, place: Place) {
+    /// Adds a connection; when there are too many, the one that has asked nothing for longest and is no stream ends. There is
+    /// always one: streams are fewer than places.
+    async fn take(&mut self, place: Place) {
         self.taken.retain(|place| !place.task.is_finished());
-        if self.taken.len() >= self.max {
-            let victim = self.taken.iter().position(|place| !place.is_stream.load(Ordering::Relaxed)).unwrap_or(0);
-            if let Some(victim) = self.taken.remove(victim) {
-                victim.task.abort();
-            }
+        if self.taken.len() >= self.max && self.victim().is_none() {
+            // Once for all that came meanwhile: each of the others may have much to do in its turn.
+            yield_now().await;
+            self.taken.retain_mut(|place| {
+                place.has_had_turn = true;
+                !place.task.is_finished()
+            });
         }
-        self.taken.push_back(place);
+        if self.taken.len() >= self.max {
+            let victim = self.victim().unwrap_or(0);
+            self.taken.swap_remove(victim).task.abort();
+        }
+        self.taken.push(place);
+    }
+
+    fn victim(&self) -> Option<usize> {
+        let is_free_to_go = |place: &Place| place.has_had_turn && !place.is_stream.load(Ordering::Relaxed);
+        let free_to_go = self.taken.iter().enumerate().filter(|(_, place)| is_free_to_go(place));
+        free_to_go.min_by_key(|(_, place)| place.asked.last.load(Ordering::Relaxed)).map(|(index, _)| index)
     }
 }

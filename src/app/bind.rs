@@ -6,7 +6,11 @@ use super::StartError;
 use crate::{
     config::{Config, ListenerConfig, PoolConfig},
     data::SocketKey,
-    net::{endpoint::Endpoint, listener::BoundListener, socket::LegOptions},
+    net::{
+        endpoint::Endpoint,
+        listener::BoundListener,
+        socket::{Freebind, LegOptions},
+    },
 };
 
 /// Sockets that nobody accepts from yet.
@@ -34,10 +38,11 @@ pub(super) fn bind_pools(config: &Config, bound: &HashMap<SocketKey, Endpoint>) 
     for pool in &config.pools {
         for listener in &pool.listeners {
             let legs = LegOptions { keepalive: Some(listener.keepalive), user_timeout: listener.tcp_user_timeout };
+            let freebind = if listener.freebind { Freebind::On } else { Freebind::Off };
             for key in keys(pool, listener).filter(|key| !bound.contains_key(key)) {
                 let what = || format!("pool {}, listener {}", pool.name, listener.name);
-                let socket = BoundListener::bind(&key.endpoint, &legs, FOR_EVERYBODY)
-                    .map_err(|error| bind_error(&what(), &key.endpoint, &error))?;
+                let socket = BoundListener::bind(&key.endpoint, &legs, freebind, FOR_EVERYBODY)
+                    .map_err(|error| bind_error(&what(), &key.endpoint, &error, NO_SUCH_ADDRESS_YET))?;
                 fresh.insert(key, socket);
             }
         }
@@ -47,16 +52,20 @@ pub(super) fn bind_pools(config: &Config, bound: &HashMap<SocketKey, Endpoint>) 
 
 pub(super) fn bind_admin(config: &Config) -> Result<Vec<BoundListener>, StartError> {
     let bind = |endpoint| {
-        BoundListener::bind(endpoint, &LegOptions::default(), FOR_ITSELF)
-            .map_err(|error| bind_error("the admin endpoint", endpoint, &error))
+        BoundListener::bind(endpoint, &LegOptions::default(), Freebind::Off, FOR_ITSELF)
+            .map_err(|error| bind_error("the admin endpoint", endpoint, &error, NO_SUCH_ADDRESS))
     };
     config.admin.listen.iter().map(bind).collect()
 }
 
-fn bind_error(what: &str, endpoint: &Endpoint, error: &io::Error) -> StartError {
+const NO_SUCH_ADDRESS: &str = "this machine has no such address";
+const NO_SUCH_ADDRESS_YET: &str =
+    "this machine has no such address; if it comes later (a VIP), write `freebind: true` in the listener";
+
+fn bind_error(what: &str, endpoint: &Endpoint, error: &io::Error, no_such_address: &str) -> StartError {
     let help = match (endpoint, error.kind()) {
         (Endpoint::Tcp(_), io::ErrorKind::AddrInUse) => "another process listens there; find it with: ss -ltnp",
-        (Endpoint::Tcp(_), io::ErrorKind::AddrNotAvailable) => "this machine has no such address",
+        (Endpoint::Tcp(_), io::ErrorKind::AddrNotAvailable) => no_such_address,
         (Endpoint::Tcp(_), io::ErrorKind::PermissionDenied) => "a port below 1024 needs CAP_NET_BIND_SERVICE",
         (Endpoint::Tcp(_), _) => "check the address",
         (Endpoint::Unix(_), io::ErrorKind::AddrInUse) => {

@@ -202,6 +202,8 @@ pub struct HoldConfig {
     pub timeout: Duration,
     /// How many at most; 0 refuses at once.
     pub max: usize,
+    /// How many of one client address at most, from when half of the places are taken.
+    pub max_per_ip: usize,
 }
 
 crate::labels! {
@@ -277,6 +279,8 @@ pub struct ListenerConfig {
     pub name: Arc<str>,
     /// Its addresses.
     pub listen: Vec<Endpoint>,
+    /// Also on addresses that the machine does not have yet.
+    pub freebind: bool,
     /// Where its clients are led.
     pub route: ListenerRoute,
     /// Which reader they get; of no effect for the primary.

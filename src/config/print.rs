@@ -77,7 +77,14 @@ fn pool(pool: &PoolConfig) -> Tree {
         ("name", text(&pool.name)),
         ("check", check(&pool.check, policy)),
         ("connect_timeout", duration(pool.connect_timeout)),
-        ("hold", Tree::Map(vec![("timeout", duration(pool.hold.timeout)), ("max", number(pool.hold.max))])),
+        (
+            "hold",
+            Tree::Map(vec![
+                ("timeout", duration(pool.hold.timeout)),
+                ("max", number(pool.hold.max)),
+                ("max_per_ip", number(pool.hold.max_per_ip)),
+            ]),
+        ),
         ("on_down", word(pool.on_down)),
     ];
     if policy.election == Election::ByRole {
@@ -210,12 +217,11 @@ fn lag(max: MaxLag) -> Tree {
 
 fn listener(listener: &ListenerConfig) -> Tree {
     let keepalive = listener.keepalive;
-    let mut map = vec![
-        ("name", text(&listener.name)),
-        ("listen", listener.listen.iter().map(|address| text(address)).collect()),
-        ("route", word(listener.route)),
-    ];
+    let mut map = vec![("name", text(&listener.name)), ("listen", listener.listen.iter().map(|address| text(address)).collect())];
     // What has no effect is not shown, and would be a warning.
+    let is_tcp = listener.listen.iter().any(|address| address.tcp().is_some());
+    map.extend(is_tcp.then_some(("freebind", Tree::Flag(listener.freebind))));
+    map.push(("route", word(listener.route)));
     let chooses = listener.route != ListenerRoute::Primary;
     map.extend(chooses.then(|| ("balance", word(listener.balance))));
     map.extend((listener.route == ListenerRoute::Replica).then(|| ("fallback", word(listener.fallback))));

@@ -44,12 +44,19 @@ impl Budget {
 pub struct Admission {
     limit: AtomicUsize,
     used: AtomicUsize,
+    /// A place here takes one there, too.
+    whole: Option<Arc<Self>>,
 }
 
 impl Admission {
     /// At most `limit` places.
     pub const fn new(limit: usize) -> Self {
-        Self { limit: AtomicUsize::new(limit), used: AtomicUsize::new(0) }
+        Self { limit: AtomicUsize::new(limit), used: AtomicUsize::new(0), whole: None }
+    }
+
+    /// At most `limit` places of `whole`.
+    pub(super) const fn of(whole: Arc<Self>, limit: usize) -> Self {
+        Self { limit: AtomicUsize::new(limit), used: AtomicUsize::new(0), whole: Some(whole) }
     }
 
     /// Places in all.
@@ -64,10 +71,23 @@ impl Admission {
 
     /// Takes a place if one is free.
     pub fn admit(self: &Arc<Self>) -> Option<Place> {
-        let taken = self.used.fetch_add(1, Ordering::Relaxed);
-        let place = Place(Arc::clone(self));
-        // On refusal the drop of `place` gives the count back.
-        (taken < self.limit()).then_some(place)
+        self.take().then(|| Place(Arc::clone(self)))
+    }
+
+    fn take(&self) -> bool {
+        let is_free = self.used.fetch_add(1, Ordering::Relaxed) < self.limit();
+        let is_taken = is_free && self.whole.as_ref().is_none_or(|whole| whole.take());
+        if !is_taken {
+            self.used.fetch_sub(1, Ordering::Relaxed);
+        }
+        is_taken
+    }
+
+    fn give_back(&self) {
+        self.used.fetch_sub(1, Ordering::Relaxed);
+        if let Some(whole) = &self.whole {
+            whole.give_back();
+        }
     }
 }
 
@@ -77,7 +97,7 @@ pub struct Place(Arc<Admission>);
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0.used.fetch_sub(1, Ordering::Relaxed);
+        self.0.give_back();
     }
 }
 
@@ -94,6 +114,23 @@ mod tests {
         assert!(admission.admit().is_some());
         drop(b);
         assert_eq!(admission.used.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn a_part_has_no_more_places_than_the_whole_and_gives_back_both() {
+        let whole = Arc::new(Admission::new(3));
+        let [few, many] = [2, 9].map(|limit| Arc::new(Admission::of(Arc::clone(&whole), limit)));
+        let of_few = [few.admit(), few.admit()];
+        assert!(of_few.iter().all(Option::is_some) && few.admit().is_none());
+        let of_many = many.admit();
+        assert!(of_many.is_some() && many.admit().is_none() && few.admit().is_none());
+        drop(of_few);
+        let used = || [&whole, &few, &many].map(|admission| admission.used.load(Ordering::Relaxed));
+        assert_eq!(used(), [1, 0, 1]);
+        many.resize(1);
+        assert!(many.admit().is_none(), "as many as there may be came before");
+        drop(of_many);
+        assert_eq!(used(), [0; 3]);
     }
 
     #[test]

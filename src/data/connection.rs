@@ -179,8 +179,8 @@ async fn find(client: Waiting, visit: &Visit) -> Result<Begun, Rejected> {
             sleep(pause.next_pause()).await;
         }
         let (near, mut server, footing) = match &listener.lane {
-            None => establish(client, header.as_deref(), listener, deadline).await?,
-            Some(lane) => Box::pin(lane.establish(client, header.as_deref(), listener, deadline, drops, peer.ip())).await?,
+            None => establish(client, peer, header.as_deref(), listener, deadline).await?,
+            Some(lane) => Box::pin(lane.establish(client, peer, header.as_deref(), listener, deadline, drops)).await?,
         };
         let books = Box::new(Books::open(peer, footing, visit, deadline, attempts));
         match introduce(near, &mut server, &books, listener, header.as_deref()).await {
@@ -208,6 +208,7 @@ fn header(version: Version, peer: Peer, client: &Socket, visit: &Visit) -> Cow<'
 /// Waits for a route if there is none, and connects to its backend; retries on the next route until `deadline`.
 async fn establish(
     mut client: Socket,
+    peer: Peer,
     header: Option<&[u8]>,
     listener: &ListenerContext,
     deadline: Instant,
@@ -220,7 +221,7 @@ async fn establish(
         let route = pool.routes.take_at(now).filter(|_| !queue);
         queue = false;
         let Some(route) = route else {
-            client = wait_in(&pool.hold, client, listener, deadline).await?;
+            client = wait_in(&pool.hold, client, peer, listener, deadline).await?;
             continue;
         };
         match dial(pool, route, now, &listener.server_leg, header).await {
@@ -242,12 +243,14 @@ async fn establish(
 pub(super) async fn wait_in(
     room: &Hold,
     client: Socket,
+    peer: Peer,
     listener: &ListenerContext,
     deadline: Instant,
 ) -> Result<Socket, Rejected> {
     let pool = &listener.pool;
     let started = Instant::now();
-    let patience = Patience { deadline, max: pool.hold_config.max };
+    let per_ip = peer.ip().map(|ip| (ip, pool.hold_config.max_per_ip));
+    let patience = Patience { deadline, max: pool.hold_config.max, per_ip };
     let held = Box::pin(room.wait(client, patience, &pool.metrics.held, &pool.retired)).await;
     pool.metrics.hold_duration.observe(started.elapsed().as_secs_f64());
     held.map_err(|(reason, client)| Rejected { reason, client, why: listener.why() })

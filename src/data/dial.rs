@@ -18,7 +18,7 @@ use rustix::{
 use socket2::{Domain, SockRef, Type};
 
 use super::{
-    PoolContext,
+    PoolContext, close,
     event_loop::{Socket, sleep},
 };
 use crate::{
@@ -26,7 +26,7 @@ use crate::{
     net::{
         addresses::Addresses,
         endpoint::Endpoint,
-        socket::{LegOptions, set_leg_options},
+        socket::{LegOptions, is_its_own_peer, set_leg_options},
     },
     reason::DialError,
     route::{Listening, Route},
@@ -138,7 +138,12 @@ async fn connect(endpoint: &Endpoint, deadline: Instant, options: &LegOptions, d
         Endpoint::Tcp(address) => {
             let socket = descriptors.socket(Domain::for_address(*address))?;
             set_leg_options(&SockRef::from(&socket), options)?;
-            Socket::connect(socket.into(), *address, deadline).await
+            let socket = Socket::connect(socket.into(), *address, deadline).await?;
+            if is_its_own_peer(&socket, *address) {
+                close::reset(&socket);
+                return Err(Errno::CONNREFUSED.into());
+            }
+            Ok(socket)
         }
         Endpoint::Unix(path) => {
             let address = SocketAddrUnix::new(&**path)?;

@@ -11,7 +11,12 @@ use std::{
 };
 
 use super::crowd::{Crowd, Seat};
-use crate::{config::ListenerConfig, failover::Time, net::cidr::Cidr, reason::RejectReason};
+use crate::{
+    config::ListenerConfig,
+    failover::{Time, label::Label},
+    net::cidr::Cidr,
+    reason::RejectReason,
+};
 
 /// What is kept of a client that did not just walk in, for as long as it is here.
 #[derive(Debug)]
@@ -41,7 +46,6 @@ pub(super) struct Doors {
     /// `max_connections_per_ip`.
     per_ip: Option<usize>,
     crowd: Arc<Crowd>,
-    complaints: Complaints,
 }
 
 impl Doors {
@@ -58,7 +62,6 @@ impl Doors {
             accept_from: accept_from.clone(),
             per_ip,
             crowd,
-            complaints: Complaints::default(),
         }))
     }
 
@@ -79,32 +82,38 @@ impl Doors {
         let Some(limit) = self.per_ip else { return Ok(None) };
         self.crowd.seat(client, limit).map(Some).ok_or(RejectReason::MaxConnectionsPerIp)
     }
-
-    /// Whether a line may be written about somebody who was turned away, and how many were passed over since the last.
-    pub(super) fn may_complain(&self, now: Time) -> Option<u64> {
-        self.complaints.may_speak(now)
-    }
 }
 
 fn holds(networks: &[Cidr], address: IpAddr) -> bool {
     networks.iter().any(|network| network.contains(address))
 }
 
-/// A line a second: whoever is turned away may try again as fast as it likes, and must not fill the log.
+/// A line a second for each reason: whoever is turned away may try again as fast as it likes, and must not fill the log.
 #[derive(Debug, Default)]
-struct Complaints {
+pub(super) struct Complaints([Pause; RejectReason::ALL.len()]);
+
+impl Complaints {
+    /// Whether a line may be written about somebody who was turned away for this reason, and how many were passed over since the
+    /// last.
+    pub(super) fn may_speak(&self, reason: RejectReason, now: Time) -> Option<u64> {
+        self.0[reason.index()].may_speak(now)
+    }
+}
+
+#[derive(Debug, Default)]
+struct Pause {
     /// Milliseconds on the clock.
     next_at: AtomicU64,
     passed_over: AtomicU64,
 }
 
-impl Complaints {
-    const PAUSE: Duration = Duration::from_secs(1);
+impl Pause {
+    const LENGTH: Duration = Duration::from_secs(1);
 
     fn may_speak(&self, now: Time) -> Option<u64> {
         let millis = |span: Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
         let (now, next_at) = (now.since_origin(), self.next_at.load(Ordering::Relaxed));
-        let after = millis(now + Self::PAUSE);
+        let after = millis(now + Self::LENGTH);
         let is_time =
             millis(now) >= next_at && self.next_at.compare_exchange(next_at, after, Ordering::Relaxed, Ordering::Relaxed).is_ok();
         if is_time {
@@ -130,7 +139,6 @@ mod tests {
             accept_from: networks(accept_from),
             per_ip: None,
             crowd: Arc::default(),
-            complaints: Complaints::default(),
         }
     }
 
@@ -164,12 +172,13 @@ mod tests {
     fn a_line_a_second_tells_how_many_were_passed_over() {
         let complaints = Complaints::default();
         let at = Time::from_millis;
-        assert_eq!(complaints.may_speak(at(0)), Some(0));
+        assert_eq!(complaints.may_speak(RejectReason::Denied, at(0)), Some(0));
         for millis in [0, 1, 999] {
-            assert_eq!(complaints.may_speak(at(millis)), None, "{millis}");
+            assert_eq!(complaints.may_speak(RejectReason::Denied, at(millis)), None, "{millis}");
         }
-        assert_eq!(complaints.may_speak(at(1000)), Some(3));
-        assert_eq!(complaints.may_speak(at(1001)), None);
-        assert_eq!(complaints.may_speak(at(9000)), Some(1));
+        assert_eq!(complaints.may_speak(RejectReason::HoldFull, at(999)), Some(0), "another reason has its own");
+        assert_eq!(complaints.may_speak(RejectReason::Denied, at(1000)), Some(3));
+        assert_eq!(complaints.may_speak(RejectReason::Denied, at(1001)), None);
+        assert_eq!(complaints.may_speak(RejectReason::Denied, at(9000)), Some(1));
     }
 }

@@ -2,7 +2,11 @@
 //! that has just taken over is not trampled.
 
 use std::{
-    sync::atomic::{AtomicUsize, Ordering},
+    net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -11,6 +15,7 @@ use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    crowd::Crowd,
     event_loop::{Interest, Socket, sleep, sleep_until, timeout},
     lane::Goal,
 };
@@ -67,6 +72,7 @@ impl Door {
 #[derive(Debug, Default)]
 pub(super) struct Hold {
     waiting: AtomicUsize,
+    crowd: Arc<Crowd>,
     /// A fair queue: whoever asked first gets the first ticket. The releaser makes tickets while the door is open.
     tickets: Tickets,
     arrived: Notify,
@@ -88,6 +94,8 @@ pub(super) struct Patience {
     pub(super) deadline: Instant,
     /// Clients that may wait at the same time.
     pub(super) max: usize,
+    /// The client's address, if it has one, and how many of that may while half of the places are taken.
+    pub(super) per_ip: Option<(IpAddr, usize)>,
 }
 
 impl Hold {
@@ -107,12 +115,18 @@ impl Hold {
         gauge: &IntGauge,
         retired: &CancellationToken,
     ) -> Result<Socket, (RejectReason, Option<Socket>)> {
-        if self.waiting.fetch_add(1, Ordering::Relaxed) >= patience.max {
+        let before = self.waiting.fetch_add(1, Ordering::Relaxed);
+        if before >= patience.max {
             self.waiting.fetch_sub(1, Ordering::Relaxed);
             return Err((RejectReason::HoldFull, Some(client)));
         }
-        let _held = Raised::new(gauge);
         let _waiter = Waiter(&self.waiting);
+        let is_scarce = before >= patience.max / 2;
+        let seat = patience.per_ip.map(|(ip, share)| self.crowd.seat(ip, if is_scarce { share } else { patience.max }));
+        if matches!(seat, Some(None)) {
+            return Err((RejectReason::HoldFullPerIp, Some(client)));
+        }
+        let _held = Raised::new(gauge);
         self.arrived.notify_one();
         let waited = tokio::select! {
             biased;

@@ -24,6 +24,7 @@ use super::{
 };
 use crate::{
     config::{Balance, Fallback, ListenerConfig, ListenerRoute},
+    net::endpoint::Peer,
     reason::{DialError, RejectReason},
     route::{Gate, Reader, ReaderKind, Route, RouteWatch, Tenure, Underway},
 };
@@ -151,22 +152,22 @@ impl Lane {
     pub(super) async fn establish(
         &self,
         mut client: Socket,
+        peer: Peer,
         header: Option<&[u8]>,
         listener: &ListenerContext,
         deadline: Instant,
         drops: u32,
-        address: Option<IpAddr>,
     ) -> Result<(Socket, Socket, Footing), Rejected> {
         let pool = &listener.pool;
         let mut pause = retry_pause();
         let mut failed = Vec::new();
         let mut queue = self.room.is_occupied();
         loop {
-            let chosen = if queue { None } else { self.choose(&pool.routes, &failed, drops, address) };
+            let chosen = if queue { None } else { self.choose(&pool.routes, &failed, drops, peer.ip()) };
             queue = false;
             let Some(Chosen { route, _underway }) = chosen else {
                 if failed.is_empty() {
-                    client = wait_in(&self.room, client, listener, deadline).await?;
+                    client = wait_in(&self.room, client, peer, listener, deadline).await?;
                 } else {
                     failed.clear();
                     sleep(pause.next_pause()).await;

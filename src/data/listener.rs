@@ -17,12 +17,11 @@ use socket2::SockRef;
 use tokio::sync::watch;
 
 use super::{
-    PoolContext,
+    Counts, PoolContext,
     admission::Admission,
     close,
     connection::{Accepted, Admitted, Origin, RESET_PATIENCE, Visit},
-    crowd::Crowd,
-    doors::{Doors, Papers},
+    doors::{Complaints, Doors, Papers},
     event_loop::{Interest, Watched, looks, sleep, spawn, timeout},
     greeting::is_exchanged,
     lane::Lane,
@@ -65,13 +64,14 @@ pub(super) struct ListenerContext {
     /// The way to readers, where it does not lead to the primary.
     pub(super) lane: Option<Lane>,
     pub(super) metrics: Arc<ListenerMetrics>,
-    /// `max_connections` of this listener.
-    limit: Option<usize>,
+    /// `max_connections` of this listener, and of the process.
+    guests: Arc<Admission>,
     /// Clients that are being told that they are too many; more are cut off without a word.
     pub(super) refusals: Arc<Admission>,
     /// What is asked of clients, if anything is.
     pub(super) doors: Option<Box<Doors>>,
     pub(super) refusal: Refusal,
+    complaints: Complaints,
     /// The PROXY header that backends get, if they do.
     pub(super) header: Option<proxy_protocol::Version>,
 }
@@ -82,7 +82,7 @@ impl ListenerContext {
         config: &ListenerConfig,
         lane: Option<Lane>,
         metrics: Arc<ListenerMetrics>,
-        crowd: Arc<Crowd>,
+        counts: Counts,
     ) -> Self {
         let client_leg = LegOptions { keepalive: Some(config.keepalive), user_timeout: config.tcp_user_timeout };
         // Keepalive takes four system calls, which sessions of a single query must not pay for. A greeting is waited for.
@@ -102,10 +102,11 @@ impl ListenerContext {
             login_timeout: config.client_login_timeout,
             lane,
             metrics,
-            limit: config.max_connections,
+            guests: counts.guests,
             refusals: Arc::new(Admission::new(16)),
-            doors: Doors::of(config, crowd),
+            doors: Doors::of(config, counts.crowd),
             refusal: config.refusal,
+            complaints: Complaints::default(),
             header: config.proxy_protocol.send.version(),
         }
     }
@@ -116,18 +117,11 @@ impl ListenerContext {
         self.lane.as_ref().map_or_else(|| routes.why(), |lane| lane.why(routes))
     }
 
-    /// Counts a client that does not get in, and says so in the log; now and then only, of what strangers can cause at will.
+    /// Counts a client that does not get in, and says so in the log; now and then only, since strangers can cause it at will.
     pub(super) fn turned_away(&self, reason: RejectReason, peer: Peer, why: &str) {
         self.metrics.rejected.get(reason).inc();
-        let mut passed_over = None;
-        if matches!(reason, RejectReason::Denied | RejectReason::MaxConnectionsPerIp | RejectReason::BadProxyHeader)
-            && let Some(doors) = &self.doors
-        {
-            match doors.may_complain(self.pool.process.clock.now()) {
-                Some(count) => passed_over = (count > 0).then_some(count),
-                None => return,
-            }
-        }
+        let Some(passed_over) = self.complaints.may_speak(reason, self.pool.process.clock.now()) else { return };
+        let passed_over = (passed_over > 0).then_some(passed_over);
         let (pool, listener, reason) = (&self.pool.name, &self.name, reason.as_str());
         tracing::info!(%pool, %listener, client = %peer, reason, %why, passed_over, "client turned away");
     }
@@ -337,8 +331,8 @@ impl Acceptor {
                 }
             }
         }
-        let full = listener.limit.is_some_and(|limit| listener.metrics.active.get() >= i64::try_from(limit).unwrap_or(i64::MAX));
-        let place = if full || too_many.is_some() { None } else { listener.pool.process.admission.admit() };
+        // Here, and not by the connection's task: a burst may be over before the first of those has its turn.
+        let place = if too_many.is_some() { None } else { listener.guests.admit() };
         let reason = too_many.unwrap_or(RejectReason::MaxConnections);
         let (admitted, place, load) = match place {
             Some(place) => (Admitted::Guest, Some(place), self.workers.least_loaded()),

@@ -200,7 +200,7 @@ pub fn spawn(settings: DataSettings) -> io::Result<DataPlane> {
         &process,
         &tasks,
     )?;
-    let reception = Reception { crew, process, sockets: HashMap::new(), rooms: HashMap::new(), crowds: HashMap::new() };
+    let reception = Reception { crew, process, sockets: HashMap::new(), rooms: HashMap::new(), counts: HashMap::new() };
     Ok(DataPlane { sessions, tasks, reception, threads })
 }
 
@@ -212,7 +212,16 @@ pub struct Reception {
     sockets: HashMap<SocketKey, AcceptLoop>,
     rooms: HashMap<Arc<str>, Rooms>,
     /// By pool and listener.
-    crowds: HashMap<(Arc<str>, Arc<str>), Arc<Crowd>>,
+    counts: HashMap<(Arc<str>, Arc<str>), Counts>,
+}
+
+/// The clients of a listener, counted. They outlive a change of the configuration.
+#[derive(Clone, Debug)]
+struct Counts {
+    /// All that are served or wait for it.
+    guests: Arc<Admission>,
+    /// By address, where that is limited.
+    crowd: Arc<Crowd>,
 }
 
 /// The waiting rooms of a pool. A client that waits for a reader never stands before one that waits for the primary, nor behind it.
@@ -230,7 +239,7 @@ impl Reception {
     /// who had connected before it closes. Sessions keep the settings they began with.
     pub fn apply(&mut self, pools: Vec<PoolSettings>) {
         let mut rooms = HashMap::new();
-        let mut crowds = HashMap::new();
+        let mut counts = HashMap::new();
         let mut sockets = HashMap::new();
         for pool in pools {
             let own = self.rooms_of(&pool);
@@ -249,11 +258,12 @@ impl Reception {
             for listener in pool.listeners {
                 let ListenerSettings { config, metrics, sockets: keys } = listener;
                 let name = (Arc::clone(&context.name), Arc::clone(&config.name));
-                let crowd = self.crowds.remove(&name).unwrap_or_default();
-                crowds.insert(name, Arc::clone(&crowd));
+                let own_counts = self.counts.remove(&name).unwrap_or_else(|| self.nobody_yet());
+                own_counts.guests.resize(config.max_connections.unwrap_or(usize::MAX));
+                counts.insert(name, own_counts.clone());
                 let room = |goal| own.readers.get(&goal).cloned().unwrap_or_default();
                 let lane = Goal::of(&config).map(|goal| Lane::new(goal, config.balance, room(goal)));
-                let listener = Arc::new(ListenerContext::new(Arc::clone(&context), &config, lane, metrics, crowd));
+                let listener = Arc::new(ListenerContext::new(Arc::clone(&context), &config, lane, metrics, own_counts));
                 for (key, new) in keys {
                     if let Some(accepting) = self.receive(&key, new, &listener) {
                         sockets.insert(key, accepting);
@@ -263,7 +273,11 @@ impl Reception {
             rooms.insert(Arc::clone(&context.name), own);
         }
         // What is left of the old ones ends with its handle.
-        (self.rooms, self.crowds, self.sockets) = (rooms, crowds, sockets);
+        (self.rooms, self.counts, self.sockets) = (rooms, counts, sockets);
+    }
+
+    fn nobody_yet(&self) -> Counts {
+        Counts { guests: Arc::new(Admission::of(Arc::clone(&self.process.admission), usize::MAX)), crowd: Arc::default() }
     }
 
     fn receive(&mut self, key: &SocketKey, new: Option<BoundListener>, listener: &Arc<ListenerContext>) -> Option<AcceptLoop> {

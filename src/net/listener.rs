@@ -18,7 +18,7 @@ use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::{
     endpoint::Endpoint,
-    socket::{BACKLOG, LegOptions, listen},
+    socket::{BACKLOG, Freebind, LegOptions, listen},
 };
 
 /// A socket that is bound and listens.
@@ -38,9 +38,9 @@ impl BoundListener {
     /// # Errors
     /// When the address is taken, not ours, or not permitted; `AddrInUse` also for a path where there is something else than a
     /// socket that nobody answers on.
-    pub fn bind(endpoint: &Endpoint, options: &LegOptions, mode: u32) -> io::Result<Self> {
+    pub fn bind(endpoint: &Endpoint, options: &LegOptions, freebind: Freebind, mode: u32) -> io::Result<Self> {
         match endpoint {
-            Endpoint::Tcp(address) => listen(*address, options).map(Self::Tcp),
+            Endpoint::Tcp(address) => listen(*address, options, freebind).map(Self::Tcp),
             Endpoint::Unix(path) => bind_unix(path, mode),
         }
     }
@@ -120,7 +120,7 @@ mod tests {
     }
 
     fn bind(path: &Path) -> io::Result<BoundListener> {
-        BoundListener::bind(&Endpoint::Unix(path.into()), &LegOptions::default(), 0o620)
+        BoundListener::bind(&Endpoint::Unix(path.into()), &LegOptions::default(), Freebind::Off, 0o620)
     }
 
     #[test]

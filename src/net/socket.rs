@@ -5,7 +5,7 @@ use std::{io, net::SocketAddr, os::fd::AsFd, time::Duration};
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     io::Errno,
-    net::{RecvFlags, recv},
+    net::{RecvFlags, getpeername, getsockname, recv, sockopt},
 };
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
@@ -29,6 +29,15 @@ pub fn is_gone(socket: impl AsFd) -> bool {
 /// Whether the peer has finished, and all that it said was read.
 pub fn has_finished(socket: &impl AsFd) -> bool {
     matches!(recv(socket, &mut [0_u8; 1], RecvFlags::PEEK | RecvFlags::DONTWAIT), Ok((_, 0)))
+}
+
+/// Whether a TCP connection has one socket at both ends. connect(2) to a port of this machine that nobody listens on may be given
+/// that very port to come from, and then meets itself. Nobody else can listen there for as long as it stands.
+pub fn is_its_own_peer(socket: impl AsFd, to: SocketAddr) -> bool {
+    let own = getsockname(&socket).ok().and_then(|own| SocketAddr::try_from(own).ok());
+    let Some(own) = own.filter(|own| own.port() == to.port()) else { return false };
+    // Not `to`: 0.0.0.0 leads to 127.0.0.1.
+    getpeername(&socket).ok().flatten().and_then(|peer| SocketAddr::try_from(peer).ok()) == Some(own)
 }
 
 /// TCP keepalive of a leg.
@@ -66,12 +75,24 @@ impl Default for LegOptions {
 /// Length of the kernel's queue of connections that were not accepted yet; the kernel caps it at `net.core.somaxconn`.
 pub(crate) const BACKLOG: i32 = 4096;
 
-/// Sets `TCP_NODELAY` and, if wanted, keepalive and `TCP_USER_TIMEOUT`.
+/// Whether a listener may be bound to an address that the machine does not have, or not yet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Freebind {
+    /// It is an error.
+    #[default]
+    Off,
+    /// `IP_FREEBIND` (ip(7)).
+    On,
+}
+
+/// Sets `TCP_NODELAY` and, if wanted, keepalive and `TCP_USER_TIMEOUT`. Urgent data is left in its place (RFC 6093): the kernel
+/// would take it out of the stream otherwise.
 ///
 /// # Errors
 /// When the kernel refuses an option.
 pub fn set_leg_options(socket: &SockRef<'_>, options: &LegOptions) -> io::Result<()> {
     socket.set_tcp_nodelay(true)?;
+    socket.set_out_of_band_inline(true)?;
     if let Some(keepalive) = &options.keepalive {
         set_keepalive(socket, keepalive)?;
     }
@@ -103,11 +124,16 @@ pub fn reset_leg_options(socket: &SockRef<'_>, options: &LegOptions) -> io::Resu
 ///
 /// # Errors
 /// When the address is taken, not ours, or not permitted.
-pub fn listen(address: SocketAddr, options: &LegOptions) -> io::Result<std::net::TcpListener> {
+pub fn listen(address: SocketAddr, options: &LegOptions, freebind: Freebind) -> io::Result<std::net::TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking().cloexec(), Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
+    }
+    match (freebind, address) {
+        (Freebind::Off, _) => {}
+        (Freebind::On, SocketAddr::V4(_)) => sockopt::set_ip_freebind(&socket, true)?,
+        (Freebind::On, SocketAddr::V6(_)) => sockopt::set_ipv6_freebind(&socket, true)?,
     }
     set_leg_options(&SockRef::from(&socket), options)?;
     socket.bind(&address.into())?;
@@ -142,4 +168,48 @@ fn look(socket: &impl AsFd, interest: PollFlags) -> PollFlags {
     let mut polled = [PollFd::new(socket, interest)];
     let now = Timespec { tv_sec: 0, tv_nsec: 0 };
     if poll(&mut polled, Some(&now)).is_ok() { polled[0].revents() } else { PollFlags::empty() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn socket(address: SocketAddr) -> Socket {
+        Socket::new(Domain::for_address(address), Type::STREAM, None).unwrap()
+    }
+
+    /// A port that nobody else gets meanwhile: it is bound, and nobody listens there.
+    fn bound(address: &str) -> (Socket, SocketAddr) {
+        let address: SocketAddr = address.parse().unwrap();
+        let socket = socket(address);
+        socket.bind(&address.into()).unwrap();
+        let bound = socket.local_addr().unwrap().as_socket().unwrap();
+        (socket, bound)
+    }
+
+    #[test]
+    fn a_socket_that_met_itself_is_told_from_one_that_met_another() {
+        for address in ["127.0.0.1:0", "[::1]:0"] {
+            let (own, bound_to) = bound(address);
+            own.connect(&bound_to.into()).unwrap();
+            assert!(is_its_own_peer(&own, bound_to), "{address}");
+            let listener = std::net::TcpListener::bind(address).unwrap();
+            let to = listener.local_addr().unwrap();
+            let other = socket(to);
+            other.connect(&to.into()).unwrap();
+            assert!(!is_its_own_peer(&other, to), "{address}");
+        }
+        // "Any address" leads to loopback.
+        let (own, bound_to) = bound("127.0.0.1:0");
+        let any = SocketAddr::from(([0, 0, 0, 0], bound_to.port()));
+        own.connect(&any.into()).unwrap();
+        assert!(is_its_own_peer(&own, any));
+        // The same port at two addresses is two sockets.
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let to = listener.local_addr().unwrap();
+        let other = socket(to);
+        other.bind(&SocketAddr::from(([127, 0, 0, 2], to.port())).into()).unwrap();
+        other.connect(&to.into()).unwrap();
+        assert!(!is_its_own_peer(&other, to));
+    }
 }

@@ -9,13 +9,15 @@ use std::{
 
 use mainstay::{
     app::{self, Running},
+    config::RelayMode,
     reason::{CloseReason, Direction},
 };
+use socket2::SockRef;
 
 use crate::support::{
     config::{LOOPBACK, tcp_pool},
     echo::{Backend, reset},
-    front::{connect, end},
+    front::{Front, connect, end},
     wait::{patience, until},
 };
 
@@ -303,4 +305,43 @@ fn sessions_of_a_dead_backend_move_to_the_next_one() {
     assert_eq!(&who, b"2");
     assert_eq!(running.snapshots[0].get().epoch.0, 2);
     end(running);
+}
+
+/// An urgent byte (`MSG_OOB`) arrives in its place (RFC 6093), and what follows it does not wait until the sender sends more.
+#[test]
+fn an_urgent_byte_arrives_in_its_place_and_nothing_behind_it_waits() {
+    let bytes = noise(7, 200_000);
+    let (sender, receiver) = mpsc::channel();
+    let backend = Backend::start(move |stream| sender.send(stream).unwrap());
+    for relay in [RelayMode::Auto, RelayMode::Copy, RelayMode::Splice] {
+        let mut config = tcp_pool(&[backend.address]);
+        config.pools[0].listeners[0].relay = relay;
+        let front = Front::with(&config);
+        let client = front.connect();
+        (&client).write_all(b"?").unwrap();
+        let server = receiver.recv_timeout(patience()).unwrap();
+        server.set_read_timeout(Some(patience())).unwrap();
+        server.set_nodelay(true).unwrap();
+        assert_eq!((&server).read(&mut [0; 1]).unwrap(), 1);
+        for (way, from, to) in [("upstream", &client, &server), ("downstream", &server, &client)] {
+            let sizes = [(0, 1), (1, 0), (1, 1), (5, 100), (70_000, 1), (1, 200_000), (70_000, 200_000), (0, 1), (3, 0)];
+            for (before, after) in sizes {
+                let (before, after) = (&bytes[..before], &bytes[..after]);
+                let sent = [before, &b"!"[..], after].concat();
+                let mut got = vec![0; sent.len()];
+                std::thread::scope(|scope| {
+                    scope.spawn(|| {
+                        let mut from = from;
+                        from.write_all(before).unwrap();
+                        assert_eq!(SockRef::from(from).send_out_of_band(b"!").unwrap(), 1);
+                        from.write_all(after).unwrap();
+                    });
+                    let mut to = to;
+                    let what = (relay, way, before.len(), after.len());
+                    to.read_exact(&mut got).unwrap_or_else(|error| panic!("{what:?}: {error}"));
+                    assert!(got == sent, "{what:?}: other bytes");
+                });
+            }
+        }
+    }
 }

@@ -2,6 +2,7 @@
 
 mod access;
 mod corpus;
+mod limits;
 mod mariadb;
 mod per_address;
 mod proxied;

@@ -58,7 +58,8 @@ fn sqlstate(mut client: TcpStream) -> String {
 
 #[test]
 fn nobody_serves_within_the_hold_and_postgres_clients_are_told_so() {
-    let running = app::start(&postgres_pool(HoldConfig { timeout: Duration::from_millis(300), max: 10 })).unwrap();
+    let running =
+        app::start(&postgres_pool(HoldConfig { timeout: Duration::from_millis(300), max: 10, max_per_ip: 10 })).unwrap();
     let started = Instant::now();
     let mut client = connect(&running);
     client.write_all(&SSL_REQUEST).unwrap();
@@ -75,7 +76,7 @@ fn nobody_serves_within_the_hold_and_postgres_clients_are_told_so() {
 
 #[test]
 fn one_too_many_waiting_is_refused_at_once() {
-    let running = app::start(&postgres_pool(HoldConfig { timeout: Duration::from_mins(1), max: 1 })).unwrap();
+    let running = app::start(&postgres_pool(HoldConfig { timeout: Duration::from_mins(1), max: 1, max_per_ip: 1 })).unwrap();
     let first = connect(&running);
     until("the first is held", || (running.series[0].pool.held.get() == 1).then_some(()));
     let mut second = connect(&running);
@@ -88,7 +89,7 @@ fn one_too_many_waiting_is_refused_at_once() {
 
 #[test]
 fn holding_can_be_turned_off() {
-    let running = app::start(&postgres_pool(HoldConfig { timeout: Duration::from_mins(1), max: 0 })).unwrap();
+    let running = app::start(&postgres_pool(HoldConfig { timeout: Duration::from_mins(1), max: 0, max_per_ip: 0 })).unwrap();
     let mut client = connect(&running);
     client.write_all(&startup()).unwrap();
     assert_eq!(sqlstate(client), "57P03");
@@ -97,7 +98,7 @@ fn holding_can_be_turned_off() {
 
 #[test]
 fn too_many_connections_are_refused_with_the_state_poolers_know() {
-    let mut config = postgres_pool(HoldConfig { timeout: Duration::from_mins(1), max: 10 });
+    let mut config = postgres_pool(HoldConfig { timeout: Duration::from_mins(1), max: 10, max_per_ip: 10 });
     config.pools[0].listeners[0].max_connections = Some(1);
     let running = app::start(&config).unwrap();
     let _first = connect(&running);
@@ -111,7 +112,7 @@ fn too_many_connections_are_refused_with_the_state_poolers_know() {
 
 #[test]
 fn garbage_instead_of_a_startup_is_cut_off_without_a_word() {
-    let running = app::start(&postgres_pool(HoldConfig { timeout: Duration::from_mins(1), max: 0 })).unwrap();
+    let running = app::start(&postgres_pool(HoldConfig { timeout: Duration::from_mins(1), max: 0, max_per_ip: 0 })).unwrap();
     let mut client = connect(&running);
     let started = Instant::now();
     client.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
@@ -123,7 +124,7 @@ fn garbage_instead_of_a_startup_is_cut_off_without_a_word() {
 #[test]
 fn a_pool_whose_protocol_is_not_known_refuses_with_a_reset() {
     let mut config = tcp_pool(&[closed_port()]);
-    config.pools[0].hold = HoldConfig { timeout: Duration::from_mins(1), max: 0 };
+    config.pools[0].hold = HoldConfig { timeout: Duration::from_mins(1), max: 0, max_per_ip: 0 };
     let running = app::start(&config).unwrap();
     let mut client = connect(&running);
     assert_eq!(client.read(&mut [0; 1]).unwrap_err().kind(), io::ErrorKind::ConnectionReset);
@@ -134,7 +135,8 @@ fn a_pool_whose_protocol_is_not_known_refuses_with_a_reset() {
 fn clients_that_waited_are_served_in_the_order_they_came_at_a_bounded_rate() {
     const CLIENTS: u32 = 200;
     let address = closed_port();
-    let running = app::start(&tcp_pool(&[address])).unwrap();
+    let config = tcp_pool(&[address]);
+    let running = app::start(&config).unwrap();
     let mut clients = Vec::new();
     for number in 0..CLIENTS {
         let mut client = connect(&running);

@@ -4,7 +4,7 @@ use std::{io, net::SocketAddr};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::net::socket::{self, LegOptions};
+use crate::net::socket::{self, Freebind, LegOptions};
 
 /// A bound socket that never listens. A dead node's port must answer a connect with RST and must not be handed to somebody
 /// else: without this, the kernel may give it to an outgoing connection, even to the very probe that knocks on it (which then
@@ -38,7 +38,7 @@ impl ReservedPort {
     /// # Errors
     /// When somebody listens there already.
     pub fn listen(&self) -> io::Result<std::net::TcpListener> {
-        socket::listen(self.address, &LegOptions::default())
+        socket::listen(self.address, &LegOptions::default(), Freebind::Off)
     }
 }
 

@@ -28,6 +28,7 @@ const LISTENER_KEYS: Keys = Keys {
     known: &[
         "name",
         "listen",
+        "freebind",
         "route",
         "balance",
         "fallback",
@@ -88,6 +89,7 @@ fn plain_listener() -> ListenerConfig {
     ListenerConfig {
         name: SHORT_NAME.into(),
         listen: Vec::new(),
+        freebind: false,
         route: ListenerRoute::Primary,
         balance: Balance::LeastConnections,
         fallback: Fallback::Primary,
@@ -127,6 +129,7 @@ fn listener<'a>(field: Field<'a>, names: &mut Names, claims: &mut Claims) -> Opt
     let config = ListenerConfig {
         name,
         listen,
+        freebind: section.get("freebind").and_then(Field::flag).unwrap_or(plain.freebind),
         route,
         balance: section.word("balance", plain.balance),
         fallback: section.word("fallback", plain.fallback),
@@ -193,6 +196,9 @@ fn warn_of_keys_for_addresses(section: Section<'_>, listen: &[Endpoint]) {
                 "who may connect is said by the permissions of its directory",
             );
         }
+    }
+    if let Some(field) = section.get("freebind") {
+        field.warning("`freebind` has no effect here: a unix socket is bound to a path", "remove the key");
     }
 }
 

@@ -37,7 +37,7 @@ const POOL_KEYS: Keys = Keys {
 };
 const DEFAULTS_KEYS: Keys =
     Keys { known: &["check", "connect_timeout", "hold", "on_down", "on_conflict", "failback", "failover_budget"], planned: &[] };
-const HOLD_KEYS: Keys = Keys { known: &["timeout", "max"], planned: &[] };
+const HOLD_KEYS: Keys = Keys { known: &["timeout", "max", "max_per_ip"], planned: &[] };
 const FAILBACK_KEYS: Keys = Keys { known: &["after"], planned: &[] };
 const BUDGET_KEYS: Keys = Keys { known: &["max", "within"], planned: &[] };
 
@@ -126,7 +126,11 @@ fn hold(section: Section<'_>) -> HoldConfig {
     let hold = section.get("hold").and_then(|field| field.map(HOLD_KEYS));
     let timeout = hold.map_or(15 * SECOND, |hold| hold.duration("timeout", 15 * SECOND, MILLISECOND..=DAY));
     let max = hold.map_or(1000, |hold| hold.count("max", 1000, 0..=MAX_HELD));
-    HoldConfig { timeout, max: usize::try_from(max).unwrap_or(usize::MAX) }
+    // By default, one client alone does not keep all others out.
+    let share = (max / 10).max(1);
+    let max_per_ip = hold.map_or(share, |hold| hold.count("max_per_ip", share, 1..=MAX_HELD));
+    let places = |count| usize::try_from(count).unwrap_or(usize::MAX);
+    HoldConfig { timeout, max: places(max), max_per_ip: places(max_per_ip) }
 }
 
 /// Without roles there is no conflict; the key is then harmless, and worth a word when it stands in the pool itself.

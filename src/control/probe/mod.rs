@@ -9,6 +9,7 @@
 //! | [`standing`] | such sessions, whatever the protocol |
 //! | [`exec`], [`exchange`] | a command, or texts, of the user's own |
 //! | [`single`] | checks that keep no session |
+//! | `linger` | how what nobody waits for any more ends |
 //! | `socket` | what an error of a socket says |
 //! | `stream` | a connection, encrypted or not |
 //! | `tls` | what a check demands of the server's certificate |
@@ -24,6 +25,7 @@ pub mod exchange;
 pub mod exec;
 mod files;
 pub mod http;
+mod linger;
 pub mod mysql;
 pub mod postgres;
 pub mod redis;

@@ -3,6 +3,7 @@
 use std::{io, time::Duration};
 
 use rustix::io::Errno;
+use socket2::SockRef;
 use tokio::{
     io::AsyncWriteExt,
     net::{TcpStream, UnixStream},
@@ -13,7 +14,7 @@ use tokio_util::either::Either;
 use super::{Deadline, Failure, Finding};
 use crate::{
     failover::{Outcome, Printable},
-    net::{addresses::Addresses, endpoint::Endpoint},
+    net::{addresses::Addresses, endpoint::Endpoint, socket::is_its_own_peer},
 };
 
 /// A connection, TCP or unix, that nobody has encrypted.
@@ -73,6 +74,11 @@ async fn plain(endpoint: &Endpoint) -> io::Result<Plain> {
     match endpoint {
         Endpoint::Tcp(address) => {
             let stream = TcpStream::connect(address).await?;
+            if is_its_own_peer(&stream, *address) {
+                // With RST, so that the port is free at once for whoever is to listen there.
+                let _ = SockRef::from(&stream).set_linger(Some(Duration::ZERO));
+                return Err(Errno::CONNREFUSED.into());
+            }
             // A connection that is slower than it might be still answers the check.
             drop(stream.set_nodelay(true));
             Ok(Either::Left(stream))

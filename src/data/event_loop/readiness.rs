@@ -44,12 +44,15 @@ impl Ready {
     pub(super) const FAILED: Self = Self(16);
     /// Not told, but known: nobody has asked the kernel yet to tell when there is room again.
     pub(super) const ROOM_NOT_ASKED: Self = Self(32);
+    /// There was urgent data, at which a read stops short of what follows: from here on none tells that it took all there was.
+    pub(super) const URGENT: Self = Self(64);
 
     fn of(flags: EventFlags) -> Self {
         let mut ready = Self::NOTHING;
         for (flag, told) in [
             (EventFlags::IN, Self::READABLE),
             (EventFlags::OUT, Self::WRITABLE),
+            (EventFlags::PRI, Self::READABLE | Self::URGENT),
             (EventFlags::RDHUP, Self::READABLE | Self::READ_CLOSED),
             (EventFlags::HUP, Self::READABLE | Self::READ_CLOSED | Self::WRITABLE | Self::WRITE_CLOSED),
             (EventFlags::ERR, Self::READABLE | Self::WRITABLE | Self::FAILED),

@@ -40,7 +40,7 @@ pub struct Watched<S> {
 }
 
 /// What the kernel is to tell of a connection, beside that there is room.
-const CONNECTED: EventFlags = EventFlags::IN.union(EventFlags::RDHUP).union(EventFlags::ET);
+const CONNECTED: EventFlags = EventFlags::IN.union(EventFlags::PRI).union(EventFlags::RDHUP).union(EventFlags::ET);
 
 /// A connection of this thread's loop, TCP or unix.
 pub type Socket = Watched<OwnedFd>;
@@ -223,8 +223,9 @@ impl Socket {
             ready!(self.poll_ready(Interest::Readable));
             match recv(self, &mut *bytes, flags) {
                 Ok((_, read)) => {
-                    // What came short took all there was.
-                    if 0 < read && read < bytes.len() && !flags.contains(RecvFlags::PEEK) {
+                    // What came short took all there was, unless it stopped at urgent data.
+                    let is_short = 0 < read && read < bytes.len() && !flags.contains(RecvFlags::PEEK);
+                    if is_short && (self.slot.ready.get() & Ready::URGENT).is_nothing() {
                         self.forget(Interest::Readable);
                     }
                     return Poll::Ready(Ok(read));

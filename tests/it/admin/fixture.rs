@@ -16,7 +16,11 @@ use mainstay::{
     failover::{Admin, BackendId, Cause, Epoch, Facts, FailoverReady, Health, Outcome, Reading, Reason, Role, Time, Verdict},
     lifecycle::{self, Phase, PhaseSender},
     metrics::{Metrics, PoolLabels, PoolSeries},
-    net::{endpoint::Endpoint, listener::BoundListener, socket::LegOptions},
+    net::{
+        endpoint::Endpoint,
+        listener::BoundListener,
+        socket::{Freebind, LegOptions},
+    },
     route::{
         self, BackendView, Clock, EventLog, LastFailover, LastProbe, Publisher, RouteWatch, SessionTable, Snapshot, StateEvent,
     },
@@ -63,7 +67,8 @@ impl Fixture {
         let listener = TcpListener::bind(address).unwrap();
         let address = SocketAddr::from(([127, 0, 0, 1], listener.local_addr().unwrap().port()));
         let socket = std::env::temp_dir().join(format!("mainstay-admin-{}-{}.sock", std::process::id(), address.port()));
-        let unix = BoundListener::bind(&Endpoint::Unix(socket.as_path().into()), &LegOptions::default(), 0o600).unwrap();
+        let unix =
+            BoundListener::bind(&Endpoint::Unix(socket.as_path().into()), &LegOptions::default(), Freebind::Off, 0o600).unwrap();
         let labels = PoolLabels {
             name: Arc::clone(&first.pool),
             listeners: vec!["rw".into()],

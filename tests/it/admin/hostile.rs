@@ -7,6 +7,11 @@ use std::{
 };
 
 use super::fixture::{Fixture, failed_over};
+use crate::support::{
+    echo::Backend,
+    front::client,
+    process::{Process, Signal, settings},
+};
 
 /// `/livez` must answer within a Kubernetes probe's default timeout.
 fn assert_live(f: &Fixture) {
@@ -130,5 +135,29 @@ fn a_client_that_finished_sending_still_gets_its_answer() {
         stream.shutdown(std::net::Shutdown::Write).unwrap();
         let answers = until_closed(&mut stream);
         assert_eq!(answers.matches("HTTP/1.1 200").count(), requests, "{answers}");
+    }
+}
+
+/// All of them wait to be accepted at once. The requests came first, so that theirs would be the first places to be taken away.
+#[test]
+fn a_whole_request_is_answered_however_many_silent_ones_come_behind_it() {
+    let backend = Backend::echo();
+    let process = Process::start(&settings(&[backend.address]));
+    for _ in 0..3 {
+        process.freeze();
+        let asking: Vec<TcpStream> = (0..20)
+            .map(|_| {
+                let mut stream = client(process.admin);
+                stream.write_all(b"GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
+                stream
+            })
+            .collect();
+        let silent: Vec<TcpStream> = (0..300).map(|_| client(process.admin)).collect();
+        process.signal(Signal::CONT);
+        for mut stream in asking {
+            let answer = until_closed(&mut stream);
+            assert!(answer.starts_with("HTTP/1.1 200"), "{answer:?}");
+        }
+        drop(silent);
     }
 }

@@ -86,6 +86,50 @@ fn strangers_do_not_fill_the_log_and_every_one_is_counted() {
     assert!((lines.len() as u64) < STRANGERS / 10, "{} lines for {STRANGERS} strangers", lines.len());
 }
 
+/// Whatever they do: each reason has a line of its own now and then, and so each is told of.
+#[test]
+fn no_reason_to_turn_strangers_away_fills_the_log() {
+    const STRANGERS: u64 = 100;
+    let mut backend = Backend::echo();
+    backend.stop();
+    for (reason, max, limit, leaves) in [
+        ("hold_full", 0, 1000, false),
+        ("hold_full_per_ip", 200, 1000, false),
+        ("client_gone", 1000, 1000, true),
+        ("max_connections", 1000, 1, false),
+        ("hold_timeout", 2000, 1000, false),
+    ] {
+        let mut settings = settings(&json!({"max_connections": limit}), &[backend.address]);
+        let timeout = if reason == "hold_timeout" { "10ms" } else { "1m" };
+        settings["pools"][0]["hold"] = json!({"timeout": timeout, "max": max, "max_per_ip": if max == 200 { 1 } else { 1000 }});
+        let process = Process::start(&settings);
+        let count = || process.metric("mainstay_connections_rejected_total", &[("listener", "rw"), ("reason", reason)]);
+        let mut stay = Vec::new();
+        while count() < STRANGERS {
+            let came = stay.len() as u64;
+            stay.extend((came..came + STRANGERS / 2).map(|_| client_from([127, 0, 0, 2], process.address)));
+            if leaves {
+                until("all are held", || (process.metric("mainstay_connections_held", &[]) == stay.len() as u64).then_some(()));
+                stay.clear();
+                until("all have left", || (process.metric("mainstay_connections_held", &[]) == 0).then_some(()));
+            } else {
+                until("all are held or turned away", || {
+                    (count() + process.metric("mainstay_connections_held", &[]) >= stay.len() as u64).then_some(())
+                });
+            }
+        }
+        let told = || -> Vec<_> {
+            let log = process.log().into_iter();
+            log.filter(|line| line["message"] == "client turned away" && line["reason"] == reason).collect()
+        };
+        until("the first is told", || (!told().is_empty()).then_some(()));
+        let told = told();
+        let passed_over: u64 = told.iter().filter_map(|line| line["passed_over"].as_u64()).sum();
+        assert!(told.len() as u64 + passed_over <= count());
+        assert!(told.len() as u64 <= STRANGERS / 5, "{reason}: {} lines for {} strangers", told.len(), count());
+    }
+}
+
 #[test]
 fn the_status_and_the_printed_configuration_show_what_is_asked() {
     let backend = Backend::echo();

@@ -56,7 +56,7 @@ fn nobody_serves(keys: &serde_json::Value) -> Config {
     backend.stop();
     let mut config = configured(keys, &[backend.address]);
     config.pools[0].check.kind = CheckKind::Postgres(PostgresCheck::default());
-    config.pools[0].hold = HoldConfig { timeout: Duration::from_mins(1), max: 100 };
+    config.pools[0].hold = HoldConfig { timeout: Duration::from_mins(1), max: 100, max_per_ip: 100 };
     config
 }
 

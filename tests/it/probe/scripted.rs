@@ -1,13 +1,16 @@
 //! What a check makes of servers that lie, stall, or speak something else: the right word, and within its deadline.
 
 use std::{
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 use mainstay::{
-    config::{CheckKind, TlsMode},
-    control::probe,
+    config::{CheckKind, MysqlCheck, TlsMode},
+    control::probe::{self, Deadline, standing::Login},
     failover::{Outcome, Role},
     net::{addresses::Addresses, endpoint::Endpoint},
 };
@@ -17,6 +20,7 @@ use tokio::{
 };
 
 use super::{check, fake, local, once, sockets};
+use crate::support::{config::LOOPBACK, echo::Backend};
 
 const DEADLINE: Duration = Duration::from_millis(400);
 /// How much longer than its deadline a probe may take on a busy machine.
@@ -199,16 +203,39 @@ async fn the_next_address_is_tried_within_the_one_deadline() {
     full.listen(0).unwrap();
     let address = full.local_addr().unwrap().as_socket().unwrap();
     let _fill: Vec<_> = (0..3).map(|_| std::net::TcpStream::connect_timeout(&address, Duration::from_millis(50))).collect();
-    let deadline = probe::Deadline::after(DEADLINE);
+    let deadline = Deadline::after(DEADLINE);
     let silent = Endpoint::from(address);
     let addresses = Addresses::from([silent.clone(), sockets(port)[0].clone()]);
     let (_, address) = probe::tcp::connect(&addresses, deadline).await.unwrap();
     assert_eq!(address, addresses[1]);
     // The next one does not wait for the silent address again, which would take half of its time.
     let begun = Instant::now();
-    let (_, address) = probe::tcp::connect(&addresses, probe::Deadline::after(DEADLINE)).await.unwrap();
+    let (_, address) = probe::tcp::connect(&addresses, Deadline::after(DEADLINE)).await.unwrap();
     assert_eq!(address, addresses[1]);
     assert!(begun.elapsed() < DEADLINE / 4, "{:?}", begun.elapsed());
-    let finding = probe::tcp::probe(&[silent].into(), probe::Deadline::after(DEADLINE)).await.unwrap();
+    let finding = probe::tcp::probe(&[silent].into(), Deadline::after(DEADLINE)).await.unwrap();
     assert_eq!(finding.outcome, Outcome::ConnectTimeout);
+}
+
+/// Each login is abandoned at its deadline. A few at a time may end in order; more would take the descriptors of everybody.
+#[tokio::test]
+async fn logins_that_are_abandoned_do_not_pile_up() {
+    let postgres = CheckKind::Postgres(check(TlsMode::Off));
+    let mysql = CheckKind::Mysql(MysqlCheck::default());
+    for kind in [postgres, mysql] {
+        let (open, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let (now, peak) = (Arc::clone(&open), Arc::clone(&most));
+        let silent = Backend::start_first(LOOPBACK, move |mut stream| {
+            peak.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            let _ = std::io::copy(&mut stream, &mut std::io::sink());
+            now.fetch_sub(1, Ordering::SeqCst);
+        });
+        let port = silent.address.port();
+        let login = Login::new(&local(port), &kind).unwrap();
+        for _ in 0..60 {
+            login.open(&sockets(port), Deadline::after(Duration::from_millis(20))).await.expect_err("it answers");
+        }
+        let most = most.load(Ordering::SeqCst);
+        assert!(most <= 20, "{kind:?}: {most} connections at a time");
+    }
 }

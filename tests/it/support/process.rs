@@ -252,6 +252,12 @@ impl Process {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
+    /// Stops it, and waits until it stands still. `SIGCONT` lets it go on.
+    pub fn freeze(&self) {
+        self.signal(Signal::STOP);
+        until("it stands still", || fs::read_to_string(self.proc("stat")).unwrap().contains(") T ").then_some(()));
+    }
+
     fn proc(&self, name: &str) -> PathBuf {
         PathBuf::from(format!("/proc/{}/{name}", self.pid()))
     }

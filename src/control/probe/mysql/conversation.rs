@@ -15,6 +15,7 @@ use super::{
         Deadline, Finding,
         bounded::{Allowance, Bounded, Garbage},
         files, io_error,
+        linger::Linger,
         stream::{self, Security, Stream},
         tcp::Plain,
     },
@@ -29,8 +30,6 @@ use crate::{
     failover::Outcome,
 };
 
-/// How long an abandoned connection may take to end in order.
-pub(super) const LINGER: Duration = Duration::from_secs(3);
 /// How long a session that is closed in order may take to be told.
 const FAREWELL: Duration = Duration::from_millis(200);
 
@@ -104,6 +103,7 @@ pub(super) struct Conversation {
     sequence: u8,
     is_encrypted: bool,
     is_unix: bool,
+    linger: Linger,
 }
 
 /// As whom to log in, and where.
@@ -113,6 +113,7 @@ pub(super) struct Account<'a> {
     pub(super) check: &'a MysqlCheck,
     pub(super) password: Option<&'a Secret>,
     pub(super) deadline: Deadline,
+    pub(super) linger: &'a Linger,
 }
 
 impl std::fmt::Debug for Conversation {
@@ -142,7 +143,9 @@ impl Conversation {
         };
         let stream = if is_encrypted { bare.encrypt(&greeting, account).await? } else { Box::new(bare.stream) };
         let sequence = if is_encrypted { 2 } else { 1 };
-        let mut conversation = Self { stream: Some(stream), allowance, received: Vec::new(), sequence, is_encrypted, is_unix };
+        let linger = account.linger.clone();
+        let mut conversation =
+            Self { stream: Some(stream), allowance, received: Vec::new(), sequence, is_encrypted, is_unix, linger };
         match conversation.log_in(&greeting, account).await {
             Ok(()) => Ok((conversation, greeting.version)),
             Err(trouble) => Err(trouble.finding()),
@@ -295,8 +298,8 @@ impl Conversation {
 
 impl Drop for Conversation {
     fn drop(&mut self) {
-        if let (Some(stream), Ok(runtime)) = (self.stream.take(), tokio::runtime::Handle::try_current()) {
-            runtime.spawn(timeout(LINGER, farewell(stream)));
+        if let Some(stream) = self.stream.take() {
+            self.linger.part(farewell(stream));
         }
     }
 }

@@ -30,13 +30,14 @@ use tokio::{sync::oneshot, time::timeout_at};
 
 use self::{
     answer::Table,
-    conversation::{Account, Conversation, LINGER, Trouble},
+    conversation::{Account, Conversation, Trouble},
     facts::{Answers, Dialect},
 };
 use super::{
     Deadline, Failure, Finding,
     files::Password,
     io_error,
+    linger::Linger,
     standing::Broken,
     tcp::{self, Plain},
 };
@@ -58,6 +59,7 @@ pub struct Login {
     password: Option<Password>,
     /// The user may not ask for replication. Learned once, and asked again with each new process.
     blind: Arc<AtomicBool>,
+    linger: Linger,
 }
 
 /// A session that stays open between probes. Dropping it logs out in the background.
@@ -77,14 +79,15 @@ impl Login {
     /// A login to `address` as `check` says.
     pub fn new(address: &BackendAddr, check: &MysqlCheck) -> Self {
         let password = check.password.as_ref().map(Password::new);
-        Self { host: address.host().into(), check: Arc::new(check.clone()), password, blind: Arc::default() }
+        let check = Arc::new(check.clone());
+        Self { host: address.host().into(), check, password, blind: Arc::default(), linger: Linger::default() }
     }
 
     /// Connects, logs in and asks, all before `deadline`. Needs a tokio runtime for the task that drives the login.
     ///
     /// # Errors
     /// Whatever is not an answer to the questions. A login that is still under way at the deadline is finished and ended cleanly in
-    /// the background, within a few seconds: a server counts those that are cut off, and locks the host out in the end.
+    /// the background, within a few seconds, unless too many are already: a server counts those that are cut off, and locks the host out in the end.
     pub async fn open(&self, addresses: &Addresses, deadline: Deadline) -> Result<(Standing, Finding), Failure> {
         let (socket, _) = tcp::connect(addresses, deadline).await?;
         let (opened, opening) = oneshot::channel();
@@ -101,7 +104,7 @@ impl Login {
     async fn run(self, socket: Plain, deadline: Deadline, mut opened: oneshot::Sender<Result<Standing, Finding>>) {
         let standing = tokio::select! {
             standing = self.log_in(socket, deadline) => standing,
-            () = async { opened.closed().await; tokio::time::sleep(LINGER).await } => return,
+            () = self.linger.is_over(opened.closed()) => return,
         };
         // One that comes back unwanted is dropped here, which logs out.
         drop(opened.send(standing));
@@ -109,7 +112,8 @@ impl Login {
 
     async fn log_in(&self, socket: Plain, deadline: Deadline) -> Result<Standing, Finding> {
         let password = Password::of(self.password.as_ref(), deadline.for_files()).await;
-        let account = Account { host: &self.host, check: &self.check, password: password.as_ref(), deadline };
+        let account =
+            Account { host: &self.host, check: &self.check, password: password.as_ref(), deadline, linger: &self.linger };
         let (conversation, version) = Conversation::begin(socket, account).await?;
         let mut standing = Standing {
             conversation,

@@ -23,7 +23,7 @@ use tokio::{sync::oneshot, time::timeout_at};
 use tokio_postgres::Client;
 use tokio_util::sync::DropGuard;
 
-use super::{Deadline, Failure, Finding, bounded::Allowance, files::Password, standing::Broken, tcp};
+use super::{Deadline, Failure, Finding, bounded::Allowance, files::Password, linger::Linger, standing::Broken, tcp};
 use crate::{
     config::PostgresCheck,
     failover::Outcome,
@@ -38,6 +38,7 @@ pub struct Login {
     password: Option<Password>,
     /// What the role may ask. Learned once, because each refusal is a line in the server's log.
     reduced: Arc<Mutex<facts::Scope>>,
+    linger: Linger,
 }
 
 /// A session of the check that stays open between probes. Dropping it logs out in the background.
@@ -55,14 +56,15 @@ impl Login {
     /// A login to `address` as `check` says.
     pub fn new(address: &BackendAddr, check: &PostgresCheck) -> Self {
         let password = check.password.as_ref().map(Password::new);
-        Self { host: address.host().into(), check: Arc::new(check.clone()), password, reduced: Arc::default() }
+        let check = Arc::new(check.clone());
+        Self { host: address.host().into(), check, password, reduced: Arc::default(), linger: Linger::default() }
     }
 
     /// Connects, logs in and asks, all before `deadline`. Needs a tokio runtime for the task that drives the session.
     ///
     /// # Errors
     /// Whatever is not an answer to the query. A login that is still under way at the deadline is finished and ended cleanly
-    /// in the background, within a few seconds.
+    /// in the background, within a few seconds, unless too many are already.
     pub async fn open(&self, addresses: &Addresses, deadline: Deadline) -> Result<(Standing, Finding), Failure> {
         let (socket, _) = tcp::connect(addresses, deadline).await?;
         let opening = session::start(socket, self.clone(), deadline);

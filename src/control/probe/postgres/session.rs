@@ -3,12 +3,9 @@
 //! It runs on its own so that a deadline never cuts a connection off in the middle: the server would write a line into its
 //! log for each. What is abandoned gets a moment to end in order.
 
-use std::{future::Future, time::Duration};
-
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     sync::oneshot,
-    time::sleep,
 };
 use tokio_postgres::{
     Client, Config, Connection, NoTls,
@@ -33,9 +30,6 @@ use super::{
 };
 use crate::{config::TlsMode, failover::Outcome};
 
-/// How long an abandoned connection may take to end in order.
-const LINGER: Duration = Duration::from_secs(3);
-
 /// `SSLRequest`: its length and its code (`PostgreSQL` documentation, "Message Formats").
 const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 4, 210, 22, 47];
 
@@ -53,7 +47,7 @@ async fn run(socket: Plain, login: Login, deadline: Deadline, mut opened: onesho
     let is_unix = matches!(socket, Plain::Right(_));
     let connected = tokio::select! {
         connected = connect(Bounded::new(socket, allowance.clone()), is_unix, &login, deadline) => connected,
-        () = linger(opened.closed()) => return,
+        () = login.linger.is_over(opened.closed()) => return,
     };
     let (client, driver) = match connected {
         Ok(connected) => connected,
@@ -71,14 +65,9 @@ async fn run(socket: Plain, login: Login, deadline: Deadline, mut opened: onesho
     drop(opened.send(Ok(standing)));
     let broken = tokio::select! {
         result = driver => broken(result),
-        () = linger(abandoned.cancelled()) => return,
+        () = login.linger.is_over(abandoned.cancelled()) => return,
     };
     drop(end.send(broken));
-}
-
-async fn linger(abandoned: impl Future<Output = ()>) {
-    abandoned.await;
-    sleep(LINGER).await;
 }
 
 async fn connect(mut stream: Bounded, is_unix: bool, login: &Login, deadline: Deadline) -> Result<(Client, Driver), Failure> {

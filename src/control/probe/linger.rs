@@ -1,0 +1,58 @@
+//! How a login or a session ends that nobody waits for any more: in order, if the server lets it within a moment. A server counts
+//! those that are cut off, or writes a line for each.
+//!
+//! A few of a backend at a time: with a server that does not answer, or does not hang up, each probe leaves one behind, and they
+//! would take the descriptors of all others.
+
+use std::{
+    future::Future,
+    pin::pin,
+    sync::Arc,
+    task::{Context, Waker},
+    time::Duration,
+};
+
+use tokio::{
+    sync::Semaphore,
+    time::{sleep, timeout},
+};
+
+/// How long one may take to end in order.
+const MOMENT: Duration = Duration::from_secs(3);
+
+/// So many of a backend may take their time: more than a server that answers slowly makes, and few enough for the limit of open
+/// files.
+const PLACES: usize = 8;
+
+/// The places of a backend.
+#[derive(Clone, Debug)]
+pub(super) struct Linger(Arc<Semaphore>);
+
+impl Default for Linger {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(PLACES)))
+    }
+}
+
+impl Linger {
+    /// Resolves when what was abandoned is to be cut off: after a moment, or at once when there is no place.
+    pub(super) async fn is_over(&self, abandoned: impl Future<Output = ()>) {
+        abandoned.await;
+        if let Ok(_place) = self.0.try_acquire() {
+            sleep(MOMENT).await;
+        }
+    }
+
+    /// Says goodbye in the background; as much of it as can be said at once when there is no place.
+    pub(super) fn part(&self, farewell: impl Future<Output: Send> + Send + 'static) {
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        let Ok(place) = Arc::clone(&self.0).try_acquire_owned() else {
+            drop(pin!(farewell).poll(&mut Context::from_waker(Waker::noop())));
+            return;
+        };
+        runtime.spawn(async move {
+            drop(timeout(MOMENT, farewell).await);
+            drop(place);
+        });
+    }
+}

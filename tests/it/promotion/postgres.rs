@@ -36,12 +36,12 @@ fn a_standby_is_served_however_and_whenever_it_is_promoted() {
     source.restart(&[]);
     serves(&process, 5, "old");
     for pool in 0..5 {
-        until("the old one is fenced", || (reason(&process, pool, 0) == "fenced").then_some(()));
+        until("the old one is fenced", || reason(&process, pool, 0).starts_with("fenced").then_some(()));
         serves(&process, pool, "new");
     }
     source.signal_all("-STOP");
     promote(&process, vec![command(5, LATER)]);
     source.signal_all("-CONT");
-    until("the old one is fenced", || (reason(&process, 5, 0) == "fenced").then_some(()));
+    until("the old one is fenced", || reason(&process, 5, 0).starts_with("fenced").then_some(()));
     serves(&process, 5, "new");
 }

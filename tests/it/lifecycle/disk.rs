@@ -58,12 +58,12 @@ fn a_disk_that_hangs_holds_up_no_failover_and_not_the_end() {
     c.stop();
     becomes_active(&process, 1, "db-b");
     until("the write is shown as pending", || (pending(&process) == 1).then_some(()));
-    let live = until("liveness tells of it", || {
+    let told = until("liveness tells of it", || {
         let (code, body) = process.get("/livez");
         assert_eq!(code, 200, "a restart mends no disk: {body}");
         body.contains("state").then_some(body)
     });
-    assert!(live.contains("orders.state.json"), "{live}");
+    assert!(told.contains("orders.state.json"), "{told}");
     process.signal(Signal::TERM);
     let line = process.logged("was not written before the end");
     assert!(line["files"].as_str().unwrap().contains("orders.state.json"), "{line}");

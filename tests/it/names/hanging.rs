@@ -55,9 +55,12 @@ fn names_that_nobody_answers_for_are_asked_once_each_and_hold_up_no_failover() {
             fs::write(scratch.path("new"), role).unwrap();
             fs::rename(scratch.path("new"), scratch.path(&backend.address.port().to_string())).unwrap();
         };
-        (say(&a, "primary"), say(&b, "standby"));
+        say(&a, "primary");
+        say(&b, "standby");
         let names: Vec<_> = (0..SENTINELS).map(|n| format!("s{n}.test")).collect();
-        names.iter().for_each(|name| dns.reply(name, Reply::Silence));
+        for name in &names {
+            dns.reply(name, Reply::Silence);
+        }
         let process = dns.start_process(&settings(&[&a, &b], &redis, &scratch)).serving();
         until("every name is asked for", || names.iter().all(|name| dns.lookups(name) > 0).then_some(()));
         let probed = || process.metric("mainstay_probes_total", &[("pool", "cache")]);
@@ -67,7 +70,8 @@ fn names_that_nobody_answers_for_are_asked_once_each_and_hold_up_no_failover() {
         let lookups: Vec<_> = names.iter().map(|name| dns.lookups(name)).collect();
         assert!(lookups.iter().all(|count| *count == 1), "questions for each name, none of them answered: {lookups:?}");
         assert!(process.metric("process_threads", &[]) < 40, "a lookup that hangs costs a thread");
-        (say(&a, "standby"), say(&b, "primary"));
+        say(&a, "standby");
+        say(&b, "primary");
         until("the promoted one serves", || (active(&process) == "db-b").then_some(()));
     });
 }

@@ -55,10 +55,10 @@ fn a_server_that_starts_slowly_is_asked_at_a_bearable_pace_and_found_at_once() {
     let writer =
         thread::spawn(move || Session::open(client).unwrap().query("SELECT extract(epoch FROM clock_timestamp())").unwrap());
     server.promote();
-    let served: f64 = writer.join().unwrap().parse().unwrap();
+    let written: f64 = writer.join().unwrap().parse().unwrap();
     let log = server.log();
     let ready = log.lines().rfind(|line| line.contains("ready to accept connections")).unwrap();
     let ready: f64 = ready.split(' ').next().unwrap().parse().unwrap();
-    println!("served {:.0} ms after it was ready", (served - ready) * 1000.0);
+    println!("served {:.0} ms after it was ready", (written - ready) * 1000.0);
     end(running);
 }

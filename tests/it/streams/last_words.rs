@@ -302,8 +302,8 @@ fn heard(mode: RevokeMode, before: &[u8], after: &[u8]) -> (Vec<u8>, u64, CloseR
             let _ = client.shutdown().await;
             heard
         };
-        let ((upstream_bytes, reason), (), heard) = tokio::join!(relays, says, hears);
-        (heard, upstream_bytes, reason)
+        let ((upstream_bytes, reason), (), answer) = tokio::join!(relays, says, hears);
+        (answer, upstream_bytes, reason)
     };
     EventLoop::new().unwrap().run(None, talk).unwrap()
 }

@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    io::{BufRead, BufReader, Read, Write},
+    io::{self, BufRead, BufReader, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -62,7 +62,9 @@ impl Redis {
     pub(crate) fn replica(&self, settings: &[&str]) -> Self {
         let of = format!("replicaof 127.0.0.1 {}", self.port);
         let replica = Self::primary(&[&[of.as_str()], settings].concat());
-        until("the replica follows", || replica.ask(&["INFO", "replication"]).contains("master_link_status:up").then_some(()));
+        until("the replica follows", || {
+            replica.try_ask(&["INFO", "replication"]).ok().filter(|said| said.contains("master_link_status:up"))
+        });
         // A moment later, and with a line in its log, the primary agrees.
         let online = format!("port={},state=online", replica.port);
         until("the replica is online", || self.ask(&["INFO", "replication"]).contains(&online).then_some(()));
@@ -88,7 +90,12 @@ impl Redis {
 
     /// Asks over a connection of its own.
     pub(crate) fn ask(&self, words: &[&str]) -> String {
-        ask(&mut TcpStream::connect(self.address()).unwrap(), words).unwrap()
+        self.try_ask(words).unwrap()
+    }
+
+    /// As [`Redis::ask`], of a server that may end its connections meanwhile, as one does that begins to follow another.
+    pub(crate) fn try_ask(&self, words: &[&str]) -> io::Result<String> {
+        ask(&mut TcpStream::connect(self.address())?, words)
     }
 
     /// Asks a question that is answered with a list of texts.
@@ -134,13 +141,13 @@ fn command(words: &[&str]) -> String {
 }
 
 /// One command and its reply: a line, or the text of a bulk string.
-pub(crate) fn ask(stream: &mut TcpStream, words: &[&str]) -> std::io::Result<String> {
+pub(crate) fn ask(stream: &mut TcpStream, words: &[&str]) -> io::Result<String> {
     stream.set_read_timeout(Some(Duration::from_secs(20)))?;
     stream.write_all(command(words).as_bytes())?;
     let mut reader = BufReader::new(stream);
     let mut line = String::new();
     if reader.read_line(&mut line)? == 0 {
-        return Err(std::io::ErrorKind::UnexpectedEof.into());
+        return Err(io::ErrorKind::UnexpectedEof.into());
     }
     let Some(length) = line.strip_prefix('$').and_then(|length| length.trim_end().parse::<usize>().ok()) else {
         return Ok(line.trim_end().to_owned());

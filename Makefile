@@ -25,7 +25,7 @@ deps:
 	./tests/install-deps
 
 # What is true of sessions is true however their bytes are moved.
-SESSIONS = test(/^(bytes|doors|streams|splice|resources|network|hold|recovery|psql|unix)::/)
+SESSIONS = test(/^(bytes|doors|streams|splice|resources|network|hold|recovery|psql|unix|shutdown::smart)::/)
 
 # Most tests wait for servers most of the time.
 NEXTEST = cargo nextest run --locked --no-fail-fast --test-threads $$((2 * $$(nproc)))

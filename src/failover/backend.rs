@@ -65,6 +65,8 @@ pub struct BackendState {
     pub(super) session_lost: bool,
     /// Second signal: a connect was refused.
     pub(super) refused: bool,
+    /// Consecutive failures other than a refusal since it went down and had left.
+    pub(super) silent: u32,
     /// A whole new login failed: answers over the standing session prove nothing until one succeeds.
     pub(super) fresh_failed: bool,
     /// It said in so many words that it is shutting down, or that it does not serve and nothing since.
@@ -139,7 +141,9 @@ impl BackendState {
         &self.evidence
     }
 
-    /// It went in order: it said that it is shutting down, and nobody listens any more. Its kernel ends what it has not ended itself.
+    /// It said that it goes, or its kernel did, and nobody listens any more. Its kernel ends what it has not ended itself; and what it
+    /// has not ended, it still serves: a `MariaDB` that waits for its replicas, a process of a dead `PostgreSQL` that finishes its
+    /// transaction.
     pub(super) const fn has_left(&self) -> bool {
         self.said_shutdown && self.refused
     }

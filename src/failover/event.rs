@@ -178,8 +178,10 @@ labels! {
         DialFailed = "dial_failed",
         /// The backend reset or closed a client's session first.
         SessionLost = "session_lost",
-        /// The check's standing session broke (FIN or RST).
+        /// The check's standing session broke (RST, or an answer that is none).
         StandingLost = "standing_lost",
+        /// The check's standing session was ended in order (FIN), without a word: by the server, or by its kernel when it died.
+        StandingClosed = "standing_closed",
         /// The check's standing session was ended by the server in so many words (`PostgreSQL` 57P01).
         StandingShutdown = "standing_shutdown",
         /// As before, but what ended is the server's main process, and what spoke a child of it that noticed.

@@ -158,13 +158,15 @@ impl Pool {
                     backend.evidence = "the standing session was lost".into();
                 }
             }
-            Passive::StandingShutdown | Passive::StandingOrphaned => {
+            Passive::StandingClosed | Passive::StandingShutdown | Passive::StandingOrphaned => {
                 backend.session_lost = true;
                 backend.said_shutdown = true;
-                backend.evidence = if what == Passive::StandingShutdown {
-                    "the server ended the check's session, as it does when it shuts down or an administrator ends it"
-                } else {
-                    "the server's main process is gone, says a child of it"
+                backend.evidence = match what {
+                    Passive::StandingClosed => "the standing session was closed",
+                    Passive::StandingShutdown => {
+                        "the server ended the check's session, as it does when it shuts down or an administrator ends it"
+                    }
+                    _ => "the server's main process is gone, says a child of it",
                 }
                 .into();
             }
@@ -205,7 +207,19 @@ impl BackendState {
         if self.health() == Health::Down {
             self.fall_silent();
         }
+        if transition == Transition::Unchanged {
+            self.count_silence(report.outcome, fall);
+        }
         (transition, cause)
+    }
+
+    /// Where even the kernel no longer refuses, nobody is there who would end a session.
+    fn count_silence(&mut self, outcome: Outcome, fall: u32) {
+        self.silent = if self.has_left() && outcome != Outcome::Refused { self.silent + 1 } else { 0 };
+        if self.silent >= fall {
+            self.silent = 0;
+            self.refused = false;
+        }
     }
 
     /// Its last word is silence now; while Up it stays ineligible until it says that it serves.
@@ -249,6 +263,7 @@ impl BackendState {
             self.last_down = Some(now);
             self.in_doubt = false;
             self.fall_silent();
+            self.silent = 0;
             self.facts.role = self.facts.role.map(|_| Role::Unknown);
             self.facts.read_only = false;
             self.outdated = false;

@@ -15,7 +15,7 @@
 //! * **I14** who may be read is ready, up, serving, of this cluster and in no doubt: a standby, the active one, or without roles
 //!   anybody · **I15** lag takes a reader out above `max_lag` and brings it back at half of it, and never otherwise
 //! * **I16** sessions are left to a server's last words only while nobody is active, and only while it says that it takes nobody in,
-//!   or is gone after it said so
+//!   or is gone after it said so or ended the check's session in order
 
 use std::{collections::VecDeque, time::Duration};
 

@@ -180,15 +180,14 @@ async fn a_hung_server_is_a_timeout_a_killed_one_breaks_the_session_and_one_that
     let mut session = standing(&server).await;
     server.signal("-KILL");
     let broken = tokio::time::timeout(TIMEOUT, session.broken()).await.expect("the kernel tells");
-    assert!(matches!(&broken, Broken::Lost(finding) if finding.outcome == Outcome::Closed), "{broken:?}");
+    assert!(matches!(&broken, Broken::Closed(finding) if finding.outcome == Outcome::Closed), "{broken:?}");
     assert_eq!(session.ended(), Some(broken));
 
     server.restart();
     let mut session = standing(&server).await;
     server.signal("-TERM");
     let broken = tokio::time::timeout(Duration::from_secs(10), session.broken()).await.expect("the kernel tells");
-    let (Broken::Lost(finding) | Broken::Shutdown(finding) | Broken::Crash(finding) | Broken::Orphaned(finding)) = &broken;
-    assert!(matches!(finding.outcome, Outcome::Closed | Outcome::Starting), "{broken:?}");
+    assert!(matches!(broken.clone().finding().outcome, Outcome::Closed | Outcome::Starting), "{broken:?}");
 }
 
 #[tokio::test]
@@ -210,17 +209,24 @@ async fn a_deadline_in_the_middle_aborts_no_connection() {
     once(server.port, &root()).await;
     let aborted = ["Aborted_connects", "Aborted_clients"].map(|name| server.status(name));
     let login = Login::new(&local(server.port), &CheckKind::Mysql(root())).unwrap();
+    // What was abandoned ends in the background, so the runtime must go on.
+    let all_end = async || {
+        let limit = Instant::now() + Duration::from_secs(20);
+        while server.status("Threads_connected") != "1" {
+            assert!(Instant::now() < limit, "{} are still there", server.status("Threads_connected"));
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
     let mut late = 0;
     for micros in (0..200).map(|step| step * 10) {
         let opened = login.open(&server.address().into(), Deadline::after(Duration::from_micros(micros))).await;
         late += u32::from(opened.is_err());
+        // No more than may take their time at once.
+        if opened.is_err() && late % 4 == 0 {
+            all_end().await;
+        }
     }
     assert!(late > 5, "{late} deadlines struck");
-    let limit = Instant::now() + Duration::from_secs(20);
-    // What was abandoned ends in the background, so the runtime must go on.
-    while server.status("Threads_connected") != "1" {
-        assert!(Instant::now() < limit, "{} are still there", server.status("Threads_connected"));
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    all_end().await;
     assert_eq!(["Aborted_connects", "Aborted_clients"].map(|name| server.status(name)), aborted);
 }

@@ -141,7 +141,7 @@ async fn a_hung_server_is_a_timeout_and_a_killed_one_breaks_the_standing_session
     let (mut standing, _) = login.open(&server.address().into(), Deadline::after(TIMEOUT)).await.unwrap();
     server.signal("-KILL");
     let broken = tokio::time::timeout(TIMEOUT, standing.broken()).await.expect("the kernel tells");
-    assert!(matches!(&broken, Broken::Lost(finding) if finding.outcome == Outcome::Closed), "{broken:?}");
+    assert!(matches!(&broken, Broken::Closed(finding) if finding.outcome == Outcome::Closed), "{broken:?}");
     assert_eq!(standing.ended(), Some(broken));
 }
 

@@ -2,6 +2,7 @@
 //! kept from ending, and their logs stay readable.
 
 mod flood;
+mod killed;
 mod mariadb;
 mod redis;
 mod replication;

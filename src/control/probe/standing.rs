@@ -41,12 +41,26 @@ pub enum Standing {
 pub enum Broken {
     /// Without a word of the server: FIN, RST, or an error.
     Lost(Finding),
+    /// It ended in order (FIN), without a word.
+    Closed(Finding),
     /// The server said that it, or this session, is being shut down.
     Shutdown(Finding),
     /// The server said that it ends all its sessions because one of its processes has crashed.
     Crash(Finding),
     /// A process of the server said that the main one is gone: it died, and nobody shut it down.
     Orphaned(Finding),
+}
+
+impl Broken {
+    /// What was seen.
+    pub fn finding(self) -> Finding {
+        let (Self::Lost(finding)
+        | Self::Closed(finding)
+        | Self::Shutdown(finding)
+        | Self::Crash(finding)
+        | Self::Orphaned(finding)) = self;
+        finding
+    }
 }
 
 impl Login {

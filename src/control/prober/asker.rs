@@ -242,13 +242,14 @@ async fn take_broken(standing: &mut Option<Standing>, course_then: &mut Course) 
 const fn course(broken: &Broken) -> Course {
     match broken {
         Broken::Shutdown(_) => Course::Stops,
-        Broken::Lost(_) | Broken::Crash(_) | Broken::Orphaned(_) => Course::Starts,
+        Broken::Lost(_) | Broken::Closed(_) | Broken::Crash(_) | Broken::Orphaned(_) => Course::Starts,
     }
 }
 
 const fn passive(broken: &Broken) -> Passive {
     match broken {
         Broken::Lost(_) => Passive::StandingLost,
+        Broken::Closed(_) => Passive::StandingClosed,
         Broken::Shutdown(_) | Broken::Crash(_) => Passive::StandingShutdown,
         Broken::Orphaned(_) => Passive::StandingOrphaned,
     }

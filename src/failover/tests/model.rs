@@ -96,6 +96,8 @@ pub(super) struct Node {
     /// Its last word was that it does not serve.
     starting: bool,
     said_shutdown: bool,
+    /// Failures in a row, none of them a refusal, since it is down and had left.
+    silent: u32,
     doubted: bool,
     /// Asked for a second opinion, no report since.
     asked: bool,
@@ -164,6 +166,7 @@ impl Judge {
             login_failed: false,
             starting: false,
             said_shutdown: false,
+            silent: 0,
             doubted: false,
             asked: false,
             role: None,
@@ -407,7 +410,7 @@ impl Judge {
     fn take_passive(&mut self, id: BackendId, what: Passive) -> bool {
         let Some(node) = self.nodes.get_mut(id.index()).filter(|node| node.verdict == Health::Up) else { return false };
         node.refused |= what == Passive::DialRefused;
-        let told = matches!(what, Passive::StandingShutdown | Passive::StandingOrphaned);
+        let told = matches!(what, Passive::StandingClosed | Passive::StandingShutdown | Passive::StandingOrphaned);
         node.session_lost |= told || matches!(what, Passive::SessionLost | Passive::StandingLost);
         node.said_shutdown |= told;
         node.doubted |= told || matches!(what, Passive::DialRefused | Passive::StandingLost);
@@ -501,6 +504,7 @@ impl Judge {
             if let Some((to, _)) = expected {
                 (node.verdict, node.run) = (to, Run::None);
                 if to == Health::Down {
+                    node.silent = 0;
                     node.said_shutdown |= node.starting;
                     node.starting = false;
                     node.down_at = Some(step.now);
@@ -515,6 +519,11 @@ impl Judge {
             if node.verdict == Health::Down && failed {
                 node.said_shutdown |= node.starting;
                 node.starting = false;
+                let silent = expected.is_none() && node.has_left() && node.last != Some(Outcome::Refused);
+                node.silent = if silent { node.silent + 1 } else { 0 };
+                if node.silent >= self.policy.fall {
+                    (node.silent, node.refused) = (0, false);
+                }
             }
             rule!(after == Some(node.verdict), "I5: health of {} is {after:?}, the outcomes say {:?}", name(id), node.verdict);
         }

@@ -21,9 +21,12 @@ mod replication;
 mod scramble;
 pub mod wire;
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use tokio::{sync::oneshot, time::timeout_at};
@@ -160,6 +163,7 @@ impl Standing {
             Ok(Some(error)) if classify::SHUTDOWN.contains(&error.code) => Broken::Shutdown(classify::error(&error)),
             Ok(Some(error)) => Broken::Lost(classify::error(&error)),
             Ok(None) => Broken::Lost(Finding::new(Outcome::ProtocolError, "the server spoke without being asked")),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Broken::Closed(io_error(&error)),
             Err(error) => Broken::Lost(io_error(&error)),
         };
         self.broken.insert(broken).clone()

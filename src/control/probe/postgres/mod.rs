@@ -102,9 +102,7 @@ impl Standing {
                 Some(less) => less,
                 None if error.is_closed() => {
                     // The task that drives the connection knows why.
-                    let (Broken::Lost(finding) | Broken::Shutdown(finding) | Broken::Crash(finding) | Broken::Orphaned(finding)) =
-                        self.broken().await;
-                    return finding;
+                    return self.broken().await.finding();
                 }
                 None => return classify::error(&error),
             };

@@ -150,12 +150,12 @@ impl Standing {
         if let Some(broken) = &self.broken {
             return broken.clone();
         }
-        let finding = match self.stream.read(&mut [0; 64]).await {
-            Ok(0) => io_error(&io::ErrorKind::UnexpectedEof.into()),
-            Ok(_) => Finding::new(Outcome::ProtocolError, "the server spoke without being asked"),
-            Err(error) => io_error(&error),
+        let broken = match self.stream.read(&mut [0; 64]).await {
+            Ok(0) => Broken::Closed(io_error(&io::ErrorKind::UnexpectedEof.into())),
+            Ok(_) => Broken::Lost(Finding::new(Outcome::ProtocolError, "the server spoke without being asked")),
+            Err(error) => Broken::Lost(io_error(&error)),
         };
-        self.broken.insert(Broken::Lost(finding)).clone()
+        self.broken.insert(broken).clone()
     }
 
     /// How the session ended, if that is known.

@@ -85,7 +85,7 @@ impl Books {
             close::reset(&ended.server);
             let (socket, peer) = (ended.client, session.client);
             let (origin, admitted, attempts) = (Origin::Known, Admitted::Guest, attempts + 1);
-            return Last::Untouched(Box::new(Waiting { socket, peer, origin, admitted, deadline, attempts }));
+            return Last::Untouched(Box::new(Waiting { socket, peer, origin, admitted, turn: None, deadline, attempts }));
         }
         let lasted = pool.process.clock.now().since(session.since);
         if ended.is_notable() || tracing::enabled!(tracing::Level::DEBUG) {

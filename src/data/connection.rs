@@ -2,8 +2,10 @@
 
 use std::{
     borrow::Cow,
+    future::poll_fn,
     net::SocketAddr,
     os::fd::OwnedFd,
+    pin::pin,
     sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
@@ -21,6 +23,7 @@ use super::{
     greeting::{self, Next},
     hold::{Hold, Patience},
     listener::ListenerContext,
+    order::Turn,
     proxied,
     refuse::refuse,
     relay::{Ended, Relay},
@@ -58,6 +61,8 @@ pub(super) struct Waiting {
     pub(super) peer: Peer,
     pub(super) origin: Origin,
     pub(super) admitted: Admitted,
+    /// To connect to a backend for the first time.
+    pub(super) turn: Option<Turn>,
     /// Until then it is tried to find a backend for it.
     pub(super) deadline: Instant,
     /// Sessions that ended before a byte went either way.
@@ -113,10 +118,10 @@ struct Begun {
 ///
 /// What is needed before and after the relay is boxed, and given back before the session idles for hours: only the relay itself
 /// and its guards stay. (No `async fn`, which would keep a second copy of its arguments.)
-pub(super) fn serve(accepted: Accepted, counted: TaskTrackerToken) -> impl Future<Output = ()> {
+pub(super) fn serve(accepted: Accepted, turn: Option<Turn>, counted: TaskTrackerToken) -> impl Future<Output = ()> {
     let Accepted { socket, peer, origin, admitted, deadline, mut visit } = accepted;
     let client =
-        Socket::new(socket).ok().map(|socket| Box::new(Waiting { socket, peer, origin, admitted, deadline, attempts: 0 }));
+        Socket::new(socket).ok().map(|socket| Box::new(Waiting { socket, peer, origin, admitted, turn, deadline, attempts: 0 }));
     if client.is_none() {
         visit.listener.turned_away(RejectReason::FileDescriptors, peer, "");
     }
@@ -144,9 +149,20 @@ pub(super) fn serve(accepted: Accepted, counted: TaskTrackerToken) -> impl Futur
 }
 
 /// Finds a backend for a client, or turns it away when none serves it before its deadline.
-async fn begin(client: Box<Waiting>, visit: &Visit) -> Option<Begun> {
+async fn begin(mut client: Box<Waiting>, visit: &Visit) -> Option<Begun> {
     let peer = client.peer;
-    match find(*client, visit).await {
+    let mut turn = client.turn.take();
+    if let Some(turn) = turn.as_ref().filter(|turn| !turn.has_come()) {
+        Box::pin(turn.comes()).await;
+    }
+    let mut found = pin!(find(*client, visit));
+    let found = poll_fn(|cx| {
+        let polled = found.as_mut().poll(cx);
+        // Over with the first poll: that has begun to connect, or has found something to wait for.
+        drop(turn.take());
+        polled
+    });
+    match found.await {
         Ok(begun) => Some(begun),
         Err(rejected) => {
             // Boxed, as all that is rare: whoever is served must not carry it around.
@@ -350,7 +366,7 @@ mod tests {
     use super::*;
 
     /// The size of the future that a function would give, without calling it.
-    fn future_size<A, B, F>(_: fn(A, B) -> F) -> usize {
+    fn future_size<A, B, C, F>(_: fn(A, B, C) -> F) -> usize {
         size_of::<F>()
     }
 

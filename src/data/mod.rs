@@ -8,6 +8,7 @@
 //! | [`proxied`] | clients that a proxy in front speaks for |
 //! | [`worker`] | one thread with its own event loop; connections stay where they start |
 //! | [`event_loop`] | one epoll, and the tasks that wait for it |
+//! | [`order`] | the order in which one client's connections begin |
 //! | [`connection`] | the life of one connection |
 //! | [`books`] | what is kept of a session, from its start to its log line |
 //! | [`lane`] | the way of clients whose listener leads to readers |
@@ -35,6 +36,7 @@ pub(crate) mod greeting;
 mod hold;
 mod lane;
 mod listener;
+mod order;
 mod protocol;
 mod proxied;
 mod refuse;

@@ -91,7 +91,7 @@ pub(super) async fn introduce(client: Box<Waiting>, visit: &mut Visit) -> Option
     visit.papers = Papers::of(server, seat);
     // The time that the header took is not the client's.
     let deadline = Instant::now() + listener.pool.hold_config.timeout;
-    Some(Box::new(Waiting { socket, peer, origin: Origin::Known, admitted, deadline, attempts }))
+    Some(Box::new(Waiting { socket, peer, origin: Origin::Known, admitted, turn: None, deadline, attempts }))
 }
 
 /// Waits for the header and takes it out of the socket.

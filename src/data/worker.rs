@@ -16,10 +16,11 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     ProcessContext, connection,
-    connection::Accepted,
+    connection::{Accepted, Admitted, Origin},
     event_loop::{self, EventLoop, Handle},
     hold::{Door, Hold},
     listener::{AcceptLoop, ListenerContext, accept, reserve},
+    order::Order,
     relay::supply_pipes,
 };
 use crate::{
@@ -41,28 +42,32 @@ pub(super) struct WorkerContext {
 /// All workers, as the accept loops see them.
 #[derive(Debug)]
 pub(super) struct Workers {
-    workers: Vec<Arc<WorkerContext>>,
+    members: Vec<Arc<WorkerContext>>,
+    order: Order,
     tasks: TaskTracker,
 }
 
 impl Workers {
     /// A part of the load of the worker that has least; the accept loops' own, when it is as good as any.
     pub(super) fn least_loaded(&self) -> Option<Load> {
-        self.workers.iter().min_by_key(|worker| worker.load.load(Ordering::Relaxed)).map(Load::new)
+        self.members.iter().min_by_key(|worker| worker.load.load(Ordering::Relaxed)).map(Load::new)
     }
 
     /// A part of the load of the accept loops' own worker.
     pub(super) fn own(&self) -> Option<Load> {
-        self.workers.first().map(Load::new)
+        self.members.first().map(Load::new)
     }
 
     /// Gives a client to the worker whose load it is. A panic in a connection ends that connection only; the event loop catches it
     /// and the panic hook counts it.
     pub(super) fn hand_over(&self, accepted: Accepted) {
         let inbox = accepted.visit.load.0.inbox.clone();
+        // One that a proxy in front has still to name waits for that, and those behind it must not.
+        let is_served_now = accepted.admitted == Admitted::Guest && accepted.origin == Origin::Known;
+        let turn = if is_served_now { self.order.draw(accepted.peer) } else { None };
         // It counts as a task also on its way, or a process that is told to stop could believe that nothing is left to do.
         let counted = self.tasks.token();
-        let start = move || event_loop::spawn(connection::serve(accepted, counted));
+        let start = move || event_loop::spawn(connection::serve(accepted, turn, counted));
         match inbox {
             None => start(),
             Some(inbox) => inbox.run(start),
@@ -169,7 +174,7 @@ pub(super) fn spawn(manner: Manner, process: &Arc<ProcessContext>, tasks: &TaskT
     }
     let Some(first) = first else { return Err(io::Error::other("there must be a worker")) };
     let sessions = members.iter().map(|worker| Arc::clone(&worker.sessions)).collect();
-    let workers = Arc::new(Workers { workers: members, tasks: tasks.clone() });
+    let workers = Arc::new(Workers { members, order: Order::among(count), tasks: tasks.clone() });
     Ok((Crew { workers, first, lifeline: lifeline.clone() }, sessions, threads))
 }
 

@@ -2,6 +2,7 @@
 
 mod cut;
 mod last_words;
+mod order;
 mod pace;
 mod silence;
 mod slow;

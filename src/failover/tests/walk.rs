@@ -4,7 +4,7 @@
 //! time, which moves in whole units and is forgotten beyond the longest window. A walk has a *lens*: the events that lead on
 //! to new states. In each state reached through the lens **every** event of the full alphabet is tried and judged.
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, panic, thread, time::Duration};
 
 use super::{
     model::{HEALTH_EDGES, Judge, READER_EDGES, REVOKE_EDGES, Step, VERDICT_EDGES, i12_ticks, i13_repeats, rebased},
@@ -315,8 +315,11 @@ fn policy(election: Election, on_conflict: OnConflict, (rise, fall): (u32, u32))
 /// Walks every policy through one lens and demands at least this many states and transitions in all.
 fn explore(what: &str, policies: &[Policy], lens: &[(Duration, Event)], floor: (usize, usize)) -> Seen {
     let (mut states, mut transitions, mut seen) = (0, 0, Seen::default());
-    for policy in policies {
-        let walk = Walk::run(policy, lens);
+    let walks: Vec<_> = thread::scope(|scope| {
+        let begun: Vec<_> = policies.iter().map(|policy| scope.spawn(|| Walk::run(policy, lens))).collect();
+        begun.into_iter().map(|walk| walk.join().unwrap_or_else(|broken| panic::resume_unwind(broken))).collect()
+    });
+    for walk in walks {
         states += walk.states.len();
         transitions += walk.transitions;
         seen.add(walk.seen);

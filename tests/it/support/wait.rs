@@ -26,3 +26,13 @@ pub fn within<T>(limit: Duration, what: &str, mut condition: impl FnMut() -> Opt
         std::thread::sleep(Duration::from_millis(2));
     }
 }
+
+/// How long the threads of this process have wanted to run while the machine had other work, all told (schedstat, second number).
+pub fn kept_from_running() -> Duration {
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap().flatten();
+    let waited = tasks.filter_map(|task| {
+        let stat = std::fs::read_to_string(task.path().join("schedstat")).ok()?;
+        stat.split(' ').nth(1)?.parse::<u64>().ok()
+    });
+    Duration::from_nanos(waited.sum())
+}

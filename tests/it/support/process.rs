@@ -300,13 +300,15 @@ impl Process {
         Duration::from_nanos(fs::read_dir(self.proc("task")).unwrap().map(|task| nanos(task.unwrap())).sum())
     }
 
-    /// The id of the thread of this name.
+    /// The id of the thread of this name, which a thread gives itself in its first moment.
     pub fn thread(&self, name: &str) -> String {
-        let tasks = fs::read_dir(self.proc("task")).unwrap();
-        let task = tasks
-            .map(|task| task.unwrap())
-            .find(|task| fs::read_to_string(task.path().join("comm")).is_ok_and(|comm| comm.trim_end() == name));
-        task.unwrap_or_else(|| panic!("no thread {name}")).file_name().into_string().unwrap()
+        until(&format!("there is a thread {name}"), || {
+            let tasks = fs::read_dir(self.proc("task")).unwrap();
+            let task = tasks
+                .map(|task| task.unwrap())
+                .find(|task| fs::read_to_string(task.path().join("comm")).is_ok_and(|comm| comm.trim_end() == name));
+            Some(task?.file_name().into_string().unwrap())
+        })
     }
 
     pub fn is_running(&mut self) -> bool {

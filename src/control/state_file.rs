@@ -11,24 +11,6 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-/// What is remembered of a pool, and in which file, for one who only looks.
-///
-/// # Errors
-/// When there is a file that cannot be read, or that is not of this version.
-pub fn look(dir: &Path, pool: &str) -> io::Result<(PathBuf, Remembered)> {
-    let path = path(dir, pool);
-    match try_read(&path) {
-        Ok(content) => Ok((path, content.pool)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok((path, Remembered::default())),
-        Err(error) => Err(io::Error::new(error.kind(), format!("{}: {error}", path.display()))),
-    }
-}
-
-/// Where the state of a pool is kept.
-pub(super) fn path(dir: &Path, pool: &str) -> PathBuf {
-    dir.join(format!("{pool}.state.json"))
-}
-
 /// Version of the file's form. A file of another version is passed over.
 const VERSION: u32 = 1;
 
@@ -51,6 +33,24 @@ pub struct Remembered {
 struct Content {
     version: u32,
     pool: Remembered,
+}
+
+/// What is remembered of a pool, and in which file, for one who only looks.
+///
+/// # Errors
+/// When there is a file that cannot be read, or that is not of this version.
+pub fn look(dir: &Path, pool: &str) -> io::Result<(PathBuf, Remembered)> {
+    let path = path(dir, pool);
+    match try_read(&path) {
+        Ok(content) => Ok((path, content.pool)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok((path, Remembered::default())),
+        Err(error) => Err(io::Error::new(error.kind(), format!("{}: {error}", path.display()))),
+    }
+}
+
+/// Where the state of a pool is kept.
+pub(super) fn path(dir: &Path, pool: &str) -> PathBuf {
+    dir.join(format!("{pool}.state.json"))
 }
 
 /// What an earlier process knew. A file that is missing, damaged, of another version or no regular file is no hint.

@@ -18,7 +18,7 @@ fmt:
 
 lint:
 	cargo fmt --check
-	cargo clippy --locked --all-targets -- -D warnings
+	cargo clippy --locked --workspace --all-targets -- -D warnings
 
 # Installs what is missing, as root or with sudo.
 deps:
@@ -28,7 +28,7 @@ deps:
 SESSIONS = test(/^(bytes|doors|streams|splice|resources|network|hold|recovery|psql|unix|shutdown::smart)::/)
 
 # Most tests wait for servers most of the time.
-NEXTEST = cargo nextest run --locked --no-fail-fast --test-threads $$((2 * $$(nproc)))
+NEXTEST = cargo nextest run --locked --workspace --no-fail-fast --test-threads $$((2 * $$(nproc)))
 
 test: deps
 	cargo nextest --version >/dev/null 2>&1 || cargo install --locked cargo-nextest
@@ -45,7 +45,7 @@ fuzz:
 	RUSTC_BOOTSTRAP=1 cargo fuzz run $(TARGET) -- -max_total_time=$(SECONDS) -max_len=65536
 
 doc:
-	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps -p mainstay --document-private-items
 
 demo:
 	cargo run --release --locked -- demo

@@ -38,7 +38,8 @@ mod observe;
 pub mod pool;
 pub mod readers;
 pub mod ready;
-#[cfg(test)]
+// Run by `tests/core`, where they are optimized.
+#[cfg(all(test, feature = "exhaustive"))]
 mod tests;
 pub mod text;
 pub mod time;

@@ -203,7 +203,7 @@ fn play(script: &str) -> String {
 
 #[test]
 fn every_story_ends_as_told() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/stories");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../stories");
     let mut files: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.retain(|path| path.extension().is_some_and(|extension| extension == "story"));
     files.sort();

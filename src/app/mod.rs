@@ -16,6 +16,7 @@ use tokio::{runtime, sync::watch};
 
 use crate::{
     config::Config,
+    control,
     data::admission::Budget,
     lifecycle,
     metrics::{Metrics, PoolSeries},
@@ -151,7 +152,6 @@ impl Stopper {
     }
 }
 
-/// Raises the limit of open files as far as it goes, and divides it.
 /// Never with more workers than cores: they would keep each other, and the checks, from working.
 fn busy_poll(config: &Config, workers: usize) -> Option<Duration> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -162,6 +162,7 @@ fn busy_poll(config: &Config, workers: usize) -> Option<Duration> {
     config.busy_poll
 }
 
+/// Raises the limit of open files as far as it goes, and divides it.
 fn budget(config: &Config, workers: usize) -> Result<Budget, StartError> {
     let limit = getrlimit(Resource::Nofile);
     // Without the right to raise it, what is there is what is divided.
@@ -169,8 +170,8 @@ fn budget(config: &Config, workers: usize) -> Result<Budget, StartError> {
     let files = if raised.is_ok() { limit.maximum } else { limit.current };
     let files = files.and_then(|files| usize::try_from(files).ok()).unwrap_or(1 << 20).min(1 << 20);
     let listeners = config.pools.iter().flat_map(|pool| &pool.listeners).map(|listener| listener.listen.len()).sum::<usize>();
-    let backends = config.pools.iter().map(|pool| pool.backends.len()).sum();
-    Budget::divide(files, listeners + config.admin.listen.len(), backends, workers).map_err(|needed| {
+    let checks = config.pools.iter().map(|pool| pool.backends.len() * control::probe::descriptors(&pool.check)).sum();
+    Budget::divide(files, listeners + config.admin.listen.len(), checks, workers).map_err(|needed| {
         StartError(format!("this process may open {files} files, and {needed} are needed at least; raise the limit (ulimit -n)"))
     })
 }

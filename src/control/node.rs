@@ -11,7 +11,7 @@ use crate::{
     config::{BackendConfig, CheckConfig},
     metrics::BackendMetrics,
     net::addresses::Addresses,
-    route::{Clock, LastProbe},
+    route::{Clock, DemandWatch, LastProbe},
 };
 
 pub(super) struct Node {
@@ -33,12 +33,13 @@ pub(super) struct Probers {
     pub(super) events: ProberEventSender,
     pub(super) clock: Clock,
     pub(super) check: CheckConfig,
+    demand: DemandWatch,
     made: u64,
 }
 
 impl Probers {
-    pub(super) const fn new(events: ProberEventSender, clock: Clock, check: CheckConfig) -> Self {
-        Self { events, clock, check, made: 0 }
+    pub(super) const fn new(events: ProberEventSender, clock: Clock, check: CheckConfig, demand: DemandWatch) -> Self {
+        Self { events, clock, check, demand, made: 0 }
     }
 
     /// A backend that nothing is known of; must be called on the control runtime.
@@ -57,7 +58,8 @@ impl Probers {
     fn spawn(&mut self, config: &BackendConfig, last_seq: u64, resolved: Addresses) -> (ProberHandle, ProberKey) {
         let key = ProberKey(self.made);
         self.made += 1;
-        let settings = ProberSettings { key, last_seq, address: config.address.clone(), resolved, check: self.check.clone() };
+        let (address, check, demand) = (config.address.clone(), self.check.clone(), self.demand.clone());
+        let settings = ProberSettings { key, last_seq, address, resolved, check, demand };
         (prober::spawn(settings, self.events.clone(), self.clock), key)
     }
 }

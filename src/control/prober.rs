@@ -35,7 +35,7 @@ use crate::{
     config::CheckConfig,
     failover::{Outcome, Pace, Passive, Printable, Time},
     net::{addr::BackendAddr, addresses::Addresses},
-    route::Clock,
+    route::{Clock, DemandWatch},
 };
 
 /// Between two probes while nobody is active. Short enough that a promotion is seen at once, long enough that a server which
@@ -58,6 +58,8 @@ pub struct ProberSettings {
     pub resolved: Addresses,
     /// The pool's check.
     pub check: CheckConfig,
+    /// Whether clients wait for any backend of the pool.
+    pub demand: DemandWatch,
 }
 
 /// Tells the probers of a pool apart.
@@ -201,7 +203,8 @@ impl Prober {
     /// Waits until a probe is due. `None` when nobody wants any more.
     async fn next_start(&mut self) -> Option<Start> {
         loop {
-            let due = self.schedule.due(self.asker.earliest_login());
+            let wanted = self.settings.demand.since(std::time::Instant::now()).map(Instant::from_std);
+            let due = self.schedule.due(self.asker.earliest_login(wanted));
             tokio::select! {
                 biased;
                 what = self.asker.broken() => {
@@ -219,6 +222,8 @@ impl Prober {
                 () = self.resolver.changed() => if self.has_moved() {
                     self.schedule.nudge(Instant::now());
                 },
+                // The next probe may be due earlier.
+                () = self.settings.demand.begins() => {}
                 () = self.voice.events.closed() => return None,
                 () = sleep_until(due.at) => return Some(self.schedule.start(due, Instant::now())),
             }

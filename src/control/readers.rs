@@ -83,11 +83,13 @@ impl Supervisor {
         let node = &self.nodes[backend.index()];
         let mut closed = 0;
         if sessions != RevokeMode::Drain {
-            if !node.seat.revocation.is_revoked() {
+            let is_counted = node.seat.revocation.is_revoked();
+            // What a server that fell silent has left was counted when it was left to it.
+            if !is_counted || from == to {
                 closed = node.seat.sessions() as u64;
             }
             node.seat.revocation.revoke(sessions);
-            if let Some(cause) = to.closes_sessions() {
+            if let Some(cause) = to.closes_sessions().filter(|_| !is_counted) {
                 node.metrics.sessions_revoked.get(cause).inc_by(closed);
             }
         }

@@ -73,7 +73,7 @@ impl Supervisor {
             core.restore_active(id);
         }
         let (sender, prober_events) = mpsc::channel(256);
-        let mut probers = Probers::new(sender, clock, config.check.clone());
+        let mut probers = Probers::new(sender, clock, config.check.clone(), publisher.demand());
         let nodes = config.backends.iter().zip(backends).map(|(backend, metrics)| probers.node(backend.clone(), metrics));
         Self {
             nodes: nodes.collect(),

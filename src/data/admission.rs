@@ -20,15 +20,15 @@ pub struct Budget {
 
 impl Budget {
     /// Divides `descriptors` (the limit of open files) among clients and what must always work: listening sockets, event loops,
-    /// probes (`backends` × 3), admin connections, refusals, pipes.
+    /// `checks`, admin connections, refusals, pipes.
     ///
     /// # Errors
     /// The number of descriptors that would be needed for one client, when there are fewer.
-    pub fn divide(descriptors: usize, listeners: usize, backends: usize, workers: usize) -> Result<Self, usize> {
+    pub fn divide(descriptors: usize, listeners: usize, checks: usize, workers: usize) -> Result<Self, usize> {
         let admin = (descriptors / 8).clamp(4, 32);
         let refusals = (descriptors / 16).clamp(2, 256);
         // stdio, the reserve descriptor, the log and state files, signals; an event loop has three descriptors.
-        let fixed = 10 + 3 * (workers + 3) + listeners + 3 * backends;
+        let fixed = 10 + 3 * (workers + 3) + listeners + checks;
         // A worker has use for as many as there are sessions whose readers are slow, and copies for the rest.
         let pipes = (descriptors / 64 / workers).min(64);
         let reserved = fixed + admin + refusals + 2 * pipes * workers;
@@ -135,11 +135,13 @@ mod tests {
 
     #[test]
     fn a_small_limit_leaves_room_for_what_must_work() {
-        let budget = Budget::divide(64, 1, 2, 1).unwrap();
+        let budget = Budget::divide(64, 1, 6, 1).unwrap();
         assert!(budget.connections >= 1, "{budget:?}");
         assert!(budget.admin >= 4 && budget.refusals >= 2);
-        assert!(Budget::divide(20, 1, 2, 2).is_err());
-        let large = Budget::divide(20_000, 2, 3, 2).unwrap();
+        assert!(Budget::divide(20, 1, 6, 2).is_err());
+        let large = Budget::divide(20_000, 2, 9, 2).unwrap();
+        let beside_many = Budget::divide(20_000, 2, 9 + 200, 2).unwrap();
+        assert_eq!(large.connections - beside_many.connections, 100, "two descriptors less for clients each");
         assert!(large.connections > 9_000 && large.connections * 2 < 20_000);
     }
 }

@@ -265,6 +265,8 @@ pub(super) async fn wait_in(
 ) -> Result<Socket, Rejected> {
     let pool = &listener.pool;
     let started = Instant::now();
+    // One that is turned away at once has waited as well: it may come again.
+    let _wait = pool.routes.wait();
     let per_ip = peer.ip().map(|ip| (ip, pool.hold_config.max_per_ip));
     let patience = Patience { deadline, max: pool.hold_config.max, per_ip };
     let held = Box::pin(room.wait(client, patience, &pool.metrics.held, &pool.retired)).await;

@@ -65,6 +65,8 @@ pub struct BackendState {
     pub(super) session_lost: bool,
     /// Second signal: a connect was refused.
     pub(super) refused: bool,
+    /// The sessions of its readers were left to its last words.
+    pub(super) readers_left: bool,
     /// Consecutive failures other than a refusal since it went down and had left.
     pub(super) silent: u32,
     /// A whole new login failed: answers over the standing session prove nothing until one succeeds.

@@ -291,7 +291,7 @@ pub enum Effect {
         /// The epoch that stands.
         epoch: Epoch,
     },
-    /// Whether a backend may be read has changed.
+    /// Whether a backend may be read has changed; or, where it has not, the sessions that were left to its last words end.
     Read {
         /// Whose.
         backend: BackendId,

@@ -101,8 +101,12 @@ impl Pool {
         for index in 0..self.backends.len() {
             let to = self.judge_reader(index, one_cluster);
             let from = std::mem::replace(&mut self.readings[index], to);
-            if from != to {
-                let sessions = self.end_of_readers(index, to);
+            let sessions = self.end_of_readers(index, to);
+            let left = &mut self.backends[index].readers_left;
+            // A server that has nothing more to say ends nobody's session.
+            let fell_silent = *left && sessions == RevokeMode::Abort;
+            *left = sessions == RevokeMode::LastWords && (from != to || *left);
+            if from != to || fell_silent {
                 effects.push(Effect::Read { backend: id(index), from, to, sessions });
             }
         }
@@ -313,6 +317,10 @@ mod tests {
         let mut dying = served();
         dying.step(&Event::Passive(BackendId(1), Passive::StandingShutdown));
         assert_eq!(dying.fail(1, Outcome::Refused), [(1, Reading::Down, RevokeMode::LastWords)]);
+        // Then its host is silent as well: nobody is there who would end its sessions.
+        assert_eq!(dying.fail(1, Outcome::ConnectTimeout), []);
+        assert_eq!(dying.fail(1, Outcome::ConnectTimeout), [(1, Reading::Down, RevokeMode::Abort)]);
+        (0..4).for_each(|_| assert_eq!(dying.fail(1, Outcome::ConnectTimeout), [], "told once"));
         let mut keeping = served();
         keeping.pool.policy.on_down = RevokeMode::Drain;
         keeping.fail(1, Outcome::Timeout);

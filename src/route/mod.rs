@@ -9,8 +9,10 @@
 //! | [`snapshot`] | a pool as it stands: control → admin |
 //! | [`events`] | state changes with their causes: control → admin |
 //! | [`reports`] | what the byte path learns: data → control |
+//! | [`demand`] | whether somebody waits: data → control |
 //! | [`sessions`] | the live sessions: data → admin |
 
+mod demand;
 mod events;
 mod readers;
 mod reports;
@@ -26,6 +28,8 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
+use demand::Demand;
+pub use demand::{DemandWatch, Wait};
 pub use events::{EventLog, StateEvent};
 use readers::ReaderOffer;
 pub use readers::{Gate, Generation, Pulse, Reader, ReaderKind, Tenure, Underway};
@@ -106,6 +110,7 @@ pub struct Publisher {
     readers: watch::Sender<ReaderOffer>,
     snapshot: watch::Sender<Arc<Snapshot>>,
     verified: Arc<Verified>,
+    demand: DemandWatch,
 }
 
 /// The byte path's view of a pool.
@@ -114,6 +119,7 @@ pub struct RouteWatch {
     offer: watch::Receiver<Offer>,
     readers: watch::Receiver<ReaderOffer>,
     verified: Arc<Verified>,
+    demand: Demand,
     clock: Clock,
 }
 
@@ -145,10 +151,17 @@ pub fn seam(clock: Clock, max_staleness: Duration, first: Snapshot) -> Seam {
     let (readers_tx, readers_rx) = watch::channel(ReaderOffer::default());
     let (snapshot_tx, snapshot_rx) = watch::channel(Arc::new(first));
     let (reporter, reports) = reports::reports();
+    let demand = Demand::default();
     Seam {
-        publisher: Publisher { offer: offer_tx, readers: readers_tx, snapshot: snapshot_tx, verified: Arc::clone(&verified) },
+        publisher: Publisher {
+            offer: offer_tx,
+            readers: readers_tx,
+            snapshot: snapshot_tx,
+            verified: Arc::clone(&verified),
+            demand: demand.watch(),
+        },
         reports,
-        routes: RouteWatch { offer: offer_rx, readers: readers_rx, verified, clock },
+        routes: RouteWatch { offer: offer_rx, readers: readers_rx, verified, demand, clock },
         reporter,
         snapshots: SnapshotWatch(snapshot_rx),
     }
@@ -175,6 +188,11 @@ impl Publisher {
         self.verified.max_staleness_millis.store(whole_millis(max), Ordering::Release);
     }
 
+    /// Whether clients wait.
+    pub fn demand(&self) -> DemandWatch {
+        self.demand.clone()
+    }
+
     /// Shows this to the admin plane from now on.
     pub fn snapshot(&self, snapshot: Snapshot) {
         self.snapshot.send_replace(Arc::new(snapshot));
@@ -191,6 +209,11 @@ impl RouteWatch {
     pub fn take_at(&self, now: Instant) -> Option<Arc<Route>> {
         let route = self.offer.borrow().route.clone()?;
         (!self.is_stale_at(now)).then_some(route)
+    }
+
+    /// A client waits for a route, or for a reader, until the guard is dropped.
+    pub fn wait(&self) -> Wait<'_> {
+        self.demand.wait()
     }
 
     /// There is a route, be it stale.

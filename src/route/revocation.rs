@@ -58,22 +58,13 @@ impl Revocation {
 
     /// Waits until [`Revocation::is_revoked`].
     pub async fn revoked(&self) {
-        self.reached(Self::LAST_WORDS).await;
-    }
-
-    /// Waits until [`Revocation::is_aborted`].
-    pub async fn aborted(&self) {
-        self.reached(Self::ABORTED).await;
-    }
-
-    async fn reached(&self, stage: u8) {
         let mut listening = None;
         poll_fn(|cx| {
             let listens = listening.as_ref().is_some_and(|(_, waker)| cx.waker().will_wake(waker));
             if !listens {
                 listening = Some((Ear::new(self, cx.waker().clone()), cx.waker().clone()));
             }
-            if self.is_at(stage) { Poll::Ready(()) } else { Poll::Pending }
+            if self.is_revoked() { Poll::Ready(()) } else { Poll::Pending }
         })
         .await;
     }
@@ -192,7 +183,7 @@ mod tests {
         };
         let (first, second) = (begin(), begin());
         let holders = vec![Arc::clone(&revocation); 5];
-        let mut waiting = pin!(first.aborted());
+        let mut waiting = pin!(first.revoked());
         assert_eq!(waiting.as_mut().poll(&mut context), Poll::Pending);
         assert_eq!(revocation.clients(), 2);
         drop((second, holders));
@@ -200,17 +191,15 @@ mod tests {
     }
 
     #[test]
-    fn waiting_for_a_step_follows_the_task_that_waits() {
+    fn waiting_for_the_end_follows_the_task_that_waits() {
         let revocation = Revocation::default();
         let (before, after) = (Arc::new(Counting::default()), Arc::new(Counting::default()));
-        let mut waiting = pin!(revocation.aborted());
+        let mut waiting = pin!(revocation.revoked());
         for wakes in [&before, &after] {
             assert_eq!(waiting.as_mut().poll(&mut Context::from_waker(&Arc::clone(wakes).into())), Poll::Pending);
         }
         revocation.revoke(RevokeMode::LastWords);
-        assert_eq!(waiting.as_mut().poll(&mut Context::from_waker(&Arc::clone(&after).into())), Poll::Pending);
-        revocation.revoke(RevokeMode::Abort);
-        assert_eq!((before.0.load(Ordering::Relaxed), after.0.load(Ordering::Relaxed)), (0, 2));
+        assert_eq!((before.0.load(Ordering::Relaxed), after.0.load(Ordering::Relaxed)), (0, 1));
         assert_eq!(waiting.as_mut().poll(&mut Context::from_waker(&after.into())), Poll::Ready(()));
     }
 

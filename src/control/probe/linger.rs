@@ -22,7 +22,7 @@ const MOMENT: Duration = Duration::from_secs(3);
 
 /// So many of a backend may take their time: more than a server that answers slowly makes, and few enough for the limit of open
 /// files.
-const PLACES: usize = 8;
+pub(super) const PLACES: usize = 8;
 
 /// The places of a backend.
 #[derive(Clone, Debug)]

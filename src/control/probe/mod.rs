@@ -128,6 +128,26 @@ impl Deadline {
     }
 }
 
+/// Descriptors that the checks of one backend hold at most, so that they are kept from clients.
+pub fn descriptors(check: &CheckConfig) -> usize {
+    /// A lookup of its name: a socket, or a file.
+    const LOOKUP: usize = 1;
+    /// A password or a certificate while it is read.
+    const FILE: usize = 1;
+    /// A session that stays open, and the login that takes its place.
+    const SESSIONS: usize = 2;
+    /// Both outputs and the process; while it is started, the other ends of the pipes, an input, and two of the standard library.
+    const RUN: usize = 8;
+    let direct = match &check.kind {
+        CheckKind::Tcp | CheckKind::Exchange(_) => 1,
+        CheckKind::Http(_) => SESSIONS,
+        CheckKind::Postgres(_) | CheckKind::Mysql(_) => SESSIONS + linger::PLACES,
+        CheckKind::Redis(check) => SESSIONS + check.sentinels.as_ref().map_or(0, |sentinels| sentinels.addresses.len()),
+        CheckKind::Exec(_) => RUN,
+    };
+    LOOKUP + FILE + direct + usize::from(check.second.is_some())
+}
+
 /// Makes one whole probe (with a new login, where the check has one), resolving the name first. Logs out cleanly.
 ///
 /// # Errors
@@ -179,5 +199,65 @@ async fn one(address: &BackendAddr, kind: &CheckKind, deadline: Deadline) -> Res
         }
         Err(Failure::Backend(finding)) => Ok(finding),
         Err(Failure::Local(evidence)) => Err(evidence),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::Arc, time::Duration};
+
+    use tokio::{
+        io::AsyncReadExt,
+        net::TcpListener,
+        sync::{Semaphore, mpsc},
+    };
+
+    use super::*;
+    use crate::config::{MysqlCheck, PostgresCheck};
+
+    fn check(kind: CheckKind) -> CheckConfig {
+        CheckConfig {
+            kind,
+            second: None,
+            interval: Duration::from_secs(1),
+            fast_interval: Duration::from_millis(100),
+            timeout: Duration::from_secs(1),
+            fresh_login: Duration::from_secs(5),
+            proxy_header: None,
+        }
+    }
+
+    /// A server that accepts and never answers: the logins that were given up stay for a moment.
+    #[tokio::test]
+    async fn a_silent_server_holds_no_more_descriptors_than_are_kept_for_its_checks() {
+        const LOGINS: usize = 24;
+        for kind in [CheckKind::Postgres(PostgresCheck::default()), CheckKind::Mysql(MysqlCheck::default())] {
+            let kept = descriptors(&check(kind.clone()));
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address: BackendAddr = listener.local_addr().unwrap().to_string().parse().unwrap();
+            let (places, (peak, mut peaks)) = (Arc::new(Semaphore::new(LOGINS)), mpsc::unbounded_channel());
+            tokio::spawn(async move {
+                while let Ok((mut client, _)) = listener.accept().await {
+                    let place = Arc::clone(&places).acquire_owned().await.unwrap();
+                    peak.send(LOGINS - places.available_permits()).unwrap();
+                    tokio::spawn(async move {
+                        while matches!(client.read(&mut [0; 512]).await, Ok(1..)) {}
+                        drop(place);
+                    });
+                }
+            });
+            let login = Login::new(&address, &kind).unwrap();
+            let addresses = resolver::lookup(&address).await.unwrap();
+            for _ in 0..LOGINS {
+                assert!(login.open(&addresses, Deadline::after(Duration::from_millis(10))).await.is_err());
+            }
+            let mut most = 0;
+            while let Ok(peak) = peaks.try_recv() {
+                most = most.max(peak);
+            }
+            // More than the three that were once kept for a backend.
+            assert!(most > 3 && most <= kept, "{most} at a time, {kept} are kept");
+        }
+        assert_eq!(descriptors(&check(CheckKind::Tcp)), 3);
     }
 }

@@ -104,13 +104,13 @@ impl Asker {
         matches!(self, Self::Single(single) if single.ends_at_once())
     }
 
-    /// Before this moment no probe must be made.
-    pub(super) fn earliest_login(&self) -> Option<Instant> {
+    /// Before this moment no probe must be made, where clients have waited since `wanted`, or nobody waits.
+    pub(super) fn earliest_login(&self, wanted: Option<Instant>) -> Option<Instant> {
         match self {
             Self::Single(single) => single.earliest(),
             Self::Sessions(sessions) if sessions.standing.is_some() => None,
             Self::Sessions(sessions) => {
-                sessions.unserved.as_ref().map(Unserved::earliest).or_else(|| sessions.login_allowed_at())
+                sessions.unserved.map(|unserved| unserved.earliest(wanted)).or_else(|| sessions.login_allowed_at())
             }
         }
     }

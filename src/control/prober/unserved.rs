@@ -2,8 +2,9 @@
 //!
 //! Each login that it refuses is a line in its log, and no question is known that it answers otherwise in this state without writing
 //! one (`PostgreSQL`: `ProcessStartupPacket`; a cancel, an `SSLRequest` or a bad version are answered alike in both). So logins
-//! become rarer while it lasts. One that stops will not serve before it has ended, and then its port is closed: that is looked for
-//! by a connect, which it does not log unless `log_connections` is on.
+//! are rare while nobody waits for an answer: whoever comes then causes one. While somebody waits they become rarer with time. One
+//! that stops will not serve before it has ended, and then its port is closed: that is looked for by a connect, which it does not log
+//! unless `log_connections` is on.
 
 use std::time::Duration;
 
@@ -15,10 +16,10 @@ const STOPPING_LOGINS: Duration = Duration::from_secs(1);
 /// Between two connects to it, at least.
 const LOOKS: Duration = Duration::from_millis(20);
 
-/// Between two logins to a server that starts, at least, and at most in the first ten seconds.
+/// Between two logins to a server that starts while somebody waits, at least, and at most in the first ten seconds.
 const STARTING_LOGINS: [Duration; 2] = [Duration::from_millis(20), Duration::from_millis(100)];
 
-/// Between two of either, at most.
+/// Between two of either, at most; between two logins to a server that starts while nobody waits, always.
 const LONGEST: Duration = Duration::from_secs(1);
 
 /// What it is about to do.
@@ -63,15 +64,21 @@ impl Unserved {
         if looks { Question::Look } else { Question::Login }
     }
 
-    /// Before this moment it is not asked.
-    pub(super) fn earliest(&self) -> Instant {
+    /// Before this moment it is not asked, where somebody has waited since `wanted`, or nobody waits.
+    pub(super) fn earliest(&self, wanted: Option<Instant>) -> Instant {
         let lasted = self.asked - self.since;
-        let [shortest, longest] = match self.course {
-            Course::Starts => [STARTING_LOGINS[0], (lasted / 10).min(STARTING_LOGINS[1])],
-            Course::Stops => [LOOKS, LOOKS],
+        let soon = match self.course {
+            Course::Starts => (lasted / 10).clamp(STARTING_LOGINS[0], STARTING_LOGINS[1]),
+            Course::Stops => LOOKS,
         };
-        // Whoever has waited for long is not kept waiting for noticeably longer.
-        self.asked + shortest.max(longest).max((lasted / 100).min(LONGEST))
+        self.asked
+            + match (self.course, wanted) {
+                (Course::Starts, None) => LONGEST,
+                // Nothing was asked for whoever has come since.
+                (_, Some(wanted)) if wanted > self.asked => soon,
+                // Whoever has waited for long is not kept waiting for noticeably longer.
+                _ => soon.max((lasted / 100).min(LONGEST)),
+            }
     }
 }
 
@@ -79,13 +86,13 @@ impl Unserved {
 mod tests {
     use super::*;
 
-    /// How often it is asked in `watched`: logins, looks, and the longest pause.
-    fn asked(course: Course, watched: Duration) -> (u32, u32, Duration) {
+    /// How often it is asked in `watched`: logins, looks, and the longest pause. Somebody waits from the beginning, or nobody.
+    fn asked(course: Course, watched: Duration, waits: bool) -> (u32, u32, Duration) {
         let start = Instant::now();
         let (mut unserved, mut now) = (Unserved::refused(None, course, start), start);
         let (mut logins, mut looks, mut longest) = (1, 0, Duration::ZERO);
         loop {
-            let next = unserved.earliest();
+            let next = unserved.earliest(waits.then_some(start));
             if next - start > watched {
                 return (logins, looks, longest);
             }
@@ -106,21 +113,41 @@ mod tests {
 
     #[test]
     fn a_server_that_starts_is_found_within_a_tenth_of_a_second_and_later_within_a_hundredth_of_its_time() {
-        let (logins, looks, longest) = asked(Course::Starts, Duration::from_secs(10));
+        let (logins, looks, longest) = asked(Course::Starts, Duration::from_secs(10), true);
         assert!((100..=125).contains(&logins) && looks == 0, "{logins} logins, {looks} looks");
         assert!(longest <= Duration::from_millis(101), "{longest:?}");
-        let (logins, _, longest) = asked(Course::Starts, Duration::from_hours(1));
+        let (logins, _, longest) = asked(Course::Starts, Duration::from_hours(1), true);
         assert!(logins < 4000, "{logins}");
         assert_eq!(longest, LONGEST);
-        let (logins, ..) = asked(Course::Starts, Duration::from_millis(200));
+        let (logins, ..) = asked(Course::Starts, Duration::from_millis(200), true);
         assert_eq!(logins, 11, "as fast as ever at the beginning");
     }
 
     #[test]
     fn a_server_that_stops_is_logged_in_to_once_a_second_and_its_end_is_seen_at_once() {
-        let (logins, looks, longest) = asked(Course::Stops, Duration::from_secs(10));
-        assert!((10..=11).contains(&logins), "{logins}");
-        assert!(looks > 200 && longest <= Duration::from_millis(101), "{looks} looks, {longest:?}");
+        for waits in [true, false] {
+            let (logins, looks, longest) = asked(Course::Stops, Duration::from_secs(10), waits);
+            assert!((10..=11).contains(&logins), "{logins}");
+            assert!(looks > 200 && longest <= Duration::from_millis(101), "{looks} looks, {longest:?}");
+        }
+    }
+
+    #[test]
+    fn a_server_that_starts_is_logged_in_to_once_a_second_while_nobody_waits_and_at_once_when_somebody_comes() {
+        let (logins, ..) = asked(Course::Starts, Duration::from_secs(10), false);
+        assert_eq!(logins, 11);
+        let start = Instant::now();
+        let begun = Unserved::refused(None, Course::Starts, start);
+        // However long it has lasted.
+        for lasted in [1, 10, 3600].map(Duration::from_secs) {
+            let asked = start + lasted;
+            let unserved = Unserved::refused(Some(begun), Course::Starts, asked);
+            let comes = asked + Duration::from_millis(300);
+            assert_eq!(unserved.earliest(None), asked + LONGEST);
+            assert_eq!(unserved.earliest(Some(comes)), asked + STARTING_LOGINS[1], "due when it comes");
+            let since = asked - Duration::from_millis(1);
+            assert_eq!(unserved.earliest(Some(since)), asked + STARTING_LOGINS[1].max(lasted / 100).min(LONGEST));
+        }
     }
 
     #[test]
@@ -129,7 +156,7 @@ mod tests {
         let late = start + Duration::from_mins(1);
         let stops = Unserved::refused(None, Course::Stops, start);
         let starts = Unserved::refused(Some(Unserved::refused(Some(stops), Course::Stops, late)), Course::Starts, late);
-        assert_eq!(starts.earliest(), late + STARTING_LOGINS[0]);
+        assert_eq!(starts.earliest(Some(start)), late + STARTING_LOGINS[0]);
         assert_eq!(starts.question(late), Question::Login);
     }
 }

@@ -116,6 +116,8 @@ pub(super) struct Node {
     /// Told of more than `max_lag`, and not of half of it since.
     behind: bool,
     reading: Reading,
+    /// Its readers were left to its last words.
+    readers_left: bool,
     admin: Admin,
     seq: u64,
     down_at: Option<Time>,
@@ -181,6 +183,7 @@ impl Judge {
             lag: (None, None),
             behind: false,
             reading: Reading::Unknown,
+            readers_left: false,
             admin: Admin::Ready,
             seq: 0,
             down_at: None,
@@ -808,9 +811,13 @@ impl Judge {
                 })
                 .collect();
             let sessions = self.end_of_readers(id, reading);
-            let should: Vec<_> = (reading != node.reading).then_some((node.reading, reading, sessions)).into_iter().collect();
+            let fell_silent = node.readers_left && sessions == RevokeMode::Abort;
+            let changed = reading != node.reading;
+            let should: Vec<_> = (changed || fell_silent).then_some((node.reading, reading, sessions)).into_iter().collect();
             rule!(told == should, "I14: what was said of {} is {told:?}, what happened {should:?}", name(id));
-            self.nodes[id.index()].reading = reading;
+            let readers_left = sessions == RevokeMode::LastWords && (changed || node.readers_left);
+            let node = &mut self.nodes[id.index()];
+            (node.reading, node.readers_left) = (reading, readers_left);
         }
         Ok(())
     }

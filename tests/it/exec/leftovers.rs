@@ -12,7 +12,7 @@ use mainstay::{
         prober::{self, ProberEvent, ProberKey, ProberSettings},
     },
     failover::{Outcome, Pace},
-    route::Clock,
+    route::{Clock, DemandWatch},
 };
 use rustix::process::{Resource, Rlimit, WaitId, WaitIdOptions, getpid, getrlimit, set_child_subreaper, setrlimit, waitid};
 use tokio::{sync::mpsc, time::timeout};
@@ -149,7 +149,14 @@ fn prober(scratch: &Scratch, body: &str, timeout: Duration) -> ProberSettings {
         timeout,
         fresh_login: Duration::from_secs(5),
     };
-    ProberSettings { key: ProberKey(0), last_seq: 0, address: "127.0.0.1:1".parse().unwrap(), resolved: [].into(), check }
+    ProberSettings {
+        key: ProberKey(0),
+        last_seq: 0,
+        address: "127.0.0.1:1".parse().unwrap(),
+        resolved: [].into(),
+        check,
+        demand: DemandWatch::default(),
+    }
 }
 
 /// At any pace, and however long a run takes.

@@ -19,7 +19,7 @@ use mainstay::{
         prober::{self, ProberEvent, ProberKey, ProberSettings},
     },
     failover::{Outcome, Pace, Role},
-    route::Clock,
+    route::{Clock, DemandWatch},
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -306,6 +306,7 @@ async fn reports(port: u16, count: u32, fresh: Option<bool>) {
     let (sender, mut events) = mpsc::channel(64);
     let settings = ProberSettings {
         resolved: [].into(),
+        demand: DemandWatch::default(),
         key: ProberKey(0),
         last_seq: 0,
         address: local(port),

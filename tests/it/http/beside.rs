@@ -13,7 +13,7 @@ use mainstay::{
         prober::{self, ProberEvent, ProberHandle, ProberKey, ProberSettings},
     },
     failover::{Outcome, Pace, Passive, Role},
-    route::Clock,
+    route::{Clock, DemandWatch},
 };
 use tokio::{
     io::AsyncWriteExt,
@@ -97,6 +97,7 @@ fn start(kind: CheckKind, database: u16, endpoint: &Endpoint) -> Heard {
     let (sender, events) = mpsc::channel(64);
     let settings = ProberSettings {
         resolved: [].into(),
+        demand: DemandWatch::default(),
         key: ProberKey(0),
         last_seq: 0,
         address: local(database),

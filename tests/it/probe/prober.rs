@@ -15,7 +15,7 @@ use mainstay::{
         prober::{self, ProberEvent, ProberHandle, ProberKey, ProberSettings},
     },
     failover::{BackendId, Outcome, Pace, Passive, Report},
-    route::Clock,
+    route::{Clock, DemandWatch},
 };
 use tokio::{
     io::AsyncWriteExt,
@@ -34,6 +34,7 @@ fn settings(port: u16, fresh_login: Duration) -> ProberSettings {
         last_seq: 0,
         address: local(port),
         resolved: [].into(),
+        demand: DemandWatch::default(),
         check: CheckConfig {
             kind: CheckKind::Postgres(check(TlsMode::Off)),
             second: None,

@@ -14,7 +14,7 @@ use mainstay::{
     },
     failover::{Outcome, Pace, Passive, Role},
     net::addr::BackendAddr,
-    route::Clock,
+    route::{Clock, DemandWatch},
 };
 use tokio::{sync::mpsc, time::timeout};
 
@@ -257,6 +257,7 @@ fn prober_settings(port: u16, fresh_login: Duration) -> ProberSettings {
         last_seq: 0,
         address: local(port),
         resolved: [].into(),
+        demand: DemandWatch::default(),
         check: CheckConfig {
             kind: CheckKind::Postgres(check(TlsMode::Prefer)),
             second: None,

@@ -77,6 +77,25 @@ async fn the_servers_own_words_decide() {
     }
 }
 
+/// A timeline above all that others can have would fence every honest server for ever.
+#[tokio::test]
+async fn a_timeline_that_no_server_can_have_names_no_role_and_no_epoch() {
+    let lies = ["4294967296", "9223372036854775807", "9223372036854775808", "-1", "1e3", ""];
+    let honest = [(Some("4294967295"), Some(4_294_967_295)), (Some("1"), Some(1)), (None, None)];
+    let lies = lies.map(|timeline| (Some(timeline), Role::Unknown, None));
+    for (timeline, role, epoch) in honest.map(|(timeline, epoch)| (timeline, Role::Primary, epoch)).into_iter().chain(lies) {
+        let port = fake::serve(move |mut stream: TcpStream, _| async move {
+            assert!(fake::read(&mut stream).await);
+            stream.write_all(&fake::welcome()).await.unwrap();
+            fake::answer(stream, &fake::row(timeline, Some("42"))).await;
+        });
+        let (finding, _) = once(port.await, &check(TlsMode::Off), Duration::from_secs(5)).await;
+        let said = (finding.outcome, finding.facts.role, finding.facts.db_epoch);
+        assert_eq!(said, (Outcome::Ok, Some(role), epoch), "{timeline:?}: {}", finding.evidence);
+        assert_eq!(finding.evidence.contains("which no PostgreSQL can have"), role == Role::Unknown, "{}", finding.evidence);
+    }
+}
+
 #[tokio::test]
 async fn an_error_after_a_refused_tls_request_is_still_read() {
     let port = fake::serve(|mut stream: TcpStream, _| async move {

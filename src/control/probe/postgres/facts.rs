@@ -136,10 +136,11 @@ pub(super) fn read(messages: &[SimpleQueryMessage], scope: Scope) -> Finding {
         _ => return Finding::new(Outcome::ProtocolError, "the answer to the check's query does not name a role"),
     };
     let number = |name| column(name).and_then(|text| text.parse::<i64>().ok());
+    let timeline = column("timeline");
     let facts = Facts {
         role: Some(role),
         read_only: column("read_only") == Some("on"),
-        db_epoch: number("timeline").and_then(|timeline| u64::try_from(timeline).ok()),
+        db_epoch: timeline.and_then(|timeline| timeline.parse::<u32>().ok()).map(u64::from),
         // An unsigned number that SQL shows as a signed one.
         system_id: number("system_id").map(i64::cast_unsigned),
         // Negative for a moment when replay is ahead of what the receiver told last (restored from an archive).
@@ -148,8 +149,8 @@ pub(super) fn read(messages: &[SimpleQueryMessage], scope: Scope) -> Finding {
         ..Facts::default()
     };
     // Timelines have 32 bits; who names another number lies, and is taken for nothing.
-    if let Some(timeline) = number("timeline").filter(|timeline| u32::try_from(*timeline).is_err()) {
-        let facts = Facts { role: Some(Role::Unknown), db_epoch: None, ..facts };
+    if let (Some(timeline), None) = (timeline, facts.db_epoch) {
+        let facts = Facts { role: Some(Role::Unknown), ..facts };
         let evidence = format!("{role}, timeline {timeline}, which no PostgreSQL can have");
         return Finding { outcome: Outcome::Ok, evidence: evidence.into(), facts };
     }

@@ -24,8 +24,8 @@ lint:
 deps:
 	./tests/install-deps
 
-# What is true of sessions is true however their bytes are moved.
-SESSIONS = test(/^(bytes|doors|streams|splice|resources|network|hold|recovery|psql|unix|shutdown::smart)::/)
+# What is true of sessions is true however their bytes are moved. What is refused, or decided, before there are any is not tried again.
+SESSIONS = test(/^(bytes|doors::(mariadb|proxied|sent)|streams|splice|resources::(crowd|descriptors|processor)|network|hold|psql|unix|shutdown::smart)::/)
 
 # Most tests wait for servers most of the time.
 NEXTEST = cargo nextest run --locked --workspace --no-fail-fast --test-threads $$((2 * $$(nproc)))

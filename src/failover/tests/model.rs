@@ -233,14 +233,13 @@ impl Judge {
         self.epoch = Epoch(u64::from(self.epoch.0 > 0));
     }
 
-    /// Hears one step; the first rule that it breaks, if any.
-    pub(super) fn hear(&mut self, step: &Step) -> Result<(), String> {
-        let was = self.clone();
-        let accepted = self.take_event(step);
-        i8_late_reports(&was, step)?;
+    /// What it knows after one step; or the first rule that the step breaks.
+    pub(super) fn hear(&self, step: &Step) -> Result<Self, String> {
         let mut mid = self.clone();
-        mid.follow_health(&was, step, accepted)?;
-        mid.note_older_claims(&was);
+        let accepted = mid.take_event(step);
+        i8_late_reports(self, step)?;
+        mid.follow_health(self, step, accepted)?;
+        mid.note_older_claims(self);
         mid.settled |= step.now >= mid.settle_by || mid.nodes.iter().all(|node| node.last.is_some());
         mid.raise_fence_of_the_active(step);
         mid.note_eligible_times(step.now);
@@ -250,13 +249,12 @@ impl Judge {
         end.note_eligible_times(step.now);
         end.i2_i10_eligible(&mid, step)?;
         mid.i6_i7_i9_choice(&end, step)?;
-        end.i11_edges(&was, step)?;
+        end.i11_edges(self, step)?;
         end.i16_last_words()?;
         end.suspension(step)?;
         end.paces(step)?;
         end.i14_i15_readers(step)?;
-        *self = end;
-        Ok(())
+        Ok(end)
     }
 
     pub(super) fn ids(&self) -> impl Iterator<Item = BackendId> + use<> {

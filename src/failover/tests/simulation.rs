@@ -200,11 +200,8 @@ impl World {
             self.trace.push(format!("{:?} {}: {}", self.now.since_origin(), event_words(event), words.join("; ")));
         }
         let step = Step { now: self.now, event, before: &before, after: &self.pool, effects: &effects };
-        self.judge
-            .hear(&step)
-            .and_then(|()| i12_ticks(&step))
-            .and_then(|()| i13_repeats(&step))
-            .unwrap_or_else(|broken| panic!("{broken}"));
+        let heard = i12_ticks(&step).and_then(|()| i13_repeats(&step)).and_then(|()| self.judge.hear(&step));
+        self.judge = heard.unwrap_or_else(|broken| panic!("{broken}"));
         for effect in effects {
             match effect {
                 Effect::Activate { .. } => self.tally.activations += 1,

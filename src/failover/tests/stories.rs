@@ -85,11 +85,8 @@ impl Story {
         let before = self.pool.clone();
         let effects = self.pool.step(self.now, event);
         let step = Step { now: self.now, event, before: &before, after: &self.pool, effects: &effects };
-        self.judge
-            .hear(&step)
-            .and_then(|()| i12_ticks(&step))
-            .and_then(|()| i13_repeats(&step))
-            .unwrap_or_else(|broken| panic!("{}\n{broken}", self.transcript));
+        let heard = i12_ticks(&step).and_then(|()| i13_repeats(&step)).and_then(|()| self.judge.hear(&step));
+        self.judge = heard.unwrap_or_else(|broken| panic!("{}\n{broken}", self.transcript));
         for effect in effects.iter().filter(|effect| self.readers || !matches!(effect, Effect::Read { .. })) {
             writeln!(self.transcript, "  {prefix}{}", effect_words(effect)).unwrap();
         }

@@ -4,7 +4,7 @@
 //! time, which moves in whole units and is forgotten beyond the longest window. A walk has a *lens*: the events that lead on
 //! to new states. In each state reached through the lens **every** event of the full alphabet is tried and judged.
 
-use std::{collections::HashMap, panic, thread, time::Duration};
+use std::{collections::HashSet, panic, thread, time::Duration};
 
 use super::{
     model::{HEALTH_EDGES, Judge, READER_EDGES, REVOKE_EDGES, Step, VERDICT_EDGES, i12_ticks, i13_repeats, rebased},
@@ -30,22 +30,23 @@ impl State {
         Self { pool: Pool::new(policy.clone(), 2, NOW), judge: Judge::new(policy.clone(), 2, NOW) }
     }
 
-    /// Takes an event after `wait`; the successor, moved back to [`NOW`].
-    fn take(&self, wait: Duration, event: &Event, leads_on: bool, seen: &mut Seen) -> Result<Self, String> {
+    /// Takes an event after `wait`; the successor, moved back to [`NOW`], if the event leads on to one.
+    fn take(&self, wait: Duration, event: &Event, leads_on: bool, seen: &mut Seen) -> Result<Option<Self>, String> {
         let now = NOW + wait;
-        let mut next = self.clone();
-        let effects = next.pool.step(now, event);
-        let step = Step { now, event, before: &self.pool, after: &next.pool, effects: &effects };
-        next.judge.hear(&step)?;
+        let mut pool = self.pool.clone();
+        let effects = pool.step(now, event);
+        let step = Step { now, event, before: &self.pool, after: &pool, effects: &effects };
+        let mut judge = self.judge.hear(&step)?;
         i12_ticks(&step)?;
-        if leads_on {
-            i13_repeats(&step)?;
-        }
         seen.note(&effects);
+        if !leads_on {
+            return Ok(None);
+        }
+        i13_repeats(&step)?;
         let horizon = horizon(self.pool.policy());
-        abstract_pool(&mut next.pool, now, horizon);
-        next.judge.rebase(now, NOW, horizon);
-        Ok(next)
+        abstract_pool(&mut pool, now, horizon);
+        judge.rebase(now, NOW, horizon);
+        Ok(Some(Self { pool, judge }))
     }
 }
 
@@ -263,7 +264,7 @@ impl Walk {
         let others: Vec<_> = alphabet().into_iter().filter(|timed| !lens.contains(timed)).collect();
         let start = State::start(policy);
         let mut walk = Self { states: vec![start.clone()], from: vec![None], transitions: 0, seen: Seen::default() };
-        let mut known = HashMap::from([(start, 0)]);
+        let mut known = HashSet::from([start]);
         let mut at = 0;
         while at < walk.states.len() {
             let state = walk.states[at].clone();
@@ -272,8 +273,8 @@ impl Walk {
                 let next = state
                     .take(*wait, event, index < lens.len(), &mut walk.seen)
                     .unwrap_or_else(|broken| walk.fail(at, lens, *wait, event, &broken));
-                if index < lens.len() && !known.contains_key(&next) {
-                    known.insert(next.clone(), walk.states.len());
+                if let Some(next) = next.filter(|next| !known.contains(next)) {
+                    known.insert(next.clone());
                     walk.states.push(next);
                     walk.from.push(Some((at, index)));
                 }

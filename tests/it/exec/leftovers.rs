@@ -18,7 +18,7 @@ use rustix::process::{Resource, Rlimit, WaitId, WaitIdOptions, getpid, getrlimit
 use tokio::{sync::mpsc, time::timeout};
 
 use super::{Scratch, command, descriptors, exec, is_alive, zombies};
-use crate::support::wait::patience;
+use crate::support::wait::{Watch, patience};
 
 /// Waits without blocking the runtime, on which what is left is buried.
 async fn until(what: &str, condition: impl Fn() -> bool) {
@@ -40,9 +40,9 @@ const HANGS: &str = "trap '' TERM INT HUP
 async fn a_command_that_hangs_is_killed_at_the_deadline_with_its_children() {
     let scratch = Scratch::new();
     let mut exec = exec(&command(&scratch.script(HANGS), &[]));
-    let start = Instant::now();
+    let start = Watch::start();
     let finding = exec.probe(Deadline::after(Duration::from_secs(1))).await.unwrap();
-    let took = start.elapsed();
+    let took = start.unhindered();
     assert_eq!(finding.outcome, Outcome::Timeout, "{}", finding.evidence);
     assert_eq!(&*finding.evidence, "the command did not end within 1s and was killed; it had said: hanging");
     assert!(took < Duration::from_secs(5), "{took:?}");
@@ -188,9 +188,9 @@ async fn a_prober_without_a_handle_ends_its_run_at_once() {
     let handle = prober::spawn(prober(&scratch, HANGS, patience() * 3), sender, Clock::start());
     until("both run", || scratch.written("leader").is_some() && scratch.written("child").is_some()).await;
     let (leader, child) = (scratch.written("leader").unwrap(), scratch.written("child").unwrap());
-    let dropped = Instant::now();
+    let dropped = Watch::start();
     drop(handle);
     until("both are gone", || !is_alive(&leader) && !is_alive(&child)).await;
-    assert!(dropped.elapsed() < patience(), "{:?}", dropped.elapsed());
+    assert!(dropped.unhindered() < patience(), "{:?}", dropped.elapsed());
     drop(events);
 }

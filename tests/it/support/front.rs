@@ -16,9 +16,7 @@ use super::{
 
 /// Connects to the first listener.
 pub fn connect(running: &Running) -> TcpStream {
-    let stream = TcpStream::connect(running.listeners[0][0][0]).unwrap();
-    stream.set_read_timeout(Some(patience())).unwrap();
-    stream
+    client(running.listeners[0][0][0])
 }
 
 /// Ends it at once.

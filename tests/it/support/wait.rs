@@ -1,6 +1,11 @@
 //! Conditions awaited, never slept for.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::HashMap,
+    fs,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
 /// How long a condition may take; slow machines set `MAINSTAY_TEST_PATIENCE` (seconds).
 pub fn patience() -> Duration {
@@ -27,12 +32,44 @@ pub fn within<T>(limit: Duration, what: &str, mut condition: impl FnMut() -> Opt
     }
 }
 
-/// How long the threads of this process have wanted to run while the machine had other work, all told (schedstat, second number).
-pub fn kept_from_running() -> Duration {
-    let tasks = std::fs::read_dir("/proc/self/task").unwrap().flatten();
-    let waited = tasks.filter_map(|task| {
-        let stat = std::fs::read_to_string(task.path().join("schedstat")).ok()?;
-        stat.split(' ').nth(1)?.parse::<u64>().ok()
-    });
-    Duration::from_nanos(waited.sum())
+/// A stopwatch for upper bounds: what the machine did meanwhile for others is no fault of what is measured.
+pub struct Watch {
+    start: Instant,
+    kept: HashMap<PathBuf, Duration>,
+}
+
+impl Watch {
+    pub fn start() -> Self {
+        Self { start: Instant::now(), kept: kept_from_running() }
+    }
+
+    /// What a clock on the wall says.
+    pub fn elapsed(&self) -> Duration {
+        self.start.elapsed()
+    }
+
+    /// The same, but for the time in which a thread of this test or of a process that it started wanted to run and had no processor.
+    pub fn unhindered(&self) -> Duration {
+        let took = self.elapsed();
+        let before = |task| self.kept.get(task).copied().unwrap_or_default();
+        took.saturating_sub(kept_from_running().iter().map(|(task, kept)| kept.saturating_sub(before(task))).sum())
+    }
+}
+
+/// How long each thread of this process and of its descendants has wanted to run while the machine had other work (schedstat, second
+/// number).
+fn kept_from_running() -> HashMap<PathBuf, Duration> {
+    let mut kept = HashMap::new();
+    let mut processes = vec![std::process::id().to_string()];
+    while let Some(process) = processes.pop() {
+        // Whatever ends meanwhile is not there any more.
+        let tasks = fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten().flatten();
+        for task in tasks.map(|task| task.path()) {
+            let read = |name: &str| fs::read_to_string(task.join(name)).unwrap_or_default();
+            let nanos = read("schedstat").split(' ').nth(1).and_then(|nanos| nanos.parse().ok()).unwrap_or(0);
+            processes.extend(read("children").split_whitespace().map(str::to_owned));
+            kept.insert(task, Duration::from_nanos(nanos));
+        }
+    }
+    kept
 }

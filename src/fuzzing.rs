@@ -4,11 +4,18 @@
 //! A new reader: write its function here, add it to [`TARGETS`], and give it `fuzz/fuzz_targets/NAME.rs`, a `[[bin]]` in
 //! `fuzz/Cargo.toml` and some files in `fuzz/corpus/NAME/`. A test says what is missing.
 
+use std::{sync::LazyLock, time::Duration};
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt, duplex},
+    runtime::{Builder, Runtime},
+};
+
 use crate::{
     admin::{api, host},
-    config::{self, ExecCheck, Secret, exec::Word},
+    config::{self, ExecCheck, PostgresCheck, Secret, exec::Word},
     control::probe::{
-        bounded,
+        Deadline, bounded,
         exchange::{
             matcher::{Pattern, Search},
             quote::quote,
@@ -16,10 +23,15 @@ use crate::{
         exec::answer::{Ended, judge},
         http,
         mysql::{answer, handshake, wire},
+        postgres::{
+            login::{self, Peer},
+            scram::{Binding, Scram},
+        },
         redis::{
             facts,
             resp::{self, Reply},
         },
+        x509,
     },
     data::greeting,
     failover::Outcome,
@@ -42,10 +54,13 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("patroni_body", patroni_body),
     ("postgres_answer", postgres_answer),
     ("postgres_first_packet", postgres_first_packet),
+    ("postgres_login", postgres_login),
+    ("postgres_scram", postgres_scram),
     ("proxy_protocol", proxy_protocol),
     ("redis_first_answer", redis_first_answer),
     ("redis_info", redis_info),
     ("redis_reply", redis_reply),
+    ("x509_certificate", x509_certificate),
 ];
 
 /// What the admin endpoint reads by itself of a request: a segment of its path, and its Host header. The rest is hyper's.
@@ -233,6 +248,60 @@ pub fn postgres_first_packet(bytes: &[u8]) {
     }
 }
 
+/// For readers that wait for what they read.
+static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| match Builder::new_current_thread().enable_time().build() {
+    Ok(runtime) => runtime,
+    Err(error) => panic!("{error}"),
+});
+
+/// All that a `PostgreSQL` server says during a login, behind a byte that tells how it is connected to.
+pub fn postgres_login(bytes: &[u8]) {
+    const PASSWORD: &str = "hunter2-hunter2";
+    let Some((connected, said)) = bytes.split_first() else { return };
+    let knows_it = said.windows(PASSWORD.len()).any(|part| part == PASSWORD.as_bytes());
+    let [is_verified, is_encrypted, shows_a_certificate] = [1, 2, 4].map(|bit| connected & bit != 0);
+    let peer = Peer { is_verified, is_encrypted, end_point: shows_a_certificate.then(|| vec![7; 32]) };
+    let (check, password) = (PostgresCheck::default(), Some(Secret::new(PASSWORD.into())));
+    RUNTIME.block_on(async {
+        // Large enough for neither side ever to wait for the other.
+        let (own, mut server) = duplex(said.len() + 65_536);
+        assert!(server.write_all(said).await.is_ok() && server.shutdown().await.is_ok());
+        let ended = login::log_in(Box::new(own), peer, &check, password, Deadline::after(Duration::from_secs(10))).await;
+        match ended {
+            Ok(mut begun) => {
+                let mut last = [0; 5];
+                assert!(begun.read_exact(&mut last).await.is_ok(), "it ended without a last message");
+                assert!(!b"vN".contains(&last[0]), "what may come at any time ends no login");
+            }
+            Err(finding) => {
+                assert_ne!(finding.outcome, Outcome::Ok);
+                assert!(!finding.evidence.is_empty() && !finding.evidence.chars().any(char::is_control), "{}", finding.evidence);
+                // A server may know it already.
+                assert!(knows_it || !finding.evidence.contains(PASSWORD));
+            }
+        }
+        let mut told = Vec::new();
+        assert!(server.read_to_end(&mut told).await.is_ok());
+        let is_in_clear = told.windows(PASSWORD.len()).any(|part| part == PASSWORD.as_bytes());
+        assert!(is_verified || knows_it || !is_in_clear, "the password was given to whoever asks");
+    });
+}
+
+/// What a `PostgreSQL` server answers in SCRAM: its challenge, a NUL, and its proof.
+pub fn postgres_scram(bytes: &[u8]) {
+    let scram = Scram { binding: Binding::Impossible, nonce: "own".into() };
+    let (challenge, proof) = bytes.split_at(bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len()));
+    let Some(challenge) = scram.challenge(challenge) else { return };
+    assert!(challenge.rounds > 0 && challenge.nonce.len() > 3 && challenge.nonce.starts_with("own"));
+    assert!(bytes.starts_with(challenge.text.as_bytes()));
+    // More of them take the time that they take.
+    if challenge.rounds <= 64 {
+        let Some(own) = RUNTIME.block_on(scram.prove("hunter2", &challenge)) else { panic!("no proof") };
+        assert!(own.message.starts_with(&format!("c=biws,r={},p=", challenge.nonce)));
+        assert!(!own.is_answered_by(proof.get(1..).unwrap_or_default()), "a proof without the password");
+    }
+}
+
 /// What `INFO` says of a Redis server.
 pub fn redis_info(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
@@ -260,4 +329,16 @@ pub fn redis_reply(bytes: &[u8]) {
         assert!(told <= 3 * length);
         rest = &rest[length..];
     }
+}
+
+/// A certificate, of which nothing is known but that a server showed it.
+pub fn x509_certificate(bytes: &[u8]) {
+    let digest = x509::end_point(bytes);
+    let Some(parts) = x509::parts(bytes) else {
+        assert_eq!(digest, None, "what is no certificate has no digest");
+        return;
+    };
+    assert!(digest.is_none_or(|digest| [32, 48, 64].contains(&digest.len())));
+    assert!(parts.key_algorithm.len() + parts.key.len() + parts.signature.len() < bytes.len());
+    assert_eq!(x509::parts(&[bytes, &[0x30]].concat()).as_ref(), Some(&parts), "what follows changes a certificate");
 }

@@ -11,6 +11,8 @@ use tokio::{
     net::{TcpStream, UnixStream},
 };
 
+use crate::failover::escaped;
+
 /// Enough for any whole answer.
 pub const TIMEOUT: Duration = Duration::from_secs(5);
 /// No answer is larger: a thousand sessions are a quarter of a mebibyte.
@@ -80,8 +82,9 @@ impl Unreachable {
     /// `what` happened when `address` was asked.
     pub fn new(address: &AdminAddr, what: &dyn fmt::Display) -> Self {
         Self(format!(
-            "mainstay cannot be reached at {address}: {what}. Check that it runs, and that this is the address of \
-             `admin.listen` in its configuration (--admin ADDR or MAINSTAY_ADMIN sets it here)."
+            "mainstay cannot be reached at {address}: {}. Check that it runs, and that this is the address of \
+             `admin.listen` in its configuration (--admin ADDR or MAINSTAY_ADMIN sets it here).",
+            escaped(&what.to_string())
         ))
     }
 }

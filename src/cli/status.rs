@@ -11,6 +11,8 @@ use std::{
 use super::client::{self, Admin, Answer, Unreachable};
 use table::{Paint, Status};
 
+use crate::failover::is_printable;
+
 /// Between two looks with `--watch`.
 const PERIOD: Duration = Duration::from_secs(1);
 
@@ -39,7 +41,7 @@ pub fn run(args: &Args) -> u8 {
     loop {
         let (code, text) = match look(&args.admin) {
             Ok((status, answer)) => {
-                let text = if args.json { String::from_utf8_lossy(&answer.body).into_owned() } else { status.render(paint) };
+                let text = if args.json { plain_json(&String::from_utf8_lossy(&answer.body)) } else { status.render(paint) };
                 (if status.every_pool_serves() { DONE } else { NOBODY_SERVES }, text)
             }
             Err(error) => {
@@ -65,4 +67,17 @@ fn look(admin: &Admin) -> Result<(Status, Answer), Unreachable> {
     let status = serde_json::from_slice(&answer.body)
         .map_err(|error| Unreachable::new(&admin.address, &format_args!("what answered is not mainstay ({error})")))?;
     Ok((status, answer))
+}
+
+/// The same JSON: what steers a terminal or cannot be seen stands in its texts only, and is escaped there.
+fn plain_json(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    for c in text.chars() {
+        if is_printable(c) || c.is_ascii_whitespace() {
+            plain.push(c);
+        } else {
+            plain.extend(c.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}")));
+        }
+    }
+    plain
 }

@@ -9,6 +9,7 @@ use clap::ValueEnum;
 use serde::Deserialize;
 
 use super::client::{self, Admin};
+use crate::failover::escaped;
 
 const PERIOD: Duration = Duration::from_millis(200);
 
@@ -61,7 +62,7 @@ pub fn run(args: &Args) -> u8 {
         let missing = match client::get(&args.admin.address, args.goal.path(), patience) {
             Ok(answer) if answer.status == 200 => return DONE,
             Ok(answer) => match serde_json::from_slice::<Verdict>(&answer.body) {
-                Ok(verdict) => verdict.reasons.join("\n"),
+                Ok(verdict) => verdict.reasons.iter().map(|reason| escaped(reason)).collect::<Vec<_>>().join("\n"),
                 Err(_) => format!(
                     "{} answers with HTTP status {}, which is not how mainstay answers",
                     args.admin.address, answer.status

@@ -8,6 +8,7 @@ use std::{
 };
 
 use super::diagnostic::{Diagnostic, Errors, Excerpt, Place, Severity};
+use crate::failover::{escaped, is_printable};
 
 /// More errors than anybody reads; it bounds what a hostile file can make mainstay write.
 const MAX_FINDINGS: usize = 200;
@@ -87,6 +88,10 @@ impl Findings {
         let mut diagnostics = self.found.into_inner();
         for diagnostic in &mut diagnostics {
             diagnostic.excerpt = excerpt(diagnostic.place, &lines, &hidden, &narrow);
+            // Names and values of the file are in them.
+            for text in [&mut diagnostic.message, &mut diagnostic.path].into_iter().chain(&mut diagnostic.help) {
+                *text = escaped(text);
+            }
         }
         diagnostics.sort_by_key(|d| (d.severity, d.place));
         if self.omitted.get() > 0 {
@@ -111,7 +116,7 @@ fn excerpt(place: Place, lines: &[&str], hidden: &[RangeInclusive<usize>], narro
     if is_in(hidden) || line_may_hold_secret(text) {
         return Excerpt::Hidden;
     }
-    let clean = text.chars().map(|c| if c.is_control() { ' ' } else { c });
+    let clean = text.chars().map(|c| if is_printable(c) { c } else { ' ' });
     if is_in(narrow) {
         let before: String = clean.clone().take(column - 1).collect();
         let meant: String = clean.skip(column - 1).take(width).collect();

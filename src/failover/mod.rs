@@ -55,5 +55,5 @@ pub use lag::MaxLag;
 pub use pool::{Election, OnConflict, Policy, Pool};
 pub use readers::Reading;
 pub use ready::FailoverReady;
-pub use text::Printable;
+pub use text::{Printable, escaped, is_printable};
 pub use time::Time;

@@ -40,8 +40,21 @@ impl Printable {
     }
 }
 
+/// A text of any length as it can be printed, for what has its own bound.
+pub fn escaped(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for c in text.chars() {
+        if is_printable(c) {
+            safe.push(c);
+        } else {
+            safe.extend(c.escape_unicode());
+        }
+    }
+    safe
+}
+
 /// Visible, and of no effect on what stands beside it.
-fn is_printable(c: char) -> bool {
+pub fn is_printable(c: char) -> bool {
     !c.is_control()
         && !matches!(c,
             // Soft hyphen, Arabic letter mark, Mongolian vowel separator.

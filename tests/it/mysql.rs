@@ -2,7 +2,7 @@
 
 mod galera;
 pub(crate) mod pool;
-mod scripted;
+pub(crate) mod scripted;
 
 use std::time::{Duration, Instant};
 

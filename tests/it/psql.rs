@@ -80,28 +80,13 @@ fn said(child: Child) -> (String, String) {
     (text(output.stdout), text(output.stderr))
 }
 
-/// Gives a server a certificate, which is also left in `files`, and restarts it with TLS.
-fn encrypt(server: &mut Postgres, files: &Scratch) {
-    let made = Command::new("openssl")
-        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"])
-        .args(["-subj", "/CN=localhost", "-keyout", "server.key", "-out", "server.crt"])
-        .current_dir(files.directory())
-        .output()
-        .unwrap();
-    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-    let file = |name: &str| server.file(name, &std::fs::read(files.path(name)).unwrap()).to_str().unwrap().to_owned();
-    let (crt, key) = (file("server.crt"), file("server.key"));
-    server.stop_fast();
-    server.restart(&["ssl=on", &format!("ssl_cert_file={crt}"), &format!("ssl_key_file={key}")]);
-}
-
 #[test]
 fn encryption_and_channel_binding_go_through_untouched() {
     let files = Scratch::new();
     let mut server = Postgres::primary(&[]);
     server.sql("CREATE ROLE with_scram LOGIN PASSWORD 'secret'");
     server.hba("hostssl all with_scram all scram-sha-256");
-    encrypt(&mut server, &files);
+    server.encrypt(files.directory());
     let running = front(&server);
 
     // Channel binding ties the login to the certificate the client saw: whoever stood in between would break it.
@@ -119,7 +104,7 @@ fn a_session_with_tls_that_ends_well_is_no_reset() {
     const SESSIONS: u64 = 20;
     let files = Scratch::new();
     let mut server = Postgres::primary(&[]);
-    encrypt(&mut server, &files);
+    server.encrypt(files.directory());
     let running = front(&server);
     for _ in 0..SESSIONS {
         assert_eq!(said(psql(&running, "user=postgres sslmode=require", "SELECT 42")), ("42".into(), String::new()));

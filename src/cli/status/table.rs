@@ -4,6 +4,8 @@ use std::fmt::Write as _;
 
 use serde::Deserialize;
 
+use crate::failover::escaped;
+
 /// What `/api/v1/status` says, as far as the table shows it.
 #[derive(Debug, Deserialize)]
 pub(super) struct Status {
@@ -138,13 +140,14 @@ impl Status {
         let mut out = String::new();
         for pool in &self.pools {
             let colour = if pool.serves() { Colour::Good } else { Colour::Bad };
-            let _ = writeln!(out, "{}: {}", paint.text(colour, &plain(&pool.name)), plain(&pool.summary));
+            let _ = writeln!(out, "{}: {}", paint.text(colour, &escaped(&pool.name)), escaped(&pool.summary));
         }
         for pool in &self.pools {
             out.push('\n');
             pool.render(paint, &mut out);
         }
-        let process = format!("mainstay {}, {}, up for {}", plain(&self.version), plain(&self.phase), span(self.uptime_seconds));
+        let process =
+            format!("mainstay {}, {}, up for {}", escaped(&self.version), escaped(&self.phase), span(self.uptime_seconds));
         let _ = writeln!(out, "\n{}", paint.text(Colour::Quiet, &process));
         out
     }
@@ -161,7 +164,7 @@ impl Pool {
     }
 
     fn render(&self, paint: Paint, out: &mut String) {
-        let _ = writeln!(out, "{} (epoch {})", plain(&self.name), self.epoch);
+        let _ = writeln!(out, "{} (epoch {})", escaped(&self.name), self.epoch);
         let is_read = self.listeners.iter().any(|listener| listener.route != "primary");
         let rows: Vec<[String; 8]> = self.backends.iter().map(|backend| backend.cells(is_read)).collect();
         let widths: [usize; 8] = std::array::from_fn(|column| {
@@ -178,13 +181,15 @@ impl Pool {
         }
         for listener in &self.listeners {
             let of = listener.limit.map(|limit| format!(" of {limit}")).unwrap_or_default();
-            let (name, listen, rules) = (plain(&listener.name), plain(&listener.listen.join(", ")), plain(&listener.rules()));
-            let route = if listener.route == "primary" { String::new() } else { format!(" (route {})", plain(&listener.route)) };
+            let (name, listen, rules) =
+                (escaped(&listener.name), escaped(&listener.listen.join(", ")), escaped(&listener.rules()));
+            let route =
+                if listener.route == "primary" { String::new() } else { format!(" (route {})", escaped(&listener.route)) };
             let _ = writeln!(out, "  listener {name} on {listen}{route}: {}{of} connections{rules}", listener.connections);
         }
         if let Some(last) = &self.last_failover {
-            let (from, to, evidence) = (plain(&last.from), plain(&last.to), plain(&last.evidence));
-            let (at, cause, gap, closed) = (plain(&last.at), plain(&last.cause), last.gap_ms, last.sessions_closed);
+            let (from, to, evidence) = (escaped(&last.from), escaped(&last.to), escaped(&last.evidence));
+            let (at, cause, gap, closed) = (escaped(&last.at), escaped(&last.cause), last.gap_ms, last.sessions_closed);
             let _ = writeln!(
                 out,
                 "  last failover {at}: {from} -> {to}, cause {cause} ({evidence}), nobody served for {gap} ms, {closed} sessions closed"
@@ -199,17 +204,17 @@ impl Backend {
         let serves = match self.reason.as_str() {
             "eligible" => "yes".to_owned(),
             _ if pool_is_read && self.reader => "reads".to_owned(),
-            "standby" if pool_is_read && !self.reader_reason.is_empty() => format!("no reads, {}", plain(&self.reader_reason)),
-            reason => format!("no, {}", plain(reason)),
+            "standby" if pool_is_read && !self.reader_reason.is_empty() => format!("no reads, {}", escaped(&self.reader_reason)),
+            reason => format!("no, {}", escaped(reason)),
         };
         [
-            format!("{mark}{}", plain(&self.name)),
-            plain(&self.address),
-            plain(&self.health),
-            plain(&self.role),
+            format!("{mark}{}", escaped(&self.name)),
+            escaped(&self.address),
+            escaped(&self.health),
+            escaped(&self.role),
             self.connections.to_string(),
             self.lag_bytes.map_or_else(|| "-".to_owned(), size),
-            self.version.as_deref().map_or_else(|| "-".to_owned(), plain),
+            self.version.as_deref().map_or_else(|| "-".to_owned(), escaped),
             serves,
         ]
     }
@@ -222,11 +227,6 @@ fn line(cells: &[String; 8], widths: &[usize; 8]) -> String {
         let _ = write!(line, "{cell:width$}  ");
     }
     line.trim_end().to_owned()
-}
-
-/// Names, versions and evidence come from elsewhere: nothing in them may steer the terminal.
-fn plain(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
 fn size(bytes: u64) -> String {
@@ -275,9 +275,9 @@ mod tests {
 orders: Clients go to db-b. Another backend is ready to take over.
 
 orders (epoch 3)
-  BACKEND  ADDRESS    HEALTH  ROLE     SESSIONS  LAG      VERSION    MAY SERVE
-    db-a   db-a:5432  down    unknown  0         -        -          no, down: connect refused
-  * db-b   db-b:5432  up      primary  118       2.0 KiB  15.20\u{fffd}[2J  yes
+  BACKEND  ADDRESS    HEALTH  ROLE     SESSIONS  LAG      VERSION         MAY SERVE
+    db-a   db-a:5432  down    unknown  0         -        -               no, down: connect refused
+  * db-b   db-b:5432  up      primary  118       2.0 KiB  15.20\\u{1b}[2J  yes
   listener rw on 127.0.0.1:5432: 118 of 9000 connections
   last failover 2026-11-23T02:00:00.000Z: db-a -> db-b, cause down (connect refused), nobody served for 51 ms, 97 sessions closed
 

@@ -32,10 +32,10 @@ pub mod redis;
 pub mod single;
 mod socket;
 pub mod standing;
-mod stream;
+pub(crate) mod stream;
 pub mod tcp;
 mod tls;
-mod x509;
+pub(crate) mod x509;
 
 use std::time::Duration;
 

@@ -14,12 +14,12 @@ const VERSION: u8 = 0xa0;
 
 /// Parts of a certificate.
 #[derive(Debug, PartialEq, Eq)]
-struct Parts<'a> {
+pub(crate) struct Parts<'a> {
     /// The contents of `subjectPublicKeyInfo.algorithm`.
-    key_algorithm: &'a [u8],
-    key: &'a [u8],
+    pub(crate) key_algorithm: &'a [u8],
+    pub(crate) key: &'a [u8],
     /// The object identifier of `signatureAlgorithm`.
-    signature: &'a [u8],
+    pub(crate) signature: &'a [u8],
 }
 
 /// Takes one element off the front: its tag and its contents. Lengths of four bytes and more are longer than what was received.
@@ -43,7 +43,7 @@ fn expect<'a>(bytes: &mut &'a [u8], tag: u8) -> Option<&'a [u8]> {
     element(bytes).filter(|(found, _)| *found == tag).map(|(_, contents)| contents)
 }
 
-fn parts(mut certificate: &[u8]) -> Option<Parts<'_>> {
+pub(crate) fn parts(mut certificate: &[u8]) -> Option<Parts<'_>> {
     let mut whole = expect(&mut certificate, SEQUENCE)?;
     let mut signed = expect(&mut whole, SEQUENCE)?;
     let signature = expect(&mut expect(&mut whole, SEQUENCE)?, OBJECT_IDENTIFIER)?;
@@ -80,7 +80,7 @@ pub(super) fn signed_by_owner(
 
 /// What binds a login to this certificate (RFC 5929, `tls-server-end-point`): its digest by the hash of its signature, or SHA-256
 /// in place of a weak one. `None` when that hash is not known, as of Ed25519.
-pub(super) fn end_point(certificate: &[u8]) -> Option<Vec<u8>> {
+pub(crate) fn end_point(certificate: &[u8]) -> Option<Vec<u8>> {
     // iso(1) member-body(2) us(840): rsadsi(113549) pkcs(1) pkcs-1(1), and ansi-x962(10045) signatures(4).
     const RSA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01];
     const ECDSA: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04];

@@ -6,6 +6,10 @@ use mainstay::failover::{Time, Verdict};
 use mainstay::route::Snapshot;
 
 use super::fixture::{Fixture, Reply, dead, failed_over};
+use crate::support::{
+    echo::Backend,
+    process::{Process, settings},
+};
 
 #[test]
 fn every_path_answers_with_its_type() {
@@ -144,6 +148,20 @@ fn readiness_of_one_pool() {
     f.publisher.snapshot(failed_over());
     f.advance(mainstay::lifecycle::Phase::Draining);
     assert_eq!(f.get("/readyz?pool=orders").status, 503);
+}
+
+#[test]
+fn readiness_of_one_pool_is_no_matter_of_another() {
+    let backend = Backend::echo();
+    let mut settings = settings(&[backend.address]);
+    let mut users = settings["pools"][0].clone();
+    users["name"] = "users".into();
+    // The port of the discard service, which no machine runs any more.
+    users["backends"] = serde_json::json!(["127.0.0.1:9"]);
+    settings["pools"].as_array_mut().unwrap().push(users);
+    let process = Process::start(&settings).serving();
+    let ready = |path| process.get(path).0;
+    assert_eq!((ready("/readyz?pool=orders"), ready("/readyz?pool=users"), ready("/readyz")), (200, 503, 503));
 }
 
 #[test]

@@ -31,24 +31,9 @@ struct Cluster {
 impl Cluster {
     fn start() -> Self {
         let files = Scratch::new();
-        let made = Command::new("openssl")
-            .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"])
-            .args(["-subj", "/CN=localhost", "-keyout", "server.key", "-out", "server.crt"])
-            .current_dir(files.directory())
-            .output()
-            .unwrap();
-        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
         let mut primary = Postgres::primary(&[]);
-        let file = |name: &str| primary.file(name, &std::fs::read(files.path(name)).unwrap()).to_str().unwrap().to_owned();
-        let tls = [
-            "ssl=on".to_owned(),
-            format!("ssl_cert_file={}", file("server.crt")),
-            format!("ssl_key_file={}", file("server.key")),
-        ];
-        let tls: Vec<&str> = tls.iter().map(String::as_str).collect();
-        primary.stop_fast();
-        primary.restart(&tls);
-        let standby = primary.standby(&tls);
+        let tls = primary.encrypt(files.directory());
+        let standby = primary.standby(&tls.each_ref().map(String::as_str));
         Self { primary, standby, _files: files }
     }
 

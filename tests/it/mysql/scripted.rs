@@ -25,15 +25,15 @@ use crate::support::{config::LOOPBACK, echo::Backend, scratch::Scratch, wait::Wa
 
 const DEADLINE: Duration = Duration::from_millis(600);
 const NONCE: &[u8; 20] = b"abcdefghijklmnopqrst";
-const OK: &[u8] = &[0, 0, 0, 2, 0, 0, 0];
+pub(crate) const OK: &[u8] = &[0, 0, 0, 2, 0, 0, 0];
 const END: &[u8] = &[0xfe, 0, 0, 2, 0];
 
-fn frame(sequence: u8, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn frame(sequence: u8, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).unwrap().to_le_bytes();
     [&length[..3], &[sequence], payload].concat()
 }
 
-fn receive(stream: &mut impl Read) -> std::io::Result<(u8, Vec<u8>)> {
+pub(crate) fn receive(stream: &mut impl Read) -> std::io::Result<(u8, Vec<u8>)> {
     let mut head = [0; 4];
     stream.read_exact(&mut head)?;
     let mut payload = vec![0; usize::from(head[0]) | usize::from(head[1]) << 8];
@@ -43,8 +43,14 @@ fn receive(stream: &mut impl Read) -> std::io::Result<(u8, Vec<u8>)> {
 
 /// The greeting of `MySQL` 8 without TLS.
 fn greeting(plugin: &str) -> Vec<u8> {
+    greeting_of("8.0.36", plugin)
+}
+
+/// The same of another version.
+pub(crate) fn greeting_of(version: &str, plugin: &str) -> Vec<u8> {
     let mut bytes = vec![10];
-    bytes.extend(b"8.0.36\0\x08\0\0\0");
+    bytes.extend(version.as_bytes());
+    bytes.extend(b"\0\x08\0\0\0");
     bytes.extend(&NONCE[..8]);
     bytes.extend(b"\0\xff\xf7\xff\x02\0\xff\xdf\x15");
     bytes.extend([0; 10]);
@@ -56,7 +62,7 @@ fn greeting(plugin: &str) -> Vec<u8> {
 }
 
 /// A table of texts, and its packets.
-fn table(columns: &[&str], rows: &[&[&str]]) -> Vec<u8> {
+pub(crate) fn table(columns: &[&str], rows: &[&[&str]]) -> Vec<u8> {
     let string = |text: &str| [&[u8::try_from(text.len()).unwrap()], text.as_bytes()].concat();
     let mut packets = vec![vec![u8::try_from(columns.len()).unwrap()]];
     packets
@@ -68,12 +74,12 @@ fn table(columns: &[&str], rows: &[&[&str]]) -> Vec<u8> {
 }
 
 /// Answers what a check asks, as the primary of `MySQL` 8 that follows nobody.
-fn answer_questions(stream: &mut (impl Read + Write)) -> std::io::Result<()> {
+pub(crate) fn answer_questions(stream: &mut (impl Read + Write)) -> std::io::Result<()> {
     answer_with(stream, &table(&["Source_Host"], &[]))
 }
 
 /// The same of a writable server, with what it says of its replication.
-fn answer_with(stream: &mut (impl Read + Write), replication: &[u8]) -> std::io::Result<()> {
+pub(crate) fn answer_with(stream: &mut (impl Read + Write), replication: &[u8]) -> std::io::Result<()> {
     loop {
         let (_, question) = receive(stream)?;
         let question = String::from_utf8_lossy(&question).into_owned();
@@ -100,7 +106,7 @@ async fn ask(port: u16, check: MysqlCheck) -> Finding {
     finding
 }
 
-fn start(script: impl Fn(&mut TcpStream) -> std::io::Result<()> + Send + Sync + 'static) -> Backend {
+pub(crate) fn start(script: impl Fn(&mut TcpStream) -> std::io::Result<()> + Send + Sync + 'static) -> Backend {
     Backend::start_first(LOOPBACK, move |mut stream| {
         let _ = stream.set_read_timeout(Some(Duration::from_secs(10)));
         let _ = script(&mut stream);

@@ -59,13 +59,18 @@ pub(crate) fn facts() -> Vec<u8> {
 
 /// The facts of a primary that may name no timeline, and no cluster.
 pub(crate) fn row(timeline: Option<&str>, system_id: Option<&str>) -> Vec<u8> {
+    row_of("15.1", timeline, system_id)
+}
+
+/// The same, with this version.
+pub(crate) fn row_of(version: &str, timeline: Option<&str>, system_id: Option<&str>) -> Vec<u8> {
     let row = [
         ("in_recovery", Some("f")),
         ("read_only", Some("off")),
         ("timeline", timeline),
         ("system_id", system_id),
         ("lag_bytes", None),
-        ("version", Some("15.1")),
+        ("version", Some(version)),
     ];
     let count = u16::try_from(row.len()).unwrap().to_be_bytes();
     let (mut names, mut values) = (count.to_vec(), count.to_vec());

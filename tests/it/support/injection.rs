@@ -3,11 +3,13 @@
 use std::{
     io::Read,
     process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
 };
 
 use super::{
     process::{Process, Signal},
-    wait::until,
+    wait::{patience, until},
 };
 
 /// The kernel lies to one thread of mainstay, or to all that it has, for as long as this lives.
@@ -51,6 +53,12 @@ impl Drop for Injection {
     fn drop(&mut self) {
         // With SIGTERM strace lets go of the process; killed, it might leave it stopped.
         let _ = rustix::process::kill_process(rustix::process::Pid::from_child(&self.0), Signal::TERM);
+        // Of a child that its parent waits for while it is held up it does not let go.
+        let deadline = Instant::now() + patience();
+        while self.0.try_wait().is_ok_and(|ended| ended.is_none()) && Instant::now() < deadline {
+            thread::sleep(Duration::from_millis(5));
+        }
+        let _ = self.0.kill();
         let _ = self.0.wait();
     }
 }

@@ -211,6 +211,23 @@ impl Postgres {
     }
 
     /// `pg_ctl stop -m fast`, waiting until it is down.
+    /// Restarts it with TLS, and gives the settings for that. Its certificate is also left in `files`.
+    pub(crate) fn encrypt(&mut self, files: &Path) -> [String; 3] {
+        let made = Command::new("openssl")
+            .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"])
+            .args(["-subj", "/CN=localhost", "-keyout", "server.key", "-out", "server.crt"])
+            .current_dir(files)
+            .output()
+            .unwrap();
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        let file = |name: &str| self.file(name, &fs::read(files.join(name)).unwrap()).to_str().unwrap().to_owned();
+        let (crt, key) = (file("server.crt"), file("server.key"));
+        let settings = ["ssl=on".to_owned(), format!("ssl_cert_file={crt}"), format!("ssl_key_file={key}")];
+        self.stop_fast();
+        self.restart(&settings.each_ref().map(String::as_str));
+        settings
+    }
+
     pub(crate) fn stop_fast(&mut self) {
         self.signal("-INT");
         self.child.wait().unwrap();

@@ -40,17 +40,17 @@ const SUCCESS: u32 = 0;
 const LONGEST: usize = 30_000;
 
 /// What is known of the other side before the login.
-pub(super) struct Peer {
+pub(crate) struct Peer {
     /// Nobody else can hear it or answer for it: verified by TLS, or behind a unix socket.
-    pub(super) is_verified: bool,
+    pub(crate) is_verified: bool,
     /// The digest of the certificate that it showed.
-    pub(super) end_point: Option<Vec<u8>>,
+    pub(crate) end_point: Option<Vec<u8>>,
     /// It speaks TLS.
-    pub(super) is_encrypted: bool,
+    pub(crate) is_encrypted: bool,
 }
 
 /// Logs in. What comes back goes on with the last message, which the library judges: the success, or an error.
-pub(super) async fn log_in(
+pub(crate) async fn log_in(
     stream: Box<dyn Stream>,
     peer: Peer,
     check: &PostgresCheck,
@@ -290,7 +290,7 @@ async fn in_time<T>(work: impl Future<Output = Option<T>>, deadline: Deadline) -
 
 /// A session behind its login, for the library: its own first message is swallowed, because it was said already, and it reads the last
 /// message of the login.
-pub(super) struct Begun {
+pub(crate) struct Begun {
     stream: Box<dyn Stream>,
     unread: BytesMut,
     has_started: bool,

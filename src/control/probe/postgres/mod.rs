@@ -10,8 +10,8 @@
 
 mod classify;
 mod facts;
-mod login;
-mod scram;
+pub(crate) mod login;
+pub(crate) mod scram;
 mod session;
 
 use std::{

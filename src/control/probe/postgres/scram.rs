@@ -17,7 +17,7 @@ static TURN: Semaphore = Semaphore::const_new(1);
 
 /// How a login is bound to the certificate that the server showed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Binding {
+pub(crate) enum Binding {
     /// There is none to be bound to.
     Impossible,
     /// The server does not offer it, though this side could.
@@ -42,24 +42,24 @@ impl Binding {
 }
 
 /// A login that has begun.
-pub(super) struct Scram {
-    binding: Binding,
-    nonce: String,
+pub(crate) struct Scram {
+    pub(crate) binding: Binding,
+    pub(crate) nonce: String,
 }
 
 /// What the server answered to the first message.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Challenge {
-    text: String,
-    nonce: String,
+pub(crate) struct Challenge {
+    pub(crate) text: String,
+    pub(crate) nonce: String,
     salt: Vec<u8>,
     /// At least one.
-    pub(super) rounds: u32,
+    pub(crate) rounds: u32,
 }
 
 /// The last message, and what the server has to answer.
-pub(super) struct Proof {
-    pub(super) message: String,
+pub(crate) struct Proof {
+    pub(crate) message: String,
     verifier: Vec<u8>,
 }
 
@@ -81,7 +81,7 @@ impl Scram {
     }
 
     /// Reads what the server answered.
-    pub(super) fn challenge(&self, answer: &[u8]) -> Option<Challenge> {
+    pub(crate) fn challenge(&self, answer: &[u8]) -> Option<Challenge> {
         let text = std::str::from_utf8(answer).ok()?;
         let mut parts = text.split(',');
         let nonce = parts.next()?.strip_prefix("r=")?;
@@ -92,7 +92,7 @@ impl Scram {
     }
 
     /// Proves that the password is known. Takes as long as the rounds do.
-    pub(super) async fn prove(&self, password: &str, challenge: &Challenge) -> Option<Proof> {
+    pub(crate) async fn prove(&self, password: &str, challenge: &Challenge) -> Option<Proof> {
         let salted = salted(password, challenge).await?;
         let salted = hmac::Key::new(hmac::HMAC_SHA256, &salted);
         let without_proof = format!("c={},r={}", self.binding.input(), challenge.nonce);
@@ -109,7 +109,7 @@ impl Scram {
 
 impl Proof {
     /// The server has proven that it knows the password, too.
-    pub(super) fn is_answered_by(&self, answer: &[u8]) -> bool {
+    pub(crate) fn is_answered_by(&self, answer: &[u8]) -> bool {
         let verifier = answer.strip_prefix(b"v=").and_then(|text| STANDARD.decode(text).ok());
         verifier.is_some_and(|verifier| verifier == self.verifier)
     }

@@ -28,6 +28,7 @@ use super::{
 use crate::{
     config::Sentinels,
     control::resolver,
+    failover::Printable,
     net::{addr::BackendAddr, endpoint::Endpoint},
 };
 
@@ -120,7 +121,7 @@ async fn keep_asking(asked: Arc<Asked>, publish: watch::Sender<Opinion>, alive: 
 }
 
 /// A line when they begin to refuse to answer, or say something else about it.
-fn tell_refusals(answers: &[Result<Named, String>], told: &mut Option<String>) {
+fn tell_refusals(answers: &[Result<Named, Printable>], told: &mut Option<Printable>) {
     let refusal = answers.iter().find_map(|answer| answer.as_ref().err()).cloned();
     if let Some(why) = refusal.as_ref().filter(|_| refusal != *told) {
         tracing::warn!(%why, "a Sentinel does not answer: it counts as silent");
@@ -129,7 +130,7 @@ fn tell_refusals(answers: &[Result<Named, String>], told: &mut Option<String>) {
 }
 
 /// One Sentinel's answer, or in which words it refuses one.
-async fn ask(sentinel: &BackendAddr, Asked { sentinels, password }: &Asked) -> Option<Result<Named, String>> {
+async fn ask(sentinel: &BackendAddr, Asked { sentinels, password }: &Asked) -> Option<Result<Named, Printable>> {
     let addresses = resolver::lookup(sentinel).await.ok()?;
     let (socket, _) = tcp::connect(&addresses, Deadline::after(PATIENCE)).await.ok()?;
     let mut stream = Bounded::new(socket, Allowance::new());
@@ -138,7 +139,7 @@ async fn ask(sentinel: &BackendAddr, Asked { sentinels, password }: &Asked) -> O
         let login = ["AUTH"].into_iter().chain(sentinels.user.as_deref()).chain([password.expose()]).collect::<Vec<_>>();
         stream.write_all(&resp::command(&login)).await.ok()?;
         if let Reply::Error(why) = reply(&mut stream, &mut received).await? {
-            return Some(Err(format!("{sentinel}: {why}")));
+            return Some(Err(format!("{sentinel}: {why}").into()));
         }
     }
     let name = &*sentinels.name;
@@ -146,7 +147,7 @@ async fn ask(sentinel: &BackendAddr, Asked { sentinels, password }: &Asked) -> O
     stream.write_all(&questions.concat()).await.ok()?;
     let (address, state) = (reply(&mut stream, &mut received).await?, reply(&mut stream, &mut received).await?);
     let (address, state) = match (address, state) {
-        (Reply::Error(why), _) | (_, Reply::Error(why)) => return Some(Err(format!("{sentinel}: {why}"))),
+        (Reply::Error(why), _) | (_, Reply::Error(why)) => return Some(Err(format!("{sentinel}: {why}").into())),
         (Reply::List(address), Reply::List(state)) => (address, state),
         _ => return None,
     };

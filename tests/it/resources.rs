@@ -9,3 +9,4 @@ mod log;
 mod ports;
 mod processor;
 mod quota;
+mod rogues;

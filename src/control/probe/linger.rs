@@ -56,3 +56,23 @@ impl Linger {
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn no_more_farewells_take_their_time_than_there_are_places() {
+        let (linger, server_is_silent) = (Linger::default(), Arc::new(()));
+        for _ in 0..3 * PLACES {
+            let keeps_its_descriptor = Arc::clone(&server_is_silent);
+            linger.part(async move {
+                pending::<()>().await;
+                drop(keeps_its_descriptor);
+            });
+        }
+        assert_eq!(Arc::strong_count(&server_is_silent) - 1, PLACES);
+    }
+}

@@ -23,8 +23,9 @@ use crate::net::endpoint::Peer;
 /// Addresses that share one wait for each other now and then, which costs them little.
 const QUEUES: usize = 64;
 
-/// How long a client waits for those before it.
-const PATIENCE: Duration = Duration::from_millis(100);
+/// How long a client waits for those before it: for as long as a machine without a free core may keep their worker from its turn, or
+/// the order is lost just then.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The clients of the process that have not begun to connect yet.
 #[derive(Debug)]

@@ -28,7 +28,7 @@ deps:
 SESSIONS = test(/^(bytes|doors::(mariadb|proxied|sent)|streams|splice|resources::(crowd|descriptors|processor)|network|hold|psql|unix|shutdown::smart)::/)
 
 # Most tests wait for servers most of the time.
-NEXTEST = cargo nextest run --locked --workspace --no-fail-fast --test-threads $$((2 * $$(nproc)))
+NEXTEST = cargo nextest run --locked --workspace --no-fail-fast --test-threads $$((5 * $$(nproc) / 2))
 
 test: deps
 	cargo nextest --version >/dev/null 2>&1 || cargo install --locked cargo-nextest

@@ -1,46 +1,15 @@
 //! One backend as the core knows it, and the truth table that decides whether it may be active.
 
 use super::{
-    event::{Admin, Health, Outcome},
     facts::{Facts, Role},
     health::Tracker,
-    pool::Policy,
+    policy::Policy,
     text::Printable,
     time::Time,
+    vocabulary::{Admin, Health, Outcome, Pace, Reading, Reason},
 };
-use crate::labels;
 
-labels! {
-    /// Why a backend may or may not be active; the first row that applies, in this order.
-    pub enum Reason {
-        /// It may be active.
-        Eligible = "eligible",
-        /// An operator took it out.
-        Maint = "maint",
-        /// An operator lets it run empty.
-        Drain = "drain",
-        /// Its check cannot log in, and it was never seen healthy or was down before.
-        Misconfigured = "misconfigured",
-        /// No verdict yet.
-        Unknown = "unknown",
-        /// It does not answer.
-        Down = "down",
-        /// It answers that it is starting or stopping.
-        Starting = "starting",
-        /// It holds another cluster than this pool.
-        WrongCluster = "wrong_cluster",
-        /// It follows a primary.
-        Standby = "standby",
-        /// Its check knows roles, but it named none.
-        RoleUnknown = "role_unknown",
-        /// It is no standby, but refuses writes.
-        ReadOnly = "read_only",
-        /// It is a primary with a database epoch below one that was already served: an old primary that came back.
-        Fenced = "fenced",
-    }
-}
-
-/// What the core knows of one backend. Health, admin state, role and cluster are separate fields; only [`BackendState::reason`]
+/// What the core knows of one backend. Health, admin state, role and cluster are separate fields; only [`BackendState::judge`]
 /// joins them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 #[allow(clippy::struct_excessive_bools, reason = "independent observations; one truth table joins them")]
@@ -48,7 +17,7 @@ pub struct BackendState {
     /// Verdict and streak.
     pub(super) health: Tracker,
     /// The operator's wish.
-    pub(super) admin: AdminState,
+    pub(super) admin: Admin,
     /// Answered, but only to say that it does not serve.
     pub(super) starting: bool,
     /// What it said of itself when it last answered.
@@ -95,19 +64,20 @@ pub struct BackendState {
     pub(super) relapses: u32,
     /// Since when it is eligible without a break.
     pub(super) eligible_since: Option<Time>,
-}
-
-/// [`Admin`], `Ready` unless somebody said otherwise.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct AdminState(pub(super) Admin);
-
-impl Default for AdminState {
-    fn default() -> Self {
-        Self(Admin::Ready)
-    }
+    /// Why it may or may not be active, as of the last step.
+    pub(super) reason: Reason,
+    /// Whether it may be read, as of the last step.
+    pub(super) reading: Reading,
+    /// At which pace it is to be probed, as of the last step.
+    pub(super) pace: Pace,
 }
 
 impl BackendState {
+    /// One that nothing is known about, at `now`.
+    pub(super) fn new(now: Time) -> Self {
+        Self { since: now, pace: Pace::Urgent, ..Self::default() }
+    }
+
     /// Observed health.
     pub const fn health(&self) -> Health {
         self.health.verdict()
@@ -120,7 +90,7 @@ impl BackendState {
 
     /// The operator's wish.
     pub const fn admin(&self) -> Admin {
-        self.admin.0
+        self.admin
     }
 
     /// What it last said of itself.
@@ -207,8 +177,8 @@ impl BackendState {
     /// | ready | up | yes | own | primary, read-only | · | `read_only` |
     /// | ready | up | yes | own | primary | below the fence | `fenced` |
     /// | ready | up | yes | own | primary | at or above | `eligible` |
-    pub(super) fn reason(&self, by_role: bool, is_absurd: bool, fence: Option<u64>, system_id: Option<u64>) -> Reason {
-        match (self.admin.0, self.health()) {
+    pub(super) fn judge(&self, by_role: bool, is_absurd: bool, fence: Option<u64>, system_id: Option<u64>) -> Reason {
+        match (self.admin, self.health()) {
             (Admin::Maint, _) => return Reason::Maint,
             (Admin::Drain, _) => return Reason::Drain,
             (Admin::Ready, Health::Down) => {

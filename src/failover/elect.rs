@@ -3,45 +3,12 @@
 //! Two ways: by the database's own word (a role-aware check), or by list order (a check that knows no roles).
 
 use super::{
-    event::{BackendId, Cause, Health},
     facts::{Facts, MultiPrimary},
-    pool::{Election, OnConflict, Pool},
+    policy::{Election, OnConflict},
+    pool::Pool,
     time::Time,
+    vocabulary::{BackendId, Cause, Health, Reason, Verdict},
 };
-use crate::{failover::backend::Reason, labels};
-
-labels! {
-    /// How the last election ended.
-    pub enum Verdict {
-        /// Not every backend has been heard of since the start.
-        Settling = "settling",
-        /// The active backend stays.
-        Keep = "keep",
-        /// Another backend takes over.
-        Switch = "switch",
-        /// Nobody may be active.
-        NoEligible = "no_eligible",
-        /// More than one primary and no rule to tell them apart: nobody, or the present one.
-        SplitBrain = "split_brain",
-        /// The failover budget is used up and every candidate has failed lately.
-        HoldDown = "hold_down",
-    }
-}
-
-#[allow(clippy::derivable_impls, reason = "the macro that defines the enum knows no default")]
-impl Default for Verdict {
-    fn default() -> Self {
-        Self::Settling
-    }
-}
-
-/// A backend that an operator chose.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Pin {
-    pub(super) backend: BackendId,
-    /// The highest database epoch that claimed to be primary when the choice was made.
-    pub(super) ceiling: Option<u64>,
-}
 
 /// The result of an election.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,7 +60,7 @@ impl Pool {
     /// The active one may have given way to another that is eligible too, and was not heard of since.
     pub(super) fn awaits_a_word(&self) -> bool {
         let eligible = self.eligible();
-        let outdated = self.active.is_some_and(|id| self.backends[id.index()].outdated);
+        let outdated = self.active().is_some_and(|id| self.backends[id.index()].outdated);
         outdated && eligible.len() > 1 && !self.share_writes(&eligible) && !self.is_conflict(&self.claimants())
     }
 
@@ -149,7 +116,7 @@ impl Pool {
 
     /// All may write, but writes to two of them at once collide: one is enough, and it stays.
     fn elect_of_many(&self, eligible: &[BackendId], now: Time) -> Choice {
-        let mut present = [self.active, self.last_active].into_iter().flatten();
+        let mut present = [self.active(), self.last_active].into_iter().flatten();
         if let Some(id) = present.find(|id| eligible.contains(id)) {
             return self.choice(id, now, None);
         }
@@ -165,7 +132,7 @@ impl Pool {
         if self.share_writes(eligible) {
             return self.elect_of_many(eligible, now);
         }
-        let kept = self.active.filter(|active| eligible.contains(active));
+        let kept = self.active().filter(|active| eligible.contains(active));
         let waits = kept.is_some() && self.awaits_a_word();
         let verdict = if waits { Verdict::Keep } else { Verdict::SplitBrain };
         let undecided = Choice { active: kept, verdict, cause: None };
@@ -196,7 +163,7 @@ impl Pool {
             return self.choice(pin.backend, now, Some(Cause::Command));
         }
         let eligible = self.eligible();
-        if let Some(active) = self.active.filter(|active| eligible.contains(active)) {
+        if let Some(active) = self.active().filter(|active| eligible.contains(active)) {
             return match self.failback() {
                 Some((preferred, at)) if at <= now => self.choice(preferred, now, Some(Cause::Failback)),
                 _ => self.choice(active, now, None),
@@ -213,13 +180,13 @@ impl Pool {
     }
 
     fn choice(&self, id: BackendId, now: Time, cause: Option<Cause>) -> Choice {
-        if self.active == Some(id) {
+        if self.active() == Some(id) {
             Choice { active: Some(id), verdict: Verdict::Keep, cause: None }
         } else if cause == Some(Cause::Command) || self.released_at(id) <= now {
             Choice { active: Some(id), verdict: Verdict::Switch, cause }
         } else {
             Choice {
-                active: self.active.filter(|id| self.reason_of(*id) == Reason::Eligible),
+                active: self.active().filter(|id| self.reason_of(*id) == Reason::Eligible),
                 verdict: Verdict::HoldDown,
                 cause: None,
             }
@@ -249,7 +216,7 @@ impl Pool {
     /// enough, and be above suspicion: nobody leaves a good backend for a doubtful one.
     fn failback(&self) -> Option<(BackendId, Time)> {
         let after = self.policy.failback_after.filter(|_| self.policy.election == Election::ByOrder && self.pinned.is_none())?;
-        let preferred = self.ids().find(|id| self.reason_of(*id) == Reason::Eligible).filter(|id| Some(*id) < self.active)?;
+        let preferred = self.ids().find(|id| self.reason_of(*id) == Reason::Eligible).filter(|id| Some(*id) < self.active())?;
         let backend = &self.backends[preferred.index()];
         let due = backend.eligible_since.filter(|_| !backend.in_doubt && !backend.is_pending())? + after;
         Some((preferred, due.max(self.released_at(preferred))))

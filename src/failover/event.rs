@@ -1,156 +1,14 @@
 //! What goes into the core and what comes out of it.
 
-use std::fmt;
-
-use crate::{
-    failover::{
-        backend::Reason,
-        elect::Verdict,
-        facts::{Facts, Role},
-        pool::Policy,
-        readers::Reading,
-        text::Printable,
-    },
-    labels,
+use super::{
+    facts::{Facts, Role},
+    policy::Policy,
+    text::Printable,
+    vocabulary::{Admin, BackendId, Cause, Epoch, Health, Outcome, Pace, Reading, Reason, RevokeMode, Verdict},
 };
+use crate::labels;
 
-/// Position of a backend in its pool's list, the order in which the configuration names them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct BackendId(pub u16);
-
-impl BackendId {
-    /// The id as an index into the pool's list.
-    pub const fn index(self) -> usize {
-        self.0 as usize
-    }
-}
-
-/// Number of an activation. Rises by one with each, never repeats within a process; 0 means "nobody was active yet".
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Epoch(pub u64);
-
-impl Epoch {
-    /// The epoch after this one.
-    #[must_use]
-    pub const fn next(self) -> Self {
-        Self(self.0 + 1)
-    }
-}
-
-impl fmt::Display for Epoch {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-labels! {
-    /// What one probe found.
-    pub enum Outcome {
-        /// Answered as asked.
-        Ok = "ok",
-        /// The connection was refused (RST to our SYN).
-        Refused = "refused",
-        /// No route: host or network unreachable.
-        Unreachable = "unreachable",
-        /// No answer to our SYN within the deadline.
-        ConnectTimeout = "connect_timeout",
-        /// Connected, but the check did not finish within the deadline.
-        Timeout = "timeout",
-        /// The peer closed or reset the connection in the middle of the check.
-        Closed = "closed",
-        /// The peer does not speak the protocol of the check.
-        ProtocolError = "protocol_error",
-        /// Alive but not serving: starting, stopping, in crash recovery.
-        Starting = "starting",
-        /// Alive, but has no free connection for the check.
-        Saturated = "saturated",
-        /// The check itself is wrong: password, permission, database name, TLS trust.
-        Misconfigured = "misconfigured",
-        /// Answers as another cluster than the one this pool holds.
-        WrongCluster = "wrong_cluster",
-    }
-}
-
-/// What an outcome says about the backend's health.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Class {
-    /// Counts towards Up.
-    Success,
-    /// Evidence of death; counts towards Down.
-    Failure,
-    /// Alive, not serving: ineligible, watched closely, neither a success nor a failure.
-    NotServing,
-    /// Alive; verdict and role stay as they are.
-    Neutral,
-}
-
-impl Outcome {
-    /// How health counts this outcome.
-    pub const fn class(self) -> Class {
-        match self {
-            Self::Ok => Class::Success,
-            Self::Refused | Self::Unreachable | Self::ConnectTimeout | Self::Timeout | Self::Closed | Self::ProtocolError => {
-                Class::Failure
-            }
-            Self::Starting => Class::NotServing,
-            Self::Saturated | Self::Misconfigured | Self::WrongCluster => Class::Neutral,
-        }
-    }
-}
-
-labels! {
-    /// Observed state of a backend.
-    pub enum Health {
-        /// No verdict yet.
-        Unknown = "unknown",
-        /// Answers its checks.
-        Up = "up",
-        /// Does not.
-        Down = "down",
-    }
-}
-
-labels! {
-    /// What the operator wants of a backend.
-    pub enum Admin {
-        /// Use it.
-        Ready = "ready",
-        /// No new clients.
-        Drain = "drain",
-        /// No clients at all.
-        Maint = "maint",
-    }
-}
-
-labels! {
-    /// Why something changed.
-    pub enum Cause {
-        /// First activation after start.
-        Startup = "startup",
-        /// The backend died.
-        Down = "down",
-        /// The database is starting, stopping or recovering.
-        Starting = "starting",
-        /// The database no longer is the primary, or became read-only.
-        Demoted = "demoted",
-        /// The database was promoted, or became eligible, while nobody was active.
-        Eligible = "eligible",
-        /// Another primary with a higher database epoch.
-        Conflict = "conflict",
-        /// A database epoch below one that was already served, or another cluster.
-        Fenced = "fenced",
-        /// Return to the preferred backend under the failback rule.
-        Failback = "failback",
-        /// An operator's command.
-        Command = "command",
-        /// The backend is no longer in the configuration.
-        Removed = "removed",
-        /// A probe's answer.
-        Probe = "probe",
-        /// Two independent signals: session lost and connect refused.
-        TwoSignals = "two_signals",
-    }
-}
+pub use super::vocabulary::Class;
 
 /// The result of one probe.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -222,31 +80,6 @@ pub enum Event {
     Configure(Box<Configuration>),
     /// Time passed; due when [`super::Pool::next_deadline`] says so.
     Tick,
-}
-
-labels! {
-    /// How often a backend is probed.
-    pub enum Pace {
-        /// `check.interval`.
-        Normal = "normal",
-        /// `check.fast_interval`: a verdict is pending.
-        Fast = "fast",
-        /// 20 ms: new clients wait, because nobody is active or the active one is in doubt.
-        Urgent = "urgent",
-    }
-}
-
-labels! {
-    /// What becomes of the sessions of a revoked epoch.
-    pub enum RevokeMode {
-        /// Aborted on both sides at once.
-        Abort = "abort",
-        /// Goes on in both directions until the server ends it: one that takes nobody in any more may still serve who is there.
-        /// Aborted when the server falls silent, and when the next epoch is activated.
-        LastWords = "last_words",
-        /// Left to end by themselves; aborted when the next epoch is activated.
-        Drain = "drain",
-    }
 }
 
 /// What the shell must do, in the order given.

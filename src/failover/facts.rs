@@ -19,20 +19,15 @@ labels! {
 
 labels! {
     /// How a primary stands among others of its cluster that take writes at the same time.
+    #[derive(Default)]
     pub enum MultiPrimary {
         /// It alone takes writes, or does not know of others.
+        #[default]
         No = "no",
         /// It has all that the cluster has.
         Synced = "synced",
         /// It serves, but may not have all of it.
         Behind = "behind",
-    }
-}
-
-#[allow(clippy::derivable_impls, reason = "the macro that defines the enum knows no default")]
-impl Default for MultiPrimary {
-    fn default() -> Self {
-        Self::No
     }
 }
 

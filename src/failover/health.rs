@@ -1,6 +1,6 @@
 //! Observed health of one backend, from the outcomes of its probes.
 
-use super::event::Health;
+use super::vocabulary::Health;
 
 /// What one observation did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,16 +15,10 @@ pub enum Transition {
 
 /// A verdict and the number of consecutive observations that contradict it. One counter: whatever agrees with the verdict
 /// starts it over, so what it counts is consecutive by construction.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Tracker {
     verdict: Health,
     against: u32,
-}
-
-impl Default for Tracker {
-    fn default() -> Self {
-        Self { verdict: Health::Unknown, against: 0 }
-    }
 }
 
 impl Tracker {

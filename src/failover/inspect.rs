@@ -1,16 +1,16 @@
 //! What others may ask of a pool.
 
 use super::{
-    backend::{BackendState, Reason},
-    elect::Verdict,
-    event::{BackendId, Epoch, Pace},
-    pool::{Policy, Pool},
+    backend::BackendState,
+    policy::Policy,
+    pool::{Pool, Serving},
+    vocabulary::{BackendId, Epoch, Pace, Reason, Verdict},
 };
 
 impl Pool {
     /// Every backend, in list order.
     pub fn ids(&self) -> impl Iterator<Item = BackendId> + use<> {
-        (0..self.backends.len()).map(id)
+        (0..self.backends.len()).map(BackendId::at)
     }
 
     /// What is known of a backend.
@@ -20,17 +20,20 @@ impl Pool {
 
     /// Why a backend may or may not be active, as of the last step.
     pub(super) fn reason_of(&self, id: BackendId) -> Reason {
-        self.reasons[id.index()]
+        self.backends[id.index()].reason
     }
 
     /// Why a backend may or may not be active, as of the last step; `Unknown` for one that the pool does not have.
     pub fn reason(&self, id: BackendId) -> Reason {
-        self.reasons.get(id.index()).copied().unwrap_or(Reason::Unknown)
+        self.backend(id).map_or(Reason::Unknown, |backend| backend.reason)
     }
 
     /// Who is active.
     pub const fn active(&self) -> Option<BackendId> {
-        self.active
+        match self.serving {
+            Serving::Active(id) | Serving::Suspended(id) => Some(id),
+            Serving::Nobody | Serving::LastWords => None,
+        }
     }
 
     /// Who was activated last; `None` also when it has left the configuration since.
@@ -45,7 +48,7 @@ impl Pool {
 
     /// New clients are held although somebody is active.
     pub const fn suspended(&self) -> bool {
-        self.suspended
+        matches!(self.serving, Serving::Suspended(_))
     }
 
     /// How the last election ended.
@@ -70,11 +73,6 @@ impl Pool {
 
     /// At which pace a backend is to be probed.
     pub fn pace(&self, id: BackendId) -> Pace {
-        self.paces.get(id.index()).copied().unwrap_or(Pace::Normal)
+        self.backend(id).map_or(Pace::Normal, |backend| backend.pace)
     }
-}
-
-#[allow(clippy::cast_possible_truncation, reason = "a pool is built from a u16 count")]
-pub(super) const fn id(index: usize) -> BackendId {
-    BackendId(index as u16)
 }

@@ -1,13 +1,12 @@
 //! What must hold after every step, checked in debug builds.
 
 use super::{
-    backend::Reason,
-    elect::Verdict,
-    event::{Admin, Effect, Event, Health},
+    event::{Effect, Event},
     facts::Role,
-    pool::{Election, OnConflict, Pool},
-    readers::Reading,
+    policy::{Election, OnConflict},
+    pool::Pool,
     time::Time,
+    vocabulary::{Admin, Health, Reading, Reason, Verdict},
 };
 
 impl Pool {
@@ -19,21 +18,21 @@ impl Pool {
         let count = |found: fn(&Effect) -> bool| effects.iter().filter(|effect| found(effect)).count();
 
         assert!(count(|e| matches!(e, Effect::Activate { .. })) <= 1, "I1: two activations in one step");
-        if let (Some(Effect::Activate { backend, epoch, .. }), active) = (activate.map(|i| &effects[i]), self.active) {
+        if let (Some(Effect::Activate { backend, epoch, .. }), active) = (activate.map(|i| &effects[i]), self.active()) {
             assert_eq!(active, Some(*backend), "I1: activated one, recorded another");
             assert_eq!(self.reason_of(*backend), Reason::Eligible, "I2: activated an ineligible backend");
             assert_eq!(*epoch, before.epoch.next(), "I3: the epoch must rise by one");
-            if before.active.is_some() {
+            if before.active().is_some() {
                 assert!(revoke < activate && revoke.is_some(), "I4: activated before the old one was revoked");
             }
         } else {
             assert_eq!(self.epoch, before.epoch, "I3: the epoch rose without an activation");
         }
-        let stays = match (event, before.active) {
-            (Event::Configure(to), Some(was)) => self.active.is_some_and(|is| to.backends.get(is.index()) == Some(&Some(was))),
-            (_, was) => self.active == was,
+        let stays = match (event, before.active()) {
+            (Event::Configure(to), Some(was)) => self.active().is_some_and(|is| to.backends.get(is.index()) == Some(&Some(was))),
+            (_, was) => self.active() == was,
         };
-        if before.active.is_some() && !stays {
+        if before.active().is_some() && !stays {
             assert!(revoke.is_some(), "I4: the active backend changed without a revocation");
         }
         if let Event::Probe(report) = event
@@ -44,17 +43,15 @@ impl Pool {
         }
         if self.conflict() && self.policy.on_conflict == OnConflict::Refuse && self.pinned.is_none() {
             let eligible = self.ids().filter(|id| self.reason_of(*id) == Reason::Eligible).count();
-            assert!(eligible < 2 || self.active.is_none(), "I9: chose between two primaries under on_conflict: refuse");
+            assert!(eligible < 2 || self.active().is_none(), "I9: chose between two primaries under on_conflict: refuse");
         }
         if self.ids().all(|id| self.reason_of(id) != Reason::Eligible) {
-            assert_eq!(self.active, None, "I10: nobody is eligible, but somebody is active");
-            assert!(!self.suspended, "I10: suspended without an active backend");
+            assert_eq!(self.active(), None, "I10: nobody is eligible, but somebody is active");
         }
-        if let Some(active) = self.active {
+        if let Some(active) = self.active() {
             assert_eq!(self.reason_of(active), Reason::Eligible, "I10: the active backend is not eligible");
             assert_ne!(self.verdict(), Verdict::NoEligible, "I11: the verdict contradicts the choice");
         }
-        assert!(!self.last_words || self.active.is_none(), "I16: last words beside an active backend");
         if matches!(event, Event::Tick) && before.wake.is_none_or(|at| at > now) {
             assert!(effects.is_empty(), "I12: a tick before the deadline had effects: {effects:?}");
         }
@@ -67,7 +64,7 @@ impl Pool {
             let backend = &self.backends[id.index()];
             let serves = backend.health() == Health::Up && !backend.starting && !backend.is_foreign(self.system_id);
             assert!(serves && backend.admin() == Admin::Ready && !backend.in_doubt, "I14: a reader that may not serve");
-            let is_active = self.active == Some(id);
+            let is_active = self.active() == Some(id);
             assert_eq!(self.reading(id) == Reading::Active, is_active, "I14: the active one is told apart");
             let stands_by = self.policy.election == Election::ByOrder || backend.facts.role == Some(Role::Standby);
             assert!(is_active || stands_by, "I14: a reader that is a primary and not the active one");

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::Facts;
+use super::facts::Facts;
 
 /// The most that a standby may be behind, in what it tells. Half of it is near enough for one that was further behind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

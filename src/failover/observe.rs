@@ -2,12 +2,14 @@
 
 use super::{
     backend::BackendState,
-    event::{BackendId, Cause, Class, Effect, Epoch, Health, Note, Outcome, Passive, Report},
+    event::{Effect, Note, Passive, Report},
     facts::Role,
     health::Transition,
-    pool::{Election, Policy, Pool},
+    policy::{Election, Policy},
+    pool::Pool,
     text::Printable,
     time::Time,
+    vocabulary::{BackendId, Cause, Class, Epoch, Health, Outcome},
 };
 
 impl Pool {
@@ -131,7 +133,7 @@ impl Pool {
         let backend = &self.backends[id.index()];
         let claims = backend.health() == Health::Up && self.says_primary(id);
         let serves = self.policy.election == Election::ByOrder || claims;
-        if self.active == Some(id) && outcome == Outcome::Ok && serves {
+        if self.active() == Some(id) && outcome == Outcome::Ok && serves {
             self.fence = self.fence.max(self.backends[id.index()].facts.db_epoch);
         }
     }

@@ -17,105 +17,48 @@
 //! * **I16** sessions are left to a server's last words only while nobody is active, and only while it says that it takes nobody in,
 //!   or is gone after it said so or ended the check's session in order
 
-use std::{collections::VecDeque, time::Duration};
+use std::collections::VecDeque;
 
 use super::{
-    backend::{AdminState, BackendState, Reason},
-    elect::{Pin, Verdict},
-    event::{Admin, BackendId, Cause, Command, Effect, Epoch, Event, Health, Note, Outcome, Pace, RevokeMode},
-    inspect::id,
-    lag::MaxLag,
-    readers::Reading,
+    backend::BackendState,
+    event::{Command, Effect, Event, Note},
+    policy::{Election, Policy},
     time::Time,
+    vocabulary::{Admin, BackendId, Cause, Epoch, Health, Outcome, Pace, Reason, RevokeMode, Verdict},
 };
-use crate::labels;
 
-/// How the active backend is found.
+/// A backend that an operator chose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Election {
-    /// The one that says it is primary.
-    ByRole,
-    /// The first healthy one in list order, then sticky.
-    ByOrder,
+pub(super) struct Pin {
+    pub(super) backend: BackendId,
+    /// The highest database epoch that claimed to be primary when the choice was made.
+    pub(super) ceiling: Option<u64>,
 }
 
-labels! {
-    /// What to do when more than one backend says it is primary.
-    pub enum OnConflict {
-        /// The one with the higher database epoch; on a tie the present one if it is among them, else nobody.
-        Newest = "newest",
-        /// The present one if it is among them, else nobody.
-        Keep = "keep",
-        /// Nobody.
-        Refuse = "refuse",
-    }
-}
-
-/// The rules of the decision.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Policy {
-    /// Consecutive successes until Up; at least 1. Doubled with each relapse: a Down within `budget_within` of the one before.
-    pub rise: u32,
-    /// How many relapses count; 0: `rise` always suffices.
-    pub relapse_max: u32,
-    /// Consecutive failures until Down; at least 1.
-    pub fall: u32,
-    /// How the active backend is found.
-    pub election: Election,
-    /// What to do with two primaries.
-    pub on_conflict: OnConflict,
-    /// Role-less: return to a preferred backend once it was eligible for this long; `None` never.
-    pub failback_after: Option<Duration>,
-    /// Switches at most within `budget_within`.
-    pub budget_max: u32,
-    /// The window of the failover budget, and of relapses.
-    pub budget_within: Duration,
-    /// At the start, elect nobody before every backend was heard of or this has passed.
-    pub settle: Duration,
-    /// What becomes of the sessions of a backend that goes down: `Abort` or `Drain`.
-    pub on_down: RevokeMode,
-    /// A standby that lags by more is not ready to take over, and is not read until it lags by half of it. Never a choice of
-    /// who is active.
-    pub max_lag: Option<MaxLag>,
-    /// How far a database epoch may be above all that the pool has shown; `None` for a database whose epochs jump.
-    pub max_epoch_step: Option<u64>,
-}
-
-impl Default for Policy {
-    fn default() -> Self {
-        Self {
-            rise: 2,
-            relapse_max: 5,
-            fall: 2,
-            election: Election::ByOrder,
-            on_conflict: OnConflict::Newest,
-            failback_after: None,
-            budget_max: 3,
-            budget_within: Duration::from_mins(10),
-            settle: Duration::from_secs(1),
-            on_down: RevokeMode::Abort,
-            max_lag: None,
-            max_epoch_step: None,
-        }
-    }
+/// Where new clients go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Serving {
+    /// Nobody is active.
+    Nobody,
+    /// Nobody is active; the sessions of the last one go on until it ends them.
+    LastWords,
+    /// New clients go to the active one.
+    Active(BackendId),
+    /// Somebody is active, but new clients are held: a second opinion is awaited.
+    Suspended(BackendId),
 }
 
 /// One pool.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-#[allow(clippy::struct_excessive_bools, reason = "independent facts of the pool")]
 pub struct Pool {
     pub(super) policy: Policy,
     pub(super) backends: Vec<BackendState>,
-    pub(super) active: Option<BackendId>,
+    pub(super) serving: Serving,
     pub(super) epoch: Epoch,
-    /// New clients are held although somebody is active: a second opinion is awaited.
-    pub(super) suspended: bool,
     /// Who was active last, also while nobody is.
     pub(super) last_active: Option<BackendId>,
     /// Why it was revoked.
     pub(super) last_revoke: Option<Cause>,
-    /// Its sessions go on until it ends them.
-    pub(super) last_words: bool,
     /// The highest database epoch that was ever served.
     pub(super) fence: Option<u64>,
     /// Identity of the cluster this pool holds, learned from the first backend that served.
@@ -132,9 +75,6 @@ pub struct Pool {
     pub(super) wake: Option<Time>,
     pub(super) verdict: Verdict,
     pub(super) conflict: bool,
-    pub(super) reasons: Vec<Reason>,
-    pub(super) readings: Vec<Reading>,
-    pub(super) paces: Vec<Pace>,
 }
 
 impl Pool {
@@ -145,17 +85,12 @@ impl Pool {
         Self {
             settle_by,
             wake: Some(settle_by),
-            backends: vec![BackendState { since: now, ..BackendState::default() }; count],
-            reasons: vec![Reason::Unknown; count],
-            readings: vec![Reading::Unknown; count],
-            paces: vec![Pace::Urgent; count],
+            backends: vec![BackendState::new(now); count],
             policy,
-            active: None,
+            serving: Serving::Nobody,
             epoch: Epoch::default(),
-            suspended: false,
             last_active: None,
             last_revoke: None,
-            last_words: false,
             fence: None,
             system_id: None,
             pinned: None,
@@ -208,7 +143,7 @@ impl Pool {
         }
         match *command {
             Command::SetAdmin(id, to) => {
-                let from = std::mem::replace(&mut self.backends[id.index()].admin, AdminState(to)).0;
+                let from = std::mem::replace(&mut self.backends[id.index()].admin, to);
                 if from != to {
                     effects.push(Effect::Note(Note::AdminSet { backend: id, from, to }));
                 }
@@ -236,13 +171,12 @@ impl Pool {
             effects.push(Effect::Note(Note::Verdict { from: self.verdict, to: choice.verdict }));
             self.verdict = choice.verdict;
         }
-        if choice.active != self.active {
-            if let Some(old) = self.active.take() {
+        if choice.active != self.active() {
+            if let Some(old) = self.active() {
                 let cause = self.revoke_cause(old, choice.cause);
                 let mode = self.revoke_mode(old, cause);
-                self.suspended = false;
                 self.last_revoke = Some(cause);
-                self.last_words = mode == RevokeMode::LastWords;
+                self.serving = if mode == RevokeMode::LastWords { Serving::LastWords } else { Serving::Nobody };
                 effects.push(Effect::Revoke { epoch: self.epoch, backend: old, mode, cause });
             }
             if let Some(new) = choice.active {
@@ -276,18 +210,17 @@ impl Pool {
         let facts = &self.backends[new.index()].facts;
         self.fence = self.fence.max(facts.db_epoch);
         self.system_id = self.system_id.or(facts.system_id);
-        self.active = Some(new);
+        self.serving = Serving::Active(new);
         self.last_active = Some(new);
-        self.last_words = false;
         effects.push(Effect::Activate { epoch: self.epoch, backend: new, cause });
     }
 
     /// Aborts the sessions that were left to a server which takes nobody in, when it no longer is one.
     fn end_last_words(&mut self, effects: &mut Vec<Effect>) {
-        let Some(backend) = self.last_active.filter(|_| self.last_words) else { return };
+        let Some(backend) = self.last_active.filter(|_| self.serving == Serving::LastWords) else { return };
         let cause = self.revoke_cause(backend, None);
         if self.revoke_mode(backend, cause) == RevokeMode::Abort {
-            self.last_words = false;
+            self.serving = Serving::Nobody;
             effects.push(Effect::Abort { epoch: self.epoch, backend, cause });
         }
     }
@@ -302,9 +235,10 @@ impl Pool {
     }
 
     fn refresh_suspension(&mut self, effects: &mut Vec<Effect>) {
-        let suspended = self.active.is_some_and(|id| self.backends[id.index()].in_doubt) || self.awaits_a_word();
-        if suspended != self.suspended {
-            self.suspended = suspended;
+        let Some(active) = self.active() else { return };
+        let suspended = self.backends[active.index()].in_doubt || self.awaits_a_word();
+        if suspended != self.suspended() {
+            self.serving = if suspended { Serving::Suspended(active) } else { Serving::Active(active) };
             effects.push(if suspended { Effect::Suspend { epoch: self.epoch } } else { Effect::Resume { epoch: self.epoch } });
         }
     }
@@ -336,33 +270,38 @@ impl Pool {
         let absurd: Vec<bool> =
             self.ids().map(|id| self.absurdly_above(id, &self.backends[id.index()].facts).is_some()).collect();
         for (index, backend) in self.backends.iter_mut().enumerate() {
-            let reason = backend.reason(by_role, absurd[index], self.fence, self.system_id);
+            let reason = backend.judge(by_role, absurd[index], self.fence, self.system_id);
             if reason == Reason::Eligible {
                 backend.eligible_since.get_or_insert(now);
             } else {
                 backend.eligible_since = None;
             }
-            let from = std::mem::replace(&mut self.reasons[index], reason);
+            let from = std::mem::replace(&mut backend.reason, reason);
             if from != reason {
-                effects.push(Effect::Note(Note::Eligibility { backend: id(index), from, to: reason }));
+                effects.push(Effect::Note(Note::Eligibility { backend: BackendId::at(index), from, to: reason }));
             }
         }
     }
 
     fn refresh_paces(&mut self, effects: &mut Vec<Effect>) {
-        for (index, backend) in self.backends.iter().enumerate() {
+        for (index, backend) in self.backends.iter_mut().enumerate() {
+            let clients_wait = match self.serving {
+                Serving::Nobody | Serving::LastWords => true,
+                Serving::Active(_) => false,
+                Serving::Suspended(active) => active.index() == index,
+            };
             let pace = if backend.last_outcome == Some(Outcome::Misconfigured) {
                 // Hurry mends no password, but fills the server's log and may lock the account or the host out.
                 Pace::Normal
-            } else if self.active.is_none_or(|id| self.suspended && id.index() == index) && backend.admin() != Admin::Maint {
+            } else if clients_wait && backend.admin() != Admin::Maint {
                 Pace::Urgent
             } else if backend.is_pending() || backend.starting || backend.in_doubt || backend.health() == Health::Unknown {
                 Pace::Fast
             } else {
                 Pace::Normal
             };
-            if std::mem::replace(&mut self.paces[index], pace) != pace {
-                effects.push(Effect::Pace(id(index), pace));
+            if std::mem::replace(&mut backend.pace, pace) != pace {
+                effects.push(Effect::Pace(BackendId::at(index), pace));
             }
         }
     }

@@ -2,95 +2,18 @@
 //! known of it and who is active; nothing here changes who is active.
 
 use super::{
-    backend::{BackendState, Reason},
-    event::{BackendId, Cause, Effect, Health, RevokeMode},
-    inspect::id,
+    backend::BackendState,
+    event::Effect,
     lag::MaxLag,
-    pool::{Election, Pool},
+    policy::Election,
+    pool::Pool,
+    vocabulary::{BackendId, Cause, Health, Reading, Reason, RevokeMode},
 };
-use crate::labels;
-
-labels! {
-    /// Whether a backend may be read, and if not, why; the first row that applies, in this order, with the two that may last.
-    pub enum Reading {
-        /// An operator took it out.
-        Maint = "maint",
-        /// An operator lets it run empty.
-        Drain = "drain",
-        /// Its check cannot log in, and it was never seen healthy.
-        Misconfigured = "misconfigured",
-        /// No verdict yet.
-        Unknown = "unknown",
-        /// It does not answer.
-        Down = "down",
-        /// It answers that it is starting or stopping.
-        Starting = "starting",
-        /// It holds another cluster than this pool.
-        WrongCluster = "wrong_cluster",
-        /// Just started: not every backend was heard of.
-        Settling = "settling",
-        /// Nobody was active yet, and the backends belong to different clusters.
-        ClusterUnknown = "cluster_unknown",
-        /// There is a sign of its death, and a second opinion is awaited.
-        InDoubt = "in_doubt",
-        /// Its check knows roles, but it named none.
-        RoleUnknown = "role_unknown",
-        /// It is no standby, and refuses writes.
-        ReadOnly = "read_only",
-        /// It is an old primary that came back.
-        Fenced = "fenced",
-        /// It is a primary, but not the one that is active.
-        NotActive = "not_active",
-        /// It is too far behind.
-        Lag = "lag",
-        /// It is the active one: read only by those who take any.
-        Active = "active",
-        /// It may be read.
-        Reader = "reader",
-    }
-}
-
-#[allow(clippy::derivable_impls, reason = "the macro that defines the enum knows no default")]
-impl Default for Reading {
-    fn default() -> Self {
-        Self::Unknown
-    }
-}
-
-impl Reading {
-    /// Somebody may be sent there to read.
-    pub const fn may_be_read(self) -> bool {
-        matches!(self, Self::Reader | Self::Active)
-    }
-
-    /// Why the sessions of its readers are closed; `None` where they go on. A primary that is not the active one would take the
-    /// writes of a session which began when it was a standby: one writer goes before a long session.
-    pub const fn closes_sessions(self) -> Option<Cause> {
-        match self {
-            Self::Maint => Some(Cause::Command),
-            Self::Down => Some(Cause::Down),
-            Self::Starting => Some(Cause::Starting),
-            Self::WrongCluster | Self::Fenced => Some(Cause::Fenced),
-            Self::NotActive => Some(Cause::Conflict),
-            Self::RoleUnknown => Some(Cause::Demoted),
-            Self::Drain
-            | Self::Misconfigured
-            | Self::Unknown
-            | Self::Settling
-            | Self::ClusterUnknown
-            | Self::InDoubt
-            | Self::ReadOnly
-            | Self::Lag
-            | Self::Active
-            | Self::Reader => None,
-        }
-    }
-}
 
 impl Pool {
     /// Whether a backend may be read, as of the last step; `Unknown` for one that the pool does not have.
     pub fn reading(&self, id: BackendId) -> Reading {
-        self.readings.get(id.index()).copied().unwrap_or_default()
+        self.backend(id).map_or(Reading::Unknown, |backend| backend.reading)
     }
 
     /// Judges every backend anew, after it is known who is active.
@@ -100,21 +23,22 @@ impl Pool {
         let one_cluster = self.is_one_cluster();
         for index in 0..self.backends.len() {
             let to = self.judge_reader(index, one_cluster);
-            let from = std::mem::replace(&mut self.readings[index], to);
             let sessions = self.end_of_readers(index, to);
-            let left = &mut self.backends[index].readers_left;
+            let backend = &mut self.backends[index];
+            let from = std::mem::replace(&mut backend.reading, to);
+            let left = &mut backend.readers_left;
             // A server that has nothing more to say ends nobody's session.
             let fell_silent = *left && sessions == RevokeMode::Abort;
             *left = sessions == RevokeMode::LastWords && (from != to || *left);
             if from != to || fell_silent {
-                effects.push(Effect::Read { backend: id(index), from, to, sessions });
+                effects.push(Effect::Read { backend: BackendId::at(index), from, to, sessions });
             }
         }
     }
 
     fn judge_reader(&self, index: usize, one_cluster: bool) -> Reading {
         let backend = &self.backends[index];
-        let by_role = match self.reasons[index] {
+        let by_role = match backend.reason {
             Reason::Maint => return Reading::Maint,
             Reason::Drain => return Reading::Drain,
             Reason::Misconfigured => return Reading::Misconfigured,
@@ -125,7 +49,7 @@ impl Pool {
             Reason::RoleUnknown => Reading::RoleUnknown,
             Reason::ReadOnly => Reading::ReadOnly,
             Reason::Fenced => Reading::Fenced,
-            Reason::Eligible if self.active == Some(id(index)) => Reading::Active,
+            Reason::Eligible if self.active() == Some(BackendId::at(index)) => Reading::Active,
             Reason::Eligible if self.policy.election == Election::ByRole => Reading::NotActive,
             Reason::Standby | Reason::Eligible if backend.behind => Reading::Lag,
             Reason::Standby | Reason::Eligible => Reading::Reader,

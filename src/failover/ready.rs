@@ -1,20 +1,22 @@
 //! Would a failover succeed right now? Answered by the very code that would decide it.
 
 use super::{
-    elect::Verdict,
-    event::{Admin, BackendId, Health},
     facts::Role,
-    pool::{Election, Pool},
+    policy::Election,
+    pool::{Pool, Serving},
     time::Time,
+    vocabulary::{Admin, BackendId, Health, Verdict},
 };
 use crate::labels;
 
 labels! {
     /// Whether a failover would succeed right now, and if not, why.
+    #[derive(Default)]
     pub enum FailoverReady {
         /// A candidate is ready.
         Yes = "ready",
         /// No backend is active.
+        #[default]
         NoActive = "no_active",
         /// The pool has one backend only.
         SingleBackend = "single_backend",
@@ -27,24 +29,17 @@ labels! {
     }
 }
 
-#[allow(clippy::derivable_impls, reason = "the macro that defines the enum knows no default")]
-impl Default for FailoverReady {
-    fn default() -> Self {
-        Self::NoActive
-    }
-}
-
 impl Pool {
     /// What would happen if the active backend died at `now`. With a role-aware check a standby counts when it would be
     /// followed once somebody promoted it.
     pub fn failover_ready(&self, now: Time) -> FailoverReady {
-        let Some(active) = self.active else { return FailoverReady::NoActive };
+        let Some(active) = self.active() else { return FailoverReady::NoActive };
         if self.backends.len() < 2 {
             return FailoverReady::SingleBackend;
         }
         let mut without = self.clone();
         without.backends[active.index()].health.force_down();
-        without.active = None;
+        without.serving = Serving::Nobody;
         without.pinned = None;
         match self.policy.election {
             Election::ByOrder => without.verdict_now(now),

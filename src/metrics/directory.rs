@@ -7,7 +7,34 @@ use std::{
 
 use prometheus::{Error, Registry, proto::MetricFamily};
 
-use super::{BackendMetrics, ListenerMetrics, PoolLabels, PoolMetrics, PoolSeries, series::Series};
+use super::{
+    pool::{BackendMetrics, ListenerMetrics, PoolMetrics},
+    series::Series,
+};
+
+/// The names that become label values of a pool.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PoolLabels {
+    /// The pool's name.
+    pub name: Arc<str>,
+    /// Its listeners' names, in configuration order.
+    pub listeners: Vec<Arc<str>>,
+    /// Its backends' names and configured addresses, in configuration order.
+    pub backends: Vec<(Arc<str>, Arc<str>)>,
+}
+
+/// The numbers of a pool, its listeners and its backends. Each is the same, whoever asks for it by the same names, and its
+/// series are exposed for as long as somebody counts in it: a backend that was removed from the configuration is told of until
+/// its last session has ended.
+#[derive(Clone, Debug)]
+pub struct PoolSeries {
+    /// Of the pool itself.
+    pub pool: Arc<PoolMetrics>,
+    /// Of each listener, in configuration order.
+    pub listeners: Vec<Arc<ListenerMetrics>>,
+    /// Of each backend, in configuration order.
+    pub backends: Vec<Arc<BackendMetrics>>,
+}
 
 /// The components that exist, by the names in their labels.
 #[derive(Debug, Default)]

@@ -24,6 +24,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use prometheus::{Error, Registry, TextEncoder};
 
+pub use directory::{PoolLabels, PoolSeries};
 pub use guard::Raised;
 pub use pool::{BackendMetrics, ListenerMetrics, PoolMetrics};
 pub use process::ProcessMetrics;
@@ -32,30 +33,6 @@ pub use series::{Info, OneHot, Per};
 
 use directory::Directory;
 use series::Series;
-
-/// The names that become label values of a pool.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PoolLabels {
-    /// The pool's name.
-    pub name: Arc<str>,
-    /// Its listeners' names, in configuration order.
-    pub listeners: Vec<Arc<str>>,
-    /// Its backends' names and configured addresses, in configuration order.
-    pub backends: Vec<(Arc<str>, Arc<str>)>,
-}
-
-/// The numbers of a pool, its listeners and its backends. Each is the same, whoever asks for it by the same names, and its
-/// series are exposed for as long as somebody counts in it: a backend that was removed from the configuration is told of until
-/// its last session has ended.
-#[derive(Clone, Debug)]
-pub struct PoolSeries {
-    /// Of the pool itself.
-    pub pool: Arc<PoolMetrics>,
-    /// Of each listener, in configuration order.
-    pub listeners: Vec<Arc<ListenerMetrics>>,
-    /// Of each backend, in configuration order.
-    pub backends: Vec<Arc<BackendMetrics>>,
-}
 
 /// All metrics of a process.
 #[derive(Debug)]

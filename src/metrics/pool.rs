@@ -7,7 +7,7 @@ use super::{
     series::{Info, OneHot, Per, Series},
 };
 use crate::{
-    failover::{Cause, FailoverReady, Health, Outcome, Reading, Reason, Role, event::Class, label::Label},
+    failover::{Cause, Class, FailoverReady, Health, Outcome, Reading, Reason, Role, label::Label},
     reason::{AcceptError, CloseReason, DialError, Direction, RejectReason},
 };
 

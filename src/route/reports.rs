@@ -2,7 +2,7 @@
 
 use tokio::sync::mpsc;
 
-use super::Tenure;
+use super::offer::Tenure;
 use crate::failover::Passive;
 
 /// The byte path's reports to the supervisor of a pool: bounded, and lost rather than waited for.

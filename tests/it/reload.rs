@@ -360,7 +360,7 @@ fn a_bad_file_changes_nothing_and_its_errors_are_told_with_their_lines() {
     let mut session = Session::open(process.address);
     let traffic = Traffic::towards(process.address);
     for (refused, (bad, told)) in
-        [("pools:\n  - name: orders\n    lissen: 127.0.0.1:1\n", "lissen"), ("", "empty"), ("pools: [", ""), ("pools: []\n", "")]
+        [("pools:\n  - name: orders\n    lissen: 127.0.0.1:0\n", "lissen"), ("", "empty"), ("pools: [", ""), ("pools: []\n", "")]
             .into_iter()
             .enumerate()
     {

@@ -17,7 +17,7 @@ use crate::{
     probe::fake::{message, row_of, welcome},
     support::{
         config::LOOPBACK,
-        echo::Backend,
+        echo::{Backend, refusing},
         process::{Process, settings},
         scratch::Scratch,
         wait::until,
@@ -429,7 +429,8 @@ fn what_answers_in_the_place_of_mainstay_is_printable() {
 #[test]
 fn what_a_configuration_holds_is_printable_where_its_errors_are_told() {
     let scratch = Scratch::new();
-    let (said, good) = (nasty(0), settings(&[([127, 0, 0, 1], 9).into()]));
+    let (_socket, nobody) = refusing();
+    let (said, good) = (nasty(0), settings(&[nobody]));
     let process = Process::start(&good);
     let with = |change: &dyn Fn(&mut Value)| {
         let mut settings = good.clone();
@@ -483,11 +484,11 @@ fn strings(value: &Value) -> Vec<String> {
 fn a_client_is_told_of_the_backends_unless_the_refusal_is_short() {
     for (refusal, is_told) in [("detailed", true), ("short", false)] {
         let mut settings = settings(&[]);
+        let (_socket, nobody) = refusing();
         settings["pools"] = json!([{
             "name": "orders", "check": "redis", "hold": {"timeout": "100ms", "max": 10},
             "listeners": [{"name": "rw", "listen": "127.0.0.1:0", "refusal": refusal}],
-            // The port of the discard service, which no machine runs any more.
-            "backends": [{"name": "db-secret", "address": "127.0.0.1:9"}],
+            "backends": [{"name": "db-secret", "address": nobody.to_string()}],
         }]);
         let process = Process::start(&settings);
         until("it is down", || (process.status()["pools"][0]["backends"][0]["health"] == "down").then_some(()));

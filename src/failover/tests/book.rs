@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 
 use super::{
-    super::event::Class,
     model::{HEALTH_EDGES, READER_EDGES, REVOKE_EDGES, VERDICT_EDGES},
     *,
 };

@@ -1,7 +1,7 @@
 //! The judge. It hears every event and sees every effect, remembers only what was said in so many words (runs of outcomes,
 //! last facts, signals, times of switches), and says which rule a step broke. It never looks into the pool but to compare.
 
-use super::{super::event::Class, *};
+use super::*;
 
 /// Fails with the rule's name.
 macro_rules! rule {

@@ -88,7 +88,7 @@ impl Fixture {
             metrics: Arc::clone(&series.pool),
             listeners: vec![AdminListener {
                 config: ListenerConfig { route, ..config::listener("rw") },
-                bound: vec![SocketAddr::from(([127, 0, 0, 1], 5432)).into()],
+                bound: vec![SocketAddr::from(([192, 0, 2, 1], 5432)).into()],
                 limit: Some(9000),
                 metrics: Arc::clone(&series.listeners[0]),
             }],

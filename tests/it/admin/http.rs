@@ -7,7 +7,7 @@ use mainstay::route::Snapshot;
 
 use super::fixture::{Fixture, Reply, dead, failed_over};
 use crate::support::{
-    echo::Backend,
+    echo::{Backend, refusing},
     process::{Process, settings},
 };
 
@@ -156,8 +156,8 @@ fn readiness_of_one_pool_is_no_matter_of_another() {
     let mut settings = settings(&[backend.address]);
     let mut users = settings["pools"][0].clone();
     users["name"] = "users".into();
-    // The port of the discard service, which no machine runs any more.
-    users["backends"] = serde_json::json!(["127.0.0.1:9"]);
+    let (_socket, nobody) = refusing();
+    users["backends"] = serde_json::json!([nobody.to_string()]);
     settings["pools"].as_array_mut().unwrap().push(users);
     let process = Process::start(&settings).serving();
     let ready = |path| process.get(path).0;

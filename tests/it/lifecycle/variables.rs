@@ -34,10 +34,10 @@ fn a_variable_that_is_set_to_nothing_is_not_set() {
     // None of them gets so far as to serve, or to ask somebody.
     for words in [
         &["run"][..],
-        &["run", "--listen", "localhost:5432", "--backend", "db-a:5432"],
+        &["run", "--listen", "localhost:0", "--backend", "db-a:5432"],
         &["check", "--config", "/nowhere/mainstay.yaml"],
         &["check"],
-        &["status", "--admin", "127.0.0.1:1"],
+        &["status", "--admin", "127.0.0.1:0"],
         &[],
     ] {
         let (without, with) = (mainstay(words, &[]), mainstay(words, &empty));
@@ -51,9 +51,9 @@ fn a_file_beside_flags_is_refused_by_the_names_that_were_written() {
     let scratch = Scratch::new();
     let file = scratch.file("mainstay.yaml", "", 0o600);
     let (flag, variable) = (["run", "-c", file.to_str().unwrap()], [("MAINSTAY_CONFIG", file.to_str().unwrap())]);
-    let listen = ("MAINSTAY_LISTEN", "127.0.0.1:1");
-    let backend = ("MAINSTAY_BACKEND", "127.0.0.1:1");
-    let typed = ["run", "--listen", "127.0.0.1:1"];
+    let listen = ("MAINSTAY_LISTEN", "127.0.0.1:0");
+    let backend = ("MAINSTAY_BACKEND", "db-a:5432");
+    let typed = ["run", "--listen", "127.0.0.1:0"];
     for (words, variables, named, not_named) in [
         (&flag[..], &[listen][..], &["--config FILE", "MAINSTAY_LISTEN", "unset MAINSTAY_LISTEN"][..], &["--listen"][..]),
         (&flag, &[backend], &["--config FILE", "MAINSTAY_BACKEND"], &["--backend"]),

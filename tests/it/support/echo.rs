@@ -108,6 +108,15 @@ impl Drop for Backend {
     }
 }
 
+/// An address of this machine that refuses every connect for as long as the socket lives: bound, so that nobody else gets its port,
+/// and not listened on.
+pub fn refusing() -> (socket2::Socket, SocketAddr) {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.bind(&LOOPBACK.into()).unwrap();
+    let address = socket.local_addr().unwrap().as_socket().unwrap();
+    (socket, address)
+}
+
 /// Ends a connection with RST.
 pub fn reset(stream: TcpStream) {
     socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();

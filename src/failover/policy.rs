@@ -1,0 +1,76 @@
+//! The rules of the decision, as they are configured.
+
+use std::time::Duration;
+
+use super::{lag::MaxLag, vocabulary::RevokeMode};
+use crate::labels;
+
+/// How the active backend is found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Election {
+    /// The one that says it is primary.
+    ByRole,
+    /// The first healthy one in list order, then sticky.
+    ByOrder,
+}
+
+labels! {
+    /// What to do when more than one backend says it is primary.
+    pub enum OnConflict {
+        /// The one with the higher database epoch; on a tie the present one if it is among them, else nobody.
+        Newest = "newest",
+        /// The present one if it is among them, else nobody.
+        Keep = "keep",
+        /// Nobody.
+        Refuse = "refuse",
+    }
+}
+
+/// The rules of the decision.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Policy {
+    /// Consecutive successes until Up; at least 1. Doubled with each relapse: a Down within `budget_within` of the one before.
+    pub rise: u32,
+    /// How many relapses count; 0: `rise` always suffices.
+    pub relapse_max: u32,
+    /// Consecutive failures until Down; at least 1.
+    pub fall: u32,
+    /// How the active backend is found.
+    pub election: Election,
+    /// What to do with two primaries.
+    pub on_conflict: OnConflict,
+    /// Role-less: return to a preferred backend once it was eligible for this long; `None` never.
+    pub failback_after: Option<Duration>,
+    /// Switches at most within `budget_within`.
+    pub budget_max: u32,
+    /// The window of the failover budget, and of relapses.
+    pub budget_within: Duration,
+    /// At the start, elect nobody before every backend was heard of or this has passed.
+    pub settle: Duration,
+    /// What becomes of the sessions of a backend that goes down: `Abort` or `Drain`.
+    pub on_down: RevokeMode,
+    /// A standby that lags by more is not ready to take over, and is not read until it lags by half of it. Never a choice of
+    /// who is active.
+    pub max_lag: Option<MaxLag>,
+    /// How far a database epoch may be above all that the pool has shown; `None` for a database whose epochs jump.
+    pub max_epoch_step: Option<u64>,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            rise: 2,
+            relapse_max: 5,
+            fall: 2,
+            election: Election::ByOrder,
+            on_conflict: OnConflict::Newest,
+            failback_after: None,
+            budget_max: 3,
+            budget_within: Duration::from_mins(10),
+            settle: Duration::from_secs(1),
+            on_down: RevokeMode::Abort,
+            max_lag: None,
+            max_epoch_step: None,
+        }
+    }
+}

@@ -1,0 +1,304 @@
+//! The core's closed words and numbers, which everything else in it speaks: it imports nobody.
+
+use std::fmt;
+
+use crate::labels;
+
+/// Position of a backend in its pool's list, the order in which the configuration names them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct BackendId(pub u16);
+
+impl BackendId {
+    /// The backend at this place of its pool's list.
+    #[allow(clippy::cast_possible_truncation, reason = "a pool is built from a u16 count")]
+    pub(super) const fn at(index: usize) -> Self {
+        Self(index as u16)
+    }
+
+    /// The id as an index into the pool's list.
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// Number of an activation. Rises by one with each, never repeats within a process; 0 means "nobody was active yet".
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Epoch(pub u64);
+
+impl Epoch {
+    /// The epoch after this one.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
+
+impl fmt::Display for Epoch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+labels! {
+    /// What one probe found.
+    pub enum Outcome {
+        /// Answered as asked.
+        Ok = "ok",
+        /// The connection was refused (RST to our SYN).
+        Refused = "refused",
+        /// No route: host or network unreachable.
+        Unreachable = "unreachable",
+        /// No answer to our SYN within the deadline.
+        ConnectTimeout = "connect_timeout",
+        /// Connected, but the check did not finish within the deadline.
+        Timeout = "timeout",
+        /// The peer closed or reset the connection in the middle of the check.
+        Closed = "closed",
+        /// The peer does not speak the protocol of the check.
+        ProtocolError = "protocol_error",
+        /// Alive but not serving: starting, stopping, in crash recovery.
+        Starting = "starting",
+        /// Alive, but has no free connection for the check.
+        Saturated = "saturated",
+        /// The check itself is wrong: password, permission, database name, TLS trust.
+        Misconfigured = "misconfigured",
+        /// Answers as another cluster than the one this pool holds.
+        WrongCluster = "wrong_cluster",
+    }
+}
+
+/// What an outcome says about the backend's health.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// Counts towards Up.
+    Success,
+    /// Evidence of death; counts towards Down.
+    Failure,
+    /// Alive, not serving: ineligible, watched closely, neither a success nor a failure.
+    NotServing,
+    /// Alive; verdict and role stay as they are.
+    Neutral,
+}
+
+impl Outcome {
+    /// How health counts this outcome.
+    pub const fn class(self) -> Class {
+        match self {
+            Self::Ok => Class::Success,
+            Self::Refused | Self::Unreachable | Self::ConnectTimeout | Self::Timeout | Self::Closed | Self::ProtocolError => {
+                Class::Failure
+            }
+            Self::Starting => Class::NotServing,
+            Self::Saturated | Self::Misconfigured | Self::WrongCluster => Class::Neutral,
+        }
+    }
+}
+
+labels! {
+    /// Observed state of a backend.
+    #[derive(Default)]
+    pub enum Health {
+        /// No verdict yet.
+        #[default]
+        Unknown = "unknown",
+        /// Answers its checks.
+        Up = "up",
+        /// Does not.
+        Down = "down",
+    }
+}
+
+labels! {
+    /// What the operator wants of a backend.
+    #[derive(Default)]
+    pub enum Admin {
+        /// Use it.
+        #[default]
+        Ready = "ready",
+        /// No new clients.
+        Drain = "drain",
+        /// No clients at all.
+        Maint = "maint",
+    }
+}
+
+labels! {
+    /// Why something changed.
+    pub enum Cause {
+        /// First activation after start.
+        Startup = "startup",
+        /// The backend died.
+        Down = "down",
+        /// The database is starting, stopping or recovering.
+        Starting = "starting",
+        /// The database no longer is the primary, or became read-only.
+        Demoted = "demoted",
+        /// The database was promoted, or became eligible, while nobody was active.
+        Eligible = "eligible",
+        /// Another primary with a higher database epoch.
+        Conflict = "conflict",
+        /// A database epoch below one that was already served, or another cluster.
+        Fenced = "fenced",
+        /// Return to the preferred backend under the failback rule.
+        Failback = "failback",
+        /// An operator's command.
+        Command = "command",
+        /// The backend is no longer in the configuration.
+        Removed = "removed",
+        /// A probe's answer.
+        Probe = "probe",
+        /// Two independent signals: session lost and connect refused.
+        TwoSignals = "two_signals",
+    }
+}
+
+labels! {
+    /// Why a backend may or may not be active; the first row that applies, in this order.
+    #[derive(Default)]
+    pub enum Reason {
+        /// It may be active.
+        Eligible = "eligible",
+        /// An operator took it out.
+        Maint = "maint",
+        /// An operator lets it run empty.
+        Drain = "drain",
+        /// Its check cannot log in, and it was never seen healthy or was down before.
+        Misconfigured = "misconfigured",
+        /// No verdict yet.
+        #[default]
+        Unknown = "unknown",
+        /// It does not answer.
+        Down = "down",
+        /// It answers that it is starting or stopping.
+        Starting = "starting",
+        /// It holds another cluster than this pool.
+        WrongCluster = "wrong_cluster",
+        /// It follows a primary.
+        Standby = "standby",
+        /// Its check knows roles, but it named none.
+        RoleUnknown = "role_unknown",
+        /// It is no standby, but refuses writes.
+        ReadOnly = "read_only",
+        /// It is a primary with a database epoch below one that was already served: an old primary that came back.
+        Fenced = "fenced",
+    }
+}
+
+labels! {
+    /// How the last election ended.
+    #[derive(Default)]
+    pub enum Verdict {
+        /// Not every backend has been heard of since the start.
+        #[default]
+        Settling = "settling",
+        /// The active backend stays.
+        Keep = "keep",
+        /// Another backend takes over.
+        Switch = "switch",
+        /// Nobody may be active.
+        NoEligible = "no_eligible",
+        /// More than one primary and no rule to tell them apart: nobody, or the present one.
+        SplitBrain = "split_brain",
+        /// The failover budget is used up and every candidate has failed lately.
+        HoldDown = "hold_down",
+    }
+}
+
+labels! {
+    /// Whether a backend may be read, and if not, why; the first row that applies, in this order, with the two that may last.
+    #[derive(Default)]
+    pub enum Reading {
+        /// An operator took it out.
+        Maint = "maint",
+        /// An operator lets it run empty.
+        Drain = "drain",
+        /// Its check cannot log in, and it was never seen healthy.
+        Misconfigured = "misconfigured",
+        /// No verdict yet.
+        #[default]
+        Unknown = "unknown",
+        /// It does not answer.
+        Down = "down",
+        /// It answers that it is starting or stopping.
+        Starting = "starting",
+        /// It holds another cluster than this pool.
+        WrongCluster = "wrong_cluster",
+        /// Just started: not every backend was heard of.
+        Settling = "settling",
+        /// Nobody was active yet, and the backends belong to different clusters.
+        ClusterUnknown = "cluster_unknown",
+        /// There is a sign of its death, and a second opinion is awaited.
+        InDoubt = "in_doubt",
+        /// Its check knows roles, but it named none.
+        RoleUnknown = "role_unknown",
+        /// It is no standby, and refuses writes.
+        ReadOnly = "read_only",
+        /// It is an old primary that came back.
+        Fenced = "fenced",
+        /// It is a primary, but not the one that is active.
+        NotActive = "not_active",
+        /// It is too far behind.
+        Lag = "lag",
+        /// It is the active one: read only by those who take any.
+        Active = "active",
+        /// It may be read.
+        Reader = "reader",
+    }
+}
+
+impl Reading {
+    /// Somebody may be sent there to read.
+    pub const fn may_be_read(self) -> bool {
+        matches!(self, Self::Reader | Self::Active)
+    }
+
+    /// Why the sessions of its readers are closed; `None` where they go on. A primary that is not the active one would take the
+    /// writes of a session which began when it was a standby: one writer goes before a long session.
+    pub const fn closes_sessions(self) -> Option<Cause> {
+        match self {
+            Self::Maint => Some(Cause::Command),
+            Self::Down => Some(Cause::Down),
+            Self::Starting => Some(Cause::Starting),
+            Self::WrongCluster | Self::Fenced => Some(Cause::Fenced),
+            Self::NotActive => Some(Cause::Conflict),
+            Self::RoleUnknown => Some(Cause::Demoted),
+            Self::Drain
+            | Self::Misconfigured
+            | Self::Unknown
+            | Self::Settling
+            | Self::ClusterUnknown
+            | Self::InDoubt
+            | Self::ReadOnly
+            | Self::Lag
+            | Self::Active
+            | Self::Reader => None,
+        }
+    }
+}
+
+labels! {
+    /// How often a backend is probed.
+    #[derive(Default)]
+    pub enum Pace {
+        /// `check.interval`.
+        #[default]
+        Normal = "normal",
+        /// `check.fast_interval`: a verdict is pending.
+        Fast = "fast",
+        /// 20 ms: new clients wait, because nobody is active or the active one is in doubt.
+        Urgent = "urgent",
+    }
+}
+
+labels! {
+    /// What becomes of the sessions of a revoked epoch.
+    pub enum RevokeMode {
+        /// Aborted on both sides at once.
+        Abort = "abort",
+        /// Goes on in both directions until the server ends it: one that takes nobody in any more may still serve who is there.
+        /// Aborted when the server falls silent, and when the next epoch is activated.
+        LastWords = "last_words",
+        /// Left to end by themselves; aborted when the next epoch is activated.
+        Drain = "drain",
+    }
+}

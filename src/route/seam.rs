@@ -1,0 +1,286 @@
+//! The ends of a pool's seam: what control publishes and the other planes take.
+
+use std::{
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use tokio::sync::watch;
+
+use super::{
+    clock::{Clock, whole_millis},
+    demand::{Demand, DemandWatch, Wait},
+    offer::{Offer, Route, Tenure},
+    readers::{Reader, ReaderOffer},
+    reports::{ReportReceiver, ReportSender, reports},
+    snapshot::Snapshot,
+};
+use crate::failover::Time;
+
+/// When the active backend was last heard of, and for how long that counts; shared so that a reader needs no lock.
+#[derive(Debug)]
+struct Verified {
+    millis: AtomicU64,
+    max_staleness_millis: AtomicU64,
+}
+
+/// Whether clients who wait may go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gate {
+    /// They may.
+    Open,
+    /// There is somebody to go to, who was not heard of lately.
+    Stale,
+    /// There is nobody.
+    Shut,
+}
+
+/// The publishing end of a pool's seam. Only the supervisor holds it.
+#[derive(Debug)]
+pub struct Publisher {
+    offer: watch::Sender<Offer>,
+    readers: watch::Sender<ReaderOffer>,
+    snapshot: watch::Sender<Arc<Snapshot>>,
+    verified: Arc<Verified>,
+    demand: DemandWatch,
+}
+
+/// The byte path's view of a pool.
+#[derive(Clone, Debug)]
+pub struct RouteWatch {
+    offer: watch::Receiver<Offer>,
+    readers: watch::Receiver<ReaderOffer>,
+    verified: Arc<Verified>,
+    demand: Demand,
+    clock: Clock,
+}
+
+/// The admin plane's view of a pool.
+#[derive(Clone, Debug)]
+pub struct SnapshotWatch(watch::Receiver<Arc<Snapshot>>);
+
+/// The seam of one pool: the ends that control holds, and those of the byte path and of the admin plane.
+#[derive(Debug)]
+pub struct Seam {
+    /// Control tells.
+    pub publisher: Publisher,
+    /// Control listens.
+    pub reports: ReportReceiver,
+    /// The byte path takes.
+    pub routes: RouteWatch,
+    /// The byte path tells.
+    pub reporter: ReportSender,
+    /// The admin plane looks.
+    pub snapshots: SnapshotWatch,
+}
+
+/// Makes the seam of one pool. A route whose backend was not heard of for `max_staleness` is not offered: a process that
+/// was frozen, or whose supervisor is stuck, holds its clients instead of trusting an old verdict.
+pub fn seam(clock: Clock, max_staleness: Duration, first: Snapshot) -> Seam {
+    let staleness = AtomicU64::new(whole_millis(max_staleness));
+    let verified = Arc::new(Verified { millis: AtomicU64::new(0), max_staleness_millis: staleness });
+    let (offer_tx, offer_rx) = watch::channel(Offer { route: None, why: "no check has finished yet".into() });
+    let (readers_tx, readers_rx) = watch::channel(ReaderOffer::default());
+    let (snapshot_tx, snapshot_rx) = watch::channel(Arc::new(first));
+    let (reporter, reports) = reports();
+    let demand = Demand::default();
+    Seam {
+        publisher: Publisher {
+            offer: offer_tx,
+            readers: readers_tx,
+            snapshot: snapshot_tx,
+            verified: Arc::clone(&verified),
+            demand: demand.watch(),
+        },
+        reports,
+        routes: RouteWatch { offer: offer_rx, readers: readers_rx, verified, demand, clock },
+        reporter,
+        snapshots: SnapshotWatch(snapshot_rx),
+    }
+}
+
+impl Publisher {
+    /// Offers this to new clients from now on.
+    pub fn offer(&self, offer: Offer) {
+        self.offer.send_replace(offer);
+    }
+
+    /// These may be read from now on.
+    pub fn offer_readers(&self, readers: Arc<[Reader]>) {
+        self.readers.send_modify(|offer| {
+            offer.earlier.retain(|route| route.strong_count() > 0);
+            for reader in &*offer.readers {
+                let route = Arc::downgrade(&reader.route);
+                if !offer.earlier.iter().any(|known| known.ptr_eq(&route)) {
+                    offer.earlier.push(route);
+                }
+            }
+            offer.readers = readers;
+        });
+    }
+
+    /// Tells why others may not be read; shown to clients that are refused.
+    pub fn explain_readers(&self, why: &str) {
+        self.readers.send_if_modified(|offer| {
+            if *offer.why != *why {
+                offer.why = why.into();
+            }
+            // Nobody waits for an explanation.
+            false
+        });
+    }
+
+    /// What is offered now.
+    pub fn current(&self) -> Offer {
+        self.offer.borrow().clone()
+    }
+
+    /// The active backend was heard of at `at`.
+    pub fn verified(&self, at: Time) {
+        self.verified.millis.store(whole_millis(at.since_origin()), Ordering::Release);
+    }
+
+    /// From now on a verdict counts for this long.
+    pub fn max_staleness(&self, max: Duration) {
+        self.verified.max_staleness_millis.store(whole_millis(max), Ordering::Release);
+    }
+
+    /// Whether clients wait.
+    pub fn demand(&self) -> DemandWatch {
+        self.demand.clone()
+    }
+
+    /// Shows this to the admin plane from now on.
+    pub fn snapshot(&self, snapshot: Snapshot) {
+        self.snapshot.send_replace(Arc::new(snapshot));
+    }
+}
+
+impl RouteWatch {
+    /// The route to take now, if there is one and it is not stale.
+    pub fn take(&self) -> Option<Arc<Route>> {
+        self.take_at(Instant::now())
+    }
+
+    /// The same, when it was looked at the clock just now.
+    pub fn take_at(&self, now: Instant) -> Option<Arc<Route>> {
+        let route = self.offer.borrow().route.clone()?;
+        (!self.is_stale_at(now)).then_some(route)
+    }
+
+    /// A client waits for a route, or for a reader, until the guard is dropped.
+    pub fn wait(&self) -> Wait<'_> {
+        self.demand.wait()
+    }
+
+    /// There is a route, be it stale.
+    pub fn is_offered(&self) -> bool {
+        self.offer.borrow().route.is_some()
+    }
+
+    /// Why there is no route.
+    pub fn why(&self) -> Arc<str> {
+        let offer = self.offer.borrow();
+        if offer.route.is_some() && self.is_stale() {
+            return "the last verdict is too old; checking again".into();
+        }
+        Arc::clone(&offer.why)
+    }
+
+    /// Whether there is a route.
+    pub fn gate(&self) -> Gate {
+        match self.is_offered() {
+            true if self.is_stale() => Gate::Stale,
+            true => Gate::Open,
+            false => Gate::Shut,
+        }
+    }
+
+    /// Who may be read, in list order.
+    pub fn readers(&self) -> Arc<[Reader]> {
+        Arc::clone(&self.readers.borrow().readers)
+    }
+
+    /// One route to each backend that a session may be with: to whoever may be read, to those who could be read when their sessions
+    /// began, and to the active one.
+    pub fn everybody(&self) -> Vec<Arc<Route>> {
+        let offer = self.readers.borrow();
+        let readers = offer.readers.iter().map(|reader| Arc::clone(&reader.route));
+        let active = self.offer.borrow().route.clone();
+        let mut everybody: Vec<Arc<Route>> = Vec::new();
+        for route in readers.chain(active).chain(offer.earlier.iter().filter_map(Weak::upgrade)) {
+            if !route.revocation.is_revoked() && everybody.iter().all(|known| known.backend != route.backend) {
+                everybody.push(route);
+            }
+        }
+        everybody
+    }
+
+    /// Why others may not be read.
+    pub fn why_not_read(&self) -> Arc<str> {
+        Arc::clone(&self.readers.borrow().why)
+    }
+
+    /// A reader that was heard of lately enough to trust.
+    pub fn is_fresh(&self, reader: &Reader) -> bool {
+        self.is_fresh_at(reader, Instant::now())
+    }
+
+    fn is_fresh_at(&self, reader: &Reader, now: Instant) -> bool {
+        self.is_recent(reader.pulse.heard_millis.load(Ordering::Acquire), now)
+    }
+
+    /// Whether new sessions may begin under this very route, when it was looked at the clock just now.
+    pub fn stands(&self, route: &Route, now: Instant) -> bool {
+        match route.tenure {
+            Tenure::Active(_) => {
+                let offer = self.offer.borrow();
+                offer.route.as_ref().is_some_and(|now| now.tenure == route.tenure) && !self.is_stale_at(now)
+            }
+            Tenure::Reader(_) => {
+                let offer = self.readers.borrow();
+                offer.readers.iter().any(|reader| reader.route.tenure == route.tenure && self.is_fresh_at(reader, now))
+            }
+        }
+    }
+
+    /// Waits until another route is offered, or none any more, or others may be read, than at the end of the last call; `None` when
+    /// the pool has ended. What is only stale becomes good without being offered again.
+    pub async fn changed(&mut self) -> Option<()> {
+        tokio::select! {
+            changed = self.offer.changed() => changed.ok(),
+            changed = self.readers.changed() => changed.ok(),
+        }
+    }
+
+    fn is_stale(&self) -> bool {
+        self.is_stale_at(Instant::now())
+    }
+
+    fn is_stale_at(&self, now: Instant) -> bool {
+        !self.is_recent(self.verified.millis.load(Ordering::Acquire), now)
+    }
+
+    /// What was heard then still counts.
+    fn is_recent(&self, heard_millis: u64, now: Instant) -> bool {
+        let age = whole_millis(self.clock.at(now).since_origin()).saturating_sub(heard_millis);
+        age <= self.verified.max_staleness_millis.load(Ordering::Acquire)
+    }
+}
+
+impl SnapshotWatch {
+    /// The pool as it stands.
+    pub fn get(&self) -> Arc<Snapshot> {
+        Arc::clone(&self.0.borrow())
+    }
+
+    /// Waits for the next change.
+    pub async fn changed(&mut self) {
+        if self.0.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}

@@ -15,7 +15,7 @@ use crate::{
     admin::{api, host},
     config::{self, ExecCheck, PostgresCheck, Secret, exec::Word},
     control::probe::{
-        Deadline, bounded,
+        Deadline,
         exchange::{
             matcher::{Pattern, Search},
             quote::quote,
@@ -36,6 +36,7 @@ use crate::{
     data::greeting,
     failover::Outcome,
     net::{addr::BackendAddr, proxy_protocol as header},
+    wire::postgres::is_plausible,
 };
 
 /// Panics when something is not as it must be.
@@ -232,9 +233,9 @@ pub fn postgres_answer(bytes: &[u8]) {
     let said = greeting::postgres::does_not_serve(bytes);
     assert!(!said || bytes.first() == Some(&b'E'), "only an error says so");
     let header = &bytes[..bytes.len().min(5)];
-    let plausible = bounded::is_plausible(header);
+    let plausible = is_plausible(header);
     // A beginning that is plausible may turn out not to be; never the other way round.
-    assert!((0..header.len()).all(|cut| !plausible || bounded::is_plausible(&header[..cut])));
+    assert!((0..header.len()).all(|cut| !plausible || is_plausible(&header[..cut])));
 }
 
 /// The first packet of a `PostgreSQL` client.

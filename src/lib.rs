@@ -8,7 +8,7 @@
 //! ```text
 //! main ─► cli ─► app ─► data      (accepts, holds, dials, relays)      ─┐
 //!                  ├──► control   (probes, decides, publishes)         ─┼─► route   the seam
-//!                  └──► admin     (shows: metrics, status, health)     ─┘   metrics, reason, lifecycle, net, config
+//!                  └──► admin     (shows: metrics, status, health)     ─┘   metrics, reason, lifecycle, net, wire, config
 //!                                                                              └─► failover ─► std
 //! ```
 //!
@@ -24,6 +24,7 @@
 //! | [`reason`] | closed words: return value, log field and metric label at once |
 //! | [`lifecycle`] | phases of the process, and what it cannot live without |
 //! | [`net`] | sockets and addresses |
+//! | [`wire`] | the first packets of the three protocols |
 //! | [`telemetry`] | the log, which may lose lines but never stops the process |
 //! | [`app`] | puts it together: binds every socket, then starts the threads |
 //! | [`cli`] | one file a command; `cli::demo` brings its own databases |
@@ -69,3 +70,4 @@ pub mod net;
 pub mod reason;
 pub mod route;
 pub mod telemetry;
+pub mod wire;

@@ -1,13 +1,12 @@
-//! Carries out what the core ordered, in its order: an epoch is revoked before the next is activated, and whatever an earlier
-//! epoch left is aborted first.
+//! The route of the active backend: an epoch is revoked before the next is activated, and whatever an earlier epoch left is aborted
+//! first. What was done is returned, to be told.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use super::supervisor::Supervisor;
 use crate::{
-    failover::{BackendId, BackendState, Cause, Epoch, Printable, RevokeMode, Time, label::Label},
+    failover::{BackendState, Cause, Epoch, Printable, RevokeMode, Time},
     net::addresses::Addresses,
-    route::{LastFailover, Offer, Publisher, Revocation, Route, StateEvent, Tenure},
+    route::{LastFailover, Offer, Publisher, Revocation, Route},
 };
 
 /// Publishes routes and keeps hold of those that were withdrawn but may still have sessions.
@@ -17,26 +16,47 @@ pub(super) struct Carrier {
     route: Option<Arc<Route>>,
     /// Earlier epochs whose sessions were left to end by themselves.
     lingering: Vec<Arc<Revocation>>,
-    /// The last revocation that was not followed by an activation yet.
-    gap: Option<Gap>,
+    /// The last revocation, and when it was, where no activation has followed yet: to whom, and how long after it, is not known.
+    gap: Option<LastFailover>,
+    /// The last time that another backend took over.
+    last_failover: Option<LastFailover>,
 }
 
-struct Gap {
-    since: Time,
-    from: Arc<str>,
-    cause: Cause,
-    evidence: Printable,
-    detected: std::time::Duration,
-    sessions_closed: u64,
+/// What was done with the route to a backend, and why.
+pub(super) struct RouteChange {
+    pub(super) action: Action,
+    pub(super) backend: Arc<str>,
+    pub(super) epoch: Epoch,
+    pub(super) cause: Option<Cause>,
+    pub(super) evidence: Printable,
+}
+
+pub(super) enum Action {
+    /// So many sessions end.
+    Revoked {
+        sessions: u64,
+        mode: RevokeMode,
+        detected: Duration,
+    },
+    /// What a revocation had left has ended.
+    Aborted,
+    /// After nobody was, unless it is the first.
+    Activated(Option<LastFailover>),
+    Suspended,
+    Resumed,
 }
 
 impl Carrier {
     pub(super) const fn new(publisher: Publisher) -> Self {
-        Self { publisher, route: None, lingering: Vec::new(), gap: None }
+        Self { publisher, route: None, lingering: Vec::new(), gap: None, last_failover: None }
     }
 
     pub(super) const fn publisher(&self) -> &Publisher {
         &self.publisher
+    }
+
+    pub(super) const fn last_failover(&self) -> Option<&LastFailover> {
+        self.last_failover.as_ref()
     }
 
     /// Tells why nobody may serve, as long as nobody may.
@@ -54,28 +74,110 @@ impl Carrier {
     }
 
     /// The active backend's name stands for other addresses now. Same epoch: its sessions stay, unless `leave` says how those at
-    /// addresses that are gone end. Whether any may have been there.
-    fn readdress(&mut self, addresses: &Addresses, leave: Option<RevokeMode>) -> bool {
-        let Some(route) = self.route.as_mut().filter(|route| route.addresses != *addresses) else { return false };
+    /// addresses that are gone end. How many may have been there, where that is.
+    pub(super) fn readdress(&mut self, addresses: &Addresses, leave: Option<RevokeMode>) -> Option<u64> {
+        let route = self.route.as_mut().filter(|route| route.addresses != *addresses)?;
         let leave = leave.filter(|_| !route.addresses.iter().any(|old| addresses.contains(old)));
+        let sessions = sessions(route);
         let old = Arc::clone(&route.revocation);
         let revocation = if leave.is_some() { Arc::default() } else { Arc::clone(&old) };
         *route = Arc::new(Route { addresses: addresses.clone(), revocation, ..Route::clone(route) });
+        let route = Arc::clone(route);
         if self.publisher.current().route.is_some() {
-            self.publisher.offer(Offer { route: Some(Arc::clone(route)), why: "".into() });
+            self.offer(&route);
         }
-        if let Some(mode) = leave {
-            old.revoke(mode);
-        }
-        leave.is_some()
+        old.revoke(leave?);
+        route.metrics.sessions_revoked.get(Cause::Down).inc_by(sessions);
+        Some(sessions)
     }
 
     /// The process is out of patience: every session ends.
     pub(super) fn end_all(&mut self) {
-        for revocation in self.lingering.drain(..).chain(self.route.take().map(|route| Arc::clone(&route.revocation))) {
-            revocation.revoke(RevokeMode::Abort);
+        self.abort_lingering();
+        if let Some(route) = self.route.take() {
+            route.revocation.revoke(RevokeMode::Abort);
         }
         self.withdraw("mainstay is shutting down");
+    }
+
+    /// `known` is the state of the backend, unless it left the configuration. The clients that are `reading` from it are not counted.
+    pub(super) fn revoke(
+        &mut self,
+        now: Time,
+        (epoch, mode, cause): (Epoch, RevokeMode, Cause),
+        (known, reading): (Option<&BackendState>, usize),
+    ) -> Option<RouteChange> {
+        let route = self.route.take()?;
+        let evidence = known.map_or_else(|| "it is no longer in the configuration".into(), |state| state.evidence().clone());
+        let detected = known.and_then(BackendState::trouble_since).map(|since| now.since(since)).unwrap_or_default();
+        let sessions = sessions(&route).saturating_sub(reading as u64);
+        let backend = Arc::clone(&route.backend);
+        self.withdraw(&format!("{backend} was withdrawn: {cause}"));
+        route.revocation.revoke(mode);
+        if mode != RevokeMode::Abort {
+            self.lingering.push(Arc::clone(&route.revocation));
+        }
+        if mode != RevokeMode::Drain {
+            route.metrics.sessions_revoked.get(cause).inc_by(sessions);
+        }
+        self.gap = Some(LastFailover {
+            at: now,
+            from: Arc::clone(&backend),
+            to: Arc::clone(&backend),
+            cause,
+            evidence: evidence.clone(),
+            detected,
+            gap: Duration::ZERO,
+            sessions_closed: sessions,
+        });
+        Some(RouteChange { action: Action::Revoked { sessions, mode, detected }, backend, epoch, cause: Some(cause), evidence })
+    }
+
+    /// Ends what earlier epochs have left; whether anything was left.
+    pub(super) fn abort_lingering(&mut self) -> bool {
+        let any = self.lingering.iter().any(|revocation| revocation.clients() > 0);
+        self.lingering.drain(..).for_each(|revocation| revocation.revoke(RevokeMode::Abort));
+        any
+    }
+
+    pub(super) fn activate(
+        &mut self,
+        now: Time,
+        route: Route,
+        (epoch, cause): (Epoch, Cause),
+        evidence: Printable,
+    ) -> RouteChange {
+        self.abort_lingering();
+        let backend = Arc::clone(&route.backend);
+        let route = Arc::new(route);
+        self.publisher.verified(now);
+        self.offer(&route);
+        self.route = Some(route);
+        let gap = self.gap.take();
+        let after = gap.map(|gap| LastFailover { at: now, to: Arc::clone(&backend), gap: now.since(gap.at), ..gap });
+        if let Some(failover) = after.as_ref().filter(|after| after.from != after.to) {
+            self.last_failover = Some(failover.clone());
+        }
+        RouteChange { action: Action::Activated(after), backend, epoch, cause: Some(cause), evidence }
+    }
+
+    pub(super) fn suspend(&self, epoch: Epoch, evidence: Printable) -> Option<RouteChange> {
+        let backend = Arc::clone(&self.route.as_ref()?.backend);
+        self.withdraw(&format!("{backend} is in doubt and is being probed"));
+        Some(RouteChange { action: Action::Suspended, backend, epoch, cause: None, evidence })
+    }
+
+    pub(super) fn resume(&self, now: Time, epoch: Epoch) -> Option<RouteChange> {
+        let route = self.route.as_ref()?;
+        self.publisher.verified(now);
+        self.offer(route);
+        Some(RouteChange {
+            action: Action::Resumed,
+            backend: Arc::clone(&route.backend),
+            epoch,
+            cause: None,
+            evidence: "".into(),
+        })
     }
 
     fn withdraw(&self, why: &str) {
@@ -87,177 +189,6 @@ impl Carrier {
     }
 }
 
-impl Supervisor {
-    pub(super) fn revoke(&mut self, now: Time, epoch: Epoch, backend: BackendId, mode: RevokeMode, cause: Cause) {
-        let Some(route) = self.carrier.route.take() else { return };
-        let known = self.core.backend(backend).filter(|_| cause != Cause::Removed);
-        let evidence = known.map_or_else(|| "it is no longer in the configuration".into(), |state| state.evidence().clone());
-        let detected = known.and_then(BackendState::trouble_since).map(|since| now.since(since)).unwrap_or_default();
-        let sessions = u64::try_from(route.metrics.connections_active.get()).unwrap_or(0);
-        // Those who read from it are another matter.
-        let reading = known.and_then(|_| self.nodes.get(backend.index())).map_or(0, |node| node.seat.sessions());
-        let sessions = sessions.saturating_sub(reading as u64);
-        self.carrier.withdraw(&format!("{} was withdrawn: {cause}", route.backend));
-        route.revocation.revoke(mode);
-        if mode == RevokeMode::Drain {
-            self.carrier.lingering.push(Arc::clone(&route.revocation));
-        } else {
-            route.metrics.sessions_revoked.get(cause).inc_by(sessions);
-            if mode == RevokeMode::LastWords {
-                self.carrier.lingering.push(Arc::clone(&route.revocation));
-            }
-        }
-        self.carrier.gap = Some(Gap {
-            since: now,
-            from: Arc::clone(&route.backend),
-            cause,
-            evidence: evidence.clone(),
-            detected,
-            sessions_closed: sessions,
-        });
-        tracing::warn!(
-            pool = %self.config.name,
-            backend = %route.backend,
-            epoch = epoch.0,
-            cause = cause.as_str(),
-            %evidence,
-            sessions,
-            sessions_end = mode.as_str(),
-            detected_ms = millis(detected),
-            "revoked: the backend takes no more clients"
-        );
-        self.tell(now, &route.backend, "revoke", epoch, Some(cause), evidence);
-    }
-
-    /// A server that had said that it takes nobody in has nothing more to say: what it left of its sessions ends.
-    pub(super) fn abort(&mut self, now: Time, epoch: Epoch, backend: BackendId, cause: Cause) {
-        let left: Vec<_> = self.carrier.lingering.drain(..).collect();
-        for revocation in &left {
-            revocation.revoke(RevokeMode::Abort);
-        }
-        if left.iter().all(|revocation| Arc::strong_count(revocation) == 1) {
-            return;
-        }
-        let name = Arc::clone(self.name(backend));
-        let evidence = self.core.backend(backend).map(|state| state.evidence().clone()).unwrap_or_default();
-        tracing::warn!(
-            pool = %self.config.name,
-            backend = %name,
-            epoch = epoch.0,
-            cause = cause.as_str(),
-            %evidence,
-            "aborted: the sessions that the backend had not ended itself"
-        );
-        self.tell(now, &name, "abort", epoch, Some(cause), evidence);
-    }
-
-    pub(super) fn activate(&mut self, now: Time, epoch: Epoch, backend: BackendId, cause: Cause) {
-        for revocation in self.carrier.lingering.drain(..) {
-            revocation.revoke(RevokeMode::Abort);
-        }
-        self.abort_last_words();
-        let node = &self.nodes[backend.index()];
-        let name = Arc::clone(&node.config.name);
-        let route = Arc::new(Route {
-            backend: Arc::clone(&name),
-            metrics: Arc::clone(&node.metrics),
-            tenure: Tenure::Active(epoch),
-            addresses: node.resolved.clone(),
-            revocation: Arc::new(Revocation::default()),
-        });
-        self.carrier.publisher.verified(now);
-        self.carrier.offer(&route);
-        self.carrier.route = Some(route);
-        let evidence = self.core.backend(backend).map(|state| state.evidence().clone()).unwrap_or_default();
-        let gap = self.carrier.gap.take();
-        tracing::info!(
-            pool = %self.config.name,
-            backend = %name,
-            epoch = epoch.0,
-            cause = cause.as_str(),
-            %evidence,
-            gap_ms = gap.as_ref().map(|gap| millis(now.since(gap.since))),
-            from = gap.as_ref().map(|gap| gap.from.as_ref()),
-            "activated: new clients go to this backend"
-        );
-        if let Some(gap) = gap.filter(|gap| gap.from != name) {
-            self.count_failover(now, &name, gap);
-        }
-        self.tell(now, &name, "activate", epoch, Some(cause), evidence);
-    }
-
-    fn count_failover(&mut self, now: Time, to: &Arc<str>, gap: Gap) {
-        let length = now.since(gap.since);
-        self.metrics.failovers.get(gap.cause).inc();
-        self.metrics.failover_detection.observe(gap.detected.as_secs_f64());
-        self.metrics.failover_gap.observe(length.as_secs_f64());
-        self.last_failover = Some(LastFailover {
-            at: now,
-            from: gap.from,
-            to: Arc::clone(to),
-            cause: gap.cause,
-            evidence: gap.evidence,
-            detected: gap.detected,
-            gap: length,
-            sessions_closed: gap.sessions_closed,
-        });
-    }
-
-    /// New clients of the active backend go where the last probe went. What was `failing` before has been left by its name as well:
-    /// nobody will tell its sessions that it is gone, so they end as those of a backend that went down.
-    pub(super) fn readdress(&mut self, failing: bool) {
-        let Some(active) = self.core.active() else { return };
-        let node = &self.nodes[active.index()];
-        let mode = self.config.policy.on_down;
-        let sessions = u64::try_from(node.metrics.connections_active.get()).unwrap_or(0);
-        if !self.carrier.readdress(&node.resolved, Some(mode).filter(|mode| failing && *mode != RevokeMode::Drain)) {
-            return;
-        }
-        node.metrics.sessions_revoked.get(Cause::Down).inc_by(sessions);
-        tracing::warn!(
-            pool = %self.config.name,
-            backend = %node.config.name,
-            epoch = self.core.epoch().0,
-            cause = Cause::Down.as_str(),
-            sessions,
-            sessions_end = mode.as_str(),
-            "the backend moved away from an address that did not answer: the sessions there end"
-        );
-    }
-
-    pub(super) fn suspend(&mut self, now: Time, epoch: Epoch) {
-        let Some(name) = self.carrier.route.as_ref().map(|route| Arc::clone(&route.backend)) else { return };
-        self.carrier.withdraw(&format!("{name} is in doubt and is being probed"));
-        let state = self.core.active().and_then(|active| self.core.backend(active));
-        let evidence = state.map(|state| state.evidence().clone()).unwrap_or_default();
-        tracing::info!(pool = %self.config.name, backend = %name, epoch = epoch.0, %evidence, "in doubt: new clients wait for a second opinion");
-        self.tell(now, &name, "suspend", epoch, None, evidence);
-    }
-
-    pub(super) fn resume(&mut self, now: Time, epoch: Epoch) {
-        let Some(route) = self.carrier.route.clone() else { return };
-        self.carrier.publisher.verified(now);
-        self.carrier.offer(&route);
-        tracing::info!(pool = %self.config.name, backend = %route.backend, epoch = epoch.0, "the doubt is gone: new clients go on");
-        self.tell(now, &route.backend, "resume", epoch, None, "".into());
-    }
-
-    fn tell(&self, at: Time, backend: &Arc<str>, kind: &'static str, epoch: Epoch, cause: Option<Cause>, evidence: Printable) {
-        self.events.push(StateEvent {
-            id: 0,
-            at,
-            pool: Arc::clone(&self.config.name),
-            backend: Some(Arc::clone(backend)),
-            kind,
-            from: None,
-            to: None,
-            epoch,
-            cause: cause.map(Label::as_str),
-            evidence,
-        });
-    }
-}
-
-fn millis(duration: std::time::Duration) -> f64 {
-    (duration.as_secs_f64() * 10_000.0).round() / 10.0
+fn sessions(route: &Route) -> u64 {
+    u64::try_from(route.metrics.connections_active.get()).unwrap_or(0)
 }

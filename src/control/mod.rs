@@ -5,13 +5,16 @@
 //! |---|---|
 //! | [`supervisor`] | owns a pool's state; takes every event, asks the core, has its effects carried out |
 //! | [`node`] | a backend as the supervisor holds it |
-//! | [`effects`] | carries out effects in order: revoke, activate, pace |
-//! | [`readers`] | carries out who may be read |
+//! | [`settings`] | what the plane is given |
+//! | [`effects`] | publishes the route of the active backend |
+//! | [`readers`] | publishes who may be read |
+//! | [`seat`] | a backend's place among the readers |
 //! | [`notes`] | tells people: log lines, events, metrics |
 //! | [`prober`] | runs the probes of one backend at the pace the core asks for |
 //! | [`probe`] | the checks, one file a protocol |
 //! | [`resolver`] | names to addresses; the last good answer is kept |
 //! | [`lookups`] | asks the system for the addresses of names, on threads of its own |
+//! | [`memory`] | what a pool remembers over restarts |
 //! | [`state_file`] | remembers over restarts how far the database had come and who was active |
 //! | [`state_writer`] | reads and writes those files, on a thread of its own |
 //! | [`silence`] | tells of probes that do not come back |
@@ -20,66 +23,29 @@
 mod effects;
 pub mod heartbeat;
 mod lookups;
+mod memory;
 mod node;
 mod notes;
 pub mod probe;
 pub mod prober;
 mod readers;
 pub mod resolver;
+mod seat;
+mod settings;
 mod silence;
 mod state_file;
 pub mod state_writer;
 mod supervisor;
 
-use std::{collections::HashMap, io, sync::Arc, thread::JoinHandle, time::Duration};
+use std::{collections::HashMap, io, sync::Arc, thread::JoinHandle};
 
-use heartbeat::Heartbeat;
+use settings::Change;
+pub use settings::{ControlSettings, PoolSettings, max_staleness};
 pub use state_file::{Remembered, look as remembered};
-use state_writer::StateWriter;
 use supervisor::Supervisor;
 use tokio::{runtime, sync::mpsc, task::JoinSet};
-use tokio_util::sync::CancellationToken;
 
-use crate::{
-    config::PoolConfig,
-    lifecycle::{Lifeline, Phase},
-    metrics::{Metrics, PoolSeries},
-    route::{Clock, EventLog, Publisher, ReportReceiver},
-};
-
-/// What the control plane needs to know of the process.
-#[derive(Debug)]
-pub struct ControlSettings {
-    /// The monotonic clock.
-    pub clock: Clock,
-    /// The life of the process; every route ends with it.
-    pub lifeline: Lifeline,
-    /// Where state changes are told.
-    pub events: Arc<EventLog>,
-    /// Keeps the state that outlives the process, if anybody does.
-    pub state: Option<StateWriter>,
-    /// Of the process.
-    pub metrics: Arc<Metrics>,
-    /// Beaten by this plane.
-    pub heartbeat: Heartbeat,
-    /// How long the sessions of a retired pool may go on.
-    pub grace: Duration,
-}
-
-/// What the control plane needs to know of a pool.
-#[derive(Debug)]
-pub struct PoolSettings {
-    /// As configured.
-    pub config: PoolConfig,
-    /// Where decisions go.
-    pub publisher: Publisher,
-    /// What the byte path learns.
-    pub reports: ReportReceiver,
-    /// Its metrics.
-    pub series: PoolSeries,
-    /// Cancelled when the pool is no longer configured. It is supervised until its last session has ended, or for the grace.
-    pub retired: CancellationToken,
-}
+use crate::{config::PoolConfig, lifecycle::Phase, metrics::PoolSeries};
 
 /// Orders to the control plane.
 #[derive(Clone, Debug)]
@@ -89,13 +55,6 @@ pub struct ControlHandle(mpsc::UnboundedSender<Order>);
 enum Order {
     Supervise(Box<PoolSettings>),
     Configure(Box<Change>),
-}
-
-/// A pool as it is configured from now on.
-#[derive(Debug)]
-struct Change {
-    config: PoolConfig,
-    series: PoolSeries,
 }
 
 impl ControlHandle {
@@ -110,12 +69,6 @@ impl ControlHandle {
     pub fn configure(&self, config: PoolConfig, series: PoolSeries) {
         let _ = self.0.send(Order::Configure(Box::new(Change { config, series })));
     }
-}
-
-/// How old the last word of an active backend may be before new clients wait for a newer one: every probe that could have told
-/// of its death has failed to finish.
-pub fn max_staleness(pool: &PoolConfig) -> Duration {
-    2 * (pool.check.interval + pool.check.timeout) + Duration::from_secs(1)
 }
 
 /// Starts the control thread, with no pools yet.

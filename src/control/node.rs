@@ -4,14 +4,15 @@ use std::sync::Arc;
 
 use super::{
     prober::{self, ProberEventSender, ProberHandle, ProberKey, ProberSettings},
-    readers::Seat,
+    seat::Seat,
     silence::Silence,
 };
 use crate::{
     config::{BackendConfig, CheckConfig},
+    failover::{BackendId, Pool},
     metrics::BackendMetrics,
     net::addresses::Addresses,
-    route::{Clock, DemandWatch, LastProbe},
+    route::{BackendView, Clock, DemandWatch, LastProbe},
 };
 
 pub(super) struct Node {
@@ -26,6 +27,29 @@ pub(super) struct Node {
     pub(super) seat: Seat,
     pub(super) prober: ProberHandle,
     pub(super) key: ProberKey,
+}
+
+impl Node {
+    /// It as `core` sees it, for whoever looks at the pool.
+    pub(super) fn view(&self, core: &Pool, id: BackendId) -> Option<BackendView> {
+        let state = core.backend(id)?;
+        Some(BackendView {
+            name: Arc::clone(&self.config.name),
+            address: self.config.address.to_string().into(),
+            resolved: self.resolved.clone(),
+            health: state.health(),
+            pending: state.is_pending(),
+            admin: state.admin(),
+            reason: core.reason(id),
+            reading: core.reading(id),
+            facts: state.facts().clone(),
+            alert: state.alert(),
+            alert_evidence: state.alert_evidence().clone(),
+            since: state.since(),
+            last_probe: self.last_probe.clone(),
+            silent_since: self.silence.since(),
+        })
+    }
 }
 
 /// Makes the probers of a pool.

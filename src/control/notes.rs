@@ -1,162 +1,296 @@
-//! Tells people what the core noted: one log line, one event, one count each.
+//! Tells people: one log line, one event, one count each.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use super::{probe::agreement::Stance, supervisor::Supervisor};
+use super::{
+    effects::{Action, RouteChange},
+    node::Node,
+    probe::agreement::Stance,
+};
 use crate::{
-    failover::{BackendId, Health, Note, Outcome, Time, Verdict, label::Label},
+    failover::{BackendId, Cause, Epoch, Health, Note, Outcome, Printable, Reading, RevokeMode, Time, Verdict, label::Label},
+    metrics::PoolMetrics,
     net::endpoint::Endpoint,
-    route::StateEvent,
+    route::{EventLog, StateEvent},
 };
 
-pub(super) fn tell(supervisor: &Supervisor, now: Time, note: &Note) {
-    match note {
-        Note::Verdict { from, to } => tell_verdict(supervisor, now, *from, *to),
-        Note::Conflict { present, claimants } => tell_conflict(supervisor, now, claimants, *present),
-        _ => tell_of_backend(supervisor, now, note),
-    }
+/// Tells of one pool.
+pub(super) struct Teller {
+    pub(super) pool: Arc<str>,
+    pub(super) events: Arc<EventLog>,
+    pub(super) metrics: Arc<PoolMetrics>,
 }
 
-fn tell_of_backend(supervisor: &Supervisor, now: Time, note: &Note) {
-    let pool = &*supervisor.config.name;
-    match note {
-        // Told by the caller.
-        Note::Verdict { .. } | Note::Conflict { .. } => {}
-        Note::Health { backend, from, to, cause, evidence } => {
-            let name = supervisor.name(*backend);
-            supervisor.nodes[backend.index()].metrics.transitions.get(*to).get(*cause).inc();
-            if *to == Health::Down {
-                tracing::warn!(pool, backend = %name, from = from.as_str(), to = to.as_str(), cause = cause.as_str(), %evidence, "health changed");
-            } else {
-                tracing::info!(pool, backend = %name, from = from.as_str(), to = to.as_str(), cause = cause.as_str(), %evidence, "health changed");
+/// When, and under which epoch.
+type Moment = (Time, Epoch);
+
+impl Teller {
+    /// What the core noted.
+    pub(super) fn note(&self, at: Moment, nodes: &[Node], note: &Note) {
+        let (pool, name) = (&*self.pool, |id: &BackendId| &nodes[id.index()].config.name);
+        match note {
+            Note::Verdict { from, to } => self.verdict(at, *from, *to),
+            Note::Conflict { present, claimants } => {
+                let claimants = claimants.iter().map(|id| &**name(id)).collect::<Vec<_>>().join(", ");
+                self.conflict(at, claimants, *present);
             }
-            push(
-                supervisor,
-                now,
-                Some(*backend),
-                "health",
-                Some(from.as_str()),
-                Some(to.as_str()),
-                Some(cause.as_str()),
-                evidence,
-            );
+            Note::Health { backend, from, to, cause, evidence } => {
+                nodes[backend.index()].metrics.transitions.get(*to).get(*cause).inc();
+                self.health(at, name(backend), (*from, *to), *cause, evidence);
+            }
+            Note::Role { backend, from, to } => {
+                tracing::info!(pool, backend = %name(backend), from = from.as_str(), to = to.as_str(), "role changed");
+                self.changed(at, name(backend), "role", (from.as_str(), to.as_str()));
+            }
+            Note::Eligibility { backend, from, to } => {
+                tracing::info!(pool, backend = %name(backend), from = from.as_str(), to = to.as_str(), "eligibility changed");
+                self.changed(at, name(backend), "eligibility", (from.as_str(), to.as_str()));
+            }
+            Note::AdminSet { backend, from, to } => {
+                tracing::info!(pool, backend = %name(backend), from = from.as_str(), to = to.as_str(), "administrative state set");
+                self.changed(at, name(backend), "admin", (from.as_str(), to.as_str()));
+            }
+            Note::CheckAlert { backend, outcome, evidence } => self.check(at, name(backend), *outcome, evidence),
+            Note::UnknownBackend(id) => tracing::warn!(pool, backend = id.0, "an event names a backend this pool does not have"),
+            Note::CommandRefused { backend, reason } => {
+                tracing::warn!(pool, backend = %name(backend), reason = reason.as_str(), "the command was refused");
+            }
         }
-        Note::Role { backend, from, to } => {
-            tracing::info!(pool, backend = %supervisor.name(*backend), from = from.as_str(), to = to.as_str(), "role changed");
-            push(supervisor, now, Some(*backend), "role", Some(from.as_str()), Some(to.as_str()), None, "");
+    }
+
+    fn changed(&self, at: Moment, backend: &Arc<str>, kind: &'static str, (from, to): (&'static str, &'static str)) {
+        self.events.push(StateEvent { from: Some(from), to: Some(to), ..self.event(at, Some(backend), kind) });
+    }
+
+    fn health(&self, at: Moment, backend: &Arc<str>, (from, to): (Health, Health), cause: Cause, evidence: &Printable) {
+        let pool = &*self.pool;
+        let (is, from, to, cause) = (to, from.as_str(), to.as_str(), cause.as_str());
+        if is == Health::Down {
+            tracing::warn!(pool, %backend, from, to, cause, %evidence, "health changed");
+        } else {
+            tracing::info!(pool, %backend, from, to, cause, %evidence, "health changed");
         }
-        Note::Eligibility { backend, from, to } => {
-            tracing::info!(pool, backend = %supervisor.name(*backend), from = from.as_str(), to = to.as_str(), "eligibility changed");
-            push(supervisor, now, Some(*backend), "eligibility", Some(from.as_str()), Some(to.as_str()), None, "");
+        let (cause, evidence) = (Some(cause), evidence.clone());
+        self.events.push(StateEvent {
+            from: Some(from),
+            to: Some(to),
+            cause,
+            evidence,
+            ..self.event(at, Some(backend), "health")
+        });
+    }
+
+    fn check(&self, at: Moment, backend: &Arc<str>, outcome: Outcome, evidence: &Printable) {
+        let pool = &*self.pool;
+        match outcome {
+            Outcome::Ok => tracing::info!(pool, %backend, "the check works again"),
+            _ => {
+                tracing::error!(pool, %backend, outcome = outcome.as_str(), %evidence, "the check cannot do its work; the verdict stays as it is");
+            }
         }
-        Note::CheckAlert { backend, outcome, evidence } => {
-            let name = supervisor.name(*backend);
-            match outcome {
-                Outcome::Ok => tracing::info!(pool, backend = %name, "the check works again"),
-                _ => {
-                    tracing::error!(pool, backend = %name, outcome = outcome.as_str(), %evidence, "the check cannot do its work; the verdict stays as it is");
+        let (to, evidence) = (Some(outcome.as_str()), evidence.clone());
+        self.events.push(StateEvent { to, evidence, ..self.event(at, Some(backend), "check") });
+    }
+
+    fn verdict(&self, at: Moment, from: Verdict, to: Verdict) {
+        let pool = &*self.pool;
+        let (before, verdict) = (from.as_str(), to.as_str());
+        match to {
+            Verdict::SplitBrain => {
+                tracing::error!(pool, before, verdict, "more than one primary and no rule to tell them apart: fence one of them");
+            }
+            Verdict::HoldDown => tracing::error!(
+                pool,
+                before,
+                verdict,
+                "the failover budget is used up and every candidate failed lately: repair a backend; this ends by itself when the budget's window has passed"
+            ),
+            Verdict::NoEligible => tracing::warn!(pool, before, verdict, "no backend may serve: new clients are held"),
+            _ => tracing::debug!(pool, before, verdict, "verdict changed"),
+        }
+        // That the active backend stays, or that another took over, is told by `activate` and `revoke`.
+        if !matches!((from, to), (Verdict::Keep | Verdict::Switch | Verdict::Settling, Verdict::Keep | Verdict::Switch)) {
+            self.events.push(StateEvent { from: Some(before), to: Some(verdict), ..self.event(at, None, "verdict") });
+        }
+    }
+
+    fn conflict(&self, at: Moment, claimants: String, present: bool) {
+        let pool = &*self.pool;
+        if present {
+            tracing::error!(pool, claimants, "more than one backend says it is the primary: shut down or rebuild the wrong one");
+        } else {
+            tracing::info!(pool, "one primary again");
+        }
+        let to = Some(if present { "present" } else { "gone" });
+        self.events.push(StateEvent { to, evidence: claimants.into(), ..self.event(at, None, "conflict") });
+    }
+
+    /// The endpoint of a backend fell silent, contradicts its database, or is in order again. What the database says decides about
+    /// health, so this is no change of state of the backend.
+    pub(super) fn second_opinion(&self, at: Moment, backend: &Arc<str>, stance: Stance, evidence: Printable) {
+        let pool = &*self.pool;
+        match stance {
+            Stance::Agrees => tracing::info!(pool, %backend, "the HTTP check gives a second opinion again"),
+            Stance::Silent => {
+                tracing::warn!(pool, %backend, evidence = &*evidence, "the HTTP check gives no second opinion; the other check decides alone");
+            }
+            Stance::Contradicts => {
+                tracing::warn!(pool, %backend, evidence = &*evidence, "the HTTP check contradicts the database, which says it is the primary");
+            }
+        }
+        let to = Some(stance.as_str());
+        self.events.push(StateEvent { to, evidence, ..self.event(at, Some(backend), "second_opinion") });
+    }
+
+    /// The name of a backend stands for `addresses` now.
+    pub(super) fn addresses(&self, nodes: &[Node], index: usize, addresses: &[Endpoint]) {
+        let (pool, node) = (&*self.pool, &nodes[index]);
+        let name = &*node.config.name;
+        if !node.resolved.is_empty() {
+            tracing::info!(pool, backend = name, was = ?node.resolved, is = ?addresses, "the backend's name stands for other addresses now");
+        }
+        for (_, other) in nodes.iter().enumerate().filter(|(other, _)| *other != index) {
+            if let Some(address) = other.resolved.iter().find(|address| addresses.contains(address)) {
+                tracing::warn!(pool, backend = name, other = %other.config.name, %address, "two backends stand for one address: a server cannot take over from itself");
+            }
+        }
+    }
+
+    /// What was done with the route to the active backend.
+    pub(super) fn route_change(&self, at: Time, change: RouteChange) {
+        let RouteChange { action, backend, epoch, cause, evidence } = change;
+        let (pool, cause) = (&self.pool, cause.map(Label::as_str));
+        let kind = match action {
+            Action::Revoked { sessions, mode, detected } => {
+                tracing::warn!(
+                    %pool,
+                    %backend,
+                    epoch = epoch.0,
+                    cause,
+                    %evidence,
+                    sessions,
+                    sessions_end = mode.as_str(),
+                    detected_ms = millis(detected),
+                    "revoked: the backend takes no more clients"
+                );
+                "revoke"
+            }
+            Action::Aborted => {
+                tracing::warn!(%pool, %backend, epoch = epoch.0, cause, %evidence, "aborted: the sessions that the backend had not ended itself");
+                "abort"
+            }
+            Action::Activated(after) => {
+                let (gap_ms, from) = after.as_ref().map(|after| (millis(after.gap), &*after.from)).unzip();
+                tracing::info!(
+                    %pool,
+                    %backend,
+                    epoch = epoch.0,
+                    cause,
+                    %evidence,
+                    gap_ms,
+                    from,
+                    "activated: new clients go to this backend"
+                );
+                if let Some(failover) = after.filter(|after| after.from != after.to) {
+                    self.metrics.failovers.get(failover.cause).inc();
+                    self.metrics.failover_detection.observe(failover.detected.as_secs_f64());
+                    self.metrics.failover_gap.observe(failover.gap.as_secs_f64());
                 }
+                "activate"
             }
-            push(supervisor, now, Some(*backend), "check", None, Some(outcome.as_str()), None, evidence);
+            Action::Suspended => {
+                tracing::info!(%pool, %backend, epoch = epoch.0, %evidence, "in doubt: new clients wait for a second opinion");
+                "suspend"
+            }
+            Action::Resumed => {
+                tracing::info!(%pool, %backend, epoch = epoch.0, "the doubt is gone: new clients go on");
+                "resume"
+            }
+        };
+        self.events.push(StateEvent { cause, evidence, ..self.event((at, epoch), Some(&backend), kind) });
+    }
+
+    /// The active backend has left addresses by its name that did not answer.
+    pub(super) fn moved(&self, backend: &str, epoch: Epoch, sessions: u64, mode: RevokeMode) {
+        tracing::warn!(
+            pool = %self.pool,
+            %backend,
+            epoch = epoch.0,
+            cause = Cause::Down.as_str(),
+            sessions,
+            sessions_end = mode.as_str(),
+            "the backend moved away from an address that did not answer: the sessions there end"
+        );
+    }
+
+    /// A backend may be read, or no longer; so many sessions were closed.
+    pub(super) fn reading(
+        &self,
+        at: Moment,
+        backend: &Arc<str>,
+        (from, to): (Reading, Reading),
+        (sessions, closed): (RevokeMode, u64),
+        why: String,
+    ) {
+        if from != Reading::Reader && to != Reading::Reader && closed == 0 {
+            return;
         }
-        Note::UnknownBackend(id) => tracing::warn!(pool, backend = id.0, "an event names a backend this pool does not have"),
-        Note::CommandRefused { backend, reason } => {
-            tracing::warn!(pool, backend = %supervisor.name(*backend), reason = reason.as_str(), "the command was refused");
+        let (pool, before, reason) = (&*self.pool, from.as_str(), to.as_str());
+        if to == Reading::Reader {
+            tracing::info!(pool, %backend, before, "backend may be read");
+        } else if sessions == RevokeMode::Drain {
+            tracing::info!(pool, %backend, reason, "backend may not be read: {why}; sessions go on");
+        } else {
+            let sessions_end = sessions.as_str();
+            tracing::warn!(pool, %backend, reason, sessions = closed, sessions_end, "backend may not be read: {why}");
         }
-        Note::AdminSet { backend, from, to } => {
-            tracing::info!(pool, backend = %supervisor.name(*backend), from = from.as_str(), to = to.as_str(), "administrative state set");
-            push(supervisor, now, Some(*backend), "admin", Some(from.as_str()), Some(to.as_str()), None, "");
+        let (from, to, evidence) = (Some(before), Some(reason), why.into());
+        self.events.push(StateEvent { from, to, evidence, ..self.event(at, Some(backend), "reader") });
+    }
+
+    /// A probe was too late to count.
+    pub(super) fn late(&self, node: &Node, lateness: Duration) {
+        node.metrics.probe_lateness.observe(lateness.as_secs_f64());
+        tracing::warn!(
+            pool = %self.pool,
+            backend = %node.config.name,
+            late_ms = u64::try_from(lateness.as_millis()).unwrap_or(u64::MAX),
+            "a probe was late because this machine was busy; its result does not count"
+        );
+    }
+
+    /// A probe could not be made.
+    pub(super) fn no_verdict(&self, node: &Node, evidence: &Printable) {
+        tracing::warn!(pool = %self.pool, backend = %node.config.name, %evidence, "a probe could not be made; that says nothing of the backend");
+    }
+
+    /// For so long no probe of a backend has finished.
+    pub(super) fn silence(&self, backend: &str, silent: Duration) {
+        tracing::error!(
+            pool = %self.pool,
+            %backend,
+            silent_ms = u64::try_from(silent.as_millis()).unwrap_or(u64::MAX),
+            "no probe has finished in time: a failure of this backend would not be noticed"
+        );
+    }
+
+    /// An event of which no more is known yet.
+    fn event(&self, (at, epoch): Moment, backend: Option<&Arc<str>>, kind: &'static str) -> StateEvent {
+        StateEvent {
+            id: 0,
+            at,
+            pool: Arc::clone(&self.pool),
+            backend: backend.cloned(),
+            kind,
+            from: None,
+            to: None,
+            epoch,
+            cause: None,
+            evidence: Printable::default(),
         }
     }
 }
 
-/// The endpoint of a backend fell silent, contradicts its database, or is in order again. What the database says decides about
-/// health, so this is no change of state of the backend.
-pub(super) fn tell_second_opinion(supervisor: &Supervisor, backend: BackendId, stance: Stance, evidence: &str) {
-    let (pool, name) = (&*supervisor.config.name, supervisor.name(backend));
-    match stance {
-        Stance::Agrees => tracing::info!(pool, backend = %name, "the HTTP check gives a second opinion again"),
-        Stance::Silent => {
-            tracing::warn!(pool, backend = %name, evidence, "the HTTP check gives no second opinion; the other check decides alone");
-        }
-        Stance::Contradicts => {
-            tracing::warn!(pool, backend = %name, evidence, "the HTTP check contradicts the database, which says it is the primary");
-        }
-    }
-    push(supervisor, supervisor.clock.now(), Some(backend), "second_opinion", None, Some(stance.as_str()), None, evidence);
-}
-
-fn tell_verdict(supervisor: &Supervisor, now: Time, from: Verdict, to: Verdict) {
-    let pool = &*supervisor.config.name;
-    let (before, verdict) = (from.as_str(), to.as_str());
-    match to {
-        Verdict::SplitBrain => {
-            tracing::error!(pool, before, verdict, "more than one primary and no rule to tell them apart: fence one of them");
-        }
-        Verdict::HoldDown => tracing::error!(
-            pool,
-            before,
-            verdict,
-            "the failover budget is used up and every candidate failed lately: repair a backend; this ends by itself when the budget's window has passed"
-        ),
-        Verdict::NoEligible => tracing::warn!(pool, before, verdict, "no backend may serve: new clients are held"),
-        _ => tracing::debug!(pool, before, verdict, "verdict changed"),
-    }
-    // That the active backend stays, or that another took over, is told by `activate` and `revoke`.
-    if !matches!((from, to), (Verdict::Keep | Verdict::Switch | Verdict::Settling, Verdict::Keep | Verdict::Switch)) {
-        push(supervisor, now, None, "verdict", Some(before), Some(verdict), None, "");
-    }
-}
-
-fn tell_conflict(supervisor: &Supervisor, now: Time, claimants: &[BackendId], present: bool) {
-    let pool = &*supervisor.config.name;
-    let names: Vec<&str> = claimants.iter().map(|id| &**supervisor.name(*id)).collect();
-    let claimants = names.join(", ");
-    if present {
-        tracing::error!(pool, claimants, "more than one backend says it is the primary: shut down or rebuild the wrong one");
-    } else {
-        tracing::info!(pool, "one primary again");
-    }
-    push(supervisor, now, None, "conflict", None, Some(if present { "present" } else { "gone" }), None, &claimants);
-}
-
-/// The name of a backend stands for `addresses` now.
-pub(super) fn tell_addresses(supervisor: &Supervisor, backend: BackendId, addresses: &[Endpoint]) {
-    let pool = &*supervisor.config.name;
-    let node = &supervisor.nodes[backend.index()];
-    let name = &*node.config.name;
-    if !node.resolved.is_empty() {
-        tracing::info!(pool, backend = name, was = ?node.resolved, is = ?addresses, "the backend's name stands for other addresses now");
-    }
-    let others = supervisor.nodes.iter().zip(supervisor.core.ids()).filter(|(_, id)| *id != backend);
-    for (other, _) in others {
-        if let Some(address) = other.resolved.iter().find(|address| addresses.contains(address)) {
-            tracing::warn!(pool, backend = name, other = %other.config.name, %address, "two backends stand for one address: a server cannot take over from itself");
-        }
-    }
-}
-
-#[allow(clippy::too_many_arguments, reason = "the fields of an event, each of another kind")]
-pub(super) fn push(
-    supervisor: &Supervisor,
-    at: Time,
-    backend: Option<BackendId>,
-    kind: &'static str,
-    from: Option<&'static str>,
-    to: Option<&'static str>,
-    cause: Option<&'static str>,
-    evidence: &str,
-) {
-    supervisor.events.push(StateEvent {
-        id: 0,
-        at,
-        pool: Arc::clone(&supervisor.config.name),
-        backend: backend.map(|backend| Arc::clone(supervisor.name(backend))),
-        kind,
-        from,
-        to,
-        epoch: supervisor.core.epoch(),
-        cause,
-        evidence: evidence.into(),
-    });
+fn millis(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 10_000.0).round() / 10.0
 }

@@ -2,6 +2,7 @@
 //!
 //! | file | what it holds |
 //! |---|---|
+//! | `events` | what a prober has to tell |
 //! | `schedule` | when the next probe is due |
 //! | `asker` | which question is asked: over the standing session, or with a whole new login |
 //! | `unserved` | how a server is watched that says it serves nobody |
@@ -11,6 +12,7 @@
 //! [`ProberEvent::Late`], or [`ProberEvent::NoVerdict`], and made again.
 
 mod asker;
+mod events;
 mod schedule;
 mod second;
 mod unserved;
@@ -18,29 +20,30 @@ mod unserved;
 use std::time::Duration;
 
 use tokio::{
-    sync::{mpsc, watch},
+    sync::watch,
     time::{Instant, sleep_until},
 };
 
 use self::{
     asker::{Answer, Asker},
+    events::Voice,
     schedule::{Schedule, Start},
     second::Second,
 };
+pub use self::{
+    events::{ProberEvent, ProberEventSender, ProberKey},
+    schedule::URGENT_INTERVAL,
+};
 use super::{
-    probe::{Deadline, Finding, agreement::Stance},
+    probe::{Deadline, Finding},
     resolver::{self, Resolution, Resolver},
 };
 use crate::{
     config::CheckConfig,
-    failover::{Outcome, Pace, Passive, Printable, Time},
+    failover::{Outcome, Pace},
     net::{addr::BackendAddr, addresses::Addresses},
     route::{Clock, DemandWatch},
 };
-
-/// Between two probes while nobody is active. Short enough that a promotion is seen at once, long enough that a server which
-/// refuses connections is not burdened.
-pub const URGENT_INTERVAL: Duration = Duration::from_millis(20);
 
 /// How late a deadline may fire and still count. What is later was not the backend: this process had no processor time.
 const SLACK: Duration = Duration::from_millis(50);
@@ -61,55 +64,6 @@ pub struct ProberSettings {
     /// Whether clients wait for any backend of the pool.
     pub demand: DemandWatch,
 }
-
-/// Tells the probers of a pool apart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ProberKey(pub u64);
-
-/// What a prober has to tell.
-#[derive(Clone, Debug)]
-pub enum ProberEvent {
-    /// A probe finished.
-    Report {
-        /// Rises with each probe of this backend.
-        seq: u64,
-        /// What it found.
-        finding: Finding,
-        /// It made a whole new connection (and login), rather than asking over a standing session.
-        fresh: bool,
-        /// When it finished.
-        at: Time,
-        /// How long it took.
-        took: Duration,
-        /// How much later than planned it began.
-        lateness: Duration,
-    },
-    /// The standing session broke.
-    Passive(Passive),
-    /// What the backend's name stands for is known, or has changed; sent for an IP address, too. The next report is the first of a
-    /// probe made there: nobody need go to an address that was not asked.
-    Resolved(Addresses),
-    /// A probe ran out of time, but this process woke up too late to tell whose fault it was. It is made again at once.
-    Late {
-        /// How long after the deadline the process woke up.
-        lateness: Duration,
-    },
-    /// The second opinion by HTTP stands differently beside the first from now on. Says nothing of the backend's health.
-    SecondOpinion {
-        /// How.
-        stance: Stance,
-        /// What both said.
-        evidence: Printable,
-    },
-    /// This process could not ask: it lacked a port, a descriptor or memory.
-    NoVerdict {
-        /// What was missing.
-        evidence: Printable,
-    },
-}
-
-/// The probers' end of the channel to the supervisor.
-pub type ProberEventSender = mpsc::Sender<(ProberKey, ProberEvent)>;
 
 /// Orders to one prober. Dropping it ends the prober.
 #[derive(Debug)]
@@ -154,24 +108,6 @@ pub fn spawn(settings: ProberSettings, events: ProberEventSender, clock: Clock) 
     };
     tokio::spawn(prober.run());
     ProberHandle(handle)
-}
-
-/// The way to the supervisor. Waits when it is behind; its going away is noticed by the loop.
-#[derive(Clone, Debug)]
-struct Voice {
-    key: ProberKey,
-    events: ProberEventSender,
-}
-
-impl Voice {
-    async fn say(&self, event: ProberEvent) {
-        // The supervisor is gone: the prober's handle is, too, and the loop ends there.
-        drop(self.events.send((self.key, event)).await);
-    }
-
-    async fn passive(&self, what: Passive) {
-        self.say(ProberEvent::Passive(what)).await;
-    }
 }
 
 struct Prober {

@@ -1,15 +1,12 @@
-//! Carries out who may be read: a backend that may takes its seat among the readers, which is offered to the byte path; the core
-//! says what becomes of its sessions when it has to leave.
+//! Who may be read: a backend that may takes its seat among the readers, which is offered to the byte path.
 
 use std::{sync::Arc, time::Duration};
 
-use super::{node::Node, notes, supervisor::Supervisor};
+use super::node::Node;
 use crate::{
-    config::{BackendConfig, ListenerRoute, PoolConfig},
-    failover::{BackendId, Facts, MaxLag, Reading, RevokeMode, Role, Time, label::Label},
-    metrics::BackendMetrics,
-    net::addresses::Addresses,
-    route::{Generation, Pulse, Reader, ReaderKind, Revocation, Route, Snapshot, Tenure},
+    config::{ListenerRoute, PoolConfig},
+    failover::{BackendState, Facts, MaxLag, Pool, Reading, RevokeMode, Role},
+    route::{Publisher, ReaderKind, Revocation, Snapshot},
 };
 
 /// What a pool keeps of its readers besides their seats.
@@ -21,167 +18,68 @@ pub(super) struct Readers {
     parted: Vec<Arc<Revocation>>,
 }
 
-/// A backend's seat among the readers, taken or not.
-#[derive(Debug, Default)]
-pub(super) struct Seat {
-    generation: Generation,
-    /// One for all sessions of the generation, also while nobody may be sent there.
-    revocation: Arc<Revocation>,
-    pulse: Arc<Pulse>,
-    /// While the seat is taken.
-    route: Option<Arc<Route>>,
-}
-
-impl Seat {
-    /// The backend was heard of.
-    pub(super) fn heard(&self, at: Time) {
-        self.pulse.heard(at);
-    }
-
-    /// The byte path speaks of this very generation.
-    pub(super) fn is_of(&self, generation: Generation) -> bool {
-        self.generation == generation && generation != Generation::default()
-    }
-
-    fn take(&mut self, last: &mut u64, backend: &BackendConfig, metrics: &Arc<BackendMetrics>, addresses: &Addresses) {
-        if self.generation == Generation::default() || self.revocation.is_revoked() {
-            // What a server that serves again has left from before is dead.
-            self.revocation.revoke(RevokeMode::Abort);
-            *last += 1;
-            (self.generation, self.revocation) = (Generation(*last), Arc::default());
+impl Readers {
+    /// A backend takes its seat, or leaves it, as it may be read or not. That is yet to be offered.
+    pub(super) fn seat(&mut self, node: &mut Node, to: Reading) {
+        if to.may_be_read() {
+            node.seat.take(&mut self.last, &node.config, &node.metrics, &node.resolved);
+        } else {
+            node.seat.give_up();
         }
-        self.route = Some(Arc::new(Route {
-            backend: Arc::clone(&backend.name),
-            metrics: Arc::clone(metrics),
-            tenure: Tenure::Reader(self.generation),
-            addresses: addresses.clone(),
-            revocation: Arc::clone(&self.revocation),
-        }));
-    }
-
-    /// Clients of the present generation, whatever the addresses were when they came.
-    pub(super) fn sessions(&self) -> usize {
-        self.revocation.clients()
-    }
-}
-
-/// Some listener leads to readers.
-fn has_readers(pool: &PoolConfig) -> bool {
-    pool.listeners.iter().any(|listener| listener.route != ListenerRoute::Primary)
-}
-
-impl Supervisor {
-    /// Carries out that a backend may be read, or no longer.
-    pub(super) fn read(&mut self, now: Time, backend: BackendId, from: Reading, to: Reading, sessions: RevokeMode) {
-        let node = &mut self.nodes[backend.index()];
-        if !to.may_be_read() {
-            node.seat.route = None;
-        } else if node.seat.route.is_none() {
-            node.seat.take(&mut self.readers.last, &node.config, &node.metrics, &node.resolved);
-        }
-        self.offer_readers();
-        let node = &self.nodes[backend.index()];
-        let mut closed = 0;
-        if sessions != RevokeMode::Drain {
-            let is_counted = node.seat.revocation.is_revoked();
-            // What a server that fell silent has left was counted when it was left to it.
-            if !is_counted || from == to {
-                closed = node.seat.sessions() as u64;
-            }
-            node.seat.revocation.revoke(sessions);
-            if let Some(cause) = to.closes_sessions().filter(|_| !is_counted) {
-                node.metrics.sessions_revoked.get(cause).inc_by(closed);
-            }
-        }
-        if has_readers(&self.config) {
-            self.tell_reading(now, backend, (from, to), (sessions, closed));
-        }
-    }
-
-    /// Offers the seats that are taken. One whose leaving is yet to be carried out is left out already.
-    pub(super) fn offer_readers(&self) {
-        let readers = self.nodes.iter().zip(self.core.ids()).filter_map(|(node, id)| {
-            let kind = match self.core.reading(id) {
-                Reading::Active => ReaderKind::Active,
-                Reading::Reader => ReaderKind::Replica,
-                _ => return None,
-            };
-            let seat = &node.seat;
-            seat.route.as_ref().map(|route| Reader { route: Arc::clone(route), kind, pulse: Arc::clone(&seat.pulse) })
-        });
-        self.carrier.publisher().offer_readers(readers.collect());
-    }
-
-    /// A backend's name stands for other addresses now. Same generation: its sessions stay.
-    pub(super) fn readdress_reader(&mut self, index: usize) {
-        let node = &mut self.nodes[index];
-        let Some(route) = node.seat.route.as_ref().filter(|route| route.addresses != node.resolved) else { return };
-        let route = Route { addresses: node.resolved.clone(), ..Route::clone(route) };
-        node.seat.route = Some(Arc::new(route));
-        self.offer_readers();
-    }
-
-    /// Another backend is about to be active: who reads from a primary that is shutting down, and could still write to it, ends first.
-    pub(super) fn abort_last_words(&self) {
-        let is_standby = |id| self.core.backend(id).is_some_and(|state| state.facts().role == Some(Role::Standby));
-        let could_write =
-            self.nodes.iter().zip(self.core.ids()).filter(|(node, id)| node.seat.revocation.is_revoked() && !is_standby(*id));
-        could_write.for_each(|(node, _)| node.seat.revocation.revoke(RevokeMode::Abort));
     }
 
     /// These backends left the configuration. Their sessions go on.
     pub(super) fn part(&mut self, gone: impl Iterator<Item = Node>) {
-        self.readers.parted.retain(|revocation| revocation.clients() > 0);
-        self.readers.parted.extend(gone.map(|node| node.seat.revocation));
+        self.parted.retain(|revocation| revocation.clients() > 0);
+        self.parted.extend(gone.map(|node| Arc::clone(node.seat.revocation())));
     }
 
-    /// Clients stand under a route, to the active backend or to a reader.
-    pub(super) fn has_sessions(&self) -> bool {
-        self.carrier.has_sessions()
-            || self.nodes.iter().any(|node| node.seat.sessions() > 0)
-            || self.readers.parted.iter().any(|revocation| revocation.clients() > 0)
+    /// Clients read from a backend that is here, or has left.
+    pub(super) fn has_sessions(&self, nodes: &[Node]) -> bool {
+        nodes.iter().any(|node| node.seat.sessions() > 0) || self.parted.iter().any(|revocation| revocation.clients() > 0)
     }
 
     /// The process is out of patience: every session ends.
-    pub(super) fn end_all(&mut self) {
-        self.carrier.end_all();
-        let publisher = self.carrier.publisher();
+    pub(super) fn end_all(&self, nodes: &[Node], publisher: &Publisher) {
         publisher.offer_readers(Arc::from([]));
         publisher.explain_readers("mainstay is shutting down");
-        let seats = self.nodes.iter().map(|node| &node.seat.revocation);
-        seats.chain(&self.readers.parted).for_each(|revocation| revocation.revoke(RevokeMode::Abort));
+        let seats = nodes.iter().map(|node| node.seat.revocation());
+        seats.chain(&self.parted).for_each(|revocation| revocation.revoke(RevokeMode::Abort));
     }
+}
 
-    fn tell_reading(&self, now: Time, backend: BackendId, (from, to): (Reading, Reading), (sessions, closed): (RevokeMode, u64)) {
-        if from != Reading::Reader && to != Reading::Reader && closed == 0 {
-            return;
-        }
-        let (pool, name) = (&*self.config.name, self.name(backend));
-        let why = self.why_not_read(backend, to);
-        let reason = to.as_str();
-        if to == Reading::Reader {
-            tracing::info!(pool, backend = %name, before = from.as_str(), "backend may be read");
-        } else if sessions == RevokeMode::Drain {
-            tracing::info!(pool, backend = %name, reason, "backend may not be read: {why}; sessions go on");
-        } else {
-            let sessions_end = sessions.as_str();
-            tracing::warn!(pool, backend = %name, reason, sessions = closed, sessions_end, "backend may not be read: {why}");
-        }
-        notes::push(self, now, Some(backend), "reader", Some(from.as_str()), Some(reason), None, &why);
-    }
+/// Some listener leads to readers.
+pub(super) fn are_wanted(pool: &PoolConfig) -> bool {
+    pool.listeners.iter().any(|listener| listener.route != ListenerRoute::Primary)
+}
 
-    /// What a person wants to know beside the word.
-    fn why_not_read(&self, backend: BackendId, to: Reading) -> String {
-        let Some(state) = self.core.backend(backend) else { return String::new() };
-        match to {
-            Reading::Reader => String::new(),
-            Reading::Active => "it is the active one now".to_owned(),
-            Reading::Lag => self.config.policy.max_lag.map_or_else(|| to.to_string(), |max| why_it_lags(state.facts(), max)),
-            Reading::Down | Reading::Starting | Reading::InDoubt | Reading::WrongCluster => {
-                format!("{to} ({})", state.evidence())
-            }
-            _ => to.to_string(),
+/// Offers the seats that are taken. One whose leaving is yet to be carried out is left out already.
+pub(super) fn offer(nodes: &[Node], core: &Pool, publisher: &Publisher) {
+    let readers = nodes.iter().zip(core.ids()).filter_map(|(node, id)| match core.reading(id) {
+        Reading::Active => node.seat.reader(ReaderKind::Active),
+        Reading::Reader => node.seat.reader(ReaderKind::Replica),
+        _ => None,
+    });
+    publisher.offer_readers(readers.collect());
+}
+
+/// Another backend is about to be active: who reads from a primary that is shutting down, and could still write to it, ends first.
+pub(super) fn abort_last_words(nodes: &[Node], core: &Pool) {
+    let is_standby = |id| core.backend(id).is_some_and(|state| state.facts().role == Some(Role::Standby));
+    let could_write = nodes.iter().zip(core.ids()).filter(|(node, id)| node.seat.revocation().is_revoked() && !is_standby(*id));
+    could_write.for_each(|(node, _)| node.seat.revocation().revoke(RevokeMode::Abort));
+}
+
+/// What a person wants to know beside the word.
+pub(super) fn why_not_read(state: &BackendState, to: Reading, max_lag: Option<MaxLag>) -> String {
+    match to {
+        Reading::Reader => String::new(),
+        Reading::Active => "it is the active one now".to_owned(),
+        Reading::Lag => max_lag.map_or_else(|| to.to_string(), |max| why_it_lags(state.facts(), max)),
+        Reading::Down | Reading::Starting | Reading::InDoubt | Reading::WrongCluster => {
+            format!("{to} ({})", state.evidence())
         }
+        _ => to.to_string(),
     }
 }
 

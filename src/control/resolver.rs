@@ -10,7 +10,7 @@ use tokio::{
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::{lookups, probe::Finding};
+use super::{lookups, probe::finding::Finding};
 use crate::{
     failover::{Outcome, Printable},
     net::{addr::BackendAddr, addresses::Addresses, endpoint::Endpoint},

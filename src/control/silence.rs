@@ -1,7 +1,8 @@
 //! Tells of probes that do not come back. Each has a deadline, so that a backend of which none has finished for much longer is not
 //! watched any more, whatever keeps its prober: nobody would fail over from it. The thread may beat all the same.
 
-use super::{max_staleness, supervisor::Supervisor};
+use std::time::Duration;
+
 use crate::failover::Time;
 
 /// Looks in a row that find no probe. One alone may come before the probe when the whole process was frozen.
@@ -29,23 +30,14 @@ impl Silence {
     pub(super) fn since(&self) -> Option<Time> {
         (self.looks >= LOOKS).then_some(self.last)
     }
-}
 
-impl Supervisor {
-    /// To be called once a second.
-    pub(super) fn listen_for_silence(&mut self) {
-        let (now, patience) = (self.clock.now(), max_staleness(&self.config));
-        for node in self.nodes.iter_mut().filter(|node| now.since(node.silence.last) > patience) {
-            node.silence.looks += 1;
-            if node.silence.looks == LOOKS {
-                self.process.process.watchdog_trips.inc();
-                tracing::error!(
-                    pool = %self.config.name,
-                    backend = %node.config.name,
-                    silent_ms = u64::try_from(now.since(node.silence.last).as_millis()).unwrap_or(u64::MAX),
-                    "no probe has finished in time: a failure of this backend would not be noticed"
-                );
-            }
+    /// To be called once a second. For how long nothing was heard, at the moment when that has become too long.
+    pub(super) fn look(&mut self, now: Time, patience: Duration) -> Option<Duration> {
+        let silent = now.since(self.last);
+        if silent <= patience {
+            return None;
         }
+        self.looks += 1;
+        (self.looks == LOOKS).then_some(silent)
     }
 }

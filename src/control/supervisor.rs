@@ -10,22 +10,23 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Change, ControlSettings, PoolSettings,
-    effects::Carrier,
-    max_staleness,
+    effects::{Action, Carrier, RouteChange},
+    memory::Memory,
     node::{Node, Probers},
-    notes,
+    notes::Teller,
     probe::Finding,
     prober::{ProberEvent, ProberKey},
     readers::{self, Readers},
-    state_file::Remembered,
-    state_writer::StateFile,
+    settings::{Change, ControlSettings, PoolSettings, max_staleness},
 };
 use crate::{
     config::{BackendConfig, PoolConfig},
-    failover::{self, BackendId, BackendState, Configuration, Effect, Event, Pool, Report, Time, event::Class},
-    metrics::{Metrics, PoolMetrics, PoolSeries},
-    route::{BackendView, Clock, EventLog, LastFailover, LastProbe, PassiveReport, ReportReceiver, Snapshot, Tenure},
+    failover::{
+        self, BackendId, BackendState, Cause, Configuration, Effect, Epoch, Event, Pool, Printable, Reading, Report, RevokeMode,
+        Time, event::Class,
+    },
+    metrics::{Metrics, PoolSeries},
+    route::{Clock, LastProbe, PassiveReport, ReportReceiver, Route, Snapshot, Tenure},
 };
 
 /// Between two looks at what only the passing of time changes: outage seconds, readiness.
@@ -33,22 +34,19 @@ const HOUSEKEEPING: Duration = Duration::from_secs(1);
 
 /// A pool under supervision.
 pub(super) struct Supervisor {
-    pub(super) config: PoolConfig,
-    pub(super) clock: Clock,
-    pub(super) core: Pool,
-    pub(super) carrier: Carrier,
-    pub(super) metrics: Arc<PoolMetrics>,
-    pub(super) events: Arc<EventLog>,
+    config: PoolConfig,
+    clock: Clock,
+    core: Pool,
+    carrier: Carrier,
+    teller: Teller,
     /// The backends, in list order.
-    pub(super) nodes: Vec<Node>,
-    pub(super) readers: Readers,
-    pub(super) last_failover: Option<LastFailover>,
-    pub(super) process: Arc<Metrics>,
+    nodes: Vec<Node>,
+    readers: Readers,
+    process: Arc<Metrics>,
     probers: Probers,
     prober_events: mpsc::Receiver<(ProberKey, ProberEvent)>,
     reports: ReportReceiver,
-    state_file: Option<StateFile>,
-    remembered: Remembered,
+    memory: Memory,
     outage_accounted: Time,
     retired: CancellationToken,
     grace: Duration,
@@ -59,19 +57,11 @@ impl Supervisor {
     pub(super) async fn new(pool: PoolSettings, settings: &ControlSettings) -> Self {
         let PoolSettings { config, publisher, reports, series: PoolSeries { pool: metrics, backends, .. }, retired } = pool;
         let clock = settings.clock;
-        let state_file = settings.state.as_ref().map(|state| state.file(&config.name));
-        let remembered = match &state_file {
-            Some(file) => file.read().await,
-            None => Remembered::default(),
-        };
+        let memory = Memory::begin(settings.state.as_ref().map(|state| state.file(&config.name))).await;
         let now = clock.now();
         let count = u16::try_from(config.backends.len()).unwrap_or(u16::MAX);
         let mut core = Pool::new(config.policy.clone(), count, now);
-        core.restore_fence(remembered.fence, remembered.system_id);
-        let names = config.backends.iter().map(|backend| Some(&*backend.name));
-        if let Some((id, _)) = core.ids().zip(names).find(|(_, name)| name.is_some() && *name == remembered.active.as_deref()) {
-            core.restore_active(id);
-        }
+        memory.restore(&mut core, &config.backends);
         let (sender, prober_events) = mpsc::channel(256);
         let mut probers = Probers::new(sender, clock, config.check.clone(), publisher.demand());
         let nodes = config.backends.iter().zip(backends).map(|(backend, metrics)| probers.node(backend.clone(), metrics));
@@ -82,16 +72,13 @@ impl Supervisor {
             prober_events,
             reports,
             carrier: Carrier::new(publisher),
-            last_failover: None,
             outage_accounted: now,
+            teller: Teller { pool: Arc::clone(&config.name), events: Arc::clone(&settings.events), metrics },
             config,
             clock,
             core,
-            metrics,
-            events: Arc::clone(&settings.events),
             process: Arc::clone(&settings.metrics),
-            state_file,
-            remembered,
+            memory,
             retired,
             grace: settings.grace,
         }
@@ -123,10 +110,11 @@ impl Supervisor {
                 () = self.retired.cancelled(), if out_of_patience.is_none() => {
                     out_of_patience = Some(Instant::now() + self.grace);
                     // What is to be remembered of this name is another supervisor's business from now on.
-                    self.state_file = None;
+                    self.memory.leave();
                 }
             }
-            if out_of_patience.is_some_and(|at| !self.has_sessions() || at <= Instant::now()) {
+            let has_sessions = || self.carrier.has_sessions() || self.readers.has_sessions(&self.nodes);
+            if out_of_patience.is_some_and(|at| !has_sessions() || at <= Instant::now()) {
                 return self.end_all();
             }
             self.account_outage();
@@ -159,7 +147,7 @@ impl Supervisor {
             };
             self.nodes.push(node);
         }
-        self.part(before.into_iter().flatten());
+        self.readers.part(before.into_iter().flatten());
         self.carrier.publisher().max_staleness(max_staleness(&config));
         self.config = config;
         self.carry_out(now, &effects);
@@ -196,22 +184,15 @@ impl Supervisor {
             }
             ProberEvent::Passive(what) => self.step(&Event::Passive(backend, what)),
             ProberEvent::Resolved(addresses) => {
-                notes::tell_addresses(self, backend, &addresses);
+                self.teller.addresses(&self.nodes, index, &addresses);
                 self.nodes[index].resolved = addresses;
             }
-            ProberEvent::Late { lateness } => {
-                self.nodes[index].metrics.probe_lateness.observe(lateness.as_secs_f64());
-                tracing::warn!(
-                    pool = %self.config.name,
-                    backend = %self.name(backend),
-                    late_ms = u64::try_from(lateness.as_millis()).unwrap_or(u64::MAX),
-                    "a probe was late because this machine was busy; its result does not count"
-                );
+            ProberEvent::Late { lateness } => self.teller.late(&self.nodes[index], lateness),
+            ProberEvent::SecondOpinion { stance, evidence } => {
+                let at = (self.clock.now(), self.core.epoch());
+                self.teller.second_opinion(at, self.name(backend), stance, evidence);
             }
-            ProberEvent::SecondOpinion { stance, evidence } => notes::tell_second_opinion(self, backend, stance, &evidence),
-            ProberEvent::NoVerdict { evidence } => {
-                tracing::warn!(pool = %self.config.name, backend = %self.name(backend), %evidence, "a probe could not be made; that says nothing of the backend");
-            }
+            ProberEvent::NoVerdict { evidence } => self.teller.no_verdict(&self.nodes[index], &evidence),
         }
     }
 
@@ -237,7 +218,10 @@ impl Supervisor {
         }
         self.step(&Event::Probe(report));
         if is_heard {
-            self.readdress_reader(backend.index());
+            let node = &mut self.nodes[backend.index()];
+            if node.seat.readdress(&node.resolved) {
+                self.offer_readers();
+            }
         }
         if self.core.active() == Some(backend) && is_heard {
             self.carrier.publisher().verified(at);
@@ -255,42 +239,117 @@ impl Supervisor {
     fn carry_out(&mut self, now: Time, effects: &[Effect]) {
         for effect in effects {
             match effect {
-                Effect::Revoke { epoch, backend, mode, cause } => self.revoke(now, *epoch, *backend, *mode, *cause),
+                Effect::Revoke { epoch, backend, mode, cause } => self.revoke(now, *backend, (*epoch, *mode, *cause)),
                 Effect::Abort { epoch, backend, cause } => self.abort(now, *epoch, *backend, *cause),
                 Effect::Activate { epoch, backend, cause } => self.activate(now, *epoch, *backend, *cause),
-                Effect::Suspend { epoch } => self.suspend(now, *epoch),
-                Effect::Resume { epoch } => self.resume(now, *epoch),
-                Effect::Read { backend, from, to, sessions } => self.read(now, *backend, *from, *to, *sessions),
+                Effect::Suspend { epoch } => {
+                    let evidence = self.core.active().map(|active| self.evidence(active)).unwrap_or_default();
+                    self.tell(now, self.carrier.suspend(*epoch, evidence));
+                }
+                Effect::Resume { epoch } => self.tell(now, self.carrier.resume(now, *epoch)),
+                Effect::Read { backend, from, to, sessions } => self.read(now, *backend, (*from, *to), *sessions),
                 Effect::Pace(backend, pace) => self.nodes[backend.index()].prober.pace(*pace),
                 Effect::ProbeNow(backend) => self.nodes[backend.index()].prober.probe_now(),
-                Effect::Note(note) => notes::tell(self, now, note),
+                Effect::Note(note) => self.teller.note((now, self.core.epoch()), &self.nodes, note),
             }
         }
-        self.remember();
+        let active = self.core.active().map(|id| &*self.nodes[id.index()].config.name);
+        self.memory.keep(self.core.fence(), active);
     }
 
-    fn remember(&mut self) {
-        let (fence, system_id) = self.core.fence();
-        let active = self.core.active().map(|id| self.name(id).to_string());
-        let now = Remembered { fence, system_id, active: active.or_else(|| self.remembered.active.clone()) };
-        if now == self.remembered {
-            return;
+    fn tell(&self, now: Time, change: Option<RouteChange>) {
+        if let Some(change) = change {
+            self.teller.route_change(now, change);
         }
-        if let Some(file) = &self.state_file {
-            file.write(now.clone());
+    }
+
+    fn revoke(&mut self, now: Time, backend: BackendId, order: (Epoch, RevokeMode, Cause)) {
+        let (_, _, cause) = order;
+        let known = self.core.backend(backend).filter(|_| cause != Cause::Removed);
+        let reading = known.and_then(|_| self.nodes.get(backend.index())).map_or(0, |node| node.seat.sessions());
+        let change = self.carrier.revoke(now, order, (known, reading));
+        self.tell(now, change);
+    }
+
+    /// A server that had said that it takes nobody in has nothing more to say: what it left of its sessions ends.
+    fn abort(&mut self, now: Time, epoch: Epoch, backend: BackendId, cause: Cause) {
+        if self.carrier.abort_lingering() {
+            let (backend, evidence) = (Arc::clone(self.name(backend)), self.evidence(backend));
+            self.teller.route_change(now, RouteChange { action: Action::Aborted, backend, epoch, cause: Some(cause), evidence });
         }
-        self.remembered = now;
+    }
+
+    fn activate(&mut self, now: Time, epoch: Epoch, backend: BackendId, cause: Cause) {
+        readers::abort_last_words(&self.nodes, &self.core);
+        let node = &self.nodes[backend.index()];
+        let route = Route {
+            backend: Arc::clone(&node.config.name),
+            metrics: Arc::clone(&node.metrics),
+            tenure: Tenure::Active(epoch),
+            addresses: node.resolved.clone(),
+            revocation: Arc::default(),
+        };
+        let change = self.carrier.activate(now, route, (epoch, cause), self.evidence(backend));
+        self.teller.route_change(now, change);
+    }
+
+    /// New clients of the active backend go where the last probe went. What was `failing` before has been left by its name as well:
+    /// nobody will tell its sessions that it is gone, so they end as those of a backend that went down.
+    fn readdress(&mut self, failing: bool) {
+        let Some(active) = self.core.active() else { return };
+        let (node, mode) = (&self.nodes[active.index()], self.config.policy.on_down);
+        let leave = Some(mode).filter(|mode| failing && *mode != RevokeMode::Drain);
+        if let Some(sessions) = self.carrier.readdress(&node.resolved, leave) {
+            self.teller.moved(&node.config.name, self.core.epoch(), sessions, mode);
+        }
+    }
+
+    /// A backend may be read, or no longer.
+    fn read(&mut self, now: Time, backend: BackendId, (from, to): (Reading, Reading), sessions: RevokeMode) {
+        self.readers.seat(&mut self.nodes[backend.index()], to);
+        self.offer_readers();
+        let node = &self.nodes[backend.index()];
+        let closed = node.seat.revoke(sessions, (from, to), &node.metrics);
+        if readers::are_wanted(&self.config) {
+            let state = self.core.backend(backend);
+            let why = state.map(|state| readers::why_not_read(state, to, self.config.policy.max_lag)).unwrap_or_default();
+            self.teller.reading((now, self.core.epoch()), &node.config.name, (from, to), (sessions, closed), why);
+        }
+    }
+
+    fn offer_readers(&self) {
+        readers::offer(&self.nodes, &self.core, self.carrier.publisher());
+    }
+
+    fn end_all(&mut self) {
+        self.carrier.end_all();
+        self.readers.end_all(&self.nodes, self.carrier.publisher());
+    }
+
+    fn listen_for_silence(&mut self) {
+        let (now, patience) = (self.clock.now(), max_staleness(&self.config));
+        for node in &mut self.nodes {
+            if let Some(silent) = node.silence.look(now, patience) {
+                self.process.process.watchdog_trips.inc();
+                self.teller.silence(&node.config.name, silent);
+            }
+        }
     }
 
     /// The name of a backend.
-    pub(super) fn name(&self, backend: BackendId) -> &Arc<str> {
+    fn name(&self, backend: BackendId) -> &Arc<str> {
         &self.nodes[backend.index()].config.name
+    }
+
+    /// What was seen of a backend.
+    fn evidence(&self, backend: BackendId) -> Printable {
+        self.core.backend(backend).map(|state| state.evidence().clone()).unwrap_or_default()
     }
 
     fn account_outage(&mut self) {
         let now = self.clock.now();
         if self.core.active().is_none() {
-            self.metrics.outage_seconds.inc_by(now.since(self.outage_accounted).as_secs_f64());
+            self.teller.metrics.outage_seconds.inc_by(now.since(self.outage_accounted).as_secs_f64());
         }
         self.outage_accounted = now;
     }
@@ -304,25 +363,7 @@ impl Supervisor {
     }
 
     fn snapshot(&self) -> Snapshot {
-        let backends = self.nodes.iter().zip(self.core.ids()).filter_map(|(node, id)| {
-            let state = self.core.backend(id)?;
-            Some(BackendView {
-                name: Arc::clone(&node.config.name),
-                address: node.config.address.to_string().into(),
-                resolved: node.resolved.clone(),
-                health: state.health(),
-                pending: state.is_pending(),
-                admin: state.admin(),
-                reason: self.core.reason(id),
-                reading: self.core.reading(id),
-                facts: state.facts().clone(),
-                alert: state.alert(),
-                alert_evidence: state.alert_evidence().clone(),
-                since: state.since(),
-                last_probe: node.last_probe.clone(),
-                silent_since: node.silence.since(),
-            })
-        });
+        let backends = self.nodes.iter().zip(self.core.ids()).filter_map(|(node, id)| node.view(&self.core, id));
         Snapshot {
             pool: Arc::clone(&self.config.name),
             epoch: self.core.epoch(),
@@ -331,9 +372,9 @@ impl Supervisor {
             verdict: self.core.verdict(),
             conflict: self.core.conflict(),
             failover_ready: self.core.failover_ready(self.clock.now()),
-            last_failover: self.last_failover.clone(),
+            last_failover: self.carrier.last_failover().cloned(),
             fence: self.core.fence().0,
-            state_file: self.state_file.as_ref().map(|file| file.path().display().to_string().into()),
+            state_file: self.memory.path(),
             backends: backends.collect(),
         }
     }

@@ -8,7 +8,14 @@ use super::{
     Protocol, close,
     event_loop::{Socket, timeout},
 };
-use crate::reason::RejectReason;
+use crate::{
+    reason::RejectReason,
+    wire::{
+        mysql,
+        postgres::{STARTUP_HEADER, STARTUP_MAX, Startup, error_response},
+        redis::{self, LOADING, TOO_MANY},
+    },
+};
 
 /// How long a client may take to say what it wants before it is cut off.
 const TIMEOUT: Duration = Duration::from_secs(2);
@@ -38,33 +45,25 @@ async fn say(client: &mut Socket, last_words: &[u8]) -> bool {
     client.write_all(last_words).await.is_ok() && client.shutdown().await.is_ok()
 }
 
-/// Request codes that stand where a `StartupMessage` has its protocol version (`PostgreSQL` manual, "Message Formats").
-const CANCEL_REQUEST: u32 = 80_877_102;
-const SSL_REQUEST: u32 = 80_877_103;
-const GSSENC_REQUEST: u32 = 80_877_104;
-
-/// A `StartupMessage` is at most this long (`MAX_STARTUP_PACKET_LENGTH` in the server).
-const STARTUP_MAX: u32 = 10_000;
-
 /// Answers encryption requests with `N` until the client starts up, then sends the error; `false` when it never did, or wants
 /// no answer.
 async fn postgres(client: &mut Socket, reason: RejectReason, why: &str) -> bool {
     // A client asks for GSS, then for TLS, then starts up: three packets at most.
     for _ in 0..3 {
         let (Ok(len), Ok(code)) = (client.read_u32().await, client.read_u32().await) else { return false };
-        match code {
-            SSL_REQUEST | GSSENC_REQUEST if len == 8 => {
+        match Startup::of(code) {
+            Startup::Encryption if len == 8 => {
                 if client.write_all(b"N").await.is_err() {
                     return false;
                 }
             }
-            CANCEL_REQUEST => return false,
-            _ if (8..=STARTUP_MAX).contains(&len) => {
+            Startup::Cancel => return false,
+            _ if (STARTUP_HEADER..=STARTUP_MAX).contains(&(len as usize)) => {
                 let mut rest = client.take(u64::from(len) - 8);
                 if tokio::io::copy(&mut rest, &mut tokio::io::sink()).await.is_err() {
                     return false;
                 }
-                return client.write_all(&error_response(reason, why)).await.is_ok() && client.shutdown().await.is_ok();
+                return client.write_all(&postgres_error(reason, why)).await.is_ok() && client.shutdown().await.is_ok();
             }
             _ => return false,
         }
@@ -77,18 +76,14 @@ async fn postgres(client: &mut Socket, reason: RejectReason, why: &str) -> bool 
 fn mysql_error(reason: RejectReason, why: &str) -> Vec<u8> {
     // ER_CON_COUNT_ERROR and ER_SERVER_SHUTDOWN: clients and poolers know to try again.
     let (code, message) = match reason {
-        RejectReason::MaxConnections => (1040_u16, "Too many connections".to_owned()),
-        RejectReason::MaxConnectionsPerIp => (1040, "mainstay: too many connections from this address".to_owned()),
-        RejectReason::Shutdown => (1053, "mainstay is shutting down".to_owned()),
-        _ => (1053, nobody_serves(why)),
+        RejectReason::MaxConnections => (mysql::TOO_MANY, "Too many connections".to_owned()),
+        RejectReason::MaxConnectionsPerIp => (mysql::TOO_MANY, "mainstay: too many connections from this address".to_owned()),
+        RejectReason::Shutdown => (mysql::SHUTDOWN, "mainstay is shutting down".to_owned()),
+        _ => (mysql::SHUTDOWN, nobody_serves(why)),
     };
     // Clients cut messages off at 512 bytes.
     let message: Vec<u8> = message.chars().filter(|c| !c.is_control()).take(500).collect::<String>().into_bytes();
-    let length = u32::try_from(message.len() + 3).unwrap_or(0).to_le_bytes();
-    let mut packet = vec![length[0], length[1], length[2], 0, 0xff];
-    packet.extend(code.to_le_bytes());
-    packet.extend(message);
-    packet
+    mysql::frame(0, &[&[mysql::ERROR], &code.to_le_bytes()[..], &message].concat())
 }
 
 /// An error reply (Redis documentation, "Redis serialization protocol specification", "Simple errors"). Clients know these first
@@ -96,14 +91,14 @@ fn mysql_error(reason: RejectReason, why: &str) -> Vec<u8> {
 fn redis_error(reason: RejectReason, why: &str) -> String {
     let why: String = why.chars().filter(|c| !c.is_control()).collect();
     match reason {
-        RejectReason::MaxConnections | RejectReason::MaxConnectionsPerIp => "-ERR max number of clients reached\r\n".into(),
-        RejectReason::Shutdown => "-LOADING mainstay is shutting down\r\n".into(),
-        _ => format!("-LOADING {}\r\n", nobody_serves(&why)),
+        RejectReason::MaxConnections | RejectReason::MaxConnectionsPerIp => redis::error(&format!("ERR {TOO_MANY} reached")),
+        RejectReason::Shutdown => redis::error(&format!("{LOADING} mainstay is shutting down")),
+        _ => redis::error(&format!("{LOADING} {}", nobody_serves(&why))),
     }
 }
 
-/// `ErrorResponse` (`PostgreSQL` manual, "Message Formats", "Error and Notice Message Fields").
-fn error_response(reason: RejectReason, why: &str) -> Vec<u8> {
+/// A `FATAL` error of `PostgreSQL`.
+fn postgres_error(reason: RejectReason, why: &str) -> Vec<u8> {
     // 57P03 cannot_connect_now and 53300 too_many_connections: clients and poolers know to try again.
     let (code, message) = match reason {
         RejectReason::MaxConnections => ("53300", "mainstay: too many connections".to_owned()),
@@ -111,18 +106,7 @@ fn error_response(reason: RejectReason, why: &str) -> Vec<u8> {
         RejectReason::Shutdown => ("57P03", "mainstay is shutting down".to_owned()),
         _ => ("57P03", nobody_serves(why)),
     };
-    let mut fields = Vec::new();
-    for (kind, value) in [(b'S', "FATAL"), (b'V', "FATAL"), (b'C', code), (b'M', message.as_str())] {
-        fields.push(kind);
-        fields.extend(value.bytes().filter(|byte| *byte != 0));
-        fields.push(0);
-    }
-    fields.push(0);
-    let len = u32::try_from(fields.len() + 4).unwrap_or(u32::MAX);
-    let mut packet = vec![b'E'];
-    packet.extend(len.to_be_bytes());
-    packet.extend(fields);
-    packet
+    error_response("FATAL", code, &message)
 }
 
 #[cfg(test)]
@@ -154,7 +138,7 @@ mod tests {
 
     #[test]
     fn the_error_is_a_whole_message_with_the_state_drivers_retry_on() {
-        let packet = error_response(RejectReason::HoldTimeout, "db-a is down\0");
+        let packet = postgres_error(RejectReason::HoldTimeout, "db-a is down\0");
         assert_eq!(packet[0], b'E');
         let len = u32::from_be_bytes(packet[1..5].try_into().unwrap()) as usize;
         assert_eq!(len + 1, packet.len());

@@ -66,6 +66,7 @@ fn arrows() -> BTreeMap<&'static str, &'static [&'static str]> {
                 "reason",
                 "route",
                 "telemetry",
+                "wire",
                 "labels",
             ],
         ),
@@ -73,8 +74,8 @@ fn arrows() -> BTreeMap<&'static str, &'static [&'static str]> {
             "app",
             &["admin", "config", "control", "data", "lifecycle", "metrics", "net", "reason", "route", "telemetry", "failover"],
         ),
-        ("data", &["config", "failover", "lifecycle", "metrics", "net", "reason", "route"]),
-        ("control", &["config", "failover", "lifecycle", "metrics", "net", "reason", "route", "labels"]),
+        ("data", &["config", "failover", "lifecycle", "metrics", "net", "reason", "route", "wire"]),
+        ("control", &["config", "failover", "lifecycle", "metrics", "net", "reason", "route", "wire", "labels"]),
         ("admin", &["config", "failover", "lifecycle", "metrics", "net", "reason", "route", "labels"]),
         ("config", &["failover", "lifecycle", "net", "labels"]),
         ("metrics", &["failover", "lifecycle", "reason"]),
@@ -84,7 +85,8 @@ fn arrows() -> BTreeMap<&'static str, &'static [&'static str]> {
         ("reason", &["labels"]),
         ("lifecycle", &["labels"]),
         ("net", &[]),
-        ("fuzzing", &["admin", "config", "control", "data", "failover", "net"]),
+        ("wire", &[]),
+        ("fuzzing", &["admin", "config", "control", "data", "failover", "net", "wire"]),
         ("failover", &["labels"]),
     ])
 }

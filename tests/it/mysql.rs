@@ -8,10 +8,7 @@ use std::time::{Duration, Instant};
 
 use mainstay::{
     config::{CheckKind, MysqlCheck, Secret, TlsMode},
-    control::probe::{
-        self, Deadline, Finding,
-        standing::{Broken, Login},
-    },
+    control::probe::{self, Broken, Deadline, Finding, standing::Standing},
     failover::{Outcome, Role},
     net::addr::BackendAddr,
 };
@@ -37,8 +34,8 @@ async fn once(port: u16, check: &MysqlCheck) -> Finding {
     probe::once(&local(port), &CheckKind::Mysql(check.clone()), TIMEOUT).await.unwrap()
 }
 
-async fn standing(server: &MariaDb) -> probe::standing::Standing {
-    let login = Login::new(&local(server.port), &CheckKind::Mysql(root())).unwrap();
+async fn standing(server: &MariaDb) -> Box<dyn Standing> {
+    let login = probe::login(&local(server.port), &CheckKind::Mysql(root())).unwrap();
     login.open(&server.address().into(), Deadline::after(TIMEOUT)).await.unwrap().0
 }
 
@@ -149,7 +146,7 @@ async fn a_full_server_is_alive_and_the_standing_session_has_its_place() {
     let server = MariaDb::start(&["--max-connections=10"]);
     server.sql("CREATE USER crowd");
     let mut session = standing(&server).await;
-    let login = Login::new(&local(server.port), &CheckKind::Mysql(user("crowd", None))).unwrap();
+    let login = probe::login(&local(server.port), &CheckKind::Mysql(user("crowd", None))).unwrap();
     let (mut held, mut full) = (Vec::new(), None);
     for _ in 0..20 {
         match login.open(&server.address().into(), Deadline::after(TIMEOUT)).await {
@@ -173,7 +170,7 @@ async fn a_hung_server_is_a_timeout_a_killed_one_breaks_the_session_and_one_that
     server.signal("-STOP");
     let finding = session.query(Deadline::after(Duration::from_millis(200))).await;
     assert_eq!(finding.outcome, Outcome::Timeout, "{}", finding.evidence);
-    let login = Login::new(&local(server.port), &CheckKind::Mysql(root())).unwrap();
+    let login = probe::login(&local(server.port), &CheckKind::Mysql(root())).unwrap();
     let hung = login.open(&server.address().into(), Deadline::after(Duration::from_millis(200))).await;
     assert!(matches!(&hung, Err(probe::Failure::Backend(finding)) if finding.outcome == Outcome::Timeout), "{hung:?}");
     server.signal("-CONT");
@@ -208,7 +205,7 @@ async fn a_deadline_in_the_middle_aborts_no_connection() {
     let server = MariaDb::start(&[]);
     once(server.port, &root()).await;
     let aborted = ["Aborted_connects", "Aborted_clients"].map(|name| server.status(name));
-    let login = Login::new(&local(server.port), &CheckKind::Mysql(root())).unwrap();
+    let login = probe::login(&local(server.port), &CheckKind::Mysql(root())).unwrap();
     // What was abandoned ends in the background, so the runtime must go on.
     let all_end = async || {
         let limit = Instant::now() + Duration::from_secs(20);

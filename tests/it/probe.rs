@@ -22,7 +22,10 @@ use std::{
 
 use mainstay::{
     config::{CheckKind, PostgresCheck, Secret, TlsMode},
-    control::probe::{self, Deadline, Failure, Finding, postgres::Login, postgres::Standing},
+    control::probe::{
+        self, Deadline, Failure, Finding,
+        standing::{Login, Opened},
+    },
     net::{addr::BackendAddr, addresses::Addresses},
 };
 
@@ -52,8 +55,12 @@ async fn once(port: u16, check: &PostgresCheck, timeout: Duration) -> (Finding, 
     (finding, started.elapsed())
 }
 
-async fn standing(port: u16, check: &PostgresCheck) -> (Standing, Finding) {
-    let opened = Login::new(&local(port), check).open(&sockets(port), Deadline::after(TIMEOUT)).await;
+fn login(port: u16, check: &PostgresCheck) -> Box<dyn Login> {
+    probe::login(&local(port), &CheckKind::Postgres(check.clone())).unwrap()
+}
+
+async fn standing(port: u16, check: &PostgresCheck) -> Opened {
+    let opened = login(port, check).open(&sockets(port), Deadline::after(TIMEOUT)).await;
     opened.unwrap_or_else(|failure| match failure {
         Failure::Backend(finding) => panic!("{finding:?}"),
         Failure::Local(evidence) => panic!("{evidence}"),

@@ -9,10 +9,7 @@ use std::{
 
 use mainstay::{
     config::{CheckKind, RedisCheck, Secret, Sentinels, TlsMode},
-    control::probe::{
-        self, Deadline, Finding,
-        standing::{Broken, Login},
-    },
+    control::probe::{self, Broken, Deadline, Finding},
     failover::{Outcome, Role},
     net::addr::BackendAddr,
 };
@@ -62,7 +59,7 @@ async fn roles_versions_and_a_lost_primary() {
         }
     }
     // A promotion is seen over the standing session, with the next question.
-    let login = Login::new(&local(replica.port), &CheckKind::Redis(RedisCheck::default())).unwrap();
+    let login = probe::login(&local(replica.port), &CheckKind::Redis(RedisCheck::default())).unwrap();
     let (mut standing, _) = login.open(&replica.address().into(), Deadline::after(TIMEOUT)).await.unwrap();
     replica.ask(&["REPLICAOF", "NO", "ONE"]);
     assert_eq!(standing.query(Deadline::after(TIMEOUT)).await.facts.role, Some(Role::Primary));
@@ -91,7 +88,7 @@ async fn the_least_privilege_that_is_advised_is_enough_and_less_is_told_apart() 
 #[tokio::test]
 async fn loading_busy_and_full_are_alive() {
     let server = Redis::primary(&["maxclients 3"]);
-    let login = Login::new(&local(server.port), &CheckKind::Redis(RedisCheck::default())).unwrap();
+    let login = probe::login(&local(server.port), &CheckKind::Redis(RedisCheck::default())).unwrap();
     let (mut standing, _) = login.open(&server.address().into(), Deadline::after(TIMEOUT)).await.unwrap();
     let crowd: Vec<_> = (0..3).map(|_| TcpStream::connect(server.address()).unwrap()).collect();
     let finding = once(server.port, &RedisCheck::default()).await;
@@ -131,7 +128,7 @@ async fn loading_busy_and_full_are_alive() {
 #[tokio::test]
 async fn a_hung_server_is_a_timeout_and_a_killed_one_breaks_the_standing_session() {
     let server = Redis::primary(&[]);
-    let login = Login::new(&local(server.port), &CheckKind::Redis(RedisCheck::default())).unwrap();
+    let login = probe::login(&local(server.port), &CheckKind::Redis(RedisCheck::default())).unwrap();
     let (mut standing, _) = login.open(&server.address().into(), Deadline::after(TIMEOUT)).await.unwrap();
     server.signal("-STOP");
     let short = Deadline::after(Duration::from_millis(200));
@@ -211,7 +208,7 @@ async fn the_sentinels_tell_an_old_primary_that_returns_from_a_new_one() {
     let first = once(old.port, &check).await;
     assert_eq!((first.facts.role, first.facts.db_epoch), (Some(Role::Primary), Some(0)), "{}", first.evidence);
     // One that was seen as a replica is believed when it is promoted, before the Sentinels say so: here by hand.
-    let login = Login::new(&local(new.port), &CheckKind::Redis(check.clone())).unwrap();
+    let login = probe::login(&local(new.port), &CheckKind::Redis(check.clone())).unwrap();
     let (mut session, seen) = login.open(&new.address().into(), Deadline::after(TIMEOUT)).await.unwrap();
     assert_eq!(seen.facts.role, Some(Role::Standby), "{}", seen.evidence);
     old.signal("-KILL");

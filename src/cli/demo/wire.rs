@@ -7,14 +7,11 @@ use std::io;
 
 use tokio::io::{AsyncRead, AsyncReadExt};
 
+pub use crate::wire::postgres::Startup;
+use crate::wire::postgres::{PROTOCOL_3, STARTUP_MAX, error_response};
+
 /// Longest message that is read; a longer one is an error, so that garbage cannot make us allocate.
 const MAX_MESSAGE_BYTES: usize = 1 << 20;
-/// Longest startup packet (`MAX_STARTUP_PACKET_LENGTH` of the server).
-const MAX_STARTUP_BYTES: usize = 10_000;
-const PROTOCOL_3: u32 = 3 << 16;
-const CANCEL_REQUEST: u32 = 80_877_102;
-const SSL_REQUEST: u32 = 80_877_103;
-const GSSENC_REQUEST: u32 = 80_877_104;
 
 /// One message after the start of a connection.
 #[derive(Debug, PartialEq, Eq)]
@@ -23,19 +20,6 @@ pub struct Message {
     pub tag: u8,
     /// Its body, without tag and length.
     pub body: Vec<u8>,
-}
-
-/// What a client opens a connection with.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Startup {
-    /// Asks for TLS or GSSAPI encryption; answered with one byte.
-    Encryption,
-    /// Asks to cancel a query of another session; never answered.
-    Cancel,
-    /// Wants to log in.
-    Login,
-    /// Speaks another protocol version.
-    Unsupported(u32),
 }
 
 /// An `ErrorResponse`.
@@ -150,16 +134,11 @@ pub async fn read_startup<R: AsyncRead + Unpin>(from: &mut R) -> io::Result<Opti
         return Ok(None);
     }
     from.read_exact(&mut length[first..]).await?;
-    let body = read_body(from, u32::from_be_bytes(length), MAX_STARTUP_BYTES).await?;
+    let body = read_body(from, u32::from_be_bytes(length), STARTUP_MAX).await?;
     let Some(code) = body.first_chunk().map(|bytes| u32::from_be_bytes(*bytes)) else {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "a startup packet without a protocol version"));
     };
-    Ok(Some(match code {
-        SSL_REQUEST | GSSENC_REQUEST => Startup::Encryption,
-        CANCEL_REQUEST => Startup::Cancel,
-        code if code >> 16 == PROTOCOL_3 >> 16 => Startup::Login,
-        code => Startup::Unsupported(code),
-    }))
+    Ok(Some(Startup::of(code)))
 }
 
 async fn read_body<R: AsyncRead + Unpin>(from: &mut R, length: u32, max: usize) -> io::Result<Vec<u8>> {
@@ -291,13 +270,8 @@ impl Outbox {
 
     /// `ErrorResponse` (server).
     pub fn error(&mut self, error: &ServerError) -> &mut Self {
-        self.message(b'E', |out| {
-            for (field, text) in [(b'S', &error.severity), (b'V', &error.severity), (b'C', &error.code), (b'M', &error.message)] {
-                out.push(field);
-                put_text(out, text);
-            }
-            out.push(0);
-        })
+        self.0.extend(error_response(&error.severity, &error.code, &error.message));
+        self
     }
 }
 

@@ -4,7 +4,7 @@
 //! only when both say so, and believes that it is not when either says so in order. A second opinion that is not given, or cannot be
 //! understood, takes nothing away: a hung endpoint must not bring a healthy database down.
 
-use super::Finding;
+use super::finding::Finding;
 use crate::{
     failover::{Facts, Outcome, Printable, Role},
     labels,

@@ -14,6 +14,7 @@ use std::{
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::tcp::Plain;
+use crate::wire::postgres::{HEADER, is_plausible};
 
 /// Bytes that one probe may read. A login with a long certificate chain and one row of facts needs about 10 KiB.
 const LIMIT: usize = 64 * 1024;
@@ -88,20 +89,6 @@ impl Bounded {
     }
 }
 
-/// A message's type byte and its length.
-const HEADER: usize = 5;
-
-/// The answer to a startup packet begins with an authentication request, an error, a notice or a protocol negotiation
-/// (`PostgreSQL` documentation, "Message Flow: Start-up"), and none of these is long.
-pub(crate) fn is_plausible(greeting: &[u8]) -> bool {
-    // A postmaster that cannot start a process says so in the words of protocol 2: a text without a length.
-    if greeting.len() == HEADER && greeting[0] == b'E' && greeting[1..].iter().all(|byte| (b' '..=b'~').contains(byte)) {
-        return true;
-    }
-    let length = greeting.get(1..HEADER).and_then(|bytes| bytes.try_into().ok()).map(u32::from_be_bytes);
-    greeting.first().is_none_or(|kind| b"RENv".contains(kind)) && length.is_none_or(|length| (4..=30_000).contains(&length))
-}
-
 /// Bytes of a stranger as text for a log line.
 pub(super) fn quote(bytes: &[u8]) -> String {
     format!("\"{}\"", bytes.escape_ascii())
@@ -133,16 +120,6 @@ impl AsyncWrite for Bounded {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_greeting_is_judged_by_its_first_bytes() {
-        for good in [&b""[..], b"R", b"R\0\0", b"R\0\0\0\x08", b"E\0\0\0\x50", b"Ecoul", b"v\0\0\0\x0c"] {
-            assert!(is_plausible(good), "{good:?}");
-        }
-        for bad in [&b"H"[..], b"HTTP/", b"R\xff\xff\xff\xff", b"R\0\0\0\x03", b"E\0\x01\0\0"] {
-            assert!(!is_plausible(bad), "{bad:?}");
-        }
-    }
 
     #[test]
     fn an_allowance_is_spent_once_and_renewed() {

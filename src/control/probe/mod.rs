@@ -2,6 +2,9 @@
 //!
 //! | file | what it holds |
 //! |---|---|
+//! | [`kind`] | what a kind of check is; [`kind()`] is the table of them |
+//! | `finding` | what a probe brings back |
+//! | `deadline` | the moment by which it must be over |
 //! | [`tcp`] | a connect, which is also the first step of every other check |
 //! | [`postgres`], [`mysql`], [`redis`] | a login and a question, or the question alone over a standing session |
 //! | [`http`] | a GET of a health endpoint |
@@ -21,10 +24,13 @@
 
 pub mod agreement;
 pub(crate) mod bounded;
+mod deadline;
 pub mod exchange;
 pub mod exec;
 mod files;
+pub(super) mod finding;
 pub mod http;
+pub mod kind;
 mod linger;
 pub mod mysql;
 pub mod postgres;
@@ -39,92 +45,36 @@ pub(crate) mod x509;
 
 use std::time::Duration;
 
-use single::Single;
-use socket::{garbled, io_error};
+pub use deadline::Deadline;
+pub use finding::{Broken, Failure, Finding};
+use kind::{Check, Kind};
 use standing::Login;
-use tokio::time::Instant;
 
 use super::resolver;
 use crate::{
     config::{CheckConfig, CheckKind},
-    failover::{Facts, Outcome, Printable},
-    net::{addr::BackendAddr, proxy_protocol::Version},
+    failover::{Outcome, Printable},
+    net::addr::BackendAddr,
 };
 
-/// What a probe learned of the backend.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding {
-    /// What was found.
-    pub outcome: Outcome,
-    /// What the backend said of itself; empty unless the outcome is `ok`.
-    pub facts: Facts,
-    /// One short sentence for people: what was seen.
-    pub evidence: Printable,
-}
-
-impl Finding {
-    fn new(outcome: Outcome, evidence: impl Into<Printable>) -> Self {
-        Self { outcome, facts: Facts::default(), evidence: evidence.into() }
+/// The table of the kinds of check. Each kind has its own file or folder, and one row here; one without a row does not compile.
+pub fn kind(check: &CheckKind) -> &dyn Kind {
+    match check {
+        CheckKind::Tcp => &tcp::Tcp,
+        CheckKind::Postgres(check) => check,
+        CheckKind::Mysql(check) => check,
+        CheckKind::Redis(check) => check,
+        CheckKind::Http(check) => check,
+        CheckKind::Exec(check) => check,
+        CheckKind::Exchange(check) => check,
     }
 }
 
-/// Why a probe brought back no session.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Failure {
-    /// The backend, or its silence, is the reason.
-    Backend(Finding),
-    /// Our own side could not ask (no port, no descriptor, no memory): no evidence about the backend. Holds what was missing.
-    Local(Printable),
-}
-
-impl Failure {
-    fn backend(outcome: Outcome, evidence: impl Into<Printable>) -> Self {
-        Self::Backend(Finding::new(outcome, evidence))
-    }
-}
-
-/// The one moment by which a whole probe must be over. It goes with the probe through all of its steps, and so carries the other
-/// thing that is said to all of it: the header that must come before everything else.
-#[derive(Clone, Copy, Debug)]
-pub struct Deadline {
-    at: Instant,
-    timeout: Duration,
-    header: Option<Version>,
-}
-
-impl Deadline {
-    /// A deadline `timeout` from now.
-    pub fn after(timeout: Duration) -> Self {
-        Self { at: Instant::now() + timeout, timeout, header: None }
-    }
-
-    /// The same for a backend that wants a PROXY header first: it is told that the check speaks for itself.
-    #[must_use]
-    pub const fn with_header(self, header: Option<Version>) -> Self {
-        Self { header, ..self }
-    }
-
-    /// What must be sent before anything else.
-    const fn header(self) -> Option<&'static [u8]> {
-        match self.header {
-            Some(version) => Some(version.own()),
-            None => None,
-        }
-    }
-
-    /// How long files may be read for: a part of the whole, so that a disk that hangs is told from a server that does.
-    fn for_files(self) -> Duration {
-        self.timeout / 4
-    }
-
-    /// The moment itself.
-    pub const fn at(self) -> Instant {
-        self.at
-    }
-
-    /// The time the probe was given, for evidence.
-    pub const fn timeout(self) -> Duration {
-        self.timeout
+/// How `address` is logged in to; `None` for a check that does not log in.
+pub fn login(address: &BackendAddr, check: &CheckKind) -> Option<Box<dyn Login>> {
+    match kind(check).of(address) {
+        Check::Login(login) => Some(login),
+        Check::Single(_) => None,
     }
 }
 
@@ -134,18 +84,7 @@ pub fn descriptors(check: &CheckConfig) -> usize {
     const LOOKUP: usize = 1;
     /// A password or a certificate while it is read.
     const FILE: usize = 1;
-    /// A session that stays open, and the login that takes its place.
-    const SESSIONS: usize = 2;
-    /// Both outputs and the process; while it is started, the other ends of the pipes, an input, and two of the standard library.
-    const RUN: usize = 8;
-    let direct = match &check.kind {
-        CheckKind::Tcp | CheckKind::Exchange(_) => 1,
-        CheckKind::Http(_) => SESSIONS,
-        CheckKind::Postgres(_) | CheckKind::Mysql(_) => SESSIONS + linger::PLACES,
-        CheckKind::Redis(check) => SESSIONS + check.sentinels.as_ref().map_or(0, |sentinels| sentinels.addresses.len()),
-        CheckKind::Exec(_) => RUN,
-    };
-    LOOKUP + FILE + direct + usize::from(check.second.is_some())
+    LOOKUP + FILE + kind(&check.kind).descriptors() + usize::from(check.second.is_some())
 }
 
 /// Makes one whole probe (with a new login, where the check has one), resolving the name first. Logs out cleanly.
@@ -191,7 +130,10 @@ async fn one(address: &BackendAddr, kind: &CheckKind, deadline: Deadline) -> Res
         Ok(Err(evidence)) => return Ok(Finding::new(Outcome::Unreachable, evidence)),
         Err(_) => return Ok(resolver::unresolved(address, deadline.timeout())),
     };
-    let Some(login) = Login::new(address, kind) else { return Single::new(address, kind).probe(&addresses, deadline).await };
+    let login = match self::kind(kind).of(address) {
+        Check::Single(mut single) => return single.probe(&addresses, deadline).await,
+        Check::Login(login) => login,
+    };
     match login.open(&addresses, deadline).await {
         Ok((standing, finding)) => {
             standing.close().await;
@@ -246,7 +188,7 @@ mod tests {
                     });
                 }
             });
-            let login = Login::new(&address, &kind).unwrap();
+            let login = login(&address, &kind).unwrap();
             let addresses = resolver::lookup(&address).await.unwrap();
             for _ in 0..LOGINS {
                 assert!(login.open(&addresses, Deadline::after(Duration::from_millis(10))).await.is_err());

@@ -4,7 +4,7 @@ use std::io;
 
 use rustls::InvalidMessage;
 
-use super::{Finding, bounded::Garbage};
+use super::{bounded::Garbage, finding::Finding};
 use crate::failover::Outcome;
 
 /// The socket failed, or what came over it could not be understood.

@@ -12,7 +12,7 @@ use tokio::{
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
-use super::{Deadline, Finding, bounded::Bounded, files, io_error, tls, x509};
+use super::{bounded::Bounded, deadline::Deadline, files, finding::Finding, socket::io_error, tls, x509};
 use crate::{
     config::{TlsIdentity, TlsMode},
     failover::Outcome,

@@ -2,6 +2,7 @@
 
 use std::{io, time::Duration};
 
+use async_trait::async_trait;
 use rustix::io::Errno;
 use socket2::SockRef;
 use tokio::{
@@ -11,10 +12,15 @@ use tokio::{
 };
 use tokio_util::either::Either;
 
-use super::{Deadline, Failure, Finding};
+use super::{
+    deadline::Deadline,
+    finding::{Failure, Finding},
+    kind::{Check, Kind},
+    single::Single,
+};
 use crate::{
     failover::{Outcome, Printable},
-    net::{addresses::Addresses, endpoint::Endpoint, socket::is_its_own_peer},
+    net::{addr::BackendAddr, addresses::Addresses, endpoint::Endpoint, socket::is_its_own_peer},
 };
 
 /// A connection, TCP or unix, that nobody has encrypted.
@@ -22,6 +28,27 @@ pub type Plain = Either<TcpStream, UnixStream>;
 
 /// Between two tries of a unix socket whose queue is full, which the kernel does not tell the end of (connect(2)).
 const FULL_QUEUE_PAUSE: Duration = Duration::from_millis(5);
+
+/// The plain check.
+#[derive(Debug)]
+pub struct Tcp;
+
+impl Kind for Tcp {
+    fn of(&self, _: &BackendAddr) -> Check {
+        Check::Single(Box::new(Self))
+    }
+
+    fn descriptors(&self) -> usize {
+        1
+    }
+}
+
+#[async_trait]
+impl Single for Tcp {
+    async fn probe(&mut self, addresses: &Addresses, deadline: Deadline) -> Result<Finding, Printable> {
+        probe(addresses, deadline).await
+    }
+}
 
 /// Connects and hangs up. Proves that something listens, not that it works: a hung server's kernel accepts for it.
 ///

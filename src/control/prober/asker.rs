@@ -6,12 +6,13 @@ use tokio::time::Instant;
 
 use super::{
     super::probe::{
-        Deadline, Failure, Finding,
+        self, Broken, Deadline, Failure, Finding,
+        kind::Check,
         single::Single,
-        standing::{Broken, Login, Standing},
+        standing::{Login, Standing},
         tcp,
     },
-    Voice,
+    events::Voice,
     unserved::{Course, Question, Unserved},
 };
 use crate::{
@@ -39,7 +40,7 @@ pub(super) enum Answer {
 #[derive(Debug)]
 pub(super) enum Asker {
     /// Something new each time.
-    Single(Single),
+    Single(Box<dyn Single>),
     /// A question over a session.
     Sessions(Box<Sessions>),
 }
@@ -47,9 +48,9 @@ pub(super) enum Asker {
 /// The standing session, and when its successor is made.
 #[derive(Debug)]
 pub(super) struct Sessions {
-    login: Login,
+    login: Box<dyn Login>,
     spacing: Duration,
-    standing: Option<Standing>,
+    standing: Option<Box<dyn Standing>>,
     last_login: Option<LastLogin>,
     /// It serves nobody, and each login costs it something.
     unserved: Option<Unserved>,
@@ -66,7 +67,10 @@ struct LastLogin {
 
 impl Asker {
     pub(super) fn new(address: &BackendAddr, check: &CheckConfig, voice: Voice) -> Self {
-        let Some(login) = Login::new(address, &check.kind) else { return Self::Single(Single::new(address, &check.kind)) };
+        let login = match probe::kind(&check.kind).of(address) {
+            Check::Single(single) => return Self::Single(single),
+            Check::Login(login) => login,
+        };
         let spacing = check.fresh_login;
         let sessions =
             Sessions { login, spacing, standing: None, last_login: None, unserved: None, course: Course::Starts, voice };
@@ -100,7 +104,7 @@ impl Asker {
     }
 
     /// A question must end when nobody waits for the answer any more.
-    pub(super) const fn ends_at_once(&self) -> bool {
+    pub(super) fn ends_at_once(&self) -> bool {
         matches!(self, Self::Single(single) if single.ends_at_once())
     }
 
@@ -122,7 +126,7 @@ impl Sessions {
         if self.unserved.as_ref().is_some_and(|unserved| unserved.question(now) == Question::Look) {
             return self.look(addresses, deadline, now).await;
         }
-        self.standing = self.standing.take().filter(Standing::lasts);
+        self.standing = self.standing.take().filter(|standing| standing.lasts());
         if self.must_log_in(fresh, now) {
             return self.log_in(addresses, deadline).await;
         }
@@ -196,7 +200,7 @@ impl Sessions {
         };
         let finding = match result {
             Ok((standing, finding)) => {
-                self.standing = Some(standing).filter(Standing::lasts);
+                self.standing = Some(standing).filter(|standing| standing.lasts());
                 finding
             }
             Err(Failure::Backend(finding)) => finding,
@@ -212,7 +216,7 @@ impl Sessions {
     /// A server that takes nobody in may be waiting for those who are there to leave: the check must not be one of them.
     async fn let_go(&mut self, deadline: Deadline) {
         if let Some(standing) = &mut self.standing
-            && standing.still_serves(deadline).await
+            && standing.query(deadline).await.outcome == Outcome::Ok
         {
             self.course = Course::Stops;
         }
@@ -231,7 +235,7 @@ impl Sessions {
     }
 }
 
-async fn take_broken(standing: &mut Option<Standing>, course_then: &mut Course) -> Passive {
+async fn take_broken(standing: &mut Option<Box<dyn Standing>>, course_then: &mut Course) -> Passive {
     let Some(session) = standing else { return std::future::pending().await };
     let broken = session.broken().await;
     *standing = None;

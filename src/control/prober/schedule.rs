@@ -4,8 +4,12 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{ProberKey, URGENT_INTERVAL};
+use super::events::ProberKey;
 use crate::{config::CheckConfig, failover::Pace};
+
+/// Between two probes while nobody is active. Short enough that a promotion is seen at once, long enough that a server which
+/// refuses connections is not burdened.
+pub const URGENT_INTERVAL: Duration = Duration::from_millis(20);
 
 /// A planned probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -18,8 +18,8 @@ use super::{
         agreement::{self, Said, Stance, Trust},
         http,
     },
-    ProberEvent, Voice,
     asker::{Answer, Asker},
+    events::{ProberEvent, Voice},
 };
 use crate::{
     config::CheckConfig,

@@ -7,14 +7,14 @@ use super::{Next, peek, said};
 use crate::{
     data::event_loop::{Interest, Socket},
     route::Revocation,
+    wire::mysql::{ERROR, HEADER, SHUTDOWN},
 };
 
-/// Length, number, the sign of an error, and its code.
-const ERROR_LEN: usize = 7;
-const ERROR: u8 = 0xff;
+/// Its header, the sign of an error, and its code.
+const ERROR_LEN: usize = HEADER + 3;
 /// `ER_SERVER_SHUTDOWN`, `ER_UNKNOWN_COM_ERROR` (a Galera node that is not ready), `ER_SERVER_OFFLINE_MODE`. Not that there are too many
 /// connections: that is for the client to read, as it would be without mainstay.
-const NOT_SERVING: [u16; 3] = [1053, 1047, 3032];
+const NOT_SERVING: [u16; 3] = [SHUTDOWN, 1047, 3032];
 
 /// Waits for the server's first word, which stays in its socket.
 pub(super) async fn greet(client: &Socket, server: &Socket, revocation: &Revocation) -> Next {

@@ -19,19 +19,9 @@ use super::{Greeting, Next, Said, peek, said, take};
 use crate::{
     data::event_loop::{Interest, Socket},
     route::Revocation,
+    wire::postgres::{CANCEL_MAX, STARTUP_HEADER, STARTUP_MAX, Startup},
 };
 
-/// Request codes that stand where a `StartupMessage` has its protocol version (`PostgreSQL` manual, "Message Formats").
-const CANCEL_REQUEST: u32 = 80_877_102;
-const SSL_REQUEST: u32 = 80_877_103;
-const GSSENC_REQUEST: u32 = 80_877_104;
-const PROTOCOL_MAJOR: u32 = 3;
-/// A `StartupMessage` is at most this long (`MAX_STARTUP_PACKET_LENGTH` in the server).
-const STARTUP_MAX: usize = 10_000;
-/// Length and code, with which every first packet begins.
-const HEADER_LEN: usize = 8;
-/// Of a `CancelRequest`, at most: its header, the process, and a key of 256 bytes (protocol 3.2).
-const CANCEL_MAX: usize = HEADER_LEN + 4 + 256;
 /// Field of an `ErrorResponse`: SQLSTATE `cannot_connect_now` (starting, stopping, recovering).
 const CANNOT_CONNECT_NOW: &[u8] = b"\0C57P03\0";
 /// Enough for that error in any language.
@@ -182,15 +172,14 @@ fn is_whole(packet: &[u8]) -> bool {
 fn first(packet: &[u8]) -> First {
     let Some((length, rest)) = packet.split_first_chunk() else { return First::Unknown };
     let length = usize::try_from(u32::from_be_bytes(*length)).unwrap_or(usize::MAX);
-    if !(HEADER_LEN..=STARTUP_MAX).contains(&length) {
+    if !(STARTUP_HEADER..=STARTUP_MAX).contains(&length) {
         return First::Other;
     }
     let Some(code) = rest.first_chunk() else { return First::Unknown };
-    match u32::from_be_bytes(*code) {
-        CANCEL_REQUEST if length <= CANCEL_MAX => First::Cancel(length),
-        SSL_REQUEST | GSSENC_REQUEST => First::Session(length),
-        code if code >> 16 == PROTOCOL_MAJOR => First::Session(length),
-        _ => First::Other,
+    match Startup::of(u32::from_be_bytes(*code)) {
+        Startup::Cancel if length <= CANCEL_MAX => First::Cancel(length),
+        Startup::Encryption | Startup::Login => First::Session(length),
+        Startup::Cancel | Startup::Unsupported(_) => First::Other,
     }
 }
 
@@ -198,7 +187,7 @@ fn first(packet: &[u8]) -> First {
 /// only the backend that it asked may read.
 fn asks_for_encryption(shown: &[u8]) -> bool {
     let Some((code, [])) = shown.strip_prefix(&8_u32.to_be_bytes()).and_then(<[u8]>::split_first_chunk) else { return false };
-    matches!(u32::from_be_bytes(*code), SSL_REQUEST | GSSENC_REQUEST)
+    Startup::of(u32::from_be_bytes(*code)) == Startup::Encryption
 }
 
 #[cfg(test)]
@@ -215,6 +204,7 @@ mod tests {
             timeout, yield_now,
         },
         failover::RevokeMode,
+        wire::postgres::CANCEL_REQUEST,
     };
 
     const PATIENCE: Duration = Duration::from_secs(10);
@@ -363,7 +353,7 @@ mod tests {
     fn a_client_that_leaves_within_its_first_packet_is_the_relays_business_at_once() {
         run(async {
             for length in 0..STARTUP.len() {
-                let shown = if length < HEADER_LEN { 0 } else { length };
+                let shown = if length < STARTUP_HEADER { 0 } else { length };
                 assert_eq!(leaves(&STARTUP[..length], drop).await, (relayed(shown, 0), length - shown), "{length} bytes, FIN");
             }
             let cancel = &cancel_request()[..15];

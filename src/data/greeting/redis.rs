@@ -10,6 +10,7 @@ use super::{Next, peek, take};
 use crate::{
     data::event_loop::{Interest, Socket},
     route::Revocation,
+    wire::redis::{self, ERROR, STATUS},
 };
 
 const PING: &[u8] = b"*1\r\n$4\r\nPING\r\n";
@@ -55,14 +56,13 @@ async fn answer(server: &Socket) -> Next {
 
 /// What is to be done after such an answer, and how much of it answers our question; `None` when it is not whole yet.
 pub(crate) fn understood(answer: &[u8]) -> Option<(Next, usize)> {
-    if !matches!(answer.first(), Some(b'+' | b'-')) {
+    if !matches!(answer.first(), Some(&(STATUS | ERROR))) {
         return Some((Next::Relay, 0));
     }
-    let Some(end) = answer.windows(2).position(|pair| pair == b"\r\n") else {
+    let Some((line, end)) = redis::line(answer) else {
         // Longer than any answer to a PING: whatever it is, it is for the client.
         return (answer.len() >= ANSWER_LEN).then_some((Next::Relay, 0));
     };
-    let line = &answer[..end];
     if line.starts_with(b"-LOADING") {
         return Some((Next::Again, 0));
     }
@@ -70,7 +70,7 @@ pub(crate) fn understood(answer: &[u8]) -> Option<(Next, usize)> {
     if line.starts_with(b"-DENIED") || line.starts_with(b"-ERR max number of clients") {
         return Some((Next::Relay, 0));
     }
-    Some((Next::Relay, end + 2))
+    Some((Next::Relay, end))
 }
 
 #[cfg(test)]

@@ -12,10 +12,7 @@ use std::{
 use mainstay::{
     config::{CheckConfig, CheckKind, HttpCheck, HttpLogin, Secret},
     control::{
-        probe::{
-            Deadline,
-            standing::{Login, Standing},
-        },
+        probe::{self, Deadline, standing::Standing},
         prober::{self, ProberEvent, ProberKey, ProberSettings},
     },
     failover::{Outcome, Pace, Role},
@@ -221,8 +218,8 @@ async fn the_request_is_what_was_configured() {
     assert!(!finding.evidence.contains("s:scr3t"));
 }
 
-async fn open(port: u16) -> Standing {
-    let login = Login::new(&local(port), &CheckKind::Http(HttpCheck::default())).unwrap();
+async fn open(port: u16) -> Box<dyn Standing> {
+    let login = probe::login(&local(port), &CheckKind::Http(HttpCheck::default())).unwrap();
     let (standing, finding) =
         login.open(&std::net::SocketAddr::from(([127, 0, 0, 1], port)).into(), Deadline::after(DEADLINE)).await.unwrap();
     assert_eq!(finding.facts.role, Some(Role::Primary));

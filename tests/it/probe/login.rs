@@ -328,7 +328,7 @@ async fn what_the_check_cannot_follow_is_misconfigured_and_a_newer_protocol_is_f
     assert_eq!((finding.outcome, finding.facts.db_epoch), (Outcome::Ok, Some(7)), "{}", finding.evidence);
 }
 
-async fn open(login: &Login, port: u16) -> Finding {
+async fn open(login: &dyn Login, port: u16) -> Finding {
     match login.open(&sockets(port), Deadline::after(TIMEOUT)).await {
         Ok((standing, finding)) => {
             standing.close().await;
@@ -341,21 +341,21 @@ async fn open(login: &Login, port: u16) -> Finding {
 
 /// One login before its password is changed, at the server and in the file, one after; then what stands in the file's place is none.
 async fn rotated(port: u16, file: &Path, kind: CheckKind, change: impl Fn(&str)) {
-    let login = Login::new(&local(port), &kind).unwrap();
-    assert_eq!(open(&login, port).await.outcome, Outcome::Ok);
+    let login = probe::login(&local(port), &kind).unwrap();
+    assert_eq!(open(&*login, port).await.outcome, Outcome::Ok);
     change("second");
-    let finding = open(&login, port).await;
+    let finding = open(&*login, port).await;
     assert_eq!(finding.outcome, Outcome::Misconfigured, "the old one counts no more: {}", finding.evidence);
     std::fs::write(file, "second\n").unwrap();
-    let finding = open(&login, port).await;
+    let finding = open(&*login, port).await;
     assert_eq!(finding.outcome, Outcome::Ok, "a renewed file is read at the next login: {}", finding.evidence);
     // A FIFO, which nobody writes into, or nothing: the last that was good is used.
     std::fs::remove_file(file).unwrap();
     assert!(Command::new("mkfifo").arg(file).stdin(Stdio::null()).status().unwrap().success());
-    let finding = open(&login, port).await;
+    let finding = open(&*login, port).await;
     assert_eq!(finding.outcome, Outcome::Ok, "a FIFO in its place: {}", finding.evidence);
     std::fs::remove_file(file).unwrap();
-    let finding = open(&login, port).await;
+    let finding = open(&*login, port).await;
     assert_eq!(finding.outcome, Outcome::Ok, "nothing in its place: {}", finding.evidence);
 }
 
@@ -403,13 +403,13 @@ async fn a_rotated_password_of_the_sentinels_is_read_when_they_are_asked() {
         Sentinels { addresses: vec![local(sentinel.port)], name: "mymaster".into(), user: Some("asker".into()), password };
     let login = |sentinels: &Sentinels| {
         let check = RedisCheck { sentinels: Some(sentinels.clone()), ..RedisCheck::default() };
-        Login::new(&local(primary.port), &CheckKind::Redis(check)).unwrap()
+        probe::login(&local(primary.port), &CheckKind::Redis(check)).unwrap()
     };
-    let epoch = async || open(&login(&sentinels), primary.port).await.facts.db_epoch;
+    let epoch = async || open(&*login(&sentinels), primary.port).await.facts.db_epoch;
     assert!(epoch().await.is_some());
     // The same council asks on, about once a second.
     let council = login(&sentinels);
-    assert!(open(&council, primary.port).await.facts.db_epoch.is_some());
+    assert!(open(&*council, primary.port).await.facts.db_epoch.is_some());
     sentinel.ask(&["ACL", "SETUSER", "asker", "resetpass", ">second"]);
     assert_eq!(epoch().await, None, "the old one counts no more");
     std::fs::File::create(&file).unwrap().write_all(b"second\n").unwrap();

@@ -9,7 +9,7 @@ use std::{
 use mainstay::{
     config::{CheckConfig, CheckKind, PostgresCheck, TlsMode},
     control::{
-        probe::{Deadline, standing::Broken},
+        probe::{Broken, Deadline},
         prober::{self, ProberEvent, ProberKey, ProberSettings},
     },
     failover::{Outcome, Pace, Passive, Role},
@@ -137,7 +137,7 @@ async fn passwords_databases_and_limits() {
 
     let mut taken = Vec::new();
     loop {
-        let login = mainstay::control::probe::postgres::Login::new(&local(server.port), &role("trusted", None));
+        let login = super::login(server.port, &role("trusted", None));
         match login.open(&super::sockets(server.port), Deadline::after(TIMEOUT)).await {
             Ok(session) => taken.push(session),
             Err(_) => break,

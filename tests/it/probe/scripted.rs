@@ -10,7 +10,7 @@ use std::{
 
 use mainstay::{
     config::{CheckKind, MysqlCheck, TlsMode},
-    control::probe::{self, Deadline, standing::Login},
+    control::probe::{self, Deadline},
     failover::{Outcome, Role},
     net::{addresses::Addresses, endpoint::Endpoint},
 };
@@ -251,7 +251,7 @@ async fn logins_that_are_abandoned_do_not_pile_up() {
             now.fetch_sub(1, Ordering::SeqCst);
         });
         let port = silent.address.port();
-        let login = Login::new(&local(port), &kind).unwrap();
+        let login = probe::login(&local(port), &kind).unwrap();
         for _ in 0..60 {
             login.open(&sockets(port), Deadline::after(Duration::from_millis(20))).await.expect_err("it answers");
         }

@@ -14,6 +14,7 @@ pub mod quote;
 
 use std::{io, sync::Arc, time::Duration};
 
+use async_trait::async_trait;
 use matcher::{Pattern, Search};
 use quote::quote;
 use tokio::{
@@ -22,9 +23,12 @@ use tokio::{
 };
 
 use super::{
-    Deadline, Failure, Finding,
     bounded::{Allowance, Bounded},
-    io_error,
+    deadline::Deadline,
+    finding::{Failure, Finding},
+    kind::{Check, Kind},
+    single::Single,
+    socket::io_error,
     stream::{Security, Stream, encrypt},
     tcp,
 };
@@ -56,12 +60,22 @@ impl Exchange {
     pub fn new(address: &BackendAddr, check: &ExchangeCheck) -> Self {
         Self { host: address.host().into(), check: Arc::new(check.clone()) }
     }
+}
 
-    /// Connects and goes through the steps, before `deadline`.
-    ///
-    /// # Errors
-    /// When our own side lacked something to connect with.
-    pub async fn probe(&self, addresses: &Addresses, deadline: Deadline) -> Result<Finding, Printable> {
+impl Kind for ExchangeCheck {
+    fn of(&self, address: &BackendAddr) -> Check {
+        Check::Single(Box::new(Exchange::new(address, self)))
+    }
+
+    fn descriptors(&self) -> usize {
+        1
+    }
+}
+
+#[async_trait]
+impl Single for Exchange {
+    /// Connects and goes through the steps.
+    async fn probe(&mut self, addresses: &Addresses, deadline: Deadline) -> Result<Finding, Printable> {
         let socket = match tcp::connect(addresses, deadline).await {
             Ok((socket, _)) => Bounded::new(socket, Allowance::new()),
             Err(Failure::Backend(finding)) => return Ok(finding),
@@ -74,16 +88,13 @@ impl Exchange {
         let stream = match timeout_at(deadline.at(), encrypting).await {
             Ok(Ok(stream)) => stream,
             Ok(Err(finding)) => return Ok(finding),
-            Err(_) => {
-                let evidence = format!("connected, but the TLS handshake did not end within {:?}", deadline.timeout());
-                return Ok(Finding::new(Outcome::Timeout, evidence));
-            }
+            Err(_) => return Ok(Finding::late("connected, but the TLS handshake did not end", deadline)),
         };
         let mut talk = Talk { stream, check, step: 0, rest: Vec::new(), came: Vec::new(), awaits: None };
         let finding = match timeout_at(deadline.at(), talk.go_through()).await {
             Ok(Ok(finding)) => finding,
             Ok(Err(error)) => return Ok(talk.broken(&error)),
-            Err(_) => return Ok(talk.late(deadline.timeout())),
+            Err(_) => return Ok(Finding::late(&format!("{},", talk.where_it_stood()), deadline)),
         };
         talk.say_goodbye(deadline).await;
         Ok(finding)
@@ -156,10 +167,6 @@ impl<'a> Talk<'a> {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
         }
-    }
-
-    fn late(&self, timeout: Duration) -> Finding {
-        Finding::new(Outcome::Timeout, format!("{}, within {timeout:?}", self.where_it_stood()))
     }
 
     fn broken(&self, error: &io::Error) -> Finding {

@@ -12,7 +12,7 @@ use std::{io, time::Duration};
 
 use rustix::{io::Errno, process::Signal};
 
-use super::super::Finding;
+use super::super::finding::Finding;
 pub use super::process::Ended;
 use crate::{
     config::ExecCheck,

@@ -14,6 +14,7 @@ mod process;
 
 use std::{process::Command, sync::Arc, time::Duration};
 
+use async_trait::async_trait;
 use process::Process;
 use tokio::{
     runtime::Handle,
@@ -22,11 +23,16 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use super::{Deadline, Finding};
+use super::{
+    deadline::Deadline,
+    finding::Finding,
+    kind::{Check, Kind},
+    single::Single,
+};
 use crate::{
     config::{ExecCheck, exec::Word},
     failover::Printable,
-    net::addr::BackendAddr,
+    net::{addr::BackendAddr, addresses::Addresses},
 };
 
 /// Between the beginnings of two runs at least, whatever the pace: a process costs a thousand times what a question over a
@@ -35,6 +41,34 @@ pub const MIN_SPACING: Duration = Duration::from_millis(100);
 
 /// Where programs are looked for by a command that mainstay was given no `PATH` for.
 const PLAIN_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Both outputs and the process; while it is started, the other ends of the pipes, an input, and two of the standard library.
+const DESCRIPTORS: usize = 8;
+
+impl Kind for ExecCheck {
+    fn of(&self, address: &BackendAddr) -> Check {
+        Check::Single(Box::new(Exec::new(address, self)))
+    }
+
+    fn descriptors(&self) -> usize {
+        DESCRIPTORS
+    }
+}
+
+#[async_trait]
+impl Single for Exec {
+    async fn probe(&mut self, _: &Addresses, deadline: Deadline) -> Result<Finding, Printable> {
+        self.probe(deadline).await
+    }
+
+    fn earliest(&self) -> Option<Instant> {
+        self.begun.map(|begun| begun + MIN_SPACING)
+    }
+
+    fn ends_at_once(&self) -> bool {
+        true
+    }
+}
 
 /// The check of one backend.
 #[derive(Debug)]
@@ -50,11 +84,6 @@ impl Exec {
     /// A check of `address`, as `check` says.
     pub fn new(address: &BackendAddr, check: &ExecCheck) -> Self {
         Self { address: address.clone(), check: Arc::new(check.clone()), last: None, begun: None }
-    }
-
-    /// Before this moment no run must begin.
-    pub fn earliest(&self) -> Option<Instant> {
-        self.begun.map(|begun| begun + MIN_SPACING)
     }
 
     /// Runs the command once, before `deadline`. Dropping this ends the run.

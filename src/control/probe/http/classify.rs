@@ -1,7 +1,7 @@
 //! What an answer means: its status, and its body where that is Patroni's.
 
 use super::{
-    super::{Finding, io_error},
+    super::{finding::Finding, socket::io_error},
     facts::{self, Body, Patroni},
     session::Answer,
 };

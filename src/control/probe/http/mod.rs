@@ -20,6 +20,7 @@ use std::{
     sync::Arc,
 };
 
+use async_trait::async_trait;
 use tokio::time::timeout_at;
 
 use self::{
@@ -27,11 +28,13 @@ use self::{
     session::{Interrupted, Session},
 };
 use super::{
-    Deadline, Failure, Finding,
     agreement::Said,
     bounded::{Allowance, Bounded},
+    deadline::Deadline,
     files::Password,
-    standing::Broken,
+    finding::{Broken, Failure, Finding},
+    kind::{Check, Kind},
+    standing::{self, Opened, SESSIONS, Standing as _},
     stream, tcp,
 };
 use crate::{
@@ -39,6 +42,9 @@ use crate::{
     failover::{Outcome, Role},
     net::{addr::BackendAddr, addresses::Addresses, endpoint::Endpoint},
 };
+
+/// How far a probe came that was not answered in time.
+const UNANSWERED: &str = "connected, but the request was not answered";
 
 /// How the check asks one backend's endpoint.
 #[derive(Clone, Debug)]
@@ -64,22 +70,32 @@ impl std::fmt::Debug for Standing {
     }
 }
 
+impl Kind for HttpCheck {
+    fn of(&self, address: &BackendAddr) -> Check {
+        Check::Login(Box::new(Login::new(address, self)))
+    }
+
+    fn descriptors(&self) -> usize {
+        SESSIONS
+    }
+}
+
+#[async_trait]
+impl standing::Login for Login {
+    /// `addresses` are those of the backend; the port is the endpoint's own.
+    async fn open(&self, addresses: &Addresses, deadline: Deadline) -> Result<Opened, Failure> {
+        let (standing, reading) = self.read(addresses, deadline).await?;
+        let finding = reading.finding;
+        standing::opened(standing, finding)
+    }
+}
+
 impl Login {
     /// A question for the endpoint of `address`, as `check` says.
     pub fn new(address: &BackendAddr, check: &HttpCheck) -> Self {
         let host = check.host.as_deref().unwrap_or(address.host());
         let password = check.login.as_ref().map(|login| Password::new(&login.password));
         Self { host: host.into(), check: Arc::new(check.clone()), password }
-    }
-
-    /// Connects and asks, all before `deadline`. `addresses` are those of the backend; the port is the endpoint's own.
-    ///
-    /// # Errors
-    /// Whatever is not an answer to the question.
-    pub async fn open(&self, addresses: &Addresses, deadline: Deadline) -> Result<(Standing, Finding), Failure> {
-        let (standing, reading) = self.read(addresses, deadline).await?;
-        let finding = reading.finding;
-        if finding.outcome == Outcome::Ok { Ok((standing, finding)) } else { Err(Failure::Backend(finding)) }
     }
 
     /// What the endpoint says beside another check of the same backend. Total: whatever keeps it from saying something is said.
@@ -113,7 +129,7 @@ impl Login {
         };
         match timeout_at(deadline.at(), asking).await {
             Ok(read) => read.map_err(Failure::Backend),
-            Err(_) => Err(Failure::Backend(late(deadline))),
+            Err(_) => Err(Failure::Backend(Finding::late(UNANSWERED, deadline))),
         }
     }
 
@@ -140,20 +156,21 @@ fn port_of(endpoint: &Endpoint) -> u16 {
     endpoint.tcp().map_or(0, |address| address.port())
 }
 
-impl Standing {
+#[async_trait]
+impl standing::Standing for Standing {
     /// It may be asked again. `false` once the server has closed it in order.
-    pub const fn lasts(&self) -> bool {
+    fn lasts(&self) -> bool {
         self.session.is_some()
     }
 
     /// It was idle, and was closed in the moment of asking, before anything was answered: no fault, and no answer (RFC 9110,
     /// section 9.2.2).
-    pub const fn is_stale(&self) -> bool {
+    fn is_stale(&self) -> bool {
         self.stale
     }
 
     /// Asks again. What comes back from a connection that [`Standing::is_stale`] says nothing of the backend.
-    pub async fn query(&mut self, deadline: Deadline) -> Finding {
+    async fn query(&mut self, deadline: Deadline) -> Finding {
         let Some(mut session) = self.session.take() else {
             self.stale = true;
             return Finding::new(Outcome::Closed, "the connection was closed");
@@ -164,7 +181,7 @@ impl Standing {
             (asked, stands)
         };
         match timeout_at(deadline.at(), asking).await {
-            Err(_) => late(deadline),
+            Err(_) => Finding::late(UNANSWERED, deadline),
             Ok((Ok(reading), stands)) => {
                 self.session = stands.then_some(session);
                 reading.finding
@@ -177,7 +194,7 @@ impl Standing {
     }
 
     /// Resolves when the connection breaks, and never when the server closes it in order. May be asked again.
-    pub async fn broken(&mut self) -> Broken {
+    async fn broken(&mut self) -> Broken {
         if let Some(broken) = &self.broken {
             return broken.clone();
         }
@@ -190,12 +207,10 @@ impl Standing {
         self.broken.insert(Broken::Lost(finding)).clone()
     }
 
-    /// How the connection broke, if it has.
-    pub fn ended(&self) -> Option<Broken> {
+    fn ended(&mut self) -> Option<Broken> {
         self.broken.clone()
     }
-}
 
-fn late(deadline: Deadline) -> Finding {
-    Finding::new(Outcome::Timeout, format!("connected, but the request was not answered within {:?}", deadline.timeout()))
+    // HTTP knows no goodbye.
+    async fn close(self: Box<Self>) {}
 }

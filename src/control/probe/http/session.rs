@@ -14,9 +14,9 @@ use hyper_util::rt::TokioIo;
 use tokio::time::timeout;
 
 use super::super::{
-    Finding,
     bounded::{Allowance, Garbage},
-    garbled, io_error,
+    finding::Finding,
+    socket::{garbled, io_error},
     stream::Stream,
 };
 use crate::failover::Outcome;

@@ -1,6 +1,7 @@
 //! What a server answers to a command (`MySQL` documentation, "Generic Response Packets" and "Text Resultset").
 
 use super::wire::{Cursor, Value};
+use crate::wire::mysql::ERROR;
 
 /// A definition or an end is not this long; rows may be.
 const END_MAX: usize = 8;
@@ -18,7 +19,7 @@ impl ServerError {
     /// Reads an error; `None` when the packet is none.
     pub fn read(payload: &[u8]) -> Option<Self> {
         let mut cursor = Cursor(payload);
-        if cursor.byte()? != 0xff {
+        if cursor.byte()? != ERROR {
             return None;
         }
         let code = cursor.u16()?;

@@ -1,14 +1,14 @@
 //! Which outcome an error of the server is, by its number (`MySQL` documentation, "Server Error Message Reference"; `MariaDB`
 //! documentation, "`MariaDB` Error Codes").
 
-use super::{super::Finding, answer::ServerError};
-use crate::failover::Outcome;
+use super::{super::finding::Finding, answer::ServerError};
+use crate::{failover::Outcome, wire::mysql};
 
 /// Longest message of a server that is passed on; it is a stranger's text.
 const LONGEST_MESSAGE: usize = 200;
 
 /// `ER_SERVER_SHUTDOWN`, and `ER_CONNECTION_KILLED` of `MariaDB`.
-pub(super) const SHUTDOWN: [u16; 2] = [1053, 1927];
+pub(super) const SHUTDOWN: [u16; 2] = [mysql::SHUTDOWN, 1927];
 
 pub(super) fn error(error: &ServerError) -> Finding {
     let message: String = error.message.chars().filter(|c| !c.is_control()).take(LONGEST_MESSAGE).collect();

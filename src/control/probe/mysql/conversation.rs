@@ -12,22 +12,25 @@ use tokio::{
 
 use super::{
     super::{
-        Deadline, Finding,
         bounded::{Allowance, Bounded, Garbage},
-        files, io_error,
+        deadline::Deadline,
+        files,
+        finding::Finding,
         linger::Linger,
+        socket::io_error,
         stream::{self, Security, Stream},
         tcp::Plain,
     },
     answer::{self, ServerError, Table},
     classify,
-    handshake::{ERROR, Greeting, NATIVE},
+    handshake::{Greeting, NATIVE},
     scramble::{self, CACHING_SHA2},
     wire::{self, Packet},
 };
 use crate::{
     config::{MysqlCheck, Secret, TlsMode, file},
     failover::Outcome,
+    wire::mysql::ERROR,
 };
 
 /// How long a session that is closed in order may take to be told.

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{super::Finding, answer::Table, replication::Source};
+use super::{super::finding::Finding, answer::Table, replication::Source};
 use crate::{
     config::WritableReplica,
     failover::{Facts, MultiPrimary, Outcome, Printable, Role},

@@ -1,11 +1,12 @@
 //! The first packets (`MySQL` documentation, "Connection Phase Packets"; `MariaDB` documentation, "Connecting").
 
-use super::wire::{self, Cursor};
+use super::{
+    super::bounded::quote,
+    wire::{self, Cursor},
+};
 
 /// Version 10 is the only one that servers of this century speak.
 const PROTOCOL_VERSION: u8 = 10;
-/// First byte of an error, which a server may send in place of its greeting.
-pub(super) const ERROR: u8 = 0xff;
 
 const LONG_PASSWORD: u32 = 1;
 const PROTOCOL_41: u32 = 1 << 9;
@@ -43,7 +44,7 @@ impl Greeting {
     /// What is wrong, in words, when this is no greeting.
     pub fn read(payload: &[u8]) -> Result<Self, String> {
         if payload.first() != Some(&PROTOCOL_VERSION) {
-            let begin = super::super::bounded::quote(&payload[..payload.len().min(8)]);
+            let begin = quote(&payload[..payload.len().min(8)]);
             return Err(format!("it does not speak MySQL: its greeting begins with {begin}"));
         }
         Self::fields(payload).ok_or_else(|| "its greeting is cut off".into())

@@ -29,6 +29,7 @@ use std::{
     },
 };
 
+use async_trait::async_trait;
 use tokio::{sync::oneshot, time::timeout_at};
 
 use self::{
@@ -37,11 +38,13 @@ use self::{
     facts::{Answers, Dialect},
 };
 use super::{
-    Deadline, Failure, Finding,
+    deadline::Deadline,
     files::Password,
-    io_error,
-    linger::Linger,
-    standing::Broken,
+    finding::{Broken, Failure, Finding},
+    kind::{Check, Kind},
+    linger::{self, Linger},
+    socket::io_error,
+    standing::{self, Opened, SESSIONS, Standing as _},
     tcp::{self, Plain},
 };
 use crate::{
@@ -78,30 +81,44 @@ pub struct Standing {
     broken: Option<Broken>,
 }
 
-impl Login {
-    /// A login to `address` as `check` says.
-    pub fn new(address: &BackendAddr, check: &MysqlCheck) -> Self {
-        let password = check.password.as_ref().map(Password::new);
-        let check = Arc::new(check.clone());
-        Self { host: address.host().into(), check, password, blind: Arc::default(), linger: Linger::default() }
+impl Kind for MysqlCheck {
+    fn of(&self, address: &BackendAddr) -> Check {
+        Check::Login(Box::new(Login::new(address, self)))
     }
 
-    /// Connects, logs in and asks, all before `deadline`. Needs a tokio runtime for the task that drives the login.
-    ///
-    /// # Errors
-    /// Whatever is not an answer to the questions. A login that is still under way at the deadline is finished and ended cleanly in
+    fn descriptors(&self) -> usize {
+        SESSIONS + linger::PLACES
+    }
+}
+
+#[async_trait]
+impl standing::Login for Login {
+    /// A login that is still under way at the deadline is finished and ended cleanly in
     /// the background, within a few seconds, unless too many are already: a server counts those that are cut off, and locks the host out in the end.
-    pub async fn open(&self, addresses: &Addresses, deadline: Deadline) -> Result<(Standing, Finding), Failure> {
+    async fn open(&self, addresses: &Addresses, deadline: Deadline) -> Result<Opened, Failure> {
         let (socket, _) = tcp::connect(addresses, deadline).await?;
         let (opened, opening) = oneshot::channel();
         tokio::spawn(self.clone().run(socket, deadline, opened));
         let mut standing = match timeout_at(deadline.at(), opening).await {
             Ok(Ok(opened)) => opened.map_err(Failure::Backend)?,
             Ok(Err(_)) => return Err(Failure::backend(Outcome::ProtocolError, "the login ended without a result")),
-            Err(_) => return Err(Failure::Backend(late("connected, but the login did not finish", deadline))),
+            Err(_) => return Err(Failure::Backend(Finding::late("connected, but the login did not finish", deadline))),
         };
         let finding = standing.query(deadline).await;
-        if finding.outcome == Outcome::Ok { Ok((standing, finding)) } else { Err(Failure::Backend(finding)) }
+        standing::opened(standing, finding)
+    }
+
+    fn is_costly(&self) -> bool {
+        true
+    }
+}
+
+impl Login {
+    /// A login to `address` as `check` says.
+    pub fn new(address: &BackendAddr, check: &MysqlCheck) -> Self {
+        let password = check.password.as_ref().map(Password::new);
+        let check = Arc::new(check.clone());
+        Self { host: address.host().into(), check, password, blind: Arc::default(), linger: Linger::default() }
     }
 
     async fn run(self, socket: Plain, deadline: Deadline, mut opened: oneshot::Sender<Result<Standing, Finding>>) {
@@ -132,9 +149,9 @@ impl Login {
     }
 }
 
-impl Standing {
-    /// Asks for role, lag and the rest. After any outcome but `ok` the session is of no more use.
-    pub async fn query(&mut self, deadline: Deadline) -> Finding {
+#[async_trait]
+impl standing::Standing for Standing {
+    async fn query(&mut self, deadline: Deadline) -> Finding {
         self.conversation.renew();
         match timeout_at(deadline.at(), self.ask()).await {
             Ok(Ok(finding)) => finding,
@@ -149,12 +166,11 @@ impl Standing {
                 }
                 finding
             }
-            Err(_) => late("logged in, but the questions were not answered", deadline),
+            Err(_) => Finding::late("logged in, but the questions were not answered", deadline),
         }
     }
 
-    /// Resolves when the session is over, the moment the kernel or the server tells. May be asked again.
-    pub async fn broken(&mut self) -> Broken {
+    async fn broken(&mut self) -> Broken {
         if let Some(broken) = &self.broken {
             return broken.clone();
         }
@@ -169,16 +185,16 @@ impl Standing {
         self.broken.insert(broken).clone()
     }
 
-    /// How the session ended, if that is known.
-    pub fn ended(&self) -> Option<Broken> {
+    fn ended(&mut self) -> Option<Broken> {
         self.broken.clone()
     }
 
-    /// Logs out and waits, for a moment only, until the server was told.
-    pub async fn close(self) {
+    async fn close(self: Box<Self>) {
         self.conversation.close().await;
     }
+}
 
+impl Standing {
     /// Which variables this server has, once a login: naming one that it has not is an error.
     async fn learn(&mut self) -> Result<(), Trouble> {
         let names = facts::VARIABLES.map(|name| format!("'{name}'")).join(", ");
@@ -216,8 +232,4 @@ impl Standing {
             Err(trouble) => Err(trouble),
         }
     }
-}
-
-fn late(what: &str, deadline: Deadline) -> Finding {
-    Finding::new(Outcome::Timeout, format!("{what} within {:?}", deadline.timeout()))
 }

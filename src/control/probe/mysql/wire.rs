@@ -3,9 +3,9 @@
 //! beyond what was received.
 
 use super::super::bounded::quote;
+pub(super) use crate::wire::mysql::frame;
+use crate::wire::mysql::{HEADER, header};
 
-/// Length in three bytes and the number in the exchange.
-const HEADER: usize = 4;
 /// A packet that is longer is no answer to a check.
 const PACKET_MAX: usize = 60 * 1024;
 /// Stands where the length of a value would.
@@ -25,21 +25,12 @@ pub struct Packet {
 /// # Errors
 /// What is wrong, in words, when this is no answer to a check.
 pub fn parse(received: &[u8]) -> Result<Option<(Packet, usize)>, String> {
-    let Some((&[a, b, c, sequence], rest)) = received.split_first_chunk::<HEADER>() else { return Ok(None) };
-    let length = usize::from(a) | usize::from(b) << 8 | usize::from(c) << 16;
+    let Some((length, sequence, rest)) = header(received) else { return Ok(None) };
     if length > PACKET_MAX {
         return Err(format!("it does not speak MySQL: its answer begins with {}", quote(&received[..received.len().min(8)])));
     }
     let packet = rest.get(..length).map(|payload| Packet { sequence, payload: payload.to_vec() });
     Ok(packet.map(|packet| (packet, HEADER + length)))
-}
-
-/// A packet as it goes over the wire. What a check sends fits in one.
-pub(super) fn frame(sequence: u8, payload: &[u8]) -> Vec<u8> {
-    let [a, b, c, ..] = u32::try_from(payload.len()).unwrap_or(u32::MAX).to_le_bytes();
-    let mut bytes = vec![a, b, c, sequence];
-    bytes.extend(payload);
-    bytes
 }
 
 /// Reads through a payload. Every method gives `None` where the payload is too short.

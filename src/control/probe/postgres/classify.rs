@@ -4,7 +4,10 @@ use std::{error::Error as _, io};
 
 use tokio_postgres::error::{DbError, SqlState};
 
-use super::super::{Finding, garbled, io_error};
+use super::super::{
+    finding::Finding,
+    socket::{garbled, io_error},
+};
 use crate::failover::Outcome;
 
 /// Longest message of a server that is passed on; it is a stranger's text.

@@ -2,7 +2,7 @@
 
 use tokio_postgres::{SimpleQueryMessage, error::SqlState};
 
-use super::super::Finding;
+use super::super::finding::Finding;
 use crate::failover::{Facts, Outcome, Printable, Role};
 
 /// Everything in one statement, so that the answers belong to one moment. Works from `PostgreSQL` 12 on, for any role that

@@ -19,9 +19,10 @@ use tokio::{
 
 use super::{
     super::{
-        Deadline, Finding,
         bounded::{Garbage, quote},
-        io_error,
+        deadline::Deadline,
+        finding::Finding,
+        socket::io_error,
         stream::Stream,
     },
     classify::LONGEST_MESSAGE,

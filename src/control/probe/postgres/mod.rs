@@ -19,11 +19,21 @@ use std::{
     time::Duration,
 };
 
+use async_trait::async_trait;
 use tokio::{sync::oneshot, time::timeout_at};
 use tokio_postgres::Client;
 use tokio_util::sync::DropGuard;
 
-use super::{Deadline, Failure, Finding, bounded::Allowance, files::Password, linger::Linger, standing::Broken, tcp};
+use super::{
+    bounded::Allowance,
+    deadline::Deadline,
+    files::Password,
+    finding::{Broken, Failure, Finding},
+    kind::{Check, Kind},
+    linger::{self, Linger},
+    standing::{self, Opened, SESSIONS, Standing as _},
+    tcp,
+};
 use crate::{
     config::PostgresCheck,
     failover::Outcome,
@@ -52,6 +62,37 @@ pub struct Standing {
     _abandon: DropGuard,
 }
 
+impl Kind for PostgresCheck {
+    fn of(&self, address: &BackendAddr) -> Check {
+        Check::Login(Box::new(Login::new(address, self)))
+    }
+
+    fn descriptors(&self) -> usize {
+        SESSIONS + linger::PLACES
+    }
+}
+
+#[async_trait]
+impl standing::Login for Login {
+    /// A login that is still under way at the deadline is finished and ended cleanly
+    /// in the background, within a few seconds, unless too many are already.
+    async fn open(&self, addresses: &Addresses, deadline: Deadline) -> Result<Opened, Failure> {
+        let (socket, _) = tcp::connect(addresses, deadline).await?;
+        let opening = session::start(socket, self.clone(), deadline);
+        let mut standing = match timeout_at(deadline.at(), opening).await {
+            Ok(Ok(opened)) => opened?,
+            Ok(Err(_)) => return Err(Failure::backend(Outcome::ProtocolError, "the login ended without a result")),
+            Err(_) => return Err(Failure::Backend(Finding::late("connected, but the login did not finish", deadline))),
+        };
+        let finding = standing.query(deadline).await;
+        standing::opened(standing, finding)
+    }
+
+    fn is_costly(&self) -> bool {
+        true
+    }
+}
+
 impl Login {
     /// A login to `address` as `check` says.
     pub fn new(address: &BackendAddr, check: &PostgresCheck) -> Self {
@@ -59,35 +100,43 @@ impl Login {
         let check = Arc::new(check.clone());
         Self { host: address.host().into(), check, password, reduced: Arc::default(), linger: Linger::default() }
     }
+}
 
-    /// Connects, logs in and asks, all before `deadline`. Needs a tokio runtime for the task that drives the session.
-    ///
-    /// # Errors
-    /// Whatever is not an answer to the query. A login that is still under way at the deadline is finished and ended cleanly
-    /// in the background, within a few seconds, unless too many are already.
-    pub async fn open(&self, addresses: &Addresses, deadline: Deadline) -> Result<(Standing, Finding), Failure> {
-        let (socket, _) = tcp::connect(addresses, deadline).await?;
-        let opening = session::start(socket, self.clone(), deadline);
-        let mut standing = match timeout_at(deadline.at(), opening).await {
-            Ok(Ok(opened)) => opened?,
-            Ok(Err(_)) => return Err(Failure::backend(Outcome::ProtocolError, "the login ended without a result")),
-            Err(_) => return Err(Failure::Backend(late("connected, but the login did not finish", deadline.timeout()))),
-        };
-        let finding = standing.query(deadline).await;
-        if finding.outcome == Outcome::Ok { Ok((standing, finding)) } else { Err(Failure::Backend(finding)) }
+#[async_trait]
+impl standing::Standing for Standing {
+    async fn query(&mut self, deadline: Deadline) -> Finding {
+        self.allowance.renew();
+        match timeout_at(deadline.at(), self.ask()).await {
+            Ok(finding) => finding,
+            Err(_) => Finding::late("logged in, but the query was not answered", deadline),
+        }
+    }
+
+    async fn broken(&mut self) -> Broken {
+        if let Some(broken) = &self.broken {
+            return broken.clone();
+        }
+        let broken =
+            (&mut self.ended).await.unwrap_or_else(|_| Broken::Lost(Finding::new(Outcome::Closed, "the session's task ended")));
+        self.broken.insert(broken).clone()
+    }
+
+    fn ended(&mut self) -> Option<Broken> {
+        if self.broken.is_none() {
+            self.broken = self.ended.try_recv().ok();
+        }
+        self.broken.clone()
+    }
+
+    async fn close(self: Box<Self>) {
+        let Self { client, ended, .. } = *self;
+        drop(client);
+        // Told or not, the check is over.
+        drop(tokio::time::timeout(Duration::from_millis(200), ended).await);
     }
 }
 
 impl Standing {
-    /// Asks for role, timeline, lag and the rest. After any outcome but `ok` the session is of no more use.
-    pub async fn query(&mut self, deadline: Deadline) -> Finding {
-        self.allowance.renew();
-        match timeout_at(deadline.at(), self.ask()).await {
-            Ok(finding) => finding,
-            Err(_) => late("logged in, but the query was not answered", deadline.timeout()),
-        }
-    }
-
     async fn ask(&mut self) -> Finding {
         let mut scope = *self.reduced.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
@@ -108,34 +157,4 @@ impl Standing {
             };
         }
     }
-
-    /// Resolves when the session is over, the moment the kernel or the server tells. May be asked again.
-    pub async fn broken(&mut self) -> Broken {
-        if let Some(broken) = &self.broken {
-            return broken.clone();
-        }
-        let broken =
-            (&mut self.ended).await.unwrap_or_else(|_| Broken::Lost(Finding::new(Outcome::Closed, "the session's task ended")));
-        self.broken.insert(broken).clone()
-    }
-
-    /// How the session ended, if it has.
-    pub fn ended(&mut self) -> Option<Broken> {
-        if self.broken.is_none() {
-            self.broken = self.ended.try_recv().ok();
-        }
-        self.broken.clone()
-    }
-
-    /// Logs out and waits, for a moment only, until the server was told.
-    pub async fn close(self) {
-        let Self { client, ended, .. } = self;
-        drop(client);
-        // Told or not, the check is over.
-        drop(tokio::time::timeout(Duration::from_millis(200), ended).await);
-    }
-}
-
-fn late(what: &str, timeout: Duration) -> Finding {
-    Finding::new(Outcome::Timeout, format!("{what} within {timeout:?}"))
 }

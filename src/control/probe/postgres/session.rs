@@ -17,21 +17,18 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     super::{
-        Deadline, Failure, Finding,
         bounded::{Allowance, Bounded, Garbage, quote},
+        deadline::Deadline,
         files::Password,
-        io_error,
-        standing::Broken,
+        finding::{Broken, Failure, Finding},
+        socket::io_error,
         stream::{self, Security, Stream},
         tcp::Plain,
     },
     Login, Standing, classify,
     login::{self, Begun, Peer},
 };
-use crate::{config::TlsMode, failover::Outcome};
-
-/// `SSLRequest`: its length and its code (`PostgreSQL` documentation, "Message Formats").
-const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 4, 210, 22, 47];
+use crate::{config::TlsMode, failover::Outcome, wire};
 
 type Driver = Connection<Begun, NoTlsStream>;
 
@@ -99,7 +96,7 @@ async fn negotiate(stream: &mut Bounded, mode: TlsMode) -> Result<bool, Failure>
     }
     let mut answer = [0];
     let asked = async {
-        stream.write_all(&SSL_REQUEST).await?;
+        stream.write_all(&wire::postgres::SSL).await?;
         stream.read_exact(&mut answer).await
     };
     asked.await.map_err(|error| Failure::Backend(io_error(&error)))?;

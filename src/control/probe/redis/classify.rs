@@ -1,8 +1,11 @@
 //! Which outcome an error reply is, by its first word (Redis documentation, "Redis serialization protocol specification",
 //! "Simple errors"; the words are those of `src/server.c`).
 
-use super::{super::Finding, resp};
-use crate::failover::Outcome;
+use super::{super::finding::Finding, resp};
+use crate::{
+    failover::Outcome,
+    wire::redis::{LOADING, TOO_MANY},
+};
 
 /// Longest message of a server that is passed on; it is a stranger's text.
 const LONGEST_MESSAGE: usize = 200;
@@ -15,11 +18,11 @@ pub(super) fn error(error: &str) -> Finding {
 fn outcome_of(error: &str) -> Outcome {
     match resp::code(error) {
         // Reads its data set into memory.
-        "LOADING" => Outcome::Starting,
+        LOADING => Outcome::Starting,
         // Runs a script or a function that blocks everybody: alive, and a failover would lose what it does.
         "BUSY" => Outcome::Saturated,
         // The one error without a word of its own that says nothing about the check.
-        "ERR" if error.contains("max number of clients") => Outcome::Saturated,
+        "ERR" if error.contains(TOO_MANY) => Outcome::Saturated,
         // NOAUTH, WRONGPASS, NOPERM, DENIED (protected mode), ERR: alive and answers in order, but not to a check like this.
         _ => Outcome::Misconfigured,
     }

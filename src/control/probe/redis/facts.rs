@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::super::Finding;
+use super::super::finding::Finding;
 use crate::failover::{Facts, Outcome, Printable, Role};
 
 /// Longest version that is passed on; it is a stranger's text.

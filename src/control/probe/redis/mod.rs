@@ -20,6 +20,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use async_trait::async_trait;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     sync::Mutex as AsyncMutex,
@@ -31,11 +32,13 @@ use self::{
     sentinel::{Council, Named},
 };
 use super::{
-    Deadline, Failure, Finding,
     bounded::{Allowance, Bounded, Garbage},
+    deadline::Deadline,
     files::Password,
-    io_error,
-    standing::Broken,
+    finding::{Broken, Failure, Finding},
+    kind::{Check, Kind},
+    socket::io_error,
+    standing::{self, Opened, SESSIONS},
     stream::{self, Security, Stream},
     tcp,
 };
@@ -76,26 +79,35 @@ impl std::fmt::Debug for Standing {
     }
 }
 
+impl Kind for RedisCheck {
+    fn of(&self, address: &BackendAddr) -> Check {
+        Check::Login(Box::new(Login::new(address, self)))
+    }
+
+    fn descriptors(&self) -> usize {
+        SESSIONS + self.sentinels.as_ref().map_or(0, |sentinels| sentinels.addresses.len())
+    }
+}
+
+#[async_trait]
+impl standing::Login for Login {
+    async fn open(&self, addresses: &Addresses, deadline: Deadline) -> Result<Opened, Failure> {
+        let (socket, peer) = tcp::connect(addresses, deadline).await?;
+        let allowance = Allowance::new();
+        let opening = self.converse(Bounded::new(socket, allowance.clone()), allowance, peer, deadline);
+        match timeout_at(deadline.at(), opening).await {
+            Ok(Ok((standing, finding))) => standing::opened(standing, finding),
+            Ok(Err(finding)) => Err(Failure::Backend(finding)),
+            Err(_) => Err(Failure::Backend(Finding::late("connected, but the check was not answered", deadline))),
+        }
+    }
+}
+
 impl Login {
     /// A login to `address` as `check` says.
     pub fn new(address: &BackendAddr, check: &RedisCheck) -> Self {
         let (host, password) = (address.host().into(), check.password.as_ref().map(Password::new));
         Self { host, check: Arc::new(check.clone()), password, council: Arc::default(), witnessed: Arc::default() }
-    }
-
-    /// Connects, logs in and asks, all before `deadline`.
-    ///
-    /// # Errors
-    /// Whatever is not an answer to the question.
-    pub async fn open(&self, addresses: &Addresses, deadline: Deadline) -> Result<(Standing, Finding), Failure> {
-        let (socket, peer) = tcp::connect(addresses, deadline).await?;
-        let allowance = Allowance::new();
-        let opening = self.converse(Bounded::new(socket, allowance.clone()), allowance, peer, deadline);
-        match timeout_at(deadline.at(), opening).await {
-            Ok(Ok((standing, finding))) if finding.outcome == Outcome::Ok => Ok((standing, finding)),
-            Ok(Ok((_, finding)) | Err(finding)) => Err(Failure::Backend(finding)),
-            Err(_) => Err(Failure::Backend(late("connected, but the check was not answered", deadline))),
-        }
     }
 
     async fn converse(
@@ -129,9 +141,9 @@ impl Login {
     }
 }
 
-impl Standing {
-    /// Asks for role, lag and the rest. After any outcome but `ok` the session is of no more use.
-    pub async fn query(&mut self, deadline: Deadline) -> Finding {
+#[async_trait]
+impl standing::Standing for Standing {
+    async fn query(&mut self, deadline: Deadline) -> Finding {
         self.allowance.renew();
         match timeout_at(deadline.at(), self.look()).await {
             Ok(Ok(finding)) => finding,
@@ -141,12 +153,11 @@ impl Standing {
                 }
                 finding
             }
-            Err(_) => late("logged in, but the check was not answered", deadline),
+            Err(_) => Finding::late("logged in, but the check was not answered", deadline),
         }
     }
 
-    /// Resolves when the session is over, the moment the kernel tells. May be asked again.
-    pub async fn broken(&mut self) -> Broken {
+    async fn broken(&mut self) -> Broken {
         if let Some(broken) = &self.broken {
             return broken.clone();
         }
@@ -158,17 +169,17 @@ impl Standing {
         self.broken.insert(broken).clone()
     }
 
-    /// How the session ended, if that is known.
-    pub fn ended(&self) -> Option<Broken> {
+    fn ended(&mut self) -> Option<Broken> {
         self.broken.clone()
     }
 
-    /// Logs out.
-    pub async fn close(mut self) {
+    async fn close(mut self: Box<Self>) {
         // Told or not, the check is over.
         let _ = self.stream.shutdown().await;
     }
+}
 
+impl Standing {
     async fn look(&mut self) -> Result<Finding, Finding> {
         let served = self.ask(&["PING"]).await?;
         if let Reply::Error(error) = &served
@@ -249,8 +260,4 @@ fn no_info() -> Finding {
         Outcome::Misconfigured,
         "the answer to INFO is none: a proxy in front of Redis is asked, or a server of another kind",
     )
-}
-
-fn late(what: &str, deadline: Deadline) -> Finding {
-    Finding::new(Outcome::Timeout, format!("{what} within {:?}", deadline.timeout()))
 }

@@ -3,6 +3,7 @@
 //! was received.
 
 use super::super::bounded::quote;
+use crate::wire::redis::{BULK, ERROR, LIST, STATUS, line};
 
 /// A line that is longer is no answer to a check.
 const LINE_MAX: usize = 1024;
@@ -44,18 +45,18 @@ pub(super) fn code(error: &str) -> &str {
 /// What is wrong, in words, when this is no RESP or no answer to a check.
 pub fn parse(received: &[u8]) -> Result<Option<(Reply, usize)>, String> {
     let Some(&kind) = received.first() else { return Ok(None) };
-    if !b"+-$*".contains(&kind) {
+    if ![STATUS, ERROR, BULK, LIST].contains(&kind) {
         return Err(format!("it does not speak Redis: its answer begins with {}", quote(&received[..received.len().min(8)])));
     }
-    let Some(end) = received.windows(2).take(LINE_MAX).position(|pair| pair == b"\r\n") else {
+    let Some((text, after)) = line(&received[..received.len().min(LINE_MAX + 1)]) else {
         return if received.len() > LINE_MAX { Err("its answer has a line without an end".into()) } else { Ok(None) };
     };
-    let (line, after) = (String::from_utf8_lossy(&received[1..end]).into_owned(), end + 2);
+    let text = String::from_utf8_lossy(&text[1..]).into_owned();
     match kind {
-        b'+' => Ok(Some((Reply::Status(line), after))),
-        b'-' => Ok(Some((Reply::Error(line), after))),
-        b'*' => list(&line, after, received),
-        _ => Ok(bulk(&line, after, received)?.map(|(text, end)| (Reply::Bulk(text), end))),
+        STATUS => Ok(Some((Reply::Status(text), after))),
+        ERROR => Ok(Some((Reply::Error(text), after))),
+        LIST => list(&text, after, received),
+        _ => Ok(bulk(&text, after, received)?.map(|(text, end)| (Reply::Bulk(text), end))),
     }
 }
 
@@ -71,7 +72,7 @@ fn list(count: &str, start: usize, received: &[u8]) -> Result<Option<(Reply, usi
     for _ in 0..count {
         match received.get(at) {
             None => return Ok(None),
-            Some(b'$') => {}
+            Some(&BULK) => {}
             Some(_) => return Err("its answer is a list of something else than texts".into()),
         }
         match parse(&received[at..])? {

@@ -18,8 +18,8 @@ use tokio::{
 
 use super::{
     super::{
-        Deadline,
         bounded::{Allowance, Bounded},
+        deadline::Deadline,
         files::Password,
         tcp,
     },

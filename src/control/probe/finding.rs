@@ -1,0 +1,68 @@
+//! What a probe brings back: a finding, or why there is none, or how a session ended.
+
+use super::deadline::Deadline;
+use crate::failover::{Facts, Outcome, Printable};
+
+/// What a probe learned of the backend.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// What was found.
+    pub outcome: Outcome,
+    /// What the backend said of itself; empty unless the outcome is `ok`.
+    pub facts: Facts,
+    /// One short sentence for people: what was seen.
+    pub evidence: Printable,
+}
+
+impl Finding {
+    pub(super) fn new(outcome: Outcome, evidence: impl Into<Printable>) -> Self {
+        Self { outcome, facts: Facts::default(), evidence: evidence.into() }
+    }
+
+    /// The server was silent at the deadline, or not done; `what` says how far the probe had come.
+    pub(super) fn late(what: &str, deadline: Deadline) -> Self {
+        Self::new(Outcome::Timeout, format!("{what} within {:?}", deadline.timeout()))
+    }
+}
+
+/// Why a probe brought back no session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// The backend, or its silence, is the reason.
+    Backend(Finding),
+    /// Our own side could not ask (no port, no descriptor, no memory): no evidence about the backend. Holds what was missing.
+    Local(Printable),
+}
+
+impl Failure {
+    pub(super) fn backend(outcome: Outcome, evidence: impl Into<Printable>) -> Self {
+        Self::Backend(Finding::new(outcome, evidence))
+    }
+}
+
+/// How a standing session ended. Holds what was seen, as a probe would have reported it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Broken {
+    /// Without a word of the server: FIN, RST, or an error.
+    Lost(Finding),
+    /// It ended in order (FIN), without a word.
+    Closed(Finding),
+    /// The server said that it, or this session, is being shut down.
+    Shutdown(Finding),
+    /// The server said that it ends all its sessions because one of its processes has crashed.
+    Crash(Finding),
+    /// A process of the server said that the main one is gone: it died, and nobody shut it down.
+    Orphaned(Finding),
+}
+
+impl Broken {
+    /// What was seen.
+    pub fn finding(self) -> Finding {
+        let (Self::Lost(finding)
+        | Self::Closed(finding)
+        | Self::Shutdown(finding)
+        | Self::Crash(finding)
+        | Self::Orphaned(finding)) = self;
+        finding
+    }
+}

@@ -1,0 +1,97 @@
+//! A backend's place among the readers, and the sessions of those who read from it.
+
+use std::sync::Arc;
+
+use crate::{
+    config::BackendConfig,
+    failover::{Reading, RevokeMode, Time},
+    metrics::BackendMetrics,
+    net::addresses::Addresses,
+    route::{Generation, Pulse, Reader, ReaderKind, Revocation, Route, Tenure},
+};
+
+/// A backend's seat among the readers, taken or not.
+#[derive(Debug, Default)]
+pub(super) struct Seat {
+    generation: Generation,
+    /// One for all sessions of the generation, also while nobody may be sent there.
+    revocation: Arc<Revocation>,
+    pulse: Arc<Pulse>,
+    /// While the seat is taken.
+    route: Option<Arc<Route>>,
+}
+
+impl Seat {
+    /// The backend was heard of.
+    pub(super) fn heard(&self, at: Time) {
+        self.pulse.heard(at);
+    }
+
+    /// The byte path speaks of this very generation.
+    pub(super) fn is_of(&self, generation: Generation) -> bool {
+        self.generation == generation && generation != Generation::default()
+    }
+
+    /// The backend may be read. `last` is the generation that was given last.
+    pub(super) fn take(&mut self, last: &mut u64, backend: &BackendConfig, metrics: &Arc<BackendMetrics>, addresses: &Addresses) {
+        if self.route.is_some() {
+            return;
+        }
+        if self.generation == Generation::default() || self.revocation.is_revoked() {
+            // What a server that serves again has left from before is dead.
+            self.revocation.revoke(RevokeMode::Abort);
+            *last += 1;
+            (self.generation, self.revocation) = (Generation(*last), Arc::default());
+        }
+        self.route = Some(Arc::new(Route {
+            backend: Arc::clone(&backend.name),
+            metrics: Arc::clone(metrics),
+            tenure: Tenure::Reader(self.generation),
+            addresses: addresses.clone(),
+            revocation: Arc::clone(&self.revocation),
+        }));
+    }
+
+    /// Clients of the present generation, whatever the addresses were when they came.
+    pub(super) fn sessions(&self) -> usize {
+        self.revocation.clients()
+    }
+
+    /// The backend may be read no longer. Its sessions go on.
+    pub(super) fn give_up(&mut self) {
+        self.route = None;
+    }
+
+    /// Another address stands for the backend. Same generation: its sessions stay. Whether anything is new.
+    pub(super) fn readdress(&mut self, addresses: &Addresses) -> bool {
+        let Some(route) = self.route.as_mut().filter(|route| route.addresses != *addresses) else { return false };
+        *route = Arc::new(Route { addresses: addresses.clone(), ..Route::clone(route) });
+        true
+    }
+
+    /// What is offered of it while it is taken.
+    pub(super) fn reader(&self, kind: ReaderKind) -> Option<Reader> {
+        let route = self.route.as_ref()?;
+        Some(Reader { route: Arc::clone(route), kind, pulse: Arc::clone(&self.pulse) })
+    }
+
+    /// Its sessions end as `mode` says, because the backend is `to` and was `from`; how many.
+    pub(super) fn revoke(&self, mode: RevokeMode, (from, to): (Reading, Reading), metrics: &BackendMetrics) -> u64 {
+        if mode == RevokeMode::Drain {
+            return 0;
+        }
+        let is_counted = self.revocation.is_revoked();
+        // What a server that fell silent has left was counted when it was left to it.
+        let closed = if !is_counted || from == to { self.sessions() as u64 } else { 0 };
+        self.revocation.revoke(mode);
+        if let Some(cause) = to.closes_sessions().filter(|_| !is_counted) {
+            metrics.sessions_revoked.get(cause).inc_by(closed);
+        }
+        closed
+    }
+
+    /// The end of its sessions, which outlive the seat.
+    pub(super) const fn revocation(&self) -> &Arc<Revocation> {
+        &self.revocation
+    }
+}

@@ -12,7 +12,7 @@ use tokio::{
 };
 
 use crate::{
-    admin::{api, host},
+    admin::{host, query},
     config::{self, ExecCheck, PostgresCheck, Secret, exec::Word},
     control::probe::{
         Deadline,
@@ -68,7 +68,7 @@ pub const TARGETS: &[(&str, Target)] = &[
 pub fn admin_request(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     host::is_own(&text);
-    if let Some(decoded) = api::decoded(&text) {
+    if let Some(decoded) = query::decoded(&text) {
         assert!(decoded.len() <= text.len(), "decoding made it longer");
         assert!(text.contains('%') || decoded == text, "nothing was escaped, and it changed");
     }

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, process::Command, time::Duration};
 
-use mainstay::cli::demo::cluster::{Cluster, Options, initdb::Binaries};
+use mainstay::cli::demo::cluster::{Cluster, Options, programs::Binaries};
 
 use crate::{failure::Failure, process, proxy::Place};
 

@@ -13,25 +13,10 @@ use super::{
     AdminPool, AdminState, Ailments, events, gauges, health,
     host::{self, Reach},
     page,
-    query::Query,
+    query::{Query, decoded},
     response::{self, Body},
     status,
 };
-
-/// Everything that can be read, for the answer to a wrong path.
-const PATHS: [&str; 11] = [
-    "/",
-    "/metrics",
-    "/livez",
-    "/readyz?pool=POOL",
-    "/startupz",
-    "/api/v1/status",
-    "/api/v1/pools/{pool}",
-    "/api/v1/pools/{pool}/connections",
-    "/api/v1/events?since=ID",
-    "/api/v1/events/stream",
-    "/api/v1/config",
-];
 
 /// No request needs a body; what is larger than this is refused, and nothing of it is ever read.
 const MAX_BODY_BYTES: u64 = 64 * 1024;
@@ -47,20 +32,123 @@ pub(super) struct Connection {
     pub(super) streams: Arc<Semaphore>,
 }
 
-enum Endpoint {
-    Page,
-    Metrics,
-    Live,
-    Ready,
-    Startup,
-    Status,
-    Pool(String),
-    Sessions(String),
-    Events,
-    EventStream,
-    Config,
-    /// A call that changes something, and its method.
+/// An endpoint.
+struct Endpoint {
+    /// Its path, where `{…}` stands for a name, and what may be asked behind it, as the answer to a wrong path lists it.
+    path: &'static str,
+    /// What may stand behind the `?`.
+    query: &'static [&'static str],
+    /// Listeners on which it may be asked by any name; see [`host`].
+    open: fn(Reach) -> bool,
+    answer: Answer,
+    /// What it is for, in a sentence.
+    meaning: &'static str,
+}
+
+enum Answer {
+    /// To GET and HEAD.
+    Read(fn(&Call<'_>) -> Response<Body>),
+    /// It changes something, by this method, which this version does not do.
     Change(&'static str),
+}
+
+/// A request to an endpoint that can be read.
+struct Call<'a> {
+    state: &'a Arc<AdminState>,
+    connection: &'a Connection,
+    headers: &'a HeaderMap,
+    query: Query,
+    /// The first name in its path, or nothing.
+    pool: String,
+}
+
+const fn by_any_name(_: Reach) -> bool {
+    true
+}
+
+fn by_any_name_here(reach: Reach) -> bool {
+    reach == Reach::Machine
+}
+
+/// No browser opens a unix socket.
+fn by_own_name(reach: Reach) -> bool {
+    reach == Reach::File
+}
+
+const fn get(
+    path: &'static str,
+    query: &'static [&'static str],
+    open: fn(Reach) -> bool,
+    answer: fn(&Call<'_>) -> Response<Body>,
+    meaning: &'static str,
+) -> Endpoint {
+    Endpoint { path, query, open, answer: Answer::Read(answer), meaning }
+}
+
+const fn change(path: &'static str, method: &'static str) -> Endpoint {
+    Endpoint { path, query: &[], open: by_own_name, answer: Answer::Change(method), meaning: "" }
+}
+
+const ENDPOINTS: &[Endpoint] = &[
+    get("/", &[], by_own_name, |_| page::page(), "The status page, for a browser."),
+    get("/metrics", &[], by_any_name_here, metrics, "All metrics, for Prometheus; see [metrics.md](metrics.md)."),
+    get("/livez", &[], by_any_name, live, "200 while the process works; 503 when only a restart helps."),
+    get(
+        "/readyz?pool=POOL",
+        &["pool"],
+        by_any_name,
+        ready,
+        "200 when every pool can serve clients, or the one that is named; 503 with the reasons otherwise.",
+    ),
+    get(
+        "/startupz",
+        &[],
+        by_any_name,
+        |call| whether(&health::not_started(call.state)),
+        "200 once every pool has had its first decision; 503 until then.",
+    ),
+    get(
+        "/api/v1/status",
+        &[],
+        by_own_name,
+        |call| response::json(StatusCode::OK, &status::status(call.state)),
+        "Every pool with its backends, its listeners and its last failover.",
+    ),
+    get(
+        "/api/v1/pools/{pool}",
+        &[],
+        by_own_name,
+        |call| with_pool(call.state, &call.pool, |pool| response::json(StatusCode::OK, &status::pool(call.state, pool))),
+        "The same of one pool.",
+    ),
+    get(
+        "/api/v1/pools/{pool}/connections",
+        &[],
+        by_own_name,
+        |call| with_pool(call.state, &call.pool, |pool| response::json(StatusCode::OK, &status::sessions(call.state, pool))),
+        "The sessions of one pool.",
+    ),
+    get("/api/v1/events?since=ID", &["since"], by_own_name, events, "Changes of state, those after the event `ID`."),
+    get("/api/v1/events/stream", &["since"], by_own_name, stream, "The same as server-sent events, as they happen."),
+    get(
+        "/api/v1/config",
+        &[],
+        by_own_name,
+        |call| response::json(StatusCode::OK, &call.state.view().config_json),
+        "The configuration in use, without secrets.",
+    ),
+    change("/api/v1/pools/{pool}/backends/{backend}/state", "PUT"),
+    change("/api/v1/pools/{pool}/switchover", "POST"),
+    change("/api/v1/pools/{pool}/pause", "POST"),
+    change("/api/v1/pools/{pool}/resume", "POST"),
+    change("/api/v1/reload", "POST"),
+    change("/api/v1/shutdown", "POST"),
+];
+
+/// Everything that can be read: path and meaning.
+pub(super) fn endpoints() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let can_be_read = |endpoint: &&Endpoint| matches!(endpoint.answer, Answer::Read(_));
+    ENDPOINTS.iter().filter(can_be_read).map(|endpoint| (endpoint.path, endpoint.meaning))
 }
 
 /// Answers a request.
@@ -76,98 +164,75 @@ pub(super) fn respond(
             "no request here needs a body of more than 64 KiB",
         );
     }
-    let Some(endpoint) = endpoint(request.uri().path()) else {
+    let Some((endpoint, pool)) = ENDPOINTS.iter().find_map(|endpoint| Some((endpoint, endpoint.named_by(request.uri().path())?)))
+    else {
         let message = "there is nothing at this path; these exist";
-        return response::error_with(StatusCode::NOT_FOUND, "not_found", message, json!({ "paths": PATHS }));
+        let paths = json!({ "paths": endpoints().map(|(path, _)| path).collect::<Vec<_>>() });
+        return response::error_with(StatusCode::NOT_FOUND, "not_found", message, paths);
     };
-    let is_open = match endpoint {
-        Endpoint::Live | Endpoint::Ready | Endpoint::Startup => true,
-        Endpoint::Metrics => connection.reach == Reach::Machine,
-        _ => connection.reach == Reach::File,
-    };
-    if !is_open && let Some(foreign) = host::foreign(request.uri(), request.headers(), &state.hosts) {
+    let headers = request.headers();
+    if !(endpoint.open)(connection.reach)
+        && let Some(foreign) = host::foreign(request.uri(), headers, &state.hosts)
+    {
         return response::error(StatusCode::FORBIDDEN, "foreign_host", &host::refusal(&foreign));
     }
-    match endpoint {
-        Endpoint::Change(method) if request.method().as_str() == method => {
+    match endpoint.answer {
+        Answer::Change(method) if request.method().as_str() == method => {
             let message = "this endpoint is read-only: this version of mainstay takes no changing calls over HTTP";
             response::error(StatusCode::FORBIDDEN, "read_only", message)
         }
-        Endpoint::Change(method) => response::wrong_method(method),
-        _ if !matches!(*request.method(), Method::GET | Method::HEAD) => response::wrong_method("GET, HEAD"),
-        endpoint => match Query::read(request.uri(), endpoint.query_keys()) {
-            Ok(query) => read(state, connection, &endpoint, &query, request.headers()),
+        Answer::Change(method) => response::wrong_method(method),
+        Answer::Read(_) if !matches!(*request.method(), Method::GET | Method::HEAD) => response::wrong_method("GET, HEAD"),
+        Answer::Read(answer) => match Query::read(request.uri(), endpoint.query) {
+            Ok(query) => answer(&Call { state, connection, headers, query, pool }),
             Err(refusal) => *refusal,
         },
     }
 }
 
 impl Endpoint {
-    /// What may stand behind the `?`.
-    const fn query_keys(&self) -> &'static [&'static str] {
-        match self {
-            Self::Ready => &["pool"],
-            Self::Events | Self::EventStream => &["since"],
-            _ => &[],
+    /// When `path` is its own: the first name in it, or nothing.
+    fn named_by(&self, path: &str) -> Option<String> {
+        let pattern = self.path.split('?').next()?;
+        if pattern.split('/').count() != path.split('/').count() {
+            return None;
+        }
+        let mut names = Vec::new();
+        for (wanted, found) in pattern.split('/').zip(path.split('/')) {
+            if wanted.starts_with('{') {
+                names.push(found);
+            } else if wanted != found {
+                return None;
+            }
+        }
+        match (&self.answer, names.first()) {
+            (Answer::Read(_), Some(name)) => decoded(name),
+            _ => Some(String::new()),
         }
     }
 }
 
-fn endpoint(path: &str) -> Option<Endpoint> {
-    let segments: Vec<&str> = path.strip_prefix('/')?.split('/').collect();
-    Some(match segments.as_slice() {
-        [""] => Endpoint::Page,
-        ["metrics"] => Endpoint::Metrics,
-        ["livez"] => Endpoint::Live,
-        ["readyz"] => Endpoint::Ready,
-        ["startupz"] => Endpoint::Startup,
-        ["api", "v1", rest @ ..] => match rest {
-            ["status"] => Endpoint::Status,
-            ["events"] => Endpoint::Events,
-            ["events", "stream"] => Endpoint::EventStream,
-            ["config"] => Endpoint::Config,
-            ["pools", pool] => Endpoint::Pool(decoded(pool)?),
-            ["pools", pool, "connections"] => Endpoint::Sessions(decoded(pool)?),
-            ["pools", _, "backends", _, "state"] => Endpoint::Change("PUT"),
-            ["pools", _, "switchover" | "pause" | "resume"] | ["reload" | "shutdown"] => Endpoint::Change("POST"),
-            _ => return None,
-        },
-        _ => return None,
-    })
+fn metrics(call: &Call<'_>) -> Response<Body> {
+    gauges::refresh(call.state);
+    response::whole(StatusCode::OK, response::PROMETHEUS, call.state.metrics.render())
 }
 
-fn read(
-    state: &Arc<AdminState>,
-    connection: &Connection,
-    endpoint: &Endpoint,
-    query: &Query,
-    headers: &HeaderMap,
-) -> Response<Body> {
-    match endpoint {
-        Endpoint::Page => page::page(),
-        Endpoint::Metrics => {
-            gauges::refresh(state);
-            response::whole(StatusCode::OK, response::PROMETHEUS, state.metrics.render())
-        }
-        Endpoint::Live => {
-            let Ailments { fatal, others } = health::ailments(state);
-            verdict(fatal.is_empty(), &[fatal, others].concat())
-        }
-        Endpoint::Ready => match query.get("pool") {
-            Some(name) => with_pool(state, name, |pool| whether(&health::not_ready_for(state, pool))),
-            None => whether(&health::not_ready(state)),
-        },
-        Endpoint::Startup => whether(&health::not_started(state)),
-        Endpoint::Status => response::json(StatusCode::OK, &status::status(state)),
-        Endpoint::Pool(name) => with_pool(state, name, |pool| response::json(StatusCode::OK, &status::pool(state, pool))),
-        Endpoint::Sessions(name) => with_pool(state, name, |pool| response::json(StatusCode::OK, &status::sessions(state, pool))),
-        Endpoint::Events => match since(query) {
-            Ok(since) => response::json(StatusCode::OK, &events::list(state, since.unwrap_or(0))),
-            Err(refusal) => *refusal,
-        },
-        Endpoint::EventStream => stream(state, connection, query, headers),
-        Endpoint::Config => response::json(StatusCode::OK, &state.view().config_json),
-        Endpoint::Change(method) => response::wrong_method(method),
+fn live(call: &Call<'_>) -> Response<Body> {
+    let Ailments { fatal, others } = health::ailments(call.state);
+    verdict(fatal.is_empty(), &[fatal, others].concat())
+}
+
+fn ready(call: &Call<'_>) -> Response<Body> {
+    match call.query.get("pool") {
+        Some(name) => with_pool(call.state, name, |pool| whether(&health::not_ready_for(call.state, pool))),
+        None => whether(&health::not_ready(call.state)),
+    }
+}
+
+fn events(call: &Call<'_>) -> Response<Body> {
+    match since(&call.query) {
+        Ok(since) => response::json(StatusCode::OK, &events::list(call.state, since.unwrap_or(0))),
+        Err(refusal) => *refusal,
     }
 }
 
@@ -195,17 +260,17 @@ fn with_pool(state: &AdminState, name: &str, answer: impl Fn(&AdminPool) -> Resp
     }
 }
 
-fn stream(state: &Arc<AdminState>, connection: &Connection, query: &Query, headers: &HeaderMap) -> Response<Body> {
-    let since = match since(query) {
-        Ok(since) => since.or_else(|| last_event_id(headers)),
+fn stream(call: &Call<'_>) -> Response<Body> {
+    let since = match since(&call.query) {
+        Ok(since) => since.or_else(|| last_event_id(call.headers)),
         Err(refusal) => return *refusal,
     };
-    let Ok(permit) = Arc::clone(&connection.streams).try_acquire_owned() else {
+    let Ok(permit) = Arc::clone(&call.connection.streams).try_acquire_owned() else {
         let message = "too many streams are open; ask /api/v1/events instead";
         return response::error(StatusCode::SERVICE_UNAVAILABLE, "too_many_streams", message);
     };
-    connection.is_stream.store(true, Ordering::Relaxed);
-    events::stream(state, since, permit)
+    call.connection.is_stream.store(true, Ordering::Relaxed);
+    events::stream(call.state, since, permit)
 }
 
 /// The `since` of the query.
@@ -221,33 +286,15 @@ fn last_event_id(headers: &HeaderMap) -> Option<u64> {
     headers.get("last-event-id")?.to_str().ok()?.parse().ok()
 }
 
-/// Percent-decoding of one path segment or value of a query; `None` when it is no UTF-8.
-pub(crate) fn decoded(segment: &str) -> Option<String> {
-    let hex = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-    let mut bytes = Vec::with_capacity(segment.len());
-    let mut rest = segment.as_bytes();
-    while let [first, tail @ ..] = rest {
-        let escaped = match tail {
-            [high, low, tail @ ..] if *first == b'%' => hex(*high).zip(hex(*low)).map(|(high, low)| (high << 4 | low, tail)),
-            _ => None,
-        };
-        let (byte, after) = escaped.unwrap_or((*first, tail));
-        bytes.push(byte);
-        rest = after;
-    }
-    String::from_utf8(bytes).ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn segments_are_decoded_once() {
-        assert_eq!(decoded("a%20b%2Fc%2525").as_deref(), Some("a b/c%25"));
-        assert_eq!(decoded("100%").as_deref(), Some("100%"));
-        assert_eq!(decoded("%zz%1").as_deref(), Some("%zz%1"));
-        assert_eq!(decoded("%ff"), None);
-        assert_eq!(decoded("%+1%€").as_deref(), Some("%+1%€"));
+    fn the_page_has_every_endpoint_as_the_table_has_it() {
+        let page = include_str!("../../docs/admin.md");
+        let wanted: Vec<String> = endpoints().map(|(path, meaning)| format!("| `{path}` | {meaning} |")).collect();
+        let found: Vec<&str> = page.lines().filter(|line| line.starts_with("| `/")).collect();
+        assert_eq!(found, wanted, "docs/admin.md must hold:\n\n{}", wanted.join("\n"));
     }
 }

@@ -18,13 +18,13 @@
 //! | [`page`] | the status page |
 //! | [`rfc3339`] | moments as text |
 
-pub(crate) mod api;
+mod api;
 mod events;
 mod gauges;
 mod health;
 pub(crate) mod host;
 mod page;
-mod query;
+pub(crate) mod query;
 mod response;
 mod rfc3339;
 mod sentence;

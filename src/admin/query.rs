@@ -4,10 +4,7 @@
 use hyper::{Response, StatusCode, Uri};
 use serde_json::json;
 
-use super::{
-    api::decoded,
-    response::{self, Body},
-};
+use super::response::{self, Body};
 
 /// Keys and values.
 #[derive(Debug)]
@@ -42,5 +39,36 @@ impl Query {
     /// The value of a key.
     pub(super) fn get(&self, key: &str) -> Option<&str> {
         self.0.iter().find(|(known, _)| *known == key).map(|(_, value)| value.as_str())
+    }
+}
+
+/// Percent-decoding of one path segment or value of a query; `None` when it is no UTF-8.
+pub(crate) fn decoded(segment: &str) -> Option<String> {
+    let hex = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    let mut bytes = Vec::with_capacity(segment.len());
+    let mut rest = segment.as_bytes();
+    while let [first, tail @ ..] = rest {
+        let escaped = match tail {
+            [high, low, tail @ ..] if *first == b'%' => hex(*high).zip(hex(*low)).map(|(high, low)| (high << 4 | low, tail)),
+            _ => None,
+        };
+        let (byte, after) = escaped.unwrap_or((*first, tail));
+        bytes.push(byte);
+        rest = after;
+    }
+    String::from_utf8(bytes).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn segments_are_decoded_once() {
+        assert_eq!(decoded("a%20b%2Fc%2525").as_deref(), Some("a b/c%25"));
+        assert_eq!(decoded("100%").as_deref(), Some("100%"));
+        assert_eq!(decoded("%zz%1").as_deref(), Some("%zz%1"));
+        assert_eq!(decoded("%ff"), None);
+        assert_eq!(decoded("%+1%€").as_deref(), Some("%+1%€"));
     }
 }

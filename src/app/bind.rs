@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, io, sync::Arc};
 
-use super::StartError;
+use super::error::StartError;
 use crate::{
     config::{Config, ListenerConfig, PoolConfig},
     data::SocketKey,

@@ -2,22 +2,23 @@
 //! mainstay that cannot serve never begins to.
 
 mod bind;
+mod error;
 mod life;
+mod limits;
 mod planes;
 mod reload;
 
-use std::{collections::HashMap, fmt, io, net::SocketAddr, sync::Arc, thread::JoinHandle, time::Duration};
+use std::{collections::HashMap, net::SocketAddr, sync::Arc, thread::JoinHandle};
 
+pub use error::StartError;
 use life::Life;
-use planes::{Limits, Planes};
+use limits::Limits;
+use planes::Planes;
 pub use reload::{Changes, Reloader};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::{runtime, sync::watch};
 
 use crate::{
     config::Config,
-    control,
-    data::admission::Budget,
     lifecycle,
     metrics::{Metrics, PoolSeries},
     net::endpoint::Endpoint,
@@ -43,24 +44,6 @@ pub struct Running {
     life: JoinHandle<u8>,
 }
 
-/// Why mainstay could not start: one clear line.
-#[derive(Debug)]
-pub struct StartError(pub String);
-
-impl StartError {
-    fn thread(plane: &str, error: &io::Error) -> Self {
-        Self(format!("the {plane} thread cannot be started: {error}"))
-    }
-}
-
-impl fmt::Display for StartError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for StartError {}
-
 /// Binds every socket, then starts the threads.
 ///
 /// # Errors
@@ -82,12 +65,11 @@ pub fn metrics() -> Result<Arc<Metrics>, StartError> {
 /// # Errors
 /// As [`start`].
 pub fn start_with(config: &Config, metrics: &Arc<Metrics>) -> Result<Running, StartError> {
-    let workers = config.workers.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
     let sockets = bind::bind_pools(config, &HashMap::new())?;
     let admin_sockets = bind::bind_admin(config)?;
     let answering: Vec<_> = admin_sockets.iter().filter_map(|socket| socket.endpoint().ok()).collect();
     let admin = answering.iter().filter_map(Endpoint::tcp).collect();
-    let limits = Limits { workers, busy_poll: busy_poll(config, workers), budget: budget(config, workers)? };
+    let limits = Limits::of(config)?;
     let (phase, lifeline) = lifecycle::begin();
     let (planes, threads) = Planes::start(config, metrics, &lifeline, admin_sockets, sockets, &limits)?;
     let pools: Vec<_> = config.pools.iter().filter_map(|pool| planes.pools.get(&pool.name)).collect();
@@ -113,7 +95,7 @@ pub fn start_with(config: &Config, metrics: &Arc<Metrics>) -> Result<Running, St
     announce(config, &listeners, &answering, &limits);
     let addresses = |bound: Vec<Endpoint>| bound.iter().filter_map(Endpoint::tcp).collect();
     let listeners = listeners.into_iter().map(|pool| pool.into_iter().map(addresses).collect()).collect();
-    let reloader = Reloader::new(config.clone(), workers, planes);
+    let reloader = Reloader::new(config.clone(), limits.workers, planes);
     let (events, metrics) = (threads.events, Arc::clone(metrics));
     Ok(Running { listeners, admin, snapshots, series, events, metrics, reloader, stops, life })
 }
@@ -150,30 +132,6 @@ impl Stopper {
     pub fn stop(&self) {
         self.0.send_modify(|count| *count += 1);
     }
-}
-
-/// Never with more workers than cores: they would keep each other, and the checks, from working.
-fn busy_poll(config: &Config, workers: usize) -> Option<Duration> {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    if config.busy_poll.is_some() && workers > cores {
-        tracing::warn!(workers, cores, "busy_poll is off: there are more workers than cores that this process may use");
-        return None;
-    }
-    config.busy_poll
-}
-
-/// Raises the limit of open files as far as it goes, and divides it.
-fn budget(config: &Config, workers: usize) -> Result<Budget, StartError> {
-    let limit = getrlimit(Resource::Nofile);
-    // Without the right to raise it, what is there is what is divided.
-    let raised = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
-    let files = if raised.is_ok() { limit.maximum } else { limit.current };
-    let files = files.and_then(|files| usize::try_from(files).ok()).unwrap_or(1 << 20).min(1 << 20);
-    let listeners = config.pools.iter().flat_map(|pool| &pool.listeners).map(|listener| listener.listen.len()).sum::<usize>();
-    let checks = config.pools.iter().map(|pool| pool.backends.len() * control::probe::descriptors(&pool.check)).sum();
-    Budget::divide(files, listeners + config.admin.listen.len(), checks, workers).map_err(|needed| {
-        StartError(format!("this process may open {files} files, and {needed} are needed at least; raise the limit (ulimit -n)"))
-    })
 }
 
 fn announce(config: &Config, listeners: &[Vec<Vec<Endpoint>>], admin: &[Endpoint], limits: &Limits) {

@@ -1,14 +1,15 @@
 //! The planes and the seams between them, put together: from one configuration at the start, and from another whenever it
 //! changes.
 
-use std::{collections::HashMap, sync::Arc, thread::JoinHandle, time::Duration};
+use std::{collections::HashMap, sync::Arc, thread::JoinHandle};
 
 use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    StartError,
     bind::{self, Fresh},
+    error::StartError,
+    limits::Limits,
 };
 use crate::{
     admin::{self, AdminListener, AdminPool, AdminSettings, AdminState, Ailments, View},
@@ -27,13 +28,6 @@ use crate::{
     net::{endpoint::Endpoint, listener::BoundListener},
     route::{self, Clock, EventLog, ReportSender, RouteWatch, Snapshot, SnapshotWatch},
 };
-
-/// What the machine allows.
-pub(super) struct Limits {
-    pub(super) workers: usize,
-    pub(super) busy_poll: Option<Duration>,
-    pub(super) budget: Budget,
-}
 
 /// What runs, and the handles by which it is changed.
 #[derive(Debug)]

@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use super::{StartError, bind, budget, planes::Planes};
+use super::{bind, error::StartError, limits::budget, planes::Planes};
 use crate::{
     config::{Config, PoolConfig},
     data::SocketKey,
@@ -102,15 +102,7 @@ fn listens(config: &Config, key: &SocketKey) -> bool {
 
 /// What differs and cannot change while the process runs.
 fn fixed(before: &Config, after: &Config) -> Vec<String> {
-    let keys = [
-        ("admin", before.admin != after.admin),
-        ("log", before.log != after.log),
-        ("shutdown", before.shutdown != after.shutdown),
-        ("workers", before.workers != after.workers),
-        ("busy_poll", before.busy_poll != after.busy_poll),
-        ("state_dir", before.state_dir != after.state_dir),
-    ];
-    let keys = keys.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key.to_owned());
+    let keys = before.keys_that_differ(after).map(str::to_owned);
     let kinds = after.pools.iter().filter_map(|pool| {
         let (was, is) = (&find(before, pool)?.check, &pool.check);
         if was.kind.name() != is.kind.name() {

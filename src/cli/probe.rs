@@ -5,11 +5,11 @@ mod connect;
 mod exchange;
 mod exec;
 mod http;
+mod origin;
 mod screen;
 
 use std::{
     io::Write,
-    net::{IpAddr, SocketAddr},
     path::PathBuf,
     time::{Duration, Instant},
 };
@@ -23,7 +23,7 @@ use crate::{
     config::{CheckKind, MysqlCheck, PostgresCheck, ProxySend, RedisCheck, Secret, TlsIdentity, TlsMode},
     control::probe::{self, Deadline},
     failover::{Outcome, label::Label},
-    net::{addr::BackendAddr, endpoint::Endpoint, proxy_protocol::Version},
+    net::{addr::BackendAddr, proxy_protocol::Version},
 };
 
 /// Probe one backend once, and say what mainstay would see.
@@ -201,35 +201,6 @@ fn check_kind(args: &Args) -> Result<CheckKind, String> {
         Kind::Exec => exec::check(&args.command, args.roles, &args.env, &|name| std::env::var(name).ok()).map(CheckKind::Exec),
         Kind::Exchange => exchange::check(&args.steps, args.tls, tls_ca_file, tls_identity).map(CheckKind::Exchange),
     }
-}
-
-/// Where the backend sees the check come from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Origin {
-    /// From this address of this machine.
-    Address(IpAddr),
-    /// From its own machine, by its socket.
-    Unix,
-    /// From an address that is not known.
-    Unknown,
-}
-
-impl Origin {
-    /// For what `pg_hba.conf` or an account is to say. Sends nothing.
-    fn towards(address: &BackendAddr) -> Self {
-        match address.endpoint() {
-            Some(Endpoint::Unix(_)) => Self::Unix,
-            Some(Endpoint::Tcp(address)) => own_address(address).map_or(Self::Unknown, Self::Address),
-            // A name would be looked up again, and might hang: only an address tells.
-            None => Self::Unknown,
-        }
-    }
-}
-
-fn own_address(towards: SocketAddr) -> Option<IpAddr> {
-    let socket = std::net::UdpSocket::bind(if towards.is_ipv6() { "[::]:0" } else { "0.0.0.0:0" }).ok()?;
-    socket.connect(towards).ok()?;
-    Some(socket.local_addr().ok()?.ip())
 }
 
 #[cfg(test)]

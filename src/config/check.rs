@@ -2,7 +2,13 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use super::{ExchangeCheck, ExecCheck, HttpCheck, Secret, TlsIdentity};
+use super::{
+    exchange::ExchangeCheck,
+    exec::ExecCheck,
+    http_check::HttpCheck,
+    secret::Secret,
+    tls::{TlsIdentity, TlsMode},
+};
 use crate::{
     failover::MaxLag,
     net::{addr::BackendAddr, proxy_protocol},
@@ -28,6 +34,19 @@ pub struct CheckConfig {
 }
 
 impl CheckConfig {
+    /// A TCP check of which nothing is said.
+    pub(super) const fn plain() -> Self {
+        Self {
+            kind: CheckKind::Tcp,
+            second: None,
+            interval: Duration::from_secs(1),
+            fast_interval: Duration::from_millis(100),
+            timeout: Duration::from_secs(1),
+            fresh_login: Duration::from_secs(5),
+            proxy_header: None,
+        }
+    }
+
     /// What it asks for, in the words of the configuration.
     pub fn name(&self) -> String {
         let second = self.second.as_ref().map_or("", |_| " and http");
@@ -258,18 +277,4 @@ pub struct Sentinels {
     pub user: Option<String>,
     /// Its password; `None` where they want none.
     pub password: Option<Secret>,
-}
-
-crate::labels! {
-    /// Transport security of a check, in libpq's words.
-    pub enum TlsMode {
-        /// Never.
-        Off = "off",
-        /// When the server offers it, unverified.
-        Prefer = "prefer",
-        /// Always, unverified.
-        Require = "require",
-        /// Always; certificate chain and host name are verified.
-        VerifyFull = "verify-full",
-    }
 }

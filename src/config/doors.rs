@@ -1,6 +1,18 @@
 //! What a listener may ask of clients, and say of them.
 
+use super::{resolve::doors::proxies, table::table, tree::some_of};
 use crate::net::{cidr::Cidr, proxy_protocol};
+
+table! {
+    /// `proxy_protocol` of a listener.
+    PROXY_PROTOCOL: ProxyProtocolConfig;
+    "accept_from": custom(
+        |_| "a network or an address, or a list of them".into(), "nobody",
+        |field, proxy| proxy.accept_from = proxies(field),
+        |proxy| some_of(&proxy.accept_from)
+    ), "Connections from these networks begin with the header; it is required of them, and believed.";
+    "send": word(send), "Which header each backend gets before anything else.";
+}
 
 /// The header that says for whom a connection was made.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -2,7 +2,10 @@
 
 use std::{fmt, path::PathBuf};
 
-use super::{SecretSource, TlsIdentity, TlsMode};
+use super::{
+    secret::SecretSource,
+    tls::{TlsIdentity, TlsMode},
+};
 
 /// Steps of an exchange at most.
 pub const MAX_STEPS: usize = 32;

@@ -1,6 +1,6 @@
 //! What the check `exec` runs.
 
-use super::Secret;
+use super::secret::Secret;
 
 /// How the check `exec` asks.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -3,9 +3,9 @@
 use std::rc::Rc;
 
 use super::{
-    Errors, Loaded,
-    diagnostic::Place,
+    diagnostic::{Errors, Place},
     findings::Findings,
+    load::{self, Loaded},
     raw::node::{Key, Node, Origin, Path, Scalar, Style, Value},
     resolve,
 };
@@ -59,7 +59,7 @@ pub fn from_flags(flags: &Flags) -> Result<Loaded, Errors> {
         }
     }
     let config = resolve::resolve(&tree(flags, &findings), &findings);
-    super::finish(config, findings, "")
+    load::finish(config, findings, "")
 }
 
 fn tree(flags: &Flags, findings: &Findings) -> Node {
@@ -129,7 +129,7 @@ fn map<const N: usize>(flag: &'static str, entries: [(&'static str, Option<Node>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{CheckKind, TlsMode};
+    use crate::config::{check::CheckKind, tls::TlsMode};
 
     fn strings(texts: &[&str]) -> Vec<String> {
         texts.iter().map(|text| (*text).to_owned()).collect()

@@ -2,7 +2,11 @@
 
 use std::path::PathBuf;
 
-use super::{Secret, TlsMode, Word};
+use super::{
+    exec::Word,
+    secret::Secret,
+    tls::{TlsIdentity, TlsMode},
+};
 
 /// A GET whose answer tells the role, such as Patroni's `GET /primary`.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,15 +29,6 @@ pub struct HttpCheck {
     pub login: Option<HttpLogin>,
     /// A standby that lags by more bytes is not ready to take over (told by `failover_ready`).
     pub max_lag: Option<u64>,
-}
-
-/// A certificate and its key. The files are read at each new connection, so renewed ones count at once.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TlsIdentity {
-    /// PEM file with the certificate, and those between it and the authority.
-    pub cert_file: PathBuf,
-    /// PEM file with its key.
-    pub key_file: PathBuf,
 }
 
 /// User and password.

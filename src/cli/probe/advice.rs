@@ -2,7 +2,7 @@
 
 mod mysql;
 
-use super::{Origin, exchange, exec};
+use super::{exchange, exec, origin::Origin};
 use crate::{
     config::{CheckKind, HttpCheck, PostgresCheck, RedisCheck, TlsMode},
     control::probe::Finding,

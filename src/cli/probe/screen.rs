@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Origin, advice, exchange, exec};
+use super::{advice, exchange, exec, origin::Origin};
 use crate::{
     config::CheckKind,
     control::probe::Finding,

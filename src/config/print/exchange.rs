@@ -3,10 +3,7 @@
 use std::fmt::Write;
 
 use super::{Tree, hidden, identity, security};
-use crate::config::{
-    ExchangeCheck,
-    exchange::{Form, Message, RoleTexts, Step},
-};
+use crate::config::exchange::{ExchangeCheck, Form, Message, RoleTexts, Step};
 
 pub(super) fn exchange(check: &ExchangeCheck) -> Tree {
     let one = |key, message: &Message| Tree::Map(vec![(key, shown(message))]);

@@ -1,7 +1,7 @@
 //! The check `exec` in the words of the file.
 
 use super::{Tree, format_size, hidden, text};
-use crate::config::{ExecCheck, exec::Word};
+use crate::config::exec::{ExecCheck, Word};
 
 pub(super) fn exec(check: &ExecCheck) -> Tree {
     let mut map = vec![("command", check.command.iter().map(word).collect())];

@@ -62,6 +62,11 @@ impl<'a> Field<'a> {
         self.under.map(|node| Self { node, under: None, findings: self.findings })
     }
 
+    /// The value, or what `defaults` has when it is nothing.
+    pub(in crate::config) fn or_beneath(self) -> Option<Self> {
+        if matches!(self.node.value, Value::Null) { self.beneath() } else { Some(self) }
+    }
+
     pub(in crate::config) fn error(self, message: impl Into<String>, help: impl Into<String>) {
         self.findings.error(self.node.place, &self.node.path, message, Some(help.into()));
     }
@@ -200,6 +205,11 @@ impl<'a> Field<'a> {
             Ok(_) => self.wrong(&wanted, None),
             Err(fault) => self.wrong(&wanted, Some(fault.to_owned())),
         }
+    }
+
+    /// A count of things.
+    pub(in crate::config) fn size_of(self, range: RangeInclusive<u32>) -> Option<usize> {
+        self.count(range).and_then(|count| usize::try_from(count).ok())
     }
 
     /// The items of a list of at most `max`; a single value counts as a list of one.

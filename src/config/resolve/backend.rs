@@ -1,11 +1,11 @@
 //! The backends of a pool.
 
-use std::{collections::HashMap, str::FromStr, sync::Arc};
+use std::{str::FromStr, sync::Arc};
 
-use super::claims::{Claims, MAX_NAME_BYTES, Names, Targets};
+use super::claims::{Claims, Names, Targets};
 use crate::{
     config::{
-        BackendConfig,
+        pool::{BackendConfig, default_names},
         raw::{
             node::Value,
             reader::{Field, Keys, Section},
@@ -68,27 +68,4 @@ fn address(field: Field<'_>) -> Place<'_> {
 /// An address that is no backend's.
 pub(super) fn plain_address(field: Field<'_>) -> Option<BackendAddr> {
     address(field).map(|(_, address)| address)
-}
-
-/// The name of every backend: the written one, else its host or its path, else (when that name is taken) its whole address.
-pub(in crate::config) fn default_names(backends: &[(Option<&Arc<str>>, &BackendAddr)]) -> Vec<Arc<str>> {
-    let names: Vec<Arc<str>> =
-        backends.iter().map(|(name, address)| name.map_or_else(|| plain_name(address), Arc::clone)).collect();
-    let mut uses: HashMap<&str, usize> = HashMap::new();
-    for name in &names {
-        *uses.entry(name).or_default() += 1;
-    }
-    let choose = |(name, (written, address)): (&Arc<str>, &(Option<&Arc<str>>, &BackendAddr))| match written {
-        None if uses.get(&**name) != Some(&1) => address.to_string().into(),
-        _ => Arc::clone(name),
-    };
-    names.iter().zip(backends).map(choose).collect()
-}
-
-/// The host; of a path, what can stand in a name: its end is what differs.
-fn plain_name(address: &BackendAddr) -> Arc<str> {
-    let Some(path) = address.unix() else { return address.host().into() };
-    let legal = |c: char| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '-' };
-    let name: String = path.to_string_lossy().trim_start_matches('/').chars().map(legal).collect();
-    name[name.len().saturating_sub(MAX_NAME_BYTES)..].into()
 }

@@ -3,20 +3,22 @@
 use std::{ops::RangeInclusive, time::Duration};
 
 use super::{
-    DAY, MILLISECOND, SECOND, exchange, exec,
+    exchange, exec,
     http::http,
     secrets,
     tls::{authorities, identity, pem},
 };
 use crate::{
     config::{
-        AuthMethod, CheckConfig, CheckKind, HttpCheck, MysqlCheck, PostgresCheck, RedisCheck, Sentinels, TlsMode,
+        check::{AuthMethod, CheckConfig, CheckKind, MysqlCheck, PostgresCheck, RedisCheck, Sentinels},
         findings::nearest,
+        http_check::HttpCheck,
         raw::{
             node::Value,
-            quantity::format_duration,
+            quantity::{DAY, MILLISECOND, format_duration},
             reader::{Field, Keys, Section, one_of},
         },
+        tls::TlsMode,
     },
     failover::{Policy, label::Label},
 };
@@ -139,14 +141,15 @@ pub(super) fn check(pool: Section<'_>, scope: Scope, streak: RangeInclusive<u32>
 
 fn times(kind: CheckKind, second: Option<HttpCheck>, section: Option<Section<'_>>) -> CheckConfig {
     let read = |key, default| section.map_or(default, |section| section.duration(key, default, MILLISECOND..=DAY));
-    let interval = read("interval", SECOND);
+    let plain = CheckConfig::plain();
+    let interval = read("interval", plain.interval);
     let config = CheckConfig {
         kind,
         second,
         interval,
-        fast_interval: read("fast_interval", interval.min(100 * MILLISECOND)),
-        timeout: read("timeout", SECOND),
-        fresh_login: read("fresh_login", 5 * SECOND),
+        fast_interval: read("fast_interval", interval.min(plain.fast_interval)),
+        timeout: read("timeout", plain.timeout),
+        fresh_login: read("fresh_login", plain.fresh_login),
         // Follows from the listeners of the pool.
         proxy_header: None,
     };
@@ -228,8 +231,8 @@ fn pair(section: Section<'_>, names: &[&str], check: Field<'_>) -> (CheckKind, O
 /// A kind of [`KINDS`], as its section says. What is missing altogether is an error of `check`.
 fn named(name: &str, field: Option<Field<'_>>, check: Field<'_>) -> CheckKind {
     match name {
-        "exec" => CheckKind::Exec(exec::exec(own_or_beneath(field), check)),
-        "exchange" => CheckKind::Exchange(exchange::exchange(own_or_beneath(field), check)),
+        "exec" => CheckKind::Exec(exec::exec(field.and_then(Field::or_beneath), check)),
+        "exchange" => CheckKind::Exchange(exchange::exchange(field.and_then(Field::or_beneath), check)),
         "postgres" => CheckKind::Postgres(postgres(field)),
         "mysql" => CheckKind::Mysql(mysql(field)),
         "redis" => CheckKind::Redis(redis(field)),
@@ -243,22 +246,9 @@ fn named(name: &str, field: Option<Field<'_>>, check: Field<'_>) -> CheckKind {
     }
 }
 
-/// The keys of a login: its own section, or the one beneath when it has none.
-pub(super) fn login(field: Option<Field<'_>>, keys: Keys) -> Option<Section<'_>> {
-    own_or_beneath(field).and_then(|field| field.map(keys))
-}
-
-/// What a kind says of itself, or what `defaults` says when that is nothing.
-fn own_or_beneath(field: Option<Field<'_>>) -> Option<Field<'_>> {
-    match field {
-        Some(field) if matches!(field.value(), Value::Null) => field.beneath(),
-        other => other,
-    }
-}
-
 fn redis(field: Option<Field<'_>>) -> RedisCheck {
     let plain = RedisCheck::default();
-    let Some(section) = login(field, REDIS_KEYS) else { return plain };
+    let Some(section) = field.and_then(Field::or_beneath).and_then(|field| field.map(REDIS_KEYS)) else { return plain };
     let mut tls = section.word("tls", plain.tls);
     if let Some(field) = section.get("tls").filter(|_| tls == TlsMode::Prefer) {
         field.error(
@@ -317,7 +307,7 @@ fn sentinels(section: Section<'_>) -> Option<Sentinels> {
 
 fn postgres(field: Option<Field<'_>>) -> PostgresCheck {
     let plain = PostgresCheck::default();
-    let Some(section) = login(field, POSTGRES_KEYS) else { return plain };
+    let Some(section) = field.and_then(Field::or_beneath).and_then(|field| field.map(POSTGRES_KEYS)) else { return plain };
     let text = |key, wanted, default| section.get(key).and_then(|field| field.text(wanted)).map_or(default, str::to_owned);
     let tls = section.word("tls", plain.tls);
     PostgresCheck {
@@ -335,7 +325,7 @@ fn postgres(field: Option<Field<'_>>) -> PostgresCheck {
 
 fn mysql(field: Option<Field<'_>>) -> MysqlCheck {
     let plain = MysqlCheck::default();
-    let Some(section) = login(field, MYSQL_KEYS) else { return plain };
+    let Some(section) = field.and_then(Field::or_beneath).and_then(|field| field.map(MYSQL_KEYS)) else { return plain };
     let tls = section.word("tls", plain.tls);
     MysqlCheck {
         user: section.get("user").and_then(|field| field.text("the name of an account")).map_or(plain.user, str::to_owned),

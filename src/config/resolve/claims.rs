@@ -16,7 +16,7 @@ use crate::{
     net::{addr::BackendAddr, endpoint::Endpoint},
 };
 
-pub(super) const MAX_NAME_BYTES: usize = 63;
+pub(in crate::config) const MAX_NAME_BYTES: usize = 63;
 
 /// Whether a name can stand in a metric label, a URL and a shell without quotes.
 pub(in crate::config) fn is_legal_name(name: &str) -> bool {
@@ -62,7 +62,7 @@ impl Targets {
 
 /// Addresses of the whole configuration.
 #[derive(Debug, Default)]
-pub(super) struct Claims<'a> {
+pub(in crate::config) struct Claims<'a> {
     listens: HashMap<SocketAddr, Place>,
     first_of_port: HashMap<(bool, u16), Place>,
     unix_sockets: HashMap<Arc<path::Path>, Place>,
@@ -72,7 +72,7 @@ pub(super) struct Claims<'a> {
 
 impl<'a> Claims<'a> {
     /// Takes where to listen. Port 0 lets the kernel choose, so it never collides.
-    pub(super) fn listen(&mut self, field: Field<'_>, endpoint: &Endpoint) {
+    pub(in crate::config) fn listen(&mut self, field: Field<'_>, endpoint: &Endpoint) {
         let address = match endpoint {
             Endpoint::Tcp(address) if address.port() == 0 => return,
             Endpoint::Tcp(address) => *address,

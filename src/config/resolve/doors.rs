@@ -1,17 +1,12 @@
-//! Who may connect to a listener, and the header that says for whom a connection was made.
+//! Who may connect to a listener, and which proxies may say for whom.
 
 use crate::{
-    config::{
-        ListenerConfig, ProxyProtocolConfig, ProxySend,
-        raw::{
-            node::Origin,
-            reader::{Field, Keys, Section},
-        },
+    config::raw::{
+        node::Origin,
+        reader::{Field, Section},
     },
-    net::{cidr::Cidr, proxy_protocol::Version},
+    net::cidr::Cidr,
 };
-
-const PROXY_KEYS: Keys = Keys { known: &["accept_from", "send"], planned: &[] };
 
 /// Each client is compared with all of them.
 const MAX_NETWORKS: usize = 1024;
@@ -19,7 +14,7 @@ const MAX_NETWORKS: usize = 1024;
 const WANTED: &str = "a network such as 10.0.0.0/8, or an address";
 
 /// `allow` and `deny` of a listener.
-pub(super) fn access(section: Section<'_>) -> (Vec<Cidr>, Vec<Cidr>) {
+pub(in crate::config) fn access(section: Section<'_>) -> (Vec<Cidr>, Vec<Cidr>) {
     let [allow, deny] = ["allow", "deny"].map(|key| section.get(key).map(networks).unwrap_or_default());
     let nobody = if allow.is_empty() {
         let mut whole = deny.iter().filter(|(cidr, _)| cidr.is_everything());
@@ -50,42 +45,16 @@ fn warn_of_dead_entries<'f, 'a>(allow: &'f Networks<'a>, deny: &Networks<'_>) ->
     None
 }
 
-/// `proxy_protocol` of a listener.
-pub(super) fn proxy_protocol(field: Field<'_>) -> ProxyProtocolConfig {
-    let Some(section) = field.map(PROXY_KEYS) else {
-        return ProxyProtocolConfig { accept_from: Vec::new(), send: ProxySend::Off };
-    };
-    let accept_from = section.get("accept_from").map(networks).unwrap_or_default();
+/// `accept_from` of `proxy_protocol`.
+pub(in crate::config) fn proxies(field: Field<'_>) -> Vec<Cidr> {
+    let accept_from = networks(field);
     for (_, field) in accept_from.iter().filter(|(cidr, _)| cidr.is_everything()) {
         field.warning(
             "whoever connects here may say that it is somebody else",
             "name the addresses of the proxies that stand in front of mainstay, and no more",
         );
     }
-    ProxyProtocolConfig { accept_from: bare(&accept_from), send: section.word("send", ProxySend::Off) }
-}
-
-/// The header that the backends of a pool get, and therefore its checks must send as well: version 2 if any listener does, as
-/// whoever reads that reads version 1 too.
-pub(super) fn header_of_checks(listeners: &[(ListenerConfig, Vec<Field<'_>>)]) -> Option<Version> {
-    fn sends((listener, _): &(ListenerConfig, Vec<Field<'_>>)) -> ProxySend {
-        listener.proxy_protocol.send
-    }
-    let first = listeners.first().map(sends)?;
-    let other = listeners.iter().find(|listener| sends(listener) != first);
-    if let Some((listener, fields)) = other
-        && let Some(field) = fields.first()
-    {
-        field.warning(
-            format!(
-                "the listeners of this pool do not agree on `proxy_protocol.send`: {first} and {}",
-                listener.proxy_protocol.send
-            ),
-            "the same backends get both; most servers take the header from everybody or from nobody",
-        );
-    }
-    let version = |wanted: ProxySend| listeners.iter().map(sends).find(|send| *send == wanted).and_then(ProxySend::version);
-    version(ProxySend::V2).or_else(|| version(ProxySend::V1))
+    bare(&accept_from)
 }
 
 fn networks(field: Field<'_>) -> Networks<'_> {

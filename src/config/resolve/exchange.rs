@@ -5,12 +5,13 @@ use super::{
     tls::{authorities, identity},
 };
 use crate::config::{
-    ExchangeCheck, SecretSource, TlsMode,
-    exchange::{Form, MAX_MESSAGE_BYTES, MAX_STEPS, Message, RoleTexts, Step, from_hex},
+    exchange::{ExchangeCheck, Form, MAX_MESSAGE_BYTES, MAX_STEPS, Message, RoleTexts, Step, from_hex},
     raw::{
         node::{Origin, Value},
         reader::{Field, Keys, Section},
     },
+    secret::SecretSource,
+    tls::TlsMode,
 };
 
 const EXCHANGE_KEYS: Keys = Keys { known: &["steps", "tls", "tls_ca_file", "tls_cert_file", "tls_key_file"], planned: &[] };

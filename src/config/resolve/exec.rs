@@ -3,14 +3,14 @@
 use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
 use crate::config::{
-    ExecCheck, Secret,
-    exec::{Word, is_legal_variable},
+    exec::{ExecCheck, Word, is_legal_variable},
     file::reason,
     findings::names_secret,
     raw::{
         node::{Origin, Scalar, Value, shorten},
         reader::{Field, Keys, Section},
     },
+    secret::Secret,
 };
 
 const EXEC_KEYS: Keys = Keys { known: &["command", "env", "roles", "max_lag"], planned: &[] };

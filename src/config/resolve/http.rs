@@ -1,14 +1,15 @@
 //! The `http` of a check, alone or beside another kind.
 
 use super::{
-    check::login,
     exec::hidden,
     secrets,
     tls::{authorities, identity},
 };
 use crate::config::{
-    HttpCheck, HttpLogin, TlsMode, Word,
+    exec::Word,
+    http_check::{HttpCheck, HttpLogin},
     raw::reader::{Field, Keys, Section},
+    tls::TlsMode,
 };
 
 const HTTP_KEYS: Keys = Keys {
@@ -34,7 +35,7 @@ const MAX_STATUSES: usize = 16;
 
 pub(super) fn http(field: Option<Field<'_>>) -> HttpCheck {
     let plain = HttpCheck::default();
-    let Some(section) = login(field, HTTP_KEYS) else { return plain };
+    let Some(section) = field.and_then(Field::or_beneath).and_then(|field| field.map(HTTP_KEYS)) else { return plain };
     let tls = encryption(section, plain.tls);
     HttpCheck {
         port: section.get("port").and_then(|field| field.count(1..=65535)).and_then(|port| u16::try_from(port).ok()),

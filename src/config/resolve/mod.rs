@@ -3,7 +3,7 @@
 //!
 //! | file | section |
 //! |---|---|
-//! | [`process`] | `admin`, `log`, `shutdown`, `workers`, `busy_poll`, `state_dir` |
+//! | [`super::process`] | all that concerns the process as a whole |
 //! | [`pool`] | `pools[]` and `defaults` |
 //! | [`check`] | `check`, with the logins of the checks that log in |
 //! | [`http`] | `check.http` |
@@ -11,74 +11,53 @@
 //! | [`secrets`] | `password`, `password_file` |
 //! | [`tls`] | `tls_ca_file`, `tls_cert_file`, `tls_key_file` |
 //! | [`strangers`] | warnings of what somebody else on the network, or on this machine, could do |
-//! | [`listener`] | `listen`, `listeners[]` |
-//! | [`doors`] | who may connect to a listener, and the PROXY protocol |
+//! | [`listeners`] | `listen` and `listeners[]`, key by key in [`super::listener`] |
+//! | [`endpoint`] | addresses to listen on |
+//! | [`doors`] | who may connect to a listener, and which proxies are believed |
 //! | [`backend`] | `backends[]` |
 //! | [`claims`] | names and addresses that may be taken once only |
 
 mod backend;
 mod check;
-mod claims;
-mod doors;
+pub(super) mod claims;
+pub(super) mod doors;
+pub(super) mod endpoint;
 mod exchange;
 mod exec;
 mod http;
-mod listener;
+mod listeners;
 mod pool;
-mod process;
 mod secrets;
-mod strangers;
+pub(super) mod strangers;
 mod tls;
-
-use std::time::Duration;
 
 use claims::Claims;
 
 use super::{
-    Config,
     findings::Findings,
+    process::{self, Config, FILE},
     raw::{
         node::{Node, Value},
-        reader::{Field, Keys},
+        reader::Field,
     },
 };
-
-pub(super) use backend::default_names;
-pub(super) use claims::is_legal_name;
-
-const SECOND: Duration = Duration::from_secs(1);
-const MILLISECOND: Duration = Duration::from_millis(1);
-/// The longest time anything of a pool may take; a longer one is a slip of the pen.
-const DAY: Duration = Duration::from_hours(24);
-
-const FILE_KEYS: Keys =
-    Keys { known: &["admin", "log", "shutdown", "workers", "busy_poll", "state_dir", "defaults", "pools"], planned: &[] };
-
-const SMALLEST: &str = "the smallest one is: pools: [{name: orders, listen: \"127.0.0.1:5432\", backends: [\"db-a:5432\"]}]";
 
 /// The configuration; `None` when there is nothing to read it from.
 pub(super) fn resolve(root: &Node, findings: &Findings) -> Option<Config> {
     let field = Field::new(root, findings);
     if matches!(root.value, Value::Null) {
-        field.error("the configuration is empty", SMALLEST);
+        field.error("the configuration is empty", pool::SMALLEST);
         return None;
     }
     if matches!(root.value, Value::Scalar(_) | Value::List(_)) {
-        field.error("a configuration is a map (key: value) with the key `pools`", SMALLEST);
+        field.error("a configuration is a map (key: value) with the key `pools`", pool::SMALLEST);
         return None;
     }
-    let file = field.map(FILE_KEYS)?;
-    let mut claims = Claims::default();
-    let admin = process::admin(file, &mut claims);
-    let pools = pool::pools(file, &mut claims);
+    let file = field.map(FILE.keys())?;
+    let (mut config, mut claims) = (Config::plain(), Claims::default());
+    process::admin(file, &mut claims, &mut config.admin);
+    config.pools = pool::pools(file, &mut claims);
     claims.check_loops();
-    Some(Config {
-        admin,
-        log: process::log(file),
-        shutdown: process::shutdown(file),
-        workers: process::workers(file),
-        busy_poll: process::busy_poll(file),
-        state_dir: process::state_dir(file),
-        pools,
-    })
+    FILE.read(file, &mut config);
+    Some(config)
 }

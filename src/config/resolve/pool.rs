@@ -3,53 +3,40 @@
 use std::time::Duration;
 
 use super::{
-    DAY, MILLISECOND, SECOND, SMALLEST, backend,
+    backend,
     check::{self, Scope},
     claims::{Claims, Names},
-    doors, listener, strangers,
+    listeners::listeners,
+    strangers,
 };
 use crate::{
     config::{
-        BackendConfig, CheckConfig, CheckKind, HoldConfig, ListenerConfig, OnDown, PoolConfig,
+        check::{CheckConfig, CheckKind},
+        doors::ProxySend,
+        listener::ListenerConfig,
+        pool::{self, BackendConfig, OnDown, POOL_KEYS, PoolConfig, SHARED},
         raw::{
             node::{Node, Value},
+            quantity::{DAY, SECOND},
             reader::{Field, Keys, Section},
         },
     },
     failover::{Election, OnConflict, Policy, RevokeMode},
+    net::proxy_protocol::Version,
 };
 
-const POOL_KEYS: Keys = Keys {
-    known: &[
-        "name",
-        "listen",
-        "listeners",
-        "backends",
-        "check",
-        "connect_timeout",
-        "hold",
-        "on_down",
-        "on_conflict",
-        "failback",
-        "failover_budget",
-    ],
-    planned: &[],
-};
-const DEFAULTS_KEYS: Keys =
-    Keys { known: &["check", "connect_timeout", "hold", "on_down", "on_conflict", "failback", "failover_budget"], planned: &[] };
-const HOLD_KEYS: Keys = Keys { known: &["timeout", "max", "max_per_ip"], planned: &[] };
 const FAILBACK_KEYS: Keys = Keys { known: &["after"], planned: &[] };
-const BUDGET_KEYS: Keys = Keys { known: &["max", "within"], planned: &[] };
+
+pub(super) const SMALLEST: &str =
+    "the smallest one is: pools: [{name: orders, listen: \"127.0.0.1:5432\", backends: [\"db-a:5432\"]}]";
 
 const MAX_POOLS: usize = 1024;
-const MAX_HELD: u32 = 1_000_000;
 const MAX_STREAK: u32 = 100;
-const MAX_FAILOVERS: u32 = 1000;
 
 /// All pools of the file.
 pub(super) fn pools<'a>(file: Section<'a>, claims: &mut Claims<'a>) -> Vec<PoolConfig> {
     let defaults = file.get_or_null("defaults");
-    if let Some(section) = defaults.and_then(|field| field.map(DEFAULTS_KEYS)) {
+    if let Some(section) = defaults.and_then(|field| field.map(SHARED.keys())) {
         // Read for its own sake: an error in it must show even when every pool overrides the key.
         settings(section, Scope::Defaults);
     }
@@ -60,13 +47,13 @@ pub(super) fn pools<'a>(file: Section<'a>, claims: &mut Claims<'a>) -> Vec<PoolC
     };
     let fields = pools.list("a list of pools", MAX_POOLS).unwrap_or_default();
     let mut names = Names::default();
-    fields.into_iter().filter_map(|field| pool(field, under, &mut names, claims)).collect()
+    fields.into_iter().filter_map(|field| one(field, under, &mut names, claims)).collect()
 }
 
-fn pool<'a>(field: Field<'a>, under: Option<&'a Node>, names: &mut Names, claims: &mut Claims<'a>) -> Option<PoolConfig> {
+fn one<'a>(field: Field<'a>, under: Option<&'a Node>, names: &mut Names, claims: &mut Claims<'a>) -> Option<PoolConfig> {
     let section = field.map(POOL_KEYS)?;
     let name = section.require("name", "orders").and_then(|field| names.read(field)).unwrap_or_else(|| "?".into());
-    let listeners = listener::listeners(section, claims);
+    let listeners = listeners(section, claims);
     let backends = backend::backends(section, claims);
     warn_if_exposed(&listeners, &backends);
     let merged = section.over(under);
@@ -74,43 +61,26 @@ fn pool<'a>(field: Field<'a>, under: Option<&'a Node>, names: &mut Names, claims
     refuse_unaddressable(section, &backends, &settings.check);
     strangers::warn_of_passwords(merged.get("check"), &backends, &settings.check.kind);
     strangers::warn_of_clients_with_tls(section, &listeners, &backends, &settings.check.kind);
-    Some(PoolConfig {
-        name,
-        check: CheckConfig { proxy_header: doors::header_of_checks(&listeners), ..settings.check },
-        connect_timeout: settings.connect_timeout,
-        hold: settings.hold,
-        on_down: settings.on_down,
-        policy: settings.policy,
-        listeners: listeners.into_iter().map(|(listener, _)| listener).collect(),
-        backends,
-    })
+    let check = CheckConfig { proxy_header: header_of_checks(&listeners), ..settings.check };
+    let listeners = listeners.into_iter().map(|(listener, _)| listener).collect();
+    Some(PoolConfig { name, check, listeners, backends, ..settings })
 }
 
-/// What `defaults` may hold.
-struct Settings {
-    check: CheckConfig,
-    connect_timeout: Duration,
-    hold: HoldConfig,
-    on_down: OnDown,
-    policy: Policy,
-}
-
-fn settings(section: Section<'_>, scope: Scope) -> Settings {
+/// What `defaults` may hold, in a pool without the rest.
+fn settings(section: Section<'_>, scope: Scope) -> PoolConfig {
     let check::Check { config: check, rise, fall } = check::check(section, scope, 1..=MAX_STREAK);
-    let on_down = section.word("on_down", OnDown::Close);
-    let plain = Policy::default();
+    let mut pool = pool::plain(check);
+    SHARED.read(section, &mut pool);
+    let (check, plain) = (&pool.check, pool.policy);
     let election = if check.knows_roles() { Election::ByRole } else { Election::ByOrder };
-    let (budget_max, budget_within) = budget(section, &plain);
-    let policy = Policy {
+    pool.policy = Policy {
         rise,
         fall,
         election,
         on_conflict: on_conflict(section, election),
         failback_after: failback(section, election, scope),
-        budget_max,
-        budget_within,
         settle: check.timeout,
-        on_down: match on_down {
+        on_down: match pool.on_down {
             OnDown::Close => RevokeMode::Abort,
             OnDown::Keep => RevokeMode::Drain,
         },
@@ -118,19 +88,7 @@ fn settings(section: Section<'_>, scope: Scope) -> Settings {
         max_epoch_step: check.max_epoch_step(),
         ..plain
     };
-    let connect_timeout = section.duration("connect_timeout", 2 * SECOND, MILLISECOND..=DAY);
-    Settings { check, connect_timeout, hold: hold(section), on_down, policy }
-}
-
-fn hold(section: Section<'_>) -> HoldConfig {
-    let hold = section.get("hold").and_then(|field| field.map(HOLD_KEYS));
-    let timeout = hold.map_or(15 * SECOND, |hold| hold.duration("timeout", 15 * SECOND, MILLISECOND..=DAY));
-    let max = hold.map_or(1000, |hold| hold.count("max", 1000, 0..=MAX_HELD));
-    // By default, one client alone does not keep all others out.
-    let share = (max / 10).max(1);
-    let max_per_ip = hold.map_or(share, |hold| hold.count("max_per_ip", share, 1..=MAX_HELD));
-    let places = |count| usize::try_from(count).unwrap_or(usize::MAX);
-    HoldConfig { timeout, max: places(max), max_per_ip: places(max_per_ip) }
+    pool
 }
 
 /// Without roles there is no conflict; the key is then harmless, and worth a word when it stands in the pool itself.
@@ -171,13 +129,6 @@ fn failback(section: Section<'_>, election: Election, scope: Scope) -> Option<Du
     None
 }
 
-fn budget(section: Section<'_>, plain: &Policy) -> (u32, Duration) {
-    let budget = section.get("failover_budget").and_then(|field| field.map(BUDGET_KEYS));
-    let max = budget.map_or(plain.budget_max, |budget| budget.count("max", plain.budget_max, 1..=MAX_FAILOVERS));
-    let within = budget.map_or(plain.budget_within, |budget| budget.duration("within", plain.budget_within, SECOND..=DAY));
-    (max, within)
-}
-
 /// Some checks ask elsewhere than at the backend's own door, and need to know where.
 fn refuse_unaddressable(section: Section<'_>, backends: &[BackendConfig], check: &CheckConfig) {
     let Some(field) = section.own("backends").filter(|_| backends.iter().any(|backend| backend.address.unix().is_some())) else {
@@ -199,6 +150,29 @@ fn refuse_unaddressable(section: Section<'_>, backends: &[BackendConfig], check:
             "give the backends by host:port, or remove `sentinels`",
         );
     }
+}
+
+/// The header that the backends of a pool get, and therefore its checks must send as well: version 2 if any listener does, as
+/// whoever reads that reads version 1 too.
+fn header_of_checks(listeners: &[(ListenerConfig, Vec<Field<'_>>)]) -> Option<Version> {
+    fn sends((listener, _): &(ListenerConfig, Vec<Field<'_>>)) -> ProxySend {
+        listener.proxy_protocol.send
+    }
+    let first = listeners.first().map(sends)?;
+    let other = listeners.iter().find(|listener| sends(listener) != first);
+    if let Some((listener, fields)) = other
+        && let Some(field) = fields.first()
+    {
+        field.warning(
+            format!(
+                "the listeners of this pool do not agree on `proxy_protocol.send`: {first} and {}",
+                listener.proxy_protocol.send
+            ),
+            "the same backends get both; most servers take the header from everybody or from nobody",
+        );
+    }
+    let version = |wanted: ProxySend| listeners.iter().map(sends).find(|send| *send == wanted).and_then(ProxySend::version);
+    version(ProxySend::V2).or_else(|| version(ProxySend::V1))
 }
 
 fn warn_if_exposed(listeners: &[(ListenerConfig, Vec<Field<'_>>)], backends: &[BackendConfig]) {

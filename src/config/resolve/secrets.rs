@@ -3,12 +3,11 @@
 use std::{os::unix::fs::PermissionsExt, path::Path};
 
 use crate::config::{
-    Secret,
     raw::{
         node::{Origin, Value},
         reader::{Field, Section},
     },
-    secret::EMPTY,
+    secret::{EMPTY, Secret},
 };
 
 /// Permission of everybody to read.

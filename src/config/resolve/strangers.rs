@@ -3,8 +3,11 @@
 use std::{os::unix::fs::PermissionsExt, path::Path};
 
 use crate::config::{
-    AuthMethod, BackendConfig, CheckKind, ListenerConfig, TlsMode,
+    check::{AuthMethod, CheckKind},
+    listener::ListenerConfig,
+    pool::BackendConfig,
     raw::reader::{Field, Section},
+    tls::TlsMode,
 };
 
 /// Permission of everybody to write.
@@ -70,7 +73,7 @@ pub(super) fn warn_of_clients_with_tls(
 }
 
 /// A directory in whose place somebody else could put another.
-pub(super) fn warn_if_writable(field: Field<'_>, path: &Path) {
+pub(in crate::config) fn warn_if_writable(field: Field<'_>, path: &Path) {
     let writable = |path: &&Path| std::fs::metadata(path).is_ok_and(|meta| meta.permissions().mode() & WORLD_WRITABLE != 0);
     if let Some(parent) = path.ancestors().find(writable) {
         field.warning(

@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 
 use crate::config::{
-    TlsIdentity, TlsMode, file,
+    file,
     raw::reader::{Field, Section},
+    tls::{TlsIdentity, TlsMode},
 };
 
 /// The authorities to trust, where a server is to be verified.

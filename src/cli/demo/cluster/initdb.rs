@@ -1,20 +1,19 @@
-//! The server's own tools: where they are, as whom they run, and the two that make a data directory.
+//! The two of the server's own tools that make a data directory.
 
 use std::{
-    ffi::{OsStr, OsString},
     fs::{self, File},
     io::Write,
     os::unix::{fs::chown, process::CommandExt},
-    path::{Path, PathBuf},
+    path::Path,
     process::{Command, Stdio},
 };
 
-use super::{Auth, ClusterError, Lab, Options, STEP_TIMEOUT, doing, process};
-
-/// Where packages put the server: Debian and Ubuntu, then Red Hat and its kin.
-const PACKAGE_ROOTS: [(&str, &str); 2] = [("/usr/lib/postgresql", ""), ("/usr", "pgsql-")];
-/// All of them must be in one directory.
-const NEEDED: [&str; 3] = ["initdb", "postgres", "pg_basebackup"];
+use super::{
+    error::{ClusterError, STEP_TIMEOUT, doing},
+    lab::{Auth, Lab, Options},
+    process,
+    programs::Owner,
+};
 
 /// Settings of the lab: small and quick. What the lab does to a server is kill, stop and freeze its processes; the kernel keeps
 /// what they wrote, so `fsync` protects against nothing here, and without it a killed server does not sync its whole directory
@@ -31,89 +30,6 @@ dynamic_shared_memory_type = mmap
 autovacuum = off
 log_line_prefix = '%m [%p] '
 ";
-
-/// The directory that holds the server's programs.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Binaries(PathBuf);
-
-impl Binaries {
-    /// Looks in `PG_BIN` (then nowhere else), in the usual places of packages (the newest version first), and in `PATH`.
-    ///
-    /// # Errors
-    /// [`ClusterError::MissingBinaries`], which says what to install.
-    pub fn find() -> Result<Self, ClusterError> {
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        Self::find_in(std::env::var_os("PG_BIN"), &package_directories(), &path)
-    }
-
-    fn find_in(chosen: Option<OsString>, packages: &[PathBuf], path: &OsStr) -> Result<Self, ClusterError> {
-        let places: Vec<PathBuf> = match chosen {
-            Some(chosen) => vec![chosen.into()],
-            None => packages.iter().cloned().chain(std::env::split_paths(path)).collect(),
-        };
-        let complete = |place: &&PathBuf| NEEDED.iter().all(|program| place.join(program).is_file());
-        match places.iter().find(complete) {
-            Some(place) => Ok(Self(place.clone())),
-            None => Err(ClusterError::MissingBinaries(places)),
-        }
-    }
-
-    /// A command that runs one of them.
-    pub fn command(&self, program: &str) -> Command {
-        Command::new(self.0.join(program))
-    }
-}
-
-fn package_directories() -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    for (root, prefix) in PACKAGE_ROOTS {
-        for entry in fs::read_dir(root).into_iter().flatten().flatten() {
-            let version = entry.file_name().to_str().and_then(|name| name.strip_prefix(prefix)?.parse::<u32>().ok());
-            if let Some(version) = version {
-                found.push((version, entry.path().join("bin")));
-            }
-        }
-    }
-    found.sort_by_key(|(version, _)| std::cmp::Reverse(*version));
-    found.into_iter().map(|(_, directory)| directory).collect()
-}
-
-/// As whom the server runs: it refuses root.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Owner {
-    /// As we do.
-    Ourselves,
-    /// As the user `postgres`, because we are root.
-    Other {
-        /// Its user id.
-        uid: u32,
-        /// Its group id.
-        gid: u32,
-    },
-}
-
-impl Owner {
-    pub(super) fn find() -> Result<Self, ClusterError> {
-        if !rustix::process::geteuid().is_root() {
-            return Ok(Self::Ourselves);
-        }
-        let users = fs::read_to_string("/etc/passwd").unwrap_or_default();
-        users.lines().find_map(parse_postgres_user).ok_or(ClusterError::NoPostgresUser)
-    }
-
-    pub(super) fn apply(self, command: &mut Command) {
-        if let Self::Other { uid, gid } = self {
-            // Becoming another user this way also drops root's supplementary groups.
-            command.uid(uid).gid(gid);
-        }
-    }
-}
-
-/// `name:password:uid:gid:…`, passwd(5).
-fn parse_postgres_user(line: &str) -> Option<Owner> {
-    let mut fields = line.strip_prefix("postgres:")?.split(':').skip(1);
-    Some(Owner::Other { uid: fields.next()?.parse().ok()?, gid: fields.next()?.parse().ok()? })
-}
 
 /// Makes the data directory of a primary.
 pub(super) fn initdb(lab: &Lab, data: &Path, options: &Options) -> Result<(), ClusterError> {
@@ -173,32 +89,6 @@ fn run(lab: &Lab, command: &mut Command, name: &str) -> Result<(), ClusterError>
             let _ = child.kill();
             let _ = child.wait();
             Err(ClusterError::Timeout(format!("{name} ends"), process::tail(&log)))
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn missing_programs_are_told_with_what_to_install() {
-        let nowhere = [PathBuf::from("/nonexistent/14/bin")];
-        let error = Binaries::find_in(None, &nowhere, OsStr::new("/nonexistent/path")).unwrap_err().to_string();
-        for part in ["apt-get install postgresql", "PG_BIN", "/nonexistent/14/bin", "/nonexistent/path"] {
-            assert!(error.contains(part), "{error}");
-        }
-        let packages = package_directories();
-        let error = Binaries::find_in(Some("/nonexistent/chosen".into()), &packages, OsStr::new("/usr/bin")).unwrap_err();
-        assert!(matches!(error, ClusterError::MissingBinaries(looked) if looked == [PathBuf::from("/nonexistent/chosen")]));
-    }
-
-    #[test]
-    fn finds_the_user_postgres_and_nobody_else() {
-        let owner = parse_postgres_user("postgres:x:101:104:PostgreSQL administrator,,,:/var/lib/postgresql:/bin/bash");
-        assert_eq!(owner, Some(Owner::Other { uid: 101, gid: 104 }));
-        for line in ["postgres2:x:1:2::/:/", "root:x:0:0::/:/", "postgres:x:a:b", "postgres"] {
-            assert_eq!(parse_postgres_user(line), None, "{line}");
         }
     }
 }

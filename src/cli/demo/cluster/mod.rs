@@ -6,111 +6,35 @@
 //! | file | what it holds |
 //! |---|---|
 //! | [`node`] | one server: start, stop, kill, freeze, promote, ask |
-//! | [`initdb`] | the server's own tools: where they are, as whom they run, initdb and base backup |
+//! | [`programs`] | the server's own programs: where they are, as whom they run |
+//! | [`initdb`] | initdb and base backup |
+//! | [`lab`] | what both nodes share, and what can be chosen of it |
+//! | [`error`] | why something could not be done |
 //! | [`process`] | processes: children, signals, waiting for their end |
 
-pub mod initdb;
+mod error;
+mod initdb;
+mod lab;
 pub mod node;
 pub mod process;
+pub mod programs;
 
 use std::{
-    fmt, fs, io,
+    fs, io,
     os::unix::fs::{DirBuilderExt, chown},
     path::{Path, PathBuf},
-    process::Command,
     sync::Arc,
-    time::Duration,
 };
 
-use initdb::{Binaries, Owner};
+pub use error::ClusterError;
+use error::doing;
+use lab::Lab;
+pub use lab::{Auth, Options};
 pub use node::Node;
+use programs::{Binaries, Owner};
 
-use super::session::SessionError;
-use crate::config::Secret;
-
-/// How long one start, stop or tool may take. Far above what they need, so that only a real fault reaches it.
-pub(super) const STEP_TIMEOUT: Duration = Duration::from_mins(1);
 /// Unix socket paths end at 107 bytes; what the lab appends to its directory (`/.s.PGSQL.65535`) must fit.
 const MAX_BASE_BYTES: usize = 90;
-
-/// How TCP clients log in. The lab itself always comes in over the unix socket, which is trusted and open to its owner only.
-#[derive(Clone, Debug, Default)]
-pub enum Auth {
-    /// Without a password.
-    #[default]
-    Trust,
-    /// User `postgres` with this password, by SCRAM-SHA-256.
-    Scram(Secret),
-}
-
-/// What kind of cluster to make.
-#[derive(Clone, Debug, Default)]
-pub struct Options {
-    /// How TCP clients log in.
-    pub auth: Auth,
-    /// Lines for `postgresql.conf` of both nodes, such as `max_connections = 20`; they override the lab's own.
-    pub settings: Vec<String>,
-}
-
-/// Why the lab could not do what it was told, in words for a person.
-#[derive(Debug)]
-pub enum ClusterError {
-    /// The server's programs were not found; where they were looked for.
-    MissingBinaries(Vec<PathBuf>),
-    /// We are root, which the server refuses to run as, and there is no user `postgres` to become.
-    NoPostgresUser,
-    /// The temporary directory's path is too long for a unix socket.
-    PathTooLong(PathBuf),
-    /// The operating system refused something.
-    Io(String, io::Error),
-    /// A program failed or ended before its time; the end of what it wrote.
-    Failed(String, String),
-    /// Something did not happen in time; the end of the log.
-    Timeout(String, String),
-    /// A statement failed.
-    Query(String, SessionError),
-}
-
-impl fmt::Display for ClusterError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::MissingBinaries(looked) => {
-                write!(
-                    f,
-                    "The PostgreSQL server programs (initdb, postgres, pg_basebackup) were not found. Install them \
-                     (Debian, Ubuntu: apt-get install postgresql), or set PG_BIN to their directory. Looked in:"
-                )?;
-                looked.iter().try_for_each(|place| write!(f, " {}", place.display()))
-            }
-            Self::NoPostgresUser => f.write_str(
-                "PostgreSQL refuses to run as root, and this system has no user \"postgres\" to run it as. Install the \
-                 server's package (apt-get install postgresql), which makes that user, or start this command as an ordinary user.",
-            ),
-            Self::PathTooLong(path) => {
-                write!(f, "The path {} is too long for a unix socket. Set TMPDIR to a shorter directory.", path.display())
-            }
-            Self::Io(what, error) => write!(f, "{what}: {error}"),
-            Self::Failed(what, log) => write!(f, "{what} failed:\n{log}"),
-            Self::Timeout(what, log) => write!(f, "Waited too long: {what}. The end of the log:\n{log}"),
-            Self::Query(sql, error) => write!(f, "\"{sql}\" failed: {error}"),
-        }
-    }
-}
-
-impl std::error::Error for ClusterError {}
-
-/// Adds to an I/O error what was being done.
-pub(super) fn doing<T>(what: &str, result: io::Result<T>) -> Result<T, ClusterError> {
-    result.map_err(|error| ClusterError::Io(what.to_owned(), error))
-}
-
-/// What both nodes share.
-#[derive(Debug)]
-pub(super) struct Lab {
-    binaries: Binaries,
-    owner: Owner,
-    base: PathBuf,
-}
 
 /// A primary and its synchronous standby; which node is which changes with promotions.
 #[derive(Debug)]
@@ -205,21 +129,6 @@ impl Drop for Cluster {
             node.remove_leftovers();
         }
         let _ = fs::remove_dir_all(&self.lab.base);
-    }
-}
-
-impl Lab {
-    /// A command of the server's, run as its owner, in the lab's directory, blind to our environment's `PG…` settings.
-    fn command(&self, program: &str) -> Command {
-        let mut command = self.binaries.command(program);
-        self.owner.apply(&mut command);
-        command.current_dir(&self.base).env("LC_ALL", "C");
-        for (name, _) in std::env::vars_os() {
-            if name.to_str().is_some_and(|name| name.starts_with("PG")) {
-                command.env_remove(name);
-            }
-        }
-        command
     }
 }
 

@@ -17,7 +17,9 @@ use super::{
         port::ReservedPort,
         session::{Rows, query_once},
     },
-    ClusterError, Lab, STEP_TIMEOUT, doing, process,
+    error::{ClusterError, STEP_TIMEOUT, doing},
+    lab::Lab,
+    process,
 };
 use crate::net::endpoint::Endpoint;
 

@@ -1,0 +1,63 @@
+//! From a file, or a text, to [`Loaded`] or all that is wrong with it.
+
+use std::path::Path;
+
+use super::{
+    diagnostic::{Diagnostic, Errors, Place},
+    findings::Findings,
+    process::Config,
+    raw::{self, expand::Expander},
+    resolve, source,
+};
+
+/// A configuration that can be used.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Loaded {
+    /// The configuration.
+    pub config: Config,
+    /// What somebody should look at.
+    pub warnings: Vec<Diagnostic>,
+}
+
+/// Reads a file. `env` answers for the environment variables that it names.
+///
+/// # Errors
+/// Everything that is wrong with the file, in one go.
+pub fn load(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Loaded, Errors> {
+    let origin = path.display().to_string();
+    let findings = Findings::new(&origin);
+    match source::read(path) {
+        Ok(bytes) => parse_bytes(&bytes, findings, env),
+        Err((message, help)) => {
+            findings.error(Place::File, &"", message, help);
+            finish(None, findings, "")
+        }
+    }
+}
+
+/// Reads a text, which errors call `origin`.
+///
+/// # Errors
+/// Everything that is wrong with the text, in one go.
+pub fn parse(text: &str, origin: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<Loaded, Errors> {
+    parse_bytes(text.as_bytes(), Findings::new(origin), env)
+}
+
+/// As [`parse`], from bytes that may be no text.
+pub(crate) fn parse_any(bytes: &[u8], env: &dyn Fn(&str) -> Option<String>) -> Result<Loaded, Errors> {
+    parse_bytes(bytes, Findings::new("bytes"), env)
+}
+
+fn parse_bytes(bytes: &[u8], findings: Findings, env: &dyn Fn(&str) -> Option<String>) -> Result<Loaded, Errors> {
+    let Some(text) = source::decode(bytes, &findings) else { return finish(None, findings, "") };
+    let config = source::check_characters(&text, &findings)
+        .then(|| raw::parse::parse(&text, Expander::new(env), &findings))
+        .flatten()
+        .and_then(|root| resolve::resolve(&root, &findings));
+    finish(config, findings, &text)
+}
+
+pub(super) fn finish(config: Option<Config>, findings: Findings, text: &str) -> Result<Loaded, Errors> {
+    let Some(config) = config else { return Err(findings.into_errors(text)) };
+    findings.finish(text).map(|warnings| Loaded { config, warnings })
+}

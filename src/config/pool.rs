@@ -1,0 +1,198 @@
+//! A pool.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use super::{
+    check::CheckConfig,
+    listener::{LISTENER, ListenerConfig},
+    print,
+    raw::{
+        quantity::{DAY, MILLISECOND, SECOND},
+        reader::Keys,
+    },
+    resolve::claims::{MAX_NAME_BYTES, is_legal_name},
+    table::{counts_from, names, set, table},
+    tree::{Tree, duration, number, text, word},
+};
+use crate::{
+    failover::{Election, Policy},
+    net::addr::BackendAddr,
+};
+
+/// One pool: the backends that hold one database.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PoolConfig {
+    /// Its name.
+    pub name: Arc<str>,
+    /// How its backends are checked.
+    pub check: CheckConfig,
+    /// Deadline of a dial to a backend.
+    pub connect_timeout: Duration,
+    /// How new clients wait while nobody may serve.
+    pub hold: HoldConfig,
+    /// What becomes of the sessions of a backend that goes down.
+    pub on_down: OnDown,
+    /// The rules of the decision.
+    pub policy: Policy,
+    /// Where clients connect.
+    pub listeners: Vec<ListenerConfig>,
+    /// The backends, in order of preference.
+    pub backends: Vec<BackendConfig>,
+}
+
+/// How new clients wait while nobody may serve.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HoldConfig {
+    /// For how long at most.
+    pub timeout: Duration,
+    /// How many at most; 0 refuses at once.
+    pub max: usize,
+    /// How many of one client address at most, from when half of the places are taken.
+    pub max_per_ip: usize,
+}
+
+crate::labels! {
+    /// What becomes of the sessions of a backend that goes down.
+    pub enum OnDown {
+        /// Aborted at once.
+        Close = "close",
+        /// Left alone until the next activation.
+        Keep = "keep",
+    }
+}
+
+/// One backend.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BackendConfig {
+    /// Its name; the address without its port-less default when not given.
+    pub name: Arc<str>,
+    /// Its address.
+    pub address: BackendAddr,
+}
+
+const MAX_HELD: u32 = 1_000_000;
+const MAX_FAILOVERS: u32 = 1000;
+
+/// A pool with this check of which nothing else is said.
+pub(super) fn plain(check: CheckConfig) -> PoolConfig {
+    PoolConfig {
+        name: "?".into(),
+        check,
+        connect_timeout: 2 * SECOND,
+        hold: HoldConfig { timeout: 15 * SECOND, max: 1000, max_per_ip: 100 },
+        on_down: OnDown::Close,
+        policy: Policy::default(),
+        listeners: Vec::new(),
+        backends: Vec::new(),
+    }
+}
+
+/// The keys of a pool.
+pub(super) const POOL_KEYS: Keys =
+    Keys { known: &names::<_, { OWN.rows().len() + SHARED.rows().len() }>(&[OWN.rows(), SHARED.rows()]), planned: &[] };
+
+/// The pool, in the order of a file that is written by hand: the lists at the end.
+pub(super) fn print(pool: &PoolConfig) -> Tree {
+    let mut own = OWN.entries(pool);
+    let name = own.next();
+    Tree::Map(name.into_iter().chain(SHARED.entries(pool)).chain(own).collect())
+}
+
+table! {
+    /// What every pool has for itself.
+    OWN: PoolConfig;
+    "name": elsewhere("letters, digits, `.`, `_` and `-`, at most 63", "required", |pool| Some(text(&pool.name))),
+        "Its name in logs, metrics and the status.";
+    "listen": elsewhere("as in a listener", "required", |_| None),
+        "Short for one listener with the name `rw`; or else write `listeners`.";
+    "listeners": elsewhere("a list of [maps](#listeners)", "required", |pool| {
+        Some(pool.listeners.iter().map(|listener| LISTENER.print(listener)).collect())
+    }), "Where clients connect.";
+    "backends": elsewhere(
+        "a list of `HOST:PORT` or `unix:/PATH`, or of maps with `name` and `address`", "required",
+        |pool| Some(backends(&pool.backends))
+    ), "The backends, in order of preference. The name of a backend is its host, unless another is given.";
+}
+
+table! {
+    /// What may also stand in `defaults`.
+    SHARED: PoolConfig;
+    "check": elsewhere("the name of a check, or a map", "tcp", |pool| Some(print::check(&pool.check, &pool.policy))),
+        "How the backends are checked; see `config.example.yaml`.";
+    "connect_timeout": duration(connect_timeout, MILLISECOND..=DAY), "Deadline of a connect to a backend.";
+    "hold": section(hold, HOLD), "How new clients wait while no backend may serve.";
+    "on_down": word(on_down), "The sessions of a backend that goes down: closed at once, or kept until another takes over.";
+    "on_conflict": elsewhere("`newest`, `keep` or `refuse`", "", |pool| Some(word(pool.policy.on_conflict)))
+        if |pool| pool.policy.election == Election::ByRole,
+        "When two backends say that they are primary: the later promotion wins, the active one stays, or none serves.";
+    "failback": elsewhere("`never` or `{after: 10m}`", "", |pool| {
+        let after = pool.policy.failback_after.map(|after| Tree::Map(vec![("after", duration(after))]));
+        Some(after.unwrap_or_else(|| text(&"never")))
+    }), "With a check without roles: go back to a preferred backend that was healthy for so long.";
+    "failover_budget": section(policy, BUDGET), "More switches than this, and mainstay stops switching.";
+}
+
+table! {
+    /// `hold` of a pool.
+    HOLD: HoldConfig;
+    "timeout": duration(timeout, MILLISECOND..=DAY), "A client waits for this long at most.";
+    "max": custom(
+        |_| counts_from(&(0..=MAX_HELD)), "",
+        |field, hold| {
+            set(&mut hold.max, field.size_of(0..=MAX_HELD));
+            // By default, one client alone does not keep all others out.
+            hold.max_per_ip = (hold.max / 10).max(1);
+        },
+        |hold| Some(number(hold.max))
+    ), "Clients that wait at the same time; 0 refuses at once.";
+    "max_per_ip": custom(
+        |_| counts_from(&(1..=MAX_HELD)), "",
+        |field, hold| set(&mut hold.max_per_ip, field.size_of(1..=MAX_HELD)),
+        |hold| Some(number(hold.max_per_ip))
+    ), "Of one client address, once half of the places are taken; without it a tenth of `max`.";
+}
+
+table! {
+    /// `failover_budget` of a pool.
+    BUDGET: Policy;
+    "max": count(budget_max, 1..=MAX_FAILOVERS), "Switches at most.";
+    "within": duration(budget_within, SECOND..=DAY), "Within this time.";
+}
+
+/// Addresses alone where the names follow from them; else the names, but for those that can only come from an address.
+fn backends(backends: &[BackendConfig]) -> Tree {
+    let unnamed = backends.iter().map(|backend| (None, &backend.address)).collect::<Vec<_>>();
+    let names: Vec<&Arc<str>> = backends.iter().map(|backend| &backend.name).collect();
+    let follow = default_names(&unnamed).iter().eq(names);
+    let one = |backend: &BackendConfig| {
+        if follow || !is_legal_name(&backend.name) {
+            text(&backend.address)
+        } else {
+            Tree::Map(vec![("name", text(&backend.name)), ("address", text(&backend.address))])
+        }
+    };
+    backends.iter().map(one).collect()
+}
+
+/// The name of every backend: the written one, else its host or its path, else (when that name is taken) its whole address.
+pub(super) fn default_names(backends: &[(Option<&Arc<str>>, &BackendAddr)]) -> Vec<Arc<str>> {
+    let names: Vec<Arc<str>> =
+        backends.iter().map(|(name, address)| name.map_or_else(|| plain_name(address), Arc::clone)).collect();
+    let mut uses: HashMap<&str, usize> = HashMap::new();
+    for name in &names {
+        *uses.entry(name).or_default() += 1;
+    }
+    let choose = |(name, (written, address)): (&Arc<str>, &(Option<&Arc<str>>, &BackendAddr))| match written {
+        None if uses.get(&**name) != Some(&1) => address.to_string().into(),
+        _ => Arc::clone(name),
+    };
+    names.iter().zip(backends).map(choose).collect()
+}
+
+/// The host; of a path, what can stand in a name: its end is what differs.
+fn plain_name(address: &BackendAddr) -> Arc<str> {
+    let Some(path) = address.unix() else { return address.host().into() };
+    let legal = |c: char| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '-' };
+    let name: String = path.to_string_lossy().trim_start_matches('/').chars().map(legal).collect();
+    name[name.len().saturating_sub(MAX_NAME_BYTES)..].into()
+}

@@ -1,0 +1,232 @@
+//! The configuration, and what of it concerns the process as a whole.
+
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
+
+use serde_json::Value as Json;
+
+use super::{
+    pool::{self, PoolConfig},
+    raw::{
+        node::Value,
+        quantity::DAY,
+        reader::{Field, Section},
+    },
+    resolve::{claims::Claims, endpoint::endpoint, strangers::warn_if_writable},
+    table::{counts_from, table},
+    tree::{Tree, number, path, some_of, text},
+};
+use crate::{
+    lifecycle::Deadlines,
+    net::{addr::BackendAddr, endpoint::Endpoint},
+};
+
+/// The effective configuration.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// The admin endpoint.
+    pub admin: AdminConfig,
+    /// The log.
+    pub log: LogConfig,
+    /// How a shutdown proceeds.
+    pub shutdown: Deadlines,
+    /// Number of data-plane threads; `None` is one a usable core.
+    pub workers: Option<usize>,
+    /// How long a worker stays awake after its sessions moved bytes; `None` not at all.
+    pub busy_poll: Option<Duration>,
+    /// Where state that outlives the process is kept.
+    pub state_dir: Option<PathBuf>,
+    /// The pools, in file order.
+    pub pools: Vec<PoolConfig>,
+}
+
+/// Where the admin endpoint listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AdminConfig {
+    /// TCP addresses and unix sockets.
+    pub listen: Vec<Endpoint>,
+    /// Names by which it may be asked, besides addresses and localhost.
+    pub hosts: Vec<Arc<str>>,
+}
+
+/// The log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogConfig {
+    /// The lowest level that is written.
+    pub level: LogLevel,
+    /// How lines look.
+    pub format: LogFormat,
+}
+
+crate::labels! {
+    /// Level of a log line.
+    pub enum LogLevel {
+        /// Only what needs a person.
+        Error = "error",
+        /// Also what may.
+        Warn = "warn",
+        /// Also every change of state.
+        Info = "info",
+        /// Also every session.
+        Debug = "debug",
+        /// Everything.
+        Trace = "trace",
+    }
+}
+
+crate::labels! {
+    /// Look of a log line.
+    pub enum LogFormat {
+        /// Text on a terminal, JSON otherwise.
+        Auto = "auto",
+        /// For people.
+        Text = "text",
+        /// For programs.
+        Json = "json",
+    }
+}
+
+const ADMIN_PORT: u16 = 8432;
+const MAX_ADMIN_ADDRESSES: usize = 16;
+const MAX_ADMIN_HOSTS: usize = 64;
+const HOST: &str = "a host name without a port, such as mainstay.example";
+const MAX_WORKERS: u32 = 256;
+
+impl Config {
+    /// The effective configuration under the keys of the file, secrets as `***`.
+    pub fn to_json(&self) -> Json {
+        FILE.print(self).to_json()
+    }
+
+    /// The effective configuration as a file that can be used again; secrets as the file or variable they came from.
+    pub fn to_yaml(&self) -> String {
+        FILE.print(self).to_yaml()
+    }
+
+    /// The keys of the process that are not the same in both. None of them can change while it runs.
+    pub fn keys_that_differ<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = &'static str> {
+        FILE.differing(self, other).filter(|key| *key != "pools")
+    }
+
+    /// What holds where nothing is said.
+    pub(super) fn plain() -> Self {
+        Self {
+            admin: AdminConfig { listen: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, ADMIN_PORT)).into()], hosts: Vec::new() },
+            log: LogConfig { level: LogLevel::Info, format: LogFormat::Auto },
+            shutdown: Deadlines { delay: Duration::ZERO, timeout: Duration::from_secs(30) },
+            workers: None,
+            busy_poll: None,
+            state_dir: None,
+            pools: Vec::new(),
+        }
+    }
+}
+
+table! {
+    /// The file.
+    FILE: Config;
+    "admin": elsewhere("[a map](#admin)", "see there", |config| Some(ADMIN.print(&config.admin))),
+        "Where the status, the metrics and the API are; see [admin.md](admin.md).";
+    "log": section(log, LOG), "The log, on standard error.";
+    "shutdown": section(shutdown, SHUTDOWN), "How a stop proceeds.";
+    "workers": custom(
+        |_| format!("{}, or `auto`", counts_from(&(1..=MAX_WORKERS))), "",
+        |field, config| config.workers = if field.is_word("auto") { None } else { field.size_of(1..=MAX_WORKERS) },
+        |config| Some(config.workers.map_or_else(|| text(&"auto"), number))
+    ), "Threads that move bytes; `auto` is one for each core that the process may use.";
+    // Longer than a query of a few rows takes, it would only burn the core.
+    "busy_poll": duration_or_off(busy_poll, Duration::from_micros(1)..=Duration::from_millis(1)),
+        "How long a worker looks for more before it sleeps; it burns a core for a shorter delay.";
+    "state_dir": custom(
+        |_| "the absolute path of a directory, or `null`".into(), "",
+        |field, config| config.state_dir = state_dir(field),
+        |config| Some(config.state_dir.as_deref().map_or(Tree::Null, path))
+    ), "Where the active backend and the highest epoch are kept over a restart.";
+    "defaults": elsewhere("[a map](#pools-and-defaults)", "see there", |_| None),
+        "What every pool has that does not say otherwise.";
+    "pools": elsewhere("a list of [maps](#pools)", "required", |config| Some(config.pools.iter().map(pool::print).collect())),
+        "The pools.";
+}
+
+table! {
+    /// `admin`.
+    ADMIN: AdminConfig, planned "write";
+    "listen": elsewhere("`IP:PORT` or `unix:/PATH`, or a list of them", "127.0.0.1:8432", |admin| {
+        Some(admin.listen.iter().map(|address| text(address)).collect())
+    }), "Where it listens.";
+    "hosts": custom(
+        |_| "a host name, or a list of them".into(), "none",
+        |field, admin| admin.hosts = hosts(field),
+        |admin| some_of(&admin.hosts)
+    ), "Names by which it may be asked, besides addresses and localhost.";
+}
+
+table! {
+    /// `log`.
+    LOG: LogConfig;
+    "level": word(level), "The lowest level that is written.";
+    "format": word(format), "How lines look; `auto` is text on a terminal and JSON otherwise.";
+}
+
+table! {
+    /// `shutdown`.
+    SHUTDOWN: Deadlines;
+    "delay": duration(delay, Duration::ZERO..=DAY), "New clients are accepted for this long after the order to stop.";
+    "timeout": duration(timeout, Duration::ZERO..=DAY), "Sessions may go on for this long after that.";
+}
+
+/// `admin`. Its addresses must be nobody else's.
+pub(super) fn admin(file: Section<'_>, claims: &mut Claims, config: &mut AdminConfig) {
+    let wanted = "an address such as 127.0.0.1:8432 or unix:/run/mainstay/admin.sock, or a list of them";
+    let Some(section) = file.get("admin").and_then(|field| field.map(ADMIN.keys())) else { return };
+    if let Some(field) = section.get("listen") {
+        let fields = field.one_or_many(wanted, MAX_ADMIN_ADDRESSES).unwrap_or_default();
+        config.listen = fields.into_iter().filter_map(|field| admin_address(field, claims)).collect();
+    }
+    ADMIN.read(section, config);
+}
+
+fn hosts(field: Field<'_>) -> Vec<Arc<str>> {
+    let names = "a host name such as mainstay.example, or a list of them";
+    field.one_or_many(names, MAX_ADMIN_HOSTS).unwrap_or_default().into_iter().filter_map(host).collect()
+}
+
+fn host(field: Field<'_>) -> Option<Arc<str>> {
+    let text = field.text(HOST)?;
+    let is_host = |text: &str| !text.contains(':') && format!("{text}:1").parse::<BackendAddr>().is_ok();
+    let name = text.strip_suffix('.').unwrap_or(text);
+    if is_host(name) { Some(name.into()) } else { field.wrong(HOST, None) }
+}
+
+fn admin_address(field: Field<'_>, claims: &mut Claims) -> Option<Endpoint> {
+    let endpoint = endpoint(field, "an address such as 127.0.0.1:8432 or unix:/run/mainstay/admin.sock")?;
+    claims.listen(field, &endpoint);
+    warn_if_reachable(field, &endpoint);
+    Some(endpoint)
+}
+
+fn warn_if_reachable(field: Field<'_>, endpoint: &Endpoint) {
+    if !endpoint.is_local() {
+        field.warning(
+            "the admin endpoint can be reached from other machines",
+            "it tells the addresses of your databases; keep it on 127.0.0.1, or let a firewall guard it",
+        );
+    }
+}
+
+fn state_dir(field: Field<'_>) -> Option<PathBuf> {
+    const WANTED: &str = "the absolute path of a directory";
+    if matches!(field.value(), Value::Null) {
+        return None;
+    }
+    let path = PathBuf::from(field.text(WANTED)?);
+    if !path.is_absolute() {
+        return field.wrong(WANTED, None);
+    }
+    warn_if_writable(field, &path);
+    Some(path)
+}

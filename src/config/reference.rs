@@ -1,0 +1,53 @@
+//! The tables of docs/configuration.md.
+
+use super::{
+    check::CheckConfig,
+    doors::{PROXY_PROTOCOL, ProxyProtocolConfig, ProxySend},
+    listener::{self, KEEPALIVE, LISTENER},
+    pool,
+    process::{ADMIN, Config, FILE, LOG, SHUTDOWN},
+    table::Row,
+};
+use crate::net::socket::Keepalive;
+
+/// Every section that is a table, by its name in the reference.
+pub fn reference() -> Vec<(&'static str, Vec<Row>)> {
+    let plain = Config::plain();
+    let pool = pool::plain(CheckConfig::plain());
+    let no_header = ProxyProtocolConfig { accept_from: Vec::new(), send: ProxySend::Off };
+    vec![
+        ("The file", FILE.reference(&plain)),
+        ("`admin`", ADMIN.reference(&plain.admin)),
+        ("`log`", LOG.reference(&plain.log)),
+        ("`shutdown`", SHUTDOWN.reference(&plain.shutdown)),
+        ("`pools[]`", pool::OWN.reference(&pool)),
+        ("`pools[]` and `defaults`", pool::SHARED.reference(&pool)),
+        ("`hold`", pool::HOLD.reference(&pool.hold)),
+        ("`failover_budget`", pool::BUDGET.reference(&pool.policy)),
+        ("`listeners[]`", LISTENER.reference(&listener::plain())),
+        ("`proxy_protocol`", PROXY_PROTOCOL.reference(&no_header)),
+        ("`keepalive`", KEEPALIVE.reference(&Keepalive::default())),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A section of the page as the table of keys has it.
+    fn section(title: &str, rows: &[Row]) -> String {
+        let line = |row: &Row| format!("| `{}` | {} | {} | {} |\n", row.key, row.values, row.default, row.meaning);
+        let lines: String = rows.iter().map(line).collect();
+        format!("## {title}\n\n| key | values | default | meaning |\n|---|---|---|---|\n{lines}")
+    }
+
+    #[test]
+    fn the_page_has_every_key_as_the_tables_have_it() {
+        let page = include_str!("../../docs/configuration.md");
+        let tables: Vec<String> = reference().iter().map(|(title, rows)| section(title, rows)).collect();
+        let missing: Vec<&str> = tables.iter().filter(|table| !page.contains(*table)).map(String::as_str).collect();
+        assert!(missing.is_empty(), "docs/configuration.md must hold:\n\n{}", missing.join("\n"));
+        let rows = |text: &str| text.lines().filter(|line| line.starts_with("| `")).count();
+        assert_eq!(rows(page), tables.iter().map(|table| rows(table)).sum::<usize>(), "a key on the page is no key");
+    }
+}

@@ -1,0 +1,233 @@
+//! A section of the file as a table with a row for each key. The reader, the list of known keys, `check --print` and the tables of
+//! docs/configuration.md come from it.
+
+use std::{ops::RangeInclusive, time::Duration};
+
+use super::{
+    raw::{
+        quantity::format_duration,
+        reader::{Field, Keys, Section, one_of},
+    },
+    tree::Tree,
+};
+use crate::failover::label::Label;
+
+/// A key of a section that is read into `T`.
+pub(super) struct Key<T> {
+    pub(super) name: &'static str,
+    /// What it means, in a sentence.
+    pub(super) meaning: &'static str,
+    /// Whether it has an effect; it is not printed otherwise.
+    pub(super) counts: fn(&T) -> bool,
+    pub(super) kind: Kind<T>,
+}
+
+/// What may be written behind a key, and what becomes of it.
+pub(super) struct Kind<T> {
+    /// What may be written, in words.
+    pub(super) values: fn(&T) -> String,
+    /// What holds without the key, where printing it does not tell.
+    pub(super) default: &'static str,
+    /// Is called when the key is there.
+    pub(super) read: fn(Field<'_>, &mut T),
+    /// Nothing where leaving the key out is the only way to say what holds.
+    pub(super) print: fn(&T) -> Option<Tree>,
+}
+
+/// A section.
+pub(super) struct Table<T: 'static> {
+    rows: &'static [Key<T>],
+    keys: Keys,
+}
+
+/// A row of the reference.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// The key.
+    pub key: &'static str,
+    /// What may be written.
+    pub values: String,
+    /// What holds without the key.
+    pub default: String,
+    /// What it means.
+    pub meaning: &'static str,
+}
+
+/// A section. A row is `"key": kind(field, …), "meaning";`, and behind the kind `if` what must hold for the key to have an effect.
+macro_rules! table {
+    ($(#[$doc:meta])* $name:ident: $into:ty $(, planned $planned:literal)*;
+     $($key:literal: $kind:ident($($of:tt)*) $(if $counts:expr)?, $meaning:literal;)+) => {
+        $(#[$doc])*
+        pub(super) const $name: $crate::config::table::Table<$into> = {
+            use $crate::config::table::{Key, Table, counts, kind, names};
+            const ROWS: &[Key<$into>] = &[
+                $(Key { name: $key, meaning: $meaning, counts: counts!($($counts)?), kind: kind!($key $kind($($of)*)) }),+
+            ];
+            Table::new(ROWS, &names::<_, { ROWS.len() }>(&[ROWS]), &[$($planned),*])
+        };
+    };
+}
+
+macro_rules! counts {
+    () => {
+        |_| true
+    };
+    ($counts:expr) => {
+        $counts
+    };
+}
+
+macro_rules! kind {
+    // One word of a closed set.
+    ($key:literal word($($at:ident).+)) => {
+        kind!($key custom(
+            |from| $crate::config::table::words_of(from.$($at).+), "",
+            |field, into| $crate::config::table::set(&mut into.$($at).+, field.word()),
+            |from| Some($crate::config::tree::word(from.$($at).+))
+        ))
+    };
+    ($key:literal flag($($at:ident).+)) => {
+        kind!($key custom(
+            |_| "`true` or `false`".into(), "",
+            |field, into| $crate::config::table::set(&mut into.$($at).+, field.flag()),
+            |from| Some($crate::config::tree::Tree::Flag(from.$($at).+))
+        ))
+    };
+    ($key:literal duration($($at:ident).+, $range:expr)) => {
+        kind!($key custom(
+            |_| $crate::config::table::durations(&$range), "",
+            |field, into| $crate::config::table::set(&mut into.$($at).+, field.duration($range)),
+            |from| Some($crate::config::tree::duration(from.$($at).+))
+        ))
+    };
+    // A duration, or `off`, which is none.
+    ($key:literal duration_or_off($($at:ident).+, $range:expr)) => {
+        kind!($key custom(
+            |_| format!("{}, or `off`", $crate::config::table::durations(&$range)), "",
+            |field, into| into.$($at).+ = field.duration_or_off($range),
+            |from| Some($crate::config::tree::or_off(from.$($at).+))
+        ))
+    };
+    ($key:literal count($($at:ident).+, $range:expr)) => {
+        kind!($key custom(
+            |_| $crate::config::table::counts_from(&$range), "",
+            |field, into| $crate::config::table::set(&mut into.$($at).+, field.count($range)),
+            |from| Some($crate::config::tree::count(from.$($at).+))
+        ))
+    };
+    // A count, or none without the key.
+    ($key:literal limit($($at:ident).+, $range:expr, $default:literal)) => {
+        kind!($key custom(
+            |_| $crate::config::table::counts_from(&$range), $default,
+            |field, into| into.$($at).+ = field.size_of($range),
+            |from| from.$($at).+.map($crate::config::tree::number)
+        ))
+    };
+    ($key:literal section($($at:ident).+, $table:expr)) => {
+        kind!($key custom(
+            |_| concat!("[a map](#", $key, ")").into(), "see there",
+            |field, into| $table.read_field(field, &mut into.$($at).+),
+            |from| Some($table.print(&from.$($at).+))
+        ))
+    };
+    // Read before the others, because its reader needs more than its value.
+    ($key:literal elsewhere($values:literal, $default:literal, $print:expr)) => {
+        kind!($key custom(|_| $values.into(), $default, |_, _| {}, $print))
+    };
+    ($key:literal custom($values:expr, $default:literal, $read:expr, $print:expr)) => {
+        $crate::config::table::Kind { values: $values, default: $default, read: $read, print: $print }
+    };
+}
+pub(super) use {counts, kind, table};
+
+/// The names of all these rows, which are `N`.
+pub(super) const fn names<T, const N: usize>(parts: &[&[Key<T>]]) -> [&'static str; N] {
+    let mut names = [""; N];
+    let (mut part, mut row, mut at) = (0, 0, 0);
+    while at < N {
+        if row < parts[part].len() {
+            names[at] = parts[part][row].name;
+            (row, at) = (row + 1, at + 1);
+        } else {
+            (part, row) = (part + 1, 0);
+        }
+    }
+    names
+}
+
+impl<T> Table<T> {
+    pub(super) const fn new(rows: &'static [Key<T>], known: &'static [&'static str], planned: &'static [&'static str]) -> Self {
+        Self { rows, keys: Keys { known, planned } }
+    }
+
+    pub(super) const fn rows(&self) -> &'static [Key<T>] {
+        self.rows
+    }
+
+    /// The names of its keys.
+    pub(super) const fn keys(&self) -> Keys {
+        self.keys
+    }
+
+    /// Reads every key that `section` has; the others stay as they are.
+    pub(super) fn read(&self, section: Section<'_>, into: &mut T) {
+        for row in self.rows {
+            if let Some(field) = section.get(row.name) {
+                (row.kind.read)(field, into);
+            }
+        }
+    }
+
+    /// The same from a field that holds the section.
+    pub(super) fn read_field(&self, field: Field<'_>, into: &mut T) {
+        if let Some(section) = field.map(self.keys) {
+            self.read(section, into);
+        }
+    }
+
+    /// Every key that has something to show.
+    pub(super) fn print(&self, from: &T) -> Tree {
+        Tree::Map(self.entries(from).collect())
+    }
+
+    /// The same, one by one.
+    pub(super) fn entries<'a>(&self, from: &'a T) -> impl Iterator<Item = (&'static str, Tree)> + use<'a, T> {
+        let shown = self.rows.iter().filter(|row| (row.counts)(from));
+        shown.filter_map(|row| Some((row.name, (row.kind.print)(from)?)))
+    }
+
+    /// The keys that are not the same in both.
+    pub(super) fn differing(&self, one: &T, other: &T) -> impl Iterator<Item = &'static str> {
+        self.rows.iter().filter(|row| (row.kind.print)(one) != (row.kind.print)(other)).map(|row| row.name)
+    }
+
+    /// What the reference says of each key; `plain` is what holds without any.
+    pub(super) fn reference(&self, plain: &T) -> Vec<Row> {
+        let row = |row: &Key<T>| {
+            let printed = (row.kind.print)(plain).and_then(|tree| tree.scalar()).filter(|_| row.kind.default.is_empty());
+            let default = printed.unwrap_or_else(|| row.kind.default.to_owned());
+            Row { key: row.name, values: (row.kind.values)(plain), default, meaning: row.meaning }
+        };
+        self.rows.iter().map(row).collect()
+    }
+}
+
+/// Takes what was read; what is wrong was reported.
+pub(super) fn set<V>(place: &mut V, read: Option<V>) {
+    if let Some(read) = read {
+        *place = read;
+    }
+}
+
+/// All words of the set that this one is of.
+pub(super) fn words_of<L: Label>(_: L) -> String {
+    one_of(&L::ALL.iter().map(|label| label.as_str()).collect::<Vec<_>>())
+}
+
+pub(super) fn durations(range: &RangeInclusive<Duration>) -> String {
+    format!("{} to {}", format_duration(*range.start()), format_duration(*range.end()))
+}
+
+pub(super) fn counts_from(range: &RangeInclusive<u32>) -> String {
+    format!("{} to {}", range.start(), range.end())
+}

@@ -1,0 +1,182 @@
+//! What `check --print` shows, before it is YAML or JSON.
+
+use std::{
+    fmt::{Display, Write},
+    path::Path,
+    time::Duration,
+};
+
+use serde_json::Value as Json;
+
+use super::raw::quantity::format_duration;
+use crate::failover::label::Label;
+
+/// A value in file order.
+#[derive(PartialEq, Eq)]
+pub(super) enum Tree {
+    Null,
+    Flag(bool),
+    Number(u64),
+    Text(String),
+    /// A text that is shown as `***` to programs; in YAML it refers to where the secret is.
+    Secret(String),
+    List(Vec<Self>),
+    Map(Vec<(&'static str, Self)>),
+    /// A map whose keys are the user's.
+    Named(Vec<(String, Self)>),
+}
+
+impl FromIterator<Self> for Tree {
+    fn from_iter<I: IntoIterator<Item = Self>>(items: I) -> Self {
+        Self::List(items.into_iter().collect())
+    }
+}
+
+pub(super) fn text(value: &dyn Display) -> Tree {
+    Tree::Text(value.to_string())
+}
+
+pub(super) fn word<L: Label>(label: L) -> Tree {
+    text(&label.as_str())
+}
+
+pub(super) fn path(path: &Path) -> Tree {
+    text(&path.display())
+}
+
+pub(super) fn duration(duration: Duration) -> Tree {
+    Tree::Text(format_duration(duration))
+}
+
+pub(super) fn or_off(limit: Option<Duration>) -> Tree {
+    limit.map_or_else(|| text(&"off"), duration)
+}
+
+pub(super) fn number(value: usize) -> Tree {
+    Tree::Number(value as u64)
+}
+
+pub(super) fn count(value: u32) -> Tree {
+    Tree::Number(value.into())
+}
+
+/// Nothing where nothing is said: an empty list would be an error.
+pub(super) fn some_of<T: Display>(items: &[T]) -> Option<Tree> {
+    (!items.is_empty()).then(|| items.iter().map(|item| text(item)).collect())
+}
+
+impl Tree {
+    /// For programs, secrets as `***`.
+    pub(super) fn to_json(&self) -> Json {
+        json(self)
+    }
+
+    /// As it would be written, unless it holds others.
+    pub(super) fn scalar(&self) -> Option<String> {
+        match self {
+            Self::List(_) | Self::Map(_) | Self::Named(_) => None,
+            Self::Text(text) => Some(text.clone()),
+            other => Some(other.to_yaml().trim_end().to_owned()),
+        }
+    }
+
+    /// For people, and for reading again.
+    pub(super) fn to_yaml(&self) -> String {
+        let mut out = String::new();
+        yaml(self, 0, &mut out);
+        out
+    }
+}
+
+fn json(tree: &Tree) -> Json {
+    match tree {
+        Tree::Null => Json::Null,
+        Tree::Flag(flag) => (*flag).into(),
+        Tree::Number(number) => (*number).into(),
+        Tree::Text(text) => text.as_str().into(),
+        Tree::Secret(_) => "***".into(),
+        Tree::List(items) => items.iter().map(json).collect(),
+        Tree::Map(entries) => entries.iter().map(|(key, value)| ((*key).to_owned(), json(value))).collect(),
+        Tree::Named(entries) => entries.iter().map(|(key, value)| (key.clone(), json(value))).collect(),
+    }
+}
+
+/// Writes a value behind what stands in the line already: `key:` or `-`, or nothing at the start.
+fn yaml(tree: &Tree, indent: usize, out: &mut String) {
+    let pad = "  ".repeat(indent);
+    match tree {
+        Tree::Map(entries) if !entries.is_empty() => {
+            yaml_map(entries.iter().map(|(key, value)| (*key, value)), indent, out);
+        }
+        Tree::Named(entries) if !entries.is_empty() => {
+            yaml_map(entries.iter().map(|(key, value)| (key.as_str(), value)), indent, out);
+        }
+        Tree::List(items) if !items.is_empty() => {
+            for item in items {
+                out.push_str(&pad);
+                out.push_str("- ");
+                yaml(item, indent + 1, out);
+            }
+        }
+        scalar => {
+            yaml_scalar(scalar, out);
+            out.push('\n');
+        }
+    }
+}
+
+fn yaml_map<'a>(entries: impl Iterator<Item = (&'a str, &'a Tree)>, indent: usize, out: &mut String) {
+    let pad = "  ".repeat(indent);
+    for (position, (key, value)) in entries.enumerate() {
+        // The first key of a map in a list stands behind the dash.
+        if position > 0 || !out.ends_with("- ") {
+            out.push_str(&pad);
+        }
+        out.push_str(key);
+        out.push(':');
+        yaml_value(value, indent + 1, out);
+    }
+}
+
+fn yaml_value(value: &Tree, indent: usize, out: &mut String) {
+    let nested = match value {
+        Tree::Map(entries) => !entries.is_empty(),
+        Tree::Named(entries) => !entries.is_empty(),
+        Tree::List(items) => !items.is_empty(),
+        _ => false,
+    };
+    out.push(if nested { '\n' } else { ' ' });
+    yaml(value, indent, out);
+}
+
+fn yaml_scalar(tree: &Tree, out: &mut String) {
+    match tree {
+        Tree::Null => out.push_str("null"),
+        Tree::Flag(flag) => out.push_str(if *flag { "true" } else { "false" }),
+        Tree::Number(number) => out.push_str(&number.to_string()),
+        Tree::Secret(reference) => out.push_str(reference),
+        Tree::List(_) => out.push_str("[]"),
+        Tree::Map(_) | Tree::Named(_) => out.push_str("{}"),
+        Tree::Text(text) => {
+            let plain =
+                text.starts_with(|c: char| c.is_ascii_lowercase()) && text.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
+            let plain = plain && !["null", "true", "false", "yes", "no", "on", "off", "y", "n"].contains(&text.as_str());
+            if plain {
+                return out.push_str(text);
+            }
+            out.push('"');
+            for c in text.chars() {
+                match c {
+                    '"' | '\\' => out.extend(['\\', c]),
+                    '$' => out.push_str("$$"),
+                    c if c.is_control() || !c.is_ascii() => {
+                        // Writing to a String cannot fail.
+                        let _ = write!(out, "\\U{:08X}", u32::from(c));
+                    }
+                    c => out.push(c),
+                }
+            }
+            out.push('"');
+        }
+    }
+}

@@ -32,10 +32,11 @@
 //!
 //! # The path of a connection
 //!
-//! `data::listener` accepts → the worker with the fewest clients → `data::connection` takes **one** [`route::Route`] (or waits in
-//! `data::hold`) → `data::dial` connects and checks that the epoch still stands *before the first byte* → [`data::relay`] → one
-//! log line. A listener that leads to readers has a `data::lane`, which chooses among the [`route::Reader`]s. A connection never reads
-//! health and never waits for control; what it learns goes out as a bounded, lossy report.
+//! `data::listener` accepts, `data::identify` judges who comes, and the client goes to the worker with the fewest. There
+//! `data::connection` leads it: `data::establish` takes **one** [`route::Route`] (or waits in `data::hold`), has `data::dial` connect and
+//! check that the epoch still stands *before the first byte*, and lets the two greet each other → [`data::relay`] → `data::session`
+//! writes one log line. For a listener that leads to readers, `data::balancer` chooses among the [`route::Reader`]s. A connection never
+//! reads health and never waits for control; what it learns goes out as a bounded, lossy report.
 //!
 //! # The path of a change
 //!
@@ -46,7 +47,7 @@
 //! # The path of another configuration
 //!
 //! SIGHUP → `cli::run` reads the file → [`app::Reloader`] compares, binds, and only then applies: new listening sockets and settings
-//! for the connections that come (`data::Reception`), [`failover::Event::Configure`] for the supervisors (`control::ControlHandle`),
+//! for the connections that come ([`data::ListenerManager`]), [`failover::Event::Configure`] for the supervisors (`control::ControlHandle`),
 //! another view for the admin plane.
 //!
 //! # Threads

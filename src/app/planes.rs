@@ -20,7 +20,7 @@ use crate::{
         state_writer::StateWriter,
     },
     data::{
-        self, DataSettings, ListenerSettings, Protocol, Reception, SocketKey,
+        self, DataSettings, ListenerManager, ListenerSettings, Protocol, SocketKey,
         admission::{Admission, Budget},
     },
     lifecycle::{Lifeline, Vital},
@@ -39,7 +39,7 @@ pub(super) struct Planes {
     metrics: Arc<Metrics>,
     admission: Arc<Admission>,
     clock: Clock,
-    reception: Reception,
+    listeners: ListenerManager,
     control: ControlHandle,
     view: watch::Sender<Arc<View>>,
 }
@@ -110,7 +110,7 @@ impl Planes {
             bound: HashMap::new(),
             pools: HashMap::new(),
             clock,
-            reception: data.reception,
+            listeners: data.listeners,
             control,
             view,
         };
@@ -149,7 +149,7 @@ impl Planes {
         self.admission.resize(budget.connections);
         let mut before = std::mem::take(&mut self.pools);
         let mut bound = HashMap::new();
-        let mut reception = Vec::new();
+        let mut settings = Vec::new();
         let mut pools = Vec::new();
         for (pool, series) in config.pools.iter().zip(series) {
             let live = match before.remove(&pool.name) {
@@ -162,12 +162,12 @@ impl Planes {
                 metrics: Arc::clone(metrics),
                 sockets: self.sockets(pool, listener, &mut fresh, &mut bound),
             });
-            reception.push(live.reception(listeners.collect()));
+            settings.push(live.settings(listeners.collect()));
             pools.push(live.view(&bound, budget.connections));
             self.pools.insert(Arc::clone(&pool.name), live);
         }
         self.bound = bound;
-        self.reception.apply(reception);
+        self.listeners.apply(settings);
         for gone in before.into_values() {
             gone.retired.cancel();
         }
@@ -214,7 +214,7 @@ impl Planes {
 }
 
 impl Live {
-    fn reception(&self, listeners: Vec<ListenerSettings>) -> data::PoolSettings {
+    fn settings(&self, listeners: Vec<ListenerSettings>) -> data::PoolSettings {
         data::PoolSettings {
             name: Arc::clone(&self.config.name),
             listeners,

@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// Publishes routes and keeps hold of those that were withdrawn but may still have sessions.
-pub(super) struct Carrier {
+pub(super) struct RoutePublisher {
     publisher: Publisher,
     /// The route of the active epoch, offered or suspended.
     route: Option<Arc<Route>>,
@@ -46,7 +46,7 @@ pub(super) enum Action {
     Resumed,
 }
 
-impl Carrier {
+impl RoutePublisher {
     pub(super) const fn new(publisher: Publisher) -> Self {
         Self { publisher, route: None, lingering: Vec::new(), gap: None, last_failover: None }
     }

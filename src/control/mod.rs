@@ -8,7 +8,7 @@
 //! | [`settings`] | what the plane is given |
 //! | [`effects`] | publishes the route of the active backend |
 //! | [`readers`] | publishes who may be read |
-//! | [`seat`] | a backend's place among the readers |
+//! | [`reader_slot`] | a backend's place among the readers |
 //! | [`notes`] | tells people: log lines, events, metrics |
 //! | [`prober`] | runs the probes of one backend at the pace the core asks for |
 //! | [`probe`] | the checks, one file a protocol |
@@ -28,9 +28,9 @@ mod node;
 mod notes;
 pub mod probe;
 pub mod prober;
+mod reader_slot;
 mod readers;
 pub mod resolver;
-mod seat;
 mod settings;
 mod silence;
 mod state_file;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{
     prober::{self, ProberEventSender, ProberHandle, ProberKey, ProberSettings},
-    seat::Seat,
+    reader_slot::ReaderSlot,
     silence::Silence,
 };
 use crate::{
@@ -24,7 +24,7 @@ pub(super) struct Node {
     pub(super) last_seq: u64,
     pub(super) silence: Silence,
     /// Its place among those who may be read.
-    pub(super) seat: Seat,
+    pub(super) seat: ReaderSlot,
     pub(super) prober: ProberHandle,
     pub(super) key: ProberKey,
 }
@@ -70,7 +70,7 @@ impl Probers {
     pub(super) fn node(&mut self, config: BackendConfig, metrics: Arc<BackendMetrics>) -> Node {
         let resolved = Addresses::default();
         let (prober, key) = self.spawn(&config, 0, resolved.clone());
-        let (seat, silence) = (Seat::default(), Silence::begin(self.clock.now()));
+        let (seat, silence) = (ReaderSlot::default(), Silence::begin(self.clock.now()));
         Node { config, metrics, resolved, last_probe: None, last_seq: 0, silence, seat, prober, key }
     }
 

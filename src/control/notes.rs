@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use super::{
     effects::{Action, RouteChange},
     node::Node,
-    probe::agreement::Stance,
+    probe::agreement::Agreement,
 };
 use crate::{
     failover::{BackendId, Cause, Epoch, Health, Note, Outcome, Printable, Reading, RevokeMode, Time, Verdict, label::Label},
@@ -127,14 +127,14 @@ impl Teller {
 
     /// The endpoint of a backend fell silent, contradicts its database, or is in order again. What the database says decides about
     /// health, so this is no change of state of the backend.
-    pub(super) fn second_opinion(&self, at: Moment, backend: &Arc<str>, stance: Stance, evidence: Printable) {
+    pub(super) fn second_opinion(&self, at: Moment, backend: &Arc<str>, stance: Agreement, evidence: Printable) {
         let pool = &*self.pool;
         match stance {
-            Stance::Agrees => tracing::info!(pool, %backend, "the HTTP check gives a second opinion again"),
-            Stance::Silent => {
+            Agreement::Agrees => tracing::info!(pool, %backend, "the HTTP check gives a second opinion again"),
+            Agreement::Silent => {
                 tracing::warn!(pool, %backend, evidence = &*evidence, "the HTTP check gives no second opinion; the other check decides alone");
             }
-            Stance::Contradicts => {
+            Agreement::Contradicts => {
                 tracing::warn!(pool, %backend, evidence = &*evidence, "the HTTP check contradicts the database, which says it is the primary");
             }
         }

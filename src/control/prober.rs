@@ -4,14 +4,14 @@
 //! |---|---|
 //! | `events` | what a prober has to tell |
 //! | `schedule` | when the next probe is due |
-//! | `asker` | which question is asked: over the standing session, or with a whole new login |
+//! | `client` | which question is asked: over the standing session, or with a whole new login |
 //! | `unserved` | how a server is watched that says it serves nobody |
 //! | `second` | the second opinion by HTTP, asked beside it |
 //!
 //! A probe that this process was too late to hear the answer of is no evidence against the backend: it is reported as
 //! [`ProberEvent::Late`], or [`ProberEvent::NoVerdict`], and made again.
 
-mod asker;
+mod client;
 mod events;
 mod schedule;
 mod second;
@@ -25,8 +25,8 @@ use tokio::{
 };
 
 use self::{
-    asker::{Answer, Asker},
-    events::Voice,
+    client::{Answer, ProbeClient},
+    events::ProbeEvents,
     schedule::{Schedule, Start},
     second::Second,
 };
@@ -92,9 +92,9 @@ impl ProberHandle {
 /// Starts to probe on the current runtime: at once, and then at [`Pace::Normal`].
 pub fn spawn(settings: ProberSettings, events: ProberEventSender, clock: Clock) -> ProberHandle {
     let (handle, orders) = watch::channel(Orders { pace: Pace::Normal, nudges: 0 });
-    let voice = Voice { key: settings.key, events };
+    let voice = ProbeEvents { key: settings.key, events };
     let prober = Prober {
-        asker: Asker::new(&settings.address, &settings.check, voice.clone()),
+        client: ProbeClient::new(&settings.address, &settings.check, voice.clone()),
         second: Second::new(&settings.address, &settings.check, voice.clone()),
         resolver: Resolver::spawn(&settings.address, settings.resolved.clone()),
         told: settings.resolved.clone(),
@@ -112,13 +112,13 @@ pub fn spawn(settings: ProberSettings, events: ProberEventSender, clock: Clock) 
 
 struct Prober {
     settings: ProberSettings,
-    voice: Voice,
+    voice: ProbeEvents,
     clock: Clock,
     orders: watch::Receiver<Orders>,
     resolver: Resolver,
     /// The addresses that the supervisor knows of.
     told: Addresses,
-    asker: Asker,
+    client: ProbeClient,
     second: Option<Second>,
     schedule: Schedule,
     /// How many requests to probe at once were heeded.
@@ -140,10 +140,10 @@ impl Prober {
     async fn next_start(&mut self) -> Option<Start> {
         loop {
             let wanted = self.settings.demand.since(std::time::Instant::now()).map(Instant::from_std);
-            let due = self.schedule.due(self.asker.earliest_login(wanted));
+            let due = self.schedule.due(self.client.earliest_login(wanted));
             tokio::select! {
                 biased;
-                what = self.asker.broken() => {
+                what = self.client.broken() => {
                     self.voice.passive(what).await;
                     self.schedule.nudge(Instant::now());
                 }
@@ -188,7 +188,7 @@ impl Prober {
         // A standing session is with one of the old addresses, and says nothing of the new ones.
         let has_moved = known.addresses != self.told;
         if has_moved {
-            self.asker.has_moved();
+            self.client.has_moved();
         }
         let fresh = start.fresh || has_moved;
         let answer = self.ask(&known, fresh, deadline).await;
@@ -226,12 +226,12 @@ impl Prober {
             }
             return Answer::Finding { finding, fresh: true };
         }
-        let (orders, ends_at_once) = (self.orders.clone(), self.asker.ends_at_once());
-        let Self { asker, second, .. } = self;
+        let (orders, ends_at_once) = (self.orders.clone(), self.client.ends_at_once());
+        let Self { client, second, .. } = self;
         let asking = async {
             match second {
-                None => asker.ask(&known.addresses, fresh, deadline).await,
-                Some(second) => second.beside(asker, &known.addresses, fresh, deadline).await,
+                None => client.ask(&known.addresses, fresh, deadline).await,
+                Some(second) => second.beside(client, &known.addresses, fresh, deadline).await,
             }
         };
         tokio::select! {

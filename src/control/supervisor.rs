@@ -10,7 +10,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    effects::{Action, Carrier, RouteChange},
+    effects::{Action, RouteChange, RoutePublisher},
     memory::Memory,
     node::{Node, Probers},
     notes::Teller,
@@ -26,7 +26,7 @@ use crate::{
         Time, event::Class,
     },
     metrics::{Metrics, PoolSeries},
-    route::{Clock, LastProbe, PassiveReport, ReportReceiver, Route, Snapshot, Tenure},
+    route::{Clock, LastProbe, PassiveReport, ReportReceiver, Route, RouteId, Snapshot},
 };
 
 /// Between two looks at what only the passing of time changes: outage seconds, readiness.
@@ -37,7 +37,7 @@ pub(super) struct Supervisor {
     config: PoolConfig,
     clock: Clock,
     core: Pool,
-    carrier: Carrier,
+    carrier: RoutePublisher,
     teller: Teller,
     /// The backends, in list order.
     nodes: Vec<Node>,
@@ -71,7 +71,7 @@ impl Supervisor {
             probers,
             prober_events,
             reports,
-            carrier: Carrier::new(publisher),
+            carrier: RoutePublisher::new(publisher),
             outage_accounted: now,
             teller: Teller { pool: Arc::clone(&config.name), events: Arc::clone(&settings.events), metrics },
             config,
@@ -165,8 +165,8 @@ impl Supervisor {
     fn on_passive_report(&mut self, report: &PassiveReport) {
         let of_reader = |generation| self.nodes.iter().position(|node| node.seat.is_of(generation));
         let backend = match report.tenure {
-            Tenure::Active(epoch) => self.core.last_active().filter(|_| epoch == self.core.epoch()),
-            Tenure::Reader(generation) => of_reader(generation).and_then(|index| self.core.ids().nth(index)),
+            RouteId::Active(epoch) => self.core.last_active().filter(|_| epoch == self.core.epoch()),
+            RouteId::Reader(generation) => of_reader(generation).and_then(|index| self.core.ids().nth(index)),
         };
         if let Some(backend) = backend {
             self.step(&Event::Passive(backend, report.what));
@@ -285,7 +285,7 @@ impl Supervisor {
         let route = Route {
             backend: Arc::clone(&node.config.name),
             metrics: Arc::clone(&node.metrics),
-            tenure: Tenure::Active(epoch),
+            tenure: RouteId::Active(epoch),
             addresses: node.resolved.clone(),
             revocation: Arc::default(),
         };

@@ -7,11 +7,43 @@ use std::{
 
 use socket2::SockRef;
 
-use super::event_loop::{Socket, sleep, yield_now};
-use crate::net::{backoff::Backoff, socket::unsent_bytes};
+use super::{
+    event_loop::{Socket, sleep, yield_now},
+    relay::Ended,
+};
+use crate::{
+    net::{backoff::Backoff, socket::unsent_bytes},
+    reason::CloseReason,
+};
+
+/// Patience with a peer that does not take what it was sent: when its session was revoked, and when the other side aborted.
+const REVOKED_PATIENCE: Duration = Duration::from_secs(1);
+pub(super) const RESET_PATIENCE: Duration = Duration::from_secs(30);
 
 /// How long a peer that was told FIN may take to finish before the socket is closed under it.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Closes both sockets of a session: what a side has not been told yet it is told, if it takes it.
+pub(super) async fn both(ended: Ended) {
+    let patience = match ended.reason {
+        CloseReason::Revoked | CloseReason::Shutdown => REVOKED_PATIENCE,
+        _ => RESET_PATIENCE,
+    };
+    if !ended.server_finished {
+        // What a dead or demoted backend has not taken yet must not reach it.
+        if matches!(ended.reason, CloseReason::ClientReset) {
+            abort(ended.server, REVOKED_PATIENCE).await;
+        } else {
+            reset(&ended.server);
+            drop(ended.server);
+        }
+    }
+    match (ended.client_finished, ended.reason) {
+        (_, CloseReason::ClientReset) => reset(&ended.client),
+        (true, _) => finish(ended.client, patience).await,
+        (false, _) => abort(ended.client, patience).await,
+    }
+}
 
 /// Sends RST, after the kernel has handed over what was written before: RST alone would throw that away. Gives up on a peer
 /// that takes nothing for `patience`.

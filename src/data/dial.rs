@@ -6,7 +6,7 @@ use std::{
     io,
     os::fd::OwnedFd,
     pin::pin,
-    sync::{Arc, PoisonError, RwLock},
+    sync::Arc,
     task::Poll,
     time::{Duration, Instant},
 };
@@ -15,10 +15,12 @@ use rustix::{
     io::{Errno, retry_on_intr},
     net::{SendFlags, SocketAddrUnix, send},
 };
-use socket2::{Domain, SockRef, Type};
+use socket2::{Domain, SockRef};
 
 use super::{
-    PoolContext, close,
+    close,
+    context::PoolContext,
+    descriptors::Descriptors,
     event_loop::{Socket, sleep},
 };
 use crate::{
@@ -35,8 +37,8 @@ use crate::{
 /// Between two tries of a unix socket whose queue is full.
 const FULL_QUEUE_PAUSE: Duration = Duration::from_millis(5);
 
-/// What a session stands on.
-pub(super) struct Footing {
+/// A route under which the backend was reached.
+pub(super) struct DialedRoute {
     pub(super) route: Arc<Route>,
     /// Its task is told when the route ends.
     pub(super) listening: Listening,
@@ -56,12 +58,12 @@ pub(super) async fn dial(
     started: Instant,
     options: &LegOptions,
     header: Option<&[u8]>,
-) -> Result<(Socket, Footing), DialError> {
+) -> Result<(Socket, DialedRoute), DialError> {
     let listening = Listening::begin(Arc::clone(&route.revocation)).await;
     match reach(pool, &route, &listening, started, options, header).await {
         Ok((server, since)) => {
             route.metrics.dial_duration.observe((since - started).as_secs_f64());
-            Ok((server, Footing { route, listening, since }))
+            Ok((server, DialedRoute { route, listening, since }))
         }
         Err(error) => {
             route.metrics.dial_failures.get(error).inc();
@@ -171,23 +173,6 @@ pub(super) fn send_whole(stream: &Socket, header: &[u8]) -> Result<(), DialError
     }
 }
 
-/// One lock for the descriptors of the process. A listener takes it while its reserve descriptor is free, so that no dial takes
-/// that for the length of a session.
-#[derive(Debug, Default)]
-pub(super) struct Descriptors(RwLock<()>);
-
-impl Descriptors {
-    /// Lets no dial take a descriptor until the guard is dropped.
-    pub(super) fn withhold(&self) -> impl Drop + '_ {
-        self.0.write().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn socket(&self, domain: Domain) -> io::Result<socket2::Socket> {
-        let _allowed = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        socket2::Socket::new(domain, Type::STREAM.nonblocking().cloexec(), None)
-    }
-}
-
 #[cold]
 fn classify(error: &io::Error) -> DialError {
     match Errno::from_io_error(error) {
@@ -217,7 +202,7 @@ fn tell(pool: &PoolContext, route: &Route, error: DialError) {
         DialError::Unreachable | DialError::Timeout | DialError::Other | DialError::Unresolved => Passive::DialFailed,
         DialError::Stale | DialError::LocalResources => return,
     };
-    super::connection::report(pool, route, what);
+    pool.report(route, what);
 }
 
 #[cfg(test)]

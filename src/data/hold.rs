@@ -15,65 +15,22 @@ use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    crowd::Crowd,
-    event_loop::{Interest, Socket, sleep, sleep_until, timeout},
-    lane::Goal,
+    event_loop::{Interest, Socket, sleep, sleep_until},
+    per_ip::PerIpLimiter,
+    target::HoldGate,
 };
-use crate::{
-    metrics::Raised,
-    net::socket::is_gone,
-    reason::RejectReason,
-    route::{Gate, RouteWatch},
-};
+use crate::{metrics::GaugeGuard, net::socket::is_gone, reason::RejectReason};
 
 /// Clients released at once, and the pause before the next are.
 const RELEASE_BURST: usize = 32;
 const RELEASE_PAUSE: Duration = Duration::from_millis(10);
 
-/// Between two looks at a verdict that is too old.
-const LOOK_BACK: Duration = Duration::from_millis(20);
-
-/// What lets the clients of a room go.
-#[derive(Debug)]
-pub(super) enum Door {
-    /// A route to the active backend.
-    Active(RouteWatch),
-    /// Somebody who may be read.
-    Reader(RouteWatch, Goal),
-}
-
-impl Door {
-    fn gate(&self) -> Gate {
-        match self {
-            Self::Active(routes) => routes.gate(),
-            Self::Reader(routes, goal) => goal.gate(routes),
-        }
-    }
-
-    /// Waits until it is open; `None` when it never will be, because the pool has ended.
-    pub(super) async fn opens(&mut self) -> Option<()> {
-        loop {
-            let gate = self.gate();
-            let (Self::Active(routes) | Self::Reader(routes, _)) = self;
-            let pause = match gate {
-                Gate::Open => return Some(()),
-                // What is only stale becomes good without a change: look back now and then.
-                Gate::Stale => LOOK_BACK,
-                Gate::Shut => Duration::from_hours(1),
-            };
-            if timeout(pause, routes.changed()).await == Ok(None) {
-                return None;
-            }
-        }
-    }
-}
-
 /// A waiting room of a pool. Those who wait for the active backend and those who wait for a reader have different ones.
 #[derive(Debug, Default)]
 pub(super) struct Hold {
     waiting: AtomicUsize,
-    crowd: Arc<Crowd>,
-    /// A fair queue: whoever asked first gets the first ticket. The releaser makes tickets while the door is open.
+    per_ip: Arc<PerIpLimiter>,
+    /// A fair queue: whoever asked first gets the first ticket. The releaser makes tickets while the gate is open.
     tickets: Tickets,
     arrived: Notify,
 }
@@ -107,26 +64,26 @@ impl Hold {
     /// Waits for a turn. Nothing is read from the client; that it left is noticed all the same.
     ///
     /// # Errors
-    /// Why the client is not served, with its socket when there is somebody to tell.
+    /// Why the client is not served.
     pub(super) async fn wait(
         &self,
-        client: Socket,
+        client: &Socket,
         patience: Patience,
         gauge: &IntGauge,
         retired: &CancellationToken,
-    ) -> Result<Socket, (RejectReason, Option<Socket>)> {
+    ) -> Result<(), RejectReason> {
         let before = self.waiting.fetch_add(1, Ordering::Relaxed);
         if before >= patience.max {
             self.waiting.fetch_sub(1, Ordering::Relaxed);
-            return Err((RejectReason::HoldFull, Some(client)));
+            return Err(RejectReason::HoldFull);
         }
         let _waiter = Waiter(&self.waiting);
         let is_scarce = before >= patience.max / 2;
-        let seat = patience.per_ip.map(|(ip, share)| self.crowd.seat(ip, if is_scarce { share } else { patience.max }));
-        if matches!(seat, Some(None)) {
-            return Err((RejectReason::HoldFullPerIp, Some(client)));
+        let permit = patience.per_ip.map(|(ip, share)| self.per_ip.permit(ip, if is_scarce { share } else { patience.max }));
+        if matches!(permit, Some(None)) {
+            return Err(RejectReason::HoldFullPerIp);
         }
-        let _held = Raised::new(gauge);
+        let _held = GaugeGuard::new(gauge);
         self.arrived.notify_one();
         let waited = tokio::select! {
             biased;
@@ -136,21 +93,18 @@ impl Hold {
                 }
                 Ok(())
             }
-            () = gone(&client) => return Err((RejectReason::ClientGone, None)),
+            () = gone(client) => return Err(RejectReason::ClientGone),
             () = retired.cancelled() => Err(RejectReason::Shutdown),
             () = sleep_until(patience.deadline) => Err(RejectReason::HoldTimeout),
         };
         // What it has said meanwhile is still there.
         client.look_again();
-        match waited {
-            Ok(()) => Ok(client),
-            Err(reason) => Err((reason, Some(client))),
-        }
+        waited
     }
 
-    /// Hands out tickets while the door is open; runs as long as the pool.
-    pub(super) async fn release(&self, mut door: Door) {
-        while door.opens().await.is_some() {
+    /// Hands out tickets while the gate is open; runs as long as the pool.
+    pub(super) async fn release(&self, mut gate: HoldGate) {
+        while gate.opens().await.is_some() {
             if self.is_occupied() {
                 self.tickets.0.add_permits(RELEASE_BURST.min(self.waiting.load(Ordering::Relaxed)));
                 sleep(RELEASE_PAUSE).await;

@@ -17,28 +17,25 @@ use socket2::SockRef;
 use tokio::sync::watch;
 
 use super::{
-    Counts, PoolContext,
-    admission::Admission,
+    access::ClientMeta,
+    client::{Accepted, ConnectionGuards},
     close,
-    connection::{Accepted, Admitted, Origin, RESET_PATIENCE, Visit},
-    doors::{Complaints, Doors, Papers},
+    connection::{serve, serve_proxied},
+    context::ListenerContext,
     event_loop::{Interest, Watched, looks, sleep, spawn, timeout},
-    greeting::is_exchanged,
-    lane::Lane,
-    relay::RelaySettings,
-    worker::Workers,
+    identify::{Identity, judge},
+    refusal::serve_refusal,
+    worker::{WorkerPool, Workers},
 };
 use crate::{
-    config::{ListenerConfig, Refusal},
     failover::label::Label,
     lifecycle::Phase,
-    metrics::ListenerMetrics,
+    metrics::GaugeGuard,
     net::{
         backoff::Backoff,
         endpoint::Peer,
         listener::BoundListener,
-        proxy_protocol,
-        socket::{BACKLOG, LegOptions, reset_leg_options},
+        socket::{BACKLOG, reset_leg_options},
     },
     reason::{AcceptError, RejectReason},
 };
@@ -49,93 +46,21 @@ const BATCH: usize = 64;
 /// Turns in a row that found somebody, after which each takes in twice as many.
 const PATIENCE: u32 = 4;
 
-/// A listener on the byte path.
-#[derive(Debug)]
-pub(super) struct ListenerContext {
-    pub(super) pool: Arc<PoolContext>,
-    pub(super) name: Arc<str>,
-    /// Of its clients' sockets, which inherit them from its own.
-    client_leg: LegOptions,
-    /// Of those to the backends, from the start.
-    pub(super) server_leg: LegOptions,
-    pub(super) relay: RelaySettings,
-    /// For the first exchange with a backend.
-    pub(super) login_timeout: Option<Duration>,
-    /// The way to readers, where it does not lead to the primary.
-    pub(super) lane: Option<Lane>,
-    pub(super) metrics: Arc<ListenerMetrics>,
-    /// `max_connections` of this listener, and of the process.
-    guests: Arc<Admission>,
-    /// Clients that are being told that they are too many; more are cut off without a word.
-    pub(super) refusals: Arc<Admission>,
-    /// What is asked of clients, if anything is.
-    pub(super) doors: Option<Box<Doors>>,
-    pub(super) refusal: Refusal,
-    complaints: Complaints,
-    /// The PROXY header that backends get, if they do.
-    pub(super) header: Option<proxy_protocol::Version>,
-}
-
-impl ListenerContext {
-    pub(super) fn new(
-        pool: Arc<PoolContext>,
-        config: &ListenerConfig,
-        lane: Option<Lane>,
-        metrics: Arc<ListenerMetrics>,
-        counts: Counts,
-    ) -> Self {
-        let client_leg = LegOptions { keepalive: Some(config.keepalive), user_timeout: config.tcp_user_timeout };
-        // Keepalive takes four system calls, which sessions of a single query must not pay for. A greeting is waited for.
-        let relays_at_once = !is_exchanged(pool.protocol);
-        Self {
-            pool,
-            name: Arc::clone(&config.name),
-            client_leg,
-            server_leg: LegOptions { keepalive: client_leg.keepalive.filter(|_| !relays_at_once), ..client_leg },
-            relay: RelaySettings {
-                mode: config.relay,
-                idle: config.idle_timeout,
-                half_close: config.half_close_timeout,
-                reset: RESET_PATIENCE,
-                keepalive: Some(config.keepalive).filter(|_| relays_at_once),
-            },
-            login_timeout: config.client_login_timeout,
-            lane,
-            metrics,
-            guests: counts.guests,
-            refusals: Arc::new(Admission::new(16)),
-            doors: Doors::of(config, counts.crowd),
-            refusal: config.refusal,
-            complaints: Complaints::default(),
-            header: config.proxy_protocol.send.version(),
-        }
-    }
-
-    /// Why its clients find nobody.
-    pub(super) fn why(&self) -> Arc<str> {
-        let routes = &self.pool.routes;
-        self.lane.as_ref().map_or_else(|| routes.why(), |lane| lane.why(routes))
-    }
-
-    /// Counts a client that does not get in, and says so in the log; now and then only, since strangers can cause it at will.
-    pub(super) fn turned_away(&self, reason: RejectReason, peer: Peer, why: &str) {
-        self.metrics.rejected.get(reason).inc();
-        let Some(passed_over) = self.complaints.may_speak(reason, self.pool.process.clock.now()) else { return };
-        let passed_over = (passed_over > 0).then_some(passed_over);
-        let (pool, listener, reason) = (&self.pool.name, &self.name, reason.as_str());
-        tracing::info!(%pool, %listener, client = %peer, reason, %why, passed_over, "client turned away");
-    }
-}
-
 /// A running accept loop. Dropping it ends the loop, which then takes in whoever had connected before.
 #[derive(Debug)]
 pub(super) struct AcceptLoop(watch::Sender<Arc<ListenerContext>>);
 
 impl AcceptLoop {
-    /// Whoever holds it says for whom [`accept`] accepts.
-    pub(super) fn new(listener: Arc<ListenerContext>) -> (Self, watch::Receiver<Arc<ListenerContext>>) {
+    /// Starts to accept for this listener.
+    pub(super) fn start(pool: &WorkerPool, listener: Arc<ListenerContext>, socket: BoundListener) -> Self {
+        let (name, reserve, workers) = (Arc::clone(&listener.name), reserve(), pool.workers());
         let (sender, orders) = watch::channel(listener);
-        (Self(sender), orders)
+        pool.accept(async move || {
+            if let Err(error) = accept(orders, socket, reserve, workers).await {
+                tracing::error!(listener = %name, %error, "the listener stopped");
+            }
+        });
+        Self(sender)
     }
 
     /// Accepts for this listener from now on.
@@ -149,7 +74,7 @@ impl AcceptLoop {
 ///
 /// # Errors
 /// When the kernel cannot watch the socket.
-pub(super) async fn accept(
+async fn accept(
     mut orders: watch::Receiver<Arc<ListenerContext>>,
     socket: BoundListener,
     reserve: Option<File>,
@@ -163,19 +88,19 @@ pub(super) async fn accept(
     });
     // A task of its own, so that a client does not have to look whether there are orders.
     spawn(obey(orders, Rc::downgrade(&gate)));
-    let mut crush = Crush::default();
+    let mut batcher = AcceptBatcher::default();
     loop {
         gate.socket.readable().await;
         if gate.closes.get() {
             break;
         }
-        let most = crush.most(looks());
+        let most = batcher.most(looks());
         let batch = gate.acceptor.borrow_mut().accept_batch(gate.socket.as_ref(), most);
         // Whether anybody is left, the kernel says at the next look: cheaper than an accept in vain, or than to ask.
         gate.socket.forget(Interest::Readable);
         match batch {
             Batch::More => {}
-            Batch::Drained => crush = Crush::default(),
+            Batch::Drained => batcher = AcceptBatcher::default(),
             Batch::Short => {
                 // It would go on to say that somebody waits.
                 gate.socket.set_deaf(true)?;
@@ -232,13 +157,13 @@ async fn obey(mut orders: watch::Receiver<Arc<ListenerContext>>, gate: Weak<Gate
 /// How many come at once. An accept in vain is dear (the kernel makes a file for the connection before it looks for one), so that
 /// one is accepted for each time the kernel says that there is somebody; more, when it has said so at one look after the other.
 #[derive(Debug, Default)]
-struct Crush {
+struct AcceptBatcher {
     last_look: u64,
     /// Looks in a row.
     row: u32,
 }
 
-impl Crush {
+impl AcceptBatcher {
     /// How many to accept after this look.
     fn most(&mut self, look: u64) -> usize {
         self.row = if look == self.last_look + 1 { self.row + 1 } else { 0 };
@@ -252,7 +177,7 @@ fn backoff() -> Backoff {
 }
 
 /// A descriptor to give up when there is none left for a client.
-pub(super) fn reserve() -> Option<File> {
+fn reserve() -> Option<File> {
     File::open("/dev/null").ok()
 }
 
@@ -315,38 +240,47 @@ impl Acceptor {
     fn hand_over(&self, client: OwnedFd, peer: Peer) {
         let listener = &self.listener;
         listener.metrics.accepted.inc();
-        let (mut origin, mut seat, mut too_many) = (Origin::Known, None, None);
-        if let (Some(doors), Some(ip)) = (&listener.doors, peer.ip()) {
-            if doors.speaks_for_others(ip) {
-                origin = Origin::Untold;
-            } else {
-                match doors.judge(ip) {
-                    Ok(taken) => seat = taken,
-                    Err(reason @ RejectReason::MaxConnectionsPerIp) => too_many = Some(reason),
-                    // Not a word to a stranger.
-                    Err(reason) => {
-                        listener.turned_away(reason, peer, "");
-                        return close::reset(&client);
-                    }
-                }
+        let (identity, too_many) = match judge(listener, peer) {
+            Ok(identity) => (identity, None),
+            Err(reason @ RejectReason::MaxConnectionsPerIp) => (Identity::Known(None), Some(reason)),
+            // Not a word to a stranger.
+            Err(reason) => {
+                listener.turned_away(reason, peer, "");
+                return close::reset(&client);
             }
-        }
+        };
         // Here, and not by the connection's task: a burst may be over before the first of those has its turn.
         let place = if too_many.is_some() { None } else { listener.guests.admit() };
-        let reason = too_many.unwrap_or(RejectReason::MaxConnections);
-        let (admitted, place, load) = match place {
-            Some(place) => (Admitted::Guest, Some(place), self.workers.least_loaded()),
-            None => (Admitted::TooMany(reason), listener.refusals.admit(), self.workers.own()),
+        let too_many = if place.is_some() { None } else { Some(too_many.unwrap_or(RejectReason::MaxConnections)) };
+        let (place, load) = match too_many {
+            None => (place, self.workers.least_loaded()),
+            Some(_) => (listener.refusals.admit(), self.workers.own()),
         };
-        // Whoever is only refused does not count.
-        let seat = seat.filter(|_| admitted == Admitted::Guest);
-        if let Some((place, load)) = place.zip(load) {
-            let deadline = Instant::now() + listener.pool.hold_config.timeout;
-            let visit = Visit { listener: Arc::clone(listener), place, papers: Papers::of(None, seat), load };
-            self.workers.hand_over(Accepted { socket: client, peer, origin, admitted, deadline, visit });
-        } else {
-            listener.metrics.rejected.get(reason).inc();
-            close::reset(&client);
+        let Some((place, load)) = place.zip(load) else {
+            listener.metrics.rejected.get(too_many.unwrap_or(RejectReason::MaxConnections)).inc();
+            return close::reset(&client);
+        };
+        let active = too_many.is_none().then(|| GaugeGuard::new(&listener.metrics.active));
+        let inbox = load.worker().inbox.clone();
+        let mut guards = ConnectionGuards { listener: Arc::clone(listener), place, meta: None, load, active };
+        let deadline = Instant::now() + listener.pool.hold_config.timeout;
+        match (identity, too_many) {
+            (Identity::Known(permit), None) => {
+                guards.meta = ClientMeta::of(None, permit);
+                let turn = self.workers.draw(peer);
+                let accepted = Accepted { socket: client, peer, deadline, guards };
+                self.workers.start(inbox, move |counted| serve(accepted, turn, counted));
+            }
+            // Whoever is only refused does not count among those of its address.
+            (Identity::Known(_), Some(reason)) => {
+                let accepted = Accepted { socket: client, peer, deadline, guards };
+                self.workers.start(inbox, move |counted| serve_refusal(accepted, reason, counted));
+            }
+            // It waits for its name, and those behind it must not.
+            (Identity::Proxied, too_many) => {
+                let accepted = Accepted { socket: client, peer, deadline, guards };
+                self.workers.start(inbox, move |counted| serve_proxied(accepted, too_many, counted));
+            }
         }
     }
 

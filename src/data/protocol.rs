@@ -12,3 +12,10 @@ pub enum Protocol {
     /// Redis.
     Redis,
 }
+
+impl Protocol {
+    /// Whether there is a first exchange with the backend.
+    pub(super) const fn is_greeted(self) -> bool {
+        !matches!(self, Self::Unknown)
+    }
+}

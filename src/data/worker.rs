@@ -2,42 +2,26 @@
 //! hands each client to the worker that has the fewest: database connections are few and long-lived, so spreading them by hash
 //! would leave cores idle.
 
-use std::{
-    io,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    thread::JoinHandle,
-    time::Duration,
+use std::{io, sync::Arc, thread::JoinHandle, time::Duration};
+
+use tokio_util::{
+    sync::CancellationToken,
+    task::{TaskTracker, task_tracker::TaskTrackerToken},
 };
 
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
-
 use super::{
-    ProcessContext, connection,
-    connection::{Accepted, Admitted, Origin},
+    context::{Load, ProcessContext, WorkerContext},
     event_loop::{self, EventLoop, Handle},
-    hold::{Door, Hold},
-    listener::{AcceptLoop, ListenerContext, accept, reserve},
-    order::Order,
+    hold::Hold,
+    order::{Order, Turn},
     relay::supply_pipes,
+    target::HoldGate,
 };
 use crate::{
     lifecycle::{Lifeline, Phase},
-    net::listener::BoundListener,
+    net::endpoint::Peer,
     route::SessionTable,
 };
-
-/// What the connections of one worker share.
-#[derive(Debug, Default)]
-pub(super) struct WorkerContext {
-    pub(super) sessions: Arc<SessionTable>,
-    /// Clients that were handed to it and have not ended.
-    load: AtomicUsize,
-    /// How the accept loops reach it; `None` for the one that they run on.
-    inbox: Option<Handle>,
-}
 
 /// All workers, as the accept loops see them.
 #[derive(Debug)]
@@ -50,7 +34,7 @@ pub(super) struct Workers {
 impl Workers {
     /// A part of the load of the worker that has least; the accept loops' own, when it is as good as any.
     pub(super) fn least_loaded(&self) -> Option<Load> {
-        self.members.iter().min_by_key(|worker| worker.load.load(Ordering::Relaxed)).map(Load::new)
+        self.members.iter().min_by_key(|worker| worker.load()).map(Load::new)
     }
 
     /// A part of the load of the accept loops' own worker.
@@ -58,16 +42,20 @@ impl Workers {
         self.members.first().map(Load::new)
     }
 
-    /// Gives a client to the worker whose load it is. A panic in a connection ends that connection only; the event loop catches it
-    /// and the panic hook counts it.
-    pub(super) fn hand_over(&self, accepted: Accepted) {
-        let inbox = accepted.visit.load.0.inbox.clone();
-        // One that a proxy in front has still to name waits for that, and those behind it must not.
-        let is_served_now = accepted.admitted == Admitted::Guest && accepted.origin == Origin::Known;
-        let turn = if is_served_now { self.order.draw(accepted.peer) } else { None };
+    /// The turn of a client that is served as soon as it was accepted.
+    pub(super) fn draw(&self, peer: Peer) -> Option<Turn> {
+        self.order.draw(peer)
+    }
+
+    /// Starts a task on the worker whose load it is. A panic in a connection ends that connection only; the event loop catches it and
+    /// the panic hook counts it.
+    pub(super) fn start<F>(&self, inbox: Option<Handle>, task: impl FnOnce(TaskTrackerToken) -> F + Send + 'static)
+    where
+        F: Future<Output = ()> + 'static,
+    {
         // It counts as a task also on its way, or a process that is told to stop could believe that nothing is left to do.
         let counted = self.tasks.token();
-        let start = move || event_loop::spawn(connection::serve(accepted, turn, counted));
+        let start = move || event_loop::spawn(task(counted));
         match inbox {
             None => start(),
             Some(inbox) => inbox.run(start),
@@ -75,60 +63,40 @@ impl Workers {
     }
 }
 
-/// One client's part of a worker's load.
-#[derive(Debug)]
-pub(super) struct Load(Arc<WorkerContext>);
-
-impl Load {
-    fn new(worker: &Arc<WorkerContext>) -> Self {
-        worker.load.fetch_add(1, Ordering::Relaxed);
-        Self(Arc::clone(worker))
-    }
-
-    /// The worker whose load it is.
-    pub(super) fn worker(&self) -> &WorkerContext {
-        &self.0
-    }
-}
-
-impl Drop for Load {
-    fn drop(&mut self) {
-        self.0.load.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 /// The running workers, as those who give them work see them.
 #[derive(Debug)]
-pub(super) struct Crew {
+pub(super) struct WorkerPool {
     workers: Arc<Workers>,
     /// The first worker, which runs the accept loops and lets held clients go.
     first: Handle,
     lifeline: Lifeline,
 }
 
-impl Crew {
-    /// Starts to accept.
-    pub(super) fn accept(&self, listener: Arc<ListenerContext>, socket: BoundListener) -> AcceptLoop {
-        let (name, reserve) = (Arc::clone(&listener.name), reserve());
-        let (handle, orders) = AcceptLoop::new(listener);
-        let (workers, guards) = (Arc::clone(&self.workers), (self.lifeline.vital.guard(), self.workers.tasks.token()));
-        let accept = async move || {
-            let _guards = guards;
-            if let Err(error) = accept(orders, socket, reserve, workers).await {
-                tracing::error!(listener = %name, %error, "the listener stopped");
-            }
-        };
-        self.first.run(|| event_loop::spawn(accept()));
-        handle
+impl WorkerPool {
+    /// All workers, as an accept loop sees them.
+    pub(super) fn workers(&self) -> Arc<Workers> {
+        Arc::clone(&self.workers)
+    }
+
+    /// Runs an accept loop, for as long as the process accepts.
+    pub(super) fn accept<F: Future<Output = ()> + 'static>(&self, task: impl FnOnce() -> F + Send + 'static) {
+        let guards = (self.lifeline.vital.guard(), self.workers.tasks.token());
+        self.first.run(move || {
+            let accepts = task();
+            event_loop::spawn(async move {
+                let _guards = guards;
+                accepts.await;
+            });
+        });
     }
 
     /// Starts to let held clients go, until the pool is retired.
-    pub(super) fn release(&self, room: Arc<Hold>, door: Door, retired: CancellationToken) {
+    pub(super) fn release(&self, hold: Arc<Hold>, gate: HoldGate, retired: CancellationToken) {
         let guard = self.lifeline.vital.guard();
         let run = async move {
             let _guard = guard;
             tokio::select! {
-                () = room.release(door) => {}
+                () = hold.release(gate) => {}
                 () = retired.cancelled() => {}
             }
         };
@@ -137,11 +105,11 @@ impl Crew {
 }
 
 /// Their sessions, and their threads.
-type Spawned = (Crew, Vec<Arc<SessionTable>>, Vec<JoinHandle<()>>);
+type Spawned = (WorkerPool, Vec<Arc<SessionTable>>, Vec<JoinHandle<()>>);
 
 /// How many workers there are, and how they work.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Manner {
+pub(super) struct WorkerOptions {
     pub(super) count: usize,
     /// Pipes of each at most.
     pub(super) pipes: usize,
@@ -150,8 +118,8 @@ pub(super) struct Manner {
 }
 
 /// Starts the workers.
-pub(super) fn spawn(manner: Manner, process: &Arc<ProcessContext>, tasks: &TaskTracker) -> io::Result<Spawned> {
-    let Manner { count, pipes, busy_poll } = manner;
+pub(super) fn spawn(options: WorkerOptions, process: &Arc<ProcessContext>, tasks: &TaskTracker) -> io::Result<Spawned> {
+    let WorkerOptions { count, pipes, busy_poll } = options;
     let lifeline = &process.lifeline;
     let mut members = Vec::new();
     let mut threads = Vec::new();
@@ -160,7 +128,7 @@ pub(super) fn spawn(manner: Manner, process: &Arc<ProcessContext>, tasks: &TaskT
         let event_loop = EventLoop::new()?;
         let handle = event_loop.handle();
         first.get_or_insert_with(|| handle.clone());
-        let worker = WorkerContext { inbox: (index > 0).then_some(handle), ..WorkerContext::default() };
+        let worker = WorkerContext::new((index > 0).then_some(handle));
         members.push(Arc::new(worker));
         let (tasks, life) = (tasks.clone(), lifeline.clone());
         let process = Arc::clone(process);
@@ -175,7 +143,7 @@ pub(super) fn spawn(manner: Manner, process: &Arc<ProcessContext>, tasks: &TaskT
     let Some(first) = first else { return Err(io::Error::other("there must be a worker")) };
     let sessions = members.iter().map(|worker| Arc::clone(&worker.sessions)).collect();
     let workers = Arc::new(Workers { members, order: Order::among(count), tasks: tasks.clone() });
-    Ok((Crew { workers, first, lifeline: lifeline.clone() }, sessions, threads))
+    Ok((WorkerPool { workers, first, lifeline: lifeline.clone() }, sessions, threads))
 }
 
 /// Runs until every accept loop and connection of the process has ended, or the process is out of patience with those that
@@ -209,7 +177,7 @@ mod tests {
             tasks.close();
             tasks.wait().await;
         });
-        assert_eq!(worker.load.load(Ordering::Relaxed), 0);
+        assert_eq!(worker.load(), 0);
         assert!(admission.admit().is_some(), "its place is still taken");
     }
 }

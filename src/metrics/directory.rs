@@ -39,14 +39,14 @@ pub struct PoolSeries {
 /// The components that exist, by the names in their labels.
 #[derive(Debug, Default)]
 pub(super) struct Directory {
-    pools: Shelf<PoolMetrics>,
-    listeners: Shelf<ListenerMetrics>,
-    backends: Shelf<BackendMetrics>,
+    pools: Family<PoolMetrics>,
+    listeners: Family<ListenerMetrics>,
+    backends: Family<BackendMetrics>,
 }
 
 /// Components of one kind. Each has a registry of its own, so that its series come and go with it.
 #[derive(Debug)]
-struct Shelf<T>(BTreeMap<[Arc<str>; 2], Shelved<T>>);
+struct Family<T>(BTreeMap<[Arc<str>; 2], Shelved<T>>);
 
 #[derive(Debug)]
 struct Shelved<T> {
@@ -54,13 +54,13 @@ struct Shelved<T> {
     registry: Registry,
 }
 
-impl<T> Default for Shelf<T> {
+impl<T> Default for Family<T> {
     fn default() -> Self {
         Self(BTreeMap::new())
     }
 }
 
-impl<T> Shelf<T> {
+impl<T> Family<T> {
     fn get_or_make(
         &mut self,
         names: [&Arc<str>; 2],

@@ -4,9 +4,9 @@ use prometheus::IntGauge;
 
 /// Raises a gauge by one for as long as it lives, whatever way it ends.
 #[derive(Debug)]
-pub struct Raised(IntGauge);
+pub struct GaugeGuard(IntGauge);
 
-impl Raised {
+impl GaugeGuard {
     /// One more.
     pub fn new(gauge: &IntGauge) -> Self {
         gauge.inc();
@@ -14,7 +14,7 @@ impl Raised {
     }
 }
 
-impl Drop for Raised {
+impl Drop for GaugeGuard {
     fn drop(&mut self) {
         self.0.dec();
     }

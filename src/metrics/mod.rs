@@ -25,7 +25,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use prometheus::{Error, Registry, TextEncoder};
 
 pub use directory::{PoolLabels, PoolSeries};
-pub use guard::Raised;
+pub use guard::GaugeGuard;
 pub use pool::{BackendMetrics, ListenerMetrics, PoolMetrics};
 pub use process::ProcessMetrics;
 pub use prometheus::{Counter, Gauge, Histogram, IntCounter, IntGauge};

@@ -28,7 +28,7 @@ mod snapshot;
 pub use clock::Clock;
 pub use demand::{DemandWatch, Wait};
 pub use events::{EventLog, StateEvent};
-pub use offer::{Generation, Offer, Route, Tenure};
+pub use offer::{Generation, Offer, Route, RouteId};
 pub use readers::{Pulse, Reader, ReaderKind, Underway};
 pub use reports::{PassiveReport, ReportReceiver, ReportSender};
 pub use revocation::{Listening, Revocation};

@@ -18,14 +18,14 @@ impl fmt::Display for Generation {
 
 /// What a route stands under, and ends with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Tenure {
+pub enum RouteId {
     /// It leads to the active backend, until another activation.
     Active(Epoch),
     /// It leads to a reader, until the sessions of that are closed.
     Reader(Generation),
 }
 
-impl Tenure {
+impl RouteId {
     /// Of a route to the active backend.
     pub const fn epoch(self) -> Option<Epoch> {
         match self {
@@ -53,7 +53,7 @@ pub struct Route {
     /// Its numbers.
     pub metrics: Arc<BackendMetrics>,
     /// Under which activation, or as which reader.
-    pub tenure: Tenure,
+    pub tenure: RouteId,
     /// Last known good addresses, in the order to try them. Empty when the name never resolved.
     pub addresses: Addresses,
     /// How the route ends.

@@ -2,7 +2,7 @@
 
 use tokio::sync::mpsc;
 
-use super::offer::Tenure;
+use super::offer::RouteId;
 use crate::failover::Passive;
 
 /// The byte path's reports to the supervisor of a pool: bounded, and lost rather than waited for.
@@ -17,7 +17,7 @@ pub struct ReportReceiver(mpsc::Receiver<PassiveReport>);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PassiveReport {
     /// Under what it was learned.
-    pub tenure: Tenure,
+    pub tenure: RouteId,
     /// What.
     pub what: Passive,
 }

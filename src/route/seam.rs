@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use super::{
     clock::{Clock, whole_millis},
     demand::{Demand, DemandWatch, Wait},
-    offer::{Offer, Route, Tenure},
+    offer::{Offer, Route, RouteId},
     readers::{Reader, ReaderOffer},
     reports::{ReportReceiver, ReportSender, reports},
     snapshot::Snapshot,
@@ -236,11 +236,11 @@ impl RouteWatch {
     /// Whether new sessions may begin under this very route, when it was looked at the clock just now.
     pub fn stands(&self, route: &Route, now: Instant) -> bool {
         match route.tenure {
-            Tenure::Active(_) => {
+            RouteId::Active(_) => {
                 let offer = self.offer.borrow();
                 offer.route.as_ref().is_some_and(|now| now.tenure == route.tenure) && !self.is_stale_at(now)
             }
-            Tenure::Reader(_) => {
+            RouteId::Reader(_) => {
                 let offer = self.readers.borrow();
                 offer.readers.iter().any(|reader| reader.route.tenure == route.tenure && self.is_fresh_at(reader, now))
             }

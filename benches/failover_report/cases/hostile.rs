@@ -71,7 +71,7 @@ fn one_run(bench: &mut Bench, run: u32) -> Result<Survived, Failure> {
     let mut mainstay = Mainstay::start(&[pool], &bench.log("hostile"), Some(FILES))?;
     mainstay.wait_active(&bench.stop)?;
     let (files, memory) = (procfs::open_files(mainstay.pid())?, procfs::resident_bytes(mainstay.pid())?);
-    let asker = Asker::start(mainstay.admin())?;
+    let asker = ProbeClient::start(mainstay.admin())?;
 
     let since = Instant::now();
     let address = mainstay.address(0);
@@ -149,12 +149,12 @@ fn stay_silent(to: SocketAddr) -> bool {
 
 /// Asks `/livez` all the time.
 #[derive(Debug)]
-struct Asker {
+struct ProbeClient {
     stop: Sender<()>,
     thread: JoinHandle<(Vec<f64>, usize)>,
 }
 
-impl Asker {
+impl ProbeClient {
     fn start(admin: &AdminAddr) -> Result<Self, Failure> {
         let (stop, stopped) = mpsc::channel::<()>();
         let admin = admin.clone();

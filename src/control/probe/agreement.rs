@@ -32,7 +32,7 @@ pub enum Trust {
 
 labels! {
     /// How the second opinion stands beside the first.
-    pub enum Stance {
+    pub enum Agreement {
         /// It says the same, or nothing that matters.
         Agrees = "agrees",
         /// It says nothing that can be used.
@@ -48,7 +48,7 @@ pub struct Joined {
     /// What the probe reports.
     pub finding: Finding,
     /// Where the second opinion stands; `None` when it does not matter.
-    pub stance: Option<Stance>,
+    pub stance: Option<Agreement>,
 }
 
 /// The truth table.
@@ -69,7 +69,7 @@ pub fn join(direct: Finding, said: &Said, trust: Trust) -> Joined {
     if direct.outcome != Outcome::Ok {
         return Joined { finding: direct, stance: None };
     }
-    let stance = if matches!(said, Said::Nothing(_)) { Stance::Silent } else { Stance::Agrees };
+    let stance = if matches!(said, Said::Nothing(_)) { Agreement::Silent } else { Agreement::Agrees };
     let (finding, stance) = match (direct.facts.role, said) {
         (None, said) => (without_roles(direct, said), stance),
         (Some(Role::Primary), Said::Otherwise(other)) => {
@@ -81,7 +81,7 @@ pub fn join(direct: Finding, said: &Said, trust: Trust) -> Joined {
                     Finding { facts, evidence: evidence.into(), ..direct }
                 }
             };
-            (finding, Stance::Contradicts)
+            (finding, Agreement::Contradicts)
         }
         (Some(Role::Primary), Said::Nothing(why)) => (with_word(direct, &format!("the HTTP check says nothing: {why}")), stance),
         _ => (direct, stance),
@@ -151,10 +151,10 @@ mod tests {
     fn a_standby_is_a_standby_whatever_http_says() {
         for role in [Role::Standby, Role::Unknown] {
             for (said, stance) in [
-                (primary(), Stance::Agrees),
-                (standby(), Stance::Agrees),
-                (stopped(), Stance::Agrees),
-                (nothing(), Stance::Silent),
+                (primary(), Agreement::Agrees),
+                (standby(), Agreement::Agrees),
+                (stopped(), Agreement::Agrees),
+                (nothing(), Agreement::Silent),
             ] {
                 for trust in [Trust::New, Trust::Earned] {
                     let joined = join(direct(Some(role)), &said, trust);
@@ -167,21 +167,21 @@ mod tests {
     #[test]
     fn a_primary_needs_both_and_silence_takes_nothing_away() {
         for (said, trust, role, stance) in [
-            (primary(), Trust::New, Role::Primary, Stance::Agrees),
-            (primary(), Trust::Earned, Role::Primary, Stance::Agrees),
-            (standby(), Trust::New, Role::Unknown, Stance::Contradicts),
-            (standby(), Trust::Earned, Role::Primary, Stance::Contradicts),
-            (stopped(), Trust::New, Role::Unknown, Stance::Contradicts),
-            (stopped(), Trust::Earned, Role::Primary, Stance::Contradicts),
-            (nothing(), Trust::New, Role::Primary, Stance::Silent),
-            (nothing(), Trust::Earned, Role::Primary, Stance::Silent),
+            (primary(), Trust::New, Role::Primary, Agreement::Agrees),
+            (primary(), Trust::Earned, Role::Primary, Agreement::Agrees),
+            (standby(), Trust::New, Role::Unknown, Agreement::Contradicts),
+            (standby(), Trust::Earned, Role::Primary, Agreement::Contradicts),
+            (stopped(), Trust::New, Role::Unknown, Agreement::Contradicts),
+            (stopped(), Trust::Earned, Role::Primary, Agreement::Contradicts),
+            (nothing(), Trust::New, Role::Primary, Agreement::Silent),
+            (nothing(), Trust::Earned, Role::Primary, Agreement::Silent),
         ] {
             let Joined { finding, stance: is } = join(direct(Some(Role::Primary)), &said, trust);
             assert_eq!((finding.outcome, finding.facts.role), (Outcome::Ok, Some(role)), "{said:?} {trust:?}");
             assert_eq!((finding.facts.db_epoch, is), (Some(7), Some(stance)));
             assert!(finding.evidence.contains("direct"), "{}", finding.evidence);
             let both = finding.evidence.contains("http") || finding.evidence.contains("hung");
-            assert_eq!(both, stance != Stance::Agrees, "{}", finding.evidence);
+            assert_eq!(both, stance != Agreement::Agrees, "{}", finding.evidence);
         }
     }
 
@@ -203,8 +203,8 @@ mod tests {
 
     #[test]
     fn the_words_of_a_stance_are_distinct() {
-        let mut words: Vec<&str> = Stance::ALL.iter().map(|stance| stance.as_str()).collect();
+        let mut words: Vec<&str> = Agreement::ALL.iter().map(|stance| stance.as_str()).collect();
         words.dedup();
-        assert_eq!(words.len(), Stance::ALL.len());
+        assert_eq!(words.len(), Agreement::ALL.len());
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use super::super::probe::{Finding, agreement::Stance};
+use super::super::probe::{Finding, agreement::Agreement};
 use crate::{
     failover::{Passive, Printable, Time},
     net::addresses::Addresses,
@@ -45,7 +45,7 @@ pub enum ProberEvent {
     /// The second opinion by HTTP stands differently beside the first from now on. Says nothing of the backend's health.
     SecondOpinion {
         /// How.
-        stance: Stance,
+        stance: Agreement,
         /// What both said.
         evidence: Printable,
     },
@@ -61,12 +61,12 @@ pub type ProberEventSender = mpsc::Sender<(ProberKey, ProberEvent)>;
 
 /// The way to the supervisor. Waits when it is behind; its going away is noticed by the loop.
 #[derive(Clone, Debug)]
-pub(super) struct Voice {
+pub(super) struct ProbeEvents {
     pub(super) key: ProberKey,
     pub(super) events: ProberEventSender,
 }
 
-impl Voice {
+impl ProbeEvents {
     pub(super) async fn say(&self, event: ProberEvent) {
         // The supervisor is gone: the prober's handle is, too, and the loop ends there.
         drop(self.events.send((self.key, event)).await);

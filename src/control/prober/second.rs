@@ -15,11 +15,11 @@ use tokio_util::task::AbortOnDropHandle;
 use super::{
     super::probe::{
         Deadline, Finding,
-        agreement::{self, Said, Stance, Trust},
+        agreement::{self, Agreement, Said, Trust},
         http,
     },
-    asker::{Answer, Asker},
-    events::{ProberEvent, Voice},
+    client::{Answer, ProbeClient},
+    events::{ProbeEvents, ProberEvent},
 };
 use crate::{
     config::CheckConfig,
@@ -44,7 +44,7 @@ const WORTH_TELLING: u32 = 2;
 pub(super) struct Second {
     login: http::Login,
     timeout: Duration,
-    voice: Voice,
+    voice: ProbeEvents,
     asking: Option<Asking>,
     last_asked: Option<Instant>,
     /// Came, and was not weighed yet.
@@ -63,9 +63,9 @@ pub(super) struct Second {
     trusted: bool,
     /// So often in a row it was denied.
     denials: u32,
-    stance: Stance,
+    stance: Agreement,
     in_a_row: u32,
-    told: Stance,
+    told: Agreement,
 }
 
 /// A question under way. Dropping it ends it.
@@ -103,7 +103,7 @@ impl Claim {
 
 impl Second {
     /// `None` for a check without a second opinion.
-    pub(super) fn new(address: &BackendAddr, check: &CheckConfig, voice: Voice) -> Option<Self> {
+    pub(super) fn new(address: &BackendAddr, check: &CheckConfig, voice: ProbeEvents) -> Option<Self> {
         Some(Self {
             login: http::Login::new(address, check.second.as_ref()?),
             timeout: check.timeout,
@@ -118,14 +118,20 @@ impl Second {
             claim: None,
             trusted: false,
             denials: 0,
-            stance: Stance::Agrees,
+            stance: Agreement::Agrees,
             in_a_row: 0,
-            told: Stance::Agrees,
+            told: Agreement::Agrees,
         })
     }
 
     /// Asks both. The direct check's bad news are not held up; its good news for half of the probe's time at most.
-    pub(super) async fn beside(&mut self, direct: &mut Asker, addresses: &Addresses, fresh: bool, deadline: Deadline) -> Answer {
+    pub(super) async fn beside(
+        &mut self,
+        direct: &mut ProbeClient,
+        addresses: &Addresses,
+        fresh: bool,
+        deadline: Deadline,
+    ) -> Answer {
         let begun = Instant::now();
         self.begin(addresses, begun);
         let mut answer = direct.ask(addresses, fresh, deadline).await;
@@ -229,7 +235,7 @@ impl Second {
         let joined = agreement::join(direct, &said, trust);
         self.trusted = joined.finding.facts.role == Some(Role::Primary);
         if let Some(stance) = joined.stance.filter(|_| news) {
-            let stance = if answered { stance } else { Stance::Silent };
+            let stance = if answered { stance } else { Agreement::Silent };
             self.tell(stance, &joined.finding.evidence).await;
         }
         joined.finding
@@ -273,7 +279,7 @@ impl Second {
         }
     }
 
-    async fn tell(&mut self, stance: Stance, evidence: &Printable) {
+    async fn tell(&mut self, stance: Agreement, evidence: &Printable) {
         self.in_a_row = if stance == self.stance { self.in_a_row.saturating_add(1) } else { 1 };
         self.stance = stance;
         if self.in_a_row >= WORTH_TELLING && stance != self.told {

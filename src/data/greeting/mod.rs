@@ -19,8 +19,8 @@ use rustix::{
 };
 
 use super::{
-    Protocol,
     event_loop::{Interest, Socket},
+    protocol::Protocol,
 };
 use crate::route::Revocation;
 
@@ -51,11 +51,6 @@ pub(crate) enum Next {
     Cancel(Box<[u8]>),
     /// The backend does not serve. The client has lost nothing: a refused encryption is the answer of any backend.
     Again,
-}
-
-/// Whether there is a first exchange in this protocol.
-pub(super) const fn is_exchanged(protocol: Protocol) -> bool {
-    !matches!(protocol, Protocol::Unknown)
 }
 
 /// Sees in the words of `protocol` whether the backend serves this client.

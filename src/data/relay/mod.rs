@@ -64,17 +64,17 @@ pub struct Relay<'a> {
     /// would not be seen.
     stall: Option<Box<Stall>>,
     /// Until the backend's socket has keepalive.
-    youth: Youth,
+    keepalive: DeferredKeepalive,
     session: &'a Session,
     metrics: &'a BackendMetrics,
 }
 
 /// Whether a session lasts.
 #[derive(Clone, Copy, Debug)]
-enum Youth {
-    Unborn,
-    Young(Age),
-    Over,
+enum DeferredKeepalive {
+    Unset,
+    Waiting(Age),
+    Set,
 }
 
 #[derive(Debug)]
@@ -145,9 +145,9 @@ impl<'a> Relay<'a> {
             settings,
             silence: None,
             stall: None,
-            youth: match settings.keepalive {
-                Some(_) => Youth::Unborn,
-                None => Youth::Over,
+            keepalive: match settings.keepalive {
+                Some(_) => DeferredKeepalive::Unset,
+                None => DeferredKeepalive::Set,
             },
             session,
             metrics,
@@ -225,7 +225,7 @@ impl<'a> Relay<'a> {
             self.first_end = first.map(|reason| (reason, self.downstream.bytes()));
         }
         if !self.upstream.is_over() || !self.downstream.is_over() {
-            self.poll_youth();
+            self.poll_keepalive();
             let stalled = self.poll_stall(cx);
             return if stalled.is_ready() { stalled } else { self.poll_silence(cx) };
         }
@@ -250,17 +250,17 @@ impl<'a> Relay<'a> {
     }
 
     /// Has the kernel find out whether the backend is still there, once the session lasts.
-    fn poll_youth(&mut self) {
-        match self.youth {
-            Youth::Unborn => self.youth = Youth::Young(Age::begin()),
-            Youth::Young(age) if age.is_grown() => {
-                self.youth = Youth::Over;
+    fn poll_keepalive(&mut self) {
+        match self.keepalive {
+            DeferredKeepalive::Unset => self.keepalive = DeferredKeepalive::Waiting(Age::begin()),
+            DeferredKeepalive::Waiting(age) if age.is_grown() => {
+                self.keepalive = DeferredKeepalive::Set;
                 if let Some(keepalive) = &self.settings.keepalive {
                     // Fails on a connection that is gone already, which the relay learns by itself.
                     let _ = set_keepalive(&SockRef::from(&self.server), keepalive);
                 }
             }
-            Youth::Young(_) | Youth::Over => {}
+            DeferredKeepalive::Waiting(_) | DeferredKeepalive::Set => {}
         }
     }
 

@@ -9,7 +9,7 @@ use std::{
 use mainstay::{
     config::{CheckConfig, CheckKind, HttpCheck, PostgresCheck, TlsMode},
     control::{
-        probe::{Finding, agreement::Stance},
+        probe::{Finding, agreement::Agreement},
         prober::{self, ProberEvent, ProberHandle, ProberKey, ProberSettings},
     },
     failover::{Outcome, Pace, Passive, Role},
@@ -91,7 +91,7 @@ fn follower() -> Deed {
 struct Heard {
     handle: ProberHandle,
     events: mpsc::Receiver<(ProberKey, ProberEvent)>,
-    stances: Vec<Stance>,
+    stances: Vec<Agreement>,
     passive: Vec<Passive>,
 }
 
@@ -182,7 +182,7 @@ async fn both_must_say_that_it_is_the_primary() {
         endpoint.does(leader());
         heard.until(Role::Primary).await;
     }
-    assert_eq!(heard.stances.first(), Some(&Stance::Contradicts), "{:?}", heard.stances);
+    assert_eq!(heard.stances.first(), Some(&Agreement::Contradicts), "{:?}", heard.stances);
 }
 
 #[tokio::test]
@@ -210,7 +210,7 @@ async fn a_hung_endpoint_is_waited_for_once_and_told_of() {
     }
     endpoint.does(Deed::Hang);
     let (mut slow, began) = (0, Watch::start());
-    while !heard.stances.contains(&Stance::Silent) {
+    while !heard.stances.contains(&Agreement::Silent) {
         let (finding, took) = heard.report().await;
         assert_eq!((finding.outcome, finding.facts.role), (Outcome::Ok, Some(Role::Primary)), "{}", finding.evidence);
         slow += u32::from(took > 100 * MS);
@@ -223,11 +223,11 @@ async fn a_hung_endpoint_is_waited_for_once_and_told_of() {
     }
     assert!(slow <= 3, "{slow} probes were held up");
     endpoint.does(leader());
-    while heard.stances.last() != Some(&Stance::Agrees) {
+    while heard.stances.last() != Some(&Agreement::Agrees) {
         assert_eq!(heard.role().await, Role::Primary);
         assert!(began.elapsed() < 2 * patience());
     }
-    assert_eq!(heard.stances, [Stance::Silent, Stance::Agrees]);
+    assert_eq!(heard.stances, [Agreement::Silent, Agreement::Agrees]);
     assert_eq!(heard.passive, []);
 }
 
@@ -318,7 +318,7 @@ async fn a_check_without_roles_has_them_from_the_endpoint_and_keeps_the_last() {
     assert_eq!((finding.facts.role, finding.facts.db_epoch), (Some(Role::Primary), Some(7)), "{}", finding.evidence);
     assert!(finding.evidence.contains("accepted a connection"), "{}", finding.evidence);
     endpoint.does(Deed::Hang);
-    while !heard.stances.contains(&Stance::Silent) {
+    while !heard.stances.contains(&Agreement::Silent) {
         assert_eq!(heard.role().await, Role::Primary);
     }
     for _ in 0..20 {

@@ -29,7 +29,7 @@ use tokio::{
 
 use self::{
     resp::Reply,
-    sentinel::{Council, Named},
+    sentinel::{Named, SentinelMonitor},
 };
 use super::{
     bounded::{Allowance, Bounded, Garbage},
@@ -54,7 +54,7 @@ pub struct Login {
     host: Arc<str>,
     check: Arc<RedisCheck>,
     password: Option<Password>,
-    council: Arc<AsyncMutex<Option<Council>>>,
+    council: Arc<AsyncMutex<Option<SentinelMonitor>>>,
     /// The process that was seen as a standby: when it is a primary later, it was promoted, and did not come back as one.
     witnessed: Arc<Mutex<Option<Arc<str>>>>,
 }
@@ -137,7 +137,7 @@ impl Login {
     /// Whom the Sentinels name, where there are any.
     async fn named(&self) -> Option<Named> {
         let sentinels = self.check.sentinels.as_ref()?;
-        self.council.lock().await.get_or_insert_with(|| Council::convene(sentinels)).named().await
+        self.council.lock().await.get_or_insert_with(|| SentinelMonitor::convene(sentinels)).named().await
     }
 }
 

@@ -66,12 +66,12 @@ enum Opinion {
 
 /// The Sentinels of a pool. They are asked for as long as this lives.
 #[derive(Debug)]
-pub(super) struct Council {
+pub(super) struct SentinelMonitor {
     opinion: watch::Receiver<Opinion>,
     _alive: Arc<()>,
 }
 
-impl Council {
+impl SentinelMonitor {
     /// Begins to ask, on the current runtime.
     pub(super) fn convene(sentinels: &Sentinels) -> Self {
         let (publish, opinion) = watch::channel(Opinion::NotAsked);

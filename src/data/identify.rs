@@ -1,4 +1,5 @@
-//! Clients that come by way of a proxy in front: its header is read before anything else, and names them.
+//! Who a client is, and whether it gets in: by its address, or by the header of a proxy in front, which is read before anything else and
+//! names it.
 //!
 //! The header is looked at where it is, in the kernel's buffer, and taken out of it to the byte when it is whole: what the client
 //! says right behind it belongs to the backend.
@@ -15,13 +16,19 @@ use rustix::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    access::ClientMeta,
+    client::Client,
     close,
-    connection::{Admitted, Origin, Visit, Waiting},
-    doors::Papers,
+    context::ListenerContext,
     event_loop::{Interest, Socket, sleep},
+    per_ip::Permit,
+    refusal::Refused,
 };
 use crate::{
-    net::proxy_protocol::{Header, LONGEST, parse},
+    net::{
+        endpoint::Peer,
+        proxy_protocol::{Header, LONGEST, parse},
+    },
     reason::RejectReason,
 };
 
@@ -47,51 +54,80 @@ impl NoHeader {
     }
 }
 
-/// Lets the client say who it is, and judges it by that; `None` when it was turned away. One that is too many is marked as such,
-/// and is refused as any other.
-pub(super) async fn introduce(client: Box<Waiting>, visit: &mut Visit) -> Option<Box<Waiting>> {
-    let listener = Arc::clone(&visit.listener);
-    let Waiting { socket, peer: sender, mut admitted, attempts, .. } = *client;
-    let mut seat = None;
-    let header = match read(&socket, &listener.pool.retired).await {
-        Ok(header) => header,
+/// What is known of a client when it is accepted.
+pub(super) enum Identity {
+    /// Who it is. It counts among those of its address, where they are counted.
+    Known(Option<Permit>),
+    /// A proxy in front has still to name it.
+    Proxied,
+}
+
+/// Judges a connection by the address at its other end.
+///
+/// # Errors
+/// Why the client does not get in.
+pub(super) fn judge(listener: &ListenerContext, peer: Peer) -> Result<Identity, RejectReason> {
+    match (&listener.rules, peer.ip()) {
+        (Some(rules), Some(ip)) if rules.is_proxy(ip) => Ok(Identity::Proxied),
+        (Some(rules), Some(ip)) => rules.judge(ip).map(Identity::Known),
+        _ => Ok(Identity::Known(None)),
+    }
+}
+
+/// Lets a proxy in front say who the client is, and judges that; `too_many` says that there is no place for it.
+///
+/// # Errors
+/// The client that is turned away, unless it was reset already.
+pub(super) async fn identify(
+    mut client: Box<Client>,
+    mut too_many: Option<RejectReason>,
+) -> Result<Box<Client>, Option<Refused>> {
+    let listener = Arc::clone(&client.guards.listener);
+    let cut_off = |client: &Client, reason, why: &str| {
+        listener.turned_away(reason, client.peer, why);
+        close::reset(&client.socket);
+    };
+    let server = match read(&client.socket, &listener.pool.retired).await {
+        Ok(Header::Own) => None,
+        Ok(Header::Named { client: named, server }) => {
+            client.peer = named.into();
+            Some(server)
+        }
         Err(NoHeader { reason, why }) => {
-            listener.turned_away(reason, sender, &why);
-            close::reset(&socket);
-            return None;
+            cut_off(&client, reason, &why);
+            return Err(None);
         }
     };
-    let (peer, server) = match header {
-        Header::Own => (sender, None),
-        Header::Named { client, server } => (client.into(), Some(server)),
-    };
-    if let (Some(doors), Some(ip)) = (&listener.doors, peer.ip()) {
-        match doors.judge(ip) {
+    let mut permit = None;
+    if let (Some(rules), Some(ip)) = (&listener.rules, client.peer.ip()) {
+        match rules.judge(ip) {
             // Whoever is only refused does not count.
-            Ok(taken) => seat = taken.filter(|_| admitted == Admitted::Guest),
-            Err(RejectReason::MaxConnectionsPerIp) if admitted == Admitted::Guest => {
+            Ok(taken) => permit = taken.filter(|_| too_many.is_none()),
+            // It is told already that there are too many.
+            Err(RejectReason::MaxConnectionsPerIp) if too_many.is_some() => {}
+            Err(reason @ RejectReason::MaxConnectionsPerIp) => {
                 // From here on it is one of those that are refused, of whom there are few at a time.
                 let Some(place) = listener.refusals.admit() else {
-                    listener.turned_away(RejectReason::MaxConnectionsPerIp, peer, "");
-                    close::reset(&socket);
-                    return None;
+                    cut_off(&client, reason, "");
+                    return Err(None);
                 };
-                drop(std::mem::replace(&mut visit.place, place));
-                admitted = Admitted::TooMany(RejectReason::MaxConnectionsPerIp);
+                client.guards.place = place;
+                client.guards.active = None;
+                too_many = Some(reason);
             }
-            // It is told already that there are too many.
-            Err(RejectReason::MaxConnectionsPerIp) => {}
             Err(reason) => {
-                listener.turned_away(reason, peer, "");
-                close::reset(&socket);
-                return None;
+                cut_off(&client, reason, "");
+                return Err(None);
             }
         }
     }
-    visit.papers = Papers::of(server, seat);
+    client.guards.meta = ClientMeta::of(server, permit);
     // The time that the header took is not the client's.
-    let deadline = Instant::now() + listener.pool.hold_config.timeout;
-    Some(Box::new(Waiting { socket, peer, origin: Origin::Known, admitted, turn: None, deadline, attempts }))
+    client.budget.deadline = Instant::now() + listener.pool.hold_config.timeout;
+    match too_many {
+        None => Ok(client),
+        Some(reason) => Err(Some(Refused { client: *client, reason, why: "".into() })),
+    }
 }
 
 /// Waits for the header and takes it out of the socket.

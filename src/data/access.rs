@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use super::crowd::{Crowd, Seat};
+use super::per_ip::{PerIpLimiter, Permit};
 use crate::{
     config::ListenerConfig,
     failover::{Time, label::Label},
@@ -18,25 +18,25 @@ use crate::{
     reason::RejectReason,
 };
 
-/// What is kept of a client that did not just walk in, for as long as it is here.
+/// Metadata kept only for clients with a PROXY header or a per-address limit.
 #[derive(Debug)]
-pub(super) struct Papers {
+pub(super) struct ClientMeta {
     /// Where the proxy in front says that it connected to.
     pub(super) server: Option<SocketAddr>,
     /// Among those of its address, where they are counted.
-    pub(super) _seat: Option<Seat>,
+    pub(super) _permit: Option<Permit>,
 }
 
-impl Papers {
+impl ClientMeta {
     /// Nothing where there is nothing to keep.
-    pub(super) fn of(server: Option<SocketAddr>, seat: Option<Seat>) -> Option<Box<Self>> {
-        (server.is_some() || seat.is_some()).then(|| Box::new(Self { server, _seat: seat }))
+    pub(super) fn of(server: Option<SocketAddr>, permit: Option<Permit>) -> Option<Box<Self>> {
+        (server.is_some() || permit.is_some()).then(|| Box::new(Self { server, _permit: permit }))
     }
 }
 
-/// What is asked of the clients of a listener.
+/// The access rules of a listener.
 #[derive(Debug)]
-pub(super) struct Doors {
+pub(super) struct AccessRules {
     /// Only these; empty is everybody.
     allow: Vec<Cidr>,
     /// Never these.
@@ -45,12 +45,12 @@ pub(super) struct Doors {
     accept_from: Vec<Cidr>,
     /// `max_connections_per_ip`.
     per_ip: Option<usize>,
-    crowd: Arc<Crowd>,
+    limiter: Arc<PerIpLimiter>,
 }
 
-impl Doors {
-    /// `None` when nothing is asked of anybody. `crowd` outlives a change of the configuration.
-    pub(super) fn of(config: &ListenerConfig, crowd: Arc<Crowd>) -> Option<Box<Self>> {
+impl AccessRules {
+    /// `None` when nothing is asked of anybody. `limiter` outlives a change of the configuration.
+    pub(super) fn of(config: &ListenerConfig, limiter: Arc<PerIpLimiter>) -> Option<Box<Self>> {
         let accept_from = &config.proxy_protocol.accept_from;
         let per_ip = config.max_connections_per_ip;
         if config.allow.is_empty() && config.deny.is_empty() && accept_from.is_empty() && per_ip.is_none() {
@@ -61,26 +61,26 @@ impl Doors {
             deny: config.deny.clone(),
             accept_from: accept_from.clone(),
             per_ip,
-            crowd,
+            limiter,
         }))
     }
 
     /// Whether a proxy in front has connected, which has still to say for whom: it is not judged itself.
-    pub(super) fn speaks_for_others(&self, sender: IpAddr) -> bool {
+    pub(super) fn is_proxy(&self, sender: IpAddr) -> bool {
         holds(&self.accept_from, sender)
     }
 
-    /// Lets a client in, for as long as the seat is kept if there is one.
+    /// Lets a client in, for as long as the permit is kept if there is one.
     ///
     /// # Errors
     /// Why it does not get in.
-    pub(super) fn judge(&self, client: IpAddr) -> Result<Option<Seat>, RejectReason> {
+    pub(super) fn judge(&self, client: IpAddr) -> Result<Option<Permit>, RejectReason> {
         let is_allowed = self.allow.is_empty() || holds(&self.allow, client);
         if !is_allowed || holds(&self.deny, client) {
             return Err(RejectReason::Denied);
         }
         let Some(limit) = self.per_ip else { return Ok(None) };
-        self.crowd.seat(client, limit).map(Some).ok_or(RejectReason::MaxConnectionsPerIp)
+        self.limiter.permit(client, limit).map(Some).ok_or(RejectReason::MaxConnectionsPerIp)
     }
 }
 
@@ -90,13 +90,13 @@ fn holds(networks: &[Cidr], address: IpAddr) -> bool {
 
 /// A line a second for each reason: whoever is turned away may try again as fast as it likes, and must not fill the log.
 #[derive(Debug, Default)]
-pub(super) struct Complaints([Pause; RejectReason::ALL.len()]);
+pub(super) struct RejectLog([Pause; RejectReason::ALL.len()]);
 
-impl Complaints {
+impl RejectLog {
     /// Whether a line may be written about somebody who was turned away for this reason, and how many were passed over since the
     /// last.
-    pub(super) fn may_speak(&self, reason: RejectReason, now: Time) -> Option<u64> {
-        self.0[reason.index()].may_speak(now)
+    pub(super) fn may_log(&self, reason: RejectReason, now: Time) -> Option<u64> {
+        self.0[reason.index()].may_log(now)
     }
 }
 
@@ -110,7 +110,7 @@ struct Pause {
 impl Pause {
     const LENGTH: Duration = Duration::from_secs(1);
 
-    fn may_speak(&self, now: Time) -> Option<u64> {
+    fn may_log(&self, now: Time) -> Option<u64> {
         let millis = |span: Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
         let (now, next_at) = (now.since_origin(), self.next_at.load(Ordering::Relaxed));
         let after = millis(now + Self::LENGTH);
@@ -132,53 +132,53 @@ mod tests {
         texts.iter().map(|text| text.parse().unwrap()).collect()
     }
 
-    fn doors(allow: &[&str], deny: &[&str], accept_from: &[&str]) -> Doors {
-        Doors {
+    fn rules(allow: &[&str], deny: &[&str], accept_from: &[&str]) -> AccessRules {
+        AccessRules {
             allow: networks(allow),
             deny: networks(deny),
             accept_from: networks(accept_from),
             per_ip: None,
-            crowd: Arc::default(),
+            limiter: Arc::default(),
         }
     }
 
-    fn is_in(doors: &Doors, client: &str) -> bool {
-        doors.judge(client.parse().unwrap()).is_ok()
+    fn is_in(rules: &AccessRules, client: &str) -> bool {
+        rules.judge(client.parse().unwrap()).is_ok()
     }
 
     #[test]
     fn deny_wins_and_an_allow_list_is_for_those_on_it() {
-        let both = doors(&["10.0.0.0/8", "::1"], &["10.1.0.0/16"], &[]);
+        let both = rules(&["10.0.0.0/8", "::1"], &["10.1.0.0/16"], &[]);
         for (client, expected) in
             [("10.0.0.1", true), ("::ffff:10.0.0.1", true), ("::1", true), ("10.1.0.1", false), ("::ffff:10.1.0.1", false)]
         {
             assert_eq!(is_in(&both, client), expected, "{client}");
         }
         assert!(!is_in(&both, "192.0.2.1") && !is_in(&both, "::2"));
-        let denying = doors(&[], &["192.0.2.0/24"], &[]);
+        let denying = rules(&[], &["192.0.2.0/24"], &[]);
         assert!(is_in(&denying, "10.0.0.1") && is_in(&denying, "::1") && !is_in(&denying, "192.0.2.255"));
     }
 
     #[test]
     fn a_proxy_in_front_is_known_by_its_address() {
-        let doors = doors(&["10.0.0.0/8"], &[], &["192.0.2.1"]);
+        let rules = rules(&["10.0.0.0/8"], &[], &["192.0.2.1"]);
         for (sender, expected) in [("192.0.2.1", true), ("::ffff:192.0.2.1", true), ("192.0.2.2", false), ("10.0.0.1", false)] {
-            assert_eq!(doors.speaks_for_others(sender.parse().unwrap()), expected, "{sender}");
+            assert_eq!(rules.is_proxy(sender.parse().unwrap()), expected, "{sender}");
         }
-        assert!(!is_in(&doors, "192.0.2.1"), "speaking for others is no leave to come in");
+        assert!(!is_in(&rules, "192.0.2.1"), "speaking for others is no leave to come in");
     }
 
     #[test]
     fn a_line_a_second_tells_how_many_were_passed_over() {
-        let complaints = Complaints::default();
+        let log = RejectLog::default();
         let at = Time::from_millis;
-        assert_eq!(complaints.may_speak(RejectReason::Denied, at(0)), Some(0));
+        assert_eq!(log.may_log(RejectReason::Denied, at(0)), Some(0));
         for millis in [0, 1, 999] {
-            assert_eq!(complaints.may_speak(RejectReason::Denied, at(millis)), None, "{millis}");
+            assert_eq!(log.may_log(RejectReason::Denied, at(millis)), None, "{millis}");
         }
-        assert_eq!(complaints.may_speak(RejectReason::HoldFull, at(999)), Some(0), "another reason has its own");
-        assert_eq!(complaints.may_speak(RejectReason::Denied, at(1000)), Some(3));
-        assert_eq!(complaints.may_speak(RejectReason::Denied, at(1001)), None);
-        assert_eq!(complaints.may_speak(RejectReason::Denied, at(9000)), Some(1));
+        assert_eq!(log.may_log(RejectReason::HoldFull, at(999)), Some(0), "another reason has its own");
+        assert_eq!(log.may_log(RejectReason::Denied, at(1000)), Some(3));
+        assert_eq!(log.may_log(RejectReason::Denied, at(1001)), None);
+        assert_eq!(log.may_log(RejectReason::Denied, at(9000)), Some(1));
     }
 }

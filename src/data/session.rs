@@ -6,52 +6,53 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use super::{
+    client::{Client, ConnectionGuards, RetryBudget},
     close,
-    connection::{Admitted, Origin, Visit, Waiting, report},
-    dial::Footing,
-    listener::ListenerContext,
+    context::ListenerContext,
+    dial::DialedRoute,
+    event_loop::Socket,
     relay::Ended,
 };
 use crate::{
     failover::{Passive, label::Label},
-    metrics::Raised,
-    net::endpoint::Peer,
+    metrics::GaugeGuard,
     reason::CloseReason,
     route::{Listening, Route, Session, SessionEntry},
 };
 
 /// What is kept of a session beside its relay.
-pub(super) struct Books {
+pub(super) struct SessionRecord {
     pub(super) route: Arc<Route>,
     pub(super) session: Arc<Session>,
     /// The session is told when its route ends.
     pub(super) listening: Listening,
     listed: SessionEntry,
-    active: Raised,
-    /// Of the client, should it have to wait again.
-    deadline: Instant,
-    attempts: u32,
+    active: GaugeGuard,
+    /// Of the client, should it need another backend.
+    budget: RetryBudget,
+    guards: ConnectionGuards,
 }
 
 /// What is left of a session that has ended.
-pub(super) enum Last {
-    /// Nothing: closing the sockets is all.
+pub(super) enum SessionEnd {
+    /// Nothing: closing the sockets was all.
     Over,
     /// A side has not been told everything yet, or how it ended.
-    Unheard(Ended),
+    Closing(Ended, ConnectionGuards),
     /// The backend dropped the connection before a byte went either way: nothing is lost by trying again.
-    Untouched(Box<Waiting>),
+    Retryable(Box<Client>),
 }
 
-impl Books {
-    /// Enters a session.
-    pub(super) fn open(peer: Peer, footing: Footing, visit: &Visit, deadline: Instant, attempts: u32) -> Self {
-        let Footing { route, listening, since } = footing;
-        let listener = &*visit.listener;
+impl SessionRecord {
+    /// Enters a session of the client, whose socket it leaves to the relay.
+    pub(super) fn open(client: Client, dialed: DialedRoute) -> (Socket, Box<Self>) {
+        let Client { socket, peer, budget, guards, .. } = client;
+        let DialedRoute { route, listening, since } = dialed;
+        let listener = &*guards.listener;
         let pool = &*listener.pool;
         let session = Arc::new(Session {
             client: peer,
@@ -64,28 +65,36 @@ impl Books {
             downstream_bytes: AtomicU64::new(0),
         });
         let id = pool.process.next_id.fetch_add(1, Ordering::Relaxed);
-        let listed = visit.load.worker().sessions.enter(id, Arc::clone(&session));
-        let active = Raised::new(&route.metrics.connections_active);
-        Self { route, session, listening, listed, active, deadline, attempts }
+        let listed = guards.load.worker().sessions.enter(id, Arc::clone(&session));
+        let active = GaugeGuard::new(&route.metrics.connections_active);
+        (socket, Box::new(Self { route, session, listening, listed, active, budget, guards }))
+    }
+
+    pub(super) fn listener(&self) -> &ListenerContext {
+        &self.guards.listener
+    }
+
+    /// The client whole, without a session: its backend has not served it.
+    pub(super) fn give_back(self, socket: Socket) -> Client {
+        Client::again(socket, self.session.client, self.budget, self.guards)
     }
 
     /// Accounts for a session that has ended.
-    pub(super) fn close(self, mut ended: Ended, listener: &ListenerContext) -> Last {
-        let Self { route, session, listening, listed, active, deadline, attempts } = self;
-        let pool = &*listener.pool;
+    pub(super) fn close(self, mut ended: Ended) -> SessionEnd {
+        let Self { route, session, listening, listed, active, budget, guards } = self;
         let id = listed.id();
         drop((active, listed, listening));
+        let listener = &*guards.listener;
+        let pool = &*listener.pool;
         if ended.reason == CloseReason::Revoked && pool.process.lifeline.forced.is_cancelled() {
             ended.reason = CloseReason::Shutdown;
         }
         if matches!(ended.reason, CloseReason::ServerReset | CloseReason::ServerEof) {
-            report(pool, &route, Passive::SessionLost);
+            pool.report(&route, Passive::SessionLost);
         }
         if ended.reason == CloseReason::ServerReset && ended.untouched {
             close::reset(&ended.server);
-            let (socket, peer) = (ended.client, session.client);
-            let (origin, admitted, attempts) = (Origin::Known, Admitted::Guest, attempts + 1);
-            return Last::Untouched(Box::new(Waiting { socket, peer, origin, admitted, turn: None, deadline, attempts }));
+            return SessionEnd::Retryable(Box::new(Client::again(ended.client, session.client, budget, guards)));
         }
         let lasted = pool.process.clock.now().since(session.since);
         if ended.is_notable() || tracing::enabled!(tracing::Level::DEBUG) {
@@ -93,7 +102,7 @@ impl Books {
         }
         route.metrics.closed.get(ended.reason).inc();
         pool.metrics.connection_duration.observe(lasted.as_secs_f64());
-        if ended.is_over() { Last::Over } else { Last::Unheard(ended) }
+        if ended.is_over() { SessionEnd::Over } else { SessionEnd::Closing(ended, guards) }
     }
 }
 

@@ -1,14 +1,18 @@
 //! Turning a client away so that it understands: in its own protocol where the pool's check names one, by RST otherwise.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::{
-    Protocol, close,
+    client::{Accepted, Client},
+    close,
     event_loop::{Socket, timeout},
+    protocol::Protocol,
 };
 use crate::{
+    config::Refusal,
     reason::RejectReason,
     wire::{
         mysql,
@@ -17,11 +21,48 @@ use crate::{
     },
 };
 
+/// A client turned away, and why.
+pub(super) struct Refused {
+    pub(super) client: Client,
+    pub(super) reason: RejectReason,
+    pub(super) why: Arc<str>,
+}
+
+impl Refused {
+    /// One for whom there is no backend.
+    pub(super) fn for_want_of_a_backend(client: Client, reason: RejectReason) -> Self {
+        let why = client.listener().why();
+        Self { client, reason, why }
+    }
+
+    /// Counts it, and tells the client.
+    pub(super) async fn tell(self) {
+        let Self { client: Client { socket, peer, guards, .. }, reason, why } = self;
+        let listener = &guards.listener;
+        listener.turned_away(reason, peer, &why);
+        if reason != RejectReason::ClientGone {
+            let why = if listener.refusal == Refusal::Detailed { &*why } else { "" };
+            refuse(socket, listener.pool.protocol, reason, why).await;
+        }
+    }
+}
+
+/// Turns away a client that was accepted as one too many. It is never served.
+pub(super) fn serve_refusal(accepted: Accepted, reason: RejectReason, counted: TaskTrackerToken) -> impl Future<Output = ()> {
+    let client = accepted.arrive(None);
+    async move {
+        let _counted = counted;
+        if let Some(client) = client {
+            Refused { client: *client, reason, why: "".into() }.tell().await;
+        }
+    }
+}
+
 /// How long a client may take to say what it wants before it is cut off.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Tells the client why, then closes. `why` is for people and must hold no secret; it may be empty.
-pub(super) async fn refuse(mut client: Socket, protocol: Protocol, reason: RejectReason, why: &str) {
+async fn refuse(mut client: Socket, protocol: Protocol, reason: RejectReason, why: &str) {
     let told = match protocol {
         Protocol::Unknown => false,
         Protocol::Postgres => timeout(TIMEOUT, postgres(&mut client, reason, why)).await.unwrap_or(false),

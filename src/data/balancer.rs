@@ -1,7 +1,4 @@
-//! The way of clients whose listener leads to readers: who of them is chosen, who is next when one does not answer, and where
-//! they wait while there is nobody.
-
-mod cancel;
+//! Which reader a client gets whose listener leads to readers, and which is next when one does not answer.
 
 use std::{
     cmp::Reverse,
@@ -10,106 +7,60 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Instant,
 };
 
 use tokio::sync::Semaphore;
 
-use super::{
-    connection::{Rejected, retry_pause, wait_in},
-    dial::{Footing, dial},
-    event_loop::{Socket, sleep},
-    hold::Hold,
-    listener::ListenerContext,
-};
+use super::target::ReadTarget;
 use crate::{
-    config::{Balance, Fallback, ListenerConfig, ListenerRoute},
-    net::endpoint::Peer,
-    reason::{DialError, RejectReason},
-    route::{Gate, Reader, ReaderKind, Route, RouteWatch, Tenure, Underway},
+    config::Balance,
+    route::{Gate, Route, RouteId, RouteWatch, Underway},
 };
 
-/// Whom the clients of a listener are here for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Goal {
-    /// A replica, and nobody else.
-    Replica,
-    /// A replica, or the active backend while there is none.
-    ReplicaOrActive,
-    /// Whoever may be read.
-    Any,
-}
+/// Requests to cancel a query that are told to several backends at the same time: each has a connection to every backend for a
+/// moment.
+const CANCELS_AT_ONCE: usize = 16;
 
-impl Goal {
-    /// `None` for a listener that leads to the active backend, and to no reader.
-    pub(super) const fn of(listener: &ListenerConfig) -> Option<Self> {
-        match (listener.route, listener.fallback) {
-            (ListenerRoute::Primary, _) => None,
-            (ListenerRoute::Replica, Fallback::None) => Some(Self::Replica),
-            (ListenerRoute::Replica, Fallback::Primary) => Some(Self::ReplicaOrActive),
-            (ListenerRoute::Any, _) => Some(Self::Any),
-        }
-    }
-
-    fn takes(self, reader: &Reader) -> bool {
-        self == Self::Any || reader.kind == ReaderKind::Replica
-    }
-
-    /// Where a client goes that found no reader.
-    fn fallback(self, routes: &RouteWatch) -> Option<Arc<Route>> {
-        if self == Self::ReplicaOrActive { routes.take() } else { None }
-    }
-
-    /// Whether there is somebody for its clients.
-    pub(super) fn gate(self, routes: &RouteWatch) -> Gate {
-        let readers = routes.readers();
-        let mut taken = readers.iter().filter(|reader| self.takes(reader)).peekable();
-        let has_reader = taken.peek().is_some();
-        if taken.any(|reader| routes.is_fresh(reader)) || self.fallback(routes).is_some() {
-            Gate::Open
-        } else if has_reader || (self == Self::ReplicaOrActive && routes.is_offered()) {
-            Gate::Stale
-        } else {
-            Gate::Shut
-        }
-    }
-}
-
-/// A listener's way to its readers.
+/// Spreads the clients of a listener over its readers.
 #[derive(Debug)]
-pub(super) struct Lane {
-    goal: Goal,
+pub(super) struct ReaderBalancer {
+    target: ReadTarget,
     balance: Balance,
-    /// Where its clients wait, apart from those of the primary: neither holds up the other.
-    room: Arc<Hold>,
     /// Clients so far; whose turn it is follows from that.
     turns: AtomicUsize,
     /// Requests to cancel a query that are told to several backends at the same time.
-    cancels: Semaphore,
+    pub(super) cancels: Semaphore,
 }
 
 /// Where a client goes now.
-struct Chosen {
-    route: Arc<Route>,
+pub(super) struct Chosen {
+    pub(super) route: Arc<Route>,
     /// Until its session counts itself.
-    _underway: Option<Underway>,
+    pub(super) underway: Option<Underway>,
 }
 
-impl Lane {
-    pub(super) fn new(goal: Goal, balance: Balance, room: Arc<Hold>) -> Self {
-        Self { goal, balance, room, turns: AtomicUsize::new(0), cancels: Semaphore::new(cancel::AT_ONCE) }
+impl Chosen {
+    /// The active backend, which is not chosen among others.
+    pub(super) const fn active(route: Arc<Route>) -> Self {
+        Self { route, underway: None }
+    }
+}
+
+impl ReaderBalancer {
+    pub(super) fn new(target: ReadTarget, balance: Balance) -> Self {
+        Self { target, balance, turns: AtomicUsize::new(0), cancels: Semaphore::new(CANCELS_AT_ONCE) }
     }
 
     /// Why there is nobody.
     pub(super) fn why(&self, routes: &RouteWatch) -> Arc<str> {
-        match self.goal.gate(routes) {
+        match self.target.gate(routes) {
             Gate::Open => "the last one did not answer".into(),
             Gate::Stale => "the last verdict is too old; checking again".into(),
             Gate::Shut => {
-                let what = match self.goal {
-                    Goal::Replica => "no replica may be read",
-                    Goal::ReplicaOrActive => "no replica may be read, and no primary is in use",
-                    Goal::Any => "no node may be read",
+                let what = match self.target {
+                    ReadTarget::Replica => "no replica may be read",
+                    ReadTarget::ReplicaOrActive => "no replica may be read, and no primary is in use",
+                    ReadTarget::Any => "no node may be read",
                 };
                 format!("{what}: {}", routes.why_not_read()).into()
             }
@@ -119,13 +70,13 @@ impl Lane {
     /// Chooses among the readers but for those that just failed, then the fallback. A client that was dropped `drops` times before
     /// a byte takes whoever's turn it is, since the reader with the fewest sessions may be the one that drops everybody; and the
     /// fallback once that may have been all of them.
-    fn choose(&self, routes: &RouteWatch, failed: &[Tenure], drops: u32, client: Option<IpAddr>) -> Option<Chosen> {
+    pub(super) fn choose(&self, routes: &RouteWatch, failed: &[RouteId], drops: u32, client: Option<IpAddr>) -> Option<Chosen> {
         let readers = routes.readers();
         let good = || {
-            let taken = readers.iter().filter(|reader| self.goal.takes(reader));
+            let taken = readers.iter().filter(|reader| self.target.takes(reader));
             taken.filter(|reader| !failed.contains(&reader.route.tenure) && routes.is_fresh(reader))
         };
-        let fallback = || self.goal.fallback(routes).map(|route| Chosen { route, _underway: None });
+        let fallback = || self.target.fallback(routes).map(Chosen::active);
         let count = good().count();
         if count == 0 {
             return fallback();
@@ -145,56 +96,7 @@ impl Lane {
             }
             _ => in_turn().next(),
         };
-        reader.map(|reader| Chosen { route: Arc::clone(&reader.route), _underway: Some(reader.underway()) })
-    }
-
-    /// Chooses a reader and connects to it; the next one at once when that fails, and all again after a pause, until `deadline`.
-    pub(super) async fn establish(
-        &self,
-        mut client: Socket,
-        peer: Peer,
-        header: Option<&[u8]>,
-        listener: &ListenerContext,
-        deadline: Instant,
-        drops: u32,
-    ) -> Result<(Socket, Socket, Footing), Rejected> {
-        let pool = &listener.pool;
-        let mut pause = retry_pause();
-        let mut failed = Vec::new();
-        let mut queue = self.room.is_occupied();
-        loop {
-            let chosen = if queue { None } else { self.choose(&pool.routes, &failed, drops, peer.ip()) };
-            queue = false;
-            let Some(Chosen { route, _underway }) = chosen else {
-                if failed.is_empty() {
-                    client = wait_in(&self.room, client, peer, listener, deadline).await?;
-                } else {
-                    failed.clear();
-                    sleep(pause.next_pause()).await;
-                }
-                continue;
-            };
-            let tenure = route.tenure;
-            match dial(pool, route, Instant::now(), &listener.server_leg, header).await {
-                Ok((server, footing)) => return Ok((client, server, footing)),
-                Err(_) if Instant::now() >= deadline => {
-                    return Err(Rejected { reason: RejectReason::DialFailed, client: Some(client), why: listener.why() });
-                }
-                Err(error) => {
-                    pool.metrics.dial_retries.inc();
-                    match tenure {
-                        // Chosen anew, it is not among them, or it may be tried again.
-                        _ if error == DialError::Stale => {}
-                        Tenure::Reader(_) => failed.push(tenure),
-                        // The last resort failed as well.
-                        Tenure::Active(_) => {
-                            failed.clear();
-                            sleep(pause.next_pause()).await;
-                        }
-                    }
-                }
-            }
-        }
+        reader.map(|reader| Chosen { route: Arc::clone(&reader.route), underway: Some(reader.underway()) })
     }
 }
 
@@ -214,17 +116,17 @@ fn weight(client: IpAddr, backend: &str) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::time::{Duration, Instant};
 
     use super::*;
     use crate::{
         data::{
             event_loop::{Elapsed, testing, timeout},
-            hold::Door,
+            target::HoldGate,
         },
         failover::{Epoch, Time},
         metrics::{Metrics, PoolLabels, PoolSeries},
-        route::{self, Clock, Generation, Offer, Pulse, Revocation, Seam, Snapshot},
+        route::{self, Clock, Generation, Offer, Pulse, Reader, ReaderKind, Revocation, Seam, Snapshot},
     };
 
     struct World {
@@ -248,13 +150,13 @@ mod tests {
             let world = Self { seam, series, clock, pulses, _metrics: metrics };
             world.pulses.iter().for_each(|pulse| pulse.heard(world.clock.now()));
             world.publish(&(0..=readers).collect::<Vec<_>>());
-            let route = Some(world.route(0, Tenure::Active(Epoch(1))));
+            let route = Some(world.route(0, RouteId::Active(Epoch(1))));
             world.seam.publisher.offer(Offer { route, why: "".into() });
             world.seam.publisher.verified(clock.now());
             world
         }
 
-        fn route(&self, backend: usize, tenure: Tenure) -> Arc<Route> {
+        fn route(&self, backend: usize, tenure: RouteId) -> Arc<Route> {
             Arc::new(Route {
                 backend: format!("db-{backend}").into(),
                 metrics: Arc::clone(&self.series.backends[backend]),
@@ -266,7 +168,7 @@ mod tests {
 
         fn publish(&self, backends: &[usize]) {
             let reader = |backend: &usize| Reader {
-                route: self.route(*backend, Tenure::Reader(Generation(*backend as u64 + 1))),
+                route: self.route(*backend, RouteId::Reader(Generation(*backend as u64 + 1))),
                 kind: if *backend == 0 { ReaderKind::Active } else { ReaderKind::Replica },
                 pulse: Arc::clone(&self.pulses[*backend]),
             };
@@ -278,18 +180,18 @@ mod tests {
         }
 
         /// Chooses so often, each on its way until all are.
-        fn crowd(&self, lane: &Lane, clients: usize) -> Vec<String> {
-            let chosen: Vec<_> = (0..clients).map(|_| lane.choose(&self.seam.routes, &[], 0, None).unwrap()).collect();
+        fn crowd(&self, balancer: &ReaderBalancer, clients: usize) -> Vec<String> {
+            let chosen: Vec<_> = (0..clients).map(|_| balancer.choose(&self.seam.routes, &[], 0, None).unwrap()).collect();
             chosen.iter().map(|chosen| chosen.route.backend.to_string()).collect()
         }
 
-        fn one(&self, lane: &Lane, failed: &[Tenure], drops: u32) -> Option<String> {
-            lane.choose(&self.seam.routes, failed, drops, None).map(|chosen| chosen.route.backend.to_string())
+        fn one(&self, balancer: &ReaderBalancer, failed: &[RouteId], drops: u32) -> Option<String> {
+            balancer.choose(&self.seam.routes, failed, drops, None).map(|chosen| chosen.route.backend.to_string())
         }
     }
 
-    fn lane(goal: Goal, balance: Balance) -> Lane {
-        Lane::new(goal, balance, Arc::default())
+    fn balancer(target: ReadTarget, balance: Balance) -> ReaderBalancer {
+        ReaderBalancer::new(target, balance)
     }
 
     fn counts(chosen: &[String], backends: usize) -> Vec<usize> {
@@ -299,7 +201,7 @@ mod tests {
     #[test]
     fn in_turn_is_exact_and_spares_the_active_one() {
         let world = World::new(3);
-        let [turns, any] = [Goal::Replica, Goal::Any].map(|goal| lane(goal, Balance::RoundRobin));
+        let [turns, any] = [ReadTarget::Replica, ReadTarget::Any].map(|target| balancer(target, Balance::RoundRobin));
         assert_eq!(world.crowd(&turns, 4), ["db-1", "db-2", "db-3", "db-1"]);
         assert_eq!(counts(&world.crowd(&turns, 299), 4), [0, 99, 100, 100]);
         assert_eq!(counts(&world.crowd(&any, 400), 4), [100; 4]);
@@ -308,26 +210,26 @@ mod tests {
     #[test]
     fn the_one_with_the_fewest_sessions_is_chosen_and_a_burst_is_spread_also_before_it_has_sessions() {
         let world = World::new(3);
-        let lane = lane(Goal::Replica, Balance::LeastConnections);
-        assert_eq!(counts(&world.crowd(&lane, 30), 4), [0, 10, 10, 10], "equals take turns");
+        let balancer = balancer(ReadTarget::Replica, Balance::LeastConnections);
+        assert_eq!(counts(&world.crowd(&balancer, 30), 4), [0, 10, 10, 10], "equals take turns");
         world.series.backends[1].connections_active.set(7);
         world.series.backends[2].connections_active.set(2);
-        assert_eq!(world.one(&lane, &[], 0).as_deref(), Some("db-3"));
-        assert_eq!(counts(&world.crowd(&lane, 12), 4), [0, 0, 5, 7], "those on their way count");
-        assert_eq!(counts(&world.crowd(&lane, 12), 4), [0, 0, 5, 7], "and no longer when they are not");
+        assert_eq!(world.one(&balancer, &[], 0).as_deref(), Some("db-3"));
+        assert_eq!(counts(&world.crowd(&balancer, 12), 4), [0, 0, 5, 7], "those on their way count");
+        assert_eq!(counts(&world.crowd(&balancer, 12), 4), [0, 0, 5, 7], "and no longer when they are not");
     }
 
     #[test]
     fn a_client_address_has_the_same_reader_until_that_leaves_and_others_keep_theirs() {
         let world = World::new(3);
-        let lane = lane(Goal::Replica, Balance::Source);
+        let balancer = balancer(ReadTarget::Replica, Balance::Source);
         let clients = || (0..=u8::MAX).map(|last| IpAddr::from([10, 0, 0, last]));
-        let of = |client, failed: &[Tenure]| {
-            lane.choose(&world.seam.routes, failed, 0, Some(client)).unwrap().route.backend.to_string()
+        let of = |client, failed: &[RouteId]| {
+            balancer.choose(&world.seam.routes, failed, 0, Some(client)).unwrap().route.backend.to_string()
         };
         let before: Vec<_> = clients().map(|client| of(client, &[])).collect();
         assert!(counts(&before, 4)[1..].iter().all(|count| *count > 50), "{:?}", counts(&before, 4));
-        let failed = [Tenure::Reader(Generation(3))];
+        let failed = [RouteId::Reader(Generation(3))];
         for (client, before) in clients().zip(before) {
             world.series.backends[1].connections_active.inc();
             let mapped = IpAddr::V6(match client {
@@ -337,20 +239,22 @@ mod tests {
             assert_eq!((of(client, &[]), of(mapped, &[])), (before.clone(), before.clone()));
             assert!(of(client, &failed) == before || before == "db-2", "{client} moved from {before}");
         }
-        assert_eq!(counts(&world.crowd(&lane, 30), 4), [0, 10, 10, 10], "clients without an address take turns");
+        assert_eq!(counts(&world.crowd(&balancer, 30), 4), [0, 10, 10, 10], "clients without an address take turns");
         assert_eq!(weight([127, 0, 0, 1].into(), "db-a"), 5_172_132_817_064_480_496, "it is the same in every version");
     }
 
     #[test]
     fn a_reader_that_failed_makes_way_for_the_next_and_the_last_for_the_fallback() {
         let world = World::new(2);
-        let failed = [2, 3].map(|n| Tenure::Reader(Generation(n)));
-        for (goal, last) in [(Goal::Replica, None), (Goal::ReplicaOrActive, Some("db-0")), (Goal::Any, Some("db-0"))] {
-            let lane = lane(goal, Balance::LeastConnections);
-            assert_eq!(world.one(&lane, &failed, 0).as_deref(), last, "{goal:?}");
+        let failed = [2, 3].map(|n| RouteId::Reader(Generation(n)));
+        for (target, last) in
+            [(ReadTarget::Replica, None), (ReadTarget::ReplicaOrActive, Some("db-0")), (ReadTarget::Any, Some("db-0"))]
+        {
+            let balancer = balancer(target, Balance::LeastConnections);
+            assert_eq!(world.one(&balancer, &failed, 0).as_deref(), last, "{target:?}");
             world.series.backends[0].connections_active.set(9);
-            assert_eq!(world.one(&lane, &failed[..1], 0).as_deref(), Some("db-2"), "{goal:?}");
-            assert_eq!(world.one(&lane, &failed[1..], 0).as_deref(), Some("db-1"), "{goal:?}");
+            assert_eq!(world.one(&balancer, &failed[..1], 0).as_deref(), Some("db-2"), "{target:?}");
+            assert_eq!(world.one(&balancer, &failed[1..], 0).as_deref(), Some("db-1"), "{target:?}");
         }
     }
 
@@ -359,20 +263,20 @@ mod tests {
         let world = World::new(2);
         // It has no sessions, and never will.
         world.series.backends[1].connections_active.set(50);
-        let lane = lane(Goal::ReplicaOrActive, Balance::LeastConnections);
-        assert_eq!(world.one(&lane, &[], 0).as_deref(), Some("db-2"));
-        let second: Vec<_> = (0..2).map(|_| world.one(&lane, &[], 1).unwrap()).collect();
+        let balancer = balancer(ReadTarget::ReplicaOrActive, Balance::LeastConnections);
+        assert_eq!(world.one(&balancer, &[], 0).as_deref(), Some("db-2"));
+        let second: Vec<_> = (0..2).map(|_| world.one(&balancer, &[], 1).unwrap()).collect();
         assert!(second.contains(&"db-1".to_owned()), "{second:?}");
-        assert_eq!(world.one(&lane, &[], 2).as_deref(), Some("db-0"), "all may have dropped it: the fallback");
+        assert_eq!(world.one(&balancer, &[], 2).as_deref(), Some("db-0"), "all may have dropped it: the fallback");
         world.withdraw_active();
-        assert!(world.one(&lane, &[], 9).is_some_and(|name| name != "db-0"), "without one, a reader again");
+        assert!(world.one(&balancer, &[], 9).is_some_and(|name| name != "db-0"), "without one, a reader again");
     }
 
     #[test]
     fn the_gate_is_open_while_there_is_somebody_to_trust() {
         let world = World::new(1);
         let routes = &world.seam.routes;
-        let gates = || [Goal::Replica, Goal::ReplicaOrActive, Goal::Any].map(|goal| goal.gate(routes));
+        let gates = || [ReadTarget::Replica, ReadTarget::ReplicaOrActive, ReadTarget::Any].map(|target| target.gate(routes));
         assert_eq!(gates(), [Gate::Open; 3]);
         world.publish(&[0]);
         assert_eq!(gates(), [Gate::Shut, Gate::Open, Gate::Open]);
@@ -380,8 +284,8 @@ mod tests {
         world.publish(&[]);
         assert_eq!(gates(), [Gate::Shut; 3]);
         world.seam.publisher.explain_readers("db-0: down, db-1: lag");
-        let lane = lane(Goal::Replica, Balance::RoundRobin);
-        assert_eq!(&*lane.why(routes), "no replica may be read: db-0: down, db-1: lag");
+        let balancer = balancer(ReadTarget::Replica, Balance::RoundRobin);
+        assert_eq!(&*balancer.why(routes), "no replica may be read: db-0: down, db-1: lag");
         world.publish(&[0, 1]);
         world.seam.publisher.max_staleness(Duration::ZERO);
         world.pulses.iter().for_each(|pulse| pulse.heard(Time::ZERO));
@@ -389,7 +293,7 @@ mod tests {
             std::thread::yield_now();
         }
         assert_eq!(gates(), [Gate::Stale; 3]);
-        assert_eq!(world.one(&lane, &[], 0), None, "an old verdict is no reason to send somebody there");
+        assert_eq!(world.one(&balancer, &[], 0), None, "an old verdict is no reason to send somebody there");
         let reader = world.seam.routes.readers()[1].clone();
         assert!(!routes.stands(&reader.route, Instant::now()));
         world.seam.publisher.max_staleness(Duration::from_mins(1));
@@ -404,14 +308,14 @@ mod tests {
             let world = World::new(1);
             world.withdraw_active();
             world.publish(&[0]);
-            let mut door = Door::Reader(world.seam.routes.clone(), Goal::Replica);
+            let mut door = HoldGate::Reader(world.seam.routes.clone(), ReadTarget::Replica);
             let waiting = door.opens();
             tokio::pin!(waiting);
             assert_eq!(timeout(Duration::from_millis(30), &mut waiting).await, Err(Elapsed));
             world.publish(&[0, 1]);
             assert_eq!(timeout(Duration::from_secs(9), waiting).await, Ok(Some(())));
             world.publish(&[0]);
-            let mut ended = Door::Reader(world.seam.routes.clone(), Goal::Replica);
+            let mut ended = HoldGate::Reader(world.seam.routes.clone(), ReadTarget::Replica);
             drop(world.seam.publisher);
             assert_eq!(timeout(Duration::from_secs(9), ended.opens()).await, Ok(None));
         });

@@ -12,7 +12,7 @@ use super::{
         standing::{Login, Standing},
         tcp,
     },
-    events::Voice,
+    events::ProbeEvents,
     unserved::{Course, Question, Unserved},
 };
 use crate::{
@@ -38,7 +38,7 @@ pub(super) enum Answer {
 
 /// Asks in the protocol of the check.
 #[derive(Debug)]
-pub(super) enum Asker {
+pub(super) enum ProbeClient {
     /// Something new each time.
     Single(Box<dyn Single>),
     /// A question over a session.
@@ -56,7 +56,7 @@ pub(super) struct Sessions {
     unserved: Option<Unserved>,
     /// What it is about to do if it serves nobody.
     course: Course,
-    voice: Voice,
+    voice: ProbeEvents,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -65,8 +65,8 @@ struct LastLogin {
     class: Class,
 }
 
-impl Asker {
-    pub(super) fn new(address: &BackendAddr, check: &CheckConfig, voice: Voice) -> Self {
+impl ProbeClient {
+    pub(super) fn new(address: &BackendAddr, check: &CheckConfig, voice: ProbeEvents) -> Self {
         let login = match probe::kind(&check.kind).of(address) {
             Check::Single(single) => return Self::Single(single),
             Check::Login(login) => login,
@@ -77,7 +77,7 @@ impl Asker {
         Self::Sessions(Box::new(sessions))
     }
 
-    /// Asks once. `fresh` demands a new connection; without it the asker chooses.
+    /// Asks once. `fresh` demands a new connection; without it the client chooses.
     pub(super) async fn ask(&mut self, addresses: &Addresses, fresh: bool, deadline: Deadline) -> Answer {
         match self {
             Self::Single(single) => match single.probe(addresses, deadline).await {

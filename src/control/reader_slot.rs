@@ -7,12 +7,12 @@ use crate::{
     failover::{Reading, RevokeMode, Time},
     metrics::BackendMetrics,
     net::addresses::Addresses,
-    route::{Generation, Pulse, Reader, ReaderKind, Revocation, Route, Tenure},
+    route::{Generation, Pulse, Reader, ReaderKind, Revocation, Route, RouteId},
 };
 
 /// A backend's seat among the readers, taken or not.
 #[derive(Debug, Default)]
-pub(super) struct Seat {
+pub(super) struct ReaderSlot {
     generation: Generation,
     /// One for all sessions of the generation, also while nobody may be sent there.
     revocation: Arc<Revocation>,
@@ -21,7 +21,7 @@ pub(super) struct Seat {
     route: Option<Arc<Route>>,
 }
 
-impl Seat {
+impl ReaderSlot {
     /// The backend was heard of.
     pub(super) fn heard(&self, at: Time) {
         self.pulse.heard(at);
@@ -46,7 +46,7 @@ impl Seat {
         self.route = Some(Arc::new(Route {
             backend: Arc::clone(&backend.name),
             metrics: Arc::clone(metrics),
-            tenure: Tenure::Reader(self.generation),
+            tenure: RouteId::Reader(self.generation),
             addresses: addresses.clone(),
             revocation: Arc::clone(&self.revocation),
         }));

@@ -1,0 +1,221 @@
+//! What connections share: the contexts of the process, of a worker, of a pool and of a listener. None of them ever changes; a changed
+//! configuration makes others, for the connections that come then.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    access::{AccessRules, RejectLog},
+    admission::Admission,
+    balancer::{Chosen, ReaderBalancer},
+    close::RESET_PATIENCE,
+    descriptors::Descriptors,
+    event_loop::Handle,
+    hold::Hold,
+    per_ip::PerIpLimiter,
+    protocol::Protocol,
+    relay::RelaySettings,
+    target::ReadTarget,
+};
+use crate::{
+    config::{HoldConfig, ListenerConfig, Refusal},
+    failover::{Passive, label::Label},
+    lifecycle::Lifeline,
+    metrics::{ListenerMetrics, PoolMetrics, ProcessMetrics},
+    net::{
+        endpoint::Peer,
+        proxy_protocol,
+        socket::{Keepalive, LegOptions},
+    },
+    reason::RejectReason,
+    route::{Clock, PassiveReport, ReportSender, Route, RouteId, RouteWatch, SessionTable},
+};
+
+/// The process on the byte path.
+#[derive(Debug)]
+pub(super) struct ProcessContext {
+    pub(super) admission: Arc<Admission>,
+    pub(super) shutdown_delay: Duration,
+    pub(super) clock: Clock,
+    pub(super) lifeline: Lifeline,
+    pub(super) metrics: Arc<crate::metrics::Metrics>,
+    pub(super) descriptors: Descriptors,
+    /// Number of the next connection.
+    pub(super) next_id: AtomicU64,
+}
+
+impl ProcessContext {
+    pub(super) fn process_metrics(&self) -> &ProcessMetrics {
+        &self.metrics.process
+    }
+}
+
+/// What the connections of one worker share.
+#[derive(Debug, Default)]
+pub(super) struct WorkerContext {
+    pub(super) sessions: Arc<SessionTable>,
+    /// Clients that were handed to it and have not ended.
+    load: AtomicUsize,
+    /// How the accept loops reach it; `None` for the one that they run on.
+    pub(super) inbox: Option<Handle>,
+}
+
+impl WorkerContext {
+    pub(super) fn new(inbox: Option<Handle>) -> Self {
+        Self { inbox, ..Self::default() }
+    }
+
+    pub(super) fn load(&self) -> usize {
+        self.load.load(Ordering::Relaxed)
+    }
+}
+
+/// One client's part of a worker's load.
+#[derive(Debug)]
+pub(super) struct Load(Arc<WorkerContext>);
+
+impl Load {
+    pub(super) fn new(worker: &Arc<WorkerContext>) -> Self {
+        worker.load.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(worker))
+    }
+
+    /// The worker whose load it is.
+    pub(super) fn worker(&self) -> &WorkerContext {
+        &self.0
+    }
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        self.0.load.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A pool on the byte path; shared by its listeners on all workers.
+#[derive(Debug)]
+pub(super) struct PoolContext {
+    pub(super) name: Arc<str>,
+    pub(super) connect_timeout: Duration,
+    pub(super) hold_config: HoldConfig,
+    pub(super) protocol: Protocol,
+    pub(super) routes: RouteWatch,
+    pub(super) reporter: ReportSender,
+    pub(super) metrics: Arc<PoolMetrics>,
+    pub(super) process: Arc<ProcessContext>,
+    pub(super) retired: CancellationToken,
+}
+
+impl PoolContext {
+    /// Tells control what was learned of a route's backend.
+    pub(super) fn report(&self, route: &Route, what: Passive) {
+        if !self.reporter.send(PassiveReport { tenure: route.tenure, what }) {
+            self.process.process_metrics().reports_dropped.inc();
+        }
+    }
+}
+
+/// The clients of a listener, counted. The counts outlive a change of the configuration.
+#[derive(Clone, Debug)]
+pub(super) struct Counts {
+    /// All that are served or wait for it: `max_connections` of the listener, and of the process.
+    pub(super) guests: Arc<Admission>,
+    /// By address, where that is limited.
+    pub(super) per_ip: Arc<PerIpLimiter>,
+}
+
+/// A listener on the byte path.
+#[derive(Debug)]
+pub(super) struct ListenerContext {
+    pub(super) pool: Arc<PoolContext>,
+    pub(super) name: Arc<str>,
+    /// Of its clients' sockets, which inherit them from its own.
+    pub(super) client_leg: LegOptions,
+    /// Of those to the backends, from the start.
+    pub(super) server_leg: LegOptions,
+    pub(super) relay: RelaySettings,
+    /// For the first exchange with a backend.
+    pub(super) login_timeout: Option<Duration>,
+    /// Where it leads to readers, not to the primary.
+    pub(super) balancer: Option<ReaderBalancer>,
+    /// Where its clients wait. Those who want the primary and those who want readers wait apart: neither holds up the other.
+    pub(super) hold: Arc<Hold>,
+    pub(super) metrics: Arc<ListenerMetrics>,
+    pub(super) guests: Arc<Admission>,
+    /// Clients that are being told that they are too many; more are cut off without a word.
+    pub(super) refusals: Arc<Admission>,
+    /// What is asked of clients, if anything is.
+    pub(super) rules: Option<Box<AccessRules>>,
+    pub(super) refusal: Refusal,
+    log: RejectLog,
+    /// The PROXY header that backends get, if they do.
+    pub(super) header: Option<proxy_protocol::Version>,
+}
+
+impl ListenerContext {
+    pub(super) fn new(
+        pool: Arc<PoolContext>,
+        config: &ListenerConfig,
+        hold: Arc<Hold>,
+        metrics: Arc<ListenerMetrics>,
+        counts: Counts,
+    ) -> Self {
+        let client_leg = LegOptions { keepalive: Some(config.keepalive), user_timeout: config.tcp_user_timeout };
+        // Keepalive takes four system calls, which sessions of a single query must not pay for. A greeting is waited for.
+        let deferred: Option<Keepalive> = Some(config.keepalive).filter(|_| !pool.protocol.is_greeted());
+        Self {
+            pool,
+            name: Arc::clone(&config.name),
+            client_leg,
+            server_leg: LegOptions { keepalive: client_leg.keepalive.filter(|_| deferred.is_none()), ..client_leg },
+            relay: RelaySettings {
+                mode: config.relay,
+                idle: config.idle_timeout,
+                half_close: config.half_close_timeout,
+                reset: RESET_PATIENCE,
+                keepalive: deferred,
+            },
+            login_timeout: config.client_login_timeout,
+            balancer: ReadTarget::of(config).map(|target| ReaderBalancer::new(target, config.balance)),
+            hold,
+            metrics,
+            guests: counts.guests,
+            refusals: Arc::new(Admission::new(16)),
+            rules: AccessRules::of(config, counts.per_ip),
+            refusal: config.refusal,
+            log: RejectLog::default(),
+            header: config.proxy_protocol.send.version(),
+        }
+    }
+
+    /// Where the next client goes, at this moment; not to those that just `failed`. It was dropped `drops` times before a byte.
+    pub(super) fn choose(&self, failed: &[RouteId], drops: u32, peer: Peer, now: Instant) -> Option<Chosen> {
+        let routes = &self.pool.routes;
+        match &self.balancer {
+            None => routes.take_at(now).map(Chosen::active),
+            Some(balancer) => balancer.choose(routes, failed, drops, peer.ip()),
+        }
+    }
+
+    /// Why its clients find nobody.
+    pub(super) fn why(&self) -> Arc<str> {
+        let routes = &self.pool.routes;
+        self.balancer.as_ref().map_or_else(|| routes.why(), |balancer| balancer.why(routes))
+    }
+
+    /// Counts a client that does not get in, and says so in the log; now and then only, since strangers can cause it at will.
+    pub(super) fn turned_away(&self, reason: RejectReason, peer: Peer, why: &str) {
+        self.metrics.rejected.get(reason).inc();
+        let Some(passed_over) = self.log.may_log(reason, self.pool.process.clock.now()) else { return };
+        let passed_over = (passed_over > 0).then_some(passed_over);
+        let (pool, listener, reason) = (&self.pool.name, &self.name, reason.as_str());
+        tracing::info!(%pool, %listener, client = %peer, reason, %why, passed_over, "client turned away");
+    }
+}

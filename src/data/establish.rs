@@ -1,0 +1,181 @@
+//! Finds a backend for a client: chooses one, waits while there is none, dials, lets the two greet each other, and tries the next until
+//! the client's deadline. One loop for the primary and for readers.
+
+use std::{
+    sync::atomic::Ordering,
+    time::{Duration, Instant},
+};
+
+use super::{
+    balancer::Chosen,
+    cancel,
+    client::Client,
+    close,
+    dial::{DialedRoute, dial},
+    event_loop::{Socket, sleep, timeout},
+    greeting::{self, Next},
+    hold::Patience,
+    refusal::Refused,
+    session::SessionRecord,
+};
+use crate::{
+    failover::Passive,
+    net::backoff::Backoff,
+    reason::{DialError, Direction, RejectReason},
+    route::RouteId,
+};
+
+/// A client and its backend, which may begin to relay.
+pub(super) struct Ready {
+    pub(super) client: Socket,
+    pub(super) server: Socket,
+    /// Bytes that went past already, upstream and downstream.
+    pub(super) passed: (u64, u64),
+    pub(super) session: Box<SessionRecord>,
+}
+
+/// Finds a backend that serves the client.
+///
+/// # Errors
+/// The client, and why it gets none.
+pub(super) async fn establish(mut client: Client) -> Result<Ready, Refused> {
+    let header = client.header();
+    let header = header.as_deref();
+    let mut pause = retry_pause();
+    for _ in 1..client.budget.drops {
+        pause.next_pause();
+    }
+    loop {
+        if client.budget.drops > 0 {
+            if Instant::now() >= client.budget.deadline {
+                return Err(Refused::for_want_of_a_backend(client, RejectReason::DialFailed));
+            }
+            client.pool().metrics.dial_retries.inc();
+            sleep(pause.next_pause()).await;
+        }
+        let (mut server, route) = match connect(&client, header).await {
+            Ok(connected) => connected,
+            Err(reason) => return Err(Refused::for_want_of_a_backend(client, reason)),
+        };
+        let (near, session) = SessionRecord::open(client, route);
+        match greet(&near, &mut server, &session, header).await {
+            Greeted::Served(upstream, downstream) => {
+                return Ok(Ready { client: near, server, passed: (upstream, downstream), session });
+            }
+            Greeted::Dropped => client = session.give_back(near),
+            Greeted::Late => {
+                let why = format!("no first packet was exchanged with {} within client_login_timeout", session.route.backend);
+                return Err(Refused { client: session.give_back(near), reason: RejectReason::LoginTimeout, why: why.into() });
+            }
+        }
+    }
+}
+
+/// Connects to a backend that the client may use.
+///
+/// # Errors
+/// Why there is none before the client's deadline.
+async fn connect(client: &Client, header: Option<&[u8]>) -> Result<(Socket, DialedRoute), RejectReason> {
+    let (listener, pool, budget) = (client.listener(), client.pool(), client.budget);
+    let mut pause = retry_pause();
+    // Of the readers, those that did not answer.
+    let mut failed = Vec::new();
+    // Behind those who wait already.
+    let mut queue = listener.hold.is_occupied();
+    loop {
+        let now = Instant::now();
+        let chosen = if queue { None } else { listener.choose(&failed, budget.drops, client.peer, now) };
+        queue = false;
+        let Some(Chosen { route, underway: _underway }) = chosen else {
+            if failed.is_empty() {
+                wait(client).await?;
+            } else {
+                failed.clear();
+                sleep(pause.next_pause()).await;
+            }
+            continue;
+        };
+        let tenure = route.tenure;
+        match dial(pool, route, now, &listener.server_leg, header).await {
+            Ok(connected) => return Ok(connected),
+            Err(_) if Instant::now() >= budget.deadline => return Err(RejectReason::DialFailed),
+            Err(error) => {
+                pool.metrics.dial_retries.inc();
+                match tenure {
+                    // Chosen anew, it is not among them, or it may be tried again.
+                    _ if error == DialError::Stale => {}
+                    RouteId::Reader(_) => failed.push(tenure),
+                    // The primary, or the last resort of a client that wanted a reader.
+                    RouteId::Active(_) => {
+                        failed.clear();
+                        sleep(pause.next_pause()).await;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Waits in the hold for a turn.
+async fn wait(client: &Client) -> Result<(), RejectReason> {
+    let (listener, pool) = (client.listener(), client.pool());
+    let started = Instant::now();
+    // One that is turned away at once has waited as well: it may come again.
+    let _wait = pool.routes.wait();
+    let per_ip = client.peer.ip().map(|ip| (ip, pool.hold_config.max_per_ip));
+    let patience = Patience { deadline: client.budget.deadline, max: pool.hold_config.max, per_ip };
+    let held = Box::pin(listener.hold.wait(&client.socket, patience, &pool.metrics.held, &pool.retired)).await;
+    pool.metrics.hold_duration.observe(started.elapsed().as_secs_f64());
+    held
+}
+
+const fn retry_pause() -> Backoff {
+    Backoff::new(Duration::from_millis(2), Duration::from_millis(100))
+}
+
+/// How a greeting went.
+enum Greeted {
+    /// The backend serves the client. So many bytes went past, upstream and downstream.
+    Served(u64, u64),
+    /// The backend does not serve. The client has lost nothing.
+    Dropped,
+    /// One of the two was silent for too long.
+    Late,
+}
+
+/// Sees whether the backend serves the client.
+async fn greet(client: &Socket, server: &mut Socket, session: &SessionRecord, header: Option<&[u8]>) -> Greeted {
+    let listener = session.listener();
+    let pool = &*listener.pool;
+    if !pool.protocol.is_greeted() {
+        return Greeted::Served(0, 0);
+    }
+    let exchange = Box::pin(greeting::exchange(pool.protocol, client, server, &session.listening));
+    let greeting = match listener.login_timeout {
+        Some(limit) => timeout(limit, exchange).await,
+        None => Ok(exchange.await),
+    };
+    let Ok(greeting) = greeting else {
+        client.look_again();
+        return Greeted::Late;
+    };
+    let (route, live) = (&session.route, &session.session);
+    live.upstream_bytes.store(greeting.upstream, Ordering::Relaxed);
+    live.downstream_bytes.store(greeting.downstream, Ordering::Relaxed);
+    route.metrics.relay_bytes.get(Direction::Upstream).inc_by(greeting.upstream);
+    route.metrics.relay_bytes.get(Direction::Downstream).inc_by(greeting.downstream);
+    match greeting.next {
+        Next::Relay => {}
+        Next::Cancel(request) => Box::pin(cancel::tell_others(&request, route, listener, header)).await,
+        Next::Again => {
+            if !route.revocation.is_revoked() {
+                pool.report(route, Passive::SessionLost);
+            }
+            close::reset(server);
+            // What was shown to the backend is still there.
+            client.look_again();
+            return Greeted::Dropped;
+        }
+    }
+    Greeted::Served(greeting.upstream, greeting.downstream)
+}

@@ -1,0 +1,162 @@
+//! Who is accepted where, and for which pool; changed while clients come.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    admission::Admission,
+    context::{Counts, ListenerContext, PoolContext, ProcessContext},
+    hold::Hold,
+    listener::AcceptLoop,
+    protocol::Protocol,
+    target::{HoldGate, ReadTarget},
+    worker::WorkerPool,
+};
+use crate::{
+    config::{HoldConfig, ListenerConfig},
+    metrics::{ListenerMetrics, PoolMetrics},
+    net::{endpoint::Endpoint, listener::BoundListener},
+    route::{ReportSender, RouteWatch},
+};
+
+/// What the byte path needs to know of a pool.
+#[derive(Debug)]
+pub struct PoolSettings {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its listeners.
+    pub listeners: Vec<ListenerSettings>,
+    /// Deadline of a dial.
+    pub connect_timeout: Duration,
+    /// How clients wait.
+    pub hold: HoldConfig,
+    /// What its clients speak.
+    pub protocol: Protocol,
+    /// Where to go.
+    pub routes: RouteWatch,
+    /// Where observations go.
+    pub reporter: ReportSender,
+    /// Its metrics.
+    pub metrics: Arc<PoolMetrics>,
+    /// Cancelled when the pool takes no more clients; those that are held are turned away.
+    pub retired: CancellationToken,
+}
+
+/// What the byte path needs to know of a listener.
+#[derive(Debug)]
+pub struct ListenerSettings {
+    /// As configured.
+    pub config: ListenerConfig,
+    /// Its metrics.
+    pub metrics: Arc<ListenerMetrics>,
+    /// Its sockets: a bound one for each that the byte path does not have yet.
+    pub sockets: Vec<(SocketKey, Option<BoundListener>)>,
+}
+
+/// A listening socket, as it is found again when the configuration changes: by where it is, or, when the kernel chose the port,
+/// by whose it is.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct SocketKey {
+    /// As configured.
+    pub endpoint: Endpoint,
+    /// Pool and listener, when the configured port is 0.
+    pub owner: Option<(Arc<str>, Arc<str>)>,
+}
+
+/// Who is accepted where, and for which pool; changed while clients come.
+#[derive(Debug)]
+pub struct ListenerManager {
+    workers: WorkerPool,
+    process: Arc<ProcessContext>,
+    sockets: HashMap<SocketKey, AcceptLoop>,
+    holds: HashMap<Arc<str>, Holds>,
+    /// By pool and listener.
+    counts: HashMap<(Arc<str>, Arc<str>), Counts>,
+}
+
+/// Where the clients of a pool wait. A client that waits for a reader never stands before one that waits for the primary, nor behind it.
+/// They stay open for as long as the pool is configured.
+#[derive(Debug)]
+struct Holds {
+    /// For the primary.
+    active: Arc<Hold>,
+    /// For readers: one a target that a listener has, or had.
+    readers: HashMap<ReadTarget, Arc<Hold>>,
+}
+
+impl ListenerManager {
+    /// Nobody is accepted yet.
+    pub(super) fn new(workers: WorkerPool, process: Arc<ProcessContext>) -> Self {
+        Self { workers, process, sockets: HashMap::new(), holds: HashMap::new(), counts: HashMap::new() }
+    }
+
+    /// From now on these pools, and no others. A socket that stays goes on accepting without a gap; one that goes takes in those
+    /// who had connected before it closes. Sessions keep the settings they began with.
+    pub fn apply(&mut self, pools: Vec<PoolSettings>) {
+        let mut holds = HashMap::new();
+        let mut counts = HashMap::new();
+        let mut sockets = HashMap::new();
+        for pool in pools {
+            let own = self.holds_of(&pool);
+            let context = Arc::new(PoolContext {
+                name: pool.name,
+                connect_timeout: pool.connect_timeout,
+                hold_config: pool.hold,
+                protocol: pool.protocol,
+                routes: pool.routes,
+                reporter: pool.reporter,
+                metrics: pool.metrics,
+                process: Arc::clone(&self.process),
+                retired: pool.retired,
+            });
+            for listener in pool.listeners {
+                let ListenerSettings { config, metrics, sockets: keys } = listener;
+                let name = (Arc::clone(&context.name), Arc::clone(&config.name));
+                let own_counts = self.counts.remove(&name).unwrap_or_else(|| self.nobody_yet());
+                own_counts.guests.resize(config.max_connections.unwrap_or(usize::MAX));
+                counts.insert(name, own_counts.clone());
+                let hold = match ReadTarget::of(&config) {
+                    None => Arc::clone(&own.active),
+                    Some(target) => own.readers.get(&target).cloned().unwrap_or_default(),
+                };
+                let listener = Arc::new(ListenerContext::new(Arc::clone(&context), &config, hold, metrics, own_counts));
+                for (key, new) in keys {
+                    if let Some(accepting) = self.receive(&key, new, &listener) {
+                        sockets.insert(key, accepting);
+                    }
+                }
+            }
+            holds.insert(Arc::clone(&context.name), own);
+        }
+        // What is left of the old ones ends with its handle.
+        (self.holds, self.counts, self.sockets) = (holds, counts, sockets);
+    }
+
+    fn nobody_yet(&self) -> Counts {
+        Counts { guests: Arc::new(Admission::of(Arc::clone(&self.process.admission), usize::MAX)), per_ip: Arc::default() }
+    }
+
+    fn receive(&mut self, key: &SocketKey, new: Option<BoundListener>, listener: &Arc<ListenerContext>) -> Option<AcceptLoop> {
+        match new {
+            Some(socket) => Some(AcceptLoop::start(&self.workers, Arc::clone(listener), socket)),
+            None => self.sockets.remove(key).inspect(|accepting| accepting.serve(Arc::clone(listener))),
+        }
+    }
+
+    /// The holds of a pool; those that are not open yet are opened.
+    fn holds_of(&mut self, pool: &PoolSettings) -> Holds {
+        let open = |gate| {
+            let hold = Arc::new(Hold::default());
+            self.workers.release(Arc::clone(&hold), gate, pool.retired.clone());
+            hold
+        };
+        let own = self.holds.remove(&pool.name);
+        let mut own =
+            own.unwrap_or_else(|| Holds { active: open(HoldGate::Active(pool.routes.clone())), readers: HashMap::new() });
+        for target in pool.listeners.iter().filter_map(|listener| ReadTarget::of(&listener.config)) {
+            own.readers.entry(target).or_insert_with(|| open(HoldGate::Reader(pool.routes.clone(), target)));
+        }
+        own
+    }
+}

@@ -1,0 +1,93 @@
+//! Which backends a listener's clients may use, and when those that wait for one are let go.
+
+use std::{sync::Arc, time::Duration};
+
+use super::event_loop::timeout;
+use crate::{
+    config::{Fallback, ListenerConfig, ListenerRoute},
+    route::{Gate, Reader, ReaderKind, Route, RouteWatch},
+};
+
+/// Between two polls of a verdict that is too old.
+const STALE_PAUSE: Duration = Duration::from_millis(20);
+
+/// Which backends the clients of a listener may use that leads to readers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum ReadTarget {
+    /// A replica, and nobody else.
+    Replica,
+    /// A replica, or the active backend while there is none.
+    ReplicaOrActive,
+    /// Whoever may be read.
+    Any,
+}
+
+impl ReadTarget {
+    /// `None` for a listener that leads to the active backend, and to no reader.
+    pub(super) const fn of(listener: &ListenerConfig) -> Option<Self> {
+        match (listener.route, listener.fallback) {
+            (ListenerRoute::Primary, _) => None,
+            (ListenerRoute::Replica, Fallback::None) => Some(Self::Replica),
+            (ListenerRoute::Replica, Fallback::Primary) => Some(Self::ReplicaOrActive),
+            (ListenerRoute::Any, _) => Some(Self::Any),
+        }
+    }
+
+    pub(super) fn takes(self, reader: &Reader) -> bool {
+        self == Self::Any || reader.kind == ReaderKind::Replica
+    }
+
+    /// Where a client goes that found no reader.
+    pub(super) fn fallback(self, routes: &RouteWatch) -> Option<Arc<Route>> {
+        if self == Self::ReplicaOrActive { routes.take() } else { None }
+    }
+
+    /// Whether there is somebody for its clients.
+    pub(super) fn gate(self, routes: &RouteWatch) -> Gate {
+        let readers = routes.readers();
+        let mut taken = readers.iter().filter(|reader| self.takes(reader)).peekable();
+        let has_reader = taken.peek().is_some();
+        if taken.any(|reader| routes.is_fresh(reader)) || self.fallback(routes).is_some() {
+            Gate::Open
+        } else if has_reader || (self == Self::ReplicaOrActive && routes.is_offered()) {
+            Gate::Stale
+        } else {
+            Gate::Shut
+        }
+    }
+}
+
+/// What lets the clients of a room go.
+#[derive(Debug)]
+pub(super) enum HoldGate {
+    /// A route to the active backend.
+    Active(RouteWatch),
+    /// Somebody who may be read.
+    Reader(RouteWatch, ReadTarget),
+}
+
+impl HoldGate {
+    fn gate(&self) -> Gate {
+        match self {
+            Self::Active(routes) => routes.gate(),
+            Self::Reader(routes, target) => target.gate(routes),
+        }
+    }
+
+    /// Waits until it is open; `None` when it never will be, because the pool has ended.
+    pub(super) async fn opens(&mut self) -> Option<()> {
+        loop {
+            let gate = self.gate();
+            let (Self::Active(routes) | Self::Reader(routes, _)) = self;
+            let pause = match gate {
+                Gate::Open => return Some(()),
+                // What is only stale becomes good without a change: look back now and then.
+                Gate::Stale => STALE_PAUSE,
+                Gate::Shut => Duration::from_hours(1),
+            };
+            if timeout(pause, routes.changed()).await == Ok(None) {
+                return None;
+            }
+        }
+    }
+}

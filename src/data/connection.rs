@@ -15,15 +15,9 @@ use super::{
 };
 use crate::reason::RejectReason;
 
-/// Serves a client to its end. (No `async fn`, which would keep a second copy of its arguments.)
+/// Serves a client to its end.
 pub(super) fn serve(accepted: Accepted, turn: Option<Turn>, counted: TaskTrackerToken) -> impl Future<Output = ()> {
-    let client = accepted.arrive(turn);
-    async move {
-        let _counted = counted;
-        if let Some(client) = client {
-            serve_client(client).await;
-        }
-    }
+    serve_client(accepted.arrive(turn), counted)
 }
 
 /// The same for a client that a proxy in front has still to name. Whatever that says, it may be one too many.
@@ -34,34 +28,34 @@ pub(super) fn serve_proxied(
 ) -> impl Future<Output = ()> {
     let proxy = accepted.arrive(None);
     async move {
-        let _counted = counted;
         let Some(proxy) = proxy else { return };
         match Box::pin(identify(proxy, too_many)).await {
-            Ok(client) => serve_client(client).await,
+            Ok(client) => serve_client(Some(client), counted).await,
             // One without a header has been reset.
-            Err(refused) => {
-                if let Some(refused) = refused {
-                    Box::pin(refused.tell()).await;
-                }
-            }
+            Err(None) => {}
+            Err(Some(refused)) => Box::pin(refused.tell()).await,
         }
     }
 }
 
 /// What is needed before and after the relay is boxed, and given back before the session idles for hours: only the relay itself and
-/// what is kept of the session stay.
-async fn serve_client(mut client: Box<Client>) {
-    loop {
-        // A client without a session has been told why.
-        let Some(Ready { client: near, server, passed, session }) = Box::pin(begin(client)).await else { return };
-        let settings = &session.listener().relay;
-        let mut relay = Relay::new(near, server, passed, settings, &session.session, &session.route.metrics);
-        let reason = relay.run(&session.listening).await;
-        let ended = relay.end(reason);
-        match session.close(ended) {
-            SessionEnd::Over => return,
-            SessionEnd::Closing(ended, guards) => return Box::pin(finish(ended, guards)).await,
-            SessionEnd::Retryable(again) => client = again,
+/// what is kept of the session stay. (No `async fn`, which would keep a second copy of its arguments.)
+fn serve_client(client: Option<Box<Client>>, counted: TaskTrackerToken) -> impl Future<Output = ()> {
+    async move {
+        let _counted = counted;
+        let Some(mut client) = client else { return };
+        loop {
+            // A client without a session has been told why.
+            let Some(Ready { client: near, server, passed, session }) = Box::pin(begin(client)).await else { return };
+            let settings = &session.listener().relay;
+            let mut relay = Relay::new(near, server, passed, settings, &session.session, &session.route.metrics);
+            let reason = relay.run(&session.listening).await;
+            let ended = relay.end(reason);
+            match session.close(ended) {
+                SessionEnd::Over => return,
+                SessionEnd::Closing(ended, guards) => return Box::pin(finish(ended, guards)).await,
+                SessionEnd::Retryable(again) => client = again,
+            }
         }
     }
 }

@@ -40,6 +40,7 @@ pub(super) fn serve_proxied(
 
 /// What is needed before and after the relay is boxed, and given back before the session idles for hours: only the relay itself and
 /// what is kept of the session stay. (No `async fn`, which would keep a second copy of its arguments.)
+#[allow(clippy::manual_async_fn, reason = "as said above")]
 fn serve_client(client: Option<Box<Client>>, counted: TaskTrackerToken) -> impl Future<Output = ()> {
     async move {
         let _counted = counted;

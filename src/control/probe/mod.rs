@@ -2,7 +2,7 @@
 //!
 //! | file | what it holds |
 //! |---|---|
-//! | [`kind`] | what a kind of check is; [`kind()`] is the table of them |
+//! | [`mod@kind`] | what a kind of check is; [`kind()`] is the table of them |
 //! | `finding` | what a probe brings back |
 //! | `deadline` | the moment by which it must be over |
 //! | [`tcp`] | a connect, which is also the first step of every other check |

@@ -46,7 +46,7 @@ impl ReaderSlot {
         self.route = Some(Arc::new(Route {
             backend: Arc::clone(&backend.name),
             metrics: Arc::clone(metrics),
-            tenure: RouteId::Reader(self.generation),
+            id: RouteId::Reader(self.generation),
             addresses: addresses.clone(),
             revocation: Arc::clone(&self.revocation),
         }));

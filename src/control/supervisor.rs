@@ -164,7 +164,7 @@ impl Supervisor {
     /// A report belongs to the epoch, or the reader's generation, that it was made under; a late one says nothing of the present.
     fn on_passive_report(&mut self, report: &PassiveReport) {
         let of_reader = |generation| self.nodes.iter().position(|node| node.seat.is_of(generation));
-        let backend = match report.tenure {
+        let backend = match report.id {
             RouteId::Active(epoch) => self.core.last_active().filter(|_| epoch == self.core.epoch()),
             RouteId::Reader(generation) => of_reader(generation).and_then(|index| self.core.ids().nth(index)),
         };
@@ -285,7 +285,7 @@ impl Supervisor {
         let route = Route {
             backend: Arc::clone(&node.config.name),
             metrics: Arc::clone(&node.metrics),
-            tenure: RouteId::Active(epoch),
+            id: RouteId::Active(epoch),
             addresses: node.resolved.clone(),
             revocation: Arc::default(),
         };

@@ -74,7 +74,7 @@ impl ReaderBalancer {
         let readers = routes.readers();
         let good = || {
             let taken = readers.iter().filter(|reader| self.target.takes(reader));
-            taken.filter(|reader| !failed.contains(&reader.route.tenure) && routes.is_fresh(reader))
+            taken.filter(|reader| !failed.contains(&reader.route.id) && routes.is_fresh(reader))
         };
         let fallback = || self.target.fallback(routes).map(Chosen::active);
         let count = good().count();
@@ -156,11 +156,11 @@ mod tests {
             world
         }
 
-        fn route(&self, backend: usize, tenure: RouteId) -> Arc<Route> {
+        fn route(&self, backend: usize, id: RouteId) -> Arc<Route> {
             Arc::new(Route {
                 backend: format!("db-{backend}").into(),
                 metrics: Arc::clone(&self.series.backends[backend]),
-                tenure,
+                id,
                 addresses: [].into(),
                 revocation: Arc::new(Revocation::default()),
             })

@@ -116,7 +116,7 @@ pub(super) struct PoolContext {
 impl PoolContext {
     /// Tells control what was learned of a route's backend.
     pub(super) fn report(&self, route: &Route, what: Passive) {
-        if !self.reporter.send(PassiveReport { tenure: route.tenure, what }) {
+        if !self.reporter.send(PassiveReport { id: route.id, what }) {
             self.process.process_metrics().reports_dropped.inc();
         }
     }

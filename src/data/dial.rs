@@ -1,4 +1,4 @@
-//! Connects to the backend of a route. Before the first byte, the route's tenure is checked once more: a dial that began under
+//! Connects to the backend of a route. Before the first byte, the route is checked once more: a dial that began under
 //! a revoked epoch must not become a session.
 
 use std::{

@@ -95,16 +95,16 @@ async fn connect(client: &Client, header: Option<&[u8]>) -> Result<(Socket, Dial
             }
             continue;
         };
-        let tenure = route.tenure;
+        let id = route.id;
         match dial(pool, route, now, &listener.server_leg, header).await {
             Ok(connected) => return Ok(connected),
             Err(_) if Instant::now() >= budget.deadline => return Err(RejectReason::DialFailed),
             Err(error) => {
                 pool.metrics.dial_retries.inc();
-                match tenure {
+                match id {
                     // Chosen anew, it is not among them, or it may be tried again.
                     _ if error == DialError::Stale => {}
-                    RouteId::Reader(_) => failed.push(tenure),
+                    RouteId::Reader(_) => failed.push(id),
                     // The primary, or the last resort of a client that wanted a reader.
                     RouteId::Active(_) => {
                         failed.clear();

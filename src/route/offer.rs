@@ -43,7 +43,7 @@ impl RouteId {
     }
 }
 
-/// Where new clients go: a backend under a tenure, with its own revocation. Taken as one value, so there is no moment at
+/// Where new clients go: a backend under its id, with its own revocation. Taken as one value, so there is no moment at
 /// which a connection knows its backend but cannot be told to leave it. It names all there is to know of the backend, which may
 /// be gone from the configuration while sessions still go on.
 #[derive(Clone, Debug)]
@@ -53,7 +53,7 @@ pub struct Route {
     /// Its numbers.
     pub metrics: Arc<BackendMetrics>,
     /// Under which activation, or as which reader.
-    pub tenure: RouteId,
+    pub id: RouteId,
     /// Last known good addresses, in the order to try them. Empty when the name never resolved.
     pub addresses: Addresses,
     /// How the route ends.

@@ -17,7 +17,7 @@ pub struct ReportReceiver(mpsc::Receiver<PassiveReport>);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PassiveReport {
     /// Under what it was learned.
-    pub tenure: RouteId,
+    pub id: RouteId,
     /// What.
     pub what: Passive,
 }

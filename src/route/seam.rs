@@ -235,14 +235,14 @@ impl RouteWatch {
 
     /// Whether new sessions may begin under this very route, when it was looked at the clock just now.
     pub fn stands(&self, route: &Route, now: Instant) -> bool {
-        match route.tenure {
+        match route.id {
             RouteId::Active(_) => {
                 let offer = self.offer.borrow();
-                offer.route.as_ref().is_some_and(|now| now.tenure == route.tenure) && !self.is_stale_at(now)
+                offer.route.as_ref().is_some_and(|now| now.id == route.id) && !self.is_stale_at(now)
             }
             RouteId::Reader(_) => {
                 let offer = self.readers.borrow();
-                offer.readers.iter().any(|reader| reader.route.tenure == route.tenure && self.is_fresh_at(reader, now))
+                offer.readers.iter().any(|reader| reader.route.id == route.id && self.is_fresh_at(reader, now))
             }
         }
     }

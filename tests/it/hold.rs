@@ -133,7 +133,7 @@ fn a_pool_whose_protocol_is_not_known_refuses_with_a_reset() {
 
 #[test]
 fn clients_that_waited_are_served_in_the_order_they_came_at_a_bounded_rate() {
-    const CLIENTS: u32 = 200;
+    const CLIENTS: u32 = 400;
     let address = closed_port();
     let mut config = tcp_pool(&[address]);
     // One worker dials in the order of its clients; two may be a batch or more apart on a busy machine.
@@ -162,7 +162,8 @@ fn clients_that_waited_are_served_in_the_order_they_came_at_a_bounded_rate() {
     let displaced = (0..).zip(&order).map(|(place, number): (u32, _)| number.abs_diff(place)).max().unwrap();
     assert_eq!(displaced, 0, "a client was overtaken: {order:?}");
     let took = arrivals.last().unwrap().0 - arrivals.first().unwrap().0;
-    assert!(took >= Duration::from_millis(50), "{CLIENTS} clients within {took:?}: the database was trampled");
+    // Twelve pauses of 10 ms; on a busy machine those that came first are accepted late, and seem nearer to the last.
+    assert!(took >= Duration::from_millis(60), "{CLIENTS} clients within {took:?}: the database was trampled");
     end(running);
 }
 

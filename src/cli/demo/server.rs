@@ -88,10 +88,6 @@ impl MiniServer {
     /// # Errors
     /// When its thread does not answer.
     pub fn kill(&self) -> io::Result<()> {
-        self.system.update(self.id, |node| {
-            node.running = false;
-            node.frozen = false;
-        });
         self.tell(Order::Kill)
     }
 
@@ -141,7 +137,6 @@ impl MiniServer {
 
 impl Drop for MiniServer {
     fn drop(&mut self) {
-        self.system.update(self.id, |node| node.running = false);
         self.orders = None;
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
@@ -189,8 +184,13 @@ impl Service {
             order = orders.recv() => order,
             never = accept_all => never,
         };
+        // First nobody gets in, then every session is cut, then the node is gone: what is killed answers nobody, and is not back for them.
         drop(listener);
         killed.cancel();
+        self.system.update(self.id, |node| {
+            node.running = false;
+            node.frozen = false;
+        });
         sessions.close();
         sessions.wait().await;
         match order {

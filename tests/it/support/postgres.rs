@@ -263,7 +263,9 @@ fn spawn(root: &Path, port: u16, settings: &[&str]) -> Child {
     let socket_dir = root.to_str().unwrap();
     let mut command = command("postgres");
     command.arg("-D").arg(root.join("data")).args(["-p", &port.to_string(), "-k", socket_dir]);
-    for setting in ["listen_addresses=127.0.0.1", "fsync=off", "max_connections=20", "autovacuum=off"].iter().chain(settings) {
+    // Without `wal_keep_size` a checkpoint may remove what a standby on a busy machine has not got yet.
+    let own = ["listen_addresses=127.0.0.1", "fsync=off", "max_connections=20", "autovacuum=off", "wal_keep_size=1GB"];
+    for setting in own.iter().chain(settings) {
         command.args(["-c", setting]);
     }
     command.stdout(Stdio::null()).stderr(log).spawn().unwrap()

@@ -310,7 +310,9 @@ impl Half {
         Poll::Ready(Ok(match copied {
             Copied::Bytes { read, rest } => {
                 self.bytes += (read - rest.as_ref().map_or(0, Rest::len)) as u64;
-                self.pending = rest.map_or(Pending::Nothing, |rest| Pending::Copied(Box::new(rest)));
+                if let Some(rest) = rest {
+                    self.pending = Pending::Copied(Box::new(rest));
+                }
                 if let Way::Copy { stream_reads } = self.way {
                     self.way = match stream_reads + 1 {
                         _ if read < STREAM_BYTES => Way::Copy { stream_reads: 0 },

@@ -14,10 +14,10 @@ help:
 	@echo "make bench-peers      measure mainstay beside HAProxy, nginx and Envoy (about 20 minutes; ROUNDS=5)"
 
 fmt:
-	cargo fmt
+	cargo fmt --all
 
 lint:
-	cargo fmt --check
+	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 
 # Installs what is missing, as root or with sudo.
@@ -45,7 +45,7 @@ fuzz:
 	RUSTC_BOOTSTRAP=1 cargo fuzz run $(TARGET) -- -max_total_time=$(SECONDS) -max_len=65536
 
 doc:
-	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps -p mainstay --document-private-items
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps -p mainstay -p lab --document-private-items
 
 demo:
 	cargo run --release --locked -- demo

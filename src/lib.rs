@@ -27,7 +27,7 @@
 //! | [`wire`] | the first packets of the three protocols |
 //! | [`telemetry`] | the log, which may lose lines but never stops the process |
 //! | [`app`] | puts it together: binds every socket, then starts the threads |
-//! | [`cli`] | one file a command; `cli::demo` brings its own databases |
+//! | [`cli`] | one file a command; `cli::demo` has its databases from `lab` |
 //! | `fuzzing` | one entry for each reader of what strangers send, for the fuzz targets |
 //!
 //! # The path of a connection

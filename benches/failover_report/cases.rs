@@ -11,17 +11,22 @@ mod patroni;
 mod replica;
 mod returning;
 mod run;
-mod servers;
 mod sink;
 
-use std::path::PathBuf;
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::PathBuf,
+};
 
 use clap::ValueEnum;
+use lab::{
+    failure::Failure,
+    servers::{mariadb::MariaDb, redis::Redis},
+    stop::Stop,
+};
 
 use crate::{
-    failure::Failure,
     rng::Rng,
-    stop::Stop,
     table::{CaseResult, Row},
 };
 
@@ -126,7 +131,18 @@ impl Case {
 
     /// Measures it.
     pub(crate) fn run(self, bench: &mut Bench) -> Result<CaseResult, Failure> {
-        let rows = match self {
+        // The servers of `lab` panic when they do not do as they should; why, is on standard error then.
+        let rows = catch_unwind(AssertUnwindSafe(|| self.rows(bench)));
+        let rows = match rows.unwrap_or_else(|_| Err(Failure::Said("a server did not do what was asked of it".into()))) {
+            Ok(rows) => Ok(rows),
+            Err(Failure::Interrupted) => return Err(Failure::Interrupted),
+            Err(failure) => Err(failure.to_string()),
+        };
+        Ok(CaseResult { name: self.name(), title: self.title(), rows })
+    }
+
+    fn rows(self, bench: &mut Bench) -> Rows {
+        match self {
             Self::Kill9 => failover::kill9(bench),
             Self::Sigstop => failover::sigstop(bench),
             Self::SigstopUnnoticed => failover::sigstop_unnoticed(bench),
@@ -139,19 +155,13 @@ impl Case {
             Self::Hostile => hostile::run(bench),
             Self::Lateness => lateness::run(bench),
             Self::Idle => idle::run(bench),
-            Self::RedisKill9 => replica::kill9::<replica::Redis>(bench),
+            Self::RedisKill9 => replica::kill9::<Redis>(bench),
             Self::PostgresPromotion => failover::promotion(bench),
-            Self::RedisPromotion => replica::promotion::<replica::Redis>(bench, self.name()),
-            Self::MariadbPromotion => replica::promotion::<replica::MariaDb>(bench, self.name()),
+            Self::RedisPromotion => replica::promotion::<Redis>(bench, self.name()),
+            Self::MariadbPromotion => replica::promotion::<MariaDb>(bench, self.name()),
             Self::Patroni => patroni::run(bench),
-            Self::MariadbKill9 => replica::kill9::<replica::MariaDb>(bench),
-        };
-        let rows = match rows {
-            Ok(rows) => Ok(rows),
-            Err(Failure::Interrupted) => return Err(Failure::Interrupted),
-            Err(Failure::Said(why)) => Err(why),
-        };
-        Ok(CaseResult { name: self.name(), title: self.title(), rows })
+            Self::MariadbKill9 => replica::kill9::<MariaDb>(bench),
+        }
     }
 }
 

@@ -30,24 +30,21 @@
 //! | file | what it holds |
 //! |---|---|
 //! | [`cases`] | the cases and their bounds |
-//! | [`lab`], [`promotion`] | the database under test; the faults; who may write, since when |
+//! | [`pair`], [`promotion`] | the database under test; the faults; who may write, since when |
 //! | [`mainstay`], [`scrape`], [`wall`] | the process under test and its admin API |
-//! | [`session`], [`writers`] | the clients and their books |
-//! | [`procfs`], [`stats`], [`table`], [`document`] | numbers and how they are shown |
-//! | [`rng`], [`stop`], [`failure`] | chance, Ctrl-C, what could not be measured |
+//! | [`writers`] | the clients and their books |
+//! | [`table`], [`document`] | numbers and how they are shown |
+//! | [`rng`] | chance |
+//!
+//! Its servers, and what else both benches need, are in `lab`.
 
 mod cases;
 mod document;
-mod failure;
-mod lab;
 mod mainstay;
-mod procfs;
+mod pair;
 mod promotion;
 mod rng;
 mod scrape;
-mod session;
-mod stats;
-mod stop;
 mod table;
 mod wall;
 mod writers;
@@ -61,9 +58,8 @@ use std::{
 
 use cases::{Bench, Case};
 use clap::{Parser, ValueEnum};
-use failure::Failure;
+use lab::{failure::Failure, stop::Stop};
 use rng::Rng;
-use stop::Stop;
 use table::CaseResult;
 
 /// Measures failovers of a real `PostgreSQL` through mainstay, and tells which bounds hold.

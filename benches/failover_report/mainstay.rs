@@ -10,17 +10,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use mainstay::cli::{
-    client::{self, AdminAddr, Answer},
-    demo::{
-        cluster::{Node, process},
-        port::ReservedPort,
-    },
-};
+use lab::{cluster::Node, failure::Failure, port::ReservedPort, process, stop::Stop, wait::wait_until};
+use mainstay::cli::client::{self, AdminAddr, Answer};
 use rustix::process::{Pid, Signal};
 use serde::Deserialize;
 
-use crate::{failure::Failure, scrape::Scrape, stop::Stop, wall::Anchor};
+use crate::{scrape::Scrape, wall::Anchor};
 
 /// Longest wait for mainstay to start or to become ready.
 const READY_TIMEOUT: Duration = Duration::from_mins(1);
@@ -172,7 +167,7 @@ impl Mainstay {
 
     /// One answer of the admin API.
     pub(crate) fn get(&self, path: &str) -> Result<Answer, Failure> {
-        Ok(client::get(&self.admin, path, client::TIMEOUT)?)
+        client::get(&self.admin, path, client::TIMEOUT).map_err(|error| Failure::Said(error.to_string()))
     }
 
     /// Its admin address, for a thread of the harness that asks by itself.
@@ -237,7 +232,7 @@ impl Drop for Mainstay {
             process::send(pid, Signal::TERM);
             // A second one ends it without waiting for sessions.
             process::send(pid, Signal::TERM);
-            if !process::wait_until(END_TIMEOUT, || !self.is_alive()) {
+            if !wait_until(END_TIMEOUT, || !self.is_alive()) {
                 let _ = self.child.kill();
                 let _ = self.child.wait();
             }

@@ -5,13 +5,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use mainstay::cli::demo::{
+use lab::{
     cluster::Node,
+    failure::Failure,
     session::{Session, SessionError},
+    stop::Stop,
 };
 use tokio::runtime::Runtime;
-
-use crate::{failure::Failure, stop::Stop};
 
 /// Between two questions.
 const ASK_EVERY: Duration = Duration::from_millis(1);

@@ -2,9 +2,8 @@
 
 use std::fmt::Write as _;
 
+use lab::stats::median;
 use serde_json::{Value, json};
-
-use crate::stats::median;
 
 /// What a number counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -15,13 +15,12 @@ use std::{
     time::{Duration, Instant},
 };
 
+use lab::{
+    failure::Failure,
+    session::{Endpoint, Session, SessionError, last_value},
+};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-
-use crate::{
-    failure::Failure,
-    session::{Broken, Session},
-};
 
 /// How many there are.
 pub(crate) const COUNT: usize = 8;
@@ -196,8 +195,9 @@ struct Writer {
 
 impl Writer {
     async fn run(self) {
+        let target = Endpoint::Tcp(self.target);
         while !self.stop.is_cancelled() {
-            let connect = tokio::time::timeout(CONNECT_TIMEOUT, Session::connect(self.target, "app"));
+            let connect = tokio::time::timeout(CONNECT_TIMEOUT, Session::connect(&target, "app", "postgres"));
             let session = tokio::select! {
                 biased;
                 () = self.stop.cancelled() => return,
@@ -223,23 +223,23 @@ impl Writer {
             };
             match turn {
                 Ok(()) => {}
-                Err(Broken::Rejected(error)) => lock(&self.books).rejected.push(error.to_string()),
-                Err(Broken::Told(error)) => return self.ended(&session, Some(error.code), None),
-                Err(Broken::Cut(error)) => return self.ended(&session, None, Some(error.to_string())),
+                Err(error) if !error.ends_session() => lock(&self.books).rejected.push(error.to_string()),
+                Err(SessionError::Server(error)) => return self.ended(&session, Some(error.code), None),
+                Err(error) => return self.ended(&session, None, Some(error.to_string())),
             }
         }
         session.close().await;
     }
 
-    async fn write(&self, session: &mut Session) -> Result<(), Broken> {
+    async fn write(&self, session: &mut Session) -> Result<(), SessionError> {
         let row = self.next_row.fetch_add(1, Ordering::Relaxed) + 1;
         let sent = Instant::now();
         let answer = session.query(&format!("INSERT INTO acks VALUES ({row}) RETURNING inet_server_port()")).await;
         let at = Instant::now();
         let mut books = lock(&self.books);
         match answer {
-            Ok(port) => {
-                let node = port.and_then(|port| port.parse().ok()).unwrap_or(0);
+            Ok(rows) => {
+                let node = last_value(rows).and_then(|port| port.parse().ok()).unwrap_or(0);
                 books.acks.push(Ack { writer: self.number, row, node, at });
                 Ok(())
             }
@@ -251,7 +251,7 @@ impl Writer {
     }
 
     fn ended(&self, session: &Session, code: Option<String>, cut: Option<String>) {
-        let end = End { writer: self.number, at: Instant::now(), code, warned: session.warned(), cut };
+        let end = End { writer: self.number, at: Instant::now(), code, warned: session.warned().map(str::to_owned), cut };
         lock(&self.books).ends.push(end);
     }
 

@@ -2,10 +2,11 @@
 
 use std::net::SocketAddr;
 
+use lab::failure::Failure;
+
 use crate::{
     contestant::Contestant,
     database::Database,
-    failure::Failure,
     proxy::{Backend, Place, Proxy},
     serve::Kind,
     tool::Server,

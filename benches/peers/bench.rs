@@ -2,15 +2,15 @@
 
 use std::path::PathBuf;
 
+use lab::{failure::Failure, stop::Stop};
+
 use crate::{
     arena::Arena,
     contestant::{Contestant, Programs},
-    failure::Failure,
     figure::{Book, Sample},
     measure::{Measure, Plan},
     process::Cores,
     proxy::Place,
-    stop::Stop,
 };
 
 /// How often a run is made when the load cannot keep its schedule.

@@ -8,8 +8,7 @@ use std::{
 };
 
 use clap::ValueEnum;
-
-use crate::failure::Failure;
+use lab::failure::Failure;
 
 /// One way from client to server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]

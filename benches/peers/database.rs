@@ -1,10 +1,13 @@
-//! A `PostgreSQL` for pgbench: the lab's primary without its standby, on the load's core like every server.
+//! A `PostgreSQL` for pgbench: lab's primary without its standby, on the load's core like every server.
 
 use std::{net::SocketAddr, process::Command, time::Duration};
 
-use mainstay::cli::demo::cluster::{Cluster, Options, programs::Binaries};
+use lab::{
+    cluster::{Cluster, Options, programs::Binaries},
+    failure::Failure,
+};
 
-use crate::{failure::Failure, process, proxy::Place};
+use crate::{process, proxy::Place};
 
 /// Longest wait for pgbench to fill its tables.
 const FILL_TIMEOUT: Duration = Duration::from_mins(2);

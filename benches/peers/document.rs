@@ -2,13 +2,13 @@
 
 use std::{fmt::Write as _, fs};
 
+use lab::failure::Failure;
 use serde_json::{Value, json};
 
 use crate::{
     bench::Bench,
     configuration::{self, Route, Setting},
     contestant::Contestant,
-    failure::Failure,
     figure::Book,
     syscalls::Seen,
     table,

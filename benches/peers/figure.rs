@@ -1,9 +1,8 @@
 //! Figures: what is counted, which ratio they must reach beside the peers, and whether they do.
 
-use crate::{
-    contestant::Contestant,
-    stats::{ends, median},
-};
+use lab::stats::{ends, median};
+
+use crate::contestant::Contestant;
 
 /// What must be true of a figure: of the median of mainstay's over that of the best peer.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -65,9 +65,16 @@ pub(crate) struct Outcome {
 
 impl Outcome {
     fn of_latencies(seconds: f64, latencies: &mut [u64]) -> Self {
-        let [p50, p99, p999] = [500, 990, 999].map(|share| crate::stats::quantile(latencies, share));
+        let [p50, p99, p999] = [500, 990, 999].map(|share| quantile(latencies, share));
         Self { seconds, done: latencies.len() as u64, p50, p99, p999 }
     }
+}
+
+/// The smallest value that at least `per_mille` of a thousand of the values do not exceed (nearest rank). Sorts the values.
+fn quantile(values: &mut [u64], per_mille: usize) -> u64 {
+    values.sort_unstable();
+    let rank = (values.len() * per_mille).div_ceil(1000);
+    values.get(rank.saturating_sub(1)).copied().unwrap_or(0)
 }
 
 /// Does the job; what goes wrong is told on standard output too.

@@ -19,10 +19,11 @@
 //! | [`load`] and its rooms, [`serve`], [`wire`] | load and servers: what runs in processes of their own |
 //! | [`tool`] | the harness's side of these |
 //! | [`network`] | a network of the measurement's own |
-//! | [`process`], [`procfs`] | children, cores; what the kernel says of them |
+//! | [`process`] | children, cores |
 //! | [`syscalls`] | strace |
-//! | [`figure`], [`stats`], [`table`], [`plot`], [`document`] | numbers, verdicts, and how they are shown |
-//! | [`stop`], [`failure`] | Ctrl-C, what could not be measured |
+//! | [`figure`], [`table`], [`plot`], [`document`] | numbers, verdicts, and how they are shown |
+//!
+//! What both benches need is in `lab`: Ctrl-C, what could not be measured, what the kernel says of a process, statistics.
 
 mod arena;
 mod bench;
@@ -30,18 +31,14 @@ mod configuration;
 mod contestant;
 mod database;
 mod document;
-mod failure;
 mod figure;
 mod load;
 mod measure;
 mod network;
 mod plot;
 mod process;
-mod procfs;
 mod proxy;
 mod serve;
-mod stats;
-mod stop;
 mod syscalls;
 mod table;
 mod tool;
@@ -57,11 +54,10 @@ use bench::Bench;
 use clap::{Parser, Subcommand, ValueEnum};
 use contestant::{Contestant, Programs};
 use document::{Facts, Results};
-use failure::Failure;
+use lab::{failure::Failure, stop::Stop};
 use measure::Measure;
 use process::Cores;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use stop::Stop;
 
 /// Fewer rounds than this are no measurement to write down.
 const ROUNDS_TO_WRITE: usize = 5;

@@ -10,12 +10,12 @@ mod round_trip;
 use std::time::Duration;
 
 use clap::ValueEnum;
+use lab::failure::Failure;
 
 use crate::{
     arena::Target,
     bench::Bench,
     contestant::Contestant,
-    failure::Failure,
     figure::{Figure, Sample},
     load::{Job, Outcome},
     proxy::Backend,

@@ -6,12 +6,11 @@
 
 use std::{fs, fs::File, os::fd::AsFd, process::Command};
 
+use lab::failure::Failure;
 use rustix::{
     process::geteuid,
     thread::{LinkNameSpaceType, move_into_link_name_space},
 };
-
-use crate::failure::Failure;
 
 const CONGESTION: &str = "/proc/sys/net/ipv4/tcp_congestion_control";
 /// Window-based, the most usual first. A namespace may only choose what the machine allows to everybody.

@@ -3,10 +3,11 @@
 
 use std::fmt::Write as _;
 
+use lab::stats::median;
+
 use crate::{
     contestant::Contestant,
     figure::{Book, Figure},
-    stats::median,
 };
 
 const SHOWN: [Contestant; 4] = [Contestant::Mainstay, Contestant::Haproxy, Contestant::Nginx, Contestant::Envoy];

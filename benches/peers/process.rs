@@ -8,13 +8,11 @@ use std::{
     time::Duration,
 };
 
-use mainstay::cli::demo::cluster::process;
+use lab::{failure::Failure, process, stop::Stop, wait::wait_until};
 use rustix::{
     process::{Pid, Signal, kill_process_group},
     thread::{CpuSet, sched_getaffinity, sched_setaffinity},
 };
-
-use crate::{failure::Failure, stop::Stop};
 
 /// Longest wait for the end of a child that was told to end.
 const END_TIMEOUT: Duration = Duration::from_secs(3);
@@ -108,9 +106,9 @@ impl Drop for Guarded {
                 return;
             }
             self.signal(Signal::TERM);
-            process::wait_until(Duration::from_millis(300), || self.ended().is_some());
+            wait_until(Duration::from_millis(300), || self.ended().is_some());
         }
-        if !process::wait_until(END_TIMEOUT, || self.ended().is_some()) {
+        if !wait_until(END_TIMEOUT, || self.ended().is_some()) {
             if let Some(pid) = self.raw() {
                 let _ = kill_process_group(pid, Signal::KILL);
             }

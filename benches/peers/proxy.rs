@@ -9,15 +9,12 @@ use std::{
     time::Duration,
 };
 
-use mainstay::cli::demo::{cluster::process as lab, port::ReservedPort};
+use lab::{failure::Failure, port::ReservedPort, process::tail, procfs, stop::Stop};
 
 use crate::{
     configuration::{self, Route, Setting},
     contestant::{self, Contestant, Programs},
-    failure::Failure,
     process::{self, Guarded},
-    procfs,
-    stop::Stop,
     wire::{Direction, Order, REQUEST, RESPONSE},
 };
 
@@ -112,7 +109,7 @@ impl Proxy {
             });
             looked.and_then(|ready| ready).map_err(|failure| match failure {
                 Failure::Interrupted => Failure::Interrupted,
-                other => Failure::Said(format!("{other}; its log ends with\n{}", lab::tail(log))),
+                other => Failure::Said(format!("{other}; its log ends with\n{}", tail(log))),
             })?;
         }
         Ok(())
@@ -129,11 +126,11 @@ impl Proxy {
     }
 
     pub(crate) fn cpu_nanos(&self) -> Result<u64, Failure> {
-        procfs::cpu_nanos(self.child.pid())
+        Ok(procfs::cpu_nanos(self.child.pid())?)
     }
 
     pub(crate) fn resident_kib(&self) -> Result<u64, Failure> {
-        procfs::resident_kib(self.child.pid())
+        Ok(procfs::resident_bytes(self.child.pid())? / 1024)
     }
 }
 

@@ -3,16 +3,15 @@
 
 use std::{collections::BTreeMap, fs, path::Path, process::Command, process::Stdio, time::Duration};
 
+use lab::failure::Failure;
 use rustix::process::Signal;
 
 use crate::{
     arena::Arena,
     bench::Bench,
     contestant::Contestant,
-    failure::Failure,
     load::Job,
     process::Guarded,
-    procfs,
     proxy::{Backend, Proxy},
     tool::Load,
 };
@@ -67,13 +66,22 @@ fn traced(bench: &Bench, proxy: &Proxy, job: &Job, count: u64) -> Result<Calls, 
     }
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     let mut strace = Guarded::spawn("strace", &mut command)?;
-    bench.stop.wait("strace follows every thread of the proxy", STRACE_TIMEOUT, || procfs::all_traced(&pids).then_some(()))?;
+    bench.stop.wait("strace follows every thread of the proxy", STRACE_TIMEOUT, || all_traced(&pids).then_some(()))?;
     load.go()?;
     load.outcome(&bench.stop)?;
     bench.stop.pause(SETTLE)?;
     strace.signal(Signal::INT);
     bench.stop.wait("strace writes its summary", STRACE_TIMEOUT, || strace.ended())?;
     parse(&summary, count)
+}
+
+/// Whether every thread of these processes is traced.
+fn all_traced(pids: &[u32]) -> bool {
+    let traced = |status: String| status.lines().any(|line| line.strip_prefix("TracerPid:").is_some_and(|pid| pid.trim() != "0"));
+    pids.iter().all(|pid| {
+        let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+        tasks.map(|task| fs::read_to_string(task.path().join("status"))).all(|status| status.is_ok_and(traced))
+    })
 }
 
 /// `% time  seconds  usecs/call  calls  [errors]  syscall`, between two lines of dashes.

@@ -2,12 +2,12 @@
 
 use std::{collections::BTreeSet, fmt::Write as _};
 
+use lab::stats::{ends, median};
 use serde_json::{Value, json};
 
 use crate::{
     contestant::Contestant,
     figure::{Book, Figure, Verdict},
-    stats::{ends, median},
     syscalls::{Calls, Seen},
 };
 

@@ -8,12 +8,12 @@ use std::{
     time::{Duration, Instant},
 };
 
+use lab::{failure::Failure, stop::Stop};
+
 use crate::{
-    failure::Failure,
     load::{Job, Outcome},
     process::Guarded,
     serve::Kind,
-    stop::Stop,
 };
 
 /// Longest wait for a line of a tool.

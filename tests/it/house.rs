@@ -31,6 +31,13 @@ fn src() -> Vec<(String, String)> {
     texts(&root, sources(&root)).collect()
 }
 
+/// The sources of `lab`, as those of a room of this name.
+fn lab() -> Vec<(String, String)> {
+    let root = Path::new(ROOT).join("lab/src");
+    let files = texts(&root, sources(&root));
+    files.map(|(name, text)| (format!("lab/{name}"), text.replace("crate::", "crate::lab::"))).collect()
+}
+
 /// Files by their paths from `root`, with their texts.
 fn texts(root: &Path, files: impl IntoIterator<Item = PathBuf>) -> impl Iterator<Item = (String, String)> {
     let read = move |path: PathBuf| (path.strip_prefix(root).unwrap().display().to_string(), fs::read_to_string(&path).unwrap());
@@ -153,6 +160,14 @@ fn no_room_knows_one_that_it_must_not() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+#[test]
+fn only_the_demo_knows_the_lab() {
+    let names_it = |text: &str| text.match_indices("lab::").any(|(at, _)| !text[..at].ends_with(char::is_alphanumeric));
+    let knows = |(file, text): &(String, String)| !file.starts_with("cli/demo/") && names_it(text);
+    let wrong: Vec<String> = src().into_iter().filter(knows).map(|(file, _)| file).collect();
+    assert!(wrong.is_empty(), "the product needs no servers of its own but for the demo: {wrong:?}");
+}
+
 /// Follows every arrow from `room`.
 fn visit<'a>(room: &'a str, arrows: &BTreeMap<&'a str, &'a [&'a str]>, path: &mut Vec<&'a str>) {
     assert!(!path.contains(&room), "a circle: {path:?} and {room} again");
@@ -202,7 +217,7 @@ fn the_core_is_pure() {
 #[test]
 fn files_and_functions_are_short() {
     let mut wrong = Vec::new();
-    for (file, text) in src() {
+    for (file, text) in src().into_iter().chain(lab()) {
         if is_test_file(&file) {
             continue;
         }
@@ -259,7 +274,7 @@ fn no_runtime_thread_sleeps() {
 #[test]
 fn nothing_is_left_over_and_no_room_is_a_drawer() {
     let mut wrong = Vec::new();
-    for (file, text) in src() {
+    for (file, text) in src().into_iter().chain(lab()) {
         for word in ["todo!", "unimplemented!", "FIXME", "XXX", "dbg!("] {
             if text.contains(word) {
                 wrong.push(format!("{file}: {word}"));
@@ -321,10 +336,10 @@ fn unsafe_is_found_in_every_form() {
     }
 }
 
-/// Every source that is not the product's: tests, benches, fuzz targets; by its path from the root.
+/// Every source that is not the product's: `lab`, tests, benches, fuzz targets; by its path from the root.
 fn test_sources() -> Vec<(String, String)> {
     let root = Path::new(ROOT);
-    let files = ["tests", "benches", "fuzz/fuzz_targets"].into_iter().flat_map(|dir| sources(&root.join(dir)));
+    let files = ["lab", "tests", "benches", "fuzz/fuzz_targets"].into_iter().flat_map(|dir| sources(&root.join(dir)));
     // This test and its parts name what they forbid.
     texts(root, files).filter(|(name, _)| !name.starts_with("tests/it/house")).collect()
 }

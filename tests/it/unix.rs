@@ -302,7 +302,7 @@ fn psql(socket: &Path, port: u16, sql: &str) -> (bool, String) {
     let directory = socket.to_str().unwrap();
     let port = port.to_string();
     let words = ["-X", "-q", "-A", "-t", "-w", "-h", directory, "-p", &port, "-U", "postgres", "-d", "postgres", "-c", sql];
-    let output = Command::new(format!("{}/psql", postgres::BIN)).args(words).output().unwrap();
+    let output = postgres::binaries().command("psql").args(words).output().unwrap();
     (output.status.success(), String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 

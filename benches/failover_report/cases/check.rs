@@ -7,17 +7,19 @@ use std::{
     time::{Duration, Instant},
 };
 
-use mainstay::cli::demo::cluster::Node;
+use lab::{
+    cluster::Node,
+    failure::Failure,
+    session::{Endpoint, Session, SessionError},
+};
 
 use super::{
     Bench, Rows,
     run::{CLIENT_TIMEOUT, Scene},
 };
 use crate::{
-    failure::Failure,
-    lab::Lab,
     mainstay::{Mainstay, PoolSpec},
-    session::{Broken, Session},
+    pair::Pair,
     table::{
         Bound::{Exactly, Told},
         Row,
@@ -68,7 +70,7 @@ fn watch<G>(
     mut new_client: impl FnMut() -> Option<bool>,
     (begin, end): (impl FnOnce(&Node) -> Result<G, Failure>, impl FnOnce(&Node, G) -> Result<(), Failure>),
 ) -> Result<Seen, Failure> {
-    let (primary, mainstay) = (scene.lab.primary(), &scene.mainstay);
+    let (primary, mainstay) = (scene.pair.primary(), &scene.mainstay);
     let probes = |mainstay: &Mainstay| -> Result<f64, Failure> {
         Ok(mainstay.scrape()?.sum("mainstay_probes_total", &[("backend", primary.name()), ("outcome", outcome)]))
     };
@@ -120,9 +122,9 @@ pub(super) fn saturated(bench: &mut Bench) -> Rows {
     let take_all = |node: &Node| {
         let mut taken = Vec::new();
         loop {
-            match runtime.block_on(Session::connect(node.address(), "app")) {
+            match runtime.block_on(Session::connect(&Endpoint::Tcp(node.address()), "app", "postgres")) {
                 Ok(session) => taken.push(session),
-                Err(Broken::Told(error)) if error.code == "53300" => return Ok(taken),
+                Err(SessionError::Server(error)) if error.code == "53300" => return Ok(taken),
                 Err(error) => return Err(Failure::Said(error.to_string())),
             }
         }
@@ -141,8 +143,8 @@ pub(super) fn saturated(bench: &mut Bench) -> Rows {
 pub(super) fn password_changed(bench: &mut Bench) -> Rows {
     let scene = scene_with_password(bench)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let address = scene.mainstay.address(0);
-    let new_client = || Some(runtime.block_on(Session::connect(address, "app")).is_ok());
+    let address = Endpoint::Tcp(scene.mainstay.address(0));
+    let new_client = || Some(runtime.block_on(Session::connect(&address, "app", "postgres")).is_ok());
     let change = |node: &Node| {
         node.query("ALTER ROLE probe PASSWORD 'battery staple'")?;
         node.query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'probe'")?;
@@ -167,17 +169,17 @@ pub(super) fn password_changed(bench: &mut Bench) -> Rows {
 
 /// As [`Scene::open`], but the check logs in with a password (SCRAM-SHA-256).
 fn scene_with_password(bench: &mut Bench) -> Result<Scene, Failure> {
-    let lab = Lab::create(&[])?;
-    bench.postgres = Some(lab.version()?);
-    lab.primary().query(&format!("ALTER ROLE probe PASSWORD '{PASSWORD}'"))?;
-    lab.demand_password_from_probe()?;
+    let pair = Pair::create(&[])?;
+    bench.postgres = Some(pair.version()?);
+    pair.primary().query(&format!("ALTER ROLE probe PASSWORD '{PASSWORD}'"))?;
+    pair.demand_password_from_probe()?;
     let log = bench.log("password_changed");
     let file = password_file(&log)?;
     let login = format!(", password_file: {}", file.display());
-    let mainstay = Mainstay::start(&[PoolSpec::of_nodes(lab.nodes(), &login)], &log, None)?;
-    mainstay.wait_ready(&bench.stop, lab.primary().name())?;
+    let mainstay = Mainstay::start(&[PoolSpec::of_nodes(pair.nodes(), &login)], &log, None)?;
+    mainstay.wait_ready(&bench.stop, pair.primary().name())?;
     fs::remove_file(file)?;
-    Ok(Scene { mainstay, lab })
+    Ok(Scene { mainstay, pair })
 }
 
 fn password_file(log: &Path) -> Result<PathBuf, Failure> {

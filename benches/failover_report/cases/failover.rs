@@ -1,12 +1,12 @@
 //! Faults that need the other node: killed, frozen, stopped.
 
+use lab::{failure::Failure, stats::millis};
+
 use super::{
     Bench, Rows, delay,
     run::{Failover, Fault, Scene, fail_over},
 };
 use crate::{
-    failure::Failure,
-    stats::millis,
     table::{
         Bound::{Exactly, MedianAndWorst, Told, Worst, ZeroInNineOfTen},
         Row,

@@ -8,6 +8,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+use lab::{
+    failure::Failure,
+    procfs,
+    stats::{millis, quantile},
+};
 use mainstay::cli::client::{self, AdminAddr};
 
 use super::{
@@ -15,11 +20,8 @@ use super::{
     sink::{Behaviour, Sink},
 };
 use crate::{
-    failure::Failure,
     mainstay::{Mainstay, PoolSpec},
-    procfs,
     rng::Rng,
-    stats::{millis, quantile},
     table::{
         Bound::{Exactly, Told, Worst},
         Row,

@@ -6,6 +6,10 @@ use std::{
     time::Duration,
 };
 
+use lab::{
+    failure::Failure,
+    procfs::{self, MachineTime},
+};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::{
@@ -13,9 +17,7 @@ use super::{
     sink::{Behaviour, Sink},
 };
 use crate::{
-    failure::Failure,
     mainstay::{Mainstay, PoolSpec},
-    procfs::{self, MachineTime},
     table::{
         Bound::{Told, Worst},
         Row,
@@ -46,7 +48,7 @@ pub(super) fn run(bench: &mut Bench) -> Rows {
     // The bound is on the median of the runs; a single run may meet a page more or less.
     let memory: Vec<f64> = runs.iter().map(|run| run.kibibytes).collect();
     Ok(vec![
-        Row::new("resident memory a session, median", Kibibytes, Worst(2.5), crate::stats::median(&memory)),
+        Row::new("resident memory a session, median", Kibibytes, Worst(2.5), lab::stats::median(&memory)),
         Row::new("resident memory a session", Kibibytes, Told, memory),
         Row::new("processor time, of one core", Percent, Worst(0.1), runs.iter().map(|run| run.cpu_percent)),
         Row::new("times a thread began to run, a second", Count, Told, runs.iter().map(|run| run.turns)),

@@ -2,14 +2,14 @@
 
 use std::time::{Duration, Instant};
 
+use lab::{failure::Failure, stats::millis};
+
 use super::{
     Bench, Rows,
     run::{CLIENT_TIMEOUT, Scene, random_phase},
 };
 use crate::{
-    failure::Failure,
-    lab,
-    stats::millis,
+    pair,
     table::{
         Bound::{Exactly, Told},
         Row,
@@ -43,11 +43,11 @@ pub(super) fn sigstop_short(bench: &mut Bench) -> Rows {
 }
 
 fn freeze_shortly(bench: &mut Bench, scene: &Scene, run: u32) -> Result<Frozen, Failure> {
-    let primary = scene.lab.primary();
+    let primary = scene.pair.primary();
     let (events, epoch) = (scene.mainstay.newest_event()?, scene.mainstay.pool()?.epoch);
     let writers = scene.writers(bench, run)?;
     random_phase(bench)?;
-    let at = lab::freeze(primary);
+    let at = pair::freeze(primary);
     bench.stop.pause(FROZEN.saturating_sub(at.elapsed()))?;
     primary.sigcont_all();
     let thawed = Instant::now();
@@ -93,18 +93,18 @@ pub(super) fn backend_killed(bench: &mut Bench) -> Rows {
 }
 
 fn kill_one(bench: &mut Bench, scene: &Scene, run: u32) -> Result<Recovered, Failure> {
-    let primary = scene.lab.primary();
+    let primary = scene.pair.primary();
     let before = scene.mainstay.scrape()?.sum("mainstay_failovers_total", &[]);
     let writers = scene.writers(bench, run)?;
     random_phase(bench)?;
-    let fault = lab::kill_one_backend(primary)?;
+    let fault = pair::kill_one_backend(primary)?;
     let served = bench
         .stop
         .wait("every client is served again", CLIENT_TIMEOUT, || writers.look(|books| books.all_served_again(fault)))?;
-    scene.lab.wait_ready()?;
+    scene.pair.wait_ready()?;
     scene.mainstay.wait_ready(&bench.stop, primary.name())?;
     let books = writers.stop();
-    let stored = lab::rows(primary)?;
+    let stored = pair::rows(primary)?;
     let port = primary.address().port();
     let recovered = Recovered {
         failovers: scene.mainstay.scrape()?.sum("mainstay_failovers_total", &[]) - before,

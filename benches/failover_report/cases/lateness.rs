@@ -7,15 +7,15 @@ use std::{
     time::{Duration, Instant},
 };
 
+use lab::{failure::Failure, procfs::MachineTime};
+
 use super::{
     Bench, Rows,
     sink::{Behaviour, Sink},
 };
 use crate::{
-    failure::Failure,
-    lab::Lab,
     mainstay::{Mainstay, PoolSpec},
-    procfs::MachineTime,
+    pair::Pair,
     scrape::Scrape,
     table::{
         Bound::{Exactly, Told},
@@ -46,12 +46,12 @@ struct Loaded {
 }
 
 pub(super) fn run(bench: &mut Bench) -> Rows {
-    let lab = Lab::create(&[])?;
-    bench.postgres = Some(lab.version()?);
+    let pair = Pair::create(&[])?;
+    bench.postgres = Some(pair.version()?);
     let sink = Sink::start(Behaviour::Discard)?;
-    let pools = [PoolSpec::of_nodes(lab.nodes(), ""), PoolSpec::of_address("bulk", sink.address())];
+    let pools = [PoolSpec::of_nodes(pair.nodes(), ""), PoolSpec::of_address("bulk", sink.address())];
     let mainstay = Mainstay::start(&pools, &bench.log("lateness"), None)?;
-    mainstay.wait_ready(&bench.stop, lab.primary().name())?;
+    mainstay.wait_ready(&bench.stop, pair.primary().name())?;
     let runs = (0..bench.runs).map(|run| load(bench, &mainstay, run)).collect::<Result<Vec<_>, _>>()?;
     Ok(vec![
         Row::new("probes more than 50 ms late", Count, Exactly(0.0), runs.iter().map(|run| run.too_late)),

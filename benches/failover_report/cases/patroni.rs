@@ -3,23 +3,21 @@
 use std::{
     collections::BTreeSet,
     net::SocketAddr,
-    panic::{AssertUnwindSafe, catch_unwind},
     thread::JoinHandle,
     time::{Duration, Instant},
 };
 
+use lab::{
+    failure::Failure,
+    servers::patroni::{Cluster, LONG},
+    session::{Endpoint, Session, last_value},
+    stats::millis,
+};
 use rustix::process::Signal;
 
-use super::{
-    Bench, Rows,
-    run::random_phase,
-    servers::patroni::{Cluster, LONG},
-};
+use super::{Bench, Rows, run::random_phase};
 use crate::{
-    failure::Failure,
     mainstay::{Mainstay, PoolSpec},
-    session::Session,
-    stats::millis,
     table::{
         Bound::{Exactly, Told, Worst},
         Row,
@@ -51,9 +49,7 @@ struct Run {
 pub(super) fn run(bench: &mut Bench) -> Rows {
     let mut runs = Vec::new();
     for run in 0..bench.runs {
-        // What starts a cluster is shared with the tests, and gives up as they do.
-        let result = catch_unwind(AssertUnwindSafe(|| one_run(bench, run)));
-        runs.push(result.unwrap_or_else(|_| Err(Failure::Said("the cluster did not do what was asked of it".into())))?);
+        runs.push(one_run(bench, run)?);
     }
     let of = |value: fn(&Run) -> f64| runs.iter().map(value).collect::<Vec<_>>();
     Ok(vec![
@@ -176,14 +172,13 @@ struct Watch(JoinHandle<Result<Instant, String>>);
 impl Watch {
     fn begin(node: SocketAddr) -> Result<Self, Failure> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
-        let session = runtime.block_on(Session::connect(node, "postgres"));
-        let mut session = session.map_err(|error| Failure::Said(error.to_string()))?;
+        let mut session = runtime.block_on(Session::connect(&Endpoint::Tcp(node), "postgres", "postgres"))?;
         let watch = move || {
             let limit = Instant::now() + LONG;
             runtime.block_on(async {
                 while Instant::now() < limit {
                     let answer = session.query("SELECT pg_is_in_recovery()").await.map_err(|error| error.to_string())?;
-                    if answer.as_deref() == Some("f") {
+                    if last_value(answer).as_deref() == Some("f") {
                         return Ok(Instant::now());
                     }
                     tokio::time::sleep(Duration::from_millis(1)).await;

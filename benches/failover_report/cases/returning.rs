@@ -2,12 +2,13 @@
 
 use std::time::{Duration, Instant};
 
+use lab::failure::Failure;
+
 use super::{
     Bench, Rows,
     run::{Fault, Scene, fail_over},
 };
 use crate::{
-    failure::Failure,
     table::{
         Bound::{Exactly, Told},
         Row,
@@ -59,7 +60,7 @@ pub(super) fn old_primary_returns(bench: &mut Bench) -> Rows {
 }
 
 fn bring_back(bench: &Bench, scene: &Scene, run: u32) -> Result<Returned, Failure> {
-    let old = scene.lab.primary();
+    let old = scene.pair.primary();
     let writers = Writers::start(scene.mainstay.address(0), run + SECOND_WRITERS)?;
     old.start()?;
     let started = Instant::now();

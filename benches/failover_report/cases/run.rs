@@ -5,15 +5,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use mainstay::cli::demo::cluster::Node;
+use lab::{cluster::Node, failure::Failure, stats::millis};
 
 use super::Bench;
 use crate::{
-    failure::Failure,
-    lab::{self, Lab},
     mainstay::{LastFailover, Mainstay, PoolSpec},
+    pair::{self, Pair},
     promotion::Promotion,
-    stats::millis,
     writers::{self, Books, End, Writers},
 };
 
@@ -31,7 +29,7 @@ const THAWED: Duration = Duration::from_millis(1500);
 #[derive(Debug)]
 pub(super) struct Scene {
     pub(super) mainstay: Mainstay,
-    pub(super) lab: Lab,
+    pub(super) pair: Pair,
 }
 
 impl Scene {
@@ -42,18 +40,18 @@ impl Scene {
 
     /// The same, with clients that are held for so long.
     pub(super) fn holding(bench: &mut Bench, case: &str, settings: &[&str], hold: Option<Duration>) -> Result<Self, Failure> {
-        let lab = Lab::create(settings)?;
-        bench.postgres = Some(lab.version()?);
-        let pool = PoolSpec { hold, ..PoolSpec::of_nodes(lab.nodes(), "") };
+        let pair = Pair::create(settings)?;
+        bench.postgres = Some(pair.version()?);
+        let pool = PoolSpec { hold, ..PoolSpec::of_nodes(pair.nodes(), "") };
         let mainstay = Mainstay::start(&[pool], &bench.log(case), None)?;
-        mainstay.wait_ready(&bench.stop, lab.primary().name())?;
-        Ok(Self { mainstay, lab })
+        mainstay.wait_ready(&bench.stop, pair.primary().name())?;
+        Ok(Self { mainstay, pair })
     }
 
     /// Clients that all have written once.
     pub(super) fn writers(&self, bench: &Bench, run: u32) -> Result<Writers, Failure> {
         let writers = Writers::start(self.mainstay.address(0), run)?;
-        let node = self.lab.primary().address().port();
+        let node = self.pair.primary().address().port();
         bench
             .stop
             .wait("every client writes", CLIENT_TIMEOUT, || writers.look(|books| books.all_wrote_to(node)).then_some(()))?;
@@ -62,8 +60,8 @@ impl Scene {
 
     /// After a failover: roles are swapped, and everything is ready for the next.
     pub(super) fn next_run(&mut self, bench: &Bench) -> Result<(), Failure> {
-        self.lab.swap_roles()?;
-        self.mainstay.wait_ready(&bench.stop, self.lab.primary().name())?;
+        self.pair.swap_roles()?;
+        self.mainstay.wait_ready(&bench.stop, self.pair.primary().name())?;
         Ok(())
     }
 }
@@ -90,9 +88,9 @@ impl Fault {
     /// Inflicts it; the moment just before.
     fn inflict(self, node: &Node) -> Result<Instant, Failure> {
         match self {
-            Self::Kill9 | Self::Kill9Then(_) => lab::kill9(node),
-            Self::Freeze | Self::FreezeUnnoticed => Ok(lab::freeze(node)),
-            Self::StopFast => lab::stop_fast(node),
+            Self::Kill9 | Self::Kill9Then(_) => pair::kill9(node),
+            Self::Freeze | Self::FreezeUnnoticed => Ok(pair::freeze(node)),
+            Self::StopFast => pair::stop_fast(node),
         }
     }
 
@@ -103,7 +101,7 @@ impl Fault {
         }
         node.sigcont_all();
         bench.stop.pause(THAWED)?;
-        let rows = lab::rows(node)?;
+        let rows = pair::rows(node)?;
         node.kill9()?;
         Ok(rows)
     }
@@ -186,7 +184,7 @@ impl Failover {
 
 /// A failover under eight writing clients. Leaves the roles as they are then.
 pub(super) fn fail_over(bench: &mut Bench, scene: &Scene, case: &str, run: u32, fault: Fault) -> Result<Failover, Failure> {
-    let (old, new) = (scene.lab.primary(), scene.lab.standby());
+    let (old, new) = (scene.pair.primary(), scene.pair.standby());
     let events = scene.mainstay.newest_event()?;
     let promotion = Promotion::prepare(new)?;
     let writers = scene.writers(bench, run)?;
@@ -217,7 +215,7 @@ pub(super) fn fail_over(bench: &mut Bench, scene: &Scene, case: &str, run: u32, 
         .and_then(|event| scene.mainstay.moment(event));
     let revoked = revoked.ok_or_else(|| Failure::Said("mainstay published no revocation".into()))?;
     let first = books.first_by(new_port).ok_or_else(|| Failure::Said("the new primary acknowledged nothing".into()))?;
-    let survivors = lab::rows(new)?;
+    let survivors = pair::rows(new)?;
     let own = scene.mainstay.pool()?.last_failover.filter(|last| last.to == new.name());
     let failover = Failover {
         fault: at,

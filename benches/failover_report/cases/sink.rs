@@ -5,13 +5,12 @@ use std::{
     thread::JoinHandle,
 };
 
+use lab::failure::Failure;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
 };
 use tokio_util::sync::CancellationToken;
-
-use crate::failure::Failure;
 
 /// What a server does with its connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

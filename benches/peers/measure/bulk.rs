@@ -1,10 +1,11 @@
 //! Streams as fast as they go: what a gigabyte costs the proxy, and how many pass in a second.
 
+use lab::failure::Failure;
+
 use super::{CPU, Plan, with_cpu, without_cpu_of_direct};
 use crate::{
     arena::Target,
     bench::Bench,
-    failure::Failure,
     figure::{Bound, Figure, Sample},
     load::Job,
     proxy::Backend,

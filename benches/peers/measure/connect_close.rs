@@ -1,11 +1,12 @@
 //! Short connections. Each round has a new server and new proxies, hence new ports: what is left of the closed connections of
 //! others (TIME-WAIT) stands in nobody's way.
 
+use lab::failure::Failure;
+
 use super::{CPU, Plan, with_cpu, without_cpu_of_direct};
 use crate::{
     arena::Target,
     bench::Bench,
-    failure::Failure,
     figure::{Bound, Figure, Sample},
     load::Job,
     proxy::Backend,

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use lab::failure::Failure;
+
 use super::Plan;
 use crate::{
     arena::Target,
     bench::Bench,
-    failure::Failure,
     figure::{Bound, Figure, Sample},
     load::Job,
     proxy::{Backend, Proxy},

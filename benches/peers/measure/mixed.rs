@@ -1,10 +1,11 @@
 //! Fairness: streams at a rate that everybody carries, and round trips on a fixed schedule beside them.
 
+use lab::failure::Failure;
+
 use super::{CPU, Plan, SETTLE, without_cpu_of_direct};
 use crate::{
     arena::Target,
     bench::Bench,
-    failure::Failure,
     figure::{Bound, Figure, Sample},
     load::{Job, Outcome},
     proxy::Backend,

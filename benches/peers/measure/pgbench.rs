@@ -1,11 +1,12 @@
 //! A real client and a real server: pgbench, selecting one row at a time.
 
+use lab::failure::Failure;
+
 use super::{CPU, Plan, without_cpu_of_direct};
 use crate::{
     arena::Target,
     bench::Bench,
     database,
-    failure::Failure,
     figure::{Bound, Figure, Sample},
     proxy::Backend,
 };

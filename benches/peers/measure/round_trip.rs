@@ -1,10 +1,11 @@
 //! Round trips on standing connections, each the next one when the last is done.
 
+use lab::failure::Failure;
+
 use super::{CPU, Plan, with_cpu, without_cpu_of_direct};
 use crate::{
     arena::Target,
     bench::Bench,
-    failure::Failure,
     figure::{Bound, Figure, Sample},
     load::Job,
     proxy::Backend,

@@ -1,33 +1,25 @@
 //! `mainstay demo`: the main job, live, with nothing to install. Two nodes, mainstay in front of them, clients that write through
-//! it; then the primary is killed, again and again.
+//! it; then the primary is killed, again and again. The nodes and the clients are those of `lab`.
 //!
 //! | file | what it holds |
 //! |---|---|
-//! | [`server`], [`system`], [`port`] | the embedded `PostgreSQL` look-alike, what it stores, the port that stays its own |
-//! | [`wire`], [`session`] | protocol 3.0: messages, and a tiny client |
-//! | [`clients`] | writing clients and their books |
-//! | [`cluster`] | a real primary and standby (`--postgres`, and the laboratory of the tests) |
 //! | `nodes`, `story` | the two nodes behind the same verbs, and what happens to them |
 //! | `screen`, `outcome` | what a person sees meanwhile, and what stands at the end |
 
-pub mod clients;
-pub mod cluster;
 mod nodes;
 mod outcome;
-pub mod port;
 mod screen;
-pub mod server;
-pub mod session;
 mod story;
-pub mod system;
-pub mod wire;
 
 use std::{
     collections::VecDeque,
     time::{Duration, Instant},
 };
 
-use clients::{ClientOptions, Clients};
+use lab::{
+    clients::{ClientOptions, Clients},
+    session::Endpoint,
+};
 use nodes::Nodes;
 use outcome::Outcome;
 use screen::{Frame, Screen};
@@ -38,11 +30,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use crate::{
     app::{self, Running},
     config::{self, Config},
-    net::endpoint::Endpoint,
 };
-
-/// What the embedded servers call themselves.
-pub const SERVER_VERSION: &str = "15.0 (mainstay demo)";
 
 /// Between two frames.
 const FRAME: Duration = Duration::from_millis(100);

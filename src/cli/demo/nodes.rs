@@ -2,14 +2,13 @@
 
 use std::{collections::BTreeSet, fmt, net::SocketAddr, time::Duration};
 
-use super::{
+use lab::{
     clients::{CREATE_TABLE, READ_ROWS},
     cluster::{Cluster, ClusterError, Options},
     server::MiniServer,
-    session::query_once,
-    system::System,
+    session::{Endpoint, query_once},
+    system::{Role, System},
 };
-use crate::{failover::Role, net::endpoint::Endpoint};
 
 /// How long reading all rows may take.
 const READ_TIMEOUT: Duration = Duration::from_mins(1);

@@ -2,12 +2,10 @@
 
 use std::fmt::Write;
 
+use lab::clients::Tally;
 use serde::Serialize;
 
-use super::{
-    clients::Tally,
-    story::{Round, millis},
-};
+use super::story::{Round, millis};
 
 /// The whole run.
 #[derive(Clone, Debug, Serialize)]

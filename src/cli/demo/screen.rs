@@ -7,8 +7,9 @@ use std::{
     time::Duration,
 };
 
+use lab::clients::Tally;
+
 use super::{
-    clients::Tally,
     outcome::rounds_table,
     story::{Told, millis},
 };

@@ -6,13 +6,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+use lab::clients::{Clients, Tally};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    clients::{Clients, Tally},
-    nodes::{NodeError, Nodes},
-};
+use super::nodes::{NodeError, Nodes};
 use crate::{
     app::Running,
     failover::{BackendId, Reason},

@@ -3,7 +3,7 @@
 use std::{
     io::{BufRead, BufReader, Write},
     net::SocketAddr,
-    process::{Child, ChildStdout, Command, Stdio},
+    process::{Child, ChildStdout, Stdio},
     time::{Duration, Instant},
 };
 
@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 use crate::support::{
     patroni::{Cluster, LONG, sql_at},
-    postgres::BIN,
+    postgres::binaries,
     process::{Process, settings},
     wait::{until, within},
 };
@@ -49,7 +49,7 @@ struct Session {
 impl Session {
     fn open(address: SocketAddr) -> Self {
         let connection = format!("host={} port={} user=postgres dbname=postgres", address.ip(), address.port());
-        let mut psql = Command::new(format!("{BIN}/psql"));
+        let mut psql = binaries().command("psql");
         psql.args(["-XqAtw", &connection]).env("LC_ALL", "C.UTF-8").env("PGPASSWORD", "secret");
         let mut child = psql.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();

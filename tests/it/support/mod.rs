@@ -1,4 +1,4 @@
-//! What the tests share.
+//! What the tests share. What the benches need as well, real servers above all, is in `lab`.
 
 pub mod config;
 pub mod dns;
@@ -6,13 +6,13 @@ pub mod echo;
 pub mod example;
 pub mod front;
 pub mod injection;
-pub mod mariadb;
 pub mod netns;
 pub mod noise;
-pub mod patroni;
-pub mod postgres;
 pub mod process;
 pub mod random;
-pub mod redis;
 pub mod scratch;
-pub mod wait;
+
+pub use lab::{
+    servers::{mariadb, patroni, postgres, redis},
+    wait,
+};

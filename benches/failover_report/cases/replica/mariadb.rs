@@ -1,25 +1,13 @@
 //! `MariaDB`, as the case sees it.
 
 use std::{
-    fs,
     io::{self, Read, Write},
     net::{SocketAddr, TcpStream},
-    path::PathBuf,
-    process::{Child, Command, Stdio},
 };
 
-use mainstay::cli::demo::port::ReservedPort;
+use lab::{failure::Failure, servers::mariadb::MariaDb};
 
 use super::{Bench, CLIENT_PATIENCE, Client, Database, PATIENCE};
-use crate::failure::Failure;
-
-/// A server in a directory of its own. Dropping it ends it.
-pub(crate) struct MariaDb {
-    root: PathBuf,
-    /// A port of a dead server must not be handed to somebody else.
-    port: ReservedPort,
-    child: Child,
-}
 
 impl Database for MariaDb {
     const CASE: &'static str = "mariadb_kill9";
@@ -27,61 +15,22 @@ impl Database for MariaDb {
     type Client = Session;
 
     fn start(bench: &Bench, of: Option<&Self>) -> Result<Self, Failure> {
-        let port = ReservedPort::new()?;
-        let number = port.address().port();
-        let root = std::env::temp_dir().join(format!("mainstay-report-mariadb-{number}"));
-        // A server that starts clears away what others have in theirs.
-        fs::create_dir_all(root.join("tmp"))?;
-        let missing = |what: &str, error: &io::Error| Failure::Said(format!("{what}: {error}; run tests/install-deps"));
-        let data = format!("--datadir={}", root.join("data").display());
-        let tmp = format!("--tmpdir={}", root.join("tmp").display());
-        // A server refuses to run as root unless it is told to.
-        let user = "--user=root";
-        let mut install = Command::new("mariadb-install-db");
-        install.args(["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db", &data, &tmp, user]);
-        let output = install.stdin(Stdio::null()).output().map_err(|error| missing("mariadb-install-db", &error))?;
-        if !output.status.success() {
-            return Err(Failure::Said(format!("mariadb-install-db: {}", String::from_utf8_lossy(&output.stderr))));
-        }
-        let mut command = Command::new("mariadbd");
-        let in_root = |name: &str, file: &str| format!("--{name}={}", root.join(file).display());
-        command.args(["--no-defaults", &data, &tmp, user, "--bind-address=127.0.0.1", "--log-bin", "--log-slave-updates"]);
-        command.args([in_root("socket", "socket"), in_root("pid-file", "pid"), in_root("log-error", "log.err")]);
-        command.args([format!("--port={number}"), format!("--server-id={number}"), "--skip-name-resolve".into()]);
-        command.args(["--innodb-buffer-pool-size=16M", "--innodb-log-file-size=8M", "--innodb-flush-log-at-trx-commit=2"]);
-        command.args(of.map(|_| "--read-only")).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let child = command.spawn().map_err(|error| missing("mariadbd", &error))?;
-        let server = Self { root, port, child };
-        let mut session = bench.stop.wait("MariaDB is ready", PATIENCE, || Session::open(server.address()).ok())?;
         let Some(primary) = of else {
-            session.ask("CREATE DATABASE d")?;
-            session.ask("CREATE TABLE d.t (i INT AUTO_INCREMENT PRIMARY KEY)")?;
+            let server = Self::start(&[]);
+            server.sql("CREATE DATABASE d; CREATE TABLE d.t (i INT AUTO_INCREMENT PRIMARY KEY)");
             return Ok(server);
         };
-        let from = primary.port.address().port();
-        session.ask(&format!(
-            "CHANGE MASTER TO master_host='127.0.0.1', master_port={from}, master_user='root', master_use_gtid=slave_pos"
-        ))?;
-        session.ask("START SLAVE")?;
-        bench.stop.wait("the replica has caught up", PATIENCE, || session.ask("SELECT 1 FROM d.t LIMIT 0").ok())?;
-        Ok(server)
+        let replica = primary.replica(&["--read-only"]);
+        bench.stop.wait("the replica has caught up", PATIENCE, || replica.try_sql("SELECT 1 FROM d.t LIMIT 0").ok())?;
+        Ok(replica)
     }
 
     fn address(&self) -> SocketAddr {
-        self.port.address()
+        self.address()
     }
 
-    fn kill(&mut self) -> io::Result<()> {
-        self.child.kill()?;
-        self.child.wait().map(drop)
-    }
-}
-
-impl Drop for MariaDb {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        let _ = fs::remove_dir_all(&self.root);
+    fn kill(&mut self) {
+        self.kill();
     }
 }
 

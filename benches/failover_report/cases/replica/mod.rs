@@ -14,14 +14,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub(crate) use mariadb::MariaDb;
-pub(crate) use redis::Redis;
+use lab::{failure::Failure, stats::millis};
 
 use super::{Bench, Rows, delay, run::random_phase};
 use crate::{
-    failure::Failure,
     mainstay::{Mainstay, PoolSpec},
-    stats::millis,
     table::{
         Bound::{Exactly, MedianAndWorst, Told},
         Row,
@@ -36,7 +33,7 @@ const CLIENT_PATIENCE: Duration = Duration::from_secs(100);
 /// Writers go on for this long after the last of them was served.
 const SETTLE: Duration = Duration::from_millis(300);
 
-/// A server in a directory of its own. Dropping it ends it.
+/// A server of `lab`, which panics when it does not do as it should.
 pub(crate) trait Database: Sized {
     const CASE: &'static str;
     /// How mainstay checks it.
@@ -47,7 +44,7 @@ pub(crate) trait Database: Sized {
     fn start(bench: &Bench, of: Option<&Self>) -> Result<Self, Failure>;
     fn address(&self) -> SocketAddr;
     /// By SIGKILL.
-    fn kill(&mut self) -> io::Result<()>;
+    fn kill(&mut self);
 }
 
 /// A client's connection.
@@ -175,7 +172,7 @@ fn one_run<D: Database>(bench: &mut Bench, scene: &Scene, run: u32) -> Result<Ru
 
     let events = mainstay.newest_event()?;
     let fault = Instant::now();
-    primary.kill()?;
+    primary.kill();
     bench.stop.pause(scene.delay)?;
     order.promote()?;
     let writable = Instant::now();

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use criterion::{BatchSize, Criterion};
-use mainstay::failover::{BackendId, Election, Event, Facts, Outcome, Policy, Pool, Printable, Report, Role, Time};
+use mainstay::failover::{BackendId, Election, Event, Facts, Finding, Outcome, Policy, Pool, Printable, Report, Role, Time};
 
 fn probe(backend: u16, seq: u64, outcome: Outcome, role: Role, timeline: u64) -> Event {
     let facts = Facts { role: Some(role), db_epoch: Some(timeline), system_id: Some(7), ..Facts::default() };
     let evidence = Printable::from("as asked");
-    Event::Probe(Report { backend: BackendId(backend), seq, outcome, facts, fresh: true, evidence })
+    Event::Probe(BackendId(backend), Report { seq, finding: Finding { outcome, facts, evidence }, fresh: true })
 }
 
 /// A primary that serves, and its standby.

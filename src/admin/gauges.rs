@@ -3,7 +3,7 @@
 
 use super::{AdminPool, AdminState, health};
 use crate::{
-    failover::{BackendId, FailoverReady, Health, Reading, Reason, Role},
+    failover::{BackendId, FailoverReady, Health, ReadEligibility, Reason, Role},
     metrics::BackendMetrics,
     route::BackendView,
 };
@@ -40,8 +40,8 @@ fn refresh_backend(metrics: &BackendMetrics, view: &BackendView) {
     for (outcome, gauge) in &metrics.check_alert {
         gauge.set(i64::from(view.alert == Some(*outcome)));
     }
-    metrics.reader.set(i64::from(view.reading == Reading::Reader));
-    metrics.reader_reason.set(view.reading);
+    metrics.reader.set(i64::from(view.read_eligibility == ReadEligibility::Reader));
+    metrics.reader_reason.set(view.read_eligibility);
     metrics.replication_lag_bytes.set(saturating(view.facts.lag_bytes.unwrap_or(0)));
     metrics.db_epoch.set(saturating(view.facts.db_epoch.unwrap_or(0)));
     metrics.set_info(&view.address, view.facts.version.as_deref().unwrap_or_default());

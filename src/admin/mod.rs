@@ -132,7 +132,7 @@ impl AdminPool {
     fn serves(&self, snapshot: &Snapshot) -> bool {
         let is_active = snapshot.active.is_some() && !snapshot.suspended;
         let is_for_reading = self.listeners.iter().all(|listener| listener.config.route != ListenerRoute::Primary);
-        is_active || (is_for_reading && snapshot.backends.iter().any(|backend| backend.reading.may_be_read()))
+        is_active || (is_for_reading && snapshot.backends.iter().any(|backend| backend.read_eligibility.may_be_read()))
     }
 
     /// The numbers of a backend. A snapshot may name one that is not configured any more, or not yet.

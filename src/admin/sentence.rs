@@ -4,12 +4,12 @@ use std::fmt::Write as _;
 
 use crate::{
     config::ListenerRoute,
-    failover::{FailoverReady, Health, Outcome, Reading, Reason, Role, Verdict, event::Class, label::Label},
+    failover::{Class, FailoverReady, Health, Outcome, ReadEligibility, Reason, Role, Verdict, label::Label},
     route::{BackendView, Snapshot},
 };
 
 /// The pool in one or a few sentences, without its name. `held` is the number of clients that wait.
-pub(super) fn summary(pool: &Snapshot, held: i64) -> String {
+pub(super) fn summary(pool: &Snapshot, held: u64) -> String {
     let mut text = match pool.active.and_then(|id| pool.backends.get(id.index())) {
         Some(active) if pool.suspended => {
             format!("{} is in doubt: new clients wait for a second opinion, running sessions go on.", active.name)
@@ -43,10 +43,13 @@ pub(super) fn reading(pool: &Snapshot, routes: &[ListenerRoute]) -> String {
         return String::new();
     }
     let any = routes.contains(&ListenerRoute::Any);
-    let is_read = |backend: &&BackendView| backend.reading == Reading::Reader || (any && backend.reading == Reading::Active);
+    let is_read = |backend: &&BackendView| {
+        backend.read_eligibility == ReadEligibility::Reader || (any && backend.read_eligibility == ReadEligibility::Active)
+    };
     let readers: Vec<&str> = pool.backends.iter().filter(is_read).map(|backend| &*backend.name).collect();
     if readers.is_empty() {
-        let each: Vec<String> = pool.backends.iter().map(|backend| format!("{} is {}", backend.name, backend.reading)).collect();
+        let each: Vec<String> =
+            pool.backends.iter().map(|backend| format!("{} is {}", backend.name, backend.read_eligibility)).collect();
         format!(" NO REPLICA MAY BE READ: {}.", each.join("; "))
     } else {
         format!(" Reads go to {}.", readers.join(", "))
@@ -205,7 +208,7 @@ mod tests {
             pending: false,
             admin: Admin::Ready,
             reason,
-            reading: Reading::Reader,
+            read_eligibility: ReadEligibility::Reader,
             facts: Facts { role, ..Facts::default() },
             alert: None,
             alert_evidence: "".into(),
@@ -268,11 +271,11 @@ mod tests {
         use ListenerRoute::{Any, Primary, Replica};
         let mut pool =
             pool(Verdict::Keep, ["a", "b", "c"].map(|name| backend(name, Health::Up, None, Reason::Eligible, "")).into());
-        pool.backends[0].reading = Reading::Active;
+        pool.backends[0].read_eligibility = ReadEligibility::Active;
         assert_eq!(reading(&pool, &[Primary]), "");
         assert_eq!(reading(&pool, &[Primary, Replica]), " Reads go to b, c.");
         assert_eq!(reading(&pool, &[Any]), " Reads go to a, b, c.");
-        (pool.backends[1].reading, pool.backends[2].reading) = (Reading::Lag, Reading::Down);
+        (pool.backends[1].read_eligibility, pool.backends[2].read_eligibility) = (ReadEligibility::Lag, ReadEligibility::Down);
         assert_eq!(reading(&pool, &[Replica]), " NO REPLICA MAY BE READ: a is active; b is lag; c is down.");
     }
 

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::{AdminListener, AdminPool, AdminState, health, rfc3339, sentence};
 use crate::{
-    failover::{BackendId, FailoverReady, Reading, Reason, Role, Time, label::Label},
+    failover::{BackendId, FailoverReady, ReadEligibility, Reason, Role, Time, label::Label},
     net::cidr::Cidr,
     route::{BackendView, LastFailover, Session, Snapshot},
 };
@@ -41,7 +41,7 @@ pub(super) struct Pool {
     failover_ready: bool,
     failover_ready_reason: &'static str,
     paused: bool,
-    held: i64,
+    held: u64,
     listeners: Vec<Listener>,
     last_failover: Option<Failover>,
     backends: Vec<Backend>,
@@ -52,7 +52,7 @@ struct Listener {
     name: String,
     listen: Vec<String>,
     route: &'static str,
-    connections: i64,
+    connections: u64,
     limit: Option<usize>,
     limit_per_ip: Option<usize>,
     allow: Vec<String>,
@@ -96,7 +96,7 @@ struct Backend {
     reader: bool,
     reader_reason: &'static str,
     since: String,
-    connections: i64,
+    connections: u64,
     lag_bytes: Option<u64>,
     version: Option<String>,
     db_epoch: Option<u64>,
@@ -216,7 +216,7 @@ pub(super) fn moment(state: &AdminState, at: Time) -> String {
     rfc3339::format(state.clock.wall(at))
 }
 
-fn backend(state: &AdminState, snapshot: &Snapshot, view: &BackendView, active: bool, connections: i64) -> Backend {
+fn backend(state: &AdminState, snapshot: &Snapshot, view: &BackendView, active: bool, connections: u64) -> Backend {
     let last_probe = view.last_probe.as_ref().map(|probe| Probe {
         outcome: probe.outcome.as_str(),
         evidence: probe.evidence.to_string(),
@@ -236,8 +236,8 @@ fn backend(state: &AdminState, snapshot: &Snapshot, view: &BackendView, active: 
         alert: view.alert.map(Label::as_str),
         alert_evidence: view.alert.map(|_| view.alert_evidence.to_string()),
         active,
-        reader: view.reading == Reading::Reader,
-        reader_reason: view.reading.as_str(),
+        reader: view.read_eligibility == ReadEligibility::Reader,
+        reader_reason: view.read_eligibility.as_str(),
         since: moment(state, view.since),
         connections,
         lag_bytes: view.facts.lag_bytes,

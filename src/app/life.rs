@@ -84,7 +84,7 @@ impl Life {
         cut > 0
     }
 
-    fn sessions(&self) -> i64 {
+    fn sessions(&self) -> u64 {
         self.metrics.sessions()
     }
 }

@@ -78,7 +78,7 @@ impl RoutePublisher {
     pub(super) fn readdress(&mut self, addresses: &Addresses, leave: Option<RevokeMode>) -> Option<u64> {
         let route = self.route.as_mut().filter(|route| route.addresses != *addresses)?;
         let leave = leave.filter(|_| !route.addresses.iter().any(|old| addresses.contains(old)));
-        let sessions = sessions(route);
+        let sessions = route.sessions.get();
         let old = Arc::clone(&route.revocation);
         let revocation = if leave.is_some() { Arc::default() } else { Arc::clone(&old) };
         *route = Arc::new(Route { addresses: addresses.clone(), revocation, ..Route::clone(route) });
@@ -100,17 +100,17 @@ impl RoutePublisher {
         self.withdraw("mainstay is shutting down");
     }
 
-    /// `known` is the state of the backend, unless it left the configuration. The clients that are `reading` from it are not counted.
+    /// `known` is the state of the backend, unless it left the configuration. Its clients that are `readers` are not counted.
     pub(super) fn revoke(
         &mut self,
         now: Time,
         (epoch, mode, cause): (Epoch, RevokeMode, Cause),
-        (known, reading): (Option<&BackendState>, usize),
+        (known, readers): (Option<&BackendState>, usize),
     ) -> Option<RouteChange> {
         let route = self.route.take()?;
-        let evidence = known.map_or_else(|| "it is no longer in the configuration".into(), |state| state.evidence().clone());
-        let detected = known.and_then(BackendState::trouble_since).map(|since| now.since(since)).unwrap_or_default();
-        let sessions = sessions(&route).saturating_sub(reading as u64);
+        let evidence = known.map_or_else(|| "it is no longer in the configuration".into(), |state| state.evidence.clone());
+        let detected = known.and_then(|state| state.trouble_since).map(|since| now.since(since)).unwrap_or_default();
+        let sessions = route.sessions.get().saturating_sub(readers as u64);
         let backend = Arc::clone(&route.backend);
         self.withdraw(&format!("{backend} was withdrawn: {cause}"));
         route.revocation.revoke(mode);
@@ -171,13 +171,8 @@ impl RoutePublisher {
         let route = self.route.as_ref()?;
         self.publisher.verified(now);
         self.offer(route);
-        Some(RouteChange {
-            action: Action::Resumed,
-            backend: Arc::clone(&route.backend),
-            epoch,
-            cause: None,
-            evidence: "".into(),
-        })
+        let backend = Arc::clone(&route.backend);
+        Some(RouteChange { action: Action::Resumed, backend, epoch, cause: None, evidence: "".into() })
     }
 
     fn withdraw(&self, why: &str) {
@@ -187,8 +182,4 @@ impl RoutePublisher {
     fn offer(&self, route: &Arc<Route>) {
         self.publisher.offer(Offer { route: Some(Arc::clone(route)), why: "".into() });
     }
-}
-
-fn sessions(route: &Route) -> u64 {
-    u64::try_from(route.metrics.connections_active.get()).unwrap_or(0)
 }

@@ -24,7 +24,7 @@ pub(super) struct Node {
     pub(super) last_seq: u64,
     pub(super) silence: Silence,
     /// Its place among those who may be read.
-    pub(super) seat: ReaderSlot,
+    pub(super) slot: ReaderSlot,
     pub(super) prober: ProberHandle,
     pub(super) key: ProberKey,
 }
@@ -39,13 +39,13 @@ impl Node {
             resolved: self.resolved.clone(),
             health: state.health(),
             pending: state.is_pending(),
-            admin: state.admin(),
+            admin: state.admin,
             reason: core.reason(id),
-            reading: core.reading(id),
-            facts: state.facts().clone(),
-            alert: state.alert(),
-            alert_evidence: state.alert_evidence().clone(),
-            since: state.since(),
+            read_eligibility: core.read_eligibility(id),
+            facts: state.facts.clone(),
+            alert: state.alert,
+            alert_evidence: state.alert_evidence.clone(),
+            since: state.since,
             last_probe: self.last_probe.clone(),
             silent_since: self.silence.since(),
         })
@@ -70,8 +70,8 @@ impl Probers {
     pub(super) fn node(&mut self, config: BackendConfig, metrics: Arc<BackendMetrics>) -> Node {
         let resolved = Addresses::default();
         let (prober, key) = self.spawn(&config, 0, resolved.clone());
-        let (seat, silence) = (ReaderSlot::default(), Silence::begin(self.clock.now()));
-        Node { config, metrics, resolved, last_probe: None, last_seq: 0, silence, seat, prober, key }
+        let (slot, silence) = (ReaderSlot::default(), Silence::begin(self.clock.now()));
+        Node { config, metrics, resolved, last_probe: None, last_seq: 0, silence, slot, prober, key }
     }
 
     /// Probes a backend by the present check from now on.

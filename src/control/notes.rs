@@ -8,7 +8,9 @@ use super::{
     probe::agreement::Agreement,
 };
 use crate::{
-    failover::{BackendId, Cause, Epoch, Health, Note, Outcome, Printable, Reading, RevokeMode, Time, Verdict, label::Label},
+    failover::{
+        BackendId, Cause, Epoch, Health, Note, Outcome, Printable, ReadEligibility, RevokeMode, Time, Verdict, label::Label,
+    },
     metrics::PoolMetrics,
     net::endpoint::Endpoint,
     route::{EventLog, StateEvent},
@@ -38,17 +40,12 @@ impl Teller {
                 nodes[backend.index()].metrics.transitions.get(*to).get(*cause).inc();
                 self.health(at, name(backend), (*from, *to), *cause, evidence);
             }
-            Note::Role { backend, from, to } => {
-                tracing::info!(pool, backend = %name(backend), from = from.as_str(), to = to.as_str(), "role changed");
-                self.changed(at, name(backend), "role", (from.as_str(), to.as_str()));
-            }
+            Note::Role { backend, from, to } => self.changed(at, name(backend), ("role", "role changed"), *from, *to),
             Note::Eligibility { backend, from, to } => {
-                tracing::info!(pool, backend = %name(backend), from = from.as_str(), to = to.as_str(), "eligibility changed");
-                self.changed(at, name(backend), "eligibility", (from.as_str(), to.as_str()));
+                self.changed(at, name(backend), ("eligibility", "eligibility changed"), *from, *to);
             }
             Note::AdminSet { backend, from, to } => {
-                tracing::info!(pool, backend = %name(backend), from = from.as_str(), to = to.as_str(), "administrative state set");
-                self.changed(at, name(backend), "admin", (from.as_str(), to.as_str()));
+                self.changed(at, name(backend), ("admin", "administrative state set"), *from, *to);
             }
             Note::CheckAlert { backend, outcome, evidence } => self.check(at, name(backend), *outcome, evidence),
             Note::UnknownBackend(id) => tracing::warn!(pool, backend = id.0, "an event names a backend this pool does not have"),
@@ -58,7 +55,9 @@ impl Teller {
         }
     }
 
-    fn changed(&self, at: Moment, backend: &Arc<str>, kind: &'static str, (from, to): (&'static str, &'static str)) {
+    fn changed<L: Label>(&self, at: Moment, backend: &Arc<str>, (kind, message): (&'static str, &str), from: L, to: L) {
+        let (from, to) = (from.as_str(), to.as_str());
+        tracing::info!(pool = &*self.pool, %backend, from, to, "{message}");
         self.events.push(StateEvent { from: Some(from), to: Some(to), ..self.event(at, Some(backend), kind) });
     }
 
@@ -127,9 +126,9 @@ impl Teller {
 
     /// The endpoint of a backend fell silent, contradicts its database, or is in order again. What the database says decides about
     /// health, so this is no change of state of the backend.
-    pub(super) fn second_opinion(&self, at: Moment, backend: &Arc<str>, stance: Agreement, evidence: Printable) {
+    pub(super) fn second_opinion(&self, at: Moment, backend: &Arc<str>, agreement: Agreement, evidence: Printable) {
         let pool = &*self.pool;
-        match stance {
+        match agreement {
             Agreement::Agrees => tracing::info!(pool, %backend, "the HTTP check gives a second opinion again"),
             Agreement::Silent => {
                 tracing::warn!(pool, %backend, evidence = &*evidence, "the HTTP check gives no second opinion; the other check decides alone");
@@ -138,7 +137,7 @@ impl Teller {
                 tracing::warn!(pool, %backend, evidence = &*evidence, "the HTTP check contradicts the database, which says it is the primary");
             }
         }
-        let to = Some(stance.as_str());
+        let to = Some(agreement.as_str());
         self.events.push(StateEvent { to, evidence, ..self.event(at, Some(backend), "second_opinion") });
     }
 
@@ -224,19 +223,19 @@ impl Teller {
     }
 
     /// A backend may be read, or no longer; so many sessions were closed.
-    pub(super) fn reading(
+    pub(super) fn read_eligibility(
         &self,
         at: Moment,
         backend: &Arc<str>,
-        (from, to): (Reading, Reading),
+        (from, to): (ReadEligibility, ReadEligibility),
         (sessions, closed): (RevokeMode, u64),
         why: String,
     ) {
-        if from != Reading::Reader && to != Reading::Reader && closed == 0 {
+        if from != ReadEligibility::Reader && to != ReadEligibility::Reader && closed == 0 {
             return;
         }
         let (pool, before, reason) = (&*self.pool, from.as_str(), to.as_str());
-        if to == Reading::Reader {
+        if to == ReadEligibility::Reader {
             tracing::info!(pool, %backend, before, "backend may be read");
         } else if sessions == RevokeMode::Drain {
             tracing::info!(pool, %backend, reason, "backend may not be read: {why}; sessions go on");
@@ -276,18 +275,8 @@ impl Teller {
 
     /// An event of which no more is known yet.
     fn event(&self, (at, epoch): Moment, backend: Option<&Arc<str>>, kind: &'static str) -> StateEvent {
-        StateEvent {
-            id: 0,
-            at,
-            pool: Arc::clone(&self.pool),
-            backend: backend.cloned(),
-            kind,
-            from: None,
-            to: None,
-            epoch,
-            cause: None,
-            evidence: Printable::default(),
-        }
+        let (pool, backend) = (Arc::clone(&self.pool), backend.cloned());
+        StateEvent { at, pool, backend, kind, epoch, ..StateEvent::default() }
     }
 }
 

@@ -40,7 +40,7 @@ use super::{
 };
 use crate::{
     config::CheckConfig,
-    failover::{Outcome, Pace},
+    failover::{Outcome, Pace, Report},
     net::{addr::BackendAddr, addresses::Addresses},
     route::{Clock, DemandWatch},
 };
@@ -92,16 +92,16 @@ impl ProberHandle {
 /// Starts to probe on the current runtime: at once, and then at [`Pace::Normal`].
 pub fn spawn(settings: ProberSettings, events: ProberEventSender, clock: Clock) -> ProberHandle {
     let (handle, orders) = watch::channel(Orders { pace: Pace::Normal, nudges: 0 });
-    let voice = ProbeEvents { key: settings.key, events };
+    let events = ProbeEvents { key: settings.key, sender: events };
     let prober = Prober {
-        client: ProbeClient::new(&settings.address, &settings.check, voice.clone()),
-        second: Second::new(&settings.address, &settings.check, voice.clone()),
+        client: ProbeClient::new(&settings.address, &settings.check, events.clone()),
+        second: Second::new(&settings.address, &settings.check, events.clone()),
         resolver: Resolver::spawn(&settings.address, settings.resolved.clone()),
         told: settings.resolved.clone(),
         schedule: Schedule::new(&settings.check, settings.key),
         seq: settings.last_seq,
         settings,
-        voice,
+        events,
         clock,
         orders,
         nudges: 0,
@@ -112,7 +112,7 @@ pub fn spawn(settings: ProberSettings, events: ProberEventSender, clock: Clock) 
 
 struct Prober {
     settings: ProberSettings,
-    voice: ProbeEvents,
+    events: ProbeEvents,
     clock: Clock,
     orders: watch::Receiver<Orders>,
     resolver: Resolver,
@@ -144,7 +144,7 @@ impl Prober {
             tokio::select! {
                 biased;
                 what = self.client.broken() => {
-                    self.voice.passive(what).await;
+                    self.events.passive(what).await;
                     self.schedule.nudge(Instant::now());
                 }
                 changed = self.orders.changed() => {
@@ -160,7 +160,7 @@ impl Prober {
                 },
                 // The next probe may be due earlier.
                 () = self.settings.demand.begins() => {}
-                () = self.voice.events.closed() => return None,
+                () = self.events.sender.closed() => return None,
                 () = sleep_until(due.at) => return Some(self.schedule.start(due, Instant::now())),
             }
         }
@@ -175,7 +175,7 @@ impl Prober {
     async fn tell(&mut self, addresses: Addresses) {
         if !addresses.is_empty() && addresses != self.told {
             self.told = addresses.clone();
-            self.voice.say(ProberEvent::Resolved(addresses)).await;
+            self.events.say(ProberEvent::Resolved(addresses)).await;
         }
     }
 
@@ -196,10 +196,10 @@ impl Prober {
         self.schedule.finished(start.at);
         match answer {
             Answer::Unchanged => {}
-            Answer::NoVerdict(evidence) => self.voice.say(ProberEvent::NoVerdict { evidence }).await,
+            Answer::NoVerdict(evidence) => self.events.say(ProberEvent::NoVerdict { evidence }).await,
             Answer::Finding { finding, .. } if overran(&finding, deadline, now) => {
                 self.schedule.again();
-                self.voice.say(ProberEvent::Late { lateness: now - deadline.at() }).await;
+                self.events.say(ProberEvent::Late { lateness: now - deadline.at() }).await;
             }
             Answer::Finding { finding, fresh } => {
                 if matches!(finding.outcome, Outcome::Refused | Outcome::Unreachable | Outcome::ConnectTimeout) {
@@ -209,11 +209,11 @@ impl Prober {
                     // The session may be broken and the server well: only a whole new login tells.
                     self.schedule.nudge(now);
                 }
-                let (seq, at, took) = (self.seq, self.clock.now(), now - start.at);
+                let (report, at, took) = (Report { seq: self.seq, finding, fresh }, self.clock.now(), now - start.at);
                 if fresh {
                     self.tell(known.addresses).await;
                 }
-                self.voice.say(ProberEvent::Report { seq, finding, fresh, at, took, lateness: start.lateness }).await;
+                self.events.say(ProberEvent::Report { report, at, took, lateness: start.lateness }).await;
             }
         }
     }

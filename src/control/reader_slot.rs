@@ -4,20 +4,20 @@ use std::sync::Arc;
 
 use crate::{
     config::BackendConfig,
-    failover::{Reading, RevokeMode, Time},
+    failover::{ReadEligibility, RevokeMode, Time},
     metrics::BackendMetrics,
     net::addresses::Addresses,
     route::{Generation, Pulse, Reader, ReaderKind, Revocation, Route, RouteId},
 };
 
-/// A backend's seat among the readers, taken or not.
+/// A backend's slot among the readers, taken or not.
 #[derive(Debug, Default)]
 pub(super) struct ReaderSlot {
     generation: Generation,
     /// One for all sessions of the generation, also while nobody may be sent there.
     revocation: Arc<Revocation>,
     pulse: Arc<Pulse>,
-    /// While the seat is taken.
+    /// While the slot is taken.
     route: Option<Arc<Route>>,
 }
 
@@ -46,6 +46,7 @@ impl ReaderSlot {
         self.route = Some(Arc::new(Route {
             backend: Arc::clone(&backend.name),
             metrics: Arc::clone(metrics),
+            sessions: metrics.connections_active.clone(),
             id: RouteId::Reader(self.generation),
             addresses: addresses.clone(),
             revocation: Arc::clone(&self.revocation),
@@ -76,7 +77,12 @@ impl ReaderSlot {
     }
 
     /// Its sessions end as `mode` says, because the backend is `to` and was `from`; how many.
-    pub(super) fn revoke(&self, mode: RevokeMode, (from, to): (Reading, Reading), metrics: &BackendMetrics) -> u64 {
+    pub(super) fn revoke(
+        &self,
+        mode: RevokeMode,
+        (from, to): (ReadEligibility, ReadEligibility),
+        metrics: &BackendMetrics,
+    ) -> u64 {
         if mode == RevokeMode::Drain {
             return 0;
         }
@@ -90,7 +96,7 @@ impl ReaderSlot {
         closed
     }
 
-    /// The end of its sessions, which outlive the seat.
+    /// The end of its sessions, which outlive the slot.
     pub(super) const fn revocation(&self) -> &Arc<Revocation> {
         &self.revocation
     }

@@ -1,15 +1,15 @@
-//! Who may be read: a backend that may takes its seat among the readers, which is offered to the byte path.
+//! Who may be read: a backend that may takes its slot among the readers, which is offered to the byte path.
 
 use std::{sync::Arc, time::Duration};
 
 use super::node::Node;
 use crate::{
     config::{ListenerRoute, PoolConfig},
-    failover::{BackendState, Facts, MaxLag, Pool, Reading, RevokeMode, Role},
+    failover::{BackendState, Facts, MaxLag, Pool, ReadEligibility, RevokeMode, Role},
     route::{Publisher, ReaderKind, Revocation, Snapshot},
 };
 
-/// What a pool keeps of its readers besides their seats.
+/// What a pool keeps of its readers besides their slots.
 #[derive(Debug, Default)]
 pub(super) struct Readers {
     /// The generation that was given last.
@@ -19,32 +19,32 @@ pub(super) struct Readers {
 }
 
 impl Readers {
-    /// A backend takes its seat, or leaves it, as it may be read or not. That is yet to be offered.
-    pub(super) fn seat(&mut self, node: &mut Node, to: Reading) {
+    /// A backend takes its slot, or leaves it, as it may be read or not. That is yet to be offered.
+    pub(super) fn update(&mut self, node: &mut Node, to: ReadEligibility) {
         if to.may_be_read() {
-            node.seat.take(&mut self.last, &node.config, &node.metrics, &node.resolved);
+            node.slot.take(&mut self.last, &node.config, &node.metrics, &node.resolved);
         } else {
-            node.seat.give_up();
+            node.slot.give_up();
         }
     }
 
     /// These backends left the configuration. Their sessions go on.
     pub(super) fn part(&mut self, gone: impl Iterator<Item = Node>) {
         self.parted.retain(|revocation| revocation.clients() > 0);
-        self.parted.extend(gone.map(|node| Arc::clone(node.seat.revocation())));
+        self.parted.extend(gone.map(|node| Arc::clone(node.slot.revocation())));
     }
 
     /// Clients read from a backend that is here, or has left.
     pub(super) fn has_sessions(&self, nodes: &[Node]) -> bool {
-        nodes.iter().any(|node| node.seat.sessions() > 0) || self.parted.iter().any(|revocation| revocation.clients() > 0)
+        nodes.iter().any(|node| node.slot.sessions() > 0) || self.parted.iter().any(|revocation| revocation.clients() > 0)
     }
 
     /// The process is out of patience: every session ends.
     pub(super) fn end_all(&self, nodes: &[Node], publisher: &Publisher) {
         publisher.offer_readers(Arc::from([]));
         publisher.explain_readers("mainstay is shutting down");
-        let seats = nodes.iter().map(|node| node.seat.revocation());
-        seats.chain(&self.parted).for_each(|revocation| revocation.revoke(RevokeMode::Abort));
+        let slots = nodes.iter().map(|node| node.slot.revocation());
+        slots.chain(&self.parted).for_each(|revocation| revocation.revoke(RevokeMode::Abort));
     }
 }
 
@@ -53,11 +53,11 @@ pub(super) fn are_wanted(pool: &PoolConfig) -> bool {
     pool.listeners.iter().any(|listener| listener.route != ListenerRoute::Primary)
 }
 
-/// Offers the seats that are taken. One whose leaving is yet to be carried out is left out already.
+/// Offers the slots that are taken. One whose leaving is yet to be carried out is left out already.
 pub(super) fn offer(nodes: &[Node], core: &Pool, publisher: &Publisher) {
-    let readers = nodes.iter().zip(core.ids()).filter_map(|(node, id)| match core.reading(id) {
-        Reading::Active => node.seat.reader(ReaderKind::Active),
-        Reading::Reader => node.seat.reader(ReaderKind::Replica),
+    let readers = nodes.iter().zip(core.ids()).filter_map(|(node, id)| match core.read_eligibility(id) {
+        ReadEligibility::Active => node.slot.reader(ReaderKind::Active),
+        ReadEligibility::Reader => node.slot.reader(ReaderKind::Replica),
         _ => None,
     });
     publisher.offer_readers(readers.collect());
@@ -65,19 +65,19 @@ pub(super) fn offer(nodes: &[Node], core: &Pool, publisher: &Publisher) {
 
 /// Another backend is about to be active: who reads from a primary that is shutting down, and could still write to it, ends first.
 pub(super) fn abort_last_words(nodes: &[Node], core: &Pool) {
-    let is_standby = |id| core.backend(id).is_some_and(|state| state.facts().role == Some(Role::Standby));
-    let could_write = nodes.iter().zip(core.ids()).filter(|(node, id)| node.seat.revocation().is_revoked() && !is_standby(*id));
-    could_write.for_each(|(node, _)| node.seat.revocation().revoke(RevokeMode::Abort));
+    let is_standby = |id| core.backend(id).is_some_and(|state| state.facts.role == Some(Role::Standby));
+    let could_write = nodes.iter().zip(core.ids()).filter(|(node, id)| node.slot.revocation().is_revoked() && !is_standby(*id));
+    could_write.for_each(|(node, _)| node.slot.revocation().revoke(RevokeMode::Abort));
 }
 
 /// What a person wants to know beside the word.
-pub(super) fn why_not_read(state: &BackendState, to: Reading, max_lag: Option<MaxLag>) -> String {
+pub(super) fn why_not_read(state: &BackendState, to: ReadEligibility, max_lag: Option<MaxLag>) -> String {
     match to {
-        Reading::Reader => String::new(),
-        Reading::Active => "it is the active one now".to_owned(),
-        Reading::Lag => max_lag.map_or_else(|| to.to_string(), |max| why_it_lags(state.facts(), max)),
-        Reading::Down | Reading::Starting | Reading::InDoubt | Reading::WrongCluster => {
-            format!("{to} ({})", state.evidence())
+        ReadEligibility::Reader => String::new(),
+        ReadEligibility::Active => "it is the active one now".to_owned(),
+        ReadEligibility::Lag => max_lag.map_or_else(|| to.to_string(), |max| why_it_lags(&state.facts, max)),
+        ReadEligibility::Down | ReadEligibility::Starting | ReadEligibility::InDoubt | ReadEligibility::WrongCluster => {
+            format!("{to} ({})", state.evidence)
         }
         _ => to.to_string(),
     }
@@ -85,7 +85,7 @@ pub(super) fn why_not_read(state: &BackendState, to: Reading, max_lag: Option<Ma
 
 /// One sentence for a client that found no reader.
 pub(super) fn why(snapshot: &Snapshot) -> String {
-    let each = snapshot.backends.iter().map(|backend| format!("{}: {}", backend.name, backend.reading));
+    let each = snapshot.backends.iter().map(|backend| format!("{}: {}", backend.name, backend.read_eligibility));
     each.collect::<Vec<_>>().join(", ")
 }
 

@@ -14,7 +14,6 @@ use super::{
     memory::Memory,
     node::{Node, Probers},
     notes::Teller,
-    probe::Finding,
     prober::{ProberEvent, ProberKey},
     readers::{self, Readers},
     settings::{Change, ControlSettings, PoolSettings, max_staleness},
@@ -22,8 +21,8 @@ use super::{
 use crate::{
     config::{BackendConfig, PoolConfig},
     failover::{
-        self, BackendId, BackendState, Cause, Configuration, Effect, Epoch, Event, Pool, Printable, Reading, Report, RevokeMode,
-        Time, event::Class,
+        self, BackendId, BackendState, Cause, Class, Configuration, Effect, Epoch, Event, Pool, Printable, ReadEligibility,
+        Report, RevokeMode, Time,
     },
     metrics::{Metrics, PoolSeries},
     route::{Clock, LastProbe, PassiveReport, ReportReceiver, Route, RouteId, Snapshot},
@@ -37,7 +36,7 @@ pub(super) struct Supervisor {
     config: PoolConfig,
     clock: Clock,
     core: Pool,
-    carrier: RoutePublisher,
+    routes: RoutePublisher,
     teller: Teller,
     /// The backends, in list order.
     nodes: Vec<Node>,
@@ -71,7 +70,7 @@ impl Supervisor {
             probers,
             prober_events,
             reports,
-            carrier: RoutePublisher::new(publisher),
+            routes: RoutePublisher::new(publisher),
             outage_accounted: now,
             teller: Teller { pool: Arc::clone(&config.name), events: Arc::clone(&settings.events), metrics },
             config,
@@ -113,7 +112,7 @@ impl Supervisor {
                     self.memory.leave();
                 }
             }
-            let has_sessions = || self.carrier.has_sessions() || self.readers.has_sessions(&self.nodes);
+            let has_sessions = || self.routes.has_sessions() || self.readers.has_sessions(&self.nodes);
             if out_of_patience.is_some_and(|at| !has_sessions() || at <= Instant::now()) {
                 return self.end_all();
             }
@@ -148,7 +147,7 @@ impl Supervisor {
             self.nodes.push(node);
         }
         self.readers.part(before.into_iter().flatten());
-        self.carrier.publisher().max_staleness(max_staleness(&config));
+        self.routes.publisher().max_staleness(max_staleness(&config));
         self.config = config;
         self.carry_out(now, &effects);
         self.offer_readers();
@@ -163,7 +162,7 @@ impl Supervisor {
 
     /// A report belongs to the epoch, or the reader's generation, that it was made under; a late one says nothing of the present.
     fn on_passive_report(&mut self, report: &PassiveReport) {
-        let of_reader = |generation| self.nodes.iter().position(|node| node.seat.is_of(generation));
+        let of_reader = |generation| self.nodes.iter().position(|node| node.slot.is_of(generation));
         let backend = match report.id {
             RouteId::Active(epoch) => self.core.last_active().filter(|_| epoch == self.core.epoch()),
             RouteId::Reader(generation) => of_reader(generation).and_then(|index| self.core.ids().nth(index)),
@@ -178,28 +177,30 @@ impl Supervisor {
         let Some(index) = self.nodes.iter().position(|node| node.key == prober) else { return };
         let Some(backend) = self.core.ids().nth(index) else { return };
         match event {
-            ProberEvent::Report { seq, finding, fresh, at, took, lateness } => {
-                let Finding { outcome, facts, evidence } = finding;
-                self.on_report(Report { backend, seq, outcome, facts, fresh, evidence }, at, took, lateness);
-            }
+            ProberEvent::Report { report, at, took, lateness } => self.on_report(backend, report, at, took, lateness),
             ProberEvent::Passive(what) => self.step(&Event::Passive(backend, what)),
             ProberEvent::Resolved(addresses) => {
                 self.teller.addresses(&self.nodes, index, &addresses);
                 self.nodes[index].resolved = addresses;
             }
             ProberEvent::Late { lateness } => self.teller.late(&self.nodes[index], lateness),
-            ProberEvent::SecondOpinion { stance, evidence } => {
+            ProberEvent::SecondOpinion { agreement, evidence } => {
                 let at = (self.clock.now(), self.core.epoch());
-                self.teller.second_opinion(at, self.name(backend), stance, evidence);
+                self.teller.second_opinion(at, self.name(backend), agreement, evidence);
             }
             ProberEvent::NoVerdict { evidence } => self.teller.no_verdict(&self.nodes[index], &evidence),
         }
     }
 
-    fn on_report(&mut self, report: Report, at: Time, took: Duration, lateness: Duration) {
-        let outcome = self.core.assess(&report);
-        let node = &mut self.nodes[report.backend.index()];
+    fn on_report(&mut self, backend: BackendId, report: Report, at: Time, took: Duration, lateness: Duration) {
+        let now = self.clock.now();
+        let was_failing = self.core.backend(backend).is_some_and(BackendState::is_pending);
+        let node = &mut self.nodes[backend.index()];
         node.last_seq = report.seq;
+        let effects = self.core.step(now, &Event::Probe(backend, report));
+        let Some((state, outcome)) = self.core.backend(backend).and_then(|state| Some((state, state.last_outcome?))) else {
+            return self.carry_out(now, &effects);
+        };
         node.silence.broken(at);
         let metrics = &node.metrics;
         metrics.probes.get(outcome).inc();
@@ -208,23 +209,21 @@ impl Supervisor {
         metrics
             .probe_last_timestamp
             .set(self.clock.wall(at).duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_secs_f64());
-        node.last_probe = Some(LastProbe { outcome, evidence: self.core.evidence(at, &report), at, took });
-        let backend = report.backend;
-        let was_failing = self.core.backend(backend).is_some_and(BackendState::is_pending);
+        node.last_probe = Some(LastProbe { outcome, evidence: state.evidence.clone(), at, took });
         // A failure too few leaves the verdict as it stands, but is no reason to trust it for longer.
         let is_heard = outcome.class() != Class::Failure;
         if is_heard {
-            node.seat.heard(at);
+            node.slot.heard(at);
         }
-        self.step(&Event::Probe(report));
+        self.carry_out(now, &effects);
         if is_heard {
             let node = &mut self.nodes[backend.index()];
-            if node.seat.readdress(&node.resolved) {
+            if node.slot.readdress(&node.resolved) {
                 self.offer_readers();
             }
         }
         if self.core.active() == Some(backend) && is_heard {
-            self.carrier.publisher().verified(at);
+            self.routes.publisher().verified(at);
             self.readdress(was_failing);
         }
     }
@@ -244,9 +243,9 @@ impl Supervisor {
                 Effect::Activate { epoch, backend, cause } => self.activate(now, *epoch, *backend, *cause),
                 Effect::Suspend { epoch } => {
                     let evidence = self.core.active().map(|active| self.evidence(active)).unwrap_or_default();
-                    self.tell(now, self.carrier.suspend(*epoch, evidence));
+                    self.tell(now, self.routes.suspend(*epoch, evidence));
                 }
-                Effect::Resume { epoch } => self.tell(now, self.carrier.resume(now, *epoch)),
+                Effect::Resume { epoch } => self.tell(now, self.routes.resume(now, *epoch)),
                 Effect::Read { backend, from, to, sessions } => self.read(now, *backend, (*from, *to), *sessions),
                 Effect::Pace(backend, pace) => self.nodes[backend.index()].prober.pace(*pace),
                 Effect::ProbeNow(backend) => self.nodes[backend.index()].prober.probe_now(),
@@ -266,14 +265,14 @@ impl Supervisor {
     fn revoke(&mut self, now: Time, backend: BackendId, order: (Epoch, RevokeMode, Cause)) {
         let (_, _, cause) = order;
         let known = self.core.backend(backend).filter(|_| cause != Cause::Removed);
-        let reading = known.and_then(|_| self.nodes.get(backend.index())).map_or(0, |node| node.seat.sessions());
-        let change = self.carrier.revoke(now, order, (known, reading));
+        let readers = known.and_then(|_| self.nodes.get(backend.index())).map_or(0, |node| node.slot.sessions());
+        let change = self.routes.revoke(now, order, (known, readers));
         self.tell(now, change);
     }
 
     /// A server that had said that it takes nobody in has nothing more to say: what it left of its sessions ends.
     fn abort(&mut self, now: Time, epoch: Epoch, backend: BackendId, cause: Cause) {
-        if self.carrier.abort_lingering() {
+        if self.routes.abort_lingering() {
             let (backend, evidence) = (Arc::clone(self.name(backend)), self.evidence(backend));
             self.teller.route_change(now, RouteChange { action: Action::Aborted, backend, epoch, cause: Some(cause), evidence });
         }
@@ -285,11 +284,12 @@ impl Supervisor {
         let route = Route {
             backend: Arc::clone(&node.config.name),
             metrics: Arc::clone(&node.metrics),
+            sessions: node.metrics.connections_active.clone(),
             id: RouteId::Active(epoch),
             addresses: node.resolved.clone(),
             revocation: Arc::default(),
         };
-        let change = self.carrier.activate(now, route, (epoch, cause), self.evidence(backend));
+        let change = self.routes.activate(now, route, (epoch, cause), self.evidence(backend));
         self.teller.route_change(now, change);
     }
 
@@ -299,31 +299,31 @@ impl Supervisor {
         let Some(active) = self.core.active() else { return };
         let (node, mode) = (&self.nodes[active.index()], self.config.policy.on_down);
         let leave = Some(mode).filter(|mode| failing && *mode != RevokeMode::Drain);
-        if let Some(sessions) = self.carrier.readdress(&node.resolved, leave) {
+        if let Some(sessions) = self.routes.readdress(&node.resolved, leave) {
             self.teller.moved(&node.config.name, self.core.epoch(), sessions, mode);
         }
     }
 
     /// A backend may be read, or no longer.
-    fn read(&mut self, now: Time, backend: BackendId, (from, to): (Reading, Reading), sessions: RevokeMode) {
-        self.readers.seat(&mut self.nodes[backend.index()], to);
+    fn read(&mut self, now: Time, backend: BackendId, (from, to): (ReadEligibility, ReadEligibility), sessions: RevokeMode) {
+        self.readers.update(&mut self.nodes[backend.index()], to);
         self.offer_readers();
         let node = &self.nodes[backend.index()];
-        let closed = node.seat.revoke(sessions, (from, to), &node.metrics);
+        let closed = node.slot.revoke(sessions, (from, to), &node.metrics);
         if readers::are_wanted(&self.config) {
             let state = self.core.backend(backend);
             let why = state.map(|state| readers::why_not_read(state, to, self.config.policy.max_lag)).unwrap_or_default();
-            self.teller.reading((now, self.core.epoch()), &node.config.name, (from, to), (sessions, closed), why);
+            self.teller.read_eligibility((now, self.core.epoch()), &node.config.name, (from, to), (sessions, closed), why);
         }
     }
 
     fn offer_readers(&self) {
-        readers::offer(&self.nodes, &self.core, self.carrier.publisher());
+        readers::offer(&self.nodes, &self.core, self.routes.publisher());
     }
 
     fn end_all(&mut self) {
-        self.carrier.end_all();
-        self.readers.end_all(&self.nodes, self.carrier.publisher());
+        self.routes.end_all();
+        self.readers.end_all(&self.nodes, self.routes.publisher());
     }
 
     fn listen_for_silence(&mut self) {
@@ -343,7 +343,7 @@ impl Supervisor {
 
     /// What was seen of a backend.
     fn evidence(&self, backend: BackendId) -> Printable {
-        self.core.backend(backend).map(|state| state.evidence().clone()).unwrap_or_default()
+        self.core.backend(backend).map(|state| state.evidence.clone()).unwrap_or_default()
     }
 
     fn account_outage(&mut self) {
@@ -357,9 +357,9 @@ impl Supervisor {
     /// Shows the pool as it stands.
     fn publish(&self) {
         let snapshot = self.snapshot();
-        self.carrier.explain(&why(&snapshot));
-        self.carrier.publisher().explain_readers(&readers::why(&snapshot));
-        self.carrier.publisher().snapshot(snapshot);
+        self.routes.explain(&why(&snapshot));
+        self.routes.publisher().explain_readers(&readers::why(&snapshot));
+        self.routes.publisher().snapshot(snapshot);
     }
 
     fn snapshot(&self) -> Snapshot {
@@ -372,7 +372,7 @@ impl Supervisor {
             verdict: self.core.verdict(),
             conflict: self.core.conflict(),
             failover_ready: self.core.failover_ready(self.clock.now()),
-            last_failover: self.carrier.last_failover().cloned(),
+            last_failover: self.routes.last_failover().cloned(),
             fence: self.core.fence().0,
             state_file: self.memory.path(),
             backends: backends.collect(),

@@ -7,6 +7,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Instant,
 };
 
 use tokio::sync::Semaphore;
@@ -14,7 +15,8 @@ use tokio::sync::Semaphore;
 use super::target::ReadTarget;
 use crate::{
     config::Balance,
-    route::{Gate, Route, RouteId, RouteWatch, Underway},
+    metrics::LiveGuard,
+    route::{Gate, Route, RouteId, RouteWatch},
 };
 
 /// Requests to cancel a query that are told to several backends at the same time: each has a connection to every backend for a
@@ -36,7 +38,7 @@ pub(super) struct ReaderBalancer {
 pub(super) struct Chosen {
     pub(super) route: Arc<Route>,
     /// Until its session counts itself.
-    pub(super) underway: Option<Underway>,
+    pub(super) underway: Option<LiveGuard>,
 }
 
 impl Chosen {
@@ -70,13 +72,20 @@ impl ReaderBalancer {
     /// Chooses among the readers but for those that just failed, then the fallback. A client that was dropped `drops` times before
     /// a byte takes whoever's turn it is, since the reader with the fewest sessions may be the one that drops everybody; and the
     /// fallback once that may have been all of them.
-    pub(super) fn choose(&self, routes: &RouteWatch, failed: &[RouteId], drops: u32, client: Option<IpAddr>) -> Option<Chosen> {
+    pub(super) fn choose(
+        &self,
+        routes: &RouteWatch,
+        failed: &[RouteId],
+        drops: u32,
+        client: Option<IpAddr>,
+        now: Instant,
+    ) -> Option<Chosen> {
         let readers = routes.readers();
         let good = || {
             let taken = readers.iter().filter(|reader| self.target.takes(reader));
-            taken.filter(|reader| !failed.contains(&reader.route.id) && routes.is_fresh(reader))
+            taken.filter(|reader| !failed.contains(&reader.route.id) && routes.is_fresh(reader, now))
         };
-        let fallback = || self.target.fallback(routes).map(Chosen::active);
+        let fallback = || self.target.fallback(routes, now).map(Chosen::active);
         let count = good().count();
         if count == 0 {
             return fallback();
@@ -116,7 +125,7 @@ fn weight(client: IpAddr, backend: &str) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, Instant};
+    use std::time::Duration;
 
     use super::*;
     use crate::{
@@ -160,6 +169,7 @@ mod tests {
             Arc::new(Route {
                 backend: format!("db-{backend}").into(),
                 metrics: Arc::clone(&self.series.backends[backend]),
+                sessions: self.series.backends[backend].connections_active.clone(),
                 id,
                 addresses: [].into(),
                 revocation: Arc::new(Revocation::default()),
@@ -175,18 +185,24 @@ mod tests {
             self.seam.publisher.offer_readers(backends.iter().map(reader).collect());
         }
 
+        /// So many sessions with a backend.
+        fn sessions(&self, backend: usize, count: usize) -> Vec<LiveGuard> {
+            (0..count).map(|_| self.series.backends[backend].connections_active.guard()).collect()
+        }
+
         fn withdraw_active(&self) {
             self.seam.publisher.offer(Offer { route: None, why: "db-0: down".into() });
         }
 
         /// Chooses so often, each on its way until all are.
         fn crowd(&self, balancer: &ReaderBalancer, clients: usize) -> Vec<String> {
-            let chosen: Vec<_> = (0..clients).map(|_| balancer.choose(&self.seam.routes, &[], 0, None).unwrap()).collect();
+            let chosen: Vec<_> =
+                (0..clients).map(|_| balancer.choose(&self.seam.routes, &[], 0, None, Instant::now()).unwrap()).collect();
             chosen.iter().map(|chosen| chosen.route.backend.to_string()).collect()
         }
 
         fn one(&self, balancer: &ReaderBalancer, failed: &[RouteId], drops: u32) -> Option<String> {
-            balancer.choose(&self.seam.routes, failed, drops, None).map(|chosen| chosen.route.backend.to_string())
+            balancer.choose(&self.seam.routes, failed, drops, None, Instant::now()).map(|chosen| chosen.route.backend.to_string())
         }
     }
 
@@ -212,8 +228,7 @@ mod tests {
         let world = World::new(3);
         let balancer = balancer(ReadTarget::Replica, Balance::LeastConnections);
         assert_eq!(counts(&world.crowd(&balancer, 30), 4), [0, 10, 10, 10], "equals take turns");
-        world.series.backends[1].connections_active.set(7);
-        world.series.backends[2].connections_active.set(2);
+        let _sessions = [world.sessions(1, 7), world.sessions(2, 2)];
         assert_eq!(world.one(&balancer, &[], 0).as_deref(), Some("db-3"));
         assert_eq!(counts(&world.crowd(&balancer, 12), 4), [0, 0, 5, 7], "those on their way count");
         assert_eq!(counts(&world.crowd(&balancer, 12), 4), [0, 0, 5, 7], "and no longer when they are not");
@@ -225,13 +240,14 @@ mod tests {
         let balancer = balancer(ReadTarget::Replica, Balance::Source);
         let clients = || (0..=u8::MAX).map(|last| IpAddr::from([10, 0, 0, last]));
         let of = |client, failed: &[RouteId]| {
-            balancer.choose(&world.seam.routes, failed, 0, Some(client)).unwrap().route.backend.to_string()
+            balancer.choose(&world.seam.routes, failed, 0, Some(client), Instant::now()).unwrap().route.backend.to_string()
         };
         let before: Vec<_> = clients().map(|client| of(client, &[])).collect();
         assert!(counts(&before, 4)[1..].iter().all(|count| *count > 50), "{:?}", counts(&before, 4));
         let failed = [RouteId::Reader(Generation(3))];
+        let mut sessions = Vec::new();
         for (client, before) in clients().zip(before) {
-            world.series.backends[1].connections_active.inc();
+            sessions.extend(world.sessions(1, 1));
             let mapped = IpAddr::V6(match client {
                 IpAddr::V4(ip) => ip.to_ipv6_mapped(),
                 IpAddr::V6(ip) => ip,
@@ -252,7 +268,7 @@ mod tests {
         {
             let balancer = balancer(target, Balance::LeastConnections);
             assert_eq!(world.one(&balancer, &failed, 0).as_deref(), last, "{target:?}");
-            world.series.backends[0].connections_active.set(9);
+            let _sessions = world.sessions(0, 9);
             assert_eq!(world.one(&balancer, &failed[..1], 0).as_deref(), Some("db-2"), "{target:?}");
             assert_eq!(world.one(&balancer, &failed[1..], 0).as_deref(), Some("db-1"), "{target:?}");
         }
@@ -262,7 +278,7 @@ mod tests {
     fn one_that_drops_everybody_keeps_nobody_from_the_others() {
         let world = World::new(2);
         // It has no sessions, and never will.
-        world.series.backends[1].connections_active.set(50);
+        let _sessions = world.sessions(1, 50);
         let balancer = balancer(ReadTarget::ReplicaOrActive, Balance::LeastConnections);
         assert_eq!(world.one(&balancer, &[], 0).as_deref(), Some("db-2"));
         let second: Vec<_> = (0..2).map(|_| world.one(&balancer, &[], 1).unwrap()).collect();

@@ -9,7 +9,7 @@ use super::{
     event_loop::Socket,
     order::Turn,
 };
-use crate::{metrics::GaugeGuard, net::endpoint::Peer, reason::RejectReason};
+use crate::{metrics::LiveGuard, net::endpoint::Peer, reason::RejectReason};
 
 /// What a client has of the process for as long as it is here, with a session and without.
 #[derive(Debug)]
@@ -20,7 +20,7 @@ pub(super) struct ConnectionGuards {
     pub(super) meta: Option<Box<ClientMeta>>,
     pub(super) load: Load,
     /// It is served, or waits for it.
-    pub(super) active: Option<GaugeGuard>,
+    pub(super) active: Option<LiveGuard>,
 }
 
 /// How long, and how often so far, it was tried to find a backend.

@@ -199,8 +199,8 @@ impl ListenerContext {
     pub(super) fn choose(&self, failed: &[RouteId], drops: u32, peer: Peer, now: Instant) -> Option<Chosen> {
         let routes = &self.pool.routes;
         match &self.balancer {
-            None => routes.take_at(now).map(Chosen::active),
-            Some(balancer) => balancer.choose(routes, failed, drops, peer.ip()),
+            None => routes.take(now).map(Chosen::active),
+            Some(balancer) => balancer.choose(routes, failed, drops, peer.ip(), now),
         }
     }
 

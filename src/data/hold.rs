@@ -10,7 +10,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use prometheus::IntGauge;
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 
@@ -19,7 +18,7 @@ use super::{
     per_ip::PerIpLimiter,
     target::HoldGate,
 };
-use crate::{metrics::GaugeGuard, net::socket::is_gone, reason::RejectReason};
+use crate::{metrics::LiveCount, net::socket::is_gone, reason::RejectReason};
 
 /// Clients released at once, and the pause before the next are.
 const RELEASE_BURST: usize = 32;
@@ -69,7 +68,7 @@ impl Hold {
         &self,
         client: &Socket,
         patience: Patience,
-        gauge: &IntGauge,
+        held: &LiveCount,
         retired: &CancellationToken,
     ) -> Result<(), RejectReason> {
         let before = self.waiting.fetch_add(1, Ordering::Relaxed);
@@ -83,7 +82,7 @@ impl Hold {
         if matches!(permit, Some(None)) {
             return Err(RejectReason::HoldFullPerIp);
         }
-        let _held = GaugeGuard::new(gauge);
+        let _held = held.guard();
         self.arrived.notify_one();
         let waited = tokio::select! {
             biased;

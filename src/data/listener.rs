@@ -30,7 +30,6 @@ use super::{
 use crate::{
     failover::label::Label,
     lifecycle::Phase,
-    metrics::GaugeGuard,
     net::{
         backoff::Backoff,
         endpoint::Peer,
@@ -260,26 +259,24 @@ impl Acceptor {
             listener.metrics.rejected.get(too_many.unwrap_or(RejectReason::MaxConnections)).inc();
             return close::reset(&client);
         };
-        let active = too_many.is_none().then(|| GaugeGuard::new(&listener.metrics.active));
+        let active = too_many.is_none().then(|| listener.metrics.active.guard());
         let inbox = load.worker().inbox.clone();
-        let mut guards = ConnectionGuards { listener: Arc::clone(listener), place, meta: None, load, active };
-        let deadline = Instant::now() + listener.pool.hold_config.timeout;
-        match (identity, too_many) {
-            (Identity::Known(permit), None) => {
-                guards.meta = ClientMeta::of(None, permit);
-                let turn = self.workers.draw(peer);
-                let accepted = Accepted { socket: client, peer, deadline, guards };
-                self.workers.start(inbox, move |counted| serve(accepted, turn, counted));
-            }
+        let (is_proxied, permit) = match identity {
             // Whoever is only refused does not count among those of its address.
-            (Identity::Known(_), Some(reason)) => {
-                let accepted = Accepted { socket: client, peer, deadline, guards };
-                self.workers.start(inbox, move |counted| serve_refusal(accepted, reason, counted));
-            }
+            Identity::Known(permit) => (false, permit.filter(|_| too_many.is_none())),
+            Identity::Proxied => (true, None),
+        };
+        let meta = ClientMeta::of(None, permit);
+        let guards = ConnectionGuards { listener: Arc::clone(listener), place, meta, load, active };
+        let deadline = Instant::now() + listener.pool.hold_config.timeout;
+        let accepted = Accepted { socket: client, peer, deadline, guards };
+        match too_many {
             // It waits for its name, and those behind it must not.
-            (Identity::Proxied, too_many) => {
-                let accepted = Accepted { socket: client, peer, deadline, guards };
-                self.workers.start(inbox, move |counted| serve_proxied(accepted, too_many, counted));
+            _ if is_proxied => self.workers.start(inbox, move |counted| serve_proxied(accepted, too_many, counted)),
+            Some(reason) => self.workers.start(inbox, move |counted| serve_refusal(accepted, reason, counted)),
+            None => {
+                let turn = self.workers.draw(peer);
+                self.workers.start(inbox, move |counted| serve(accepted, turn, counted));
             }
         }
     }

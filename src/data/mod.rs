@@ -74,7 +74,6 @@ use descriptors::Descriptors;
 pub use manager::{ListenerManager, ListenerSettings, PoolSettings, SocketKey};
 pub use protocol::Protocol;
 use tokio_util::task::TaskTracker;
-use worker::WorkerOptions;
 
 use crate::{
     lifecycle::Lifeline,
@@ -130,10 +129,6 @@ pub fn spawn(settings: DataSettings) -> io::Result<DataPlane> {
         descriptors: Descriptors::default(),
         next_id: AtomicU64::new(1),
     });
-    let (workers, sessions, threads) = worker::spawn(
-        WorkerOptions { count: settings.workers, pipes: settings.pipes, busy_poll: settings.busy_poll },
-        &process,
-        &tasks,
-    )?;
+    let (workers, sessions, threads) = worker::spawn(settings.workers, settings.pipes, settings.busy_poll, &process, &tasks)?;
     Ok(DataPlane { sessions, tasks, listeners: ListenerManager::new(workers, process), threads })
 }

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     failover::{Passive, label::Label},
-    metrics::GaugeGuard,
+    metrics::LiveGuard,
     reason::CloseReason,
     route::{Listening, Route, Session, SessionEntry},
 };
@@ -31,7 +31,7 @@ pub(super) struct SessionRecord {
     /// The session is told when its route ends.
     pub(super) listening: Listening,
     listed: SessionEntry,
-    active: GaugeGuard,
+    active: LiveGuard,
     /// Of the client, should it need another backend.
     budget: RetryBudget,
     guards: ConnectionGuards,
@@ -66,7 +66,7 @@ impl SessionRecord {
         });
         let id = pool.process.next_id.fetch_add(1, Ordering::Relaxed);
         let listed = guards.load.worker().sessions.enter(id, Arc::clone(&session));
-        let active = GaugeGuard::new(&route.metrics.connections_active);
+        let active = route.sessions.guard();
         (socket, Box::new(Self { route, session, listening, listed, active, budget, guards }))
     }
 

@@ -1,6 +1,9 @@
 //! Which backends a listener's clients may use, and when those that wait for one are let go.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use super::event_loop::timeout;
 use crate::{
@@ -38,16 +41,16 @@ impl ReadTarget {
     }
 
     /// Where a client goes that found no reader.
-    pub(super) fn fallback(self, routes: &RouteWatch) -> Option<Arc<Route>> {
-        if self == Self::ReplicaOrActive { routes.take() } else { None }
+    pub(super) fn fallback(self, routes: &RouteWatch, now: Instant) -> Option<Arc<Route>> {
+        if self == Self::ReplicaOrActive { routes.take(now) } else { None }
     }
 
     /// Whether there is somebody for its clients.
     pub(super) fn gate(self, routes: &RouteWatch) -> Gate {
-        let readers = routes.readers();
+        let (readers, now) = (routes.readers(), Instant::now());
         let mut taken = readers.iter().filter(|reader| self.takes(reader)).peekable();
         let has_reader = taken.peek().is_some();
-        if taken.any(|reader| routes.is_fresh(reader)) || self.fallback(routes).is_some() {
+        if taken.any(|reader| routes.is_fresh(reader, now)) || self.fallback(routes, now).is_some() {
             Gate::Open
         } else if has_reader || (self == Self::ReplicaOrActive && routes.is_offered()) {
             Gate::Stale

@@ -107,19 +107,14 @@ impl WorkerPool {
 /// Their sessions, and their threads.
 type Spawned = (WorkerPool, Vec<Arc<SessionTable>>, Vec<JoinHandle<()>>);
 
-/// How many workers there are, and how they work.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct WorkerOptions {
-    pub(super) count: usize,
-    /// Pipes of each at most.
-    pub(super) pipes: usize,
-    /// How long each stays awake after its sessions moved bytes.
-    pub(super) busy_poll: Option<Duration>,
-}
-
-/// Starts the workers.
-pub(super) fn spawn(options: WorkerOptions, process: &Arc<ProcessContext>, tasks: &TaskTracker) -> io::Result<Spawned> {
-    let WorkerOptions { count, pipes, busy_poll } = options;
+/// Starts so many workers, each with so many pipes at most. It stays awake for `busy_poll` after its sessions moved bytes.
+pub(super) fn spawn(
+    count: usize,
+    pipes: usize,
+    busy_poll: Option<Duration>,
+    process: &Arc<ProcessContext>,
+    tasks: &TaskTracker,
+) -> io::Result<Spawned> {
     let lifeline = &process.lifeline;
     let mut members = Vec::new();
     let mut threads = Vec::new();

@@ -6,8 +6,38 @@ use super::{
     policy::Policy,
     text::Printable,
     time::Time,
-    vocabulary::{Admin, Health, Outcome, Pace, Reading, Reason},
+    vocabulary::{Admin, Health, Outcome, Pace, ReadEligibility, Reason},
 };
+
+/// Whether a server serves, by its own last word, or that of its kernel.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) enum Readiness {
+    /// It said nothing against it.
+    #[default]
+    Serving,
+    /// It answered, but only to say that it does not: it is starting or stopping.
+    Starting,
+    /// It said in so many words that it is shutting down, or that it does not serve and nothing since.
+    ShuttingDown,
+}
+
+/// Signs of a server's death. Two of them are proof; void when it answers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct Signs {
+    /// First: a session to it broke.
+    pub(super) session_lost: bool,
+    /// Second: a connect was refused.
+    pub(super) refused: bool,
+    /// One of them came besides the probes: new clients are held until somebody says how it is.
+    pub(super) in_doubt: bool,
+}
+
+impl Signs {
+    /// Both were seen.
+    pub(super) const fn are_proof(self) -> bool {
+        self.session_lost && self.refused
+    }
+}
 
 /// What the core knows of one backend. Health, admin state, role and cluster are separate fields; only [`BackendState::judge`]
 /// joins them.
@@ -17,47 +47,41 @@ pub struct BackendState {
     /// Verdict and streak.
     pub(super) health: Tracker,
     /// The operator's wish.
-    pub(super) admin: Admin,
-    /// Answered, but only to say that it does not serve.
-    pub(super) starting: bool,
+    pub admin: Admin,
+    /// Whether it serves, by its own last word.
+    pub(super) readiness: Readiness,
     /// What it said of itself when it last answered.
-    pub(super) facts: Facts,
+    pub facts: Facts,
     /// The check cannot do its work; cleared by a whole new login that succeeds.
-    pub(super) alert: Option<Outcome>,
+    pub alert: Option<Outcome>,
     /// What was seen when that was found.
-    pub(super) alert_evidence: Printable,
+    pub alert_evidence: Printable,
     /// It belongs to another cluster.
     pub(super) foreign: bool,
     /// It said that it is a primary before another began to, and nothing since: it may have given way.
     pub(super) outdated: bool,
-    /// First signal: a session to it broke.
-    pub(super) session_lost: bool,
-    /// Second signal: a connect was refused.
-    pub(super) refused: bool,
+    /// Of its death, since it last answered.
+    pub(super) signs: Signs,
     /// The sessions of its readers were left to its last words.
     pub(super) readers_left: bool,
     /// Consecutive failures other than a refusal since it went down and had left.
     pub(super) silent: u32,
     /// A whole new login failed: answers over the standing session prove nothing until one succeeds.
     pub(super) fresh_failed: bool,
-    /// It said in so many words that it is shutting down, or that it does not serve and nothing since.
-    pub(super) said_shutdown: bool,
-    /// New clients are held until somebody says how it is.
-    pub(super) in_doubt: bool,
     /// It lagged too much when it last said how much; ends at half of that.
     pub(super) behind: bool,
     /// A probe besides the pace was ordered, and no report came since.
     pub(super) asked: bool,
     /// Sequence number of the last report.
     pub(super) last_seq: u64,
-    /// What the last report found; `None` before the first.
-    pub(super) last_outcome: Option<Outcome>,
+    /// What the last report found, as this pool counts it; `None` before the first.
+    pub last_outcome: Option<Outcome>,
     /// What was seen last.
-    pub(super) evidence: Printable,
+    pub evidence: Printable,
     /// First sign of the present trouble.
-    pub(super) trouble_since: Option<Time>,
+    pub trouble_since: Option<Time>,
     /// Since when health is what it is.
-    pub(super) since: Time,
+    pub since: Time,
     /// When it last went down.
     pub(super) last_down: Option<Time>,
     /// How often in a row it went down again within the window of the time before; at most `relapse_max`.
@@ -67,7 +91,7 @@ pub struct BackendState {
     /// Why it may or may not be active, as of the last step.
     pub(super) reason: Reason,
     /// Whether it may be read, as of the last step.
-    pub(super) reading: Reading,
+    pub(super) read_eligibility: ReadEligibility,
     /// At which pace it is to be probed, as of the last step.
     pub(super) pace: Pace,
 }
@@ -88,46 +112,16 @@ impl BackendState {
         self.health.is_pending()
     }
 
-    /// The operator's wish.
-    pub const fn admin(&self) -> Admin {
-        self.admin
-    }
-
-    /// What it last said of itself.
-    pub const fn facts(&self) -> &Facts {
-        &self.facts
-    }
-
-    /// The check cannot do its work.
-    pub const fn alert(&self) -> Option<Outcome> {
-        self.alert
-    }
-
-    /// What was seen when the check could not do its work.
-    pub const fn alert_evidence(&self) -> &Printable {
-        &self.alert_evidence
-    }
-
-    /// What was seen last.
-    pub const fn evidence(&self) -> &Printable {
-        &self.evidence
-    }
-
     /// It said that it goes, or its kernel did, and nobody listens any more. Its kernel ends what it has not ended itself; and what it
     /// has not ended, it still serves: a `MariaDB` that waits for its replicas, a process of a dead `PostgreSQL` that finishes its
     /// transaction.
     pub(super) const fn has_left(&self) -> bool {
-        self.said_shutdown && self.refused
+        matches!(self.readiness, Readiness::ShuttingDown) && self.signs.refused
     }
 
-    /// Since when health is what it is.
-    pub const fn since(&self) -> Time {
-        self.since
-    }
-
-    /// First sign of the present trouble, if there is any.
-    pub const fn trouble_since(&self) -> Option<Time> {
-        self.trouble_since
+    /// It answered last to say that it does not serve.
+    pub(super) const fn is_starting(&self) -> bool {
+        matches!(self.readiness, Readiness::Starting)
     }
 
     /// Consecutive successes until Up: `rise`, doubled for each relapse. A window without a Down forgets them all.
@@ -145,7 +139,7 @@ impl BackendState {
     /// to be up again: what it says is a danger from the first word on. Whether it may be active is another question.
     pub(super) fn says_primary(&self, system_id: Option<u64>) -> bool {
         (self.health() == Health::Up || self.is_pending())
-            && !self.starting
+            && !self.is_starting()
             && !self.is_foreign(system_id)
             && !self.facts.read_only
             && self.facts.role == Some(Role::Primary)
@@ -183,7 +177,7 @@ impl BackendState {
             (Admin::Drain, _) => return Reason::Drain,
             (Admin::Ready, Health::Down) => {
                 // Two signals of its death outweigh what it said before them.
-                return match self.last_outcome.filter(|_| !(self.refused && self.session_lost)) {
+                return match self.last_outcome.filter(|_| !self.signs.are_proof()) {
                     Some(Outcome::Misconfigured) => Reason::Misconfigured,
                     Some(Outcome::WrongCluster) => Reason::WrongCluster,
                     _ => Reason::Down,
@@ -191,7 +185,7 @@ impl BackendState {
             }
             (Admin::Ready, Health::Unknown) => {
                 return match self.alert {
-                    _ if self.starting => Reason::Starting,
+                    _ if self.is_starting() => Reason::Starting,
                     Some(Outcome::Misconfigured) => Reason::Misconfigured,
                     _ if self.foreign => Reason::WrongCluster,
                     _ => Reason::Unknown,
@@ -199,7 +193,7 @@ impl BackendState {
             }
             (Admin::Ready, Health::Up) => {}
         }
-        if self.starting {
+        if self.is_starting() {
             return Reason::Starting;
         }
         if self.is_foreign(system_id) {

@@ -81,7 +81,7 @@ impl Pool {
     /// a later promotion must not be overruled by an old command.
     pub(super) fn drop_pin(&mut self) {
         let highest = self.highest_claim();
-        self.pinned = self.pinned.filter(|pin| self.reason_of(pin.backend) == Reason::Eligible && highest <= pin.ceiling);
+        self.pinned = self.pinned.filter(|pin| self.reason(pin.backend) == Reason::Eligible && highest <= pin.ceiling);
     }
 
     pub(super) fn elect(&self, now: Time) -> Choice {
@@ -111,7 +111,7 @@ impl Pool {
     }
 
     fn eligible(&self) -> Vec<BackendId> {
-        self.ids().filter(|id| self.reason_of(*id) == Reason::Eligible).collect()
+        self.ids().filter(|id| self.reason(*id) == Reason::Eligible).collect()
     }
 
     /// All may write, but writes to two of them at once collide: one is enough, and it stays.
@@ -186,7 +186,7 @@ impl Pool {
             Choice { active: Some(id), verdict: Verdict::Switch, cause }
         } else {
             Choice {
-                active: self.active().filter(|id| self.reason_of(*id) == Reason::Eligible),
+                active: self.active().filter(|id| self.reason(*id) == Reason::Eligible),
                 verdict: Verdict::HoldDown,
                 cause: None,
             }
@@ -216,9 +216,9 @@ impl Pool {
     /// enough, and be above suspicion: nobody leaves a good backend for a doubtful one.
     fn failback(&self) -> Option<(BackendId, Time)> {
         let after = self.policy.failback_after.filter(|_| self.policy.election == Election::ByOrder && self.pinned.is_none())?;
-        let preferred = self.ids().find(|id| self.reason_of(*id) == Reason::Eligible).filter(|id| Some(*id) < self.active())?;
+        let preferred = self.ids().find(|id| self.reason(*id) == Reason::Eligible).filter(|id| Some(*id) < self.active())?;
         let backend = &self.backends[preferred.index()];
-        let due = backend.eligible_since.filter(|_| !backend.in_doubt && !backend.is_pending())? + after;
+        let due = backend.eligible_since.filter(|_| !backend.signs.in_doubt && !backend.is_pending())? + after;
         Some((preferred, due.max(self.released_at(preferred))))
     }
 

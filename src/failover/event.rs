@@ -4,27 +4,30 @@ use super::{
     facts::{Facts, Role},
     policy::Policy,
     text::Printable,
-    vocabulary::{Admin, BackendId, Cause, Epoch, Health, Outcome, Pace, Reading, Reason, RevokeMode, Verdict},
+    vocabulary::{Admin, BackendId, Cause, Epoch, Health, Outcome, Pace, ReadEligibility, Reason, RevokeMode, Verdict},
 };
 use crate::labels;
 
-pub use super::vocabulary::Class;
+/// What a probe learned of the backend.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Finding {
+    /// What was found.
+    pub outcome: Outcome,
+    /// What the backend said of itself; empty unless the outcome is `ok`.
+    pub facts: Facts,
+    /// One short sentence for people: what was seen.
+    pub evidence: Printable,
+}
 
 /// The result of one probe.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Report {
-    /// Who was probed.
-    pub backend: BackendId,
     /// Rises with each probe of this backend. A report with a number at or below the last one seen changes nothing.
     pub seq: u64,
-    /// What was found.
-    pub outcome: Outcome,
-    /// What was learned, with `Outcome::Ok`.
-    pub facts: Facts,
-    /// The probe made a whole new connection (and login), rather than asking over a standing session.
+    /// What it found.
+    pub finding: Finding,
+    /// It made a whole new connection (and login), rather than asking over a standing session.
     pub fresh: bool,
-    /// One short human sentence: what was seen.
-    pub evidence: Printable,
 }
 
 labels! {
@@ -70,8 +73,8 @@ pub struct Configuration {
 /// Everything that may happen to a pool.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Event {
-    /// A probe finished.
-    Probe(Report),
+    /// A probe of this backend finished.
+    Probe(BackendId, Report),
     /// Something was noticed outside the probes.
     Passive(BackendId, Passive),
     /// An operator spoke.
@@ -129,9 +132,9 @@ pub enum Effect {
         /// Whose.
         backend: BackendId,
         /// Before.
-        from: Reading,
+        from: ReadEligibility,
         /// After.
-        to: Reading,
+        to: ReadEligibility,
         /// What becomes of the sessions of those who read from it; `Drain`: they go on.
         sessions: RevokeMode,
     },

@@ -18,11 +18,6 @@ impl Pool {
         self.backends.get(id.index())
     }
 
-    /// Why a backend may or may not be active, as of the last step.
-    pub(super) fn reason_of(&self, id: BackendId) -> Reason {
-        self.backends[id.index()].reason
-    }
-
     /// Why a backend may or may not be active, as of the last step; `Unknown` for one that the pool does not have.
     pub fn reason(&self, id: BackendId) -> Reason {
         self.backend(id).map_or(Reason::Unknown, |backend| backend.reason)

@@ -6,7 +6,7 @@ use super::{
     policy::{Election, OnConflict},
     pool::Pool,
     time::Time,
-    vocabulary::{Admin, Health, Reading, Reason, Verdict},
+    vocabulary::{Admin, Health, ReadEligibility, Reason, Verdict},
 };
 
 impl Pool {
@@ -20,7 +20,7 @@ impl Pool {
         assert!(count(|e| matches!(e, Effect::Activate { .. })) <= 1, "I1: two activations in one step");
         if let (Some(Effect::Activate { backend, epoch, .. }), active) = (activate.map(|i| &effects[i]), self.active()) {
             assert_eq!(active, Some(*backend), "I1: activated one, recorded another");
-            assert_eq!(self.reason_of(*backend), Reason::Eligible, "I2: activated an ineligible backend");
+            assert_eq!(self.reason(*backend), Reason::Eligible, "I2: activated an ineligible backend");
             assert_eq!(*epoch, before.epoch.next(), "I3: the epoch must rise by one");
             if before.active().is_some() {
                 assert!(revoke < activate && revoke.is_some(), "I4: activated before the old one was revoked");
@@ -35,21 +35,21 @@ impl Pool {
         if before.active().is_some() && !stays {
             assert!(revoke.is_some(), "I4: the active backend changed without a revocation");
         }
-        if let Event::Probe(report) = event
-            && before.backends.get(report.backend.index()).is_some_and(|b| report.seq <= b.last_seq)
+        if let Event::Probe(backend, report) = event
+            && before.backends.get(backend.index()).is_some_and(|b| report.seq <= b.last_seq)
             && before.wake.is_none_or(|at| at > now)
         {
             assert!(effects.is_empty(), "I8: a late report had effects: {effects:?}");
         }
         if self.conflict() && self.policy.on_conflict == OnConflict::Refuse && self.pinned.is_none() {
-            let eligible = self.ids().filter(|id| self.reason_of(*id) == Reason::Eligible).count();
+            let eligible = self.ids().filter(|id| self.reason(*id) == Reason::Eligible).count();
             assert!(eligible < 2 || self.active().is_none(), "I9: chose between two primaries under on_conflict: refuse");
         }
-        if self.ids().all(|id| self.reason_of(id) != Reason::Eligible) {
+        if self.ids().all(|id| self.reason(id) != Reason::Eligible) {
             assert_eq!(self.active(), None, "I10: nobody is eligible, but somebody is active");
         }
         if let Some(active) = self.active() {
-            assert_eq!(self.reason_of(active), Reason::Eligible, "I10: the active backend is not eligible");
+            assert_eq!(self.reason(active), Reason::Eligible, "I10: the active backend is not eligible");
             assert_ne!(self.verdict(), Verdict::NoEligible, "I11: the verdict contradicts the choice");
         }
         if matches!(event, Event::Tick) && before.wake.is_none_or(|at| at > now) {
@@ -60,12 +60,12 @@ impl Pool {
     }
 
     fn check_readers(&self) {
-        for id in self.ids().filter(|id| self.reading(*id).may_be_read()) {
+        for id in self.ids().filter(|id| self.read_eligibility(*id).may_be_read()) {
             let backend = &self.backends[id.index()];
-            let serves = backend.health() == Health::Up && !backend.starting && !backend.is_foreign(self.system_id);
-            assert!(serves && backend.admin() == Admin::Ready && !backend.in_doubt, "I14: a reader that may not serve");
+            let serves = backend.health() == Health::Up && !backend.is_starting() && !backend.is_foreign(self.system_id);
+            assert!(serves && backend.admin == Admin::Ready && !backend.signs.in_doubt, "I14: a reader that may not serve");
             let is_active = self.active() == Some(id);
-            assert_eq!(self.reading(id) == Reading::Active, is_active, "I14: the active one is told apart");
+            assert_eq!(self.read_eligibility(id) == ReadEligibility::Active, is_active, "I14: the active one is told apart");
             let stands_by = self.policy.election == Election::ByOrder || backend.facts.role == Some(Role::Standby);
             assert!(is_active || stands_by, "I14: a reader that is a primary and not the active one");
             assert!(is_active || !backend.behind, "I15: a reader that is too far behind");

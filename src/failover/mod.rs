@@ -49,7 +49,7 @@ pub mod time;
 pub mod vocabulary;
 
 pub use backend::BackendState;
-pub use event::{Command, Configuration, Effect, Event, Note, Passive, Report};
+pub use event::{Command, Configuration, Effect, Event, Finding, Note, Passive, Report};
 pub use facts::{Facts, MultiPrimary, Role};
 pub use lag::MaxLag;
 pub use policy::{Election, OnConflict, Policy};
@@ -57,4 +57,6 @@ pub use pool::Pool;
 pub use ready::FailoverReady;
 pub use text::{Printable, escaped, is_printable};
 pub use time::Time;
-pub use vocabulary::{Admin, BackendId, Cause, Class, Epoch, Health, Outcome, Pace, Reading, Reason, RevokeMode, Verdict};
+pub use vocabulary::{
+    Admin, BackendId, Cause, Class, Epoch, Health, Outcome, Pace, ReadEligibility, Reason, RevokeMode, Verdict,
+};

@@ -1,9 +1,9 @@
 //! What was seen of a backend: reports of probes, and passive signs from the byte path and the standing session.
 
 use super::{
-    backend::BackendState,
-    event::{Effect, Note, Passive, Report},
-    facts::Role,
+    backend::{BackendState, Readiness, Signs},
+    event::{Effect, Finding, Note, Passive, Report},
+    facts::{Facts, Role},
     health::Transition,
     policy::{Election, Policy},
     pool::Pool,
@@ -14,25 +14,21 @@ use super::{
 
 impl Pool {
     /// The outcome as this pool counts it: an answer from another cluster is no success.
-    pub fn assess(&self, report: &Report) -> Outcome {
-        let foreign = report.outcome == Outcome::Ok
-            && self.system_id.is_some()
-            && report.facts.system_id.is_some()
-            && report.facts.system_id != self.system_id;
-        if foreign { Outcome::WrongCluster } else { report.outcome }
+    fn assess(&self, finding: &Finding) -> Outcome {
+        let is_foreign = self.system_id.zip(finding.facts.system_id).is_some_and(|(own, its)| own != its);
+        if finding.outcome == Outcome::Ok && is_foreign { Outcome::WrongCluster } else { finding.outcome }
     }
 
-    /// What the report says in words, and why that is not enough: it is of another cluster, or says what cannot be, or has not
+    /// What was found in words, and why that is not enough: it is of another cluster, or says what cannot be, or has not
     /// answered often enough yet for one that keeps going down.
-    pub fn evidence(&self, now: Time, report: &Report) -> Printable {
-        let plain = report.evidence.clone();
-        let Some(backend) = self.backends.get(report.backend.index()) else { return plain };
-        let outcome = self.assess(report);
-        if let (Outcome::WrongCluster, Some(own), Some(found)) = (outcome, self.system_id, report.facts.system_id) {
+    fn evidence(&self, now: Time, id: BackendId, report: &Report, outcome: Outcome) -> Printable {
+        let Finding { facts, evidence, .. } = &report.finding;
+        let (plain, backend) = (evidence.clone(), &self.backends[id.index()]);
+        if let (Outcome::WrongCluster, Some(own), Some(found)) = (outcome, self.system_id, facts.system_id) {
             let whence = if self.epoch == Epoch::default() { "remembered from an earlier run" } else { "served by this pool" };
             return format!("{plain}; its system identifier is {found}, expected is {own}, {whence}").into();
         }
-        if let Some(known) = self.absurdly_above(report.backend, &report.facts).filter(|_| outcome == Outcome::Ok) {
+        if let Some(known) = self.absurdly_above(id, facts).filter(|_| outcome == Outcome::Ok) {
             return format!("{plain}; that cannot be: the highest database epoch this pool has shown is {known}").into();
         }
         let counts = outcome == Outcome::Ok && (report.fresh || !backend.fresh_failed);
@@ -44,19 +40,16 @@ impl Pool {
         }
     }
 
-    pub(super) fn on_report(&mut self, now: Time, report: &Report, effects: &mut Vec<Effect>) {
-        let outcome = self.assess(report);
-        let evidence = self.evidence(now, report);
-        let claimed = self.says_primary(report.backend);
-        let policy = &self.policy;
-        let id = report.backend;
-        let Some(backend) = self.backends.get_mut(id.index()) else {
-            effects.push(Effect::Note(Note::UnknownBackend(id)));
-            return;
-        };
-        if report.seq <= backend.last_seq {
-            return;
+    pub(super) fn on_report(&mut self, now: Time, id: BackendId, report: &Report, effects: &mut Vec<Effect>) {
+        match self.backends.get(id.index()) {
+            None => return effects.push(Effect::Note(Note::UnknownBackend(id))),
+            Some(backend) if report.seq <= backend.last_seq => return,
+            Some(_) => {}
         }
+        let outcome = self.assess(&report.finding);
+        let evidence = self.evidence(now, id, report, outcome);
+        let claimed = self.says_primary(id);
+        let (backend, policy) = (&mut self.backends[id.index()], &self.policy);
         backend.last_seq = report.seq;
         backend.last_outcome = Some(outcome);
         backend.asked = false;
@@ -67,14 +60,14 @@ impl Pool {
         let mut cause = Cause::Probe;
         let transition = match outcome.class() {
             Class::Success if backend.fresh_failed && !report.fresh => {
-                backend.believe_against_itself(report);
+                backend.believe_against_itself(&report.finding.facts);
                 backend.ask(id, effects);
                 Transition::Unchanged
             }
             Class::Success => {
-                backend.facts = report.facts.clone();
+                backend.facts = report.finding.facts.clone();
                 backend.foreign = false;
-                backend.starting = false;
+                backend.readiness = Readiness::Serving;
                 backend.trouble_since = None;
                 backend.answered(report);
                 if report.fresh {
@@ -89,9 +82,8 @@ impl Pool {
             }
             Class::NotServing => {
                 backend.trouble_since.get_or_insert(now);
-                backend.starting = true;
-                backend.in_doubt = false;
-                backend.refused = false;
+                backend.readiness = Readiness::Starting;
+                backend.signs = Signs { session_lost: backend.signs.session_lost, ..Signs::default() };
                 backend.health.interrupt();
                 Transition::Unchanged
             }
@@ -134,47 +126,38 @@ impl Pool {
         let claims = backend.health() == Health::Up && self.says_primary(id);
         let serves = self.policy.election == Election::ByOrder || claims;
         if self.active() == Some(id) && outcome == Outcome::Ok && serves {
-            self.fence = self.fence.max(self.backends[id.index()].facts.db_epoch);
+            self.fence = self.fence.max(backend.facts.db_epoch);
         }
     }
 
     pub(super) fn on_passive(&mut self, now: Time, id: BackendId, what: Passive, effects: &mut Vec<Effect>) {
         let Some(backend) = self.backends.get_mut(id.index()) else {
-            effects.push(Effect::Note(Note::UnknownBackend(id)));
-            return;
+            return effects.push(Effect::Note(Note::UnknownBackend(id)));
         };
         if backend.health() != Health::Up {
             return;
         }
         let before = (backend.health(), backend.facts.role.unwrap_or(Role::Unknown));
-        match what {
-            Passive::DialRefused => {
-                backend.refused = true;
-                backend.evidence = "a client's connect was refused".into();
+        backend.signs.refused |= what == Passive::DialRefused;
+        backend.signs.session_lost |= !matches!(what, Passive::DialRefused | Passive::DialFailed);
+        let evidence = match what {
+            Passive::DialRefused => Some("a client's connect was refused"),
+            Passive::StandingLost if backend.readiness != Readiness::ShuttingDown => Some("the standing session was lost"),
+            Passive::DialFailed | Passive::SessionLost | Passive::StandingLost => None,
+            Passive::StandingClosed => Some("the standing session was closed"),
+            Passive::StandingShutdown => {
+                Some("the server ended the check's session, as it does when it shuts down or an administrator ends it")
             }
-            Passive::DialFailed => {}
-            Passive::SessionLost => backend.session_lost = true,
-            Passive::StandingLost => {
-                backend.session_lost = true;
-                if !backend.said_shutdown {
-                    backend.evidence = "the standing session was lost".into();
-                }
-            }
-            Passive::StandingClosed | Passive::StandingShutdown | Passive::StandingOrphaned => {
-                backend.session_lost = true;
-                backend.said_shutdown = true;
-                backend.evidence = match what {
-                    Passive::StandingClosed => "the standing session was closed",
-                    Passive::StandingShutdown => {
-                        "the server ended the check's session, as it does when it shuts down or an administrator ends it"
-                    }
-                    _ => "the server's main process is gone, says a child of it",
-                }
-                .into();
-            }
+            Passive::StandingOrphaned => Some("the server's main process is gone, says a child of it"),
+        };
+        if matches!(what, Passive::StandingClosed | Passive::StandingShutdown | Passive::StandingOrphaned) {
+            backend.takes_leave(Readiness::Serving);
+        }
+        if let Some(evidence) = evidence {
+            backend.evidence = evidence.into();
         }
         backend.trouble_since.get_or_insert(now);
-        if backend.refused && backend.session_lost {
+        if backend.signs.are_proof() {
             backend.evidence = "session lost and connect refused".into();
             if backend.health.force_down() == Transition::Changed {
                 backend.settle_health(now, &self.policy);
@@ -183,7 +166,7 @@ impl Pool {
             return;
         }
         // A client's session may end for many reasons; only the check's own session, or a refused connect, holds new clients.
-        backend.in_doubt |= !matches!(what, Passive::SessionLost | Passive::DialFailed);
+        backend.signs.in_doubt |= !matches!(what, Passive::SessionLost | Passive::DialFailed);
         backend.ask(id, effects);
     }
 }
@@ -200,17 +183,17 @@ impl BackendState {
     fn failed(&mut self, now: Time, report: &Report, fall: u32) -> (Transition, Cause) {
         self.trouble_since.get_or_insert(now);
         self.fresh_failed |= report.fresh;
-        self.refused |= report.outcome == Outcome::Refused;
-        let (transition, cause) = if self.refused && self.session_lost {
+        self.signs.refused |= report.finding.outcome == Outcome::Refused;
+        let (transition, cause) = if self.signs.are_proof() {
             (self.health.force_down(), Cause::TwoSignals)
         } else {
             (self.health.failure(fall), Cause::Probe)
         };
         if self.health() == Health::Down {
-            self.fall_silent();
+            self.takes_leave(Readiness::Starting);
         }
         if transition == Transition::Unchanged {
-            self.count_silence(report.outcome, fall);
+            self.count_silence(report.finding.outcome, fall);
         }
         (transition, cause)
     }
@@ -220,22 +203,23 @@ impl BackendState {
         self.silent = if self.has_left() && outcome != Outcome::Refused { self.silent + 1 } else { 0 };
         if self.silent >= fall {
             self.silent = 0;
-            self.refused = false;
+            self.signs.refused = false;
         }
     }
 
-    /// Its last word is silence now; while Up it stays ineligible until it says that it serves.
-    const fn fall_silent(&mut self) {
-        self.said_shutdown |= self.starting;
-        self.starting = false;
+    /// It is shutting down, if its word was this one so far: a server that is starting or stopping, and silent then, has gone.
+    fn takes_leave(&mut self, so_far: Readiness) {
+        if self.readiness == so_far {
+            self.readiness = Readiness::ShuttingDown;
+        }
     }
 
     /// A server answered, so every sign of its death is void. Only a whole new login proves that one is possible.
     fn answered(&mut self, report: &Report) {
-        self.session_lost = false;
-        self.refused = false;
-        self.said_shutdown = false;
-        self.in_doubt = false;
+        self.signs = Signs::default();
+        if self.readiness == Readiness::ShuttingDown {
+            self.readiness = Readiness::Serving;
+        }
         self.fresh_failed &= !report.fresh;
     }
 
@@ -250,9 +234,9 @@ impl BackendState {
 
     /// An old session that still answers while new logins fail proves no health; but that it follows another now, or refuses
     /// writes, is believed at once.
-    fn believe_against_itself(&mut self, report: &Report) {
-        if report.facts.role != Some(Role::Primary) || report.facts.read_only {
-            self.facts = report.facts.clone();
+    fn believe_against_itself(&mut self, facts: &Facts) {
+        if facts.role != Some(Role::Primary) || facts.read_only {
+            self.facts = facts.clone();
         }
     }
 
@@ -263,8 +247,8 @@ impl BackendState {
             let again = if self.failed_within(now, policy) { self.relapses + 1 } else { 0 };
             self.relapses = again.min(policy.relapse_max);
             self.last_down = Some(now);
-            self.in_doubt = false;
-            self.fall_silent();
+            self.signs.in_doubt = false;
+            self.takes_leave(Readiness::Starting);
             self.silent = 0;
             self.facts.role = self.facts.role.map(|_| Role::Unknown);
             self.facts.read_only = false;

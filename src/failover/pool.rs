@@ -119,7 +119,7 @@ impl Pool {
         let before = self.clone();
         let mut effects = Vec::new();
         match event {
-            Event::Probe(report) => self.on_report(now, report, &mut effects),
+            Event::Probe(backend, report) => self.on_report(now, *backend, report, &mut effects),
             Event::Passive(backend, what) => self.on_passive(now, *backend, *what, &mut effects),
             Event::Command(command) => self.on_command(now, command, &mut effects),
             Event::Configure(configuration) => self.on_configure(now, configuration, &mut effects),
@@ -149,7 +149,7 @@ impl Pool {
                 }
             }
             Command::Switchover(id) => {
-                let reason = self.reason_of(id);
+                let reason = self.reason(id);
                 if self.is_settling(now) || !matches!(reason, Reason::Eligible | Reason::Fenced) {
                     return effects.push(Effect::Note(Note::CommandRefused { backend: id, reason }));
                 }
@@ -190,7 +190,7 @@ impl Pool {
         self.end_last_words(effects);
         self.refresh_conflict(effects);
         self.refresh_suspension(effects);
-        self.refresh_readings(effects);
+        self.refresh_read_eligibility(effects);
         self.refresh_paces(effects);
         self.wake = self.wake_after(now);
     }
@@ -236,7 +236,7 @@ impl Pool {
 
     fn refresh_suspension(&mut self, effects: &mut Vec<Effect>) {
         let Some(active) = self.active() else { return };
-        let suspended = self.backends[active.index()].in_doubt || self.awaits_a_word();
+        let suspended = self.backends[active.index()].signs.in_doubt || self.awaits_a_word();
         if suspended != self.suspended() {
             self.serving = if suspended { Serving::Suspended(active) } else { Serving::Active(active) };
             effects.push(if suspended { Effect::Suspend { epoch: self.epoch } } else { Effect::Resume { epoch: self.epoch } });
@@ -244,7 +244,7 @@ impl Pool {
     }
 
     fn revoke_cause(&self, old: BackendId, switch: Option<Cause>) -> Cause {
-        match self.reason_of(old) {
+        match self.reason(old) {
             Reason::Eligible => switch.unwrap_or(Cause::Conflict),
             Reason::Maint | Reason::Drain => Cause::Command,
             Reason::Down | Reason::Unknown | Reason::Misconfigured => Cause::Down,
@@ -256,7 +256,7 @@ impl Pool {
 
     fn revoke_mode(&self, old: BackendId, cause: Cause) -> RevokeMode {
         match cause {
-            Cause::Command if self.reason_of(old) == Reason::Drain => RevokeMode::Drain,
+            Cause::Command if self.reason(old) == Reason::Drain => RevokeMode::Drain,
             Cause::Down if self.policy.on_down == RevokeMode::Drain => RevokeMode::Drain,
             Cause::Down if self.backends[old.index()].has_left() => RevokeMode::LastWords,
             // A server that is shutting down lets its clients finish; one that is starting up has none.
@@ -293,9 +293,13 @@ impl Pool {
             let pace = if backend.last_outcome == Some(Outcome::Misconfigured) {
                 // Hurry mends no password, but fills the server's log and may lock the account or the host out.
                 Pace::Normal
-            } else if clients_wait && backend.admin() != Admin::Maint {
+            } else if clients_wait && backend.admin != Admin::Maint {
                 Pace::Urgent
-            } else if backend.is_pending() || backend.starting || backend.in_doubt || backend.health() == Health::Unknown {
+            } else if backend.is_pending()
+                || backend.is_starting()
+                || backend.signs.in_doubt
+                || backend.health() == Health::Unknown
+            {
                 Pace::Fast
             } else {
                 Pace::Normal

@@ -7,17 +7,17 @@ use super::{
     lag::MaxLag,
     policy::Election,
     pool::Pool,
-    vocabulary::{BackendId, Cause, Health, Reading, Reason, RevokeMode},
+    vocabulary::{BackendId, Cause, Health, ReadEligibility, Reason, RevokeMode},
 };
 
 impl Pool {
     /// Whether a backend may be read, as of the last step; `Unknown` for one that the pool does not have.
-    pub fn reading(&self, id: BackendId) -> Reading {
-        self.backend(id).map_or(Reading::Unknown, |backend| backend.reading)
+    pub fn read_eligibility(&self, id: BackendId) -> ReadEligibility {
+        self.backend(id).map_or(ReadEligibility::Unknown, |backend| backend.read_eligibility)
     }
 
     /// Judges every backend anew, after it is known who is active.
-    pub(super) fn refresh_readings(&mut self, effects: &mut Vec<Effect>) {
+    pub(super) fn refresh_read_eligibility(&mut self, effects: &mut Vec<Effect>) {
         let max_lag = self.policy.max_lag;
         self.backends.iter_mut().for_each(|backend| backend.judge_lag(max_lag));
         let one_cluster = self.is_one_cluster();
@@ -25,7 +25,7 @@ impl Pool {
             let to = self.judge_reader(index, one_cluster);
             let sessions = self.end_of_readers(index, to);
             let backend = &mut self.backends[index];
-            let from = std::mem::replace(&mut backend.reading, to);
+            let from = std::mem::replace(&mut backend.read_eligibility, to);
             let left = &mut backend.readers_left;
             // A server that has nothing more to say ends nobody's session.
             let fell_silent = *left && sessions == RevokeMode::Abort;
@@ -36,30 +36,30 @@ impl Pool {
         }
     }
 
-    fn judge_reader(&self, index: usize, one_cluster: bool) -> Reading {
+    fn judge_reader(&self, index: usize, one_cluster: bool) -> ReadEligibility {
         let backend = &self.backends[index];
         let by_role = match backend.reason {
-            Reason::Maint => return Reading::Maint,
-            Reason::Drain => return Reading::Drain,
-            Reason::Misconfigured => return Reading::Misconfigured,
-            Reason::Unknown => return Reading::Unknown,
-            Reason::Down => return Reading::Down,
-            Reason::Starting => return Reading::Starting,
-            Reason::WrongCluster => return Reading::WrongCluster,
-            Reason::RoleUnknown => Reading::RoleUnknown,
-            Reason::ReadOnly => Reading::ReadOnly,
-            Reason::Fenced => Reading::Fenced,
-            Reason::Eligible if self.active() == Some(BackendId::at(index)) => Reading::Active,
-            Reason::Eligible if self.policy.election == Election::ByRole => Reading::NotActive,
-            Reason::Standby | Reason::Eligible if backend.behind => Reading::Lag,
-            Reason::Standby | Reason::Eligible => Reading::Reader,
+            Reason::Maint => return ReadEligibility::Maint,
+            Reason::Drain => return ReadEligibility::Drain,
+            Reason::Misconfigured => return ReadEligibility::Misconfigured,
+            Reason::Unknown => return ReadEligibility::Unknown,
+            Reason::Down => return ReadEligibility::Down,
+            Reason::Starting => return ReadEligibility::Starting,
+            Reason::WrongCluster => return ReadEligibility::WrongCluster,
+            Reason::RoleUnknown => ReadEligibility::RoleUnknown,
+            Reason::ReadOnly => ReadEligibility::ReadOnly,
+            Reason::Fenced => ReadEligibility::Fenced,
+            Reason::Eligible if self.active() == Some(BackendId::at(index)) => ReadEligibility::Active,
+            Reason::Eligible if self.policy.election == Election::ByRole => ReadEligibility::NotActive,
+            Reason::Standby | Reason::Eligible if backend.behind => ReadEligibility::Lag,
+            Reason::Standby | Reason::Eligible => ReadEligibility::Reader,
         };
         if !self.settled {
-            Reading::Settling
+            ReadEligibility::Settling
         } else if !one_cluster && backend.facts.system_id.is_some() {
-            Reading::ClusterUnknown
-        } else if backend.in_doubt {
-            Reading::InDoubt
+            ReadEligibility::ClusterUnknown
+        } else if backend.signs.in_doubt {
+            ReadEligibility::InDoubt
         } else {
             by_role
         }
@@ -74,7 +74,7 @@ impl Pool {
     }
 
     /// What becomes of the sessions of a backend's readers; `Drain`: they go on.
-    fn end_of_readers(&self, index: usize, to: Reading) -> RevokeMode {
+    fn end_of_readers(&self, index: usize, to: ReadEligibility) -> RevokeMode {
         match to.closes_sessions() {
             None => RevokeMode::Drain,
             Some(Cause::Down) if self.policy.on_down == RevokeMode::Drain => RevokeMode::Drain,
@@ -106,7 +106,7 @@ mod tests {
 
     use super::*;
     use crate::failover::{
-        Admin, Command, Epoch, Event, Facts, OnConflict, Outcome, Passive, Policy, Report, Role, Time, label::Label,
+        Admin, Command, Epoch, Event, Facts, Finding, OnConflict, Outcome, Passive, Policy, Report, Role, Time, label::Label,
     };
 
     const MAX: u64 = 100;
@@ -126,7 +126,7 @@ mod tests {
         }
 
         /// What the step ordered of readers.
-        fn step(&mut self, event: &Event) -> Vec<(u16, Reading, RevokeMode)> {
+        fn step(&mut self, event: &Event) -> Vec<(u16, ReadEligibility, RevokeMode)> {
             let effects = self.pool.step(Time::ZERO, event);
             let read = effects.into_iter().filter_map(|effect| match effect {
                 Effect::Read { backend, to, sessions, .. } => Some((backend.0, to, sessions)),
@@ -135,37 +135,36 @@ mod tests {
             read.collect()
         }
 
-        fn report(&mut self, backend: u16, outcome: Outcome, facts: Facts) -> Vec<(u16, Reading, RevokeMode)> {
+        fn report(&mut self, backend: u16, outcome: Outcome, facts: Facts) -> Vec<(u16, ReadEligibility, RevokeMode)> {
             self.seq += 1;
-            let report =
-                Report { backend: BackendId(backend), seq: self.seq, outcome, facts, fresh: true, evidence: "seen".into() };
-            self.step(&Event::Probe(report))
+            let finding = Finding { outcome, facts, evidence: "seen".into() };
+            self.step(&Event::Probe(BackendId(backend), Report { seq: self.seq, finding, fresh: true }))
         }
 
-        fn primary(&mut self, backend: u16, db_epoch: u64) -> Vec<(u16, Reading, RevokeMode)> {
+        fn primary(&mut self, backend: u16, db_epoch: u64) -> Vec<(u16, ReadEligibility, RevokeMode)> {
             let facts = Facts { role: Some(Role::Primary), db_epoch: Some(db_epoch), system_id: Some(7), ..Facts::default() };
             self.report(backend, Outcome::Ok, facts)
         }
 
-        fn standby(&mut self, backend: u16, lag_bytes: Option<u64>) -> Vec<(u16, Reading, RevokeMode)> {
+        fn standby(&mut self, backend: u16, lag_bytes: Option<u64>) -> Vec<(u16, ReadEligibility, RevokeMode)> {
             let facts = Facts { role: Some(Role::Standby), lag_bytes, db_epoch: Some(1), system_id: Some(7), ..Facts::default() };
             self.report(backend, Outcome::Ok, facts)
         }
 
-        fn plain(&mut self, backend: u16) -> Vec<(u16, Reading, RevokeMode)> {
+        fn plain(&mut self, backend: u16) -> Vec<(u16, ReadEligibility, RevokeMode)> {
             self.report(backend, Outcome::Ok, Facts::default())
         }
 
-        fn fail(&mut self, backend: u16, outcome: Outcome) -> Vec<(u16, Reading, RevokeMode)> {
+        fn fail(&mut self, backend: u16, outcome: Outcome) -> Vec<(u16, ReadEligibility, RevokeMode)> {
             self.report(backend, outcome, Facts::default())
         }
 
-        fn order(&mut self, backend: u16, admin: Admin) -> Vec<(u16, Reading, RevokeMode)> {
+        fn order(&mut self, backend: u16, admin: Admin) -> Vec<(u16, ReadEligibility, RevokeMode)> {
             self.step(&Event::Command(Command::SetAdmin(BackendId(backend), admin)))
         }
 
         fn readings(&self) -> Vec<&'static str> {
-            self.pool.ids().map(|id| self.pool.reading(id).as_str()).collect()
+            self.pool.ids().map(|id| self.pool.read_eligibility(id).as_str()).collect()
         }
     }
 
@@ -174,7 +173,10 @@ mod tests {
         let mut world = World::by_role(2);
         world.standby(1, Some(0));
         assert_eq!(world.readings(), ["unknown", "settling"], "the first to answer may be anything");
-        assert_eq!(world.primary(0, 1), [(0, Reading::Active, RevokeMode::Drain), (1, Reading::Reader, RevokeMode::Drain)]);
+        assert_eq!(
+            world.primary(0, 1),
+            [(0, ReadEligibility::Active, RevokeMode::Drain), (1, ReadEligibility::Reader, RevokeMode::Drain)]
+        );
         assert_eq!(world.pool.active(), Some(BackendId(0)));
     }
 
@@ -196,7 +198,7 @@ mod tests {
             world.standby(1, Some(lag));
             assert_eq!(world.readings()[1], reading, "at {lag}");
         }
-        assert_eq!(world.standby(1, None), [(1, Reading::Reader, RevokeMode::Drain)], "who tells no lag is near enough");
+        assert_eq!(world.standby(1, None), [(1, ReadEligibility::Reader, RevokeMode::Drain)], "who tells no lag is near enough");
     }
 
     #[test]
@@ -216,10 +218,10 @@ mod tests {
         world.primary(0, 1);
         world.standby(1, Some(MAX + 1));
         world.fail(1, Outcome::Timeout);
-        assert_eq!(world.fail(1, Outcome::Timeout), [(1, Reading::Down, RevokeMode::Abort)]);
+        assert_eq!(world.fail(1, Outcome::Timeout), [(1, ReadEligibility::Down, RevokeMode::Abort)]);
         world.standby(1, Some(MAX / 2 + 1));
-        assert_eq!(world.standby(1, Some(MAX / 2 + 1)), [(1, Reading::Lag, RevokeMode::Drain)]);
-        assert_eq!(world.standby(1, Some(MAX / 2)), [(1, Reading::Reader, RevokeMode::Drain)]);
+        assert_eq!(world.standby(1, Some(MAX / 2 + 1)), [(1, ReadEligibility::Lag, RevokeMode::Drain)]);
+        assert_eq!(world.standby(1, Some(MAX / 2)), [(1, ReadEligibility::Reader, RevokeMode::Drain)]);
     }
 
     #[test]
@@ -230,25 +232,25 @@ mod tests {
             world.standby(1, Some(0));
             world
         };
-        assert_eq!(served().standby(1, Some(MAX + 1)), [(1, Reading::Lag, RevokeMode::Drain)]);
-        assert_eq!(served().order(1, Admin::Drain), [(1, Reading::Drain, RevokeMode::Drain)]);
-        assert_eq!(served().order(1, Admin::Maint), [(1, Reading::Maint, RevokeMode::Abort)]);
-        assert_eq!(served().fail(1, Outcome::Starting), [(1, Reading::Starting, RevokeMode::LastWords)]);
-        assert_eq!(served().fail(1, Outcome::WrongCluster), [(1, Reading::WrongCluster, RevokeMode::Abort)]);
-        assert_eq!(served().plain(1), [(1, Reading::RoleUnknown, RevokeMode::Abort)]);
+        assert_eq!(served().standby(1, Some(MAX + 1)), [(1, ReadEligibility::Lag, RevokeMode::Drain)]);
+        assert_eq!(served().order(1, Admin::Drain), [(1, ReadEligibility::Drain, RevokeMode::Drain)]);
+        assert_eq!(served().order(1, Admin::Maint), [(1, ReadEligibility::Maint, RevokeMode::Abort)]);
+        assert_eq!(served().fail(1, Outcome::Starting), [(1, ReadEligibility::Starting, RevokeMode::LastWords)]);
+        assert_eq!(served().fail(1, Outcome::WrongCluster), [(1, ReadEligibility::WrongCluster, RevokeMode::Abort)]);
+        assert_eq!(served().plain(1), [(1, ReadEligibility::RoleUnknown, RevokeMode::Abort)]);
         let doubt = Event::Passive(BackendId(1), Passive::DialRefused);
-        assert_eq!(served().step(&doubt), [(1, Reading::InDoubt, RevokeMode::Drain)]);
+        assert_eq!(served().step(&doubt), [(1, ReadEligibility::InDoubt, RevokeMode::Drain)]);
         let mut dying = served();
         dying.step(&Event::Passive(BackendId(1), Passive::StandingShutdown));
-        assert_eq!(dying.fail(1, Outcome::Refused), [(1, Reading::Down, RevokeMode::LastWords)]);
+        assert_eq!(dying.fail(1, Outcome::Refused), [(1, ReadEligibility::Down, RevokeMode::LastWords)]);
         // Then its host is silent as well: nobody is there who would end its sessions.
         assert_eq!(dying.fail(1, Outcome::ConnectTimeout), []);
-        assert_eq!(dying.fail(1, Outcome::ConnectTimeout), [(1, Reading::Down, RevokeMode::Abort)]);
+        assert_eq!(dying.fail(1, Outcome::ConnectTimeout), [(1, ReadEligibility::Down, RevokeMode::Abort)]);
         (0..4).for_each(|_| assert_eq!(dying.fail(1, Outcome::ConnectTimeout), [], "told once"));
         let mut keeping = served();
         keeping.pool.policy.on_down = RevokeMode::Drain;
         keeping.fail(1, Outcome::Timeout);
-        assert_eq!(keeping.fail(1, Outcome::Timeout), [(1, Reading::Down, RevokeMode::Drain)]);
+        assert_eq!(keeping.fail(1, Outcome::Timeout), [(1, ReadEligibility::Down, RevokeMode::Drain)]);
     }
 
     #[test]
@@ -258,11 +260,11 @@ mod tests {
         world.standby(1, Some(0));
         // Both within one step: the promoted one takes over, and the old one is an old one.
         let changes = world.primary(1, 2);
-        assert_eq!(changes, [(0, Reading::Fenced, RevokeMode::Abort), (1, Reading::Active, RevokeMode::Drain)]);
-        assert_eq!(world.standby(0, Some(0)), [(0, Reading::Reader, RevokeMode::Drain)]);
+        assert_eq!(changes, [(0, ReadEligibility::Fenced, RevokeMode::Abort), (1, ReadEligibility::Active, RevokeMode::Drain)]);
+        assert_eq!(world.standby(0, Some(0)), [(0, ReadEligibility::Reader, RevokeMode::Drain)]);
         assert_eq!((world.pool.active(), world.pool.epoch()), (Some(BackendId(1)), Epoch(2)));
         // A demotion without a successor.
-        assert_eq!(world.standby(1, Some(0)), [(1, Reading::Reader, RevokeMode::Drain)]);
+        assert_eq!(world.standby(1, Some(0)), [(1, ReadEligibility::Reader, RevokeMode::Drain)]);
         assert_eq!(world.pool.active(), None);
     }
 
@@ -273,7 +275,7 @@ mod tests {
             world.primary(0, 1);
             world.standby(1, Some(0));
             let changes = world.primary(1, 1);
-            assert!(changes.contains(&(1, Reading::NotActive, RevokeMode::Abort)), "{rule}: {changes:?}");
+            assert!(changes.contains(&(1, ReadEligibility::NotActive, RevokeMode::Abort)), "{rule}: {changes:?}");
             world.primary(0, 1);
             let active = if *rule == OnConflict::Refuse { "not_active" } else { "active" };
             assert_eq!(world.readings(), [active, "not_active"], "{rule}");
@@ -288,7 +290,7 @@ mod tests {
         world.step(&Event::Passive(BackendId(0), Passive::StandingLost));
         assert_eq!(world.readings(), ["in_doubt", "reader", "reader"]);
         let changes = world.fail(0, Outcome::Refused);
-        assert_eq!(changes, [(0, Reading::Down, RevokeMode::Abort), (1, Reading::Active, RevokeMode::Drain)]);
+        assert_eq!(changes, [(0, ReadEligibility::Down, RevokeMode::Abort), (1, ReadEligibility::Active, RevokeMode::Drain)]);
     }
 
     #[test]
@@ -300,7 +302,7 @@ mod tests {
         world.report(2, Outcome::Ok, of(8));
         assert_eq!(world.readings(), ["cluster_unknown"; 3]);
         let changes = world.primary(0, 1);
-        assert!(changes.contains(&(2, Reading::WrongCluster, RevokeMode::Abort)), "{changes:?}");
+        assert!(changes.contains(&(2, ReadEligibility::WrongCluster, RevokeMode::Abort)), "{changes:?}");
         assert_eq!(world.readings(), ["active", "reader", "wrong_cluster"]);
     }
 
@@ -313,13 +315,13 @@ mod tests {
         let policy = Policy { max_lag: Some(MaxLag::Bytes(30)), ..world.pool.policy().clone() };
         let configuration = crate::failover::Configuration { policy, backends };
         let changes = world.step(&Event::Configure(Box::new(configuration)));
-        assert_eq!(changes, [(1, Reading::Lag, RevokeMode::Drain)]);
+        assert_eq!(changes, [(1, ReadEligibility::Lag, RevokeMode::Drain)]);
     }
 
     #[test]
     fn a_pool_without_backends_and_a_stranger_are_no_trouble() {
         let mut pool = Pool::new(Policy::default(), 0, Time::ZERO);
         assert_eq!(pool.step(Time::ZERO + Duration::from_secs(9), &Event::Tick).len(), 1, "the verdict alone");
-        assert_eq!(pool.reading(BackendId(9)), Reading::Unknown);
+        assert_eq!(pool.read_eligibility(BackendId(9)), ReadEligibility::Unknown);
     }
 }

@@ -68,8 +68,8 @@ impl Pool {
     fn could_be_promoted(&self, id: BackendId) -> bool {
         let backend = &self.backends[id.index()];
         backend.health() == Health::Up
-            && backend.admin() == Admin::Ready
-            && !backend.starting
+            && backend.admin == Admin::Ready
+            && !backend.is_starting()
             && !backend.is_foreign(self.system_id)
             && backend.facts.role == Some(Role::Standby)
     }

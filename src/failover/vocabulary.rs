@@ -207,7 +207,7 @@ labels! {
 labels! {
     /// Whether a backend may be read, and if not, why; the first row that applies, in this order, with the two that may last.
     #[derive(Default)]
-    pub enum Reading {
+    pub enum ReadEligibility {
         /// An operator took it out.
         Maint = "maint",
         /// An operator lets it run empty.
@@ -246,7 +246,7 @@ labels! {
     }
 }
 
-impl Reading {
+impl ReadEligibility {
     /// Somebody may be sent there to read.
     pub const fn may_be_read(self) -> bool {
         matches!(self, Self::Reader | Self::Active)

@@ -104,7 +104,7 @@ impl Directory {
         Ok(PoolSeries { pool, listeners, backends })
     }
 
-    pub(super) fn sessions(&self) -> i64 {
+    pub(super) fn sessions(&self) -> u64 {
         let backends = self.backends.0.values().filter_map(|shelved| shelved.component.upgrade());
         backends.map(|backend| backend.connections_active.get()).sum()
     }

@@ -5,7 +5,7 @@
 //! | [`names`] | every metric once: name and help text |
 //! | [`series`] | how series are made: one handle a label value, all present at 0 from the start |
 //! | [`directory`] | who counts under which names |
-//! | [`guard`] | a gauge that counts things which exist |
+//! | [`live`] | how many of something exist |
 //! | [`process`] | numbers of the whole process, and what `/proc/self` says of it |
 //! | [`pool`] | numbers of a pool, its listeners and its backends |
 //!
@@ -14,7 +14,7 @@
 //! path a count is one atomic addition.
 
 mod directory;
-mod guard;
+mod live;
 mod names;
 pub mod pool;
 pub mod process;
@@ -25,10 +25,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use prometheus::{Error, Registry, TextEncoder};
 
 pub use directory::{PoolLabels, PoolSeries};
-pub use guard::GaugeGuard;
+pub use live::{LiveCount, LiveGuard};
 pub use pool::{BackendMetrics, ListenerMetrics, PoolMetrics};
 pub use process::ProcessMetrics;
-pub use prometheus::{Counter, Gauge, Histogram, IntCounter, IntGauge};
 pub use series::{Info, OneHot, Per};
 
 use directory::Directory;
@@ -63,7 +62,7 @@ impl Metrics {
     }
 
     /// Sessions of all backends.
-    pub fn sessions(&self) -> i64 {
+    pub fn sessions(&self) -> u64 {
         self.parts.lock().unwrap_or_else(PoisonError::into_inner).sessions()
     }
 

@@ -3,11 +3,12 @@
 use prometheus::{Counter, Error, Gauge, Histogram, IntCounter, IntGauge};
 
 use super::{
+    live::LiveCount,
     names,
     series::{Info, OneHot, Per, Series},
 };
 use crate::{
-    failover::{Cause, Class, FailoverReady, Health, Outcome, Reading, Reason, Role, label::Label},
+    failover::{Cause, Class, FailoverReady, Health, Outcome, ReadEligibility, Reason, Role, label::Label},
     reason::{AcceptError, CloseReason, DialError, Direction, RejectReason},
 };
 
@@ -24,7 +25,7 @@ const SESSION: &[f64] = &[0.01, 0.1, 1.0, 10.0, 60.0, 300.0, 1800.0, 3600.0, 14_
 #[derive(Debug)]
 pub struct PoolMetrics {
     /// Clients that wait because no backend may serve.
-    pub held: IntGauge,
+    pub held: LiveCount,
     /// Seconds that held clients waited.
     pub hold_duration: Histogram,
     /// Seconds that sessions lasted.
@@ -52,7 +53,7 @@ pub struct PoolMetrics {
 impl PoolMetrics {
     pub(super) fn new(series: &Series<'_>) -> Result<Self, Error> {
         Ok(Self {
-            held: series.int_gauge(names::CONNECTIONS_HELD)?,
+            held: series.live(names::CONNECTIONS_HELD)?,
             hold_duration: series.histogram(names::HOLD_DURATION, HOLD)?,
             connection_duration: series.histogram(names::CONNECTION_DURATION, SESSION)?,
             dial_retries: series.int_counter(names::DIAL_RETRIES)?,
@@ -74,7 +75,7 @@ pub struct ListenerMetrics {
     /// Connections that were accepted.
     pub accepted: IntCounter,
     /// Connections that are open. The API tells it; no series, because sessions are counted by backend.
-    pub active: IntGauge,
+    pub active: LiveCount,
     /// Connections that were turned away, by reason.
     pub rejected: Per<RejectReason, IntCounter>,
     /// Failed calls of `accept`, by reason.
@@ -85,7 +86,7 @@ impl ListenerMetrics {
     pub(super) fn new(series: &Series<'_>) -> Result<Self, Error> {
         Ok(Self {
             accepted: series.int_counter(names::CONNECTIONS_ACCEPTED)?,
-            active: IntGauge::new("active", "unregistered")?,
+            active: LiveCount::default(),
             rejected: series.int_counters(names::CONNECTIONS_REJECTED, "reason")?,
             accept_errors: series.int_counters(names::ACCEPT_ERRORS, "reason")?,
         })
@@ -96,7 +97,7 @@ impl ListenerMetrics {
 #[derive(Debug)]
 pub struct BackendMetrics {
     /// Sessions.
-    pub connections_active: IntGauge,
+    pub connections_active: LiveCount,
     /// Sessions that ended, by reason.
     pub closed: Per<CloseReason, IntCounter>,
     /// Bytes relayed, counted while they move.
@@ -124,7 +125,7 @@ pub struct BackendMetrics {
     /// 1 when it may be read as a replica.
     pub reader: IntGauge,
     /// Why it may or may not be read.
-    pub reader_reason: OneHot<Reading>,
+    pub reader_reason: OneHot<ReadEligibility>,
     /// Bytes behind its primary; 0 when it does not say.
     pub replication_lag_bytes: IntGauge,
     /// The database's own epoch; 0 when it does not say.
@@ -153,7 +154,7 @@ impl BackendMetrics {
             |outcome: &Outcome| Ok((*outcome, series.with("outcome", outcome.as_str()).int_gauge(names::BACKEND_CHECK_ALERT)?));
         let transitions = |to: Health| series.with("to", to.as_str()).int_counters(names::TRANSITIONS, "cause");
         Ok(Self {
-            connections_active: series.int_gauge(names::CONNECTIONS_ACTIVE)?,
+            connections_active: series.live(names::CONNECTIONS_ACTIVE)?,
             closed: series.int_counters(names::CONNECTIONS_CLOSED, "reason")?,
             relay_bytes: series.int_counters(names::RELAY_BYTES, "direction")?,
             relay_spliced_bytes: series.int_counters(names::RELAY_SPLICED_BYTES, "direction")?,
@@ -167,7 +168,7 @@ impl BackendMetrics {
             reason: series.one_hot(names::BACKEND_REASON, "reason", Reason::Unknown)?,
             check_alert: alerts.map(alert).collect::<Result<_, Error>>()?,
             reader: series.int_gauge(names::BACKEND_READER)?,
-            reader_reason: series.one_hot(names::BACKEND_READER_REASON, "reason", Reading::Unknown)?,
+            reader_reason: series.one_hot(names::BACKEND_READER_REASON, "reason", ReadEligibility::Unknown)?,
             replication_lag_bytes: series.int_gauge(names::BACKEND_REPLICATION_LAG)?,
             db_epoch: series.int_gauge(names::BACKEND_DB_EPOCH)?,
             probes: series.int_counters(names::PROBES, "outcome")?,

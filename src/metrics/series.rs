@@ -18,7 +18,7 @@ use prometheus::{
     proto,
 };
 
-use super::names::Def;
+use super::{live::LiveCount, names::Def};
 use crate::failover::label::Label;
 
 /// Makes series that share some labels.
@@ -69,18 +69,42 @@ impl<'a> Series<'a> {
     /// One gauge for each value of a closed enum, of which `first` is 1.
     pub(super) fn one_hot<L: Label>(&self, def: Def, label: &'static str, first: L) -> Result<OneHot<L>, Error> {
         let state = Arc::new(AtomicUsize::new(first.index()));
-        let desc = Desc::new(def.name.to_owned(), def.help.to_owned(), vec![label.to_owned()], self.const_labels())?;
-        self.registry.register(Box::new(OneHotCollector::<L> { desc, state: Arc::clone(&state), label: PhantomData }))?;
+        let hot = Arc::clone(&state);
+        self.on_scrape(def, &[label], move |desc| {
+            let hot = hot.load(Ordering::Relaxed);
+            L::ALL.iter().map(|value| gauge(desc, &[value.as_str()], f64::from(u8::from(value.index() == hot)))).collect()
+        })?;
         Ok(OneHot { state, label: PhantomData })
     }
 
     /// A series that is always 1 and tells something in its labels.
     pub(super) fn info<const N: usize>(&self, def: Def, labels: [&'static str; N]) -> Result<Info<N>, Error> {
         let values = Arc::new(Mutex::new(std::array::from_fn(|_| String::new())));
-        let labels = labels.map(str::to_owned).to_vec();
-        let desc = Desc::new(def.name.to_owned(), def.help.to_owned(), labels, self.const_labels())?;
-        self.registry.register(Box::new(InfoCollector { desc, values: Arc::clone(&values) }))?;
+        let told: Arc<Mutex<[String; N]>> = Arc::clone(&values);
+        self.on_scrape(def, &labels, move |desc| {
+            let values = told.lock().unwrap_or_else(PoisonError::into_inner);
+            vec![gauge(desc, &values.each_ref().map(String::as_str), 1.0)]
+        })?;
         Ok(Info { values })
+    }
+
+    /// A gauge of what exists, which is counted elsewhere.
+    pub(super) fn live(&self, def: Def) -> Result<LiveCount, Error> {
+        let count = LiveCount::default();
+        let counted = count.clone();
+        self.on_scrape(def, &[], move |desc| vec![gauge(desc, &[], counted.get() as f64)])?;
+        Ok(count)
+    }
+
+    fn on_scrape(
+        &self,
+        def: Def,
+        labels: &[&str],
+        metrics: impl Fn(&Desc) -> Vec<proto::Metric> + Send + Sync + 'static,
+    ) -> Result<(), Error> {
+        let labels = labels.iter().map(|label| (*label).to_owned()).collect();
+        let desc = Desc::new(def.name.to_owned(), def.help.to_owned(), labels, self.const_labels())?;
+        self.registry.register(Box::new(OnScrape { desc, metrics }))
     }
 
     fn opts(&self, def: Def) -> Opts {
@@ -140,24 +164,6 @@ impl<L: Label> OneHot<L> {
     }
 }
 
-struct OneHotCollector<L> {
-    desc: Desc,
-    state: Arc<AtomicUsize>,
-    label: PhantomData<fn() -> L>,
-}
-
-impl<L: Label> Collector for OneHotCollector<L> {
-    fn desc(&self) -> Vec<&Desc> {
-        vec![&self.desc]
-    }
-
-    fn collect(&self) -> Vec<proto::MetricFamily> {
-        let hot = self.state.load(Ordering::Relaxed);
-        let metrics = L::ALL.iter().map(|value| gauge(&self.desc, &[value.as_str()], u8::from(value.index() == hot)));
-        vec![family(&self.desc, metrics.collect())]
-    }
-}
-
 /// A gauge that is always 1; what it tells is in labels that may change. There is one series at any time.
 #[derive(Clone, Debug)]
 pub struct Info<const N: usize> {
@@ -179,24 +185,28 @@ impl<const N: usize> Info<N> {
     }
 }
 
-struct InfoCollector<const N: usize> {
+/// Gauges that are made when somebody looks.
+struct OnScrape<F> {
     desc: Desc,
-    values: Arc<Mutex<[String; N]>>,
+    metrics: F,
 }
 
-impl<const N: usize> Collector for InfoCollector<N> {
+impl<F: Fn(&Desc) -> Vec<proto::Metric> + Send + Sync> Collector for OnScrape<F> {
     fn desc(&self) -> Vec<&Desc> {
         vec![&self.desc]
     }
 
     fn collect(&self) -> Vec<proto::MetricFamily> {
-        let values = self.values.lock().unwrap_or_else(PoisonError::into_inner);
-        let values: Vec<&str> = values.iter().map(String::as_str).collect();
-        vec![family(&self.desc, vec![gauge(&self.desc, &values, 1)])]
+        let mut family = proto::MetricFamily::default();
+        family.set_name(self.desc.fq_name.clone());
+        family.set_help(self.desc.help.clone());
+        family.set_field_type(proto::MetricType::GAUGE);
+        family.set_metric((self.metrics)(&self.desc));
+        vec![family]
     }
 }
 
-fn gauge(desc: &Desc, label_values: &[&str], value: u8) -> proto::Metric {
+fn gauge(desc: &Desc, label_values: &[&str], value: f64) -> proto::Metric {
     let pairs = desc.variable_labels.iter().zip(label_values).map(|(label, label_value)| {
         let mut pair = proto::LabelPair::default();
         pair.set_name(label.clone());
@@ -206,17 +216,8 @@ fn gauge(desc: &Desc, label_values: &[&str], value: u8) -> proto::Metric {
     let mut labels: Vec<_> = desc.const_label_pairs.iter().cloned().chain(pairs).collect();
     labels.sort();
     let mut gauge = proto::Gauge::default();
-    gauge.set_value(f64::from(value));
+    gauge.set_value(value);
     let mut metric = proto::Metric::from_label(labels);
     metric.set_gauge(gauge);
     metric
-}
-
-fn family(desc: &Desc, metrics: Vec<proto::Metric>) -> proto::MetricFamily {
-    let mut family = proto::MetricFamily::default();
-    family.set_name(desc.fq_name.clone());
-    family.set_help(desc.help.clone());
-    family.set_field_type(proto::MetricType::GAUGE);
-    family.set_metric(metrics);
-    family
 }

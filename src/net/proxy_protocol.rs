@@ -11,10 +11,7 @@
 mod v1;
 mod v2;
 
-use std::{
-    fmt,
-    net::{IpAddr, SocketAddr},
-};
+use std::net::{IpAddr, SocketAddr};
 
 /// The longest header that is read, in bytes. Version 1 has at most 107 (2.1); version 2 could have 64 KiB, while senders are
 /// told to stay below 536 (2.2), and certificates and the like that some append need a few hundred more.
@@ -44,29 +41,17 @@ pub enum Header {
     },
 }
 
-/// Why bytes are no header, in words for a log line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Malformed(pub &'static str);
-
-impl fmt::Display for Malformed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.0)
-    }
-}
-
-impl std::error::Error for Malformed {}
-
 /// The header that `bytes` begin with, and its length in bytes; `None` when there must be more bytes to know. Never `None` once
 /// there are [`LONGEST`] bytes.
 ///
 /// # Errors
-/// Why no header can become of this, whatever follows.
-pub fn parse(bytes: &[u8]) -> Result<Option<(Header, usize)>, Malformed> {
+/// Why no header can become of this, whatever follows, in words for a log line.
+pub fn parse(bytes: &[u8]) -> Result<Option<(Header, usize)>, &'static str> {
     match bytes.first() {
         None => Ok(None),
         Some(b'P') => v1::parse(bytes),
         Some(b'\r') => v2::parse(bytes),
-        Some(_) => Err(Malformed("it begins with neither form of the PROXY header")),
+        Some(_) => Err("it begins with neither form of the PROXY header"),
     }
 }
 

@@ -18,12 +18,7 @@ pub fn is_gone(socket: impl AsFd) -> bool {
         Err(Errno::AGAIN | Errno::INTR) => return false,
         Err(_) => return true,
     }
-    let mut polled = [PollFd::new(&socket, PollFlags::RDHUP)];
-    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-    match poll(&mut polled, Some(&now)) {
-        Ok(_) => polled[0].revents().intersects(PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR),
-        Err(error) => error != Errno::INTR,
-    }
+    look(&socket, PollFlags::RDHUP).intersects(PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR)
 }
 
 /// Whether the peer has finished, and all that it said was read.

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use crate::failover::{Epoch, Printable, Time};
 
 /// A state change with its cause, for the events API.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct StateEvent {
     /// Rises by one with each event of the process, from 1.
     pub id: u64,

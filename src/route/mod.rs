@@ -29,7 +29,7 @@ pub use clock::Clock;
 pub use demand::{DemandWatch, Wait};
 pub use events::{EventLog, StateEvent};
 pub use offer::{Generation, Offer, Route, RouteId};
-pub use readers::{Pulse, Reader, ReaderKind, Underway};
+pub use readers::{Pulse, Reader, ReaderKind};
 pub use reports::{PassiveReport, ReportReceiver, ReportSender};
 pub use revocation::{Listening, Revocation};
 pub use seam::{Gate, Publisher, RouteWatch, Seam, SnapshotWatch, seam};

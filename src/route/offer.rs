@@ -3,7 +3,11 @@
 use std::{fmt, sync::Arc};
 
 use super::revocation::Revocation;
-use crate::{failover::Epoch, metrics::BackendMetrics, net::addresses::Addresses};
+use crate::{
+    failover::Epoch,
+    metrics::{BackendMetrics, LiveCount},
+    net::addresses::Addresses,
+};
 
 /// Number of a reader's time in use. A reader that comes back after its sessions were closed has another; none repeats within a
 /// pool.
@@ -52,6 +56,8 @@ pub struct Route {
     pub backend: Arc<str>,
     /// Its numbers.
     pub metrics: Arc<BackendMetrics>,
+    /// The pool's sessions with it, under this route and under others.
+    pub sessions: LiveCount,
     /// Under which activation, or as which reader.
     pub id: RouteId,
     /// Last known good addresses, in the order to try them. Empty when the name never resolved.

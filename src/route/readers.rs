@@ -3,11 +3,14 @@
 
 use std::sync::{
     Arc, Weak,
-    atomic::{AtomicI64, AtomicU64, Ordering},
+    atomic::{AtomicU64, Ordering},
 };
 
 use super::{clock::whole_millis, offer::Route};
-use crate::failover::Time;
+use crate::{
+    failover::Time,
+    metrics::{LiveCount, LiveGuard},
+};
 
 /// What both planes note of a backend that is read, without a lock.
 #[derive(Debug, Default)]
@@ -15,7 +18,7 @@ pub struct Pulse {
     /// When it was last heard of, in milliseconds of the process's clock.
     pub(super) heard_millis: AtomicU64,
     /// Clients on their way to it: chosen, and not counted as sessions yet.
-    underway: AtomicI64,
+    underway: LiveCount,
 }
 
 impl Pulse {
@@ -47,24 +50,13 @@ pub struct Reader {
 
 impl Reader {
     /// Sessions of this pool with the backend, and clients on their way to it.
-    pub fn load(&self) -> i64 {
-        self.route.metrics.connections_active.get() + self.pulse.underway.load(Ordering::Relaxed)
+    pub fn load(&self) -> u64 {
+        self.route.sessions.get() + self.pulse.underway.get()
     }
 
     /// Counts a client in [`Reader::load`] until the guard is dropped, which is when its session counts itself.
-    pub fn underway(&self) -> Underway {
-        self.pulse.underway.fetch_add(1, Ordering::Relaxed);
-        Underway(Arc::clone(&self.pulse))
-    }
-}
-
-/// A client on its way to a reader.
-#[derive(Debug)]
-pub struct Underway(Arc<Pulse>);
-
-impl Drop for Underway {
-    fn drop(&mut self) {
-        self.0.underway.fetch_sub(1, Ordering::Relaxed);
+    pub fn underway(&self) -> LiveGuard {
+        self.pulse.underway.guard()
     }
 }
 

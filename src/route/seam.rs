@@ -160,15 +160,10 @@ impl Publisher {
 }
 
 impl RouteWatch {
-    /// The route to take now, if there is one and it is not stale.
-    pub fn take(&self) -> Option<Arc<Route>> {
-        self.take_at(Instant::now())
-    }
-
-    /// The same, when it was looked at the clock just now.
-    pub fn take_at(&self, now: Instant) -> Option<Arc<Route>> {
+    /// The route to take at `now`, if there is one and it is not stale.
+    pub fn take(&self, now: Instant) -> Option<Arc<Route>> {
         let route = self.offer.borrow().route.clone()?;
-        (!self.is_stale_at(now)).then_some(route)
+        (!self.is_stale(now)).then_some(route)
     }
 
     /// A client waits for a route, or for a reader, until the guard is dropped.
@@ -184,7 +179,7 @@ impl RouteWatch {
     /// Why there is no route.
     pub fn why(&self) -> Arc<str> {
         let offer = self.offer.borrow();
-        if offer.route.is_some() && self.is_stale() {
+        if offer.route.is_some() && self.is_stale(Instant::now()) {
             return "the last verdict is too old; checking again".into();
         }
         Arc::clone(&offer.why)
@@ -193,7 +188,7 @@ impl RouteWatch {
     /// Whether there is a route.
     pub fn gate(&self) -> Gate {
         match self.is_offered() {
-            true if self.is_stale() => Gate::Stale,
+            true if self.is_stale(Instant::now()) => Gate::Stale,
             true => Gate::Open,
             false => Gate::Shut,
         }
@@ -224,12 +219,8 @@ impl RouteWatch {
         Arc::clone(&self.readers.borrow().why)
     }
 
-    /// A reader that was heard of lately enough to trust.
-    pub fn is_fresh(&self, reader: &Reader) -> bool {
-        self.is_fresh_at(reader, Instant::now())
-    }
-
-    fn is_fresh_at(&self, reader: &Reader, now: Instant) -> bool {
+    /// A reader that was heard of lately enough to trust at `now`.
+    pub fn is_fresh(&self, reader: &Reader, now: Instant) -> bool {
         self.is_recent(reader.pulse.heard_millis.load(Ordering::Acquire), now)
     }
 
@@ -238,11 +229,11 @@ impl RouteWatch {
         match route.id {
             RouteId::Active(_) => {
                 let offer = self.offer.borrow();
-                offer.route.as_ref().is_some_and(|now| now.id == route.id) && !self.is_stale_at(now)
+                offer.route.as_ref().is_some_and(|now| now.id == route.id) && !self.is_stale(now)
             }
             RouteId::Reader(_) => {
                 let offer = self.readers.borrow();
-                offer.readers.iter().any(|reader| reader.route.id == route.id && self.is_fresh_at(reader, now))
+                offer.readers.iter().any(|reader| reader.route.id == route.id && self.is_fresh(reader, now))
             }
         }
     }
@@ -256,11 +247,7 @@ impl RouteWatch {
         }
     }
 
-    fn is_stale(&self) -> bool {
-        self.is_stale_at(Instant::now())
-    }
-
-    fn is_stale_at(&self, now: Instant) -> bool {
+    fn is_stale(&self, now: Instant) -> bool {
         !self.is_recent(self.verified.millis.load(Ordering::Acquire), now)
     }
 

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use crate::{
     failover::{
-        Admin, BackendId, Cause, Epoch, Facts, FailoverReady, Health, Outcome, Printable, Reading, Reason, Time, Verdict,
+        Admin, BackendId, Cause, Epoch, Facts, FailoverReady, Health, Outcome, Printable, ReadEligibility, Reason, Time, Verdict,
     },
     net::addresses::Addresses,
 };
@@ -75,7 +75,7 @@ pub struct BackendView {
     /// Why it may or may not be active.
     pub reason: Reason,
     /// Why it may or may not be read.
-    pub reading: Reading,
+    pub read_eligibility: ReadEligibility,
     /// What it said of itself when it last answered.
     pub facts: Facts,
     /// The check cannot do its work: `misconfigured`, `saturated`, `wrong_cluster`.

@@ -143,7 +143,7 @@ fn clients_that_waited_are_served_in_the_order_they_came_at_a_bounded_rate() {
     for number in 0..CLIENTS {
         let mut client = connect(&running);
         client.write_all(&number.to_be_bytes()).unwrap();
-        until("it is held", || (running.series[0].pool.held.get() == i64::from(number) + 1).then_some(()));
+        until("it is held", || (running.series[0].pool.held.get() == u64::from(number) + 1).then_some(()));
         clients.push(client);
     }
     let arrivals: Arc<Mutex<Vec<(Instant, u32)>>> = Arc::default();
@@ -182,7 +182,7 @@ fn a_newcomer_comes_after_those_who_wait() {
         client
     };
     let mut clients: Vec<_> = (0..CLIENTS).map(come).collect();
-    until("all are held", || (running.series[0].pool.held.get() == i64::from(CLIENTS)).then_some(()));
+    until("all are held", || (running.series[0].pool.held.get() == u64::from(CLIENTS)).then_some(()));
     let arrivals: Arc<Mutex<Vec<(Instant, u32)>>> = Arc::default();
     let book = Arc::clone(&arrivals);
     let _backend = Backend::start_noting(address, move |mut stream, at| {

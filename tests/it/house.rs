@@ -272,6 +272,19 @@ fn no_runtime_thread_sleeps() {
 }
 
 #[test]
+fn no_gauge_decides_anything() {
+    let deciders = src().into_iter().filter(|(file, _)| ["data", "control", "route", "failover"].contains(&room(file)));
+    let reads = |line: &str| line.contains("metrics.") && line.contains(".get()");
+    let wrong: Vec<String> = deciders
+        .flat_map(|(file, text)| {
+            let lines = without_tests(&text).lines().filter(|line| reads(line));
+            lines.map(|line| format!("{file}: {}", line.trim())).collect::<Vec<_>>()
+        })
+        .collect();
+    assert!(wrong.is_empty(), "metrics are told, not asked; count in a `LiveCount` of the route:\n{}", wrong.join("\n"));
+}
+
+#[test]
 fn nothing_is_left_over_and_no_room_is_a_drawer() {
     let mut wrong = Vec::new();
     for (file, text) in src().into_iter().chain(lab()) {

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use mainstay::{app, config, failover::Reading};
+use mainstay::{app, config, failover::ReadEligibility};
 use serde_json::{Value, json};
 
 use crate::support::{
@@ -127,8 +127,10 @@ fn the_example_reads_from_its_standbys_and_writes_to_its_primary() {
         backend.address = address(server).to_string().parse().unwrap();
     }
     let running = app::start(&config).unwrap();
-    let readings = || running.snapshots[0].get().backends.iter().map(|backend| backend.reading).collect::<Vec<_>>();
-    until("all are known", || (readings() == [Reading::Active, Reading::Reader, Reading::Reader]).then_some(()));
+    let readings = || running.snapshots[0].get().backends.iter().map(|backend| backend.read_eligibility).collect::<Vec<_>>();
+    until("all are known", || {
+        (readings() == [ReadEligibility::Active, ReadEligibility::Reader, ReadEligibility::Reader]).then_some(())
+    });
     let (rw, ro) = (running.listeners[0][0][0], running.listeners[0][1][0]);
     assert_eq!(Sql::once(rw), "f");
     let mut readers: Vec<_> = (0..6).map(|_| Sql::open(ro)).collect();

@@ -75,10 +75,11 @@ async fn connect_pool(pool: &PoolConfig, state_dir: Option<&Path>) -> u8 {
 fn tell(pool: &PoolConfig, backend: &BackendConfig, core: &mut Pool, id: BackendId, result: Result<&Finding, &str>) -> bool {
     let (word, words, is_well) = match result {
         Ok(finding) => {
-            let Finding { outcome, facts, evidence } = finding.clone();
-            let report = Report { backend: id, seq: 1, outcome, facts, fresh: true, evidence };
-            let (outcome, evidence) = (core.assess(&report), core.evidence(Time::ZERO, &report));
-            core.step(Time::ZERO, &Event::Probe(report));
+            let report = Report { seq: 1, finding: finding.clone(), fresh: true };
+            core.step(Time::ZERO, &Event::Probe(id, report));
+            let state = core.backend(id);
+            let outcome = state.and_then(|state| state.last_outcome).unwrap_or(finding.outcome);
+            let evidence = state.map_or(&finding.evidence, |state| &state.evidence);
             let below = core.fence().0.zip(finding.facts.db_epoch);
             match (core.reason(id), below) {
                 (Reason::Fenced, Some((fence, own))) => {

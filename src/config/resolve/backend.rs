@@ -61,7 +61,7 @@ fn address(field: Field<'_>) -> Place<'_> {
         Err(_) if scalar.text.contains("://") => {
             field.wrong(WANTED, Some("a URL is not understood here: write host:port only; logins belong under `check`".into()))
         }
-        Err(error) => field.wrong(WANTED, Some(error.to_string())),
+        Err(error) => field.wrong(WANTED, Some(error)),
     }
 }
 

@@ -12,7 +12,7 @@ use crate::{
 
 /// What the second opinion is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Said {
+pub enum SecondOpinion {
     /// That this is the primary.
     Primary(Finding),
     /// In order, that it is not, or that the database does not run.
@@ -48,7 +48,7 @@ pub struct Joined {
     /// What the probe reports.
     pub finding: Finding,
     /// Where the second opinion stands; `None` when it does not matter.
-    pub stance: Option<Agreement>,
+    pub agreement: Option<Agreement>,
 }
 
 /// The truth table.
@@ -65,14 +65,14 @@ pub struct Joined {
 /// | knows no roles | otherwise, the database runs | · | HTTP's facts |
 /// | knows no roles | otherwise, the database does not run | · | role unknown |
 /// | knows no roles | nothing | · | role unknown |
-pub fn join(direct: Finding, said: &Said, trust: Trust) -> Joined {
+pub fn join(direct: Finding, opinion: &SecondOpinion, trust: Trust) -> Joined {
     if direct.outcome != Outcome::Ok {
-        return Joined { finding: direct, stance: None };
+        return Joined { finding: direct, agreement: None };
     }
-    let stance = if matches!(said, Said::Nothing(_)) { Agreement::Silent } else { Agreement::Agrees };
-    let (finding, stance) = match (direct.facts.role, said) {
-        (None, said) => (without_roles(direct, said), stance),
-        (Some(Role::Primary), Said::Otherwise(other)) => {
+    let agreement = if matches!(opinion, SecondOpinion::Nothing(_)) { Agreement::Silent } else { Agreement::Agrees };
+    let (finding, agreement) = match (direct.facts.role, opinion) {
+        (None, opinion) => (without_roles(direct, opinion), agreement),
+        (Some(Role::Primary), SecondOpinion::Otherwise(other)) => {
             let finding = match trust {
                 Trust::Earned => with_word(direct, &format!("HTTP denies it, for the first time: {}", other.evidence)),
                 Trust::New => {
@@ -83,20 +83,22 @@ pub fn join(direct: Finding, said: &Said, trust: Trust) -> Joined {
             };
             (finding, Agreement::Contradicts)
         }
-        (Some(Role::Primary), Said::Nothing(why)) => (with_word(direct, &format!("the HTTP check says nothing: {why}")), stance),
-        _ => (direct, stance),
+        (Some(Role::Primary), SecondOpinion::Nothing(why)) => {
+            (with_word(direct, &format!("the HTTP check says nothing: {why}")), agreement)
+        }
+        _ => (direct, agreement),
     };
-    Joined { finding, stance: Some(stance) }
+    Joined { finding, agreement: Some(agreement) }
 }
 
-fn without_roles(direct: Finding, said: &Said) -> Finding {
+fn without_roles(direct: Finding, opinion: &SecondOpinion) -> Finding {
     let unknown = Facts { role: Some(Role::Unknown), ..Facts::default() };
-    let (facts, word) = match said {
-        Said::Primary(other) | Said::Otherwise(other) if other.outcome == Outcome::Ok => {
+    let (facts, word) = match opinion {
+        SecondOpinion::Primary(other) | SecondOpinion::Otherwise(other) if other.outcome == Outcome::Ok => {
             (other.facts.clone(), other.evidence.to_string())
         }
-        Said::Primary(other) | Said::Otherwise(other) => (unknown, other.evidence.to_string()),
-        Said::Nothing(why) => (unknown, format!("the HTTP check says nothing, so its role is not known: {why}")),
+        SecondOpinion::Primary(other) | SecondOpinion::Otherwise(other) => (unknown, other.evidence.to_string()),
+        SecondOpinion::Nothing(why) => (unknown, format!("the HTTP check says nothing, so its role is not known: {why}")),
     };
     Finding { facts, ..with_word(direct, &word) }
 }
@@ -119,29 +121,29 @@ mod tests {
         finding(Outcome::Ok, role, "direct")
     }
 
-    fn primary() -> Said {
-        Said::Primary(finding(Outcome::Ok, Some(Role::Primary), "http"))
+    fn primary() -> SecondOpinion {
+        SecondOpinion::Primary(finding(Outcome::Ok, Some(Role::Primary), "http"))
     }
 
-    fn standby() -> Said {
-        Said::Otherwise(finding(Outcome::Ok, Some(Role::Standby), "http"))
+    fn standby() -> SecondOpinion {
+        SecondOpinion::Otherwise(finding(Outcome::Ok, Some(Role::Standby), "http"))
     }
 
-    fn stopped() -> Said {
-        Said::Otherwise(Finding::new(Outcome::Starting, "http"))
+    fn stopped() -> SecondOpinion {
+        SecondOpinion::Otherwise(Finding::new(Outcome::Starting, "http"))
     }
 
-    fn nothing() -> Said {
-        Said::Nothing("hung".into())
+    fn nothing() -> SecondOpinion {
+        SecondOpinion::Nothing("hung".into())
     }
 
     #[test]
     fn a_direct_check_that_is_not_ok_is_all_that_counts() {
         for &outcome in Outcome::ALL.iter().filter(|outcome| **outcome != Outcome::Ok) {
-            for said in [primary(), standby(), stopped(), nothing()] {
+            for opinion in [primary(), standby(), stopped(), nothing()] {
                 for trust in [Trust::New, Trust::Earned] {
                     let found = Finding::new(outcome, "direct");
-                    assert_eq!(join(found.clone(), &said, trust), Joined { finding: found, stance: None });
+                    assert_eq!(join(found.clone(), &opinion, trust), Joined { finding: found, agreement: None });
                 }
             }
         }
@@ -150,15 +152,15 @@ mod tests {
     #[test]
     fn a_standby_is_a_standby_whatever_http_says() {
         for role in [Role::Standby, Role::Unknown] {
-            for (said, stance) in [
+            for (opinion, agreement) in [
                 (primary(), Agreement::Agrees),
                 (standby(), Agreement::Agrees),
                 (stopped(), Agreement::Agrees),
                 (nothing(), Agreement::Silent),
             ] {
                 for trust in [Trust::New, Trust::Earned] {
-                    let joined = join(direct(Some(role)), &said, trust);
-                    assert_eq!(joined, Joined { finding: direct(Some(role)), stance: Some(stance) });
+                    let joined = join(direct(Some(role)), &opinion, trust);
+                    assert_eq!(joined, Joined { finding: direct(Some(role)), agreement: Some(agreement) });
                 }
             }
         }
@@ -166,7 +168,7 @@ mod tests {
 
     #[test]
     fn a_primary_needs_both_and_silence_takes_nothing_away() {
-        for (said, trust, role, stance) in [
+        for (opinion, trust, role, agreement) in [
             (primary(), Trust::New, Role::Primary, Agreement::Agrees),
             (primary(), Trust::Earned, Role::Primary, Agreement::Agrees),
             (standby(), Trust::New, Role::Unknown, Agreement::Contradicts),
@@ -176,34 +178,34 @@ mod tests {
             (nothing(), Trust::New, Role::Primary, Agreement::Silent),
             (nothing(), Trust::Earned, Role::Primary, Agreement::Silent),
         ] {
-            let Joined { finding, stance: is } = join(direct(Some(Role::Primary)), &said, trust);
-            assert_eq!((finding.outcome, finding.facts.role), (Outcome::Ok, Some(role)), "{said:?} {trust:?}");
-            assert_eq!((finding.facts.db_epoch, is), (Some(7), Some(stance)));
+            let Joined { finding, agreement: is } = join(direct(Some(Role::Primary)), &opinion, trust);
+            assert_eq!((finding.outcome, finding.facts.role), (Outcome::Ok, Some(role)), "{opinion:?} {trust:?}");
+            assert_eq!((finding.facts.db_epoch, is), (Some(7), Some(agreement)));
             assert!(finding.evidence.contains("direct"), "{}", finding.evidence);
             let both = finding.evidence.contains("http") || finding.evidence.contains("hung");
-            assert_eq!(both, stance != Agreement::Agrees, "{}", finding.evidence);
+            assert_eq!(both, agreement != Agreement::Agrees, "{}", finding.evidence);
         }
     }
 
     #[test]
     fn a_check_without_roles_takes_them_from_http() {
-        for (said, role, epoch) in [
+        for (opinion, role, epoch) in [
             (primary(), Role::Primary, Some(7)),
             (standby(), Role::Standby, Some(7)),
             (stopped(), Role::Unknown, None),
             (nothing(), Role::Unknown, None),
         ] {
             for trust in [Trust::New, Trust::Earned] {
-                let Joined { finding, .. } = join(direct(None), &said, trust);
-                assert_eq!((finding.outcome, finding.facts.role), (Outcome::Ok, Some(role)), "{said:?}");
+                let Joined { finding, .. } = join(direct(None), &opinion, trust);
+                assert_eq!((finding.outcome, finding.facts.role), (Outcome::Ok, Some(role)), "{opinion:?}");
                 assert_eq!(finding.facts.db_epoch, epoch);
             }
         }
     }
 
     #[test]
-    fn the_words_of_a_stance_are_distinct() {
-        let mut words: Vec<&str> = Agreement::ALL.iter().map(|stance| stance.as_str()).collect();
+    fn the_words_of_an_agreement_are_distinct() {
+        let mut words: Vec<&str> = Agreement::ALL.iter().map(|agreement| agreement.as_str()).collect();
         words.dedup();
         assert_eq!(words.len(), Agreement::ALL.len());
     }

@@ -1,18 +1,8 @@
 //! What a probe brings back: a finding, or why there is none, or how a session ended.
 
 use super::deadline::Deadline;
+pub use crate::failover::Finding;
 use crate::failover::{Facts, Outcome, Printable};
-
-/// What a probe learned of the backend.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding {
-    /// What was found.
-    pub outcome: Outcome,
-    /// What the backend said of itself; empty unless the outcome is `ok`.
-    pub facts: Facts,
-    /// One short sentence for people: what was seen.
-    pub evidence: Printable,
-}
 
 impl Finding {
     pub(super) fn new(outcome: Outcome, evidence: impl Into<Printable>) -> Self {

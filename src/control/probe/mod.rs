@@ -92,15 +92,7 @@ pub fn descriptors(check: &CheckConfig) -> usize {
 /// # Errors
 /// When our own side lacked something to ask with; the text says what.
 pub async fn once(address: &BackendAddr, kind: &CheckKind, timeout: Duration) -> Result<Finding, Printable> {
-    one(address, kind, Deadline::after(timeout)).await
-}
-
-/// As [`once`], with a deadline of the caller's making.
-///
-/// # Errors
-/// As [`once`].
-pub async fn once_by(address: &BackendAddr, kind: &CheckKind, deadline: Deadline) -> Result<Finding, Printable> {
-    one(address, kind, deadline).await
+    once_by(address, kind, Deadline::after(timeout)).await
 }
 
 /// As [`once`], with the second opinion where the check has one: both within its timeout.
@@ -109,22 +101,26 @@ pub async fn once_by(address: &BackendAddr, kind: &CheckKind, deadline: Deadline
 /// When our own side lacked something to ask with; the text says what.
 pub async fn whole(address: &BackendAddr, check: &CheckConfig) -> Result<Finding, Printable> {
     let deadline = Deadline::after(check.timeout).with_header(check.proxy_header);
-    let Some(second) = &check.second else { return one(address, &check.kind, deadline).await };
+    let Some(second) = &check.second else { return once_by(address, &check.kind, deadline).await };
     let second = async {
         match resolver::lookup(address).await {
             Ok(addresses) => http::Login::new(address, second).second(&addresses, deadline).await,
-            Err(evidence) => agreement::Said::Nothing(evidence),
+            Err(evidence) => agreement::SecondOpinion::Nothing(evidence),
         }
     };
     let second = async {
-        let said = tokio::time::timeout_at(deadline.at(), second).await;
-        said.unwrap_or_else(|_| agreement::Said::Nothing(resolver::unresolved(address, deadline.timeout()).evidence))
+        let opinion = tokio::time::timeout_at(deadline.at(), second).await;
+        opinion.unwrap_or_else(|_| agreement::SecondOpinion::Nothing(resolver::unresolved(address, deadline.timeout()).evidence))
     };
-    let (direct, said) = tokio::join!(one(address, &check.kind, deadline), second);
-    Ok(agreement::join(direct?, &said, agreement::Trust::New).finding)
+    let (direct, opinion) = tokio::join!(once_by(address, &check.kind, deadline), second);
+    Ok(agreement::join(direct?, &opinion, agreement::Trust::New).finding)
 }
 
-async fn one(address: &BackendAddr, kind: &CheckKind, deadline: Deadline) -> Result<Finding, Printable> {
+/// As [`once`], with a deadline of the caller's making.
+///
+/// # Errors
+/// As [`once`].
+pub async fn once_by(address: &BackendAddr, kind: &CheckKind, deadline: Deadline) -> Result<Finding, Printable> {
     let addresses = match tokio::time::timeout_at(deadline.at(), resolver::lookup(address)).await {
         Ok(Ok(addresses)) => addresses,
         Ok(Err(evidence)) => return Ok(Finding::new(Outcome::Unreachable, evidence)),

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     config::CheckConfig,
-    failover::{Outcome, Passive, Printable, event::Class},
+    failover::{Class, Outcome, Passive, Printable},
     net::{addr::BackendAddr, addresses::Addresses},
 };
 
@@ -56,7 +56,7 @@ pub(super) struct Sessions {
     unserved: Option<Unserved>,
     /// What it is about to do if it serves nobody.
     course: Course,
-    voice: ProbeEvents,
+    events: ProbeEvents,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -66,14 +66,14 @@ struct LastLogin {
 }
 
 impl ProbeClient {
-    pub(super) fn new(address: &BackendAddr, check: &CheckConfig, voice: ProbeEvents) -> Self {
+    pub(super) fn new(address: &BackendAddr, check: &CheckConfig, events: ProbeEvents) -> Self {
         let login = match probe::kind(&check.kind).of(address) {
             Check::Single(single) => return Self::Single(single),
             Check::Login(login) => login,
         };
         let spacing = check.fresh_login;
         let sessions =
-            Sessions { login, spacing, standing: None, last_login: None, unserved: None, course: Course::Starts, voice };
+            Sessions { login, spacing, standing: None, last_login: None, unserved: None, course: Course::Starts, events };
         Self::Sessions(Box::new(sessions))
     }
 
@@ -143,7 +143,7 @@ impl Sessions {
                 self.standing = None;
                 if let Some(broken) = ended {
                     self.course = course(&broken);
-                    self.voice.passive(passive(&broken)).await;
+                    self.events.passive(passive(&broken)).await;
                 }
             }
             Class::Success | Class::NotServing | Class::Neutral => self.standing = None,
@@ -194,7 +194,7 @@ impl Sessions {
             loop {
                 tokio::select! {
                     result = &mut login => break result,
-                    what = take_broken(&mut self.standing, &mut self.course) => self.voice.passive(what).await,
+                    what = take_broken(&mut self.standing, &mut self.course) => self.events.passive(what).await,
                 }
             }
         };

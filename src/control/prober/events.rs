@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use super::super::probe::{Finding, agreement::Agreement};
+use super::super::probe::agreement::Agreement;
 use crate::{
-    failover::{Passive, Printable, Time},
+    failover::{Passive, Printable, Report, Time},
     net::addresses::Addresses,
 };
 
@@ -19,12 +19,8 @@ pub struct ProberKey(pub u64);
 pub enum ProberEvent {
     /// A probe finished.
     Report {
-        /// Rises with each probe of this backend.
-        seq: u64,
-        /// What it found.
-        finding: Finding,
-        /// It made a whole new connection (and login), rather than asking over a standing session.
-        fresh: bool,
+        /// What it brought.
+        report: Report,
         /// When it finished.
         at: Time,
         /// How long it took.
@@ -45,7 +41,7 @@ pub enum ProberEvent {
     /// The second opinion by HTTP stands differently beside the first from now on. Says nothing of the backend's health.
     SecondOpinion {
         /// How.
-        stance: Agreement,
+        agreement: Agreement,
         /// What both said.
         evidence: Printable,
     },
@@ -63,13 +59,13 @@ pub type ProberEventSender = mpsc::Sender<(ProberKey, ProberEvent)>;
 #[derive(Clone, Debug)]
 pub(super) struct ProbeEvents {
     pub(super) key: ProberKey,
-    pub(super) events: ProberEventSender,
+    pub(super) sender: ProberEventSender,
 }
 
 impl ProbeEvents {
     pub(super) async fn say(&self, event: ProberEvent) {
         // The supervisor is gone: the prober's handle is, too, and the loop ends there.
-        drop(self.events.send((self.key, event)).await);
+        drop(self.sender.send((self.key, event)).await);
     }
 
     pub(super) async fn passive(&self, what: Passive) {

@@ -15,7 +15,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::{
     super::probe::{
         Deadline, Finding,
-        agreement::{self, Agreement, Said, Trust},
+        agreement::{self, Agreement, SecondOpinion, Trust},
         http,
     },
     client::{Answer, ProbeClient},
@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     config::CheckConfig,
-    failover::{Facts, Outcome, Printable, Role, event::Class},
+    failover::{Class, Facts, Outcome, Printable, Role},
     net::{addr::BackendAddr, addresses::Addresses},
 };
 
@@ -44,11 +44,11 @@ const WORTH_TELLING: u32 = 2;
 pub(super) struct Second {
     login: http::Login,
     timeout: Duration,
-    voice: ProbeEvents,
+    events: ProbeEvents,
     asking: Option<Asking>,
     last_asked: Option<Instant>,
     /// Came, and was not weighed yet.
-    arrived: Option<Said>,
+    arrived: Option<SecondOpinion>,
     /// The last thing that was said in order.
     known: Option<Known>,
     /// Why the last question brought nothing.
@@ -63,7 +63,7 @@ pub(super) struct Second {
     trusted: bool,
     /// So often in a row it was denied.
     denials: u32,
-    stance: Agreement,
+    agreement: Agreement,
     in_a_row: u32,
     told: Agreement,
 }
@@ -72,13 +72,13 @@ pub(super) struct Second {
 #[derive(Debug)]
 struct Asking {
     since: Instant,
-    answer: oneshot::Receiver<(Said, Instant)>,
+    answer: oneshot::Receiver<(SecondOpinion, Instant)>,
     _task: AbortOnDropHandle<()>,
 }
 
 #[derive(Debug)]
 struct Known {
-    said: Said,
+    opinion: SecondOpinion,
     at: Instant,
     claim: Claim,
 }
@@ -103,11 +103,11 @@ impl Claim {
 
 impl Second {
     /// `None` for a check without a second opinion.
-    pub(super) fn new(address: &BackendAddr, check: &CheckConfig, voice: ProbeEvents) -> Option<Self> {
+    pub(super) fn new(address: &BackendAddr, check: &CheckConfig, events: ProbeEvents) -> Option<Self> {
         Some(Self {
             login: http::Login::new(address, check.second.as_ref()?),
             timeout: check.timeout,
-            voice,
+            events,
             asking: None,
             last_asked: None,
             arrived: None,
@@ -118,7 +118,7 @@ impl Second {
             claim: None,
             trusted: false,
             denials: 0,
-            stance: Agreement::Agrees,
+            agreement: Agreement::Agrees,
             in_a_row: 0,
             told: Agreement::Agrees,
         })
@@ -147,7 +147,7 @@ impl Second {
             };
             if let Some(what) = broken {
                 // The answer is older than the end of the session it came over.
-                self.voice.passive(what).await;
+                self.events.passive(what).await;
                 answer = direct.ask(addresses, true, deadline).await;
             }
         }
@@ -160,7 +160,7 @@ impl Second {
     fn begin(&mut self, addresses: &Addresses, now: Instant) {
         if let Some(asking) = &mut self.asking {
             match asking.answer.try_recv() {
-                Ok((said, at)) => self.arrive(said, at),
+                Ok((opinion, at)) => self.arrive(opinion, at),
                 Err(oneshot::error::TryRecvError::Empty) => {}
                 Err(oneshot::error::TryRecvError::Closed) => self.asking = None,
             }
@@ -175,20 +175,20 @@ impl Second {
         let (login, addresses, deadline) = (self.login.clone(), addresses.clone(), Deadline::after(self.timeout));
         let (sender, answer) = oneshot::channel();
         let task = tokio::spawn(async move {
-            let said = login.second(&addresses, deadline).await;
+            let opinion = login.second(&addresses, deadline).await;
             // Nobody waits any more when the backend died meanwhile.
-            let _ = sender.send((said, Instant::now()));
+            let _ = sender.send((opinion, Instant::now()));
         });
         let since = Instant::now();
         self.last_asked = Some(since);
         self.asking = Some(Asking { since, answer, _task: AbortOnDropHandle::new(task) });
     }
 
-    fn arrive(&mut self, said: Said, at: Instant) {
+    fn arrive(&mut self, opinion: SecondOpinion, at: Instant) {
         if let Some(asking) = self.asking.take() {
             self.prompt = at.saturating_duration_since(asking.since) <= self.timeout / 2;
         }
-        self.arrived = Some(said);
+        self.arrived = Some(opinion);
     }
 
     /// Until when an answer is worth waiting for, after the direct check has given its own.
@@ -208,7 +208,7 @@ impl Second {
     async fn listen(&mut self, until: Instant) {
         let Some(asking) = &mut self.asking else { return };
         match timeout_at(until, &mut asking.answer).await {
-            Ok(Ok((said, at))) => self.arrive(said, at),
+            Ok(Ok((opinion, at))) => self.arrive(opinion, at),
             Ok(Err(_)) => self.asking = None,
             Err(_) => self.prompt = false,
         }
@@ -228,15 +228,15 @@ impl Second {
         if asked_in_vain {
             self.waited_for = Some(claim);
         }
-        let answered = matches!(self.arrived, Some(Said::Primary(_) | Said::Otherwise(_)));
+        let answered = matches!(self.arrived, Some(SecondOpinion::Primary(_) | SecondOpinion::Otherwise(_)));
         let news = asked_in_vain || self.arrived.is_some();
-        let said = self.said(claim);
+        let opinion = self.opinion(claim);
         let trust = if self.trusted && self.denials < DENIALS_NEEDED { Trust::Earned } else { Trust::New };
-        let joined = agreement::join(direct, &said, trust);
+        let joined = agreement::join(direct, &opinion, trust);
         self.trusted = joined.finding.facts.role == Some(Role::Primary);
-        if let Some(stance) = joined.stance.filter(|_| news) {
-            let stance = if answered { stance } else { Agreement::Silent };
-            self.tell(stance, &joined.finding.evidence).await;
+        if let Some(agreement) = joined.agreement.filter(|_| news) {
+            let agreement = if answered { agreement } else { Agreement::Silent };
+            self.tell(agreement, &joined.finding.evidence).await;
         }
         joined.finding
     }
@@ -250,24 +250,26 @@ impl Second {
     }
 
     /// What is said now, or still counts.
-    fn said(&mut self, claim: Claim) -> Said {
+    fn opinion(&mut self, claim: Claim) -> SecondOpinion {
         match self.arrived.take() {
-            Some(Said::Nothing(why)) => self.silence = Some(why),
-            Some(said) => {
+            Some(SecondOpinion::Nothing(why)) => self.silence = Some(why),
+            Some(opinion) => {
                 self.silence = None;
-                self.denials = if matches!(said, Said::Otherwise(_)) { self.denials + 1 } else { 0 };
-                self.known = Some(Known { said: said.clone(), at: Instant::now(), claim });
-                return said;
+                self.denials = if matches!(opinion, SecondOpinion::Otherwise(_)) { self.denials + 1 } else { 0 };
+                self.known = Some(Known { opinion: opinion.clone(), at: Instant::now(), claim });
+                return opinion;
             }
             None => {}
         }
         let why = self.why_silent();
         match &self.known {
             Some(known) if claim.role.is_none() => aged(known, &why),
-            Some(known @ Known { said: Said::Otherwise(_), .. }) if known.claim == claim && known.at.elapsed() <= DENIAL_KEPT => {
+            Some(known @ Known { opinion: SecondOpinion::Otherwise(_), .. })
+                if known.claim == claim && known.at.elapsed() <= DENIAL_KEPT =>
+            {
                 aged(known, &why)
             }
-            _ => Said::Nothing(why),
+            _ => SecondOpinion::Nothing(why),
         }
     }
 
@@ -279,26 +281,26 @@ impl Second {
         }
     }
 
-    async fn tell(&mut self, stance: Agreement, evidence: &Printable) {
-        self.in_a_row = if stance == self.stance { self.in_a_row.saturating_add(1) } else { 1 };
-        self.stance = stance;
-        if self.in_a_row >= WORTH_TELLING && stance != self.told {
-            self.told = stance;
-            self.voice.say(ProberEvent::SecondOpinion { stance, evidence: evidence.clone() }).await;
+    async fn tell(&mut self, agreement: Agreement, evidence: &Printable) {
+        self.in_a_row = if agreement == self.agreement { self.in_a_row.saturating_add(1) } else { 1 };
+        self.agreement = agreement;
+        if self.in_a_row >= WORTH_TELLING && agreement != self.told {
+            self.told = agreement;
+            self.events.say(ProberEvent::SecondOpinion { agreement, evidence: evidence.clone() }).await;
         }
     }
 }
 
 /// What was said before, and how long ago.
-fn aged(known: &Known, why: &str) -> Said {
+fn aged(known: &Known, why: &str) -> SecondOpinion {
     let seconds = known.at.elapsed().as_secs();
     let older = |finding: &Finding| Finding {
         evidence: format!("{}, {seconds} s ago, and nothing since: {why}", finding.evidence).into(),
         ..finding.clone()
     };
-    match &known.said {
-        Said::Primary(finding) => Said::Primary(older(finding)),
-        Said::Otherwise(finding) => Said::Otherwise(older(finding)),
-        Said::Nothing(why) => Said::Nothing(why.clone()),
+    match &known.opinion {
+        SecondOpinion::Primary(finding) => SecondOpinion::Primary(older(finding)),
+        SecondOpinion::Otherwise(finding) => SecondOpinion::Otherwise(older(finding)),
+        SecondOpinion::Nothing(why) => SecondOpinion::Nothing(why.clone()),
     }
 }

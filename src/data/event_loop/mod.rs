@@ -2,11 +2,13 @@
 //!
 //! | file | what it does |
 //! |---|---|
+//! | [`local`] | what belongs to the loop of a thread |
 //! | [`task`] | who runs next, and how others wake it |
 //! | [`socket`] | a socket, and what can be done with it |
 //! | [`readiness`] | what the kernel has told of each |
 //! | [`timer`] | deadlines, most of which never come |
-//! | [`age`] | whether a task lasts |
+//! | [`sleep`](mod@sleep) | waiting for one |
+//! | [`coarse_timer`] | whether a task lasts for a second |
 //!
 //! The rest of mainstay runs on tokio, and what is shared with it ([`tokio::sync`], [`tokio::io`]'s traits) works here as well: a
 //! waker is a waker. The byte path has a loop of its own because a general one does more than is needed there: for a round trip
@@ -21,8 +23,10 @@
 //! A turn of the loop: every task that can go on does so; then one look at the kernel, which waits if nobody could go on; then the
 //! deadlines that have passed. A task that wants the others to have their turn first ([`yield_now`]) goes on after that look.
 
-mod age;
+mod coarse_timer;
+mod local;
 mod readiness;
+mod sleep;
 mod socket;
 mod task;
 #[cfg(test)]
@@ -34,9 +38,9 @@ mod timer;
 use std::{
     cell::{Cell, RefCell},
     fmt,
-    future::{Future, poll_fn},
+    future::Future,
     io,
-    mem::{self, MaybeUninit},
+    mem::MaybeUninit,
     pin::pin,
     rc::Rc,
     sync::Arc,
@@ -44,8 +48,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub(crate) use age::Age;
-use age::Ages;
+pub(crate) use coarse_timer::CoarseTimer;
+use local::{Local, enter};
+pub(super) use local::{after_others, looks};
+pub use local::{spawn, yield_now};
 pub use readiness::Interest;
 use readiness::Registry;
 use rustix::{
@@ -56,10 +62,10 @@ use rustix::{
     fd::OwnedFd,
     io::Errno,
 };
+pub use sleep::{Elapsed, Sleep, sleep, sleep_until, timeout};
 pub use socket::{Socket, Watched};
 use task::{Key, Mailbox, Tasks};
 use timer::Timers;
-pub use timer::{Elapsed, Sleep, sleep, sleep_until, timeout};
 
 /// What is taken from the kernel at one look.
 const EVENTS: usize = 256;
@@ -71,22 +77,6 @@ const TURNS: usize = 256;
 /// below these.)
 const MAIL: u64 = u64::MAX;
 const ALARM: u64 = u64::MAX - 1;
-
-thread_local! {
-    static LOCAL: RefCell<Option<Rc<Local>>> = const { RefCell::new(None) };
-}
-
-/// What belongs to the loop of a thread.
-struct Local {
-    epoll: OwnedFd,
-    tasks: Tasks,
-    sockets: Registry,
-    timers: RefCell<Timers>,
-    /// They go on after the next look.
-    yielded: RefCell<Vec<Key>>,
-    ages: Ages,
-    looks: Cell<u64>,
-}
 
 /// A loop that runs on no thread yet.
 pub struct EventLoop {
@@ -147,12 +137,9 @@ impl EventLoop {
             sockets: Registry::default(),
             timers: RefCell::new(self.timers),
             yielded: RefCell::default(),
-            ages: Ages::default(),
             looks: Cell::new(0),
         });
-        let before = LOCAL.replace(Some(Rc::clone(&local)));
-        assert!(before.is_none(), "a thread has one event loop");
-        let _leave = Leave(&local);
+        let _leave = enter(&local);
         let mut future = pin!(future);
         let waker = local.tasks.main_waker();
         waker.wake_by_ref();
@@ -230,56 +217,4 @@ impl Local {
         }
         Ok(())
     }
-}
-
-/// Leaves the thread without a loop, and without its tasks.
-struct Leave<'a>(&'a Local);
-
-impl Drop for Leave<'_> {
-    fn drop(&mut self) {
-        self.0.tasks.end();
-        LOCAL.take();
-    }
-}
-
-/// What belongs to the loop of this thread.
-///
-/// # Panics
-/// When it runs none.
-fn local() -> Rc<Local> {
-    match LOCAL.with_borrow(Option::clone) {
-        Some(local) => local,
-        None => panic!("this thread runs no event loop"),
-    }
-}
-
-/// Starts a task on this thread. One that panics ends alone: what it held is dropped, and the panic hook has told of it.
-///
-/// # Panics
-/// When the thread runs no loop.
-pub fn spawn(task: impl Future<Output = ()> + 'static) {
-    local().tasks.add(Box::pin(task));
-}
-
-/// Lets every other task that can go on do so, and looks at the kernel, before this one goes on.
-pub async fn yield_now() {
-    let mut has_yielded = false;
-    poll_fn(|_| {
-        if mem::replace(&mut has_yielded, true) {
-            return Poll::Ready(());
-        }
-        after_others();
-        Poll::Pending
-    })
-    .await;
-}
-
-/// The task that has its turn has another when every other task that can go on has done so, and the kernel was looked at.
-pub(super) fn after_others() {
-    local().yielded.borrow_mut().push(Key::current());
-}
-
-/// How often this thread's loop has looked at the kernel.
-pub(super) fn looks() -> u64 {
-    local().looks.get()
 }

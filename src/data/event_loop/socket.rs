@@ -25,9 +25,9 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::{
-    LOCAL, after_others, local,
+    local::{after_others, local, try_local},
     readiness::{Interest, Ready, Slot},
-    sleep_until,
+    sleep::sleep_until,
     task::Key,
 };
 use crate::net::listener::BoundListener;
@@ -284,11 +284,7 @@ impl<S: fmt::Debug> fmt::Debug for Watched<S> {
 impl<S> Drop for Watched<S> {
     fn drop(&mut self) {
         // A loop that has ended has forgotten it already.
-        let _ = LOCAL.try_with(|local| {
-            if let Some(local) = &*local.borrow() {
-                local.sockets.remove(&self.slot, self.place);
-            }
-        });
+        let _ = try_local(|local| local.sockets.remove(&self.slot, self.place));
     }
 }
 

@@ -7,12 +7,11 @@ use std::{
     io, mem,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
-    rc::Rc,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
-    task::{Context, Poll, Wake, Waker},
+    task::{Context, Poll, Waker},
 };
 
 use rustix::{
@@ -21,8 +20,6 @@ use rustix::{
     io::write,
 };
 use slab::Slab;
-
-use super::{LOCAL, Local};
 
 thread_local! {
     /// Whose turn it is, or was last.
@@ -133,6 +130,16 @@ impl Tasks {
         }
     }
 
+    /// Wakes what an alarm is for; whether that is a task of this loop.
+    #[inline]
+    pub(super) fn wake_for(&self, alarm: &Alarm) -> bool {
+        let is_own = Arc::ptr_eq(&self.main.mailbox, &alarm.mailbox);
+        if is_own {
+            self.wake(alarm.key);
+        }
+        is_own
+    }
+
     /// A turn of a task, if it has not ended.
     pub(super) fn run(&self, key: Key) {
         let take = |place: &mut Place| {
@@ -189,7 +196,7 @@ impl Tasks {
 }
 
 /// Wakes one task, from any thread.
-struct Alarm {
+pub(super) struct Alarm {
     /// It was woken by this and has not had its turn yet.
     rings: AtomicBool,
     key: Key,
@@ -205,26 +212,15 @@ impl Alarm {
         }
     }
 
-    /// Whether this is the thread of its loop, which knows it now.
-    fn ring_here(&self) -> bool {
-        let ring = |local: &RefCell<Option<Rc<Local>>>| {
-            let local = local.borrow();
-            let own = local.as_ref().filter(|local| Arc::ptr_eq(&local.tasks.main.mailbox, &self.mailbox));
-            own.inspect(|local| local.tasks.wake(self.key)).is_some()
-        };
-        LOCAL.try_with(ring).unwrap_or(false)
-    }
-}
-
-impl Wake for Alarm {
-    fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
+    /// Whether its loop has yet to know that it rings.
+    #[inline]
+    pub(super) fn ring(&self) -> bool {
+        !self.rings.swap(true, Ordering::AcqRel)
     }
 
-    fn wake_by_ref(self: &Arc<Self>) {
-        if !self.rings.swap(true, Ordering::AcqRel) && !self.ring_here() {
-            self.mailbox.leave(|mail| mail.woken.push(self.key));
-        }
+    /// Tells its loop, from another thread.
+    pub(super) fn leave_mail(&self) {
+        self.mailbox.leave(|mail| mail.woken.push(self.key));
     }
 }
 

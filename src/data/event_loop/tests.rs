@@ -1,6 +1,8 @@
 //! The loop, on real sockets and threads.
 
 use std::{
+    future::poll_fn,
+    mem,
     net::{TcpListener, TcpStream},
     sync::mpsc,
     thread,
@@ -13,6 +15,7 @@ use tokio::{
 };
 
 use super::{
+    local::local,
     testing::{pair, run},
     *,
 };
@@ -225,13 +228,13 @@ fn a_task_is_woken_once_when_it_is_a_second_old_and_one_that_has_ended_is_not_mi
                 sleep(Duration::from_millis(after)).await;
                 // One that does not get so old.
                 spawn(async {
-                    Age::begin();
+                    CoarseTimer::start();
                 });
-                let (born, mut age, mut turns) = (Instant::now(), None, 0);
+                let (born, mut timer, mut turns) = (Instant::now(), None, 0);
                 poll_fn(|_| {
                     turns += 1;
-                    let age = *age.get_or_insert_with(Age::begin);
-                    if age.is_grown() { Poll::Ready(()) } else { Poll::Pending }
+                    let timer = *timer.get_or_insert_with(CoarseTimer::start);
+                    if timer.has_elapsed() { Poll::Ready(()) } else { Poll::Pending }
                 })
                 .await;
                 told.borrow_mut().push((born.elapsed(), turns));
@@ -243,7 +246,7 @@ fn a_task_is_woken_once_when_it_is_a_second_old_and_one_that_has_ended_is_not_mi
         let right = Duration::from_secs(1)..Duration::from_millis(2_200);
         assert!(told.iter().all(|(age, turns)| right.contains(age) && *turns == 2), "{told:?}");
         sleep(Duration::from_secs(2)).await;
-        assert!(!local().ages.is_counting(), "it counts for nobody");
+        assert!(!coarse_timer::is_counting(), "it counts for nobody");
     });
 }
 

@@ -8,10 +8,8 @@
 use std::{
     cmp::Reverse,
     collections::BinaryHeap,
-    future::{Future, poll_fn},
     io,
-    pin::{Pin, pin},
-    task::{Context, Poll},
+    task::Poll,
     time::{Duration, Instant},
 };
 
@@ -21,14 +19,14 @@ use rustix::{
 };
 use slab::Slab;
 
-use super::{LOCAL, local, task::Key as Task};
+use super::task::Key as Task;
 
 /// Deadlines that were taken back may stay until there are so many, and half of all.
 const STALE: usize = 64;
 
 /// Which timer, of all that ever had its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Key {
+pub(super) struct Key {
     place: usize,
     number: u64,
 }
@@ -84,7 +82,8 @@ impl Timers {
         (self.places.len(), self.heap.len())
     }
 
-    fn set(&mut self, deadline: Instant, waiter: Task) -> Key {
+    #[inline]
+    pub(super) fn set(&mut self, deadline: Instant, waiter: Task) -> Key {
         let number = self.number;
         self.number += 1;
         let key = Key { place: self.places.insert(Timer { number, waiter: Some(waiter) }), number };
@@ -94,7 +93,8 @@ impl Timers {
     }
 
     /// Whether it has come; `waiter` is woken when it does.
-    fn poll(&mut self, key: Key, waiter: Task) -> Poll<()> {
+    #[inline]
+    pub(super) fn poll(&mut self, key: Key, waiter: Task) -> Poll<()> {
         match self.places.get_mut(key.place) {
             Some(Timer { waiter: Some(known), .. }) => {
                 *known = waiter;
@@ -104,7 +104,8 @@ impl Timers {
         }
     }
 
-    fn take_back(&mut self, key: Key) {
+    #[inline]
+    pub(super) fn take_back(&mut self, key: Key) {
         let Some(timer) = self.places.try_remove(key.place) else { return };
         if timer.waiter.is_none() {
             return;
@@ -149,80 +150,4 @@ impl Timers {
 /// Whether it was neither taken back nor has come.
 fn stands(places: &Slab<Timer>, key: Key) -> bool {
     places.get(key.place).is_some_and(|timer| timer.number == key.number && timer.waiter.is_some())
-}
-
-/// Ready at its deadline.
-#[derive(Debug)]
-pub struct Sleep {
-    deadline: Instant,
-    /// `None` until it is first waited for.
-    key: Option<Key>,
-}
-
-/// Waits for so long from now on.
-pub fn sleep(pause: Duration) -> Sleep {
-    // A pause beyond the end of time is one of a century.
-    let now = Instant::now();
-    sleep_until(now.checked_add(pause).unwrap_or(now + Duration::from_hours(24 * 365 * 100)))
-}
-
-/// Waits until then.
-pub const fn sleep_until(deadline: Instant) -> Sleep {
-    Sleep { deadline, key: None }
-}
-
-impl Sleep {
-    /// Waits until then instead.
-    pub(crate) fn reset(&mut self, deadline: Instant) {
-        self.take_back();
-        self.deadline = deadline;
-    }
-
-    fn take_back(&mut self) {
-        let Some(key) = self.key.take() else { return };
-        // A loop that has ended has forgotten it already.
-        let _ = LOCAL.try_with(|local| {
-            if let Some(local) = &*local.borrow() {
-                local.timers.borrow_mut().take_back(key);
-            }
-        });
-    }
-}
-
-impl Future for Sleep {
-    type Output = ();
-
-    fn poll(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<()> {
-        let local = local();
-        let mut timers = local.timers.borrow_mut();
-        if let Some(key) = self.key {
-            return timers.poll(key, Task::current());
-        }
-        self.key = Some(timers.set(self.deadline, Task::current()));
-        Poll::Pending
-    }
-}
-
-impl Drop for Sleep {
-    fn drop(&mut self) {
-        self.take_back();
-    }
-}
-
-/// It was not ready in time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Elapsed;
-
-/// Waits for `future`, but no longer than `limit` from now on.
-///
-/// # Errors
-/// [`Elapsed`].
-pub async fn timeout<F: Future>(limit: Duration, future: F) -> Result<F::Output, Elapsed> {
-    let mut future = pin!(future);
-    let mut limit = sleep(limit);
-    poll_fn(|cx| match future.as_mut().poll(cx) {
-        Poll::Ready(output) => Poll::Ready(Ok(output)),
-        Poll::Pending => Pin::new(&mut limit).poll(cx).map(|()| Err(Elapsed)),
-    })
-    .await
 }

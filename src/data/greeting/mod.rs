@@ -78,7 +78,7 @@ fn take(client: &Socket, shown: &mut [u8]) -> u64 {
 }
 
 /// What a client has said, all told.
-enum Said {
+enum ClientSent {
     /// So many bytes, more than were known.
     More(usize),
     /// No more than was known, and FIN.
@@ -86,7 +86,7 @@ enum Said {
 }
 
 /// Waits until the client has said more than `known` bytes, or will say no more. They stay where they are.
-async fn said(client: &Socket, packet: &mut [u8], known: usize) -> io::Result<Said> {
+async fn client_sent(client: &Socket, packet: &mut [u8], known: usize) -> io::Result<ClientSent> {
     loop {
         client.readable().await;
         let will_say_no_more = client.is_read_closed();
@@ -96,10 +96,10 @@ async fn said(client: &Socket, packet: &mut [u8], known: usize) -> io::Result<Sa
             _ => Err(io::ErrorKind::WouldBlock.into()),
         });
         match seen {
-            Ok(count) => return Ok(Said::More(count)),
+            Ok(count) => return Ok(ClientSent::More(count)),
             Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Err(error),
             // FIN stays ready for ever: waiting for news of it would spin.
-            Err(_) if will_say_no_more => return Ok(Said::Everything),
+            Err(_) if will_say_no_more => return Ok(ClientSent::Everything),
             Err(_) => {}
         }
     }

@@ -3,7 +3,7 @@
 
 use std::io;
 
-use super::{Next, peek, said};
+use super::{Next, client_sent, peek};
 use crate::{
     data::event_loop::{Interest, Socket},
     route::Revocation,
@@ -24,7 +24,7 @@ pub(super) async fn greet(client: &Socket, server: &Socket, revocation: &Revocat
         () = revocation.revoked() => Next::Again,
         next = first_word(server) => next,
         // One that leaves, or does not wait for the greeting: the relay's business.
-        _ = said(client, &mut looked, 0) => Next::Relay,
+        _ = client_sent(client, &mut looked, 0) => Next::Relay,
     }
 }
 

@@ -15,7 +15,7 @@ use std::io;
 use rustix::net::{SendFlags, send};
 use tokio::io::AsyncWriteExt;
 
-use super::{Greeting, Next, Said, peek, said, take};
+use super::{ClientSent, Greeting, Next, client_sent, peek, take};
 use crate::{
     data::event_loop::{Interest, Socket},
     route::Revocation,
@@ -94,10 +94,10 @@ async fn exchange(client: &Socket, server: &mut Socket, revocation: &Revocation,
             },
             // A reset is not news behind a FIN, nor behind bytes that were not taken yet.
             () = client.gone() => return (shown, Answer::Relay),
-            seen = said(client, packet, known), if may_say_more => seen,
+            seen = client_sent(client, packet, known), if may_say_more => seen,
         };
         match seen {
-            Ok(Said::More(seen)) => {
+            Ok(ClientSent::More(seen)) => {
                 known = seen;
                 let first = first(&packet[..seen]);
                 let until = match first {
@@ -115,7 +115,7 @@ async fn exchange(client: &Socket, server: &mut Socket, revocation: &Revocation,
                 }
             }
             // It has finished sending, and may still read: the backend's answer decides.
-            Ok(Said::Everything) if is_whole(&packet[..shown]) => may_say_more = false,
+            Ok(ClientSent::Everything) if is_whole(&packet[..shown]) => may_say_more = false,
             // Without an answer to what is not whole: the backend has to hear of the FIN.
             _ => return (shown, Answer::Relay),
         }
@@ -505,7 +505,7 @@ mod tests {
             world.client.shutdown().await.unwrap();
             let refuses = async {
                 world.backend.read_exact(&mut [0; 8]).await.unwrap();
-                while !matches!(said(&world.ours, &mut [0; 16], 8).await.unwrap(), Said::Everything) {}
+                while !matches!(client_sent(&world.ours, &mut [0; 16], 8).await.unwrap(), ClientSent::Everything) {}
                 yield_now().await;
                 world.backend.write_all(b"N").await.unwrap();
             };

@@ -23,7 +23,7 @@ use socket2::SockRef;
 
 use crate::{
     config::RelayMode,
-    data::event_loop::{Age, Interest, Sleep, Socket, sleep},
+    data::event_loop::{CoarseTimer, Interest, Sleep, Socket, sleep},
     metrics::BackendMetrics,
     net::socket::{Keepalive, has_failed, has_finished, set_keepalive, unsent_bytes},
     reason::{CloseReason, Direction},
@@ -73,7 +73,7 @@ pub struct Relay<'a> {
 #[derive(Clone, Copy, Debug)]
 enum DeferredKeepalive {
     Unset,
-    Waiting(Age),
+    Waiting(CoarseTimer),
     Set,
 }
 
@@ -252,8 +252,8 @@ impl<'a> Relay<'a> {
     /// Has the kernel find out whether the backend is still there, once the session lasts.
     fn poll_keepalive(&mut self) {
         match self.keepalive {
-            DeferredKeepalive::Unset => self.keepalive = DeferredKeepalive::Waiting(Age::begin()),
-            DeferredKeepalive::Waiting(age) if age.is_grown() => {
+            DeferredKeepalive::Unset => self.keepalive = DeferredKeepalive::Waiting(CoarseTimer::start()),
+            DeferredKeepalive::Waiting(timer) if timer.has_elapsed() => {
                 self.keepalive = DeferredKeepalive::Set;
                 if let Some(keepalive) = &self.settings.keepalive {
                     // Fails on a connection that is gone already, which the relay learns by itself.

@@ -65,8 +65,8 @@ fn some_list(random: &mut Random, pool: &Pool) -> Vec<Option<BackendId>> {
 
 /// What is known of the backend, but for what the pool makes of it as a whole.
 fn known(pool: &Pool, id: BackendId) -> BackendState {
-    let BackendState { reason, reading, pace, .. } = BackendState::new(Time::ZERO);
-    BackendState { eligible_since: None, reason, reading, pace, ..pool.backend(id).unwrap().clone() }
+    let BackendState { reason, read_eligibility, pace, .. } = BackendState::new(Time::ZERO);
+    BackendState { eligible_since: None, reason, read_eligibility, pace, ..pool.backend(id).unwrap().clone() }
 }
 
 #[test]

@@ -49,8 +49,8 @@ fn run(policy: Policy, backends: u16, up: Duration, down: Duration) -> Run {
             }
         }
         let state = &pool.backends[0];
-        if state.health() == Health::Down && state.is_pending() && state.evidence().contains("keeps going down") {
-            run.told = Some(state.evidence().to_string());
+        if state.health() == Health::Down && state.is_pending() && state.evidence.contains("keeps going down") {
+            run.told = Some(state.evidence.to_string());
         }
         let rest = match pool.pace(id) {
             Pace::Normal => INTERVAL,

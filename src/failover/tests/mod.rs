@@ -31,19 +31,19 @@ fn name(id: BackendId) -> &'static str {
 
 fn report(backend: u16, seq: u64, outcome: Outcome, facts: Facts, fresh: bool) -> Event {
     let evidence = Printable::from(outcome.as_str());
-    Event::Probe(Report { backend: BackendId(backend), seq, outcome, facts, fresh, evidence })
+    Event::Probe(BackendId(backend), Report { seq, finding: Finding { outcome, facts, evidence }, fresh })
 }
 
 /// An event in a story's words.
 fn event_words(event: &Event) -> String {
     match event {
-        Event::Probe(r) => {
-            let facts = [("tl", r.facts.db_epoch), ("sys", r.facts.system_id), ("lag", r.facts.lag_bytes)];
-            let mut words = vec![name(r.backend).to_owned(), r.outcome.to_string()];
-            words.extend(r.facts.role.map(|role| role.to_string()));
-            words.extend(r.facts.read_only.then(|| "read_only".to_owned()));
+        Event::Probe(id, Report { finding: Finding { outcome, facts: of, .. }, fresh, .. }) => {
+            let facts = [("tl", of.db_epoch), ("sys", of.system_id), ("lag", of.lag_bytes)];
+            let mut words = vec![name(*id).to_owned(), outcome.to_string()];
+            words.extend(of.role.map(|role| role.to_string()));
+            words.extend(of.read_only.then(|| "read_only".to_owned()));
             words.extend(facts.into_iter().filter_map(|(key, value)| Some(format!("{key}={}", value?))));
-            words.extend((!r.fresh).then(|| "standing".to_owned()));
+            words.extend((!fresh).then(|| "standing".to_owned()));
             words.join(" ")
         }
         Event::Passive(id, what) => format!("passive {} {what}", name(*id)),

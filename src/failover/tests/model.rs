@@ -53,26 +53,26 @@ pub(super) const REVOKE_EDGES: &[(Cause, RevokeMode)] = &[
 ];
 
 /// What becomes of the sessions of readers, for each word (I14). `docs/replicas.md` tabulates exactly these.
-pub(super) const READER_EDGES: &[(Reading, RevokeMode)] = &[
-    (Reading::Maint, RevokeMode::Abort),
-    (Reading::Drain, RevokeMode::Drain),
-    (Reading::Misconfigured, RevokeMode::Drain),
-    (Reading::Unknown, RevokeMode::Drain),
-    (Reading::Down, RevokeMode::Abort),
-    (Reading::Down, RevokeMode::LastWords),
-    (Reading::Down, RevokeMode::Drain),
-    (Reading::Starting, RevokeMode::LastWords),
-    (Reading::WrongCluster, RevokeMode::Abort),
-    (Reading::Settling, RevokeMode::Drain),
-    (Reading::ClusterUnknown, RevokeMode::Drain),
-    (Reading::InDoubt, RevokeMode::Drain),
-    (Reading::RoleUnknown, RevokeMode::Abort),
-    (Reading::ReadOnly, RevokeMode::Drain),
-    (Reading::Fenced, RevokeMode::Abort),
-    (Reading::NotActive, RevokeMode::Abort),
-    (Reading::Lag, RevokeMode::Drain),
-    (Reading::Active, RevokeMode::Drain),
-    (Reading::Reader, RevokeMode::Drain),
+pub(super) const READER_EDGES: &[(ReadEligibility, RevokeMode)] = &[
+    (ReadEligibility::Maint, RevokeMode::Abort),
+    (ReadEligibility::Drain, RevokeMode::Drain),
+    (ReadEligibility::Misconfigured, RevokeMode::Drain),
+    (ReadEligibility::Unknown, RevokeMode::Drain),
+    (ReadEligibility::Down, RevokeMode::Abort),
+    (ReadEligibility::Down, RevokeMode::LastWords),
+    (ReadEligibility::Down, RevokeMode::Drain),
+    (ReadEligibility::Starting, RevokeMode::LastWords),
+    (ReadEligibility::WrongCluster, RevokeMode::Abort),
+    (ReadEligibility::Settling, RevokeMode::Drain),
+    (ReadEligibility::ClusterUnknown, RevokeMode::Drain),
+    (ReadEligibility::InDoubt, RevokeMode::Drain),
+    (ReadEligibility::RoleUnknown, RevokeMode::Abort),
+    (ReadEligibility::ReadOnly, RevokeMode::Drain),
+    (ReadEligibility::Fenced, RevokeMode::Abort),
+    (ReadEligibility::NotActive, RevokeMode::Abort),
+    (ReadEligibility::Lag, RevokeMode::Drain),
+    (ReadEligibility::Active, RevokeMode::Drain),
+    (ReadEligibility::Reader, RevokeMode::Drain),
 ];
 
 /// A run of like outcomes.
@@ -115,7 +115,7 @@ pub(super) struct Node {
     lag: (Option<u64>, Option<Duration>),
     /// Told of more than `max_lag`, and not of half of it since.
     behind: bool,
-    reading: Reading,
+    reading: ReadEligibility,
     /// Its readers were left to its last words.
     readers_left: bool,
     admin: Admin,
@@ -182,7 +182,7 @@ impl Judge {
             last: None,
             lag: (None, None),
             behind: false,
-            reading: Reading::Unknown,
+            reading: ReadEligibility::Unknown,
             readers_left: false,
             admin: Admin::Ready,
             seq: 0,
@@ -356,7 +356,7 @@ impl Judge {
     /// True when the event counts: a backend of this pool, and no late report.
     fn take_event(&mut self, step: &Step) -> bool {
         match step.event {
-            Event::Probe(report) => self.take_report(report),
+            Event::Probe(id, report) => self.take_report(*id, report),
             Event::Passive(id, what) => self.take_passive(*id, *what),
             Event::Command(command) => self.take_command(command, step.now),
             Event::Configure(_) => unreachable!("the walk leaves the configuration alone"),
@@ -364,13 +364,14 @@ impl Judge {
         }
     }
 
-    fn take_report(&mut self, report: &Report) -> bool {
-        let (pool_id, by) = (self.system_id, report.backend.index());
+    fn take_report(&mut self, id: BackendId, report: &Report) -> bool {
+        let (pool_id, by) = (self.system_id, id.index());
+        let Finding { outcome, facts, .. } = &report.finding;
         let Some(node) = self.nodes.get_mut(by).filter(|node| report.seq > node.seq) else { return false };
         node.seq = report.seq;
         node.asked = false;
-        let elsewhere = pool_id.is_some() && report.facts.system_id.is_some() && report.facts.system_id != pool_id;
-        let outcome = match report.outcome {
+        let elsewhere = pool_id.is_some() && facts.system_id.is_some() && facts.system_id != pool_id;
+        let outcome = match *outcome {
             Outcome::Ok if elsewhere => Outcome::WrongCluster,
             other => other,
         };
@@ -379,12 +380,12 @@ impl Judge {
         match outcome {
             Outcome::Ok if node.login_failed && !report.fresh => {
                 // Proves no health; a word against itself is believed all the same.
-                if report.facts.role != Some(Role::Primary) || report.facts.read_only {
-                    node.learn(&report.facts);
+                if facts.role != Some(Role::Primary) || facts.read_only {
+                    node.learn(facts);
                 }
             }
             Outcome::Ok => {
-                node.learn(&report.facts);
+                node.learn(facts);
                 node.run = if let Run::Good(n) = node.run { Run::Good(n + 1) } else { Run::Good(1) };
                 node.answered(report.fresh);
                 (node.foreign, node.starting) = (false, false);
@@ -454,9 +455,9 @@ impl Judge {
 
     /// The highest epoch served includes what the active one says while it serves.
     fn raise_fence_of_the_active(&mut self, step: &Step) {
-        if let (Event::Probe(report), Some(active)) = (step.event, self.active)
-            && report.backend == active
-            && report.outcome == Outcome::Ok
+        if let (Event::Probe(id, report), Some(active)) = (step.event, self.active)
+            && *id == active
+            && report.finding.outcome == Outcome::Ok
             && (!self.by_role() || self.claims(active))
         {
             self.fence = self.fence.max(self.node(active).db_epoch);
@@ -468,8 +469,7 @@ impl Judge {
     /// I5, and the evidence's words for it.
     fn follow_health(&mut self, was: &Self, step: &Step, accepted: bool) -> Result<(), String> {
         let about = match step.event {
-            Event::Probe(report) if accepted => Some(report.backend),
-            Event::Passive(id, _) if accepted => Some(*id),
+            Event::Probe(id, _) | Event::Passive(id, _) if accepted => Some(*id),
             _ => None,
         };
         for id in self.ids() {
@@ -790,16 +790,20 @@ impl Judge {
         }
         let knows_its_cluster = self.knows_its_cluster();
         for id in self.ids() {
-            let (node, reading) = (self.node(id), step.after.reading(id));
+            let (node, reading) = (self.node(id), step.after.read_eligibility(id));
             let is_active = self.active == Some(id);
             let is_sure = self.settled && !node.doubted && (knows_its_cluster || node.system_id.is_none());
             let may = node.admin == Admin::Ready && self.serves(id) && is_sure;
             let stands_by = !self.by_role() || node.role == Some(Role::Standby);
             let expected = (may && is_active, may && !is_active && stands_by && !node.behind);
-            let says = (reading == Reading::Active, reading == Reading::Reader);
+            let says = (reading == ReadEligibility::Active, reading == ReadEligibility::Reader);
             rule!(says == expected, "I14: {} is said to be {reading}, the facts say (active, replica) {expected:?}", name(id));
             let lags = may && !is_active && stands_by && node.behind;
-            rule!((reading == Reading::Lag) == lags, "I15: {} is said to be {reading}, the facts say lag={lags}", name(id));
+            rule!(
+                (reading == ReadEligibility::Lag) == lags,
+                "I15: {} is said to be {reading}, the facts say lag={lags}",
+                name(id)
+            );
             let told: Vec<_> = step
                 .effects
                 .iter()
@@ -821,16 +825,18 @@ impl Judge {
     }
 
     /// Readers are closed when their backend is gone, and when a session of theirs could write to what is not the active one.
-    fn end_of_readers(&self, id: BackendId, reading: Reading) -> RevokeMode {
+    fn end_of_readers(&self, id: BackendId, reading: ReadEligibility) -> RevokeMode {
         let node = self.node(id);
         let told_by_it = if node.has_left() { RevokeMode::LastWords } else { RevokeMode::Abort };
         let could_write = self.by_role() && node.role != Some(Role::Standby) && !node.read_only && self.active != Some(id);
         match reading {
-            Reading::Down if self.policy.on_down == RevokeMode::Drain => RevokeMode::Drain,
-            Reading::Down => told_by_it,
-            Reading::Starting => RevokeMode::LastWords,
-            Reading::Maint | Reading::WrongCluster => RevokeMode::Abort,
-            Reading::RoleUnknown | Reading::Fenced | Reading::NotActive if could_write => RevokeMode::Abort,
+            ReadEligibility::Down if self.policy.on_down == RevokeMode::Drain => RevokeMode::Drain,
+            ReadEligibility::Down => told_by_it,
+            ReadEligibility::Starting => RevokeMode::LastWords,
+            ReadEligibility::Maint | ReadEligibility::WrongCluster => RevokeMode::Abort,
+            ReadEligibility::RoleUnknown | ReadEligibility::Fenced | ReadEligibility::NotActive if could_write => {
+                RevokeMode::Abort
+            }
             _ => RevokeMode::Drain,
         }
     }
@@ -874,8 +880,8 @@ impl Node {
 
 /// I8: a late or repeated report changes nothing, unless time alone would have.
 fn i8_late_reports(was: &Judge, step: &Step) -> Result<(), String> {
-    if let Event::Probe(report) = step.event
-        && was.nodes.get(report.backend.index()).is_some_and(|node| report.seq <= node.seq)
+    if let Event::Probe(id, report) = step.event
+        && was.nodes.get(id.index()).is_some_and(|node| report.seq <= node.seq)
         && step.before.next_deadline(Time::ZERO).is_none_or(|at| at > step.now)
     {
         rule!(step.effects.is_empty(), "I8: a late report had effects: {:?}", step.effects);

@@ -192,8 +192,8 @@ impl World {
         let before = self.pool.clone();
         let effects = self.pool.step(self.now, event);
         self.tally.steps += 1;
-        if let Event::Probe(report) = event {
-            self.tally.late += u64::from(report.seq <= before.backends[report.backend.index()].last_seq);
+        if let Event::Probe(id, report) = event {
+            self.tally.late += u64::from(report.seq <= before.backends[id.index()].last_seq);
         }
         if !effects.is_empty() {
             let words: Vec<_> = effects.iter().map(effect_words).collect();
@@ -209,8 +209,8 @@ impl World {
                 Effect::ProbeNow(id) => {
                     self.after(Duration::ZERO, Happening::Probe { node: id.index(), fresh: true, repeats: false });
                 }
-                Effect::Read { from: Reading::Reader, to: Reading::Lag, .. } => self.tally.fell_behind += 1,
-                Effect::Read { from: Reading::Lag, to: Reading::Reader, .. } => self.tally.caught_up += 1,
+                Effect::Read { from: ReadEligibility::Reader, to: ReadEligibility::Lag, .. } => self.tally.fell_behind += 1,
+                Effect::Read { from: ReadEligibility::Lag, to: ReadEligibility::Reader, .. } => self.tally.caught_up += 1,
                 Effect::Note(Note::Conflict { present: true, .. }) => self.tally.conflicts += 1,
                 Effect::Note(Note::Verdict { to: Verdict::HoldDown, .. }) => self.tally.hold_downs += 1,
                 Effect::Note(Note::Health { cause: Cause::TwoSignals, .. }) => self.tally.two_signals += 1,

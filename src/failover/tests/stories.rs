@@ -129,7 +129,9 @@ impl Story {
             ["suspended", yes] => self.pool.suspended() == (yes == "yes"),
             ["verdict", verdict] => self.pool.verdict() == word_of(verdict),
             ["conflict", yes] => self.pool.conflict() == (yes == "yes"),
-            ["read", one] => one.split_once('=').is_some_and(|(who, reading)| self.pool.reading(id(who)) == word_of(reading)),
+            ["read", one] => {
+                one.split_once('=').is_some_and(|(who, reading)| self.pool.read_eligibility(id(who)) == word_of(reading))
+            }
             [one] => one.split_once('=').is_some_and(|(who, reason)| self.pool.reason(id(who)) == word_of(reason)),
             _ => false,
         };

@@ -85,7 +85,7 @@ struct Seen {
     verdicts: Vec<(Verdict, Verdict)>,
     revokes: Vec<(Cause, RevokeMode)>,
     aborts: Vec<Cause>,
-    readers: Vec<(Reading, RevokeMode)>,
+    readers: Vec<(ReadEligibility, RevokeMode)>,
 }
 
 impl Seen {
@@ -384,7 +384,7 @@ fn every_reader_in_every_state() {
     let policies = [base.clone(), Policy { on_down: RevokeMode::Drain, max_lag: None, ..base }];
     let seen = explore("readers", &policies, &readers(), (3_400, 440_000));
     // Unknown is what a backend begins with.
-    for edge in READER_EDGES.iter().filter(|(to, _)| *to != Reading::Unknown) {
+    for edge in READER_EDGES.iter().filter(|(to, _)| *to != ReadEligibility::Unknown) {
         assert!(seen.readers.contains(edge), "no walk takes a reader out, or brings one back, by {edge:?}");
     }
 }

@@ -5,7 +5,7 @@ use std::{
     str::FromStr,
 };
 
-use super::{Header, Malformed, agrees};
+use super::{Header, agrees};
 
 /// With its CR and LF.
 const LONGEST_LINE: usize = 107;
@@ -14,47 +14,47 @@ const BEGINNING: &[u8] = b"PROXY ";
 
 pub(super) const OWN: &[u8] = b"PROXY UNKNOWN\r\n";
 
-pub(super) fn parse(bytes: &[u8]) -> Result<Option<(Header, usize)>, Malformed> {
+pub(super) fn parse(bytes: &[u8]) -> Result<Option<(Header, usize)>, &'static str> {
     if !agrees(bytes, BEGINNING) {
-        return Err(Malformed("it begins like version 1, but not with \"PROXY \""));
+        return Err("it begins like version 1, but not with \"PROXY \"");
     }
     let head = &bytes[..bytes.len().min(LONGEST_LINE)];
     let Some(end) = head.iter().position(|byte| *byte == b'\n') else {
-        return if head.len() == LONGEST_LINE { Err(Malformed("its line is longer than 107 bytes")) } else { Ok(None) };
+        return if head.len() == LONGEST_LINE { Err("its line is longer than 107 bytes") } else { Ok(None) };
     };
     let Some(line) = head[..end].strip_suffix(b"\r") else {
-        return Err(Malformed("its line does not end in CR and LF"));
+        return Err("its line does not end in CR and LF");
     };
-    let line = line.strip_prefix(BEGINNING).ok_or(Malformed("its line is too short"))?;
+    let line = line.strip_prefix(BEGINNING).ok_or("its line is too short")?;
     Ok(Some((header(line)?, end + 1)))
 }
 
 /// What stands between `PROXY ` and the end of the line.
-fn header(line: &[u8]) -> Result<Header, Malformed> {
+fn header(line: &[u8]) -> Result<Header, &'static str> {
     // "The receiver must ignore anything presented before the CRLF is found."
     if line == b"UNKNOWN" || line.starts_with(b"UNKNOWN ") {
         return Ok(Header::Own);
     }
-    let line = std::str::from_utf8(line).map_err(|_| Malformed("its line is not ASCII"))?;
+    let line = std::str::from_utf8(line).map_err(|_| "its line is not ASCII")?;
     let words: Vec<&str> = line.split(' ').collect();
     let &[family, client, server, client_port, server_port] = words.as_slice() else {
-        return Err(Malformed("its line does not have six words"));
+        return Err("its line does not have six words");
     };
     let address = |ip: &str, port: &str| {
         let ip = match family {
             "TCP4" => Ipv4Addr::from_str(ip).map(IpAddr::V4),
             "TCP6" => Ipv6Addr::from_str(ip).map(IpAddr::V6),
-            _ => return Err(Malformed("its protocol is not TCP4, TCP6 or UNKNOWN")),
+            _ => return Err("its protocol is not TCP4, TCP6 or UNKNOWN"),
         };
-        let ip = ip.map_err(|_| Malformed("an address is not one of its protocol"))?;
+        let ip = ip.map_err(|_| "an address is not one of its protocol")?;
         Ok(SocketAddr::new(ip, self::port(port)?))
     };
     Ok(Header::Named { client: address(client, client_port)?, server: address(server, server_port)? })
 }
 
-fn port(text: &str) -> Result<u16, Malformed> {
+fn port(text: &str) -> Result<u16, &'static str> {
     let plain = text.parse::<u16>().ok().filter(|port| port.to_string() == text);
-    plain.ok_or(Malformed("a port is not a number from 0 to 65535"))
+    plain.ok_or("a port is not a number from 0 to 65535")
 }
 
 pub(super) fn named(client: SocketAddr, server: SocketAddr) -> Vec<u8> {

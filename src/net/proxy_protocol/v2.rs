@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use super::{Header, LONGEST, Malformed, agrees};
+use super::{Header, LONGEST, agrees};
 
 const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
 
@@ -21,26 +21,26 @@ const TLV_CRC32C: u8 = 0x03;
 
 pub(super) const OWN: &[u8] = b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0";
 
-pub(super) fn parse(bytes: &[u8]) -> Result<Option<(Header, usize)>, Malformed> {
+pub(super) fn parse(bytes: &[u8]) -> Result<Option<(Header, usize)>, &'static str> {
     if !agrees(bytes, SIGNATURE) {
-        return Err(Malformed("it begins like version 2, but not with its signature"));
+        return Err("it begins like version 2, but not with its signature");
     }
     let command = match bytes.get(12) {
-        Some(byte) if byte & 0xf0 != VERSION => return Err(Malformed("its version is not 2")),
-        Some(byte) if byte & 0x0f > PROXY => return Err(Malformed("its command is neither LOCAL nor PROXY")),
+        Some(byte) if byte & 0xf0 != VERSION => return Err("its version is not 2"),
+        Some(byte) if byte & 0x0f > PROXY => return Err("its command is neither LOCAL nor PROXY"),
         Some(byte) => byte & 0x0f,
         None => return Ok(None),
     };
     let Some(&family) = bytes.get(13) else { return Ok(None) };
     if family >> 4 > 3 || family & 0x0f > 2 {
-        return Err(Malformed("its family or transport is not known"));
+        return Err("its family or transport is not known");
     }
     let Some(length) = bytes.get(14..FIXED).and_then(|length| length.try_into().ok()).map(u16::from_be_bytes) else {
         return Ok(None);
     };
     let end = FIXED + usize::from(length);
     if end > LONGEST {
-        return Err(Malformed("it is longer than 4096 bytes"));
+        return Err("it is longer than 4096 bytes");
     }
     let Some(whole) = bytes.get(..end) else { return Ok(None) };
     // "The receiver must discard the protocol block", whatever it holds.
@@ -48,7 +48,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Option<(Header, usize)>, Malformed> 
     Ok(Some((header, end)))
 }
 
-fn proxied(family: u8, whole: &[u8]) -> Result<Header, Malformed> {
+fn proxied(family: u8, whole: &[u8]) -> Result<Header, &'static str> {
     let block = &whole[FIXED..];
     let ends = match family {
         STREAM_V4 => ends::<4, Ipv4Addr>(block),
@@ -57,7 +57,7 @@ fn proxied(family: u8, whole: &[u8]) -> Result<Header, Malformed> {
         // ignore address information").
         _ => return Ok(Header::Own),
     };
-    let (header, used) = ends.ok_or(Malformed("it is shorter than the addresses of its family"))?;
+    let (header, used) = ends.ok_or("it is shorter than the addresses of its family")?;
     check_extensions(whole, FIXED + used)?;
     Ok(header)
 }
@@ -73,18 +73,18 @@ fn ends<const BYTES: usize, Address: From<[u8; BYTES]> + Into<IpAddr>>(block: &[
 }
 
 /// Passes over what follows the addresses: type, length, value, each whole; a checksum must be right.
-fn check_extensions(whole: &[u8], from: usize) -> Result<(), Malformed> {
-    const CUT: Malformed = Malformed("an extension goes beyond its end");
+fn check_extensions(whole: &[u8], from: usize) -> Result<(), &'static str> {
+    const CUT: &str = "an extension goes beyond its end";
     let mut at = from;
     while at < whole.len() {
         let &[kind, high, low] = whole.get(at..at + 3).ok_or(CUT)? else { return Err(CUT) };
         let start = at + 3;
         let value = whole.get(start..start + usize::from(u16::from_be_bytes([high, low]))).ok_or(CUT)?;
         if kind == TLV_CRC32C {
-            let told = value.try_into().map(u32::from_be_bytes).map_err(|_| Malformed("its checksum is not 4 bytes"))?;
+            let told = value.try_into().map(u32::from_be_bytes).map_err(|_| "its checksum is not 4 bytes")?;
             // "The checksum is computed over the whole header with its own field set to zero."
             if told != crc32c([&whole[..start], &[0; 4], &whole[start + 4..]]) {
-                return Err(Malformed("its checksum is wrong"));
+                return Err("its checksum is wrong");
             }
         }
         at = start + value.len();

@@ -13,7 +13,9 @@ use std::{
 use mainstay::{
     admin::{self, AdminListener, AdminPool, AdminSettings, AdminState, Ailments, View},
     config::{ListenerConfig, ListenerRoute},
-    failover::{Admin, BackendId, Cause, Epoch, Facts, FailoverReady, Health, Outcome, Reading, Reason, Role, Time, Verdict},
+    failover::{
+        Admin, BackendId, Cause, Epoch, Facts, FailoverReady, Health, Outcome, ReadEligibility, Reason, Role, Time, Verdict,
+    },
     lifecycle::{self, Phase, PhaseSender},
     metrics::{Metrics, PoolLabels, PoolSeries},
     net::{
@@ -200,7 +202,7 @@ pub(super) fn primary(name: &str) -> BackendView {
         pending: false,
         admin: Admin::Ready,
         reason: Reason::Eligible,
-        reading: Reading::Active,
+        read_eligibility: ReadEligibility::Active,
         facts: Facts {
             role: Some(Role::Primary),
             db_epoch: Some(2),
@@ -220,7 +222,7 @@ pub(super) fn down(name: &str) -> BackendView {
     BackendView {
         health: Health::Down,
         reason: Reason::Down,
-        reading: Reading::Down,
+        read_eligibility: ReadEligibility::Down,
         facts: Facts::default(),
         last_probe: Some(probe(Outcome::Refused, "connect refused")),
         ..primary(name)

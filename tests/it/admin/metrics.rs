@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use mainstay::{
-    failover::{BackendId, Epoch, FailoverReady, Reading, label::Label},
+    failover::{BackendId, Epoch, FailoverReady, ReadEligibility, label::Label},
     route::Snapshot,
 };
 
@@ -147,8 +147,8 @@ fn gauges_say_what_the_snapshot_says() {
             };
             one_hot("backend_health", "state", view.health.as_str());
             one_hot("backend_reason", "reason", view.reason.as_str());
-            one_hot("backend_reader_reason", "reason", view.reading.as_str());
-            assert_eq!(get("backend_reader", &[pool, backend]), f64::from(view.reading.as_str() == "reader"));
+            one_hot("backend_reader_reason", "reason", view.read_eligibility.as_str());
+            assert_eq!(get("backend_reader", &[pool, backend]), f64::from(view.read_eligibility.as_str() == "reader"));
             one_hot("backend_role", "role", view.facts.role.map_or("unknown", Label::as_str));
             assert_eq!(get("backend_up", &[pool, backend]), f64::from(view.health.as_str() == "up"));
             assert_eq!(get("backend_eligible", &[pool, backend]), f64::from(view.reason.as_str() == "eligible"));
@@ -162,7 +162,7 @@ fn gauges_say_what_the_snapshot_says() {
     check(&dead(), 0.0);
     let mut served = Snapshot { conflict: true, epoch: Epoch(9), failover_ready: FailoverReady::Yes, ..failed_over() };
     served.backends[1].facts.lag_bytes = Some(16 << 20);
-    served.backends[0].reading = Reading::Reader;
+    served.backends[0].read_eligibility = ReadEligibility::Reader;
     f.publisher.snapshot(served.clone());
     check(&served, 1.0);
 }

@@ -9,7 +9,7 @@ use clap::Parser;
 use mainstay::{
     cli::{status, wait},
     config::ListenerRoute,
-    failover::{BackendId, Epoch, Reading, Time, Verdict},
+    failover::{BackendId, Epoch, ReadEligibility, Time, Verdict},
     route::{Session, Snapshot},
 };
 use serde_json::{Value, json};
@@ -24,9 +24,9 @@ fn assert_moment(value: &Value) {
 #[test]
 fn status_has_the_documented_fields() {
     let f = Fixture::new(failed_over());
-    f.series.backends[1].connections_active.set(118);
-    f.series.listeners[0].active.set(118);
-    f.series.pool.held.set(2);
+    let _sessions: Vec<_> = (0..118).map(|_| f.series.backends[1].connections_active.guard()).collect();
+    let _clients: Vec<_> = (0..118).map(|_| f.series.listeners[0].active.guard()).collect();
+    let _held = [f.series.pool.held.guard(), f.series.pool.held.guard()];
     let mut status = f.get("/api/v1/status").json();
     for path in
         ["/last_failover/at", "/backends/0/since", "/backends/1/since", "/backends/0/last_probe/at", "/backends/1/last_probe/at"]
@@ -70,7 +70,7 @@ fn a_pool_that_is_there_to_be_read_is_ready_when_somebody_may_be_read() {
     let f = Fixture::leading(ListenerRoute::Replica, dead());
     assert_eq!(f.get("/readyz").status, 503);
     let mut read = dead();
-    read.backends[1].reading = Reading::Reader;
+    read.backends[1].read_eligibility = ReadEligibility::Reader;
     f.publisher.snapshot(read.clone());
     assert_eq!(f.get("/readyz").status, 200);
     let status = f.get("/api/v1/status").json();

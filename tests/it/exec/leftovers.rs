@@ -11,7 +11,7 @@ use mainstay::{
         probe::{self, Deadline},
         prober::{self, ProberEvent, ProberKey, ProberSettings},
     },
-    failover::{Outcome, Pace},
+    failover::{Outcome, Pace, Report},
     route::{Clock, DemandWatch},
 };
 use rustix::process::{Resource, Rlimit, WaitId, WaitIdOptions, getpid, getrlimit, set_child_subreaper, setrlimit, waitid};
@@ -173,7 +173,7 @@ async fn runs_never_overlap_and_never_follow_each_other_faster_than_ten_a_second
     while heard < 11 {
         handle.probe_now();
         let (_, event) = timeout(patience(), events.recv()).await.unwrap().unwrap();
-        if let ProberEvent::Report { finding, .. } = event {
+        if let ProberEvent::Report { report: Report { finding, .. }, .. } = event {
             assert_eq!(&*finding.evidence, "alone");
             heard += 1;
         }

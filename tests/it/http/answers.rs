@@ -15,7 +15,7 @@ use mainstay::{
         probe::{self, Deadline, standing::Standing},
         prober::{self, ProberEvent, ProberKey, ProberSettings},
     },
-    failover::{Outcome, Pace, Role},
+    failover::{Outcome, Pace, Report, Role},
     route::{Clock, DemandWatch},
 };
 use tokio::{
@@ -323,7 +323,7 @@ async fn reports(port: u16, count: u32, fresh: Option<bool>) {
     let mut seen = 0;
     while seen < count {
         match timeout(Duration::from_secs(10), events.recv()).await.unwrap().unwrap().1 {
-            ProberEvent::Report { finding, fresh: is_fresh, .. } => {
+            ProberEvent::Report { report: Report { finding, fresh: is_fresh, .. }, .. } => {
                 assert_eq!(finding.facts.role, Some(Role::Primary), "{}", finding.evidence);
                 assert!(fresh.is_none_or(|fresh| fresh == is_fresh));
                 seen += 1;

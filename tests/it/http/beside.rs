@@ -12,7 +12,7 @@ use mainstay::{
         probe::{Finding, agreement::Agreement},
         prober::{self, ProberEvent, ProberHandle, ProberKey, ProberSettings},
     },
-    failover::{Outcome, Pace, Passive, Role},
+    failover::{Outcome, Pace, Passive, Report, Role},
     route::{Clock, DemandWatch},
 };
 use tokio::{
@@ -91,7 +91,7 @@ fn follower() -> Deed {
 struct Heard {
     handle: ProberHandle,
     events: mpsc::Receiver<(ProberKey, ProberEvent)>,
-    stances: Vec<Agreement>,
+    agreements: Vec<Agreement>,
     passive: Vec<Passive>,
 }
 
@@ -116,7 +116,7 @@ fn start(kind: CheckKind, database: u16, endpoint: &Endpoint) -> Heard {
     };
     let handle = prober::spawn(settings, sender, Clock::start());
     handle.pace(Pace::Fast);
-    Heard { handle, events, stances: Vec::new(), passive: Vec::new() }
+    Heard { handle, events, agreements: Vec::new(), passive: Vec::new() }
 }
 
 fn postgres() -> CheckKind {
@@ -132,8 +132,8 @@ impl Heard {
     async fn report(&mut self) -> (Finding, Duration) {
         loop {
             match timeout(Duration::from_secs(10), self.events.recv()).await.expect("the prober is silent").unwrap().1 {
-                ProberEvent::Report { finding, took, .. } => return (finding, took),
-                ProberEvent::SecondOpinion { stance, .. } => self.stances.push(stance),
+                ProberEvent::Report { report: Report { finding, .. }, took, .. } => return (finding, took),
+                ProberEvent::SecondOpinion { agreement, .. } => self.agreements.push(agreement),
                 ProberEvent::Passive(what) => self.passive.push(what),
                 ProberEvent::Resolved(_) => {}
                 other => panic!("{other:?}"),
@@ -182,7 +182,7 @@ async fn both_must_say_that_it_is_the_primary() {
         endpoint.does(leader());
         heard.until(Role::Primary).await;
     }
-    assert_eq!(heard.stances.first(), Some(&Agreement::Contradicts), "{:?}", heard.stances);
+    assert_eq!(heard.agreements.first(), Some(&Agreement::Contradicts), "{:?}", heard.agreements);
 }
 
 #[tokio::test]
@@ -210,7 +210,7 @@ async fn a_hung_endpoint_is_waited_for_once_and_told_of() {
     }
     endpoint.does(Deed::Hang);
     let (mut slow, began) = (0, Watch::start());
-    while !heard.stances.contains(&Agreement::Silent) {
+    while !heard.agreements.contains(&Agreement::Silent) {
         let (finding, took) = heard.report().await;
         assert_eq!((finding.outcome, finding.facts.role), (Outcome::Ok, Some(Role::Primary)), "{}", finding.evidence);
         slow += u32::from(took > 100 * MS);
@@ -223,11 +223,11 @@ async fn a_hung_endpoint_is_waited_for_once_and_told_of() {
     }
     assert!(slow <= 3, "{slow} probes were held up");
     endpoint.does(leader());
-    while heard.stances.last() != Some(&Agreement::Agrees) {
+    while heard.agreements.last() != Some(&Agreement::Agrees) {
         assert_eq!(heard.role().await, Role::Primary);
         assert!(began.elapsed() < 2 * patience());
     }
-    assert_eq!(heard.stances, [Agreement::Silent, Agreement::Agrees]);
+    assert_eq!(heard.agreements, [Agreement::Silent, Agreement::Agrees]);
     assert_eq!(heard.passive, []);
 }
 
@@ -318,7 +318,7 @@ async fn a_check_without_roles_has_them_from_the_endpoint_and_keeps_the_last() {
     assert_eq!((finding.facts.role, finding.facts.db_epoch), (Some(Role::Primary), Some(7)), "{}", finding.evidence);
     assert!(finding.evidence.contains("accepted a connection"), "{}", finding.evidence);
     endpoint.does(Deed::Hang);
-    while !heard.stances.contains(&Agreement::Silent) {
+    while !heard.agreements.contains(&Agreement::Silent) {
         assert_eq!(heard.role().await, Role::Primary);
     }
     for _ in 0..20 {

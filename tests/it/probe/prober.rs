@@ -10,11 +10,8 @@ use std::{
 
 use mainstay::{
     config::{CheckConfig, CheckKind, TlsMode},
-    control::{
-        probe::Finding,
-        prober::{self, ProberEvent, ProberHandle, ProberKey, ProberSettings},
-    },
-    failover::{BackendId, Outcome, Pace, Passive, Report},
+    control::prober::{self, ProberEvent, ProberHandle, ProberKey, ProberSettings},
+    failover::{Outcome, Pace, Passive, Report},
     route::{Clock, DemandWatch},
 };
 use tokio::{
@@ -71,9 +68,8 @@ impl Heard {
 
     async fn report(&mut self) -> Report {
         loop {
-            if let ProberEvent::Report { seq, finding, fresh, .. } = self.next().await {
-                let Finding { outcome, facts, evidence } = finding;
-                return Report { backend: BackendId(0), seq, outcome, facts, fresh, evidence };
+            if let ProberEvent::Report { report, .. } = self.next().await {
+                return report;
             }
         }
     }
@@ -93,12 +89,12 @@ async fn the_first_probe_is_immediate_and_a_new_pace_takes_effect_at_once() {
     let mut heard = start(settings(port, Duration::from_mins(1)));
     let zero = Watch::start();
     let first = heard.report().await;
-    assert_eq!((first.outcome, first.fresh, first.seq), (Outcome::Ok, true, 1));
+    assert_eq!((first.finding.outcome, first.fresh, first.seq), (Outcome::Ok, true, 1));
     assert!(zero.unhindered() < 500 * MS, "{:?}", zero.elapsed());
     heard.handle.pace(Pace::Urgent);
     for seq in 2..=11 {
         let report = heard.report().await;
-        assert_eq!((report.outcome, report.fresh, report.seq), (Outcome::Ok, false, seq));
+        assert_eq!((report.finding.outcome, report.fresh, report.seq), (Outcome::Ok, false, seq));
     }
     let took = zero.elapsed();
     assert!(took >= 9 * 20 * MS && zero.unhindered() < 900 * MS, "ten urgent probes took {took:?}");
@@ -152,13 +148,13 @@ async fn a_lost_session_is_an_event_at_once_and_a_new_login_follows() {
             }
         });
         let mut heard = start(settings(port.await, Duration::from_mins(1)));
-        assert_eq!(heard.report().await.outcome, Outcome::Ok);
+        assert_eq!(heard.report().await.finding.outcome, Outcome::Ok);
         let zero = Watch::start();
         kill.notify_one();
         assert_eq!(heard.passive().await, expected);
         let noticed = zero.unhindered();
         let report = heard.report().await;
-        assert_eq!((report.outcome, report.fresh), (Outcome::Ok, true));
+        assert_eq!((report.finding.outcome, report.fresh), (Outcome::Ok, true));
         assert!(
             noticed < 200 * MS && zero.unhindered() < 400 * MS,
             "noticed after {noticed:?}, proved after {:?}",
@@ -178,15 +174,15 @@ async fn a_login_that_hangs_keeps_failing_although_the_standing_session_answers(
     });
     let mut heard = start(settings(port.await, 300 * MS));
     heard.handle.pace(Pace::Fast);
-    assert_eq!(heard.report().await.outcome, Outcome::Ok);
+    assert_eq!(heard.report().await.finding.outcome, Outcome::Ok);
     hung.store(true, Ordering::Relaxed);
-    while heard.report().await.outcome == Outcome::Ok {}
+    while heard.report().await.finding.outcome == Outcome::Ok {}
     for _ in 0..4 {
         let report = heard.report().await;
-        assert_eq!((report.outcome, report.fresh), (Outcome::Timeout, true));
+        assert_eq!((report.finding.outcome, report.fresh), (Outcome::Timeout, true));
     }
     hung.store(false, Ordering::Relaxed);
-    while heard.report().await.outcome != Outcome::Ok {}
+    while heard.report().await.finding.outcome != Outcome::Ok {}
     assert!(!heard.report().await.fresh);
 }
 
@@ -208,7 +204,7 @@ async fn a_session_that_breaks_while_a_login_hangs_is_not_told_late() {
     let mut settings = settings(port.await, 100 * MS);
     settings.check.timeout = Duration::from_secs(5);
     let mut heard = start(settings);
-    assert_eq!(heard.report().await.outcome, Outcome::Ok);
+    assert_eq!(heard.report().await.finding.outcome, Outcome::Ok);
     let zero = Watch::start();
     assert_eq!(heard.passive().await, Passive::StandingLost);
     assert!(zero.unhindered() < Duration::from_secs(3), "{:?}", zero.elapsed());
@@ -221,11 +217,11 @@ async fn a_full_server_is_not_hammered_with_logins() {
     });
     let mut heard = start(settings(port.await, Duration::from_mins(1)));
     heard.handle.pace(Pace::Urgent);
-    assert_eq!(heard.report().await.outcome, Outcome::Saturated);
+    assert_eq!(heard.report().await.finding.outcome, Outcome::Saturated);
     let zero = Instant::now();
     heard.handle.probe_now();
     for _ in 0..2 {
-        assert_eq!(heard.report().await.outcome, Outcome::Saturated);
+        assert_eq!(heard.report().await.finding.outcome, Outcome::Saturated);
     }
     assert!(zero.elapsed() > 1800 * MS, "{:?}", zero.elapsed());
 }
@@ -242,11 +238,11 @@ async fn a_full_server_keeps_its_standing_session() {
     let mut heard = start(settings(port.await, 300 * MS));
     heard.handle.pace(Pace::Fast);
     let reports = [heard.report().await, heard.report().await];
-    assert!(reports.iter().all(|report| report.outcome == Outcome::Ok));
+    assert!(reports.iter().all(|report| report.finding.outcome == Outcome::Ok));
     let mut saturated = 0;
     for _ in 0..20 {
         let report = heard.report().await;
-        assert_eq!(report.outcome, if report.fresh { Outcome::Saturated } else { Outcome::Ok });
+        assert_eq!(report.finding.outcome, if report.fresh { Outcome::Saturated } else { Outcome::Ok });
         saturated += u32::from(report.fresh);
     }
     assert!((2..=5).contains(&saturated), "{saturated} logins in about a second");
@@ -266,11 +262,11 @@ async fn a_standing_session_that_stalls_is_replaced_by_a_new_login_at_once() {
     });
     let mut heard = start(settings(port.await, Duration::from_mins(1)));
     heard.handle.pace(Pace::Fast);
-    assert_eq!(heard.report().await.outcome, Outcome::Ok);
+    assert_eq!(heard.report().await.finding.outcome, Outcome::Ok);
     let stalled = heard.report().await;
-    assert_eq!((stalled.outcome, stalled.fresh), (Outcome::Timeout, false));
+    assert_eq!((stalled.finding.outcome, stalled.fresh), (Outcome::Timeout, false));
     let next = heard.report().await;
-    assert_eq!((next.outcome, next.fresh), (Outcome::Ok, true));
+    assert_eq!((next.finding.outcome, next.fresh), (Outcome::Ok, true));
 }
 
 /// The runtime is blocked over the deadline: that is no evidence against the backend.
@@ -286,7 +282,7 @@ async fn a_starved_process_gives_no_verdict() {
         other => panic!("{other:?}"),
     }
     let report = heard.report().await;
-    assert_eq!((report.outcome, report.seq), (Outcome::Timeout, 2));
+    assert_eq!((report.finding.outcome, report.seq), (Outcome::Timeout, 2));
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use mainstay::{
         probe::{Broken, Deadline},
         prober::{self, ProberEvent, ProberKey, ProberSettings},
     },
-    failover::{Outcome, Pace, Passive, Role},
+    failover::{Outcome, Pace, Passive, Report, Role},
     net::addr::BackendAddr,
     route::{Clock, DemandWatch},
 };
@@ -201,7 +201,8 @@ async fn hours_of_checks_leave_nothing_behind() {
     handle.pace(Pace::Urgent);
     let (mut probes, mut fresh) = (0, 0);
     while probes < 100 {
-        if let Some((_, ProberEvent::Report { finding, fresh: is_fresh, .. })) = timeout(patience(), events.recv()).await.unwrap()
+        if let Some((_, ProberEvent::Report { report: Report { finding, fresh: is_fresh, .. }, .. })) =
+            timeout(patience(), events.recv()).await.unwrap()
         {
             assert_eq!(finding.outcome, Outcome::Ok, "{}", finding.evidence);
             probes += 1;
@@ -243,8 +244,10 @@ async fn a_crash_is_seen_by_two_signals_within_milliseconds() {
     while seen.len() < 2 {
         match timeout(Duration::from_secs(2), events.recv()).await.unwrap().unwrap().1 {
             ProberEvent::Passive(Passive::StandingShutdown) => seen.push("shutdown"),
-            ProberEvent::Report { finding, .. } if finding.outcome == Outcome::Refused => seen.push("refused"),
-            ProberEvent::Report { finding, .. } => {
+            ProberEvent::Report { report: Report { finding, .. }, .. } if finding.outcome == Outcome::Refused => {
+                seen.push("refused");
+            }
+            ProberEvent::Report { report: Report { finding, .. }, .. } => {
                 assert!(matches!(finding.outcome, Outcome::Starting | Outcome::Closed), "{finding:?}");
             }
             other => panic!("{other:?}"),

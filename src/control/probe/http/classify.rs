@@ -12,13 +12,13 @@ use crate::{
 
 /// What was found, and how much it counts beside another check.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Reading {
+pub(super) struct Judgement {
     pub(super) finding: Finding,
     /// Somebody who knows has spoken. A server that fails, and Patroni that cannot reach its own `PostgreSQL`, have not.
     pub(super) in_order: bool,
 }
 
-impl Reading {
+impl Judgement {
     fn of(outcome: Outcome, evidence: String) -> Self {
         Self { finding: Finding::new(outcome, evidence), in_order: false }
     }
@@ -30,18 +30,18 @@ impl Reading {
 }
 
 /// Judges a complete answer. A status that is expected comes before everything else that is said of statuses.
-pub(super) fn judge(check: &HttpCheck, answer: &Answer) -> Reading {
-    let mut reading = judge_openly(check, answer);
+pub(super) fn judge(check: &HttpCheck, answer: &Answer) -> Judgement {
+    let mut judgement = judge_openly(check, answer);
     // A redirect, or a body, may repeat what was asked.
     if let Word::Secret(path) = &check.path {
         let hidden = path.expose().split('?').filter(|part| part.len() > 1);
-        let evidence = &mut reading.finding.evidence;
+        let evidence = &mut judgement.finding.evidence;
         *evidence = hidden.fold(evidence.to_string(), |text, part| text.replace(part, "***")).into();
     }
-    reading
+    judgement
 }
 
-fn judge_openly(check: &HttpCheck, answer: &Answer) -> Reading {
+fn judge_openly(check: &HttpCheck, answer: &Answer) -> Judgement {
     let expected = check.expect.contains(&answer.status);
     let said = format!("GET {} said {}", check.path.shown(), answer.status);
     if !expected && !matches!(answer.status, 200..=299 | 500..=599) {
@@ -50,44 +50,44 @@ fn judge_openly(check: &HttpCheck, answer: &Answer) -> Reading {
     match answer.body.as_deref().map_or(Body::Other, facts::read) {
         Body::Patroni(patroni) => of_patroni(*patroni, expected, &said),
         // A process that dies in the middle of its answer: what it was about to say is not known.
-        Body::Torn => Reading { finding: io_error(&std::io::ErrorKind::UnexpectedEof.into()), in_order: false },
-        Body::Other if expected => Reading::role(Role::Primary, format!("primary: {said}"), Facts::default()),
-        Body::Other => Reading {
+        Body::Torn => Judgement { finding: io_error(&std::io::ErrorKind::UnexpectedEof.into()), in_order: false },
+        Body::Other if expected => Judgement::role(Role::Primary, format!("primary: {said}"), Facts::default()),
+        Body::Other => Judgement {
             in_order: !matches!(answer.status, 500..=599) || answer.status == 503,
-            ..Reading::role(Role::Standby, format!("not the primary: {said}"), Facts::default())
+            ..Judgement::role(Role::Standby, format!("not the primary: {said}"), Facts::default())
         },
     }
 }
 
 /// Patroni has answered 200 while `PostgreSQL` did not run, so its body is asked as well (its issue 2756).
-fn of_patroni(patroni: Patroni, expected: bool, said: &str) -> Reading {
+fn of_patroni(patroni: Patroni, expected: bool, said: &str) -> Judgement {
     let Patroni { state, role, paused, facts } = patroni;
     let paused = if paused { ", paused" } else { "" };
     if state != "running" {
         // `unknown`: PostgreSQL ran when Patroni looked last, and does not answer Patroni now.
         let in_order = state != "unknown";
         let finding = Finding::new(Outcome::Starting, format!("Patroni says that PostgreSQL is \"{state}\" ({said}{paused})"));
-        return Reading { finding, in_order };
+        return Judgement { finding, in_order };
     }
     let role = match (facts::role(&role), expected) {
         (Role::Primary, true) => Role::Primary,
         (Role::Primary, false) => {
             let evidence = format!("Patroni runs a primary that is not the leader ({said}{paused})");
-            return Reading::role(Role::Unknown, evidence, facts);
+            return Judgement::role(Role::Unknown, evidence, facts);
         }
         (Role::Unknown, _) => {
-            return Reading::role(Role::Unknown, format!("Patroni names the role \"{role}\" ({said}{paused})"), facts);
+            return Judgement::role(Role::Unknown, format!("Patroni names the role \"{role}\" ({said}{paused})"), facts);
         }
         (Role::Standby, _) => Role::Standby,
     };
     let mut evidence = role.to_string();
     evidence.extend(facts.db_epoch.map(|timeline| format!(", timeline {timeline}")));
     evidence.extend(facts.lag_bytes.map(|lag| format!(", {lag} bytes behind")));
-    Reading::role(role, format!("{evidence} ({said}{paused})"), facts)
+    Judgement::role(role, format!("{evidence} ({said}{paused})"), facts)
 }
 
 /// Alive, and answers in order, but not to a check like this.
-fn refused(answer: &Answer, said: &str) -> Reading {
+fn refused(answer: &Answer, said: &str) -> Judgement {
     let why = match answer.status {
         300..=399 => {
             let target = answer.location.as_deref().unwrap_or("nowhere");
@@ -96,16 +96,16 @@ fn refused(answer: &Answer, said: &str) -> Reading {
         401 | 403 => "it wants another user, password or certificate".into(),
         404 => "it knows no such path".into(),
         400..=499 => "it refuses this request".into(),
-        _ => return Reading::of(Outcome::ProtocolError, format!("{said}, which is no answer")),
+        _ => return Judgement::of(Outcome::ProtocolError, format!("{said}, which is no answer")),
     };
-    Reading::of(Outcome::Misconfigured, format!("{said}: {why}"))
+    Judgement::of(Outcome::Misconfigured, format!("{said}: {why}"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn reading(status: u16, body: &str) -> Reading {
+    fn judgement(status: u16, body: &str) -> Judgement {
         let answer = Answer { status, location: Some("http://a/\\x1b".into()), body: Some(body.to_owned().into()) };
         judge(&HttpCheck::default(), &answer)
     }
@@ -118,7 +118,7 @@ mod tests {
     fn a_timeline_that_cannot_be_is_no_role_and_no_epoch() {
         for (timeline, role) in [("4294967295", Some(Role::Primary)), ("4294967296", None), ("9223372036854775807", None)] {
             let body = patroni("running", "primary").replace("\"timeline\":2", &format!("\"timeline\":{timeline}"));
-            let finding = reading(200, &body).finding;
+            let finding = judgement(200, &body).finding;
             assert_eq!(finding.facts.role, role.or(Some(Role::Unknown)), "{}", finding.evidence);
             assert_eq!(finding.facts.db_epoch.is_some(), role.is_some(), "{}", finding.evidence);
             assert!(finding.evidence.contains(timeline), "{}", finding.evidence);
@@ -153,12 +153,12 @@ mod tests {
             (999, Outcome::ProtocolError, None, false),
         ] {
             for body in ["", "anything", "{}", "[1]"] {
-                let Reading { finding, in_order: counts } = reading(status, body);
+                let Judgement { finding, in_order: counts } = judgement(status, body);
                 assert_eq!((finding.outcome, finding.facts.role, counts), (outcome, role, in_order), "{status} {body}");
                 assert!(finding.evidence.contains(&status.to_string()), "{}", finding.evidence);
             }
         }
-        assert!(reading(302, "").finding.evidence.contains("http://a/\\x1b"));
+        assert!(judgement(302, "").finding.evidence.contains("http://a/\\x1b"));
     }
 
     #[test]
@@ -176,19 +176,19 @@ mod tests {
             (503, "stopped", "demoted", Outcome::Starting, None),
             (200, "starting", "primary", Outcome::Starting, None),
         ] {
-            let Reading { finding, in_order } = reading(status, &patroni(state, role));
+            let Judgement { finding, in_order } = judgement(status, &patroni(state, role));
             assert_eq!((finding.outcome, finding.facts.role), (outcome, is), "{status} {state} {role}");
             assert!(in_order);
         }
-        let unknown = reading(200, &patroni("unknown", "master"));
+        let unknown = judgement(200, &patroni("unknown", "master"));
         assert_eq!((unknown.finding.outcome, unknown.in_order), (Outcome::Starting, false));
-        let primary = reading(200, &patroni("running", "master")).finding;
+        let primary = judgement(200, &patroni("running", "master")).finding;
         assert_eq!((primary.facts.db_epoch, &*primary.evidence), (Some(2), "primary, timeline 2 (GET /primary said 200)"));
     }
 
     #[test]
     fn half_an_answer_is_none_and_an_expected_status_needs_no_body() {
-        let torn = reading(200, "{\"state\": \"runni");
+        let torn = judgement(200, "{\"state\": \"runni");
         assert_eq!((torn.finding.outcome, torn.in_order), (Outcome::Closed, false));
         let long = Answer { status: 200, location: None, body: None };
         assert_eq!(judge(&HttpCheck::default(), &long).finding.facts.role, Some(Role::Primary));

@@ -24,11 +24,11 @@ use async_trait::async_trait;
 use tokio::time::timeout_at;
 
 use self::{
-    classify::Reading,
+    classify::Judgement,
     session::{Interrupted, Session},
 };
 use super::{
-    agreement::Said,
+    agreement::SecondOpinion,
     bounded::{Allowance, Bounded},
     deadline::Deadline,
     files::Password,
@@ -84,8 +84,8 @@ impl Kind for HttpCheck {
 impl standing::Login for Login {
     /// `addresses` are those of the backend; the port is the endpoint's own.
     async fn open(&self, addresses: &Addresses, deadline: Deadline) -> Result<Opened, Failure> {
-        let (standing, reading) = self.read(addresses, deadline).await?;
-        let finding = reading.finding;
+        let (standing, judgement) = self.read(addresses, deadline).await?;
+        let finding = judgement.finding;
         standing::opened(standing, finding)
     }
 }
@@ -99,18 +99,18 @@ impl Login {
     }
 
     /// What the endpoint says beside another check of the same backend. Total: whatever keeps it from saying something is said.
-    pub async fn second(&self, addresses: &Addresses, deadline: Deadline) -> Said {
+    pub async fn second(&self, addresses: &Addresses, deadline: Deadline) -> SecondOpinion {
         match self.read(addresses, deadline).await {
-            Ok((_, Reading { finding, in_order: true })) => match (finding.outcome, finding.facts.role) {
-                (Outcome::Ok, Some(Role::Primary)) => Said::Primary(finding),
-                _ => Said::Otherwise(finding),
+            Ok((_, Judgement { finding, in_order: true })) => match (finding.outcome, finding.facts.role) {
+                (Outcome::Ok, Some(Role::Primary)) => SecondOpinion::Primary(finding),
+                _ => SecondOpinion::Otherwise(finding),
             },
-            Ok((_, Reading { finding, .. })) | Err(Failure::Backend(finding)) => Said::Nothing(finding.evidence),
-            Err(Failure::Local(evidence)) => Said::Nothing(evidence),
+            Ok((_, Judgement { finding, .. })) | Err(Failure::Backend(finding)) => SecondOpinion::Nothing(finding.evidence),
+            Err(Failure::Local(evidence)) => SecondOpinion::Nothing(evidence),
         }
     }
 
-    async fn read(&self, addresses: &Addresses, deadline: Deadline) -> Result<(Standing, Reading), Failure> {
+    async fn read(&self, addresses: &Addresses, deadline: Deadline) -> Result<(Standing, Judgement), Failure> {
         let port = self.check.port;
         let addresses: Addresses = addresses.in_order().filter_map(|(_, address)| endpoint_of(address, port)).collect();
         // The PROXY header is for the database's port.
@@ -123,9 +123,10 @@ impl Login {
             let security = stream::Security { host: &self.host, mode: check.tls, authorities, identity };
             let stream = stream::encrypt(socket, security, deadline).await?;
             let mut session = Session::start(stream, allowance).await?;
-            let reading = self.ask(&mut session, port_of(&address), deadline).await.map_err(|interrupted| interrupted.finding)?;
+            let judgement =
+                self.ask(&mut session, port_of(&address), deadline).await.map_err(|interrupted| interrupted.finding)?;
             let session = if session.stands().await { Some(session) } else { None };
-            Ok((Standing { login: self.clone(), address, session, stale: false, broken: None }, reading))
+            Ok((Standing { login: self.clone(), address, session, stale: false, broken: None }, judgement))
         };
         match timeout_at(deadline.at(), asking).await {
             Ok(read) => read.map_err(Failure::Backend),
@@ -133,7 +134,7 @@ impl Login {
         }
     }
 
-    async fn ask(&self, session: &mut Session, port: u16, deadline: Deadline) -> Result<Reading, Interrupted> {
+    async fn ask(&self, session: &mut Session, port: u16, deadline: Deadline) -> Result<Judgement, Interrupted> {
         let misconfigured = |why: String| Finding::new(Outcome::Misconfigured, why);
         let password = Password::of(self.password.as_ref(), deadline.for_files()).await;
         let question = request::build(&self.check, &self.host, port, password.as_ref())
@@ -182,9 +183,9 @@ impl standing::Standing for Standing {
         };
         match timeout_at(deadline.at(), asking).await {
             Err(_) => Finding::late(UNANSWERED, deadline),
-            Ok((Ok(reading), stands)) => {
+            Ok((Ok(judgement), stands)) => {
                 self.session = stands.then_some(session);
-                reading.finding
+                judgement.finding
             }
             Ok((Err(Interrupted { finding, unanswered }), _)) => {
                 self.stale = unanswered && finding.outcome == Outcome::Closed;

@@ -2,6 +2,7 @@
 #![allow(missing_docs, clippy::missing_panics_doc, clippy::unwrap_used, reason = "a failing test should panic")]
 
 use std::{
+    fs::{self, DirEntry},
     io::{self, BufRead, BufReader, Read},
     process::{Child, Command, ExitStatus, Output, Stdio},
     sync::mpsc::{self, Receiver, RecvTimeoutError},
@@ -9,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use crate::wait::{patience, wait_until};
+use crate::wait::{patience, until, wait_until};
 
 /// How long a program may take; a server's clean stop, or a new cluster, takes longer than most conditions.
 fn limit() -> Duration {
@@ -59,6 +60,18 @@ pub fn ended(child: &mut Child) -> ExitStatus {
         let _ = child.kill();
         panic!("process {} did not end and was killed", child.id())
     })
+}
+
+/// Waits until no thread of a process that was sent SIGSTOP runs any more: the signal takes its time.
+#[track_caller]
+pub fn until_stopped(pid: u32) {
+    let stat = |task: DirEntry| fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+    // Behind the name, which may hold anything: the state; Z is for a thread that has ended.
+    let is_still = |stat: String| stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with(['T', 'Z', 'X']));
+    until("every thread stands still", || {
+        let mut tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap().flatten();
+        tasks.all(|task| is_still(stat(task))).then_some(())
+    });
 }
 
 /// How a child ends; `None`: not in time.

@@ -64,7 +64,7 @@ pub async fn until_async<T>(what: &str, mut condition: impl AsyncFnMut() -> Opti
 }
 
 /// Waits until a count that is not zero has stood still for as long as `pause`, in which everybody who could have raised it had a
-/// processor; the count.
+/// processor, or for ten times as long where that cannot be told; the count.
 #[track_caller]
 pub fn stands_still(what: &str, pause: Duration, mut count: impl FnMut() -> u64) -> u64 {
     let (mut last, mut since) = (0, Watch::start());
@@ -73,7 +73,7 @@ pub fn stands_still(what: &str, pause: Duration, mut count: impl FnMut() -> u64)
         if std::mem::replace(&mut last, now) != now {
             since = Watch::start();
         }
-        (now > 0 && since.unhindered() >= pause).then_some(now)
+        (now > 0 && (since.unhindered() >= pause || since.elapsed() >= 10 * pause)).then_some(now)
     })
 }
 

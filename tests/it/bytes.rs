@@ -18,7 +18,7 @@ use crate::support::{
     config::{LOOPBACK, tcp_pool},
     echo::{Backend, reset},
     front::{Front, connect, end},
-    wait::{Watch, patience, until},
+    wait::{Watch, patience, stands_still, until},
 };
 
 /// Mainstay before backends that serve.
@@ -211,11 +211,7 @@ fn both_directions_at_once_do_not_deadlock() {
     });
     // Nobody reads the answers until the client cannot send any more: every buffer on the way is full, both ways.
     let counted = &running.series[0].backends[0].relay_bytes;
-    until("nothing moves", || {
-        let before = counted.get(Direction::Upstream).get();
-        std::thread::sleep(Duration::from_millis(100));
-        (before > 0 && counted.get(Direction::Upstream).get() == before).then_some(())
-    });
+    stands_still("nothing moves", Duration::from_millis(100), || counted.get(Direction::Upstream).get());
     let mut reader = client;
     let mut piece = vec![0; 1 << 20];
     for chunk in 0..(LEN >> 20) {

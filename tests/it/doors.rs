@@ -19,12 +19,10 @@ use mainstay::{
     reason::RejectReason,
 };
 use serde_json::{Value, json};
-use socket2::{Domain, Socket, Type};
 
 use crate::support::{
     config::{LOOPBACK, relay},
-    front::Front,
-    wait::patience,
+    front::{Front, try_client_from},
 };
 
 /// One pool `orders` with a TCP check, whose one listener has these keys besides name and address.
@@ -51,19 +49,7 @@ fn configured(keys: &Value, backends: &[SocketAddr]) -> Config {
 
 /// A client that connects from this address of the machine.
 fn client_from(address: [u8; 4], to: SocketAddr) -> TcpStream {
-    let stream = try_client_from(address, to).unwrap();
-    stream.set_read_timeout(Some(patience())).unwrap();
-    stream.set_write_timeout(Some(patience())).unwrap();
-    stream.set_nodelay(true).unwrap();
-    stream
-}
-
-/// One that may be turned away before its connect is over.
-fn try_client_from(address: [u8; 4], to: SocketAddr) -> io::Result<TcpStream> {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
-    socket.bind(&SocketAddr::from((address, 0)).into())?;
-    socket.connect(&to.into())?;
-    Ok(TcpStream::from(socket))
+    try_client_from(address, to).unwrap()
 }
 
 /// Whether an echo comes back.

@@ -5,6 +5,7 @@ use std::{net::SocketAddr, path::Path, process::Command};
 use serde_json::{Value, json};
 
 use crate::support::{
+    child::Bounded,
     postgres::Postgres,
     process::{Process, Signal, settings},
     redis::Redis,
@@ -38,7 +39,8 @@ fn summary(process: &Process) -> String {
 fn check_connect(scratch: &Scratch, settings: &Value) -> (Option<i32>, String) {
     let file = scratch.path("check.yaml");
     std::fs::write(&file, settings.to_string()).unwrap();
-    let output = Command::new(env!("CARGO_BIN_EXE_mainstay")).args(["check", "--connect", "-c"]).arg(file).output().unwrap();
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_mainstay")).args(["check", "--connect", "-c"]).arg(file).bounded_output().unwrap();
     (output.status.code(), String::from_utf8(output.stdout).unwrap())
 }
 
@@ -101,7 +103,7 @@ fn a_password_that_is_wrong_now_is_told_by_a_gauge_and_by_its_own_evidence() {
     let alert = || process.metric("mainstay_backend_check_alert", &[("outcome", "misconfigured")]);
     assert_eq!(alert(), 0);
     std::fs::write(server.data().join("pg_hba.conf"), "local all all trust\nhost all all all reject\n").unwrap();
-    let reload = Command::new("kill").args(["-HUP", &server.pid().to_string()]).status().unwrap();
+    let reload = Command::new("kill").args(["-HUP", &server.pid().to_string()]).bounded_status().unwrap();
     assert!(reload.success());
     until("the gauge tells", || (alert() == 1).then_some(()));
     // The old session still answers, and what it says is no reason for the alert.
@@ -111,7 +113,7 @@ fn a_password_that_is_wrong_now_is_told_by_a_gauge_and_by_its_own_evidence() {
     assert!(of("alert_evidence").as_str().unwrap().contains("28000"), "{}", of("alert_evidence"));
     assert!(summary(&process).contains("(misconfigured: the server says: "), "{}", summary(&process));
     std::fs::write(server.data().join("pg_hba.conf"), "local all all trust\nhost all all all trust\n").unwrap();
-    assert!(Command::new("kill").args(["-HUP", &server.pid().to_string()]).status().unwrap().success());
+    assert!(Command::new("kill").args(["-HUP", &server.pid().to_string()]).bounded_status().unwrap().success());
     until("the gauge tells that it is over", || (alert() == 0).then_some(()));
 }
 

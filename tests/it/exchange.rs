@@ -24,7 +24,7 @@ use crate::support::{
     echo::{Backend, reset},
     process::Process,
     redis::{Redis, ask},
-    wait::{Watch, until},
+    wait::{Watch, patience, until},
 };
 
 fn text(text: &str) -> Message {
@@ -52,7 +52,7 @@ async fn once(address: SocketAddr, check: &ExchangeCheck, timeout: Duration) -> 
 }
 
 async fn patiently(address: SocketAddr, check: &ExchangeCheck) -> Finding {
-    once(address, check, Duration::from_secs(5)).await
+    once(address, check, patience()).await
 }
 
 const SHORT: Duration = Duration::from_millis(300);
@@ -104,7 +104,7 @@ async fn the_connection_ends_in_order_although_the_server_said_more() {
         sender.send(stream.read_to_end(&mut rest).map(|_| rest).map_err(|error| error.kind())).unwrap();
     });
     assert_eq!(patiently(server.address, &ping()).await.outcome, Outcome::Ok);
-    assert_eq!(seen.recv_timeout(Duration::from_secs(5)).unwrap(), Ok(Vec::new()), "a FIN, no RST");
+    assert_eq!(seen.recv_timeout(patience()).unwrap(), Ok(Vec::new()), "a FIN, no RST");
 }
 
 #[tokio::test]
@@ -125,14 +125,15 @@ async fn what_came_instead_is_told() {
     for (script, outcome, part) in cases {
         let server = Backend::start_first(LOOPBACK, script);
         let start = Watch::start();
-        let finding = once(server.address, &ping(), SHORT).await;
+        let deadline = if outcome == Outcome::Timeout { SHORT } else { patience() };
+        let finding = once(server.address, &ping(), deadline).await;
         assert_eq!(finding.outcome, outcome, "{}", finding.evidence);
         assert!(finding.evidence.contains(part), "{part} in {}", finding.evidence);
         assert!(finding.evidence.starts_with("step 2 of 2 expected \"+PONG\", but "), "{}", finding.evidence);
         assert!(finding.evidence.len() < 400 && start.unhindered() < SHORT * 20, "{:?}", start.elapsed());
     }
     let refused = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    assert_eq!(once(refused, &ping(), SHORT).await.outcome, Outcome::Refused);
+    assert_eq!(patiently(refused, &ping()).await.outcome, Outcome::Refused);
 }
 
 #[tokio::test]

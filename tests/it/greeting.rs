@@ -7,7 +7,7 @@ mod early;
 
 use std::{
     io::{self, Read},
-    net::{SocketAddr, TcpStream},
+    net::SocketAddr,
 };
 
 use serde_json::{Value, json};
@@ -65,7 +65,7 @@ fn until_nobody_is_left(process: &Process, port: u16) {
 }
 
 /// The next message of a `PostgreSQL` server: its kind and its body.
-fn message(mut stream: &TcpStream) -> io::Result<(u8, Vec<u8>)> {
+fn message(mut stream: impl Read) -> io::Result<(u8, Vec<u8>)> {
     let mut head = [0; 5];
     stream.read_exact(&mut head)?;
     let mut body = vec![0; u32::from_be_bytes(head[1..].try_into().unwrap()) as usize - 4];

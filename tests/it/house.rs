@@ -8,6 +8,7 @@ use std::{
 };
 
 mod circles;
+mod deadlines;
 mod ports;
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");

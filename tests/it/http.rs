@@ -19,6 +19,9 @@ use mainstay::{
     net::addr::BackendAddr,
 };
 
+use crate::support::wait::patience;
+
+/// For those who have no answer.
 const DEADLINE: Duration = Duration::from_millis(400);
 
 fn local(port: u16) -> BackendAddr {
@@ -26,7 +29,11 @@ fn local(port: u16) -> BackendAddr {
 }
 
 async fn once(address: &BackendAddr, check: &HttpCheck) -> Finding {
-    probe::once(address, &CheckKind::Http(check.clone()), DEADLINE).await.unwrap()
+    once_within(patience(), address, check).await
+}
+
+async fn once_within(deadline: Duration, address: &BackendAddr, check: &HttpCheck) -> Finding {
+    probe::once(address, &CheckKind::Http(check.clone()), deadline).await.unwrap()
 }
 
 /// As Patroni 3 answers, word for word: HTTP/1.0, no length, and the connection is closed.

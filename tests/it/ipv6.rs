@@ -9,16 +9,17 @@ use std::{
 use serde_json::{Value, json};
 
 use crate::support::{
+    child::Bounded,
     echo::{Backend, who},
     netns::Network,
     process::{Process, settings, start_in_vain},
-    wait::until,
+    wait::{patience, until},
 };
 
 const LOOPBACK: SocketAddr = SocketAddr::new(std::net::IpAddr::V6(Ipv6Addr::LOCALHOST), 0);
 
 fn mainstay(words: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_mainstay")).args(words).output().unwrap()
+    Command::new(env!("CARGO_BIN_EXE_mainstay")).args(words).bounded_output().unwrap()
 }
 
 /// As [`settings`], with everything that mainstay listens on at `[::1]`.
@@ -100,7 +101,7 @@ fn an_ipv6_listener_does_not_take_ipv4_clients() {
         settings["pools"][0]["listen"] = "[::]:6001".into();
         let process = Process::start(&settings).serving();
         assert_eq!(who(&process.connect()).unwrap(), b'6');
-        let error = TcpStream::connect("127.0.0.1:6001").unwrap_err();
+        let error = TcpStream::connect_timeout(&([127, 0, 0, 1], 6001).into(), patience()).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
     });
 }

@@ -2,4 +2,5 @@
 
 mod addresses;
 mod killed;
+mod left;
 mod lost;

@@ -31,7 +31,8 @@ use mainstay::{
 
 use crate::support::postgres;
 
-const TIMEOUT: Duration = Duration::from_secs(2);
+/// For what must succeed, however slow the machine is.
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 fn local(port: u16) -> BackendAddr {
     format!("127.0.0.1:{port}").parse().unwrap()

@@ -64,11 +64,8 @@ fn reason(process: &Process, pool: usize, backend: usize) -> String {
 /// Waits until this backend serves the pool.
 #[track_caller]
 fn serves(process: &Process, pool: usize, backend: &str) {
-    let deadline = Instant::now() + crate::support::wait::patience();
-    while process.status()["pools"][pool]["active"] != backend {
-        assert!(Instant::now() < deadline, "{backend} does not serve: {:#}", process.status()["pools"][pool]);
-        thread::sleep(Duration::from_millis(5));
-    }
+    let what = format!("{backend} serves pool {pool}");
+    until(&what, || (process.status()["pools"][pool]["active"] == backend).then_some(()));
 }
 
 /// How a replica is promoted, and how long after the fault.

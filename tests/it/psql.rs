@@ -14,8 +14,9 @@ use mainstay::{
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::support::{
+    child::output,
     config::tcp_pool,
-    front::end,
+    front::{client, end},
     postgres::Postgres,
     scratch::Scratch,
     wait::{Watch, until},
@@ -55,7 +56,7 @@ fn a_server_that_is_waited_for_before_there_is_a_relay_has_keepalive_from_the_st
     // So long that the checks' own connections cannot be meant.
     config.pools[0].listeners[0].keepalive.idle = Duration::from_hours(5);
     let running = start(&config);
-    let _silent = std::net::TcpStream::connect(("127.0.0.1", running.listeners[0][0][0].port())).unwrap();
+    let _silent = client(running.listeners[0][0][0]);
     let own = |(timer, left): &(String, Duration)| timer == "02" && *left > Duration::from_hours(4);
     let started = Watch::start();
     until("its connection to the server has keepalive", || timers(server.port).iter().any(own).then_some(()));
@@ -75,7 +76,7 @@ fn psql(running: &Running, connection: &str, sql: &str) -> Child {
 }
 
 fn said(child: Child) -> (String, String) {
-    let output = child.wait_with_output().unwrap();
+    let output = output(child);
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap().trim().to_owned();
     (text(output.stdout), text(output.stderr))
 }

@@ -1,10 +1,11 @@
 //! Listeners that lead to readers: who is chosen, who goes on when a reader leaves, and where clients go when there is none.
 
 use std::{
-    io::{self, BufRead, BufReader, Read, Write},
+    io::{self, Read, Write},
+    iter,
     net::{SocketAddr, TcpStream},
     path::Path,
-    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+    process::{Child, ChildStdin, Command, Stdio},
     sync::Barrier,
     thread,
     time::Duration,
@@ -14,9 +15,10 @@ use mainstay::{app, config, failover::ReadEligibility};
 use serde_json::{Value, json};
 
 use crate::support::{
+    child::Lines,
     config::{LOOPBACK, relay},
     echo::{Backend, reset},
-    front::{client, end},
+    front::{client, end, is_over},
     postgres::Postgres,
     process::{Process, Signal, settings},
     wait::{Watch, until},
@@ -71,7 +73,8 @@ fn until_reading(process: &Process, backend: &str, word: &str) {
 struct Sql {
     child: Child,
     stdin: ChildStdin,
-    stdout: BufReader<ChildStdout>,
+    stdout: Lines,
+    stderr: Lines,
 }
 
 impl Sql {
@@ -84,20 +87,17 @@ impl Sql {
             .stderr(Stdio::piped())
             .spawn()
             .expect("psql is part of the PostgreSQL client");
-        let (stdin, stdout) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
-        Self { child, stdin, stdout }
+        let (stdout, stderr) = (Lines::of(child.stdout.take().unwrap()), Lines::of(child.stderr.take().unwrap()));
+        Self { stdin: child.stdin.take().unwrap(), stdout, stderr, child }
     }
 
     /// The one line that it answers, or what the client says of its end.
     fn ask(&mut self, sql: &str) -> Result<String, String> {
-        let mut line = String::new();
         let asked = writeln!(self.stdin, "{sql};").and_then(|()| self.stdin.flush());
-        if asked.is_ok() && self.stdout.read_line(&mut line).is_ok_and(|read| read > 0) {
+        if let Some(line) = asked.ok().and_then(|()| self.stdout.next()) {
             return Ok(line.trim().to_owned());
         }
-        let mut why = String::new();
-        self.child.stderr.as_mut().unwrap().read_to_string(&mut why).unwrap();
-        Err(why)
+        Err(iter::from_fn(|| self.stderr.next()).map(|line| line + "\n").collect())
     }
 
     /// Whether a new session is with a standby: `t` or `f`.
@@ -300,12 +300,8 @@ impl Lettered {
         Ok(letter[0].into())
     }
 
-    /// Waits for its end, at once or never: one that only says nothing goes on.
     fn is_over(&mut self) -> bool {
-        match self.0.read(&mut [0; 1]) {
-            Ok(read) => read == 0,
-            Err(error) => !matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut),
-        }
+        is_over(&self.0)
     }
 }
 

@@ -2,9 +2,10 @@
 
 use std::{
     fs::File,
-    io::{Read, Write},
+    io::{BufRead, BufReader, Read, Write},
     net::TcpStream,
-    process::{Command, Stdio},
+    path::PathBuf,
+    process::Command,
     sync::Arc,
 };
 
@@ -16,9 +17,11 @@ use crate::{
     mysql::scripted::{self, OK, frame, greeting_of, receive, table},
     probe::fake::{message, row_of, welcome},
     support::{
+        child::{Bounded, ended},
         config::LOOPBACK,
         echo::{Backend, refusing},
-        process::{Process, settings},
+        front::client,
+        process::{Process, Stderr, settings},
         scratch::Scratch,
         wait::until,
     },
@@ -167,7 +170,7 @@ new='-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes'
 openssl req -x509 $new -days 2 -subj /CN=authority -keyout ca.key -out ca.crt
 openssl req -new $new -subj \"/CN=$(printf 'evil\\033[31m\\342\\200\\256')\" -utf8 -keyout server.key -out server.csr
 openssl x509 -req -in server.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 2 -extfile names.ext -out server.crt";
-    let made = Command::new("sh").args(["-c", script]).current_dir(scratch.directory()).output().unwrap();
+    let made = Command::new("sh").args(["-c", script]).current_dir(scratch.directory()).bounded_output().unwrap();
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
     let chain = vec![CertificateDer::from_pem_file(scratch.path("server.crt")).unwrap()];
     let key = PrivateKeyDer::from_pem_file(scratch.path("server.key")).unwrap();
@@ -253,6 +256,51 @@ fn sources(scratch: &Scratch) -> (Vec<(Backend, Value)>, Vec<Backend>) {
     (sources, more)
 }
 
+/// Takes the place of the system's resolver, whose errors are worded by what the machine has installed: it finds no name under
+/// `never.test`, those under `once.test` once, and tells of it in this text.
+fn resolver(scratch: &Scratch, text: &str) -> PathBuf {
+    let bytes = text.bytes().filter(|byte| *byte != 0).map(|byte| byte.to_string()).collect::<Vec<_>>().join(",");
+    let code = format!(
+        r#"#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <netdb.h>
+#include <string.h>
+typedef int lookup(const char *, const char *, const struct addrinfo *, struct addrinfo **);
+int getaddrinfo(const char *node, const char *service, const struct addrinfo *hints, struct addrinfo **found) {{
+    static int times;
+    if (node && strstr(node, "never.test")) return EAI_FAIL;
+    if (node && strstr(node, "once.test")) {{
+        if (__sync_fetch_and_add(&times, 1)) return EAI_FAIL;
+        node = "127.0.0.1";
+    }}
+    return ((lookup *)dlsym(RTLD_NEXT, "getaddrinfo"))(node, service, hints, found);
+}}
+static const unsigned char text[] = {{ {bytes}, 0 }};
+const char *gai_strerror(int error) {{ return (const char *)text; }}
+"#
+    );
+    scratch.file("resolver.c", code, 0o600);
+    let library = scratch.path("resolver.so");
+    let mut compiler = Command::new("cc");
+    compiler.args(["-shared", "-fPIC", "-w", "-o"]).arg(&library).arg(scratch.path("resolver.c")).arg("-ldl");
+    let made = compiler.bounded_output().unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    library
+}
+
+/// The pools of the names that are not found, or not any more.
+fn unresolved() -> [Value; 2] {
+    ["never", "once"].map(|name| {
+        json!({
+            "name": name, "listen": "127.0.0.1:0", "check": "tcp",
+            "backends": [{"name": "db", "address": format!("{name}.test:1")}],
+        })
+    })
+}
+
+/// The number of the resolver among the sources.
+const RESOLVER: usize = 26;
+
 /// One pool for each source.
 fn pools(scratch: &Scratch) -> (Vec<Backend>, Value) {
     let (mut sources, mut backends) = sources(scratch);
@@ -270,6 +318,7 @@ fn pools(scratch: &Scratch) -> (Vec<Backend>, Value) {
         pools.push(pool);
         backends.push(backend);
     }
+    pools.extend(unresolved());
     all["pools"] = json!(pools);
     (backends, all)
 }
@@ -284,12 +333,16 @@ fn assert_heard(what: &str, texts: &[&str]) {
             text.match_indices(&name).any(|(at, _)| !text[at + name.len()..].starts_with(|c: char| c.is_ascii_digit()))
         })
     };
-    let unheard: Vec<_> = (0..26).filter(|number| !NOT_REPEATED.contains(number) && !is_heard(number)).collect();
+    let unheard: Vec<_> = (0..=RESOLVER).filter(|number| !NOT_REPEATED.contains(number) && !is_heard(number)).collect();
     assert!(unheard.is_empty(), "{what}: nothing was heard of {unheard:?}: {texts:#?}");
 }
 
 fn mainstay(arguments: &[&str]) -> [String; 2] {
-    let output = Command::new(env!("CARGO_BIN_EXE_mainstay")).args(arguments).stdin(Stdio::null()).output().unwrap();
+    printed(Command::new(env!("CARGO_BIN_EXE_mainstay")).args(arguments))
+}
+
+fn printed(command: &mut Command) -> [String; 2] {
+    let output = command.bounded_output().unwrap();
     [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).expect("it prints UTF-8"))
 }
 
@@ -301,9 +354,11 @@ fn all_probed(status: &Value) -> bool {
 fn what_strangers_say_is_printable_wherever_it_is_shown() {
     let scratch = Scratch::new();
     let (_backends, settings) = pools(&scratch);
-    let process = Process::start(&settings);
+    let preload = format!("LD_PRELOAD={}", resolver(&scratch, &nasty(RESOLVER)).display());
+    let process = Process::start_under(&["env", &preload], &settings, Stderr::Read);
     until("all were asked", || all_probed(&process.status()).then_some(()));
     process.logged("a Sentinel does not answer");
+    process.logged("the name cannot be resolved; its last good addresses are kept");
     until("the second opinion is told of", || process.log().iter().find(|line| line.to_string().contains("evil25")).cloned());
     let (status, log) = (process.get("/api/v1/status").1, process.log());
     let lines: Vec<String> = log.iter().map(|line| strings(line).join("\n")).collect();
@@ -313,6 +368,16 @@ fn what_strangers_say_is_printable_wherever_it_is_shown() {
     );
     for path in ["/api/v1/status", "/api/v1/events", "/readyz"] {
         assert_clean_json(path, &process.get(path).1);
+    }
+    let events = stream_of_events(&process);
+    assert!(events.matches("evil").count() >= 5, "{events}");
+    assert_clean("the stream of events", &events);
+    for line in events.lines() {
+        match line.split_once(": ") {
+            Some(("data", object)) => assert_clean_json("an event", object),
+            Some(("id" | "event" | "retry", _)) => {}
+            _ => assert!(line.is_empty() || line.starts_with(':'), "{line:?} is no line of a stream of events"),
+        }
     }
     for path in ["/metrics", "/"] {
         assert_clean(path, &process.get(path).1);
@@ -329,10 +394,36 @@ fn what_strangers_say_is_printable_wherever_it_is_shown() {
     let [_, reasons] = mainstay(&["wait", "--max", "0s", "--admin", &admin]);
     assert_clean("mainstay wait", &reasons);
     let file = scratch.file("mainstay.yaml", settings.to_string(), 0o600);
-    let [connected, warnings] = mainstay(&["check", "--connect", "-c", file.to_str().unwrap()]);
+    let check = ["check", "--connect", "-c", file.to_str().unwrap()];
+    let [connected, warnings] = printed(Command::new("env").args([&preload, env!("CARGO_BIN_EXE_mainstay")]).args(check));
     assert!(connected.matches("evil").count() >= 15, "{connected}");
+    assert!(connected.contains(&format!("evil{RESOLVER}")), "{connected}");
     assert_clean("mainstay check --connect", &connected);
     assert_clean("mainstay check --connect", &warnings);
+}
+
+/// All events so far, as the stream has them (RFC 9112, 7.1: pieces, each with its length in front).
+fn stream_of_events(process: &Process) -> String {
+    let so_far: Value = serde_json::from_str(&process.get("/api/v1/events").1).unwrap();
+    let last = format!("id: {}\n", so_far["newest"]);
+    let mut stream = client(process.admin);
+    stream.write_all(b"GET /api/v1/events/stream?since=0 HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+    let mut reader = BufReader::new(stream);
+    let line = |reader: &mut BufReader<TcpStream>| {
+        let mut line = String::new();
+        reader.read_line(&mut line).unwrap();
+        line
+    };
+    while line(&mut reader) != "\r\n" {}
+    let mut events = String::new();
+    // Whole events only: each ends with an empty line.
+    while !events.split_once(&last).is_some_and(|(_, event)| event.contains("\n\n")) {
+        let length = usize::from_str_radix(line(&mut reader).trim_end(), 16).unwrap();
+        let mut piece = vec![0; length + 2];
+        reader.read_exact(&mut piece).unwrap();
+        events.push_str(std::str::from_utf8(&piece[..length]).unwrap());
+    }
+    events
 }
 
 #[test]
@@ -345,18 +436,20 @@ fn what_strangers_say_begins_no_line_of_a_log_in_text() {
     let file = scratch.file("mainstay.yaml", settings.to_string(), 0o600);
     let mut child = Command::new(env!("CARGO_BIN_EXE_mainstay"))
         .args(["run", "-c", file.to_str().unwrap()])
+        .env("LD_PRELOAD", resolver(&scratch, &nasty(RESOLVER)))
         .stderr(File::create(scratch.path("log")).unwrap())
         .spawn()
         .unwrap();
     let log = || std::fs::read_to_string(scratch.path("log")).unwrap();
     until("all are told of", || {
         let text = log();
-        (child.try_wait().unwrap().is_some() || ["evil8", "evil25", "evil0", "evil18"].iter().all(|name| text.contains(name)))
-            .then_some(())
+        (child.try_wait().unwrap().is_some()
+            || ["evil8", "evil25", "evil0", "evil18", "evil26", "addresses are kept"].iter().all(|name| text.contains(name)))
+        .then_some(())
     });
     let is_running = child.try_wait().unwrap().is_none();
     let _ = child.kill();
-    child.wait().unwrap();
+    ended(&mut child);
     let log = log();
     assert!(is_running, "{log}");
     assert_clean("the log", &log);
@@ -392,6 +485,14 @@ fn what_strangers_say_is_printable_in_a_single_probe() {
         assert_clean_json(&format!("{arguments:?}"), &object);
     }
     assert!(heard >= 15, "only {heard} were heard");
+    let library = resolver(&scratch, &nasty(RESOLVER));
+    for format in [&[][..], &["--json"]] {
+        let mut probe = Command::new(env!("CARGO_BIN_EXE_mainstay"));
+        probe.args(["probe", "tcp", "never.test:5432"]).args(format).env("LD_PRELOAD", &library);
+        let [told, _] = printed(&mut probe);
+        assert!(told.contains(&format!("evil{RESOLVER}")), "{told}");
+        if format.is_empty() { assert_clean("a name", &told) } else { assert_clean_json("a name", &told) }
+    }
 }
 
 /// Whoever answers in the place of mainstay is a stranger as well.

@@ -20,8 +20,10 @@ use std::{
 use serde_json::{Value, json};
 
 use crate::support::{
+    child::Bounded,
     config::relay,
     echo::{Backend, who},
+    front::{is_over, unix_client},
     mariadb::MariaDb,
     noise::{Noise, PIECE_MAX},
     postgres::{self, Postgres},
@@ -95,13 +97,6 @@ fn pool(listen: &Path, backends: &[(&str, String)]) -> Value {
     settings
 }
 
-fn connect(path: &Path) -> UnixStream {
-    let stream = UnixStream::connect(path).unwrap();
-    stream.set_read_timeout(Some(patience())).unwrap();
-    stream.set_write_timeout(Some(patience())).unwrap();
-    stream
-}
-
 fn ask(mut client: &UnixStream) -> io::Result<u8> {
     let mut answer = [0; 1];
     client.write_all(b"?")?;
@@ -136,7 +131,7 @@ fn bytes_and_their_end_pass_in_every_combination() {
     for backend in [tcp.address.to_string(), unix(&server.path)] {
         let process = Process::start(&pool(&door, &[("db-a", backend)])).serving();
         for len in [1, 100_000, 40 << 20] {
-            let by_unix = connect(&door);
+            let by_unix = unix_client(&door);
             echoes(by_unix, len, |s| s.try_clone().unwrap(), |s| s.shutdown(Shutdown::Write).unwrap());
             echoes(process.connect(), len, |s| s.try_clone().unwrap(), |s| s.shutdown(Shutdown::Write).unwrap());
         }
@@ -153,7 +148,7 @@ fn clients_of_a_path_move_with_the_others_and_are_shown_as_what_they_are() {
     let (a, b) = (Server::speaker(scratch.path("a"), b'a'), Server::speaker(scratch.path("b"), b'b'));
     let process = Process::start(&pool(&door, &[("db-a", unix(&a.path)), ("db-b", unix(&b.path))])).serving();
     // One after the other: each listener accepts for itself, and sessions are shown in the order in which they came.
-    let mut client = connect(&door);
+    let client = unix_client(&door);
     assert_eq!(ask(&client).unwrap(), b'a');
     let tcp = process.connect();
     assert_eq!(who(&tcp).unwrap(), b'a');
@@ -167,8 +162,8 @@ fn clients_of_a_path_move_with_the_others_and_are_shown_as_what_they_are() {
     assert_eq!(clients, [&json!("unix"), &json!(tcp.local_addr().unwrap().to_string())]);
 
     let path = a.stop();
-    assert_eq!(client.read(&mut [0; 1]).unwrap_or(0), 0, "a session of a server that is gone");
-    assert_eq!(ask(&connect(&door)).unwrap(), b'b');
+    assert!(is_over(&client), "a session of a server that is gone");
+    assert_eq!(ask(&unix_client(&door)).unwrap(), b'b');
     assert_eq!(who(&process.connect()).unwrap(), b'b');
     // Without its file it is as dead as without its server.
     fs::remove_file(path).unwrap();
@@ -193,10 +188,10 @@ fn the_socket_is_for_everybody_and_goes_with_the_process() {
     assert!(fs::metadata(&door).unwrap().file_type().is_socket(), "killed, it cannot clear away");
 
     let mut process = Process::start(&settings).serving();
-    assert_eq!(ask(&connect(&door)).unwrap(), b'a', "what was left over is in the way");
+    assert_eq!(ask(&unix_client(&door)).unwrap(), b'a', "what was left over is in the way");
     let (code, said) = start_in_vain(&[], &settings);
     assert!(code == Some(1) && said.contains(&format!("cannot listen on {}", unix(&door))) && said.contains("ss -lxp"), "{said}");
-    assert_eq!(ask(&connect(&door)).unwrap(), b'a', "the one that did not start has taken the place of the one that runs");
+    assert_eq!(ask(&unix_client(&door)).unwrap(), b'a', "the one that did not start has taken the place of the one that runs");
     process.signal(Signal::TERM);
     process.ends_within(patience());
     assert!(!door.exists() && !admin.exists());
@@ -217,13 +212,13 @@ fn a_path_comes_and_goes_by_reload_and_its_queue_is_served() {
     let server = Server::speaker(scratch.path("a"), b'a');
     let at = |door| pool(door, &[("db-a", unix(&server.path))]);
     let process = Process::start(&at(&first)).serving();
-    let old = connect(&first);
+    let old = unix_client(&first);
     assert_eq!(ask(&old).unwrap(), b'a');
     for turn in 0..10 {
         let (from, to) = if turn % 2 == 0 { (&first, &second) } else { (&second, &first) };
-        let queued: Vec<_> = (0..20).map(|_| connect(from)).collect();
+        let queued: Vec<_> = (0..20).map(|_| unix_client(from)).collect();
         process.reload(&at(to).to_string());
-        assert_eq!(ask(&connect(to)).unwrap(), b'a');
+        assert_eq!(ask(&unix_client(to)).unwrap(), b'a');
         for client in &queued {
             assert_eq!(ask(client).unwrap(), b'a');
         }
@@ -256,7 +251,7 @@ fn a_server_whose_queue_is_full_is_waited_for_and_then_given_up() {
         }
         None
     });
-    let client = connect(&door);
+    let client = unix_client(&door);
     let tries = || process.metric("mainstay_dial_failures_total", &[("reason", "timeout")]);
     until("it was waited for in vain", || (tries() > 0).then_some(()));
     // The server wakes up.
@@ -291,18 +286,18 @@ fn what_a_path_cannot_give_is_not_told() {
     listener["allow"] = json!(["192.0.2.0/24"]);
     listener["max_connections_per_ip"] = 1.into();
     let process = Process::start(&settings).serving();
-    let clients = [connect(&door), connect(&door)];
+    let clients = [unix_client(&door), unix_client(&door)];
     assert!(clients.iter().all(|client| ask(client).unwrap() == b'?'));
     let mut stranger = process.connect();
     stranger.write_all(b"PROXY TCP4 198.51.100.1 192.0.2.2 5 6\r\n?").unwrap();
-    assert_eq!(stranger.read(&mut [0; 1]).unwrap_or(0), 0, "allow is for those who have an address");
+    assert!(is_over(&stranger), "allow is for those who have an address");
 }
 
 fn psql(socket: &Path, port: u16, sql: &str) -> (bool, String) {
     let directory = socket.to_str().unwrap();
     let port = port.to_string();
     let words = ["-X", "-q", "-A", "-t", "-w", "-h", directory, "-p", &port, "-U", "postgres", "-d", "postgres", "-c", sql];
-    let output = postgres::binaries().command("psql").args(words).output().unwrap();
+    let output = postgres::binaries().command("psql").args(words).bounded_output().unwrap();
     (output.status.success(), String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
@@ -334,7 +329,7 @@ fn postgresql_is_checked_and_served_by_its_own_socket() {
 }
 
 fn probe(kind: &str, address: &str, more: &[&str]) -> (Option<i32>, String) {
-    let output = Command::new(env!("CARGO_BIN_EXE_mainstay")).args(["probe", kind, address]).args(more).output().unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_mainstay")).args(["probe", kind, address]).args(more).bounded_output().unwrap();
     (output.status.code(), String::from_utf8(output.stdout).unwrap())
 }
 

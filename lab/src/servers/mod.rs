@@ -18,7 +18,10 @@ use std::{
     process::{Child, Command, Output},
 };
 
-use crate::{child::Bounded, directory::Owner};
+use crate::{
+    child::{Bounded, until_stopped},
+    directory::Owner,
+};
 
 /// As whom a server runs.
 fn owner(user: &str) -> Owner {
@@ -51,9 +54,12 @@ fn succeed(command: &mut Command) -> String {
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
-/// Signals a process as kill(1) does.
+/// Signals a process as kill(1) does. One that is to stop has stopped then.
 fn signal(signal: &str, pid: u32) {
     succeed(Command::new("kill").args([signal, &pid.to_string()]));
+    if signal == "-STOP" {
+        until_stopped(pid);
+    }
 }
 
 /// Kills a server and reaps it.

@@ -3,7 +3,6 @@
 use std::{
     io::{Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
-    os::unix::net::UnixStream,
     path::PathBuf,
     sync::{Arc, Mutex},
     thread::JoinHandle,
@@ -30,7 +29,7 @@ use mainstay::{
 use serde_json::Value;
 use tokio::sync::watch;
 
-use crate::support::config;
+use crate::support::{config, front::unix_client};
 
 /// Longer than anything here takes; a test that waits for it fails.
 pub(super) const LIMIT: Duration = Duration::from_secs(20);
@@ -135,9 +134,7 @@ impl Fixture {
 
     /// `GET path` over the unix socket.
     pub(super) fn get_unix(&self, path: &str, headers: &str) -> Reply {
-        let stream = UnixStream::connect(&self.socket).unwrap();
-        stream.set_read_timeout(Some(LIMIT)).unwrap();
-        Reply::read(exchange(stream, "GET", path, headers))
+        Reply::read(exchange(unix_client(&self.socket), "GET", path, headers))
     }
 }
 
@@ -154,7 +151,7 @@ impl Drop for Fixture {
 }
 
 pub(super) fn connect(address: SocketAddr) -> TcpStream {
-    let stream = TcpStream::connect(address).unwrap();
+    let stream = TcpStream::connect_timeout(&address, LIMIT).unwrap();
     stream.set_read_timeout(Some(LIMIT)).unwrap();
     stream.set_write_timeout(Some(LIMIT)).unwrap();
     stream

@@ -9,6 +9,7 @@ use mainstay::lifecycle::Phase;
 use serde_json::Value;
 
 use super::fixture::{Fixture, event, failed_over};
+use crate::support::wait::until;
 
 /// Opens a stream and reads past its head.
 fn open(f: &Fixture, path: &str, headers: &str) -> BufReader<TcpStream> {
@@ -103,11 +104,7 @@ fn streams_are_few_and_survive_a_crowd() {
     drop(crowd);
     // A place is free again once its client has left.
     drop(streams);
-    for _ in 0..200 {
-        if f.ask("HEAD", "/api/v1/events/stream", "Host: localhost\r\n").status == 200 {
-            return;
-        }
-        std::thread::sleep(std::time::Duration::from_millis(20));
-    }
-    panic!("the places of streams that ended stay taken");
+    until("the places of streams that ended are free", || {
+        (f.ask("HEAD", "/api/v1/events/stream", "Host: localhost\r\n").status == 200).then_some(())
+    });
 }

@@ -23,6 +23,7 @@ use super::{client_from, configured, connected_to, header, is_served};
 use crate::{
     probe::fake::{error, facts, message, welcome},
     support::{
+        child::Bounded,
         config::LOOPBACK,
         echo::{Backend, reset},
         front::{Front, end},
@@ -236,7 +237,7 @@ fn a_reload_turns_the_header_on_for_new_clients_and_for_the_checks() {
 #[test]
 fn the_probe_and_check_commands_send_the_header_too() {
     let (backend, book) = demanding();
-    let mainstay = |arguments: &[&str]| Command::new(env!("CARGO_BIN_EXE_mainstay")).args(arguments).output().unwrap();
+    let mainstay = |arguments: &[&str]| Command::new(env!("CARGO_BIN_EXE_mainstay")).args(arguments).bounded_output().unwrap();
     let address = backend.address.to_string();
     let output = mainstay(&["probe", "tcp", &address, "--proxy-protocol", "v1"]);
     assert!(output.status.success(), "{output:?}");

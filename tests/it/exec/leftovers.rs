@@ -18,15 +18,11 @@ use rustix::process::{Resource, Rlimit, WaitId, WaitIdOptions, getpid, getrlimit
 use tokio::{sync::mpsc, time::timeout};
 
 use super::{Scratch, command, descriptors, exec, is_alive, zombies};
-use crate::support::wait::{Watch, patience};
+use crate::support::wait::{Watch, patience, until_async};
 
 /// Waits without blocking the runtime, on which what is left is buried.
 async fn until(what: &str, condition: impl Fn() -> bool) {
-    let limit = Instant::now() + patience();
-    while !condition() {
-        assert!(Instant::now() < limit, "waited in vain for: {what}");
-        tokio::time::sleep(Duration::from_millis(2)).await;
-    }
+    until_async(what, async || condition().then_some(())).await;
 }
 
 /// Hangs, with a child that hangs, which no signal but one ends; both write their numbers down.

@@ -21,13 +21,13 @@ use mainstay::{
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
-    sync::mpsc,
+    sync::{Notify, mpsc},
     time::timeout,
 };
 
-use super::{DEADLINE, local, once, patroni};
+use super::{DEADLINE, local, once, once_within, patroni};
 use crate::probe::fake;
-use crate::support::wait::Watch;
+use crate::support::wait::{Watch, patience};
 
 /// How much longer than its deadline a probe may take on a busy machine.
 const TOLERANCE: Duration = Duration::from_millis(300);
@@ -56,7 +56,9 @@ async fn expect(bytes: impl Into<Vec<u8>>, outcome: Outcome, role: Option<Role>)
 
 async fn expect_at(port: u16, outcome: Outcome, role: Option<Role>) -> Arc<str> {
     let started = Watch::start();
-    let finding = once(&local(port), &HttpCheck::default()).await;
+    // What has an answer needs no deadline, and a busy machine gives none of its own.
+    let deadline = if outcome == Outcome::Timeout { DEADLINE } else { patience() };
+    let finding = once_within(deadline, &local(port), &HttpCheck::default()).await;
     let took = started.elapsed();
     assert_eq!((finding.outcome, finding.facts.role), (outcome, role), "{}", finding.evidence);
     assert!(started.unhindered() < DEADLINE + TOLERANCE, "took {took:?}: {}", finding.evidence);
@@ -221,7 +223,7 @@ async fn the_request_is_what_was_configured() {
 async fn open(port: u16) -> Box<dyn Standing> {
     let login = probe::login(&local(port), &CheckKind::Http(HttpCheck::default())).unwrap();
     let (standing, finding) =
-        login.open(&std::net::SocketAddr::from(([127, 0, 0, 1], port)).into(), Deadline::after(DEADLINE)).await.unwrap();
+        login.open(&std::net::SocketAddr::from(([127, 0, 0, 1], port)).into(), Deadline::after(patience())).await.unwrap();
     assert_eq!(finding.facts.role, Some(Role::Primary));
     standing
 }
@@ -252,7 +254,7 @@ async fn a_connection_that_is_kept_is_used_again() {
     let mut standing = open(port).await;
     for _ in 0..10 {
         assert!(standing.lasts());
-        assert_eq!(standing.query(Deadline::after(DEADLINE)).await.facts.role, Some(Role::Primary));
+        assert_eq!(standing.query(Deadline::after(patience())).await.facts.role, Some(Role::Primary));
     }
     assert_eq!(connections.load(Ordering::Relaxed), 1);
 }
@@ -261,9 +263,9 @@ async fn a_connection_that_is_kept_is_used_again() {
 async fn a_kept_connection_that_ends_just_then_says_so_and_is_made_anew() {
     let (port, connections) = keeping(2).await;
     let mut standing = open(port).await;
-    assert_eq!(standing.query(Deadline::after(DEADLINE)).await.outcome, Outcome::Ok);
+    assert_eq!(standing.query(Deadline::after(patience())).await.outcome, Outcome::Ok);
     assert!(!standing.is_stale());
-    let finding = standing.query(Deadline::after(DEADLINE)).await;
+    let finding = standing.query(Deadline::after(patience())).await;
     assert!(standing.is_stale() && !standing.lasts() && standing.ended().is_none(), "{}", finding.evidence);
     let before = connections.load(Ordering::Relaxed);
     reports(port, 20, None).await;
@@ -283,17 +285,25 @@ async fn a_connection_that_is_closed_after_the_answer_does_not_last() {
 #[tokio::test]
 async fn an_idle_connection_may_be_closed_but_not_reset() {
     for reset in [false, true] {
-        let port = fake::serve(move |mut stream: TcpStream, _| async move {
-            fake::read(&mut stream).await;
-            stream.write_all(KEPT).await.unwrap();
-            tokio::time::sleep(Duration::from_millis(100)).await;
-            if reset {
-                socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
+        let opened = Arc::new(Notify::new());
+        let is_open = Arc::clone(&opened);
+        let port = fake::serve(move |mut stream: TcpStream, _| {
+            let is_open = Arc::clone(&is_open);
+            async move {
+                fake::read(&mut stream).await;
+                stream.write_all(KEPT).await.unwrap();
+                is_open.notified().await;
+                if reset {
+                    socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
+                }
             }
         });
         let mut standing = open(port.await).await;
         assert!(standing.lasts());
-        let broken = timeout(Duration::from_millis(500), standing.broken()).await;
+        opened.notify_one();
+        // What must not happen has its time.
+        let limit = if reset { patience() } else { Duration::from_millis(500) };
+        let broken = timeout(limit, standing.broken()).await;
         assert_eq!(broken.is_ok(), reset, "{broken:?}");
         assert!(!standing.lasts());
     }
@@ -314,7 +324,7 @@ async fn reports(port: u16, count: u32, fresh: Option<bool>) {
             second: None,
             interval: Duration::from_secs(1),
             fast_interval: Duration::from_millis(50),
-            timeout: DEADLINE,
+            timeout: patience(),
             fresh_login: Duration::from_secs(5),
         },
     };
@@ -322,7 +332,7 @@ async fn reports(port: u16, count: u32, fresh: Option<bool>) {
     handle.pace(Pace::Urgent);
     let mut seen = 0;
     while seen < count {
-        match timeout(Duration::from_secs(10), events.recv()).await.unwrap().unwrap().1 {
+        match timeout(patience(), events.recv()).await.unwrap().unwrap().1 {
             ProberEvent::Report { report: Report { finding, fresh: is_fresh, .. }, .. } => {
                 assert_eq!(finding.facts.role, Some(Role::Primary), "{}", finding.evidence);
                 assert!(fresh.is_none_or(|fresh| fresh == is_fresh));

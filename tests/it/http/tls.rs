@@ -17,7 +17,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_rustls::TlsAcceptor;
 
 use super::{local, once};
-use crate::probe::fake;
+use crate::{probe::fake, support::child::Bounded};
 
 /// A directory with an authority and what it signed, removed at the end.
 struct Certificates(PathBuf);
@@ -39,7 +39,7 @@ sign() { # NAME, AUTHORITY, EXTENSIONS
 sign server good subjectAltName=DNS:localhost,DNS:patroni.example
 sign mainstay good extendedKeyUsage=clientAuth
 sign stranger other extendedKeyUsage=clientAuth";
-        let output = Command::new("sh").args(["-c", script]).current_dir(&dir).output().unwrap();
+        let output = Command::new("sh").args(["-c", script]).current_dir(&dir).bounded_output().unwrap();
         assert!(output.status.success(), "openssl: {}", String::from_utf8_lossy(&output.stderr));
         Self(dir)
     }

@@ -5,6 +5,7 @@ use std::{fs, path::Path, process::Command, time::Duration};
 use serde_json::{Value, json};
 
 use crate::support::{
+    child::Bounded,
     echo::Backend,
     injection::Injection,
     netns::run,
@@ -114,7 +115,7 @@ fn a_full_disk_is_told_once_and_written_to_when_there_is_room() {
     let pid = process.pid().to_string();
     let room = Command::new("nsenter")
         .args(["--target", &pid, "--mount", "mount", "-o", "remount,nr_inodes=16", disk.to_str().unwrap()])
-        .status();
+        .bounded_status();
     assert!(room.unwrap().success());
     process.logged("the state file can be written again");
     let inside = Path::new("/proc").join(&pid).join("root").join(disk.strip_prefix("/").unwrap());

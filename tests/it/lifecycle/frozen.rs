@@ -3,7 +3,7 @@
 use std::{
     io::{Read, Write},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use serde_json::json;
@@ -26,10 +26,11 @@ fn a_freeze_is_no_evidence_against_any_backend() {
     client.write_all(b"x").unwrap();
     client.read_exact(&mut [0; 1]).unwrap();
     let probes = || process.metric("mainstay_probes_total", &[("backend", "db-a")]);
-    let mut before = 0;
+    let (mut before, mut frozen) = (0, Instant::now());
     for _ in 0..2 {
-        before = probes();
+        (before, frozen) = (probes(), Instant::now());
         process.signal(Signal::STOP);
+        // How long it lasts is the subject, as in all freezes here.
         thread::sleep(FREEZE);
         process.signal(Signal::CONT);
         // The session never notices; a new client is served once the verdict was renewed.
@@ -44,10 +45,13 @@ fn a_freeze_is_no_evidence_against_any_backend() {
     assert_eq!(process.metric("mainstay_transitions_total", &[("to", "down")]), 0);
     assert_eq!(process.metric("mainstay_pool_epoch", &[]), 1);
     assert_eq!(process.metric("mainstay_connections_closed_total", &[("reason", "revoked")]), 0);
-    // Missed probes are not made up for in a burst.
+    // Missed probes are not made up for in a burst: what comes in a second does not come sooner.
     thread::sleep(Duration::from_secs(1));
-    let made = probes() - before;
-    assert!(made <= 8, "{made} probes, from the freeze until a second after it, at an interval of 200 ms");
+    let (made, took) = (probes() - before, frozen.elapsed().saturating_sub(FREEZE));
+    assert!(
+        u128::from(made) <= took.as_millis() / 200 + 3,
+        "{made} probes in {took:?} at an interval of 200 ms, and in a freeze"
+    );
 }
 
 #[test]
@@ -64,7 +68,7 @@ fn a_probe_that_was_on_its_way_during_the_freeze_is_made_again() {
         let asked = || network.run(&["ss", "-tnH", "state", "syn-sent", "dport", "=", &format!(":{port}")]);
         until("a probe is on its way", || (!asked().is_empty()).then_some(()));
         process.signal(Signal::STOP);
-        // Longer than the probe's time, and over between two tries of the kernel, which come a second or two apart.
+        // The time is the subject: longer than the probe's own, and over between two tries of the kernel, which come a second or two apart.
         thread::sleep(Duration::from_millis(2500));
         network.heal();
         process.signal(Signal::CONT);
@@ -96,6 +100,7 @@ fn a_backend_that_died_during_the_freeze_gets_no_client_after_it() {
 
     process.signal(Signal::STOP);
     first.stop();
+    // How long it lasts is the subject.
     thread::sleep(FREEZE);
     let mut next = process.connect();
     next.write_all(b"x").unwrap();

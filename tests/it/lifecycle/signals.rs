@@ -18,6 +18,7 @@ fn signals_without_a_meaning_change_nothing() {
     let mut client = process.connect();
     for signal in [Signal::USR1, Signal::USR2, Signal::PIPE, Signal::WINCH, Signal::CHILD] {
         process.signal(signal);
+        // What must not happen has had its time.
         std::thread::sleep(Duration::from_millis(30));
         assert!(process.is_running(), "{signal:?} ended it");
         client.write_all(b"x").unwrap();

@@ -2,7 +2,7 @@
 
 use std::process::{Command, Output};
 
-use crate::support::scratch::Scratch;
+use crate::support::{child::Bounded, scratch::Scratch};
 
 const VARIABLES: [&str; 13] = [
     "MAINSTAY_CONFIG",
@@ -25,7 +25,7 @@ fn mainstay(words: &[&str], variables: &[(&str, &str)]) -> Output {
     for name in VARIABLES {
         command.env_remove(name);
     }
-    command.args(words).envs(variables.iter().copied()).output().unwrap()
+    command.args(words).envs(variables.iter().copied()).bounded_output().unwrap()
 }
 
 #[test]

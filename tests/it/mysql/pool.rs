@@ -110,7 +110,6 @@ fn a_switchover_moves_the_clients_and_an_old_primary_that_returns_is_fenced() {
 
 fn is_over(client: &mut TcpStream) -> bool {
     use std::io::Read;
-    client.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     let mut bytes = [0; 1024];
     loop {
         match client.read(&mut bytes) {

@@ -5,7 +5,7 @@ use std::{
     net::TcpStream,
     os::unix::net::UnixListener,
     path::PathBuf,
-    process::{Command, Stdio},
+    process::Command,
     sync::Arc,
     thread,
     time::Duration,
@@ -21,7 +21,13 @@ use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 
 use super::{local, user};
-use crate::support::{config::LOOPBACK, echo::Backend, scratch::Scratch, wait::Watch};
+use crate::support::{
+    child::Bounded,
+    config::LOOPBACK,
+    echo::Backend,
+    scratch::Scratch,
+    wait::{Watch, patience, until},
+};
 
 const DEADLINE: Duration = Duration::from_millis(600);
 const NONCE: &[u8; 20] = b"abcdefghijklmnopqrst";
@@ -98,9 +104,14 @@ pub(crate) fn answer_with(stream: &mut (impl Read + Write), replication: &[u8]) 
     }
 }
 
+/// Asks a server that has an answer: a deadline is not needed, and a busy machine gives none of its own.
 async fn ask(port: u16, check: MysqlCheck) -> Finding {
+    ask_within(patience(), port, check).await
+}
+
+async fn ask_within(deadline: Duration, port: u16, check: MysqlCheck) -> Finding {
     let started = Watch::start();
-    let finding = probe::once(&local(port), &CheckKind::Mysql(check), DEADLINE).await.unwrap();
+    let finding = probe::once(&local(port), &CheckKind::Mysql(check), deadline).await.unwrap();
     assert!(started.unhindered() < DEADLINE + Duration::from_millis(400), "{:?}", started.elapsed());
     assert!(!finding.evidence.is_empty() && !finding.evidence.contains(char::is_control), "{}", finding.evidence);
     finding
@@ -108,7 +119,7 @@ async fn ask(port: u16, check: MysqlCheck) -> Finding {
 
 pub(crate) fn start(script: impl Fn(&mut TcpStream) -> std::io::Result<()> + Send + Sync + 'static) -> Backend {
     Backend::start_first(LOOPBACK, move |mut stream| {
-        let _ = stream.set_read_timeout(Some(Duration::from_secs(10)));
+        let _ = stream.set_read_timeout(Some(patience()));
         let _ = script(&mut stream);
         // Closed in order, when the client has said all.
         let _ = stream.shutdown(std::net::Shutdown::Write);
@@ -122,7 +133,7 @@ async fn caching_sha2_by_memory_and_by_the_servers_key() {
     let directory = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("mysql-key-{}", std::process::id()));
     std::fs::create_dir_all(&directory).unwrap();
     let openssl = |arguments: &[&str]| {
-        let output = Command::new("openssl").args(arguments).current_dir(&directory).stdin(Stdio::null()).output().unwrap();
+        let output = Command::new("openssl").args(arguments).current_dir(&directory).bounded_output().unwrap();
         assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
         output.stdout
     };
@@ -155,7 +166,7 @@ async fn caching_sha2_by_memory_and_by_the_servers_key() {
         let (sequence, secret) = receive(stream)?;
         std::fs::write(sealed.join("sealed"), secret)?;
         let options = ["pkeyutl", "-decrypt", "-inkey", "private.pem", "-in", "sealed", "-pkeyopt", "rsa_padding_mode:oaep"];
-        let output = Command::new("openssl").args(options).current_dir(&sealed).stdin(Stdio::null()).output()?;
+        let output = Command::new("openssl").args(options).current_dir(&sealed).bounded_output()?;
         let plain: Vec<u8> = output.stdout.iter().zip(NONCE.iter().cycle()).map(|(byte, mask)| byte ^ mask).collect();
         if plain == b"S3cr3t word\0" {
             stream.write_all(&frame(sequence + 1, OK))?;
@@ -183,7 +194,7 @@ async fn caching_sha2_by_memory_and_by_the_servers_key() {
 async fn caching_sha2_by_a_key_that_is_known() {
     let scratch = Scratch::new();
     let script = "openssl genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:2048 -out private.pem && openssl pkey -in private.pem -pubout -out public.pem";
-    let made = Command::new("sh").args(["-c", script]).current_dir(scratch.directory()).output().unwrap();
+    let made = Command::new("sh").args(["-c", script]).current_dir(scratch.directory()).bounded_output().unwrap();
     assert!(made.status.success(), "openssl: {}", String::from_utf8_lossy(&made.stderr));
     let directory = scratch.directory().to_owned();
     let server = start(move |stream| {
@@ -193,7 +204,7 @@ async fn caching_sha2_by_a_key_that_is_known() {
         let (sequence, secret) = receive(stream)?;
         std::fs::write(directory.join("sealed"), secret)?;
         let options = ["pkeyutl", "-decrypt", "-inkey", "private.pem", "-in", "sealed", "-pkeyopt", "rsa_padding_mode:oaep"];
-        let output = Command::new("openssl").args(options).current_dir(&directory).stdin(Stdio::null()).output()?;
+        let output = Command::new("openssl").args(options).current_dir(&directory).bounded_output()?;
         let plain: Vec<u8> = output.stdout.iter().zip(NONCE.iter().cycle()).map(|(byte, mask)| byte ^ mask).collect();
         if plain == b"S3cr3t word\0" {
             stream.write_all(&frame(sequence + 1, OK))?;
@@ -219,7 +230,7 @@ openssl req -x509 $key -days 2 -subj '/CN=test authority' -keyout ca.key -out ca
 openssl req -new $key -subj /CN=server -keyout server.key -out server.csr
 printf 'subjectAltName=DNS:localhost\nbasicConstraints=CA:FALSE\n' > ext
 openssl x509 -req -in server.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 2 -extfile ext -out server.crt";
-    let made = Command::new("sh").args(["-c", script]).current_dir(scratch.directory()).output().unwrap();
+    let made = Command::new("sh").args(["-c", script]).current_dir(scratch.directory()).bounded_output().unwrap();
     assert!(made.status.success(), "openssl: {}", String::from_utf8_lossy(&made.stderr));
     let chain = CertificateDer::pem_file_iter(scratch.path("server.crt")).unwrap().map(Result::unwrap).collect();
     let key = PrivateKeyDer::from_pem_file(scratch.path("server.key")).unwrap();
@@ -245,7 +256,7 @@ openssl x509 -req -in server.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 
     });
     let ask = async |check: MysqlCheck| {
         let address = format!("localhost:{}", server.address.port()).parse().unwrap();
-        probe::once(&address, &CheckKind::Mysql(check), Duration::from_secs(5)).await.unwrap()
+        probe::once(&address, &CheckKind::Mysql(check), patience()).await.unwrap()
     };
     for tls in [TlsMode::Prefer, TlsMode::Require] {
         let check = MysqlCheck { tls, ..user("probe", Some("S3cr3t word")) };
@@ -286,7 +297,8 @@ async fn caching_sha2_by_a_unix_socket_says_the_password_itself() {
     let path = scratch.path("mysql");
     let listener = UnixListener::bind(&path).unwrap();
     let server = thread::spawn(move || {
-        let (mut stream, _) = listener.accept()?;
+        listener.set_nonblocking(true)?;
+        let (mut stream, _) = until("the check connects", || listener.accept().ok());
         stream.write_all(&greeting("caching_sha2_password"))?;
         let (sequence, _) = receive(&mut stream)?;
         stream.write_all(&frame(sequence + 1, &[1, 4]))?;
@@ -296,7 +308,7 @@ async fn caching_sha2_by_a_unix_socket_says_the_password_itself() {
     });
     let address = format!("unix:{}", path.display()).parse().unwrap();
     let check = CheckKind::Mysql(user("probe", Some("S3cr3t word")));
-    let finding = probe::once(&address, &check, DEADLINE).await.unwrap();
+    let finding = probe::once(&address, &check, patience()).await.unwrap();
     assert_eq!((finding.outcome, finding.facts.role), (Outcome::Ok, Some(Role::Primary)), "{}", finding.evidence);
     assert_eq!(server.join().unwrap().unwrap(), b"S3cr3t word\0");
 }
@@ -376,17 +388,18 @@ async fn what_is_no_mysql_or_stalls_is_told_apart_within_the_deadline() {
         assert!(finding.evidence.contains(evidence), "{name}: {}", finding.evidence);
     }
     let silent = Backend::start_first(LOOPBACK, |mut stream| drop(stream.read(&mut [0; 64])));
-    assert_eq!(ask(silent.address.port(), user("probe", None)).await.outcome, Outcome::Timeout);
+    assert_eq!(ask_within(DEADLINE, silent.address.port(), user("probe", None)).await.outcome, Outcome::Timeout);
     // A byte now and then gains nothing.
     let slow = Backend::start_first(LOOPBACK, |mut stream| {
         for byte in greeting("mysql_native_password").chunks(1).cycle().take(1000) {
             if stream.write_all(byte).is_err() {
                 return;
             }
+            // The pace of the trickle.
             thread::sleep(Duration::from_millis(20));
         }
     });
-    assert_eq!(ask(slow.address.port(), user("probe", None)).await.outcome, Outcome::Timeout);
+    assert_eq!(ask_within(DEADLINE, slow.address.port(), user("probe", None)).await.outcome, Outcome::Timeout);
 }
 
 #[tokio::test]

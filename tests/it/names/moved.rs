@@ -89,6 +89,7 @@ fn a_name_that_leaves_a_server_that_lives_takes_new_clients_along_and_leaves_ses
                 b'1' => assert!(moved.elapsed() < 3 * patience(), "never followed"),
                 _ => break moved.elapsed(),
             }
+            // A pace for those who ask: nothing is waited for.
             std::thread::sleep(Duration::from_millis(50));
         };
         assert!(took > Duration::from_secs(20), "looked up after {took:?} although nothing was wrong");
@@ -144,6 +145,7 @@ fn nobody_is_led_to_the_new_address_before_the_server_there_was_asked() {
                 break;
             }
             assert!(moved.elapsed() < 3 * patience(), "never followed: {}", shown(&process, 0));
+            // A pace for those who ask: nothing is waited for.
             std::thread::sleep(Duration::from_millis(5));
         }
         assert_eq!(shown(&process, 0)["resolved"], json!([format!("127.0.0.3:{port}")]));

@@ -112,10 +112,11 @@ fn is_asked_for_in_measure(reply: Reply, outcome: &str) {
         let process = dns.start_process(&pool(&[format!("db-a.test:{port}")]));
         until("probes fail", || (probes(&process, "db-a", outcome) > 5).then_some(()));
         let (begun, lookups, probed) = (Instant::now(), dns.lookups("db-a.test"), probes(&process, "db-a", outcome));
+        // The time is the subject; a busy machine needs more of it for as many probes.
         std::thread::sleep(MEASURED);
+        until("it was probed often", || (probes(&process, "db-a", outcome) > probed + 60).then_some(()));
         let probed = probes(&process, "db-a", outcome) - probed;
         let (lookups, took) = (dns.lookups("db-a.test") - lookups, begun.elapsed());
-        assert!(probed > 60, "{probed} probes in {took:?}: this measures nothing");
         let most = usize::try_from(took.as_secs()).unwrap() + 1;
         assert!((2..=most).contains(&lookups), "{lookups} lookups in {took:?}, with {probed} probes");
     });

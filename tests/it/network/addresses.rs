@@ -15,12 +15,11 @@ use mainstay::{
     reason::DialError,
 };
 use serde_json::json;
-use socket2::{Domain, Socket, Type};
 
 use crate::support::{
     config::LOOPBACK,
     echo::{Backend, who},
-    front::{client, end},
+    front::{client, end, try_client_from},
     netns::Network,
     process::{Process, settings, start_in_vain},
     wait::{patience, until},
@@ -45,12 +44,12 @@ fn a_listener_is_there_before_its_address() {
         let process = Process::start(&with(&VIPS, true)).serving();
         let vips = VIPS.map(|vip| vip.parse::<SocketAddr>().unwrap());
         for vip in vips {
-            assert!(TcpStream::connect(vip).is_err(), "{vip} is not there yet");
+            assert!(TcpStream::connect_timeout(&vip, patience()).is_err(), "{vip} is not there yet");
         }
         network.ip(&["address", "add", "192.0.2.1/32", "dev", "lo"]);
         network.ip(&["address", "add", "2001:db8::1/128", "dev", "lo", "nodad"]);
         for vip in vips {
-            let stream = until("the address is there", || TcpStream::connect(vip).ok());
+            let stream = until("the address is there", || TcpStream::connect_timeout(&vip, patience()).ok());
             stream.set_read_timeout(Some(patience())).unwrap();
             assert_eq!(who(&stream).unwrap(), b'1', "{vip}");
         }
@@ -95,11 +94,7 @@ fn a_port_that_nobody_listens_on_refuses_also_when_a_connect_meets_itself() {
         let clients: Vec<TcpStream> = (2..52)
             .map(|number| {
                 // Each from an address of its own, so that each has both ports to choose from.
-                let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-                socket.bind(&SocketAddr::from(([127, 0, 0, number], 0)).into()).unwrap();
-                socket.connect(&front.into()).unwrap();
-                let mut stream = TcpStream::from(socket);
-                stream.set_read_timeout(Some(patience())).unwrap();
+                let mut stream = try_client_from([127, 0, 0, number], front).unwrap();
                 stream.write_all(b"is anybody there?").unwrap();
                 stream
             })

@@ -4,7 +4,6 @@ use std::{
     io::{self, Read, Write},
     net::{SocketAddr, TcpStream},
     sync::mpsc,
-    time::Duration,
 };
 
 use crate::support::{
@@ -50,19 +49,18 @@ fn a_killed_leg_resets_the_other_one_and_the_books_are_right() {
         let (backend, peers, ends) = watched();
         let process = Process::start(&settings(&[backend.address])).serving();
         let base = process.files();
-        let next = Duration::from_secs(5);
 
         let client = begin(&process);
-        let _ = peers.recv_timeout(next).unwrap();
+        let _ = peers.recv_timeout(patience()).unwrap();
         kill(&network, process.address.port(), client.local_addr().unwrap().port());
-        assert_eq!(kind(ends.recv_timeout(next).unwrap()), io::ErrorKind::ConnectionReset, "at the backend");
+        assert_eq!(kind(ends.recv_timeout(patience()).unwrap()), io::ErrorKind::ConnectionReset, "at the backend");
         assert_eq!(kind((&client).read(&mut [0; 1])), io::ErrorKind::ConnectionReset, "at the client");
         until("it is booked", || {
             (process.metric("mainstay_connections_closed_total", &[("reason", "client_reset")]) == 1).then_some(())
         });
 
         let client = begin(&process);
-        let leg = peers.recv_timeout(next).unwrap();
+        let leg = peers.recv_timeout(patience()).unwrap();
         kill(&network, leg.port(), backend.address.port());
         assert_eq!(kind((&client).read(&mut [0; 1])), io::ErrorKind::ConnectionReset, "at the client");
         assert_eq!(kind(ends.recv_timeout(patience()).unwrap()), io::ErrorKind::ConnectionReset, "at the backend");

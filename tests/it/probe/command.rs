@@ -8,6 +8,8 @@ use std::{
 use clap::Parser;
 use mainstay::cli::probe::{Args, run};
 
+use crate::support::wait::accept;
+
 #[derive(Parser)]
 struct Cli {
     #[command(flatten)]
@@ -55,7 +57,7 @@ fn the_exit_code_tells_what_the_screen_does() {
     let port = endpoint.local_addr().unwrap().port();
     let answers = std::thread::spawn(move || {
         for _ in 0..3 {
-            let (mut stream, _) = endpoint.accept().unwrap();
+            let mut stream = accept(&endpoint);
             let _ = stream.read(&mut [0; 1024]).unwrap();
             stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").unwrap();
         }

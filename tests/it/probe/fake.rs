@@ -102,6 +102,7 @@ pub(crate) async fn healthy(mut stream: TcpStream) {
 /// Sends these bytes again and again, pausing in between.
 pub(crate) async fn forever(mut stream: TcpStream, bytes: &[u8], pause: Duration) {
     while stream.write_all(bytes).await.is_ok() {
+        // The slowness of a server.
         sleep(pause).await;
     }
 }

@@ -4,7 +4,7 @@
 use std::{
     io::Write,
     path::Path,
-    process::{Command, Stdio},
+    process::Command,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -20,7 +20,7 @@ use tokio::{
 };
 
 use super::{TIMEOUT, check, fake, local, once, postgres::Postgres, role, sockets};
-use crate::support::{mariadb::MariaDb, redis::Redis, scratch::Scratch};
+use crate::support::{child::Bounded, mariadb::MariaDb, redis::Redis, scratch::Scratch};
 
 /// What `CREATE ROLE … PASSWORD` takes for a verifier of `secret` with so many rounds; `PostgreSQL` 15 makes none but of 4096.
 fn verifier(rounds: u32) -> String {
@@ -32,7 +32,7 @@ sign = lambda word: hmac.new(key, word, hashlib.sha256).digest()
 text = lambda data: base64.b64encode(data).decode()
 print('SCRAM-SHA-256${rounds}:%s$%s:%s' % (text(salt), text(hashlib.sha256(sign(b'Client Key')).digest()), text(sign(b'Server Key'))))"
     );
-    let output = Command::new("python3").args(["-c", &script]).output().unwrap();
+    let output = Command::new("python3").args(["-c", &script]).bounded_output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
@@ -73,7 +73,7 @@ openssl req -new -nodes -newkey {algorithm} -subj /CN=localhost -keyout {name}.k
 openssl x509 -req -in {name}.csr -days 2 -CA root.crt -CAkey root.key -CAcreateserial -out {name}.crt
 openssl x509 -in {name}.crt -noout -text | grep -q 'Version: 1 '"
         );
-        let output = Command::new("sh").args(["-c", &script]).current_dir(scratch.directory()).output().unwrap();
+        let output = Command::new("sh").args(["-c", &script]).current_dir(scratch.directory()).bounded_output().unwrap();
         assert!(output.status.success(), "openssl: {}", String::from_utf8_lossy(&output.stderr));
         let give = |file: String| server.file(&file, &std::fs::read(scratch.path(&file)).unwrap()).display().to_string();
         let (crt, key) = (give(format!("{name}.crt")), give(format!("{name}.key")));
@@ -207,7 +207,7 @@ async fn a_server_without_room_for_a_process_is_alive() {
 async fn a_fifo_in_place_of_a_file_of_tls_is_told_at_once() {
     let scratch = Scratch::new();
     let fifo = scratch.path("fifo");
-    assert!(Command::new("mkfifo").arg(&fifo).stdin(Stdio::null()).status().unwrap().success());
+    assert!(Command::new("mkfifo").arg(&fifo).bounded_status().unwrap().success());
     let port = fake::serve(|stream, _| async move { fake::answer(stream, b"S").await }).await;
     let identity = TlsIdentity { cert_file: fifo.clone(), key_file: fifo.clone() };
     for (name, check) in [
@@ -231,7 +231,7 @@ for name in server probe; do
     openssl x509 -req -in $name.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 2 -extfile ext -out $name.crt
 done
 chmod 755 . && chmod 644 *";
-    let output = Command::new("sh").args(["-c", script]).current_dir(scratch.directory()).output().unwrap();
+    let output = Command::new("sh").args(["-c", script]).current_dir(scratch.directory()).bounded_output().unwrap();
     assert!(output.status.success(), "openssl: {}", String::from_utf8_lossy(&output.stderr));
 }
 
@@ -351,7 +351,7 @@ async fn rotated(port: u16, file: &Path, kind: CheckKind, change: impl Fn(&str))
     assert_eq!(finding.outcome, Outcome::Ok, "a renewed file is read at the next login: {}", finding.evidence);
     // A FIFO, which nobody writes into, or nothing: the last that was good is used.
     std::fs::remove_file(file).unwrap();
-    assert!(Command::new("mkfifo").arg(file).stdin(Stdio::null()).status().unwrap().success());
+    assert!(Command::new("mkfifo").arg(file).bounded_status().unwrap().success());
     let finding = open(&*login, port).await;
     assert_eq!(finding.outcome, Outcome::Ok, "a FIFO in its place: {}", finding.evidence);
     std::fs::remove_file(file).unwrap();

@@ -22,7 +22,7 @@ use tokio::{
 };
 
 use super::{check, fake, local};
-use crate::support::wait::Watch;
+use crate::support::wait::{Watch, patience, until_async};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -59,7 +59,7 @@ impl Heard {
     /// The next thing it says but `Resolved`.
     async fn next(&mut self) -> ProberEvent {
         loop {
-            let (_, event) = timeout(Duration::from_secs(10), self.events.recv()).await.expect("the prober is silent").unwrap();
+            let (_, event) = timeout(patience(), self.events.recv()).await.expect("the prober is silent").unwrap();
             if !matches!(event, ProberEvent::Resolved(..)) {
                 return event;
             }
@@ -239,13 +239,14 @@ async fn a_full_server_keeps_its_standing_session() {
     heard.handle.pace(Pace::Fast);
     let reports = [heard.report().await, heard.report().await];
     assert!(reports.iter().all(|report| report.finding.outcome == Outcome::Ok));
-    let mut saturated = 0;
+    let (mut saturated, begun) = (0, Instant::now());
     for _ in 0..20 {
         let report = heard.report().await;
         assert_eq!(report.finding.outcome, if report.fresh { Outcome::Saturated } else { Outcome::Ok });
-        saturated += u32::from(report.fresh);
+        saturated += u128::from(report.fresh);
     }
-    assert!((2..=5).contains(&saturated), "{saturated} logins in about a second");
+    let due = begun.elapsed().as_millis() / 300;
+    assert!((2..=due + 1).contains(&saturated), "{saturated} logins in {:?}", begun.elapsed());
 }
 
 #[tokio::test]
@@ -275,7 +276,9 @@ async fn a_starved_process_gives_no_verdict() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let mut heard = start(settings(listener.local_addr().unwrap().port(), Duration::from_mins(1)));
     // The probe must have begun before the process is starved.
-    tokio::time::sleep(50 * MS).await;
+    listener.set_nonblocking(true).unwrap();
+    let _silent = until_async("a probe", async || listener.accept().ok()).await;
+    // Longer than the deadline.
     std::thread::sleep(500 * MS);
     match heard.next().await {
         ProberEvent::Late { lateness, .. } => assert!(lateness > 200 * MS, "{lateness:?}"),
@@ -290,5 +293,5 @@ async fn a_prober_without_a_handle_ends() {
     let port = fake::serve(|stream, _| fake::healthy(stream)).await;
     let Heard { handle, mut events } = start(settings(port, Duration::from_mins(1)));
     drop(handle);
-    timeout(Duration::from_secs(5), async { while events.recv().await.is_some() {} }).await.unwrap();
+    timeout(patience(), async { while events.recv().await.is_some() {} }).await.unwrap();
 }

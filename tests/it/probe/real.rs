@@ -19,17 +19,16 @@ use mainstay::{
 use tokio::{sync::mpsc, time::timeout};
 
 use super::{TIMEOUT, check, local, once, postgres::Postgres, role, standing};
-use crate::support::wait::{Watch, patience};
+use crate::support::{
+    child::{Bounded, until_stopped},
+    wait::{Watch, patience, until_async},
+};
 
 const ORDINARY: &str = "CREATE ROLE ordinary LOGIN";
 
 /// Awaits a condition of the server.
 async fn until(what: &str, mut condition: impl FnMut() -> bool) {
-    let limit = Instant::now() + Duration::from_secs(10);
-    while !condition() {
-        assert!(Instant::now() < limit, "{what} did not happen");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    until_async(what, async || condition().then_some(())).await;
 }
 
 fn sessions(server: &Postgres) -> u32 {
@@ -59,7 +58,7 @@ async fn roles_timelines_and_lag_of_a_pair() {
     replica.sql("SELECT pg_wal_replay_pause()");
     primary.sql("CREATE TABLE t AS SELECT generate_series(1, 10000)");
     let lag = async || once(replica.port, &role("ordinary", None), TIMEOUT).await.0.facts.lag_bytes.unwrap();
-    let limit = Instant::now() + Duration::from_secs(10);
+    let limit = Instant::now() + patience();
     while lag().await < 100_000 {
         assert!(Instant::now() < limit, "the lag of a paused standby was not seen");
     }
@@ -86,7 +85,7 @@ async fn a_refusal_to_write_counts_unless_it_is_the_checks_own_role() {
     let (mut session, _) = standing(server.port, &role("ordinary", None)).await;
     server.sql("ALTER SYSTEM SET default_transaction_read_only = on");
     server.sql("SELECT pg_reload_conf()");
-    let limit = Instant::now() + Duration::from_secs(10);
+    let limit = Instant::now() + patience();
     while !session.query(Deadline::after(TIMEOUT)).await.facts.read_only {
         assert!(Instant::now() < limit, "a read-only server was not seen");
     }
@@ -168,7 +167,7 @@ async fn the_end_of_a_session_is_told_at_once() {
     let mut server = Postgres::primary(&[]);
     let (mut session, _) = standing(server.port, &check(TlsMode::Off)).await;
     server.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'mainstay'");
-    let broken = timeout(Duration::from_millis(200), session.broken()).await.unwrap();
+    let broken = timeout(TIMEOUT, session.broken()).await.unwrap();
     assert!(matches!(&broken, Broken::Shutdown(finding) if finding.evidence.contains("57P01")), "{broken:?}");
     let finding = session.query(Deadline::after(TIMEOUT)).await;
     assert_eq!(finding.outcome, Outcome::Closed);
@@ -176,7 +175,7 @@ async fn the_end_of_a_session_is_told_at_once() {
 
     let (mut session, _) = standing(server.port, &check(TlsMode::Off)).await;
     server.signal("-INT");
-    let broken = timeout(Duration::from_millis(500), session.broken()).await.unwrap();
+    let broken = timeout(TIMEOUT, session.broken()).await.unwrap();
     assert!(matches!(broken, Broken::Shutdown(_)), "{broken:?}");
     server.restart(&[]);
 
@@ -184,8 +183,8 @@ async fn the_end_of_a_session_is_told_at_once() {
     // and say 57P01 themselves.)
     let (mut session, _) = standing(server.port, &check(TlsMode::Off)).await;
     let backend = server.sql("SELECT pid FROM pg_stat_activity WHERE application_name = 'mainstay'");
-    assert!(Command::new("kill").args(["-KILL", &backend]).status().unwrap().success());
-    let broken = timeout(Duration::from_millis(500), session.broken()).await.unwrap();
+    assert!(Command::new("kill").args(["-KILL", &backend]).bounded_status().unwrap().success());
+    let broken = timeout(TIMEOUT, session.broken()).await.unwrap();
     assert!(matches!(broken, Broken::Lost(_)), "{broken:?}");
 }
 
@@ -222,8 +221,9 @@ async fn a_query_that_is_cut_off_by_the_deadline_leaves_no_line_either() {
     let (mut session, _) = standing(server.port, &check(TlsMode::Off)).await;
     let log = server.log();
     let backend = server.sql("SELECT pid FROM pg_stat_activity WHERE application_name = 'mainstay'");
-    let kill = |signal: &str| assert!(Command::new("kill").args([signal, &backend]).status().unwrap().success());
+    let kill = |signal: &str| assert!(Command::new("kill").args([signal, &backend]).bounded_status().unwrap().success());
     kill("-STOP");
+    until_stopped(backend.parse().unwrap());
     let finding = session.query(Deadline::after(Duration::from_millis(100))).await;
     assert_eq!(finding.outcome, Outcome::Timeout);
     drop(session);
@@ -242,7 +242,7 @@ async fn a_crash_is_seen_by_two_signals_within_milliseconds() {
     let zero = Watch::start();
     let mut seen = Vec::new();
     while seen.len() < 2 {
-        match timeout(Duration::from_secs(2), events.recv()).await.unwrap().unwrap().1 {
+        match timeout(patience(), events.recv()).await.unwrap().unwrap().1 {
             ProberEvent::Passive(Passive::StandingShutdown) => seen.push("shutdown"),
             ProberEvent::Report { report: Report { finding, .. }, .. } if finding.outcome == Outcome::Refused => {
                 seen.push("refused");
@@ -286,7 +286,7 @@ openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /
 printf 'subjectAltName=DNS:localhost\\nbasicConstraints=CA:FALSE\\n' > {name}.ext
 openssl x509 -req -in {name}.csr -CA {name}-ca.crt -CAkey {name}-ca.key -CAcreateserial -days 2 -extfile {name}.ext -out {name}.crt"
     );
-    let output = Command::new("sh").args(["-c", &script]).current_dir(dir).output().unwrap();
+    let output = Command::new("sh").args(["-c", &script]).current_dir(dir).bounded_output().unwrap();
     assert!(output.status.success(), "openssl: {}", String::from_utf8_lossy(&output.stderr));
     let read = |file: String| std::fs::read(dir.join(file)).unwrap();
     (dir.join(format!("{name}-ca.crt")), read(format!("{name}.crt")), read(format!("{name}.key")))

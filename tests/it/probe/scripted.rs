@@ -20,7 +20,11 @@ use tokio::{
 };
 
 use super::{check, fake, local, once, sockets};
-use crate::support::{config::LOOPBACK, echo::Backend, wait::Watch};
+use crate::support::{
+    config::LOOPBACK,
+    echo::Backend,
+    wait::{Watch, patience},
+};
 
 const DEADLINE: Duration = Duration::from_millis(400);
 /// How much longer than its deadline a probe may take on a busy machine.
@@ -28,7 +32,9 @@ const TOLERANCE: Duration = Duration::from_millis(300);
 
 async fn expect(name: &str, tls: TlsMode, outcome: Outcome, port: u16) -> Arc<str> {
     let watch = Watch::start();
-    let (finding, took) = once(port, &check(tls), DEADLINE).await;
+    // What has an answer needs no deadline, and a busy machine gives none of its own.
+    let deadline = if outcome == Outcome::Timeout { DEADLINE } else { patience() };
+    let (finding, took) = once(port, &check(tls), deadline).await;
     assert!(watch.unhindered() < DEADLINE + TOLERANCE, "{name}: took {took:?}");
     assert_eq!(finding.outcome, outcome, "{name}: {}", finding.evidence);
     if outcome == Outcome::Timeout {
@@ -90,7 +96,7 @@ async fn a_timeline_that_no_server_can_have_names_no_role_and_no_epoch() {
             stream.write_all(&fake::welcome()).await.unwrap();
             fake::answer(stream, &fake::row(timeline, Some("42"))).await;
         });
-        let (finding, _) = once(port.await, &check(TlsMode::Off), Duration::from_secs(5)).await;
+        let (finding, _) = once(port.await, &check(TlsMode::Off), patience()).await;
         let said = (finding.outcome, finding.facts.role, finding.facts.db_epoch);
         assert_eq!(said, (Outcome::Ok, Some(role), epoch), "{timeline:?}: {}", finding.evidence);
         assert_eq!(finding.evidence.contains("which no PostgreSQL can have"), role == Role::Unknown, "{}", finding.evidence);
@@ -141,6 +147,7 @@ async fn silence_ends_at_the_deadline_wherever_it_begins() {
 async fn a_trickle_does_not_stretch_the_deadline() {
     let port = fake::serve(|mut stream: TcpStream, _| async move {
         for byte in fake::welcome().iter().cycle() {
+            // The pace of the trickle.
             tokio::time::sleep(Duration::from_millis(50)).await;
             if stream.write_all(&[*byte]).await.is_err() {
                 return;
@@ -196,7 +203,7 @@ async fn whoever_hangs_up_is_closed() {
 #[tokio::test]
 async fn a_healthy_answer_is_read() {
     let port = fake::serve(|stream, _| fake::healthy(stream)).await;
-    let (finding, _) = once(port, &check(TlsMode::Off), DEADLINE).await;
+    let (finding, _) = once(port, &check(TlsMode::Off), patience()).await;
     assert_eq!(finding.outcome, Outcome::Ok, "{}", finding.evidence);
     let facts = finding.facts;
     assert_eq!((facts.role, facts.db_epoch, facts.system_id), (Some(Role::Primary), Some(7), Some(42)));
@@ -207,7 +214,7 @@ async fn a_healthy_answer_is_read() {
 async fn a_connect_is_refused_or_accepted() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
-    let tcp = async || probe::once(&local(port), &CheckKind::Tcp, DEADLINE).await.unwrap().outcome;
+    let tcp = async || probe::once(&local(port), &CheckKind::Tcp, patience()).await.unwrap().outcome;
     assert_eq!(tcp().await, Outcome::Ok);
     drop(listener);
     assert_eq!(tcp().await, Outcome::Refused);
@@ -216,6 +223,8 @@ async fn a_connect_is_refused_or_accepted() {
 
 #[tokio::test]
 async fn the_next_address_is_tried_within_the_one_deadline() {
+    // The silent one has half of it, and the other one what is left.
+    const WHOLE: Duration = Duration::from_secs(4);
     let port = fake::serve(|stream, _| fake::healthy(stream)).await;
     // A listener whose queue is full does not answer a connect.
     let full = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
@@ -223,16 +232,16 @@ async fn the_next_address_is_tried_within_the_one_deadline() {
     full.listen(0).unwrap();
     let address = full.local_addr().unwrap().as_socket().unwrap();
     let _fill: Vec<_> = (0..3).map(|_| std::net::TcpStream::connect_timeout(&address, Duration::from_millis(50))).collect();
-    let deadline = Deadline::after(DEADLINE);
+    let deadline = Deadline::after(WHOLE);
     let silent = Endpoint::from(address);
     let addresses = Addresses::from([silent.clone(), sockets(port)[0].clone()]);
     let (_, address) = probe::tcp::connect(&addresses, deadline).await.unwrap();
     assert_eq!(address, addresses[1]);
     // The next one does not wait for the silent address again, which would take half of its time.
     let begun = Watch::start();
-    let (_, address) = probe::tcp::connect(&addresses, Deadline::after(DEADLINE)).await.unwrap();
+    let (_, address) = probe::tcp::connect(&addresses, Deadline::after(WHOLE)).await.unwrap();
     assert_eq!(address, addresses[1]);
-    assert!(begun.unhindered() < DEADLINE / 4, "{:?}", begun.elapsed());
+    assert!(begun.unhindered() < WHOLE / 40, "{:?}", begun.elapsed());
     let finding = probe::tcp::probe(&[silent].into(), Deadline::after(DEADLINE)).await.unwrap();
     assert_eq!(finding.outcome, Outcome::ConnectTimeout);
 }

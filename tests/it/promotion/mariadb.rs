@@ -1,6 +1,6 @@
 //! `MariaDB`: `STOP SLAVE`, with and without `RESET`, before and after `read_only` is turned off.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use mainstay::{
     config::{CheckKind, MysqlCheck},
@@ -65,7 +65,7 @@ fn a_replica_is_served_however_and_whenever_it_is_promoted() {
 async fn once(server: &MariaDb) -> Finding {
     let check = CheckKind::Mysql(MysqlCheck { user: "root".into(), ..MysqlCheck::default() });
     let address = server.address().to_string().parse().unwrap();
-    probe::once(&address, &check, Duration::from_secs(5)).await.unwrap()
+    probe::once(&address, &check, patience()).await.unwrap()
 }
 
 #[tokio::test]

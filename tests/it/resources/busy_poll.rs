@@ -17,6 +17,7 @@ fn ask(client: &mut TcpStream) {
     for _ in 0..500 {
         client.write_all(b"query").unwrap();
         client.read_exact(&mut [0; 5]).unwrap();
+        // The pause.
         thread::sleep(Duration::from_micros(500));
     }
 }
@@ -36,6 +37,7 @@ fn a_worker_stays_awake_while_queries_come_and_sleeps_when_they_cease() {
         let mut client = process.connect();
         ask(&mut client);
         let busy = process.processor_time(|| ask(&mut client));
+        // Within the time that is slept here.
         let idle = process.processor_time(|| thread::sleep(Duration::from_secs(1)));
         assert!(idle < Duration::from_millis(100), "{busy_poll}: {idle:?} of processor time in an idle second");
         busy

@@ -12,7 +12,7 @@ use crate::support::{
     front::client,
     netns::run,
     process::{Process, Stderr, settings},
-    wait::{Watch, until},
+    wait::{Watch, patience, until},
 };
 
 /// A client that has a session, if mainstay gave it one before `limit`.
@@ -35,7 +35,6 @@ fn two_hundred_clients_on_sixty_four_descriptors_are_served_as_far_as_it_goes_an
     let clients: Vec<_> = (0..200).map(|_| client(process.address)).collect();
     let mut served: u64 = 0;
     for mut client in &clients {
-        client.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
         // The kernel tells of a reset once, to whoever asks first.
         match client.write_all(b"x").and_then(|()| client.read(&mut [0; 1])) {
             Ok(1) => served += 1,
@@ -48,7 +47,7 @@ fn two_hundred_clients_on_sixty_four_descriptors_are_served_as_far_as_it_goes_an
     assert_eq!(process.metric("mainstay_connections_rejected_total", &[]), 200 - limit);
     assert_eq!(process.status()["pools"][0]["active"], "db-a", "the backend is not to blame");
 
-    // Full, and nobody comes or goes: it waits without spinning.
+    // Full, and nobody comes or goes: it waits without spinning, for as long as is slept here.
     let spent = process.processor_time(|| thread::sleep(Duration::from_secs(1)));
     assert!(spent < Duration::from_millis(100), "{spent:?} of processor time in a second of nothing");
 
@@ -66,17 +65,18 @@ fn a_limit_lowered_below_what_is_open_turns_clients_away_without_spinning_and_re
     let backend = Backend::echo();
     let mut process = Process::start(&settings(&[backend.address])).serving();
     let pid = process.pid().to_string();
-    let session = served(process.address, Duration::from_secs(5)).unwrap();
+    let session = served(process.address, patience()).unwrap();
     let open = process.files();
     // Descriptors are numbered from the lowest free one: this leaves none at all, not even for a probe.
     run(&["prlimit", "--pid", &pid, &format!("--nofile={open}:20000")]);
     // One that is turned away at once may hear of it from its connect already.
     let clients: Vec<_> = (0..50)
-        .filter_map(|_| match TcpStream::connect(process.address) {
+        .filter_map(|_| match TcpStream::connect_timeout(&process.address, patience()) {
             Err(error) if error.kind() == io::ErrorKind::ConnectionReset => None,
             connected => Some(connected.unwrap()),
         })
         .collect();
+    // Within the time that is slept here.
     let spent = process.processor_time(|| thread::sleep(Duration::from_secs(2)));
     assert!(process.is_running());
     assert!(spent < Duration::from_millis(400), "{spent:?} of processor time in two seconds");

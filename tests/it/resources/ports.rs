@@ -12,7 +12,7 @@ use crate::support::{
     echo::Backend,
     netns::Network,
     process::{Process, settings},
-    wait::until,
+    wait::{patience, until},
 };
 
 /// What is logged of a probe that this process could not make.
@@ -69,7 +69,7 @@ fn clients_wait_for_a_free_port_and_the_backend_is_not_blamed() {
         }
         assert!(!waiting.is_empty(), "nobody had to wait");
         for client in waiting.iter().take(10) {
-            client.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+            client.set_read_timeout(Some(patience())).unwrap();
             client.take_error().unwrap();
             (&*client).read_exact(&mut [0; 1]).unwrap();
         }
@@ -81,6 +81,9 @@ fn from_port(port: u16, to: std::net::SocketAddr) -> TcpStream {
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
     socket.set_reuse_address(true).unwrap();
     socket.bind(&std::net::SocketAddr::from(([127, 0, 0, 1], port)).into()).unwrap();
-    socket.connect(&to.into()).unwrap();
-    socket.into()
+    socket.connect_timeout(&to.into(), patience()).unwrap();
+    let stream = TcpStream::from(socket);
+    stream.set_read_timeout(Some(patience())).unwrap();
+    stream.set_write_timeout(Some(patience())).unwrap();
+    stream
 }

@@ -68,6 +68,7 @@ fn the_rounds_of_rogues_take_no_time_from_the_thread_that_decides() {
         let before = time_of(&process, &control);
         first.stop();
         until("the second has taken over", || who(&process.connect()).is_ok_and(|name| name == b'2').then_some(()));
+        // For as long their rounds are watched.
         std::thread::sleep(Duration::from_secs(2));
         own = time_of(&process, &control).saturating_sub(before);
     });

@@ -25,6 +25,7 @@ fn a_replica_that_is_slow_gets_all_that_was_acknowledged() {
     primary.sql(&format!("USE d; INSERT INTO t SELECT seq, repeat('x', 200) FROM seq_1_to_{ROWS}"));
     primary.sql("SHUTDOWN WAIT FOR ALL REPLICAS");
     until("the primary is left", || process.status()["pools"][0]["active"].is_null().then_some(()));
+    // The time is the subject: for so long nothing is acknowledged.
     thread::sleep(Duration::from_secs(3));
     replica.signal("-CONT");
     let rows = || replica.try_sql("SELECT count(*) FROM d.t").ok();

@@ -25,6 +25,7 @@ fn a_replica_that_is_slow_gets_all_that_was_acknowledged() {
     let fill = format!("for i = 1, {KEYS} do redis.call('SET', i, string.rep('x', 200)) end");
     primary.ask(&["EVAL", &fill, "0"]);
     primary.signal("-TERM");
+    // The time is the subject: for so long nothing is acknowledged.
     thread::sleep(Duration::from_secs(3));
     replica.signal("-CONT");
     until("all keys arrive", || (replica.ask(&["DBSIZE"]) == format!(":{KEYS}")).then_some(()));

@@ -66,6 +66,7 @@ fn a_slow_checkpoint_does_not_fork_the_old_primary() {
         checkpointer.freeze();
         primary.signal("-INT");
         until_nobody_serves(&front);
+        // The time is the subject: for so long the server stops.
         thread::sleep(delay);
         checkpointer.thaw();
         until_ended(&mut primary);

@@ -33,6 +33,7 @@ fn a_transaction_is_let_finish() {
         // In the middle of a question, and between two.
         session.ask(&format!("SELECT pg_sleep({})", delay.as_secs_f64() / 2.0)).unwrap();
         session.answer().unwrap();
+        // The time is the subject.
         thread::sleep(delay / 2);
         session.query("COMMIT").unwrap_or_else(|error| panic!("after {delay:?}: {error}"));
         assert!(!server.has_ended(), "it waits for its client");

@@ -3,12 +3,12 @@
 use std::{
     io::{Read, Write},
     net::{Shutdown, TcpStream},
-    thread,
+    time::Duration,
 };
 
 use mainstay::{config::RelayMode, reason::Direction};
 
-use crate::support::{config::tcp_pool, echo::Backend, front::Front, noise::Noise, random::Random};
+use crate::support::{config::tcp_pool, echo::Backend, front::Front, noise::Noise, random::Random, wait::stands_still};
 
 /// Sends as many bytes as it is asked for, again and again.
 fn reply() -> Backend {
@@ -84,7 +84,8 @@ fn a_stream_that_ends_with_bytes_still_in_the_pipe_is_delivered_whole_before_its
     let mut client = front.connect();
     socket2::SockRef::from(&client).set_recv_buffer_size(32 << 10).unwrap();
     client.write_all(b"x").unwrap();
-    thread::sleep(std::time::Duration::from_millis(300));
+    let relayed = || front.backend().relay_bytes.get(Direction::Downstream).get();
+    stands_still("it has sent what there is room for", Duration::from_millis(300), relayed);
     let mut noise = Noise::new(5);
     noise.receive(&client, &mut Random::new(7)).unwrap();
     assert_eq!(noise.bytes, LEN);

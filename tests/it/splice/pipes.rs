@@ -18,7 +18,7 @@ use crate::support::{
     noise::Noise,
     process::{Process, Stderr, relay_by, settings},
     random::Random,
-    wait::until,
+    wait::{stands_still, until},
 };
 
 /// Sends each client as many bytes as it asks for.
@@ -50,13 +50,9 @@ fn start(backend: &Backend, relay: &str) -> Process {
 }
 
 /// Waits until nothing moves any more.
-fn stands_still(process: &Process) {
+fn until_all_stand_still(process: &Process) {
     let relayed = || process.metric("mainstay_relay_bytes_total", &[("direction", "downstream")]);
-    until("all streams stand still", || {
-        let before = relayed();
-        thread::sleep(Duration::from_millis(300));
-        (before > 0 && relayed() == before).then_some(())
-    });
+    stands_still("all streams stand still", Duration::from_millis(300), relayed);
 }
 
 #[test]
@@ -91,7 +87,7 @@ fn more_slow_readers_than_pipes_get_everything_and_the_rest_is_copied() {
         socket2::SockRef::from(client).set_recv_buffer_size(256 << 10).unwrap();
         ask(client, LEN);
     }
-    stands_still(&process);
+    until_all_stand_still(&process);
     let pipes = (process.pipe_ends() - before) / 2;
     assert!(pipes <= 128, "{pipes} pipes");
     thread::scope(|scope| {
@@ -114,7 +110,7 @@ fn what_is_in_the_pipe_of_a_client_that_aborts_reaches_nobody() {
         for client in &clients {
             ask(client, 64 << 20);
         }
-        stands_still(&process);
+        until_all_stand_still(&process);
         assert!(process.pipe_ends() > before, "no pipe is in use");
         clients.into_iter().for_each(reset);
         until("all sessions are gone", || (process.metric("mainstay_connections_active", &[]) == 0).then_some(()));
@@ -158,7 +154,9 @@ fn a_user_who_has_too_many_pipes_is_served_by_copies() {
     assert!(process.metric("mainstay_pipe_errors_total", &[("reason", "too_small")]) >= 1);
     // Tried again once the pause is over, and there is room again.
     drop(hoard);
-    thread::sleep(Duration::from_millis(1100));
-    stream();
-    assert!(process.metric("mainstay_relay_spliced_bytes_total", &[]) > 16 << 20);
+    until("a stream is spliced", || {
+        let before = process.metric("mainstay_relay_spliced_bytes_total", &[]);
+        stream();
+        (process.metric("mainstay_relay_spliced_bytes_total", &[]) - before > 16 << 20).then_some(())
+    });
 }

@@ -49,6 +49,7 @@ fn send_and_reset(stream: TcpStream, seed: u64) -> Cut {
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 patience -= 1;
+                // A pace: whoever is too slow gets less.
                 thread::sleep(Duration::from_millis(1));
             }
             Err(error) => panic!("{error}"),
@@ -72,6 +73,7 @@ fn read_to_reset(mut stream: &TcpStream, seed: u64) -> Result<u64, String> {
             Err(error) => return Err(error.to_string()),
         }
         if noise.bytes.is_multiple_of(2) {
+            // The pace of a slow reader.
             thread::sleep(Duration::from_micros(500));
         }
     }

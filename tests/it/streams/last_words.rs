@@ -2,7 +2,7 @@
 
 use std::{
     io::{self, Read, Write},
-    net::{TcpListener, TcpStream},
+    net::TcpListener,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
@@ -28,10 +28,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use crate::support::{
     config::{LOOPBACK, tcp_pool},
     echo::{Backend, reset},
-    front::Front,
+    front::{Front, client},
     noise::Noise,
     random::Random,
-    wait::{Watch, until},
+    wait::{Watch, accept, patience, stands_still, until},
 };
 
 #[test]
@@ -42,7 +42,7 @@ fn a_revoked_session_still_gets_what_its_backend_had_said() {
     let hanging = Mutex::new(hanging);
     let mut first = Backend::start(move |stream| {
         Noise::new(1).send(&stream, LEN, &mut Random::new(2)).unwrap();
-        let _ = hanging.lock().unwrap().recv();
+        let _ = hanging.lock().unwrap().recv_timeout(3 * patience());
         drop(stream);
     });
     let second = Backend::echo();
@@ -82,7 +82,7 @@ fn the_farewell_of_a_backend_that_goes_down_reaches_every_client() {
             client
         })
         .collect();
-    let sessions: Vec<_> = told.iter().take(SESSIONS).collect();
+    let sessions: Vec<_> = (0..SESSIONS).map(|_| told.recv_timeout(patience()).unwrap()).collect();
     // Half of the sessions end with FIN and half not at all; then nobody listens any more. So mainstay learns of the end from
     // its sessions, or from a refused connect, whichever is sooner, and the last words may lie unread in the kernel.
     for (number, mut session) in sessions.into_iter().enumerate() {
@@ -148,6 +148,7 @@ fn the_farewell_of_a_backend_that_no_longer_listens_reaches_a_client_that_still_
         stream.write_all(FAREWELL).unwrap();
         if count.fetch_add(1, Ordering::SeqCst).is_multiple_of(2) {
             stream.shutdown(std::net::Shutdown::Write).unwrap();
+            // The RST comes behind the FIN, and not with it.
             thread::sleep(Duration::from_millis(5));
         }
     });
@@ -189,7 +190,7 @@ fn a_reply_that_nobody_waits_for_any_more_is_not_read_to_its_end() {
     client.write_all(b"a request").unwrap();
     client.shutdown(std::net::Shutdown::Write).unwrap();
     drop(client);
-    assert_eq!(told.recv_timeout(Duration::from_secs(5)).unwrap(), b"a request");
+    assert_eq!(told.recv_timeout(patience()).unwrap(), b"a request");
     until("the session is over", || (front.backend().connections_active.get() == 0).then_some(()));
     assert_eq!(front.backend().closed.get(CloseReason::ClientReset).get(), 1);
 }
@@ -238,11 +239,7 @@ fn a_backend_that_refuses_between_two_checks_is_left_at_once() {
     let front = Front::with(&config);
     until("the second one is known", || (front.snapshot().backends[1].reason == Reason::Eligible).then_some(()));
     let probes = || front.backend().probes.iter().map(|(_, count)| count.get()).sum::<u64>();
-    until("the checks rest", || {
-        let before = probes();
-        thread::sleep(Duration::from_millis(300));
-        (probes() == before).then_some(())
-    });
+    stands_still("the checks rest", Duration::from_millis(300), probes);
     first.stop();
     let started = Watch::start();
     let mut client = front.connect();
@@ -292,6 +289,7 @@ fn heard(mode: RevokeMode, before: &[u8], after: &[u8]) -> (Vec<u8>, u64, CloseR
             (relay.end(reason).upstream_bytes, reason)
         };
         let says = async {
+            // After the relay has heard of it.
             event_loop::sleep(Duration::from_millis(50)).await;
             let _ = backend.write_all(after).await;
             let _ = backend.shutdown().await;
@@ -310,8 +308,8 @@ fn heard(mode: RevokeMode, before: &[u8], after: &[u8]) -> (Vec<u8>, u64, CloseR
 
 fn pair() -> (Socket, Socket) {
     let listener = TcpListener::bind(LOOPBACK).unwrap();
-    let far = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-    let near = listener.accept().unwrap().0;
+    let far = client(listener.local_addr().unwrap());
+    let near = accept(&listener);
     let [far, near] = [far, near].map(|stream| {
         stream.set_nonblocking(true).unwrap();
         Socket::new(stream).unwrap()

@@ -2,24 +2,31 @@
 
 use std::{
     io::{Read, Write},
-    net::TcpStream,
+    net::{SocketAddr, TcpStream},
     sync::mpsc::{self, Receiver},
     time::Instant,
 };
 
-use mainstay::config::ListenerRoute;
+use mainstay::{
+    app,
+    config::{Config, ListenerRoute},
+};
 
 use crate::support::{
     config::{LOOPBACK, tcp_pool},
     echo::Backend,
-    front::Front,
-    wait::patience,
+    front::{Front, connect, end},
+    wait::{patience, until},
 };
 
 /// Tells of each connection that says its number when it was accepted.
 fn noting() -> (Backend, Receiver<(u32, Instant)>) {
+    noting_at(LOOPBACK)
+}
+
+fn noting_at(address: SocketAddr) -> (Backend, Receiver<(u32, Instant)>) {
     let (accepted, notes) = mpsc::channel();
-    let backend = Backend::start_noting(LOOPBACK, move |mut stream, at| {
+    let backend = Backend::start_noting(address, move |mut stream, at| {
         let mut number = [0; 4];
         if stream.read_exact(&mut number).is_ok() {
             let _ = accepted.send((u32::from_be_bytes(number), at));
@@ -28,18 +35,26 @@ fn noting() -> (Backend, Receiver<(u32, Instant)>) {
     (backend, notes)
 }
 
-/// Connects so often, `row` times one after the other before a byte is sent; how many rows came in another order.
-fn disordered(workers: usize, route: ListenerRoute, rows: usize, row: u32) -> usize {
-    let (backend, notes) = noting();
+fn config(backend: &Backend, workers: usize) -> Config {
     let mut config = tcp_pool(&[backend.address]);
     config.workers = Some(workers);
-    config.pools[0].listeners[0].route = route;
-    let front = Front::with(&config);
+    config
+}
+
+/// Connects so often, `row` times one after the other before a byte of its own is sent; how many rows came in another order. `header`
+/// comes before all.
+fn disordered(config: &Config, notes: &Receiver<(u32, Instant)>, header: &[u8], rows: usize, row: u32) -> usize {
+    let front = Front::with(config);
+    let connect = || {
+        let mut client = front.connect();
+        client.write_all(header).unwrap();
+        client
+    };
     // Not before nobody is held any more.
-    front.connect().write_all(&[0; 4]).unwrap();
+    connect().write_all(&[0; 4]).unwrap();
     notes.recv_timeout(patience()).unwrap();
     let is_disordered = |_: &usize| {
-        let clients: Vec<TcpStream> = (0..row).map(|_| front.connect()).collect();
+        let clients: Vec<TcpStream> = (0..row).map(|_| connect()).collect();
         for (number, mut client) in (0..).zip(&clients) {
             client.write_all(&u32::to_be_bytes(number)).unwrap();
         }
@@ -52,12 +67,60 @@ fn disordered(workers: usize, route: ListenerRoute, rows: usize, row: u32) -> us
 
 #[test]
 fn two_connections_of_a_client_arrive_in_the_order_in_which_it_made_them() {
-    assert_eq!(disordered(2, ListenerRoute::Primary, 500, 2), 0, "pairs of 500 were swapped");
+    let (backend, notes) = noting();
+    assert_eq!(disordered(&config(&backend, 2), &notes, b"", 500, 2), 0, "pairs of 500 were swapped");
 }
 
 #[test]
 fn many_connections_of_a_client_arrive_in_the_order_in_which_it_made_them() {
     for route in [ListenerRoute::Primary, ListenerRoute::Any] {
-        assert_eq!(disordered(3, route, 100, 12), 0, "rows of 100 were in disorder ({route:?})");
+        let (backend, notes) = noting();
+        let mut config = config(&backend, 3);
+        config.pools[0].listeners[0].route = route;
+        assert_eq!(disordered(&config, &notes, b"", 100, 12), 0, "rows of 100 were in disorder ({route:?})");
+    }
+}
+
+/// With several workers no order is kept behind a proxy: whoever waited for a header would keep those waiting whose header is there.
+#[test]
+fn connections_by_way_of_a_proxy_arrive_in_the_order_of_their_headers_with_one_worker() {
+    let (backend, notes) = noting();
+    let mut config = config(&backend, 1);
+    config.pools[0].listeners[0].proxy_protocol.accept_from = vec!["127.0.0.1/32".parse().unwrap()];
+    let header = b"PROXY TCP4 192.0.2.1 198.51.100.7 4242 5432\r\n";
+    assert_eq!(disordered(&config, &notes, header, 500, 2), 0, "pairs of 500 were swapped");
+    assert_eq!(disordered(&config, &notes, header, 100, 12), 0, "rows of 100 were in disorder");
+}
+
+/// Rows of so many that were held, until there was a backend; how many of them came in another order.
+fn disordered_by_the_hold(rows: usize, row: u32) -> usize {
+    let is_disordered = |_: &usize| {
+        let (mut backend, _) = noting();
+        backend.stop();
+        let running = app::start(&config(&backend, 1)).unwrap();
+        let held = &running.series[0].pool.held;
+        let clients: Vec<TcpStream> = (0..row)
+            .map(|number| {
+                let mut client = connect(&running);
+                client.write_all(&u32::to_be_bytes(number)).unwrap();
+                until("it is held", || (held.get() == u64::from(number) + 1).then_some(()));
+                client
+            })
+            .collect();
+        let (_backend, notes) = noting_at(backend.address);
+        let mut order: Vec<_> = clients.iter().map(|_| notes.recv_timeout(patience()).unwrap()).collect();
+        end(running);
+        order.sort_unstable_by_key(|(_, at)| *at);
+        !order.is_sorted_by_key(|(number, _)| *number)
+    };
+    (0..rows).filter(is_disordered).count()
+}
+
+/// With several workers those who are let go together may overtake each other: each worker dials for its own.
+#[test]
+fn connections_that_were_held_arrive_in_the_order_in_which_they_came_with_one_worker() {
+    // Let go at once, and in two bursts.
+    for row in [2, 40] {
+        assert_eq!(disordered_by_the_hold(5, row), 0, "rows of 5 were in disorder, each of {row}");
     }
 }

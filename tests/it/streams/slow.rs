@@ -13,7 +13,7 @@ use crate::support::{
     noise::Noise,
     process::{Process, settings},
     random::Random,
-    wait::until,
+    wait::{stands_still, until},
 };
 
 /// How long the reader stops; `MAINSTAY_TEST_STALL=300` is a cursor over which somebody went for coffee.
@@ -42,13 +42,10 @@ fn a_reader_that_stops_for_long_and_goes_on_gets_everything() {
     client.write_all(&LEN.to_le_bytes()).unwrap();
     let relayed = || front.backend().relay_bytes.get(mainstay::reason::Direction::Downstream).get();
     // The stream stands still once every buffer on the way is full.
-    let stood = until("the stream stands still", || {
-        let before = relayed();
-        thread::sleep(Duration::from_millis(200));
-        (before > 0 && relayed() == before).then_some(before)
-    });
+    let stood = stands_still("the stream stands still", Duration::from_millis(200), relayed);
     let started = Instant::now();
     while started.elapsed() < stall() {
+        // The time is the subject.
         thread::sleep(Duration::from_millis(100));
         assert_eq!(relayed(), stood, "nobody read, and yet more was taken in");
     }
@@ -73,11 +70,7 @@ fn two_hundred_slow_readers_cost_one_buffer_each() {
         client.write_all(&LEN.to_le_bytes()).unwrap();
     }
     let relayed = || process.metric("mainstay_relay_bytes_total", &[("direction", "downstream")]);
-    until("all streams stand still", || {
-        let before = relayed();
-        thread::sleep(Duration::from_millis(300));
-        (before > 0 && relayed() == before).then_some(())
-    });
+    stands_still("all streams stand still", Duration::from_millis(300), relayed);
     let bound = base + READERS as u64 * COST;
     // What was given back a moment ago is still resident for a moment.
     let settles =

@@ -67,7 +67,7 @@ fn exchange(stream: &TcpStream, out: (u64, u64), back: (u64, u64), order: Order,
     thread::scope(|scope| {
         let sender = scope.spawn(move || {
             if order == Order::Last {
-                let _ended = others_end.recv();
+                let _ended = others_end.recv_timeout(3 * patience());
             }
             Noise::new(out.0).send(stream, out.1, &mut chance).map_err(|error| format!("sending: {error}"))?;
             stream.shutdown(Shutdown::Write).map_err(|error| format!("finishing: {error}"))
@@ -183,6 +183,7 @@ fn only(mut stream: &TcpStream, id: u8, pause_every: usize) -> (u64, bool) {
                 reads += 1;
                 if pause_every != 0 && reads % pause_every == 0 {
                     thread::yield_now();
+                    // The pace of a slow reader.
                     thread::sleep(std::time::Duration::from_micros(500));
                 }
             }

@@ -1,6 +1,11 @@
 //! A running mainstay, and clients of it.
 
-use std::net::{SocketAddr, TcpStream};
+use std::{
+    io::{self, Read},
+    net::{IpAddr, SocketAddr, TcpStream},
+    os::unix::net::UnixStream,
+    path::Path,
+};
 
 use mainstay::{
     app::{self, Changes, Running, StartError},
@@ -90,11 +95,57 @@ impl Drop for Front {
     }
 }
 
-/// A client that never waits longer than tests do.
-pub fn client(address: SocketAddr) -> TcpStream {
-    let stream = TcpStream::connect(address).unwrap();
+/// The same of one that listens at a path, where a connect waits for room in the queue.
+pub fn unix_client(path: &Path) -> UnixStream {
+    let address = socket2::SockAddr::unix(path).unwrap();
+    let stream = until("there is room in the queue", || {
+        let socket = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None).unwrap();
+        socket.set_nonblocking(true).unwrap();
+        match socket.connect(&address) {
+            Ok(()) => Some(UnixStream::from(socket)),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
+            Err(error) => panic!("{}: {error}", path.display()),
+        }
+    });
+    stream.set_nonblocking(false).unwrap();
     stream.set_read_timeout(Some(patience())).unwrap();
     stream.set_write_timeout(Some(patience())).unwrap();
-    stream.set_nodelay(true).unwrap();
     stream
+}
+
+/// Waits for the end of a session, at once or never: one in which only nothing is said goes on.
+pub fn is_over(mut session: impl Read) -> bool {
+    match session.read(&mut [0; 1]) {
+        Ok(read) => read == 0,
+        Err(error) => !matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut),
+    }
+}
+
+/// A client that never waits longer than tests do.
+pub fn client(address: SocketAddr) -> TcpStream {
+    try_client(address).unwrap()
+}
+
+/// One that may be turned away before its connect is over.
+pub fn try_client(address: SocketAddr) -> io::Result<TcpStream> {
+    connect_from(None, address)
+}
+
+/// The same of one that connects from this address.
+pub fn try_client_from(from: impl Into<IpAddr>, to: SocketAddr) -> io::Result<TcpStream> {
+    connect_from(Some(from.into()), to)
+}
+
+fn connect_from(from: Option<IpAddr>, to: SocketAddr) -> io::Result<TcpStream> {
+    let socket = socket2::Socket::new(socket2::Domain::for_address(to), socket2::Type::STREAM, None)?;
+    // The second is for the connect as well (socket(7)).
+    socket.set_read_timeout(Some(patience()))?;
+    socket.set_write_timeout(Some(patience()))?;
+    if let Some(from) = from {
+        socket.bind(&SocketAddr::new(from, 0).into())?;
+    }
+    socket.connect(&to.into())?;
+    let stream = TcpStream::from(socket);
+    stream.set_nodelay(true)?;
+    Ok(stream)
 }

@@ -13,6 +13,7 @@ pub mod random;
 pub mod scratch;
 
 pub use lab::{
+    child,
     servers::{mariadb, patroni, postgres, redis},
     wait,
 };

@@ -11,11 +11,13 @@ use std::{
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
+use super::child::Bounded;
+
 /// Runs a command, which must succeed.
 pub fn run(words: &[&str]) -> String {
     let output: Output = Command::new(words[0])
         .args(&words[1..])
-        .output()
+        .bounded_output()
         .unwrap_or_else(|error| panic!("{} cannot be run ({error}); tests/install-deps installs it", words[0]));
     assert!(output.status.success(), "{}: {}", words.join(" "), String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
@@ -77,6 +79,6 @@ impl Network {
 
 impl Drop for Network {
     fn drop(&mut self) {
-        let _ = Command::new("ip").args(["netns", "del", &self.name]).status();
+        let _ = Command::new("ip").args(["netns", "del", &self.name]).bounded_status();
     }
 }

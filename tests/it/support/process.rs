@@ -9,9 +9,10 @@ use std::{
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
+        mpsc,
     },
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 pub use rustix::process::Signal;
@@ -19,9 +20,10 @@ use rustix::process::{Pid, kill_process};
 use serde_json::{Value, json};
 
 use super::{
+    child::{Bounded, until_stopped},
     config::relay,
     front::client,
-    wait::{patience, until},
+    wait::{Watch, patience, until, within},
 };
 
 /// One pool `orders` with a quick TCP check; every port chosen by the kernel. JSON is YAML.
@@ -106,7 +108,7 @@ fn command(prefix: &[&str], file: &SettingsFile) -> Command {
 
 /// A start that must fail, by way of another program that becomes it: the exit code, and all that it said.
 pub fn start_in_vain(prefix: &[&str], settings: &Value) -> (Option<i32>, String) {
-    let output = command(prefix, &SettingsFile::new(settings)).stdout(Stdio::piped()).output().unwrap();
+    let output = command(prefix, &SettingsFile::new(settings)).bounded_output().unwrap();
     (output.status.code(), String::from_utf8(output.stderr).unwrap() + std::str::from_utf8(&output.stdout).unwrap())
 }
 
@@ -118,6 +120,30 @@ fn follow(lines: BufReader<ChildStderr>, log: &Arc<Mutex<Vec<String>>>) {
             log.lock().unwrap().push(line + "\n");
         }
     });
+}
+
+/// Reads a log until it says where the process listens: for the clients of the first pool, and for its administration. `None`: it has ended.
+fn listening(
+    mut lines: BufReader<ChildStderr>,
+    log: &Mutex<Vec<String>>,
+) -> Option<(SocketAddr, SocketAddr, BufReader<ChildStderr>)> {
+    let mut address = None;
+    loop {
+        let mut line = String::new();
+        if lines.read_line(&mut line).ok()? == 0 {
+            return None;
+        }
+        let record: Value = serde_json::from_str(&line).unwrap_or_default();
+        let first = |key: &str| record[key].as_str()?.strip_prefix('[')?.strip_suffix(']')?.split(", ").next()?.parse().ok();
+        if record["message"] == "listening" && address.is_none() {
+            address = first("addresses");
+        }
+        let admin = first("admin");
+        log.lock().unwrap().push(line);
+        if let Some(admin) = admin {
+            return Some((address?, admin, lines));
+        }
+    }
 }
 
 pub struct Process {
@@ -149,27 +175,20 @@ impl Process {
     fn start_file(prefix: &[&str], file: SettingsFile, stderr: Stderr) -> Self {
         let mut child = command(prefix, &file).spawn().unwrap();
         let log = Arc::new(Mutex::new(Vec::new()));
-        let mut lines = BufReader::new(child.stderr.take().unwrap());
-        let (mut address, mut admin) = (None, None);
-        while admin.is_none() {
-            let mut line = String::new();
-            let read = lines.read_line(&mut line).unwrap();
-            assert!(read > 0, "mainstay did not start: {:?}\n{}", child.wait(), log.lock().unwrap().join(""));
-            let record: Value = serde_json::from_str(&line).unwrap_or_default();
-            let first = |key: &str| record[key].as_str()?.strip_prefix('[')?.strip_suffix(']')?.split(", ").next()?.parse().ok();
-            if record["message"] == "listening" && address.is_none() {
-                address = first("addresses");
-            }
-            admin = first("admin");
-            log.lock().unwrap().push(line);
-        }
+        let (tell, told) = mpsc::channel();
+        let (lines, own) = (BufReader::new(child.stderr.take().unwrap()), Arc::clone(&log));
+        thread::spawn(move || tell.send(listening(lines, &own)));
+        let Ok(Some((address, admin, lines))) = told.recv_timeout(patience()) else {
+            let _ = child.kill();
+            panic!("mainstay did not start: {:?}\n{}", child.wait(), log.lock().unwrap().join(""));
+        };
         let mut stuck = None;
         match stderr {
             Stderr::Read => follow(lines, &log),
             Stderr::Stuck => stuck = Some(lines),
             Stderr::Closed => drop(lines),
         }
-        Self { child, address: address.unwrap(), admin: admin.unwrap(), log, stuck, file }
+        Self { child, address, admin, log, stuck, file }
     }
 
     /// From now on the log of one that was [`Stderr::Stuck`] is read.
@@ -208,7 +227,7 @@ impl Process {
     }
 
     pub fn try_get(&self, path: &str) -> std::io::Result<(u16, String)> {
-        let mut stream = TcpStream::connect(self.admin)?;
+        let mut stream = TcpStream::connect_timeout(&self.admin, patience())?;
         stream.set_read_timeout(Some(patience()))?;
         write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
         let mut text = String::new();
@@ -255,7 +274,7 @@ impl Process {
     /// Stops it, and waits until it stands still. `SIGCONT` lets it go on.
     pub fn freeze(&self) {
         self.signal(Signal::STOP);
-        until("it stands still", || fs::read_to_string(self.proc("stat")).unwrap().contains(") T ").then_some(()));
+        until_stopped(self.pid());
     }
 
     fn proc(&self, name: &str) -> PathBuf {
@@ -311,20 +330,25 @@ impl Process {
         })
     }
 
+    /// For how long a thread of this id has wanted to run while the machine had other work.
+    pub fn kept_from_running(&self, thread: &str) -> Duration {
+        let text = fs::read_to_string(self.proc("task").join(thread).join("schedstat")).unwrap();
+        Duration::from_nanos(text.split(' ').nth(1).and_then(|nanos| nanos.parse().ok()).unwrap())
+    }
+
     pub fn is_running(&mut self) -> bool {
         self.child.try_wait().unwrap().is_none()
     }
 
-    /// Waits for its end, which must come within `limit`; how it ended and how long that took.
+    /// Waits for its end, which must come within `limit` but for what the machine did for others; how it ended and how long that took.
     pub fn ends_within(&mut self, limit: Duration) -> (ExitStatus, Duration) {
-        let started = Instant::now();
-        loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                return (status, started.elapsed());
-            }
-            assert!(started.elapsed() < limit, "it still runs after {limit:?}");
-            thread::sleep(Duration::from_millis(2));
-        }
+        let watch = Watch::start();
+        let (status, took) = within(limit.max(patience()), "its end", || {
+            let took = watch.unhindered();
+            Some((self.child.try_wait().unwrap()?, took))
+        });
+        assert!(took < limit, "it ended after {took:?}");
+        (status, took)
     }
 }
 

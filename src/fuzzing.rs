@@ -16,10 +16,7 @@ use crate::{
     config::{self, ExecCheck, PostgresCheck, Secret, exec::Word},
     control::probe::{
         Deadline,
-        exchange::{
-            matcher::{Pattern, Search},
-            quote::quote,
-        },
+        exchange::{matcher::Search, quote::quote},
         exec::answer::{Ended, judge},
         http,
         mysql::{answer, handshake, wire},
@@ -110,14 +107,13 @@ pub fn exchange_match(bytes: &[u8]) {
     let [first, second, piece, rest @ ..] = bytes else { return };
     let (first, rest) = rest.split_at(usize::from(*first).min(rest.len()));
     let (second, stream) = rest.split_at(usize::from(*second).min(rest.len()));
-    let patterns = [Pattern::new(first), Pattern::new(second)];
     let end = |text: &[u8]| match text {
         [] => Some(0),
         text => stream.windows(text.len()).position(|part| part == text).map(|start| start + text.len()),
     };
     let expected = [(end(first), 0), (end(second), 1)].into_iter().filter_map(|(end, which)| Some((end?, which))).min();
     for length in [usize::from(*piece).max(1), usize::MAX] {
-        let mut search = Search::new(&patterns);
+        let mut search = Search::new([first, second]);
         let mut before = 0;
         // An empty stream is a piece, too: an empty text is in it.
         let pieces = [&stream[..0]].into_iter().chain(stream.chunks(length.min(stream.len().max(1))));

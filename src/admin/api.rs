@@ -10,7 +10,7 @@ use serde_json::json;
 use tokio::sync::Semaphore;
 
 use super::{
-    AdminPool, AdminState, Ailments, events, gauges, health,
+    AdminPool, AdminState, HealthProblems, events, gauges, health,
     host::{self, Reach},
     page,
     query::{Query, decoded},
@@ -33,19 +33,19 @@ pub(super) struct Connection {
 }
 
 /// An endpoint.
-struct Endpoint {
+struct ApiEndpoint {
     /// Its path, where `{…}` stands for a name, and what may be asked behind it, as the answer to a wrong path lists it.
     path: &'static str,
     /// What may stand behind the `?`.
     query: &'static [&'static str],
-    /// Listeners on which it may be asked by any name; see [`host`].
-    open: fn(Reach) -> bool,
-    answer: Answer,
+    /// The listeners that are reached from no further than this may be asked by any name; see [`host`].
+    any_name: Reach,
+    answer: Handler,
     /// What it is for, in a sentence.
     meaning: &'static str,
 }
 
-enum Answer {
+enum Handler {
     /// To GET and HEAD.
     Read(fn(&Call<'_>) -> Response<Body>),
     /// It changes something, by this method, which this version does not do.
@@ -62,78 +62,65 @@ struct Call<'a> {
     pool: String,
 }
 
-const fn by_any_name(_: Reach) -> bool {
-    true
-}
-
-fn by_any_name_here(reach: Reach) -> bool {
-    reach == Reach::Machine
-}
-
-/// No browser opens a unix socket.
-fn by_own_name(reach: Reach) -> bool {
-    reach == Reach::File
-}
-
 const fn get(
     path: &'static str,
     query: &'static [&'static str],
-    open: fn(Reach) -> bool,
+    any_name: Reach,
     answer: fn(&Call<'_>) -> Response<Body>,
     meaning: &'static str,
-) -> Endpoint {
-    Endpoint { path, query, open, answer: Answer::Read(answer), meaning }
+) -> ApiEndpoint {
+    ApiEndpoint { path, query, any_name, answer: Handler::Read(answer), meaning }
 }
 
-const fn change(path: &'static str, method: &'static str) -> Endpoint {
-    Endpoint { path, query: &[], open: by_own_name, answer: Answer::Change(method), meaning: "" }
+const fn change(path: &'static str, method: &'static str) -> ApiEndpoint {
+    ApiEndpoint { path, query: &[], any_name: Reach::File, answer: Handler::Change(method), meaning: "" }
 }
 
-const ENDPOINTS: &[Endpoint] = &[
-    get("/", &[], by_own_name, |_| page::page(), "The status page, for a browser."),
-    get("/metrics", &[], by_any_name_here, metrics, "All metrics, for Prometheus; see [metrics.md](metrics.md)."),
-    get("/livez", &[], by_any_name, live, "200 while the process works; 503 when only a restart helps."),
+const ENDPOINTS: &[ApiEndpoint] = &[
+    get("/", &[], Reach::File, |_| page::page(), "The status page, for a browser."),
+    get("/metrics", &[], Reach::Machine, metrics, "All metrics, for Prometheus; see [metrics.md](metrics.md)."),
+    get("/livez", &[], Reach::Others, live, "200 while the process works; 503 when only a restart helps."),
     get(
         "/readyz?pool=POOL",
         &["pool"],
-        by_any_name,
+        Reach::Others,
         ready,
         "200 when every pool can serve clients, or the one that is named; 503 with the reasons otherwise.",
     ),
     get(
         "/startupz",
         &[],
-        by_any_name,
+        Reach::Others,
         |call| whether(&health::not_started(call.state)),
         "200 once every pool has had its first decision; 503 until then.",
     ),
     get(
         "/api/v1/status",
         &[],
-        by_own_name,
+        Reach::File,
         |call| response::json(StatusCode::OK, &status::status(call.state)),
         "Every pool with its backends, its listeners and its last failover.",
     ),
     get(
         "/api/v1/pools/{pool}",
         &[],
-        by_own_name,
+        Reach::File,
         |call| with_pool(call.state, &call.pool, |pool| response::json(StatusCode::OK, &status::pool(call.state, pool))),
         "The same of one pool.",
     ),
     get(
         "/api/v1/pools/{pool}/connections",
         &[],
-        by_own_name,
+        Reach::File,
         |call| with_pool(call.state, &call.pool, |pool| response::json(StatusCode::OK, &status::sessions(call.state, pool))),
         "The sessions of one pool.",
     ),
-    get("/api/v1/events?since=ID", &["since"], by_own_name, events, "Changes of state, those after the event `ID`."),
-    get("/api/v1/events/stream", &["since"], by_own_name, stream, "The same as server-sent events, as they happen."),
+    get("/api/v1/events?since=ID", &["since"], Reach::File, events, "Changes of state, those after the event `ID`."),
+    get("/api/v1/events/stream", &["since"], Reach::File, stream, "The same as server-sent events, as they happen."),
     get(
         "/api/v1/config",
         &[],
-        by_own_name,
+        Reach::File,
         |call| response::json(StatusCode::OK, &call.state.view().config_json),
         "The configuration in use, without secrets.",
     ),
@@ -147,7 +134,7 @@ const ENDPOINTS: &[Endpoint] = &[
 
 /// Everything that can be read: path and meaning.
 pub(super) fn endpoints() -> impl Iterator<Item = (&'static str, &'static str)> {
-    let can_be_read = |endpoint: &&Endpoint| matches!(endpoint.answer, Answer::Read(_));
+    let can_be_read = |endpoint: &&ApiEndpoint| matches!(endpoint.answer, Handler::Read(_));
     ENDPOINTS.iter().filter(can_be_read).map(|endpoint| (endpoint.path, endpoint.meaning))
 }
 
@@ -171,26 +158,26 @@ pub(super) fn respond(
         return response::error_with(StatusCode::NOT_FOUND, "not_found", message, paths);
     };
     let headers = request.headers();
-    if !(endpoint.open)(connection.reach)
+    if connection.reach > endpoint.any_name
         && let Some(foreign) = host::foreign(request.uri(), headers, &state.hosts)
     {
         return response::error(StatusCode::FORBIDDEN, "foreign_host", &host::refusal(&foreign));
     }
     match endpoint.answer {
-        Answer::Change(method) if request.method().as_str() == method => {
+        Handler::Change(method) if request.method().as_str() == method => {
             let message = "this endpoint is read-only: this version of mainstay takes no changing calls over HTTP";
             response::error(StatusCode::FORBIDDEN, "read_only", message)
         }
-        Answer::Change(method) => response::wrong_method(method),
-        Answer::Read(_) if !matches!(*request.method(), Method::GET | Method::HEAD) => response::wrong_method("GET, HEAD"),
-        Answer::Read(answer) => match Query::read(request.uri(), endpoint.query) {
+        Handler::Change(method) => response::wrong_method(method),
+        Handler::Read(_) if !matches!(*request.method(), Method::GET | Method::HEAD) => response::wrong_method("GET, HEAD"),
+        Handler::Read(answer) => match Query::read(request.uri(), endpoint.query) {
             Ok(query) => answer(&Call { state, connection, headers, query, pool }),
             Err(refusal) => *refusal,
         },
     }
 }
 
-impl Endpoint {
+impl ApiEndpoint {
     /// When `path` is its own: the first name in it, or nothing.
     fn named_by(&self, path: &str) -> Option<String> {
         let pattern = self.path.split('?').next()?;
@@ -206,7 +193,7 @@ impl Endpoint {
             }
         }
         match (&self.answer, names.first()) {
-            (Answer::Read(_), Some(name)) => decoded(name),
+            (Handler::Read(_), Some(name)) => decoded(name),
             _ => Some(String::new()),
         }
     }
@@ -218,7 +205,7 @@ fn metrics(call: &Call<'_>) -> Response<Body> {
 }
 
 fn live(call: &Call<'_>) -> Response<Body> {
-    let Ailments { fatal, others } = health::ailments(call.state);
+    let HealthProblems { fatal, others } = health::ailments(call.state);
     verdict(fatal.is_empty(), &[fatal, others].concat())
 }
 

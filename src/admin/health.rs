@@ -1,10 +1,10 @@
 //! Is it live, ready, started? Each answer is a list of reasons against; empty means yes.
 
-use super::{AdminPool, AdminState, Ailments, sentence};
+use super::{AdminPool, AdminState, HealthProblems, sentence};
 use crate::{failover::Verdict, lifecycle::Phase};
 
 /// What keeps the process from its work. Never depends on a database: a restart cures none.
-pub(super) fn ailments(state: &AdminState) -> Ailments {
+pub(super) fn ailments(state: &AdminState) -> HealthProblems {
     let mut ailments = (state.health)();
     let now = state.clock.now();
     for pool in &state.view().pools {

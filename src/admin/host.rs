@@ -10,10 +10,10 @@ use hyper::{
     header::{self, HeaderMap},
 };
 
-/// Whose browsers can reach a listener.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Whose browsers can reach a listener, the fewest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Reach {
-    /// Nobody's: no browser opens a unix socket.
+    /// Nobody's: no browser opens a unix socket, so the host is never checked there.
     File,
     /// Those on this machine.
     Machine,

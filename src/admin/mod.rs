@@ -75,12 +75,12 @@ pub struct AdminState {
     /// All metrics.
     pub metrics: Arc<Metrics>,
     /// What keeps the process itself from its work. Must never ask a database.
-    pub health: Arc<dyn Fn() -> Ailments + Send + Sync>,
+    pub health: Arc<dyn Fn() -> HealthProblems + Send + Sync>,
 }
 
 /// What keeps a process from its work, each a sentence.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Ailments {
+pub struct HealthProblems {
     /// It is not live: a restart would help.
     pub fatal: Vec<String>,
     /// Somebody should know, but a restart would only cut the sessions.

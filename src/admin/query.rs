@@ -1,7 +1,10 @@
 //! What may stand behind the `?` of a request. What is not known is refused: whoever asks for one pool and is answered for all of
 //! them would never find out.
 
+use std::borrow::Cow;
+
 use hyper::{Response, StatusCode, Uri};
+use percent_encoding::percent_decode_str;
 use serde_json::json;
 
 use super::response::{self, Body};
@@ -44,19 +47,7 @@ impl Query {
 
 /// Percent-decoding of one path segment or value of a query; `None` when it is no UTF-8.
 pub(crate) fn decoded(segment: &str) -> Option<String> {
-    let hex = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-    let mut bytes = Vec::with_capacity(segment.len());
-    let mut rest = segment.as_bytes();
-    while let [first, tail @ ..] = rest {
-        let escaped = match tail {
-            [high, low, tail @ ..] if *first == b'%' => hex(*high).zip(hex(*low)).map(|(high, low)| (high << 4 | low, tail)),
-            _ => None,
-        };
-        let (byte, after) = escaped.unwrap_or((*first, tail));
-        bytes.push(byte);
-        rest = after;
-    }
-    String::from_utf8(bytes).ok()
+    percent_decode_str(segment).decode_utf8().ok().map(Cow::into_owned)
 }
 
 #[cfg(test)]

@@ -102,7 +102,7 @@ pub(super) async fn serve(listeners: Vec<Listener>, places: usize, state: Arc<Ad
 async fn accept_all(listener: Listener, places: usize, state: Arc<AdminState>) {
     let mut phase = state.phase.clone();
     let streams = Arc::new(Semaphore::new(places / PLACES_PER_STREAM));
-    let mut places = Places { max: places, taken: Vec::new() };
+    let mut places = OpenConnections { max: places, taken: Vec::new() };
     let requests = Arc::default();
     let mut backoff = Backoff::new(Duration::from_millis(10), Duration::from_secs(1));
     let mut connections = JoinSet::new();
@@ -117,9 +117,9 @@ async fn accept_all(listener: Listener, places: usize, state: Arc<AdminState>) {
                 let is_stream = Arc::new(AtomicBool::new(false));
                 let connection =
                     api::Connection { reach: listener.reach(), is_stream: Arc::clone(&is_stream), streams: Arc::clone(&streams) };
-                let asked = Asked::new(&requests);
+                let asked = LastRequest::new(&requests);
                 let task = connections.spawn(converse(socket, Arc::clone(&state), connection, asked.clone()));
-                places.take(Place { task, is_stream, asked, has_had_turn: false }).await;
+                places.take(OpenConnection { task, is_stream, asked, has_had_turn: false }).await;
                 while connections.try_join_next().is_some() {}
             }
             Err(error) => {
@@ -133,7 +133,7 @@ async fn accept_all(listener: Listener, places: usize, state: Arc<AdminState>) {
 }
 
 /// One connection, from its first request to its last.
-async fn converse(socket: Socket, state: Arc<AdminState>, connection: api::Connection, asked: Asked) {
+async fn converse(socket: Socket, state: Arc<AdminState>, connection: api::Connection, asked: LastRequest) {
     let stopped: PhaseWatch = state.phase.clone();
     let is_stream = Arc::clone(&connection.is_stream);
     let is_first = Cell::new(true);
@@ -185,12 +185,12 @@ async fn end_of(mut phase: PhaseWatch, is_stream: &AtomicBool) {
 
 /// When a connection has come, or asked last: how many of its listener's had done so before.
 #[derive(Clone, Debug)]
-struct Asked {
+struct LastRequest {
     all: Arc<AtomicU64>,
     last: Arc<AtomicU64>,
 }
 
-impl Asked {
+impl LastRequest {
     fn new(all: &Arc<AtomicU64>) -> Self {
         let asked = Self { all: Arc::clone(all), last: Arc::default() };
         asked.again();
@@ -204,24 +204,24 @@ impl Asked {
 
 /// The open connections of a listener.
 #[derive(Debug)]
-struct Places {
+struct OpenConnections {
     max: usize,
-    taken: Vec<Place>,
+    taken: Vec<OpenConnection>,
 }
 
 #[derive(Debug)]
-struct Place {
+struct OpenConnection {
     task: AbortHandle,
     is_stream: Arc<AtomicBool>,
-    asked: Asked,
+    asked: LastRequest,
     /// What had been asked by then is answered.
     has_had_turn: bool,
 }
 
-impl Places {
+impl OpenConnections {
     /// Adds a connection; when there are too many, the one that has asked nothing for longest and is no stream ends. There is
     /// always one: streams are fewer than places.
-    async fn take(&mut self, place: Place) {
+    async fn take(&mut self, place: OpenConnection) {
         self.taken.retain(|place| !place.task.is_finished());
         if self.taken.len() >= self.max && self.victim().is_none() {
             // Once for all that came meanwhile: each of the others may have much to do in its turn.
@@ -239,7 +239,7 @@ impl Places {
     }
 
     fn victim(&self) -> Option<usize> {
-        let is_free_to_go = |place: &Place| place.has_had_turn && !place.is_stream.load(Ordering::Relaxed);
+        let is_free_to_go = |place: &OpenConnection| place.has_had_turn && !place.is_stream.load(Ordering::Relaxed);
         let free_to_go = self.taken.iter().enumerate().filter(|(_, place)| is_free_to_go(place));
         free_to_go.min_by_key(|(_, place)| place.asked.last.load(Ordering::Relaxed)).map(|(index, _)| index)
     }

@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// Sockets that nobody accepts from yet.
-pub(super) type Fresh = HashMap<SocketKey, BoundListener>;
+pub(super) type NewSockets = HashMap<SocketKey, BoundListener>;
 
 /// Permissions of a unix socket for clients. As with the databases' own sockets, it is for the database to know its users.
 const FOR_EVERYBODY: u32 = 0o666;
@@ -33,7 +33,7 @@ pub(super) fn keys(pool: &PoolConfig, listener: &ListenerConfig) -> impl Iterato
 }
 
 /// Binds what the pools need and is not `bound` already: all of it, or nothing.
-pub(super) fn bind_pools(config: &Config, bound: &HashMap<SocketKey, Endpoint>) -> Result<Fresh, StartError> {
+pub(super) fn bind_pools(config: &Config, bound: &HashMap<SocketKey, Endpoint>) -> Result<NewSockets, StartError> {
     let mut fresh = HashMap::new();
     for pool in &config.pools {
         for listener in &pool.listeners {

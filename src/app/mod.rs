@@ -3,16 +3,16 @@
 
 mod bind;
 mod error;
-mod life;
 mod limits;
+mod phases;
 mod planes;
 mod reload;
 
 use std::{collections::HashMap, net::SocketAddr, sync::Arc, thread::JoinHandle};
 
 pub use error::StartError;
-use life::Life;
 use limits::Limits;
+use phases::PhaseRunner;
 use planes::Planes;
 pub use reload::{Changes, Reloader};
 use tokio::{runtime, sync::watch};
@@ -77,7 +77,7 @@ pub fn start_with(config: &Config, metrics: &Arc<Metrics>) -> Result<Running, St
     let snapshots = pools.iter().map(|pool| pool.snapshots.clone()).collect();
     let series = pools.iter().map(|pool| pool.series.clone()).collect();
     let (stops, stop_watch) = watch::channel(0);
-    let life = Life {
+    let life = PhaseRunner {
         deadlines: config.shutdown,
         phase,
         lifeline,

@@ -7,20 +7,20 @@ use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    bind::{self, Fresh},
+    bind::{self, NewSockets},
     error::StartError,
     limits::Limits,
 };
 use crate::{
-    admin::{self, AdminListener, AdminPool, AdminSettings, AdminState, Ailments, View},
-    config::{CheckKind, Config, ListenerConfig, PoolConfig, TlsMode},
+    admin::{self, AdminListener, AdminPool, AdminSettings, AdminState, HealthProblems, View},
+    config::{Config, ListenerConfig, PoolConfig},
     control::{
         self, ControlHandle, ControlSettings,
         heartbeat::{self, Heartbeat},
         state_writer::StateWriter,
     },
     data::{
-        self, DataSettings, ListenerManager, ListenerSettings, Protocol, SocketKey,
+        self, DataSettings, ListenerManager, ListenerSettings, SocketKey,
         admission::{Admission, Budget},
     },
     lifecycle::{Lifeline, Vital},
@@ -35,7 +35,7 @@ pub(super) struct Planes {
     pub(super) lifeline: Lifeline,
     /// Where the sockets of the pools are really bound.
     pub(super) bound: HashMap<SocketKey, Endpoint>,
-    pub(super) pools: HashMap<Arc<str>, Live>,
+    pub(super) pools: HashMap<Arc<str>, RunningPool>,
     metrics: Arc<Metrics>,
     admission: Arc<Admission>,
     clock: Clock,
@@ -46,7 +46,7 @@ pub(super) struct Planes {
 
 /// A pool that is configured.
 #[derive(Debug)]
-pub(super) struct Live {
+pub(super) struct RunningPool {
     pub(super) config: PoolConfig,
     pub(super) series: PoolSeries,
     pub(super) snapshots: SnapshotWatch,
@@ -72,7 +72,7 @@ impl Planes {
         metrics: &Arc<Metrics>,
         lifeline: &Lifeline,
         admin: Vec<BoundListener>,
-        sockets: Fresh,
+        sockets: NewSockets,
         limits: &Limits,
     ) -> Result<(Self, Threads), StartError> {
         let clock = Clock::start();
@@ -145,7 +145,7 @@ impl Planes {
     }
 
     /// From now on this configuration. Nothing here can fail: what could was done before.
-    pub(super) fn apply(&mut self, config: &Config, series: Vec<PoolSeries>, mut fresh: Fresh, budget: Budget) {
+    pub(super) fn apply(&mut self, config: &Config, series: Vec<PoolSeries>, mut fresh: NewSockets, budget: Budget) {
         self.admission.resize(budget.connections);
         let mut before = std::mem::take(&mut self.pools);
         let mut bound = HashMap::new();
@@ -174,7 +174,7 @@ impl Planes {
         self.view.send_replace(Arc::new(View { pools, config_json: config.to_json() }));
     }
 
-    fn begin(&self, pool: &PoolConfig, series: PoolSeries) -> Live {
+    fn begin(&self, pool: &PoolConfig, series: PoolSeries) -> RunningPool {
         let first = Snapshot { pool: Arc::clone(&pool.name), ..Snapshot::default() };
         let seam = route::seam(self.clock, control::max_staleness(pool), first);
         let retired = self.lifeline.forced.child_token();
@@ -185,14 +185,21 @@ impl Planes {
             series: series.clone(),
             retired: retired.clone(),
         });
-        Live { config: pool.clone(), series, snapshots: seam.snapshots, routes: seam.routes, reporter: seam.reporter, retired }
+        RunningPool {
+            config: pool.clone(),
+            series,
+            snapshots: seam.snapshots,
+            routes: seam.routes,
+            reporter: seam.reporter,
+            retired,
+        }
     }
 
-    fn change(&self, live: Live, pool: &PoolConfig, series: PoolSeries) -> Live {
+    fn change(&self, live: RunningPool, pool: &PoolConfig, series: PoolSeries) -> RunningPool {
         if live.config != *pool {
             self.control.configure(pool.clone(), series.clone());
         }
-        Live { config: pool.clone(), series, ..live }
+        RunningPool { config: pool.clone(), series, ..live }
     }
 
     /// The sockets of a listener: `fresh` ones are taken from there, the others go on; all are noted in `bound`.
@@ -200,7 +207,7 @@ impl Planes {
         &self,
         pool: &PoolConfig,
         listener: &ListenerConfig,
-        fresh: &mut Fresh,
+        fresh: &mut NewSockets,
         bound: &mut HashMap<SocketKey, Endpoint>,
     ) -> Vec<(SocketKey, Option<BoundListener>)> {
         let socket = |key: SocketKey| {
@@ -213,21 +220,14 @@ impl Planes {
     }
 }
 
-impl Live {
+impl RunningPool {
     fn settings(&self, listeners: Vec<ListenerSettings>) -> data::PoolSettings {
         data::PoolSettings {
             name: Arc::clone(&self.config.name),
             listeners,
             connect_timeout: self.config.connect_timeout,
             hold: self.config.hold,
-            protocol: match self.config.check.kind {
-                CheckKind::Tcp | CheckKind::Http(_) | CheckKind::Exec(_) | CheckKind::Exchange(_) => Protocol::Unknown,
-                CheckKind::Postgres(_) => Protocol::Postgres,
-                CheckKind::Mysql(_) => Protocol::Mysql,
-                // Inside TLS there is nothing to be said.
-                CheckKind::Redis(ref check) if check.tls != TlsMode::Off => Protocol::Unknown,
-                CheckKind::Redis(_) => Protocol::Redis,
-            },
+            protocol: self.config.check.kind.protocol(),
             routes: self.routes.clone(),
             reporter: self.reporter.clone(),
             metrics: Arc::clone(&self.series.pool),
@@ -273,7 +273,7 @@ fn health(
     heartbeat: &Heartbeat,
     clock: Clock,
     state: Option<StateWriter>,
-) -> Arc<dyn Fn() -> Ailments + Send + Sync> {
+) -> Arc<dyn Fn() -> HealthProblems + Send + Sync> {
     let (vital, heartbeat) = (vital.clone(), heartbeat.clone());
     Arc::new(move || {
         let mut fatal = Vec::new();
@@ -285,6 +285,6 @@ fn health(
             fatal.push(format!("the control thread gave no sign of life for {} s", age.as_secs()));
         }
         // A restart mends no disk, and all that is lost meanwhile is what would be remembered over one.
-        Ailments { fatal, others: state.as_ref().map(StateWriter::complaints).unwrap_or_default() }
+        HealthProblems { fatal, others: state.as_ref().map(StateWriter::complaints).unwrap_or_default() }
     })
 }

@@ -15,10 +15,10 @@ use crate::{
 
 /// Changes the configuration of a running mainstay, one change after the other.
 #[derive(Clone, Debug)]
-pub struct Reloader(Arc<Mutex<Present>>);
+pub struct Reloader(Arc<Mutex<Current>>);
 
 #[derive(Debug)]
-struct Present {
+struct Current {
     config: Config,
     workers: usize,
     planes: Planes,
@@ -60,7 +60,7 @@ impl fmt::Display for Changes {
 
 impl Reloader {
     pub(super) fn new(config: Config, workers: usize, planes: Planes) -> Self {
-        Self(Arc::new(Mutex::new(Present { config, workers, planes })))
+        Self(Arc::new(Mutex::new(Current { config, workers, planes })))
     }
 
     /// From now on `config`. Backends that stay keep their health, their epoch and their sessions; addresses that stay are never
@@ -71,7 +71,7 @@ impl Reloader {
     /// What cannot change while mainstay runs, or cannot be bound; the present configuration stays then.
     pub fn reload(&self, config: &Config) -> Result<Changes, StartError> {
         let mut present = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let Present { config: before, workers, planes } = &mut *present;
+        let Current { config: before, workers, planes } = &mut *present;
         if planes.lifeline.phase.get() != Phase::Running {
             return Err(StartError("mainstay is stopping".to_owned()));
         }

@@ -18,7 +18,7 @@ labels! {
 
 /// Where something was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Place {
+pub enum Location {
     /// The file as a whole.
     File,
     /// A command-line flag, with its dashes.
@@ -34,7 +34,7 @@ pub enum Place {
     },
 }
 
-impl Place {
+impl Location {
     /// Line of the file, from 1.
     pub const fn line(self) -> Option<usize> {
         match self {
@@ -67,7 +67,7 @@ pub struct Diagnostic {
     /// The file's name.
     pub origin: Arc<str>,
     /// Where.
-    pub place: Place,
+    pub place: Location,
     /// Which key, such as `pools[0].check.interval`; empty when it is about no key.
     pub path: String,
     pub(super) excerpt: Excerpt,
@@ -78,9 +78,9 @@ impl Diagnostic {
     pub fn to_json(&self) -> Value {
         let mut object = json!({ "severity": self.severity.as_str(), "message": self.message });
         match self.place {
-            Place::Flag(flag) => object["flag"] = flag.into(),
-            Place::File => object["file"] = self.origin.as_ref().into(),
-            Place::At { line, column, .. } => {
+            Location::Flag(flag) => object["flag"] = flag.into(),
+            Location::File => object["file"] = self.origin.as_ref().into(),
+            Location::At { line, column, .. } => {
                 object["file"] = self.origin.as_ref().into();
                 object["line"] = line.into();
                 object["column"] = column.into();
@@ -96,7 +96,7 @@ impl Diagnostic {
     }
 
     fn fmt_excerpt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Place::At { line, column, width } = self.place else { return Ok(()) };
+        let Location::At { line, column, width } = self.place else { return Ok(()) };
         let gutter = line.to_string().len().max(2);
         match &self.excerpt {
             Excerpt::None => Ok(()),
@@ -117,9 +117,9 @@ impl fmt::Display for Diagnostic {
         writeln!(f, "{}: {}", self.severity, self.message)?;
         let path = if self.path.is_empty() { String::new() } else { format!(" ({})", self.path) };
         match self.place {
-            Place::Flag(flag) => writeln!(f, "  --> the flag {flag}")?,
-            Place::File => writeln!(f, "  --> {}{path}", self.origin)?,
-            Place::At { line, column, .. } => writeln!(f, "  --> {}:{line}:{column}{path}", self.origin)?,
+            Location::Flag(flag) => writeln!(f, "  --> the flag {flag}")?,
+            Location::File => writeln!(f, "  --> {}{path}", self.origin)?,
+            Location::At { line, column, .. } => writeln!(f, "  --> {}:{line}:{column}{path}", self.origin)?,
         }
         self.fmt_excerpt(f)?;
         if let Some(help) = &self.help {

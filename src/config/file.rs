@@ -12,7 +12,7 @@ pub const MAX_BYTES: u64 = 1024 * 1024;
 
 /// Why a file was not read.
 #[derive(Debug)]
-pub enum Unread {
+pub enum ReadError {
     /// The operating system refused.
     Io(io::Error),
     /// It is a directory.
@@ -23,7 +23,7 @@ pub enum Unread {
     TooLarge,
 }
 
-impl std::fmt::Display for Unread {
+impl std::fmt::Display for ReadError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Io(error) => f.write_str(&reason(error)),
@@ -37,20 +37,20 @@ impl std::fmt::Display for Unread {
 ///
 /// # Errors
 /// Why not; told without a word of what the file holds.
-pub fn read(path: &Path) -> Result<Vec<u8>, Unread> {
+pub fn read(path: &Path) -> Result<Vec<u8>, ReadError> {
     // Non-blocking, because opening a FIFO would wait for a writer that may never come.
     let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
-    let file = OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(Unread::Io)?;
-    let kind = file.metadata().map_err(Unread::Io)?.file_type();
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(ReadError::Io)?;
+    let kind = file.metadata().map_err(ReadError::Io)?.file_type();
     if kind.is_dir() {
-        return Err(Unread::Directory);
+        return Err(ReadError::Directory);
     }
     if !kind.is_file() {
-        return Err(Unread::NotRegular);
+        return Err(ReadError::NotRegular);
     }
     let mut bytes = Vec::new();
-    file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(Unread::Io)?;
-    if bytes.len() as u64 > MAX_BYTES { Err(Unread::TooLarge) } else { Ok(bytes) }
+    file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(ReadError::Io)?;
+    if bytes.len() as u64 > MAX_BYTES { Err(ReadError::TooLarge) } else { Ok(bytes) }
 }
 
 /// The text of such a file.

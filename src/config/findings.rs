@@ -7,7 +7,7 @@ use std::{
     sync::Arc,
 };
 
-use super::diagnostic::{Diagnostic, Errors, Excerpt, Place, Severity};
+use super::diagnostic::{Diagnostic, Errors, Excerpt, Location, Severity};
 use crate::failover::{escaped, is_printable};
 
 /// More errors than anybody reads; it bounds what a hostile file can make mainstay write.
@@ -40,11 +40,11 @@ impl Findings {
         }
     }
 
-    pub(super) fn error(&self, place: Place, path: &dyn Display, message: impl Into<String>, help: Option<String>) {
+    pub(super) fn error(&self, place: Location, path: &dyn Display, message: impl Into<String>, help: Option<String>) {
         self.push(Severity::Error, place, path.to_string(), message.into(), help);
     }
 
-    pub(super) fn warning(&self, place: Place, path: &dyn Display, message: impl Into<String>, help: Option<String>) {
+    pub(super) fn warning(&self, place: Location, path: &dyn Display, message: impl Into<String>, help: Option<String>) {
         self.push(Severity::Warning, place, path.to_string(), message.into(), help);
     }
 
@@ -59,10 +59,10 @@ impl Findings {
         self.narrow_lines.borrow_mut().push(lines);
     }
 
-    fn push(&self, severity: Severity, place: Place, path: String, message: String, help: Option<String>) {
+    fn push(&self, severity: Severity, place: Location, path: String, message: String, help: Option<String>) {
         let mut found = self.found.borrow_mut();
         // `defaults` is read once for itself and once under every pool.
-        if matches!(place, Place::At { .. }) && found.iter().any(|d| d.place == place && d.message == message) {
+        if matches!(place, Location::At { .. }) && found.iter().any(|d| d.place == place && d.message == message) {
             return;
         }
         // An error must not be lost because warnings were many.
@@ -70,7 +70,7 @@ impl Findings {
             self.omitted.set(self.omitted.get() + 1);
             return;
         }
-        let path = if matches!(place, Place::Flag(_)) { String::new() } else { path };
+        let path = if matches!(place, Location::Flag(_)) { String::new() } else { path };
         found.push(Diagnostic { severity, message, help, origin: Arc::clone(&self.origin), place, path, excerpt: Excerpt::None });
     }
 
@@ -100,7 +100,7 @@ impl Findings {
                 message: format!("{} more findings are not shown", self.omitted.get()),
                 help: Some("correct the ones above first".into()),
                 origin: self.origin,
-                place: Place::File,
+                place: Location::File,
                 path: String::new(),
                 excerpt: Excerpt::None,
             });
@@ -109,8 +109,8 @@ impl Findings {
     }
 }
 
-fn excerpt(place: Place, lines: &[&str], hidden: &[RangeInclusive<usize>], narrow: &[RangeInclusive<usize>]) -> Excerpt {
-    let Place::At { line, column, width } = place else { return Excerpt::None };
+fn excerpt(place: Location, lines: &[&str], hidden: &[RangeInclusive<usize>], narrow: &[RangeInclusive<usize>]) -> Excerpt {
+    let Location::At { line, column, width } = place else { return Excerpt::None };
     let Some(text) = line.checked_sub(1).and_then(|index| lines.get(index)) else { return Excerpt::None };
     let is_in = |ranges: &[RangeInclusive<usize>]| ranges.iter().any(|lines| lines.contains(&line));
     if is_in(hidden) || line_may_hold_secret(text) {

@@ -3,10 +3,11 @@
 use std::rc::Rc;
 
 use super::{
-    diagnostic::{Errors, Place},
+    check::CheckKind,
+    diagnostic::{Errors, Location},
     findings::Findings,
     load::{self, Loaded},
-    raw::node::{Key, Node, Origin, Path, Scalar, Style, Value},
+    raw::node::{Key, Node, Path, Scalar, Source, Style, Value},
     resolve,
 };
 
@@ -51,7 +52,7 @@ pub fn from_flags(flags: &Flags) -> Result<Loaded, Errors> {
     for (flag, values, example) in [("--listen", &flags.listen, "127.0.0.1:5432"), ("--backend", &flags.backends, "db-a:5432")] {
         if values.is_empty() {
             findings.error(
-                Place::Flag(flag),
+                Location::Flag(flag),
                 &"",
                 format!("`{flag}` is missing"),
                 Some(format!("add {flag} {example}, or give a file with -c FILE")),
@@ -91,7 +92,7 @@ fn check(flags: &Flags, findings: &Findings) -> Option<Node> {
         ("tls", one("--check-tls", flags.check_tls.as_ref())),
         ("tls_ca_file", one("--check-tls-ca-file", flags.check_tls_ca_file.as_ref())),
     ];
-    if let Some(kind) = ["postgres", "mysql", "redis", "http"].into_iter().find(|kind| flags.check.as_deref() == Some(kind)) {
+    if let Some(kind) = CheckKind::with_login().find(|kind| flags.check.as_deref() == Some(kind)) {
         let login = map("--check", login).unwrap_or_else(|| node("--check", Value::Null));
         return map("--check", [(kind, Some(login))]);
     }
@@ -103,11 +104,11 @@ fn check(flags: &Flags, findings: &Findings) -> Option<Node> {
 }
 
 fn node(flag: &'static str, value: Value) -> Node {
-    Node { place: Place::Flag(flag), path: Path::default().key(&Rc::from(flag)), value }
+    Node { place: Location::Flag(flag), path: Path::default().key(&Rc::from(flag)), value }
 }
 
 fn scalar(flag: &'static str, text: &str) -> Node {
-    node(flag, Value::Scalar(Scalar { text: text.to_owned(), style: Style::Quoted, origin: Origin::Literal }))
+    node(flag, Value::Scalar(Scalar { text: text.to_owned(), style: Style::Quoted, source: Source::Literal }))
 }
 
 fn one(flag: &'static str, text: Option<&String>) -> Option<Node> {
@@ -121,7 +122,7 @@ fn many(flag: &'static str, texts: &[String]) -> Option<Node> {
 
 /// A map of what is there; nothing when nothing is.
 fn map<const N: usize>(flag: &'static str, entries: [(&'static str, Option<Node>); N]) -> Option<Node> {
-    let key = |name: &'static str| Key { name: name.into(), place: Place::Flag(flag) };
+    let key = |name: &'static str| Key { name: name.into(), place: Location::Flag(flag) };
     let entries: Vec<_> = entries.into_iter().filter_map(|(name, node)| node.map(|node| (key(name), node))).collect();
     (!entries.is_empty()).then(|| node(flag, Value::Map(entries)))
 }
@@ -129,7 +130,7 @@ fn map<const N: usize>(flag: &'static str, entries: [(&'static str, Option<Node>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{check::CheckKind, tls::TlsMode};
+    use crate::config::tls::TlsMode;
 
     fn strings(texts: &[&str]) -> Vec<String> {
         texts.iter().map(|text| (*text).to_owned()).collect()

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    doors::{PROXY_PROTOCOL, ProxyProtocolConfig, ProxySend},
+    proxy_protocol::{PROXY_PROTOCOL, ProxyProtocolConfig, ProxySend},
     raw::{
         quantity::{DAY, MILLISECOND, SECOND},
         reader::Field,

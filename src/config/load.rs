@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::{
-    diagnostic::{Diagnostic, Errors, Place},
+    diagnostic::{Diagnostic, Errors, Location},
     findings::Findings,
     process::Config,
     raw::{self, expand::Expander},
@@ -29,7 +29,7 @@ pub fn load(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Loaded,
     match source::read(path) {
         Ok(bytes) => parse_bytes(&bytes, findings, env),
         Err((message, help)) => {
-            findings.error(Place::File, &"", message, help);
+            findings.error(Location::File, &"", message, help);
             finish(None, findings, "")
         }
     }

@@ -10,32 +10,26 @@
 //! | [`findings`] | the collection |
 //! | [`process`] | the configuration, and what of it concerns the process as a whole |
 //! | [`pool`], [`listener`] | a pool, and where its clients connect |
-//! | [`check`], [`tls`] | how backends are checked |
+//! | [`check`], [`tls`] | how backends are checked; a file for each kind |
 //! | [`diagnostic`] | one error: place, path, what is wrong, what would be right |
 //! | [`flags`] | the same without a file |
-//! | [`doors`] | what a listener may ask of clients and say of them |
-//! | [`http_check`] | how the HTTP check asks |
-//! | [`exec`], [`exchange`] | what a check of the user's own says and does |
+//! | [`proxy_protocol`] | the header that names a client |
 //! | [`table`] | a section of the file as a table of its keys |
 //! | [`mod@reference`] | the tables of docs/configuration.md |
-//! | [`mod@print`], [`tree`] | from [`Config`] back to the words of the file |
+//! | [`tree`] | from [`Config`] back to the words of the file |
 //! | [`secret`] | what must never be printed |
 //! | [`mod@file`] | reads a file that the configuration names |
 
 mod check;
 pub mod diagnostic;
-mod doors;
-pub mod exchange;
-pub mod exec;
 pub mod file;
 mod findings;
 pub mod flags;
-pub mod http_check;
 mod listener;
 mod load;
 mod pool;
-mod print;
 mod process;
+mod proxy_protocol;
 mod raw;
 mod reference;
 mod resolve;
@@ -45,18 +39,15 @@ mod table;
 mod tls;
 mod tree;
 
-pub use check::{AuthMethod, CheckConfig, CheckKind, MysqlCheck, PostgresCheck, RedisCheck, Sentinels, WritableReplica};
+pub use check::*;
 pub use diagnostic::{Diagnostic, Errors};
-pub use doors::{ProxyProtocolConfig, ProxySend};
-pub use exchange::ExchangeCheck;
-pub use exec::{ExecCheck, Word};
 pub use flags::{Flags, from_flags};
-pub use http_check::{HttpCheck, HttpLogin};
 pub use listener::{Balance, Fallback, ListenerConfig, ListenerRoute, Refusal, RelayMode};
 pub(crate) use load::parse_any;
 pub use load::{Loaded, load, parse};
 pub use pool::{BackendConfig, HoldConfig, OnDown, PoolConfig};
 pub use process::{AdminConfig, Config, LogConfig, LogFormat, LogLevel};
+pub use proxy_protocol::{ProxyProtocolConfig, ProxySend};
 pub use reference::reference;
 pub use secret::{Secret, SecretSource};
 pub use table::Row;

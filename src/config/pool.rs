@@ -3,12 +3,11 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use super::{
-    check::CheckConfig,
+    check::{self, Check, CheckConfig},
     listener::{LISTENER, ListenerConfig},
-    print,
     raw::{
         quantity::{DAY, MILLISECOND, SECOND},
-        reader::Keys,
+        reader::KnownKeys,
     },
     resolve::claims::{MAX_NAME_BYTES, is_legal_name},
     table::{counts_from, names, set, table},
@@ -73,11 +72,11 @@ pub struct BackendConfig {
 const MAX_HELD: u32 = 1_000_000;
 const MAX_FAILOVERS: u32 = 1000;
 
-/// A pool with this check of which nothing else is said.
-pub(super) fn plain(check: CheckConfig) -> PoolConfig {
+/// A pool of which nothing is said.
+pub(super) fn plain() -> PoolConfig {
     PoolConfig {
         name: "?".into(),
-        check,
+        check: Check::plain().config,
         connect_timeout: 2 * SECOND,
         hold: HoldConfig { timeout: 15 * SECOND, max: 1000, max_per_ip: 100 },
         on_down: OnDown::Close,
@@ -88,8 +87,8 @@ pub(super) fn plain(check: CheckConfig) -> PoolConfig {
 }
 
 /// The keys of a pool.
-pub(super) const POOL_KEYS: Keys =
-    Keys { known: &names::<_, { OWN.rows().len() + SHARED.rows().len() }>(&[OWN.rows(), SHARED.rows()]), planned: &[] };
+pub(super) const POOL_KEYS: KnownKeys =
+    KnownKeys { known: &names::<_, { OWN.rows().len() + SHARED.rows().len() }>(&[OWN.rows(), SHARED.rows()]), planned: &[] };
 
 /// The pool, in the order of a file that is written by hand: the lists at the end.
 pub(super) fn print(pool: &PoolConfig) -> Tree {
@@ -117,8 +116,9 @@ table! {
 table! {
     /// What may also stand in `defaults`.
     SHARED: PoolConfig;
-    "check": elsewhere("the name of a check, or a map", "tcp", |pool| Some(print::check(&pool.check, &pool.policy))),
-        "How the backends are checked; see `config.example.yaml`.";
+    "check": elsewhere("the name of a kind, or [a map](#check)", "tcp", |pool| {
+        Some(check::print(&Check { config: pool.check.clone(), rise: pool.policy.rise, fall: pool.policy.fall }))
+    }), "How the backends are checked.";
     "connect_timeout": duration(connect_timeout, MILLISECOND..=DAY), "Deadline of a connect to a backend.";
     "hold": section(hold, HOLD), "How new clients wait while no backend may serve.";
     "on_down": word(on_down), "The sessions of a backend that goes down: closed at once, or kept until another takes over.";

@@ -16,7 +16,7 @@ use super::{
         quantity::DAY,
         reader::{Field, Section},
     },
-    resolve::{claims::Claims, endpoint::endpoint, strangers::warn_if_writable},
+    resolve::{claims::Claims, endpoint::endpoint, exposure::warn_if_writable},
     table::{counts_from, table},
     tree::{Tree, number, path, some_of, text},
 };

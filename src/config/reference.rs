@@ -1,11 +1,11 @@
 //! The tables of docs/configuration.md.
 
 use super::{
-    check::CheckConfig,
-    doors::{PROXY_PROTOCOL, ProxyProtocolConfig, ProxySend},
+    check,
     listener::{self, KEEPALIVE, LISTENER},
     pool,
     process::{ADMIN, Config, FILE, LOG, SHUTDOWN},
+    proxy_protocol::{PROXY_PROTOCOL, ProxyProtocolConfig, ProxySend},
     table::Row,
 };
 use crate::net::socket::Keepalive;
@@ -13,9 +13,9 @@ use crate::net::socket::Keepalive;
 /// Every section that is a table, by its name in the reference.
 pub fn reference() -> Vec<(&'static str, Vec<Row>)> {
     let plain = Config::plain();
-    let pool = pool::plain(CheckConfig::plain());
+    let pool = pool::plain();
     let no_header = ProxyProtocolConfig { accept_from: Vec::new(), send: ProxySend::Off };
-    vec![
+    let mut sections = vec![
         ("The file", FILE.reference(&plain)),
         ("`admin`", ADMIN.reference(&plain.admin)),
         ("`log`", LOG.reference(&plain.log)),
@@ -27,7 +27,10 @@ pub fn reference() -> Vec<(&'static str, Vec<Row>)> {
         ("`listeners[]`", LISTENER.reference(&listener::plain())),
         ("`proxy_protocol`", PROXY_PROTOCOL.reference(&no_header)),
         ("`keepalive`", KEEPALIVE.reference(&Keepalive::default())),
-    ]
+        ("`check`", check::reference()),
+    ];
+    sections.extend(check::references());
+    sections
 }
 
 #[cfg(test)]

@@ -3,18 +3,18 @@
 use std::{io, path::Path};
 
 use super::{
-    diagnostic::Place,
-    file::{self, Unread, reason},
+    diagnostic::Location,
+    file::{self, ReadError, reason},
     findings::Findings,
 };
 
 /// The bytes of the file; the problem in one line otherwise.
 pub(super) fn read(path: &Path) -> Result<Vec<u8>, (String, Option<String>)> {
     file::read(path).map_err(|unread| match unread {
-        Unread::Io(error) => open_failed(&error),
-        Unread::Directory => ("this is a directory, not a file".into(), Some("give the path of the file in it".into())),
-        Unread::NotRegular => ("this is not a regular file".into(), None),
-        Unread::TooLarge => ("the file is larger than 1MiB, which no configuration is".into(), None),
+        ReadError::Io(error) => open_failed(&error),
+        ReadError::Directory => ("this is a directory, not a file".into(), Some("give the path of the file in it".into())),
+        ReadError::NotRegular => ("this is not a regular file".into(), None),
+        ReadError::TooLarge => ("the file is larger than 1MiB, which no configuration is".into(), None),
     })
 }
 
@@ -33,7 +33,7 @@ pub(super) fn decode(bytes: &[u8], findings: &Findings) -> Option<String> {
         || bytes.starts_with(&[0xFE, 0xFF])
         || matches!(bytes, [a, b, ..] if (*a == 0) != (*b == 0));
     if utf16 {
-        findings.error(Place::File, &"", "the file is in UTF-16, not UTF-8", Some("save it again as UTF-8".into()));
+        findings.error(Location::File, &"", "the file is in UTF-16, not UTF-8", Some("save it again as UTF-8".into()));
         return None;
     }
     let text = match std::str::from_utf8(bytes) {
@@ -47,16 +47,16 @@ pub(super) fn decode(bytes: &[u8], findings: &Findings) -> Option<String> {
     Some(text.strip_prefix('\u{FEFF}').unwrap_or(text).to_owned())
 }
 
-fn end_of(text: &str) -> Place {
+fn end_of(text: &str) -> Location {
     let last = text.rsplit('\n').next().unwrap_or_default();
-    Place::At { line: text.matches('\n').count() + 1, column: last.chars().count() + 1, width: 1 }
+    Location::At { line: text.matches('\n').count() + 1, column: last.chars().count() + 1, width: 1 }
 }
 
 /// Refuses what no editor shows: control characters, and tabs where YAML wants spaces. Whether the text is clean.
 pub(super) fn check_characters(text: &str, findings: &Findings) -> bool {
     let mut clean = true;
     let mut refuse = |line: usize, column: usize, message: String, help: &str| {
-        let place = Place::At { line: line + 1, column: column + 1, width: 1 };
+        let place = Location::At { line: line + 1, column: column + 1, width: 1 };
         findings.error(place, &"", message, Some(help.into()));
         clean = false;
     };

@@ -6,14 +6,14 @@ use std::{ops::RangeInclusive, time::Duration};
 use super::{
     raw::{
         quantity::format_duration,
-        reader::{Field, Keys, Section, one_of},
+        reader::{Field, KnownKeys, Section, one_of},
     },
     tree::Tree,
 };
 use crate::failover::label::Label;
 
 /// A key of a section that is read into `T`.
-pub(super) struct Key<T> {
+pub(super) struct KeySpec<T> {
     pub(super) name: &'static str,
     /// What it means, in a sentence.
     pub(super) meaning: &'static str,
@@ -36,8 +36,8 @@ pub(super) struct Kind<T> {
 
 /// A section.
 pub(super) struct Table<T: 'static> {
-    rows: &'static [Key<T>],
-    keys: Keys,
+    rows: &'static [KeySpec<T>],
+    keys: KnownKeys,
 }
 
 /// A row of the reference.
@@ -59,9 +59,9 @@ macro_rules! table {
      $($key:literal: $kind:ident($($of:tt)*) $(if $counts:expr)?, $meaning:literal;)+) => {
         $(#[$doc])*
         pub(super) const $name: $crate::config::table::Table<$into> = {
-            use $crate::config::table::{Key, Table, counts, kind, names};
-            const ROWS: &[Key<$into>] = &[
-                $(Key { name: $key, meaning: $meaning, counts: counts!($($counts)?), kind: kind!($key $kind($($of)*)) }),+
+            use $crate::config::table::{KeySpec, Table, counts, kind, names};
+            const ROWS: &[KeySpec<$into>] = &[
+                $(KeySpec { name: $key, meaning: $meaning, counts: counts!($($counts)?), kind: kind!($key $kind($($of)*)) }),+
             ];
             Table::new(ROWS, &names::<_, { ROWS.len() }>(&[ROWS]), &[$($planned),*])
         };
@@ -130,8 +130,52 @@ macro_rules! kind {
             |from| Some($table.print(&from.$($at).+))
         ))
     };
-    // Read before the others, because its reader needs more than its value.
-    ($key:literal elsewhere($values:literal, $default:literal, $print:expr)) => {
+    // A text, as `$wanted` says.
+    ($key:literal text($at:ident, $wanted:literal)) => {
+        kind!($key custom(
+            |_| $wanted.into(), "",
+            |field, into| $crate::config::table::set(&mut into.$at, field.text($wanted).map(str::to_owned)),
+            |from| Some($crate::config::tree::text(&from.$at))
+        ))
+    };
+    ($key:literal optional_text($at:ident, $wanted:literal, $default:literal)) => {
+        kind!($key custom(
+            |_| $wanted.into(), $default,
+            |field, into| into.$at = field.text($wanted).map(str::to_owned),
+            |from| from.$at.as_ref().map(|text| $crate::config::tree::text(text))
+        ))
+    };
+    // A size, or no limit without the key.
+    ($key:literal bytes($at:ident)) => {
+        kind!($key custom(
+            |_| "a size such as 16MiB".into(), "no limit",
+            |field, into| into.$at = field.size(),
+            |from| from.$at.map($crate::config::tree::size)
+        ))
+    };
+    // `tls` where a server cannot be asked whether it encrypts.
+    ($key:literal encryption($at:ident, $why:literal)) => {
+        kind!($key custom(
+            |_| "`off`, `require` or `verify-full`".into(), "",
+            |field, into| $crate::config::table::set(&mut into.$at, $crate::config::resolve::tls::encryption(field, $why)),
+            |from| Some($crate::config::tree::word(from.$at))
+        ))
+    };
+    ($key:literal ca_file()) => {
+        kind!($key elsewhere("the path of a PEM file", "none", |from| from.tls_ca_file.as_deref().map($crate::config::tree::path)))
+    };
+    ($key:literal cert_file()) => {
+        kind!($key elsewhere("the path of a PEM file", "none", |from| {
+            from.tls_identity.as_ref().map(|identity| $crate::config::tree::path(&identity.cert_file))
+        }))
+    };
+    ($key:literal key_file()) => {
+        kind!($key elsewhere("the path of a PEM file", "none", |from| {
+            from.tls_identity.as_ref().map(|identity| $crate::config::tree::path(&identity.key_file))
+        }))
+    };
+    // Its reader needs more than its value, and is not here.
+    ($key:literal elsewhere($values:expr, $default:literal, $print:expr)) => {
         kind!($key custom(|_| $values.into(), $default, |_, _| {}, $print))
     };
     ($key:literal custom($values:expr, $default:literal, $read:expr, $print:expr)) => {
@@ -141,7 +185,7 @@ macro_rules! kind {
 pub(super) use {counts, kind, table};
 
 /// The names of all these rows, which are `N`.
-pub(super) const fn names<T, const N: usize>(parts: &[&[Key<T>]]) -> [&'static str; N] {
+pub(super) const fn names<T, const N: usize>(parts: &[&[KeySpec<T>]]) -> [&'static str; N] {
     let mut names = [""; N];
     let (mut part, mut row, mut at) = (0, 0, 0);
     while at < N {
@@ -156,16 +200,20 @@ pub(super) const fn names<T, const N: usize>(parts: &[&[Key<T>]]) -> [&'static s
 }
 
 impl<T> Table<T> {
-    pub(super) const fn new(rows: &'static [Key<T>], known: &'static [&'static str], planned: &'static [&'static str]) -> Self {
-        Self { rows, keys: Keys { known, planned } }
+    pub(super) const fn new(
+        rows: &'static [KeySpec<T>],
+        known: &'static [&'static str],
+        planned: &'static [&'static str],
+    ) -> Self {
+        Self { rows, keys: KnownKeys { known, planned } }
     }
 
-    pub(super) const fn rows(&self) -> &'static [Key<T>] {
+    pub(super) const fn rows(&self) -> &'static [KeySpec<T>] {
         self.rows
     }
 
     /// The names of its keys.
-    pub(super) const fn keys(&self) -> Keys {
+    pub(super) const fn keys(&self) -> KnownKeys {
         self.keys
     }
 
@@ -203,7 +251,7 @@ impl<T> Table<T> {
 
     /// What the reference says of each key; `plain` is what holds without any.
     pub(super) fn reference(&self, plain: &T) -> Vec<Row> {
-        let row = |row: &Key<T>| {
+        let row = |row: &KeySpec<T>| {
             let printed = (row.kind.print)(plain).and_then(|tree| tree.scalar()).filter(|_| row.kind.default.is_empty());
             let default = printed.unwrap_or_else(|| row.kind.default.to_owned());
             Row { key: row.name, values: (row.kind.values)(plain), default, meaning: row.meaning }

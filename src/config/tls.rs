@@ -4,8 +4,10 @@ use std::path::PathBuf;
 
 crate::labels! {
     /// Transport security of a check, in libpq's words.
+    #[derive(Default)]
     pub enum TlsMode {
         /// Never.
+        #[default]
         Off = "off",
         /// When the server offers it, unverified.
         Prefer = "prefer",

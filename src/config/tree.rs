@@ -8,7 +8,10 @@ use std::{
 
 use serde_json::Value as Json;
 
-use super::raw::quantity::format_duration;
+use super::{
+    raw::quantity::{format_duration, format_size},
+    secret::{Secret, SecretSource},
+};
 use crate::failover::label::Label;
 
 /// A value in file order.
@@ -48,6 +51,10 @@ pub(super) fn duration(duration: Duration) -> Tree {
     Tree::Text(format_duration(duration))
 }
 
+pub(super) fn size(bytes: u64) -> Tree {
+    Tree::Text(format_size(bytes))
+}
+
 pub(super) fn or_off(limit: Option<Duration>) -> Tree {
     limit.map_or_else(|| text(&"off"), duration)
 }
@@ -63,6 +70,28 @@ pub(super) fn count(value: u32) -> Tree {
 /// Nothing where nothing is said: an empty list would be an error.
 pub(super) fn some_of<T: Display>(items: &[T]) -> Option<Tree> {
     (!items.is_empty()).then(|| items.iter().map(|item| text(item)).collect())
+}
+
+/// A secret that is not in a file.
+pub(super) fn from_variable(secret: Option<&Secret>) -> Option<Tree> {
+    match secret?.source() {
+        SecretSource::File(_) => None,
+        SecretSource::Variable(name) => Some(Tree::Secret(format!("${{{name}}}"))),
+        SecretSource::Program => Some(Tree::Secret("***".into())),
+    }
+}
+
+/// The file that a secret is in.
+pub(super) fn from_file(secret: Option<&Secret>) -> Option<Tree> {
+    if let SecretSource::File(file) = secret?.source() { Some(path(file)) } else { None }
+}
+
+/// A secret that is part of a text: in YAML the variable that is all of it, or nothing that could be used again.
+pub(super) fn hidden(source: &SecretSource) -> Tree {
+    match source {
+        SecretSource::Variable(name) => Tree::Secret(format!("${{{name}}}")),
+        SecretSource::File(_) | SecretSource::Program => Tree::Secret("\"***\"".into()),
+    }
 }
 
 impl Tree {

@@ -20,7 +20,6 @@ use super::{
     event_loop::Handle,
     hold::Hold,
     per_ip::PerIpLimiter,
-    protocol::Protocol,
     relay::RelaySettings,
     target::ReadTarget,
 };
@@ -36,6 +35,7 @@ use crate::{
     },
     reason::RejectReason,
     route::{Clock, PassiveReport, ReportSender, Route, RouteId, RouteWatch, SessionTable},
+    wire::Protocol,
 };
 
 /// The process on the byte path.

@@ -9,7 +9,6 @@ use super::{
     context::{Counts, ListenerContext, PoolContext, ProcessContext},
     hold::Hold,
     listener::AcceptLoop,
-    protocol::Protocol,
     target::{HoldGate, ReadTarget},
     worker::WorkerPool,
 };
@@ -18,6 +17,7 @@ use crate::{
     metrics::{ListenerMetrics, PoolMetrics},
     net::{endpoint::Endpoint, listener::BoundListener},
     route::{ReportSender, RouteWatch},
+    wire::Protocol,
 };
 
 /// What the byte path needs to know of a pool.

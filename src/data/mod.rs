@@ -30,7 +30,6 @@
 //! | [`target`] | which backends a listener's clients may use |
 //! | [`balancer`] | which reader is next |
 //! | [`descriptors`] | new descriptors, which a listener without any can withhold |
-//! | [`protocol`] | what the clients of a pool speak |
 //! | [`event_loop`] | one epoll, and the tasks that wait for it |
 //!
 //! Nothing here reads health or waits for control: a connection takes one `Route`, and what it learns goes out as a bounded,
@@ -55,7 +54,6 @@ mod listener;
 mod manager;
 mod order;
 mod per_ip;
-mod protocol;
 mod refusal;
 pub mod relay;
 mod session;
@@ -72,7 +70,6 @@ use admission::Admission;
 use context::ProcessContext;
 use descriptors::Descriptors;
 pub use manager::{ListenerManager, ListenerSettings, PoolSettings, SocketKey};
-pub use protocol::Protocol;
 use tokio_util::task::TaskTracker;
 
 use crate::{

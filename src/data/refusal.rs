@@ -9,13 +9,12 @@ use super::{
     client::{Accepted, Client},
     close,
     event_loop::{Socket, timeout},
-    protocol::Protocol,
 };
 use crate::{
     config::Refusal,
     reason::RejectReason,
     wire::{
-        mysql,
+        Protocol, mysql,
         postgres::{STARTUP_HEADER, STARTUP_MAX, Startup, error_response},
         redis::{self, LOADING, TOO_MANY},
     },

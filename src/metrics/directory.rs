@@ -46,10 +46,10 @@ pub(super) struct Directory {
 
 /// Components of one kind. Each has a registry of its own, so that its series come and go with it.
 #[derive(Debug)]
-struct Family<T>(BTreeMap<[Arc<str>; 2], Shelved<T>>);
+struct Family<T>(BTreeMap<[Arc<str>; 2], Entry<T>>);
 
 #[derive(Debug)]
-struct Shelved<T> {
+struct Entry<T> {
     component: Weak<T>,
     registry: Registry,
 }
@@ -72,7 +72,7 @@ impl<T> Family<T> {
         }
         let registry = Registry::new();
         let component = Arc::new(make(&Series::new(&registry))?);
-        self.0.insert(names, Shelved { component: Arc::downgrade(&component), registry });
+        self.0.insert(names, Entry { component: Arc::downgrade(&component), registry });
         Ok(component)
     }
 

@@ -12,10 +12,10 @@ use super::endpoint::{Endpoint, unix_path};
 
 /// Address of a backend as configured: a host name or an IP address and a port, or a unix socket.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct BackendAddr(Place);
+pub struct BackendAddr(Inner);
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Place {
+enum Inner {
     Host { host: String, port: u16 },
     Unix(Arc<Path>),
 }
@@ -24,40 +24,40 @@ impl BackendAddr {
     /// Host name or IP address, without brackets; `localhost` for a unix socket.
     pub fn host(&self) -> &str {
         match &self.0 {
-            Place::Host { host, .. } => host,
-            Place::Unix(_) => "localhost",
+            Inner::Host { host, .. } => host,
+            Inner::Unix(_) => "localhost",
         }
     }
 
     /// Port, never 0; a unix socket has none.
     pub const fn port(&self) -> Option<u16> {
         match &self.0 {
-            Place::Host { port, .. } => Some(*port),
-            Place::Unix(_) => None,
+            Inner::Host { port, .. } => Some(*port),
+            Inner::Unix(_) => None,
         }
     }
 
     /// Path of a unix socket.
     pub const fn unix(&self) -> Option<&Arc<Path>> {
         match &self.0 {
-            Place::Unix(path) => Some(path),
-            Place::Host { .. } => None,
+            Inner::Unix(path) => Some(path),
+            Inner::Host { .. } => None,
         }
     }
 
     /// The address as a number, when it is one.
     pub fn ip(&self) -> Option<IpAddr> {
         match &self.0 {
-            Place::Host { host, .. } => host.parse().ok(),
-            Place::Unix(_) => None,
+            Inner::Host { host, .. } => host.parse().ok(),
+            Inner::Unix(_) => None,
         }
     }
 
     /// Where it is, when it needs no resolver.
     pub fn endpoint(&self) -> Option<Endpoint> {
         match &self.0 {
-            Place::Host { port, .. } => self.ip().map(|ip| SocketAddr::new(ip, *port).into()),
-            Place::Unix(path) => Some(Endpoint::Unix(Arc::clone(path))),
+            Inner::Host { port, .. } => self.ip().map(|ip| SocketAddr::new(ip, *port).into()),
+            Inner::Unix(path) => Some(Endpoint::Unix(Arc::clone(path))),
         }
     }
 }
@@ -65,9 +65,9 @@ impl BackendAddr {
 impl fmt::Display for BackendAddr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            Place::Host { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
-            Place::Host { host, port } => write!(f, "{host}:{port}"),
-            Place::Unix(path) => write!(f, "unix:{}", path.display()),
+            Inner::Host { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
+            Inner::Host { host, port } => write!(f, "{host}:{port}"),
+            Inner::Unix(path) => write!(f, "unix:{}", path.display()),
         }
     }
 }
@@ -78,7 +78,7 @@ impl FromStr for BackendAddr {
     /// Parses `host:port`, `[v6]:port` or `unix:/path`; an error says what would be right.
     fn from_str(text: &str) -> Result<Self, String> {
         if let Some(path) = unix_path(text) {
-            return path.map(|path| Self(Place::Unix(path))).map_err(|right| format!("write {right}"));
+            return path.map(|path| Self(Inner::Unix(path))).map_err(|right| format!("write {right}"));
         }
         let fail = |what: &str| Err(format!("{what}; write host:port or [ipv6]:port"));
         let (host, port) = if let Some(rest) = text.strip_prefix('[') {
@@ -116,7 +116,7 @@ impl FromStr for BackendAddr {
             Ok(port) if !port.to_string().eq(text.rsplit(':').next().unwrap_or_default()) => {
                 fail("the port must be a plain decimal number")
             }
-            Ok(port) => Ok(Self(Place::Host { host: host.to_owned(), port })),
+            Ok(port) => Ok(Self(Inner::Host { host: host.to_owned(), port })),
             Err(_) => fail("the port is not a number from 1 to 65535"),
         }
     }

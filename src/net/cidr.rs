@@ -1,44 +1,43 @@
 //! Networks in CIDR notation (RFC 4632, RFC 4291 section 2.3).
 
-use std::{
-    fmt,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
-    str::FromStr,
-};
+use std::{fmt, net::IpAddr, str::FromStr};
 
-/// A network, or one address as the smallest of them.
+use ipnet::IpNet;
+
+/// A network, or one address as the smallest of them. No bit is set behind its prefix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Cidr {
-    /// Its first address; no bit is set behind the prefix.
-    network: IpAddr,
-    /// Bits of the prefix: at most 32 or 128.
-    length: u32,
-}
+pub struct Cidr(IpNet);
 
 impl Cidr {
+    /// The network of this prefix that the address is in.
+    fn of(address: IpAddr, length: u8) -> Result<Self, CidrError> {
+        let network = IpNet::new(address, length).map_err(|_| CidrError::Length(bits(address)))?;
+        Ok(Self(network.trunc()))
+    }
+
     /// Whether the address is in this network. An IPv4 client of an IPv6 socket (`::ffff:a.b.c.d`) is taken for what it is.
     pub fn contains(&self, address: IpAddr) -> bool {
-        match (self.network, address.to_canonical()) {
-            (IpAddr::V4(network), IpAddr::V4(address)) => mask_v4(address, self.length) == network,
-            (IpAddr::V6(network), IpAddr::V6(address)) => mask_v6(address, self.length) == network,
-            _ => false,
-        }
+        self.0.contains(&address.to_canonical())
     }
 
     /// Whether every address of `other` is in this network.
     pub fn covers(&self, other: &Self) -> bool {
-        self.length <= other.length && self.contains(other.network)
+        self.0.contains(&other.0)
     }
 
     /// Whether it holds every address of its family.
-    pub const fn is_everything(&self) -> bool {
-        self.length == 0
+    pub fn is_everything(&self) -> bool {
+        self.0.prefix_len() == 0
     }
+}
+
+const fn bits(address: IpAddr) -> u8 {
+    if address.is_ipv4() { 32 } else { 128 }
 }
 
 impl fmt::Display for Cidr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.network, self.length)
+        self.0.fmt(f)
     }
 }
 
@@ -48,10 +47,10 @@ pub enum CidrError {
     /// It does not begin with an IP address.
     Address,
     /// The prefix is no number from 0 to the number of bits, which this holds.
-    Length(u32),
+    Length(u8),
     /// Bits behind the prefix are set: the network that may be meant, and the single address.
     HostBits(Cidr, IpAddr),
-    /// IPv4 in the clothes of IPv6: what it is called here.
+    /// IPv4-mapped IPv6: the IPv4 network that is meant.
     Mapped(Cidr),
 }
 
@@ -78,37 +77,23 @@ impl FromStr for Cidr {
     fn from_str(text: &str) -> Result<Self, CidrError> {
         let (address, prefix) = text.split_once('/').map_or((text, None), |(address, prefix)| (address, Some(prefix)));
         let address: IpAddr = address.parse().map_err(|_| CidrError::Address)?;
-        let bits = if address.is_ipv4() { 32 } else { 128 };
+        let bits = bits(address);
         let length = match prefix {
             None => bits,
             // What `parse` would take besides: a plus sign, and zeros in front.
-            Some(prefix) => prefix
-                .parse()
-                .ok()
-                .filter(|length: &u32| *length <= bits && length.to_string() == prefix)
-                .ok_or(CidrError::Length(bits))?,
+            Some(prefix) => {
+                prefix.parse().ok().filter(|length: &u8| length.to_string() == prefix).ok_or(CidrError::Length(bits))?
+            }
         };
+        let cidr = Self::of(address, length)?;
         if let IpAddr::V6(v6) = address
             && let Some(v4) = v6.to_ipv4_mapped()
             && length >= 96
         {
-            return Err(CidrError::Mapped(Self { network: mask_v4(v4, length - 96).into(), length: length - 96 }));
+            return Err(CidrError::Mapped(Self::of(v4.into(), length - 96)?));
         }
-        let network = match address {
-            IpAddr::V4(address) => mask_v4(address, length).into(),
-            IpAddr::V6(address) => IpAddr::V6(mask_v6(address, length)),
-        };
-        let cidr = Self { network, length };
-        if network == address { Ok(cidr) } else { Err(CidrError::HostBits(cidr, address)) }
+        if cidr.0.addr() == address { Ok(cidr) } else { Err(CidrError::HostBits(cidr, address)) }
     }
-}
-
-fn mask_v4(address: Ipv4Addr, length: u32) -> Ipv4Addr {
-    Ipv4Addr::from_bits(address.to_bits() & u32::MAX.checked_shl(32 - length).unwrap_or(0))
-}
-
-fn mask_v6(address: Ipv6Addr, length: u32) -> Ipv6Addr {
-    Ipv6Addr::from_bits(address.to_bits() & u128::MAX.checked_shl(128 - length).unwrap_or(0))
 }
 
 #[cfg(test)]

@@ -85,7 +85,7 @@ fn arrows() -> BTreeMap<&'static str, &'static [&'static str]> {
         ("data", &["config", "failover", "lifecycle", "metrics", "net", "reason", "route", "wire"]),
         ("control", &["config", "failover", "lifecycle", "metrics", "net", "reason", "route", "wire", "labels"]),
         ("admin", &["config", "failover", "lifecycle", "metrics", "net", "reason", "route", "labels"]),
-        ("config", &["failover", "lifecycle", "net", "labels"]),
+        ("config", &["failover", "lifecycle", "net", "wire", "labels"]),
         ("metrics", &["failover", "lifecycle", "reason"]),
         ("telemetry", &["config", "failover"]),
         // What crosses the seam names where backends and clients are.

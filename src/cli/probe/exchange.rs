@@ -1,70 +1,55 @@
-//! `mainstay probe exchange`: steps in the order in which they were typed, and what to do now.
+//! `mainstay probe exchange`.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
-use clap::{Arg, ArgAction, ArgMatches, Command};
-
+use super::{
+    args::{Args, Steps},
+    kind::Kind,
+    source::SourceAddr,
+};
 use crate::{
     config::{
-        ExchangeCheck, TlsIdentity, TlsMode,
+        ExchangeCheck, Secret, TlsIdentity, TlsMode,
         exchange::{Form, MAX_MESSAGE_BYTES, MAX_STEPS, Message, RoleTexts, Step, from_hex},
     },
     control::probe::Finding,
     failover::Outcome,
+    net::addr::BackendAddr,
 };
 
-/// Options that are steps, with what they are good for.
-const OPTIONS: [(&str, &str); 6] = [
-    ("send", "Text to send; \\r \\n \\t \\0 \\\\ \\xHH are understood; steps are taken in order (exchange)"),
-    ("send-hex", "The same in hexadecimal digits (exchange)"),
-    ("expect", "Text that must come, anywhere in the answer (exchange)"),
-    ("expect-hex", "The same in hexadecimal digits (exchange)"),
-    ("primary", "Text that comes from a primary; the last step, with --standby (exchange)"),
-    ("standby", "Text that comes from a standby; the last step, with --primary (exchange)"),
-];
-
-/// The steps, each by the name of its option, in the order of the command line.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Steps(Vec<(&'static str, String)>);
-
-impl clap::FromArgMatches for Steps {
-    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
-        let mut steps = Vec::new();
-        for (name, _) in OPTIONS {
-            let (indices, values) = (matches.indices_of(name), matches.get_many::<String>(name));
-            steps.extend(
-                indices
-                    .zip(values)
-                    .into_iter()
-                    .flat_map(|(indices, values)| indices.zip(values).map(|(i, text)| (i, name, text.clone()))),
-            );
-        }
-        steps.sort_by_key(|(index, ..)| *index);
-        Ok(Self(steps.into_iter().map(|(_, name, text)| (name, text)).collect()))
+impl Kind for ExchangeCheck {
+    fn from_args(args: &Args, _: Option<Secret>) -> Result<Self, String> {
+        check(&args.steps, args.tls, args.tls_ca_file.clone(), args.tls_identity())
     }
 
-    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
-        *self = Self::from_arg_matches(matches)?;
-        Ok(())
-    }
-}
-
-impl clap::Args for Steps {
-    fn augment_args(command: Command) -> Command {
-        OPTIONS.into_iter().fold(command, |command, (name, help)| {
-            let value = if name.ends_with("hex") { "HEX" } else { "TEXT" };
-            command
-                .arg(Arg::new(name).long(name).value_name(value).help(help).action(ArgAction::Append).allow_hyphen_values(true))
-        })
+    /// Without what is sent, which may hold a password.
+    fn asked(&self, address: &BackendAddr, timeout: Duration) -> String {
+        let count = self.steps.len() + usize::from(self.roles.is_some());
+        let (steps, role) =
+            (if count == 1 { "step" } else { "steps" }, if self.roles.is_some() { ", the last for the role" } else { "" });
+        format!("exchange with {address}, within {timeout:?}: {count} {steps}{role}, TLS {}", self.tls)
     }
 
-    fn augment_args_for_update(command: Command) -> Command {
-        Self::augment_args(command)
+    fn advice(&self, finding: &Finding, _: SourceAddr) -> Option<String> {
+        let text = match finding.outcome {
+            Outcome::Timeout | Outcome::Closed | Outcome::ProtocolError => {
+                "  The server did not say what was expected; above stands what it said instead, with * for what it repeats of the check.\n  \
+                 Is the check right? Lines of most protocols end with \\r\\n, and nothing is sent that is not in the steps.\n  \
+                 Is it the right port, and does it want TLS (--tls require)? If all that is right, the server is not well."
+            }
+            Outcome::Misconfigured if self.tls == TlsMode::VerifyFull => {
+                "  Check that --tls-ca-file holds the authority that signed the server's certificate, that the certificate names the host\n  \
+                 as it is written here, and that it has not expired."
+            }
+            Outcome::Misconfigured => "  The server does not encrypt as it should. Without TLS: --tls off.",
+            _ => return None,
+        };
+        Some(text.into())
     }
 }
 
 /// The check that the arguments ask for.
-pub(super) fn check(
+fn check(
     steps: &Steps,
     tls: Option<TlsMode>,
     tls_ca_file: Option<PathBuf>,
@@ -139,35 +124,9 @@ fn unescape(text: &str) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-/// What is asked, without what is sent, which may hold a password.
-pub(super) fn asked(check: &ExchangeCheck) -> String {
-    let count = check.steps.len() + usize::from(check.roles.is_some());
-    let (steps, role) =
-        (if count == 1 { "step" } else { "steps" }, if check.roles.is_some() { ", the last for the role" } else { "" });
-    format!("{count} {steps}{role}, TLS {}", check.tls)
-}
-
-/// What to do now.
-pub(super) fn advice(check: &ExchangeCheck, finding: &Finding) -> Option<String> {
-    let text = match finding.outcome {
-        Outcome::Timeout | Outcome::Closed | Outcome::ProtocolError => {
-            "  The server did not say what was expected; above stands what it said instead, with * for what it repeats of the check.\n  \
-             Is the check right? Lines of most protocols end with \\r\\n, and nothing is sent that is not in the steps.\n  \
-             Is it the right port, and does it want TLS (--tls require)? If all that is right, the server is not well."
-        }
-        Outcome::Misconfigured if check.tls == TlsMode::VerifyFull => {
-            "  Check that --tls-ca-file holds the authority that signed the server's certificate, that the certificate names the host\n  \
-             as it is written here, and that it has not expired."
-        }
-        Outcome::Misconfigured => "  The server does not encrypt as it should. Without TLS: --tls off.",
-        _ => return None,
-    };
-    Some(text.into())
-}
-
 #[cfg(test)]
 mod tests {
-    use clap::{Args, FromArgMatches};
+    use clap::{Args as _, Command, FromArgMatches};
 
     use super::*;
 

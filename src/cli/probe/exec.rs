@@ -1,5 +1,12 @@
-//! `mainstay probe exec`: which command, and what to do now.
+//! `mainstay probe exec`.
 
+use std::time::Duration;
+
+use super::{
+    args::Args,
+    kind::{Kind, Words},
+    source::SourceAddr,
+};
 use crate::{
     config::{
         ExecCheck, Secret,
@@ -7,10 +14,66 @@ use crate::{
     },
     control::probe::Finding,
     failover::Outcome,
+    net::addr::BackendAddr,
 };
 
+impl Kind for ExecCheck {
+    fn from_args(args: &Args, _: Option<Secret>) -> Result<Self, String> {
+        check(&args.command, args.roles, &args.env, &|name| std::env::var(name).ok())
+    }
+
+    /// Without the arguments, which may hold anything.
+    fn asked(&self, address: &BackendAddr, timeout: Duration) -> String {
+        let arguments = match self.command.len().saturating_sub(1) {
+            0 => String::new(),
+            1 => " with 1 argument".into(),
+            count => format!(" with {count} arguments"),
+        };
+        let wanted = if self.roles { "exit code 0, and the role as the first word" } else { "exit code 0" };
+        format!("exec for {address}, within {timeout:?}: {}{arguments}: {wanted}", self.program())
+    }
+
+    fn advice(&self, finding: &Finding, _: SourceAddr) -> Option<String> {
+        let program = self.program();
+        let text = match finding.outcome {
+            Outcome::Ok => return None,
+            Outcome::Misconfigured if finding.evidence.contains("first word") || finding.evidence.contains("the command ") => {
+                "  With roles, the command must write one line such as\n    \
+                 primary lag=0 epoch=7 version=8.0\n  \
+                 `primary` or `standby` first; lag (bytes), epoch and version may follow. All else belongs on the standard error."
+                    .to_owned()
+            }
+            Outcome::Misconfigured => format!(
+                "  The check itself must be put right: 77 and 78 are the command's own word for that, 126 and 127 a shell's for a program\n  \
+                 that it cannot run or find. To see what it sees:\n    \
+                 env -i PATH=\"$PATH\" MAINSTAY_BACKEND_HOST=… MAINSTAY_BACKEND_PORT=… {program}"
+            ),
+            Outcome::Starting => "  Exit code 75 says: not yet. Nothing is to be done if that is true.".to_owned(),
+            Outcome::Timeout => "  It was killed with all that it had started. Let it give up by itself before the deadline (--timeout), with a word\n  \
+                                 of why: a command with a limit of its own says more than one that is killed."
+                .to_owned(),
+            _ => format!(
+                "  The command says that the backend is not well. If that is wrong, run it by hand:\n    \
+                 env -i PATH=\"$PATH\" MAINSTAY_BACKEND_HOST=… MAINSTAY_BACKEND_PORT=… {program}; echo $?\n  \
+                 0 is well, 75 not yet, 77 and 78 that the check is misconfigured, all else not well."
+            ),
+        };
+        Some(text)
+    }
+
+    fn no_verdict(&self) -> &'static str {
+        "  Above stands what this machine could not do. Look at `ulimit -u` (processes), `ulimit -n` (files) and `free -m`, and whether the\n  \
+         program lies on a disk that answers."
+    }
+
+    /// What a command calls its lag is its own affair.
+    fn words(&self) -> Words {
+        Words { epoch: "epoch", hidden: None, lag: "" }
+    }
+}
+
 /// The check that the arguments ask for. `lookup` answers for the environment of this process.
-pub(super) fn check(
+fn check(
     command: &[String],
     roles: bool,
     variables: &[String],
@@ -39,50 +102,6 @@ pub(super) fn check(
     Ok(ExecCheck { env, roles, ..ExecCheck::new(command.iter().cloned().map(Word::Plain).collect()) })
 }
 
-/// What is asked, without the arguments, which may hold anything.
-pub(super) fn asked(check: &ExecCheck) -> String {
-    let arguments = match check.command.len().saturating_sub(1) {
-        0 => String::new(),
-        1 => " with 1 argument".into(),
-        count => format!(" with {count} arguments"),
-    };
-    let wanted = if check.roles { "exit code 0, and the role as the first word" } else { "exit code 0" };
-    format!("{}{arguments}: {wanted}", check.program())
-}
-
-/// What to do when this machine could not run the command.
-pub(super) const NO_VERDICT: &str = "  Above stands what this machine could not do. Look at `ulimit -u` (processes), `ulimit -n` (files) and `free -m`, and whether the\n  \
-                                     program lies on a disk that answers.";
-
-/// What to do now.
-pub(super) fn advice(check: &ExecCheck, finding: &Finding) -> Option<String> {
-    let program = check.program();
-    let text = match finding.outcome {
-        Outcome::Ok => return None,
-        Outcome::Misconfigured if finding.evidence.contains("first word") || finding.evidence.contains("the command ") => {
-            "  With roles, the command must write one line such as\n    \
-             primary lag=0 epoch=7 version=8.0\n  \
-             `primary` or `standby` first; lag (bytes), epoch and version may follow. All else belongs on the standard error."
-                .to_owned()
-        }
-        Outcome::Misconfigured => format!(
-            "  The check itself must be put right: 77 and 78 are the command's own word for that, 126 and 127 a shell's for a program\n  \
-             that it cannot run or find. To see what it sees:\n    \
-             env -i PATH=\"$PATH\" MAINSTAY_BACKEND_HOST=… MAINSTAY_BACKEND_PORT=… {program}"
-        ),
-        Outcome::Starting => "  Exit code 75 says: not yet. Nothing is to be done if that is true.".to_owned(),
-        Outcome::Timeout => "  It was killed with all that it had started. Let it give up by itself before the deadline (--timeout), with a word\n  \
-                             of why: a command with a limit of its own says more than one that is killed."
-            .to_owned(),
-        _ => format!(
-            "  The command says that the backend is not well. If that is wrong, run it by hand:\n    \
-             env -i PATH=\"$PATH\" MAINSTAY_BACKEND_HOST=… MAINSTAY_BACKEND_PORT=… {program}; echo $?\n  \
-             0 is well, 75 not yet, 77 and 78 that the check is misconfigured, all else not well."
-        ),
-    };
-    Some(text)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -96,7 +115,8 @@ mod tests {
         let lookup = |name: &str| (name == "PGPASSWORD").then(|| "hunter2".to_owned());
         let made = check(&words(&["/bin/check", "-x"]), true, &words(&["A=b=c", "PGPASSWORD"]), &lookup).unwrap();
         assert_eq!((made.env[0].1.expose(), made.env[1].1.expose(), made.roles), ("b=c", "hunter2", true));
-        assert!(!asked(&made).contains("-x") && asked(&made).contains("/bin/check with 1 argument"), "{}", asked(&made));
+        let asked = made.asked(&"127.0.0.1:1".parse().unwrap(), Duration::from_secs(1));
+        assert!(!asked.contains("-x") && asked.contains("/bin/check with 1 argument"), "{asked}");
         for (command, variables) in
             [(&[][..], &[][..]), (&["check"], &[]), (&["/c"], &["NONE"]), (&["/c"], &["MAINSTAY_X=1"]), (&["/c"], &["=1"])]
         {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{advice, exchange, exec, origin::Origin};
+use super::{advice, kind, source::SourceAddr};
 use crate::{
     config::CheckKind,
     control::probe::Finding,
@@ -13,7 +13,7 @@ use crate::{
 /// One probe as it is told.
 pub(super) struct Told<'a> {
     pub(super) address: &'a BackendAddr,
-    pub(super) kind: &'a CheckKind,
+    pub(super) check: &'a CheckKind,
     pub(super) timeout: Duration,
     pub(super) took: Duration,
     /// What was found, or why this machine could not ask.
@@ -22,17 +22,17 @@ pub(super) struct Told<'a> {
 
 /// The result on one screen.
 pub(super) fn screen(told: &Told<'_>) -> String {
-    let mut rows = vec![("asked", asked(told))];
+    let mut rows = vec![("asked", kind::kind(told.check).asked(told.address, told.timeout))];
     match told.result {
         Ok(finding) => {
             rows.push(("outcome", finding.outcome.to_string()));
             rows.push(("evidence", finding.evidence.to_string()));
-            rows.extend(facts(told.kind, finding));
+            rows.extend(facts(told.check, finding));
         }
         Err(evidence) => rows.extend([("outcome", "no verdict".into()), ("evidence", evidence.to_string())]),
     }
     rows.push(("took", format!("{:.1} ms", told.took.as_secs_f64() * 1000.0)));
-    let advice = advice::advice(told.kind, told.result.as_ref().ok(), Origin::towards(told.address));
+    let advice = advice::advice(told.check, told.result.as_ref().ok(), SourceAddr::towards(told.address));
     rows.push(("mainstay", advice.mainstay));
     let mut text: Vec<String> = rows.iter().map(|(name, value)| format!("{name:<10}{value}")).collect();
     if let Some(now) = advice.now {
@@ -41,44 +41,8 @@ pub(super) fn screen(told: &Told<'_>) -> String {
     text.join("\n")
 }
 
-fn asked(told: &Told<'_>) -> String {
-    let Told { address, timeout, .. } = told;
-    match told.kind {
-        CheckKind::Tcp => format!("tcp {address}, within {timeout:?}"),
-        CheckKind::Postgres(check) => format!(
-            "postgres {address}, within {timeout:?}: log in as {} to database {}, TLS {}, and ask for the role",
-            check.user, check.database, check.tls
-        ),
-        CheckKind::Mysql(check) => format!(
-            "mysql {address}, within {timeout:?}: log in as {}, TLS {}, and ask for read_only, replication and Galera",
-            check.user, check.tls
-        ),
-        CheckKind::Redis(check) => {
-            let login = match (&check.user, &check.password) {
-                (Some(user), _) => format!("log in as {user}"),
-                (None, Some(_)) => "log in as the default user".into(),
-                (None, None) => "no login".into(),
-            };
-            format!("redis {address}, within {timeout:?}: {login}, TLS {}, PING, and INFO for the role", check.tls)
-        }
-        CheckKind::Http(check) => {
-            let port = check.port.map_or(String::new(), |port| format!(" at port {port}"));
-            let login = check.login.as_ref().map_or(String::new(), |login| format!(" as {}", login.user));
-            let statuses: Vec<String> = check.expect.iter().map(u16::to_string).collect();
-            let expect = statuses.join(" or ");
-            format!(
-                "http {address}{port}, within {timeout:?}: GET {}{login}, TLS {}; {expect} means primary",
-                check.path.shown(),
-                check.tls
-            )
-        }
-        CheckKind::Exec(check) => format!("exec for {address}, within {timeout:?}: {}", exec::asked(check)),
-        CheckKind::Exchange(check) => format!("exchange with {address}, within {timeout:?}: {}", exchange::asked(check)),
-    }
-}
-
-fn facts(kind: &CheckKind, finding: &Finding) -> Vec<(&'static str, String)> {
-    let facts = &finding.facts;
+fn facts(check: &CheckKind, finding: &Finding) -> Vec<(&'static str, String)> {
+    let (kind, facts) = (kind::kind(check), &finding.facts);
     let Some(role) = facts.role else { return Vec::new() };
     let role = match (facts.read_only, facts.multi_primary) {
         (true, _) => format!("{role}, but refuses writes"),
@@ -86,18 +50,13 @@ fn facts(kind: &CheckKind, finding: &Finding) -> Vec<(&'static str, String)> {
         (false, MultiPrimary::Synced) => format!("{role}, one of many"),
         (false, MultiPrimary::Behind) => format!("{role}, one of many, and behind them"),
     };
-    let hidden = matches!(kind, CheckKind::Postgres(_)).then(|| "not visible to this role".to_owned());
-    let or_hidden = |number: Option<u64>| number.map(|number| number.to_string()).or_else(|| hidden.clone());
-    let epoch = match kind {
-        CheckKind::Postgres(_) | CheckKind::Http(_) => ("timeline", or_hidden(facts.db_epoch)),
-        CheckKind::Mysql(_) => ("reign", facts.db_epoch.map(|epoch| format!("since transaction {epoch}, as an epoch"))),
-        _ => ("epoch", or_hidden(facts.db_epoch)),
-    };
-    // What a command calls its lag is its own affair.
-    let of = if matches!(kind, CheckKind::Exec(_) | CheckKind::Postgres(_)) { "" } else { " received and not applied" };
-    let lag = facts.lag_bytes.map(|lag| format!("{lag} bytes{of}"));
+    let words = kind.words();
+    let hidden = words.hidden.map(str::to_owned);
+    let epoch = facts.db_epoch.map(|epoch| kind.epoch(epoch)).or_else(|| hidden.clone());
+    let system_id = facts.system_id.map(|id| id.to_string()).or(hidden);
+    let lag = facts.lag_bytes.map(|lag| format!("{lag} bytes{}", words.lag));
     let version = facts.version.as_deref().map(str::to_owned);
-    let rows = [("role", Some(role)), epoch, ("system id", or_hidden(facts.system_id)), ("lag", lag), ("version", version)];
+    let rows = [("role", Some(role)), (words.epoch, epoch), ("system id", system_id), ("lag", lag), ("version", version)];
     rows.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
 }
 
@@ -105,9 +64,9 @@ fn facts(kind: &CheckKind, finding: &Finding) -> Vec<(&'static str, String)> {
 pub(super) fn json(told: &Told<'_>) -> String {
     let finding = told.result.as_ref().ok();
     let facts = finding.map(|finding| &finding.facts);
-    let advice = advice::advice(told.kind, finding, Origin::towards(told.address));
+    let advice = advice::advice(told.check, finding, SourceAddr::towards(told.address));
     serde_json::json!({
-        "check": told.kind.name(),
+        "check": told.check.name(),
         "address": told.address.to_string(),
         "outcome": finding.map_or("no_verdict", |finding| finding.outcome.as_str()),
         "evidence": finding.map_or_else(|| told.result.as_ref().err().map(AsRef::as_ref), |finding| Some(&*finding.evidence)),
@@ -177,7 +136,7 @@ mod tests {
         for &outcome in Outcome::ALL {
             let result = Ok(Finding { outcome, facts: Facts::default(), evidence: "seen".into() });
             let told =
-                Told { address: &address, kind: &kind, timeout: Duration::from_secs(1), took: Duration::ZERO, result: &result };
+                Told { address: &address, check: &kind, timeout: Duration::from_secs(1), took: Duration::ZERO, result: &result };
             let (screen, json) = (screen(&told), json(&told));
             for word in [outcome.as_str(), "seen", "mainstay", "asked"] {
                 assert!(screen.contains(word), "{word} in {screen}");

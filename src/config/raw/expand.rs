@@ -1,7 +1,7 @@
 //! `${VAR}`, `${VAR:-default}`, `${VAR:?message}` and `$$` in values. Works on values after the YAML was read, so the
 //! content of a variable is never taken for YAML.
 
-use super::node::Origin;
+use super::node::Source;
 
 /// Where variables come from.
 pub(in crate::config) type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
@@ -24,9 +24,9 @@ impl<'a> Expander<'a> {
     }
 
     /// The value with its variables replaced.
-    pub(in crate::config) fn expand(&mut self, written: &str) -> Result<(String, Origin), Fault> {
+    pub(in crate::config) fn expand(&mut self, written: &str) -> Result<(String, Source), Fault> {
         let mut text = String::new();
-        let mut origin = Origin::Literal;
+        let mut source = Source::Literal;
         let mut rest = written;
         while let Some(at) = rest.find('$') {
             text.push_str(&rest[..at]);
@@ -40,7 +40,7 @@ impl<'a> Expander<'a> {
                 };
                 let (value, of) = self.lookup(reference)?;
                 let alone = at == 0 && text.is_empty() && after.is_empty() && written.len() == reference.len() + 3;
-                origin = if alone { of } else { Origin::Expanded };
+                source = if alone { of } else { Source::Expanded };
                 self.left = self.left.checked_sub(value.len()).ok_or_else(|| {
                     (
                         "the variables of this file are longer than 1MiB together".to_owned(),
@@ -57,10 +57,10 @@ impl<'a> Expander<'a> {
             }
         }
         text.push_str(rest);
-        Ok((text, origin))
+        Ok((text, source))
     }
 
-    fn lookup(&self, reference: &str) -> Result<(String, Origin), Fault> {
+    fn lookup(&self, reference: &str) -> Result<(String, Source), Fault> {
         let end = reference.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).unwrap_or(reference.len());
         let (name, rule) = reference.split_at(end);
         if name.is_empty() || name.starts_with(|c: char| c.is_ascii_digit()) {
@@ -71,7 +71,7 @@ impl<'a> Expander<'a> {
         }
         let value = (self.env)(name);
         let filled = value.clone().filter(|value| !value.is_empty());
-        let variable = Origin::Variable(name.to_owned());
+        let variable = Source::Variable(name.to_owned());
         if rule.is_empty() {
             let missing =
                 || (format!("the environment variable {name} is not set"), format!("set it, or write ${{{name}:-default}}"));
@@ -81,7 +81,7 @@ impl<'a> Expander<'a> {
             return Err(("a variable inside the default of a variable is not supported".into(), "use one variable only".into()));
         }
         if let Some(default) = rule.strip_prefix(":-") {
-            return Ok(filled.map_or_else(|| (default.to_owned(), Origin::Expanded), |value| (value, Origin::Expanded)));
+            return Ok(filled.map_or_else(|| (default.to_owned(), Source::Expanded), |value| (value, Source::Expanded)));
         }
         if let Some(message) = rule.strip_prefix(":?") {
             let message = if message.is_empty() { "it must be set" } else { message };
@@ -111,7 +111,7 @@ mod tests {
         }
     }
 
-    fn expand(text: &str) -> Result<(String, Origin), Fault> {
+    fn expand(text: &str) -> Result<(String, Source), Fault> {
         Expander::new(&env).expand(text)
     }
 
@@ -136,12 +136,12 @@ mod tests {
 
     #[test]
     fn knows_what_is_only_a_variable() {
-        assert_eq!(expand("${A}").unwrap().1, Origin::Variable("A".into()));
-        assert_eq!(expand("${A:?m}").unwrap().1, Origin::Variable("A".into()));
+        assert_eq!(expand("${A}").unwrap().1, Source::Variable("A".into()));
+        assert_eq!(expand("${A:?m}").unwrap().1, Source::Variable("A".into()));
         for written in ["x${A}", "${A}x", "${A}${A}", "${A:-d}", "$$${A}", "${EMPTY}${A}"] {
-            assert_eq!(expand(written).unwrap().1, Origin::Expanded, "{written}");
+            assert_eq!(expand(written).unwrap().1, Source::Expanded, "{written}");
         }
-        assert_eq!(expand("$$").unwrap().1, Origin::Literal);
+        assert_eq!(expand("$$").unwrap().1, Source::Literal);
     }
 
     #[test]

@@ -2,12 +2,12 @@
 
 use std::{fmt, rc::Rc};
 
-use crate::config::diagnostic::Place;
+use crate::config::diagnostic::Location;
 
 /// A value with its place and its path.
 #[derive(Clone, Debug)]
 pub(in crate::config) struct Node {
-    pub(in crate::config) place: Place,
+    pub(in crate::config) place: Location,
     pub(in crate::config) path: Path,
     pub(in crate::config) value: Value,
 }
@@ -28,13 +28,13 @@ pub(in crate::config) enum Value {
 pub(in crate::config) struct Scalar {
     pub(in crate::config) text: String,
     pub(in crate::config) style: Style,
-    pub(in crate::config) origin: Origin,
+    pub(in crate::config) source: Source,
 }
 
 impl fmt::Debug for Scalar {
     /// The text may be a secret, so it is not shown.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Scalar").field("style", &self.style).field("origin", &self.origin).finish_non_exhaustive()
+        f.debug_struct("Scalar").field("style", &self.style).field("source", &self.source).finish_non_exhaustive()
     }
 }
 
@@ -47,7 +47,7 @@ pub(in crate::config) enum Style {
 
 /// Where a text came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::config) enum Origin {
+pub(in crate::config) enum Source {
     /// It stands in the file.
     Literal,
     /// It is the value of one environment variable and nothing else.
@@ -60,7 +60,7 @@ pub(in crate::config) enum Origin {
 #[derive(Clone, Debug)]
 pub(in crate::config) struct Key {
     pub(in crate::config) name: Rc<str>,
-    pub(in crate::config) place: Place,
+    pub(in crate::config) place: Location,
 }
 
 /// The way to a node, such as `pools[0].check.interval`; made into text only for an error.

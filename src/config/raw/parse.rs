@@ -7,10 +7,10 @@ use serde_yaml::granit_parser::{self, ErrorKind, Event, Options, Parser, ScalarS
 
 use super::{
     expand::Expander,
-    node::{Key, Node, Origin, Path, Scalar, Style, Value, shorten},
+    node::{Key, Node, Path, Scalar, Source, Style, Value, shorten},
 };
 use crate::config::{
-    diagnostic::Place,
+    diagnostic::Location,
     findings::{Findings, file_may_hold_secret, names_secret},
 };
 
@@ -50,7 +50,7 @@ fn limits() -> Options {
 
 /// Why reading cannot go on.
 struct Stop {
-    place: Place,
+    place: Location,
     message: String,
     help: Option<String>,
 }
@@ -83,7 +83,7 @@ impl<'a> Reader<'a> {
                     root = Some(self.node(event, span, Path::default())?);
                 }
                 Event::StreamEnd => {
-                    let empty = Node { place: Place::File, path: Path::default(), value: Value::Null };
+                    let empty = Node { place: Location::File, path: Path::default(), value: Value::Null };
                     return Ok(root.unwrap_or(empty));
                 }
                 _ => return Err(unexpected(span)),
@@ -98,7 +98,7 @@ impl<'a> Reader<'a> {
                 Ok((event, span))
             }
             Some(Err(error)) => Err(explain(&error)),
-            None => Err(Stop { place: Place::File, message: "the file ends too early".into(), help: None }),
+            None => Err(Stop { place: Location::File, message: "the file ends too early".into(), help: None }),
         }
     }
 
@@ -173,15 +173,15 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn scalar(&mut self, text: &str, style: ScalarStyle, place: Place, path: &Path) -> Value {
+    fn scalar(&mut self, text: &str, style: ScalarStyle, place: Location, path: &Path) -> Value {
         let style = if style == ScalarStyle::Plain { Style::Plain } else { Style::Quoted };
         let is_null = |text: &str| style == Style::Plain && matches!(text, "" | "~" | "null" | "Null" | "NULL");
         if is_null(text) {
             return Value::Null;
         }
         match self.expander.expand(text) {
-            Ok((text, origin)) if origin != Origin::Literal && is_null(&text) => Value::Null,
-            Ok((text, origin)) => Value::Scalar(Scalar { text, style, origin }),
+            Ok((text, source)) if source != Source::Literal && is_null(&text) => Value::Null,
+            Ok((text, source)) => Value::Scalar(Scalar { text, style, source }),
             Err((message, help)) => {
                 let help = if names_secret(&path.leaf()) { "set it before mainstay starts".to_owned() } else { help };
                 self.findings.error(place, path, message, Some(help));
@@ -190,16 +190,16 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn refuse_alias(&self, place: Place, path: &Path) {
+    fn refuse_alias(&self, place: Location, path: &Path) {
         let help = "write the value out, or put what all pools share under `defaults:`".to_owned();
         self.findings.error(place, path, "YAML anchors and aliases (&name, *name) are not supported", Some(help));
     }
 }
 
-fn place(span: Span) -> Place {
+fn place(span: Span) -> Location {
     let same_line = span.start.line() == span.end.line();
     let width = if same_line { span.end.col().saturating_sub(span.start.col()).max(1) } else { 1 };
-    Place::At { line: span.start.line().max(1), column: span.start.col() + 1, width }
+    Location::At { line: span.start.line().max(1), column: span.start.col() + 1, width }
 }
 
 fn unexpected(span: Span) -> Stop {
@@ -209,7 +209,7 @@ fn unexpected(span: Span) -> Stop {
 /// The scanner's words where they help, our own where the usual cause is known.
 fn explain(error: &ScanError) -> Stop {
     let marker = error.marker();
-    let place = Place::At { line: marker.line().max(1), column: marker.col() + 1, width: 1 };
+    let place = Location::At { line: marker.line().max(1), column: marker.col() + 1, width: 1 };
     let (message, help) = match error.kind() {
         ErrorKind::RecursionLimitExceeded => (
             format!("the file is nested more than {MAX_DEPTH} levels deep"),

@@ -4,12 +4,12 @@
 use std::{ops::RangeInclusive, time::Duration};
 
 use super::{
-    node::{Key, Node, Origin, Path, Scalar, Style, Value, shorten},
+    node::{Key, Node, Path, Scalar, Source, Style, Value, shorten},
     quantity::{format_duration, parse_count, parse_duration, parse_size},
 };
 use crate::{
     config::{
-        diagnostic::Place,
+        diagnostic::Location,
         findings::{Findings, names_secret, nearest},
     },
     failover::{MaxLag, label::Label},
@@ -17,7 +17,7 @@ use crate::{
 
 /// The keys of a map.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::config) struct Keys {
+pub(in crate::config) struct KnownKeys {
     /// What this version understands.
     pub(in crate::config) known: &'static [&'static str],
     /// What is part of the interface, but not of this version.
@@ -37,7 +37,7 @@ impl<'a> Field<'a> {
         Self { node, under: None, findings }
     }
 
-    pub(in crate::config) const fn place(self) -> Place {
+    pub(in crate::config) const fn place(self) -> Location {
         self.node.place
     }
 
@@ -92,11 +92,11 @@ impl<'a> Field<'a> {
             Value::Null | Value::Invalid => "nothing".into(),
             Value::List(_) => "a list".into(),
             Value::Map(_) => "a map".into(),
-            Value::Scalar(scalar) => match &scalar.origin {
-                Origin::Variable(name) => format!("what the environment variable {name} holds"),
-                Origin::Expanded => "what its variables make of it".into(),
-                Origin::Literal if names_secret(&self.node.path.leaf()) || scalar.text.contains("://") => "this".into(),
-                Origin::Literal => format!("\"{}\"", shorten(&scalar.text)),
+            Value::Scalar(scalar) => match &scalar.source {
+                Source::Variable(name) => format!("what the environment variable {name} holds"),
+                Source::Expanded => "what its variables make of it".into(),
+                Source::Literal if names_secret(&self.node.path.leaf()) || scalar.text.contains("://") => "this".into(),
+                Source::Literal => format!("\"{}\"", shorten(&scalar.text)),
             },
         }
     }
@@ -115,7 +115,7 @@ impl<'a> Field<'a> {
         if scalar.text.is_empty() {
             return self.wrong(&format!("{wanted}, which cannot be empty"), None);
         }
-        let trap = (scalar.style == Style::Plain && scalar.origin == Origin::Literal).then(|| other_type(&scalar.text)).flatten();
+        let trap = (scalar.style == Style::Plain && scalar.source == Source::Literal).then(|| other_type(&scalar.text)).flatten();
         match trap {
             Some(kind) => {
                 let help = format!("YAML reads this as {kind}; put it in quotes: \"{}\"", shorten(&scalar.text));
@@ -197,7 +197,7 @@ impl<'a> Field<'a> {
     pub(in crate::config) fn count(self, range: RangeInclusive<u32>) -> Option<u32> {
         let wanted = format!("a number from {} to {}", range.start(), range.end());
         let scalar = self.scalar(&wanted)?;
-        if scalar.style == Style::Quoted && scalar.origin == Origin::Literal {
+        if scalar.style == Style::Quoted && scalar.source == Source::Literal {
             return self.wrong(&wanted, Some("this is a text; remove the quotes".into()));
         }
         match parse_count(&scalar.text).map(u32::try_from) {
@@ -234,7 +234,7 @@ impl<'a> Field<'a> {
     }
 
     /// The value as a map with these keys; a map in `defaults` lies beneath it.
-    pub(in crate::config) fn map(self, keys: Keys) -> Option<Section<'a>> {
+    pub(in crate::config) fn map(self, keys: KnownKeys) -> Option<Section<'a>> {
         let Value::Map(entries) = &self.node.value else { return self.wrong("a map (key: value)", None) };
         let section = Section { field: self, keys };
         for (key, node) in entries {
@@ -248,7 +248,7 @@ impl<'a> Field<'a> {
 #[derive(Clone, Copy, Debug)]
 pub(in crate::config) struct Section<'a> {
     field: Field<'a>,
-    keys: Keys,
+    keys: KnownKeys,
 }
 
 impl<'a> Section<'a> {
@@ -288,14 +288,6 @@ impl<'a> Section<'a> {
     /// The same map with a map of `defaults` beneath it.
     pub(in crate::config) fn over(self, under: Option<&'a Node>) -> Self {
         Self { field: Field { under, ..self.field }, ..self }
-    }
-
-    pub(in crate::config) fn duration(self, key: &str, default: Duration, range: RangeInclusive<Duration>) -> Duration {
-        self.get(key).and_then(|field| field.duration(range)).unwrap_or(default)
-    }
-
-    pub(in crate::config) fn count(self, key: &str, default: u32, range: RangeInclusive<u32>) -> u32 {
-        self.get(key).and_then(|field| field.count(range)).unwrap_or(default)
     }
 
     pub(in crate::config) fn word<L: Label>(self, key: &str, default: L) -> L {
@@ -343,7 +335,7 @@ pub(in crate::config) fn one_of(words: &[&str]) -> String {
 
 fn unit_help(fault: &str, scalar: &Scalar, unit: &str) -> String {
     match fault {
-        "the unit is missing" if scalar.origin == Origin::Literal => {
+        "the unit is missing" if scalar.source == Source::Literal => {
             format!("{fault}; write {}{unit} if that is meant", shorten(&scalar.text))
         }
         "it has a fraction" => format!("{fault}; write it in the next smaller unit"),

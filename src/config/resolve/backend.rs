@@ -1,25 +1,26 @@
 //! The backends of a pool.
 
-use std::{str::FromStr, sync::Arc};
+use std::sync::Arc;
 
-use super::claims::{Claims, Names, Targets};
+use super::{
+    claims::{Claims, Names, Targets},
+    endpoint::backend_address,
+};
 use crate::{
     config::{
         pool::{BackendConfig, default_names},
         raw::{
             node::Value,
-            reader::{Field, Keys, Section},
+            reader::{Field, KnownKeys, Section},
         },
     },
     net::addr::BackendAddr,
 };
 
-const BACKEND_KEYS: Keys = Keys { known: &["name", "address"], planned: &["max_connections"] };
+const BACKEND_KEYS: KnownKeys = KnownKeys { known: &["name", "address"], planned: &["max_connections"] };
 
 /// Far more than any database has nodes; positions in the list are 16-bit numbers.
 const MAX_BACKENDS: usize = 1024;
-
-const WANTED: &str = "an address such as db-a:5432, [2001:db8::1]:5432 or unix:/run/db/db.sock";
 
 /// The backends of a pool, in order of preference.
 pub(super) fn backends<'a>(pool: Section<'a>, claims: &mut Claims<'a>) -> Vec<BackendConfig> {
@@ -43,29 +44,17 @@ pub(super) fn backends<'a>(pool: Section<'a>, claims: &mut Claims<'a>) -> Vec<Ba
     found.into_iter().zip(chosen).map(|((_, address), name)| BackendConfig { name, address }).collect()
 }
 
-type Place<'a> = Option<(Field<'a>, BackendAddr)>;
+type Located<'a> = Option<(Field<'a>, BackendAddr)>;
 
-fn backend<'a>(field: Field<'a>, names: &mut Names) -> (Option<Arc<str>>, Place<'a>) {
+fn backend<'a>(field: Field<'a>, names: &mut Names) -> (Option<Arc<str>>, Located<'a>) {
     if !matches!(field.value(), Value::Map(_)) {
-        return (None, address(field));
+        return (None, with_place(field));
     }
     let Some(section) = field.map(BACKEND_KEYS) else { return (None, None) };
     let name = section.get("name").and_then(|field| names.read(field));
-    (name, section.require("address", "db-a:5432").and_then(address))
+    (name, section.require("address", "db-a:5432").and_then(with_place))
 }
 
-fn address(field: Field<'_>) -> Place<'_> {
-    let scalar = field.scalar(WANTED)?;
-    match BackendAddr::from_str(&scalar.text) {
-        Ok(address) => Some((field, address)),
-        Err(_) if scalar.text.contains("://") => {
-            field.wrong(WANTED, Some("a URL is not understood here: write host:port only; logins belong under `check`".into()))
-        }
-        Err(error) => field.wrong(WANTED, Some(error)),
-    }
-}
-
-/// An address that is no backend's.
-pub(super) fn plain_address(field: Field<'_>) -> Option<BackendAddr> {
-    address(field).map(|(_, address)| address)
+fn with_place(field: Field<'_>) -> Located<'_> {
+    backend_address(field).map(|address| (field, address))
 }

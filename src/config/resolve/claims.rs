@@ -9,7 +9,7 @@ use std::{
 
 use crate::{
     config::{
-        diagnostic::Place,
+        diagnostic::Location,
         findings::Findings,
         raw::{node::Path, reader::Field},
     },
@@ -26,7 +26,7 @@ pub(in crate::config) fn is_legal_name(name: &str) -> bool {
 
 /// Names of one kind in one place.
 #[derive(Debug, Default)]
-pub(super) struct Names(HashMap<Arc<str>, Place>);
+pub(super) struct Names(HashMap<Arc<str>, Location>);
 
 impl Names {
     /// The name in `field`, unless it is no name; reports when it is taken.
@@ -47,7 +47,7 @@ impl Names {
 
 /// The backends of one pool, by address.
 #[derive(Debug, Default)]
-pub(super) struct Targets(HashMap<BackendAddr, Place>);
+pub(super) struct Targets(HashMap<BackendAddr, Location>);
 
 impl Targets {
     /// Takes an address; reports when another backend of the pool has it.
@@ -63,10 +63,10 @@ impl Targets {
 /// Addresses of the whole configuration.
 #[derive(Debug, Default)]
 pub(in crate::config) struct Claims<'a> {
-    listens: HashMap<SocketAddr, Place>,
-    first_of_port: HashMap<(bool, u16), Place>,
-    unix_sockets: HashMap<Arc<path::Path>, Place>,
-    backends: Vec<(&'a Path, Place, BackendAddr)>,
+    listens: HashMap<SocketAddr, Location>,
+    first_of_port: HashMap<(bool, u16), Location>,
+    unix_sockets: HashMap<Arc<path::Path>, Location>,
+    backends: Vec<(&'a Path, Location, BackendAddr)>,
     findings: Option<&'a Findings>,
 }
 
@@ -127,7 +127,7 @@ impl<'a> Claims<'a> {
         }
     }
 
-    fn listener_at(&self, ip: IpAddr, port: u16) -> Option<Place> {
+    fn listener_at(&self, ip: IpAddr, port: u16) -> Option<Location> {
         let all = self.listens.get(&wildcard(ip.is_ipv6(), port)).filter(|_| ip.is_loopback() || ip.is_unspecified());
         self.listens.get(&SocketAddr::new(ip, port)).or(all).copied()
     }
@@ -147,14 +147,14 @@ fn wildcard(is_ipv6: bool, port: u16) -> SocketAddr {
     SocketAddr::new(ip, port)
 }
 
-fn already(first: Place) -> String {
+fn already(first: Location) -> String {
     format!("{} has it already", describe(first))
 }
 
-fn describe(place: Place) -> String {
+fn describe(place: Location) -> String {
     match place {
-        Place::File => "the file".into(),
-        Place::Flag(flag) => flag.into(),
-        Place::At { line, .. } => format!("line {line}"),
+        Location::File => "the file".into(),
+        Location::Flag(flag) => flag.into(),
+        Location::At { line, .. } => format!("line {line}"),
     }
 }

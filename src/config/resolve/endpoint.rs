@@ -1,19 +1,36 @@
-//! Addresses to listen on.
+//! Addresses to listen on, and those of backends.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, str::FromStr};
 
 use super::claims::Claims;
 use crate::{
     config::raw::{
-        node::{Origin, shorten},
+        node::{Source, shorten},
         reader::Field,
     },
-    net::endpoint::{Endpoint, unix_path},
+    net::{
+        addr::BackendAddr,
+        endpoint::{Endpoint, unix_path},
+    },
 };
 
 const MAX_ADDRESSES: usize = 64;
 
 const WANTED: &str = "an address such as 127.0.0.1:5432, [::1]:5432 or unix:/run/mainstay/db.sock";
+
+const BACKEND: &str = "an address such as db-a:5432, [2001:db8::1]:5432 or unix:/run/db/db.sock";
+
+/// The address of a backend, or of another server.
+pub(in crate::config) fn backend_address(field: Field<'_>) -> Option<BackendAddr> {
+    let scalar = field.scalar(BACKEND)?;
+    match BackendAddr::from_str(&scalar.text) {
+        Ok(address) => Some(address),
+        Err(_) if scalar.text.contains("://") => {
+            field.wrong(BACKEND, Some("a URL is not understood here: write host:port only; logins belong under `check`".into()))
+        }
+        Err(error) => field.wrong(BACKEND, Some(error)),
+    }
+}
 
 /// One address or many, each with its place.
 pub(in crate::config) fn addresses<'a>(field: Field<'a>, claims: &mut Claims) -> (Vec<Endpoint>, Vec<Field<'a>>) {
@@ -48,7 +65,7 @@ pub(in crate::config) fn endpoint(field: Field<'_>, wanted: &str) -> Option<Endp
             None => Some(address.into()),
         },
         Ok(_) => field.wrong(wanted, Some("a port with a leading zero may mean an octal number; remove the zero".into())),
-        Err(_) if scalar.origin == Origin::Literal => field.wrong(wanted, advice(text)),
+        Err(_) if scalar.source == Source::Literal => field.wrong(wanted, advice(text)),
         Err(_) => field.wrong(wanted, None),
     }
 }

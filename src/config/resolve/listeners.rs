@@ -1,8 +1,8 @@
 //! The listeners of a pool: what concerns more than one key, or more than one listener.
 
 use super::{
+    access::access,
     claims::{Claims, Names},
-    doors::access,
     endpoint::addresses,
 };
 use crate::{

@@ -5,31 +5,26 @@
 //! |---|---|
 //! | [`super::process`] | all that concerns the process as a whole |
 //! | [`pool`] | `pools[]` and `defaults` |
-//! | [`check`] | `check`, with the logins of the checks that log in |
-//! | [`http`] | `check.http` |
-//! | [`exec`], [`exchange`] | the checks of these names |
+//! | [`check`] | `check`: which kind, which has its own keys in [`super::check`] |
 //! | [`secrets`] | `password`, `password_file` |
 //! | [`tls`] | `tls_ca_file`, `tls_cert_file`, `tls_key_file` |
-//! | [`strangers`] | warnings of what somebody else on the network, or on this machine, could do |
+//! | [`exposure`] | warnings of what somebody else on the network, or on this machine, could do |
 //! | [`listeners`] | `listen` and `listeners[]`, key by key in [`super::listener`] |
 //! | [`endpoint`] | addresses to listen on |
-//! | [`doors`] | who may connect to a listener, and which proxies are believed |
+//! | [`access`] | who may connect to a listener, and which proxies are believed |
 //! | [`backend`] | `backends[]` |
 //! | [`claims`] | names and addresses that may be taken once only |
 
+pub(super) mod access;
 mod backend;
 mod check;
 pub(super) mod claims;
-pub(super) mod doors;
 pub(super) mod endpoint;
-mod exchange;
-mod exec;
-mod http;
+pub(super) mod exposure;
 mod listeners;
 mod pool;
-mod secrets;
-pub(super) mod strangers;
-mod tls;
+pub(super) mod secrets;
+pub(super) mod tls;
 
 use claims::Claims;
 

@@ -6,32 +6,31 @@ use super::{
     backend,
     check::{self, Scope},
     claims::{Claims, Names},
+    exposure,
     listeners::listeners,
-    strangers,
 };
 use crate::{
     config::{
-        check::{CheckConfig, CheckKind},
-        doors::ProxySend,
+        check::{Check, CheckConfig},
         listener::ListenerConfig,
         pool::{self, BackendConfig, OnDown, POOL_KEYS, PoolConfig, SHARED},
+        proxy_protocol::ProxySend,
         raw::{
             node::{Node, Value},
             quantity::{DAY, SECOND},
-            reader::{Field, Keys, Section},
+            reader::{Field, KnownKeys, Section},
         },
     },
     failover::{Election, OnConflict, Policy, RevokeMode},
     net::proxy_protocol::Version,
 };
 
-const FAILBACK_KEYS: Keys = Keys { known: &["after"], planned: &[] };
+const FAILBACK_KEYS: KnownKeys = KnownKeys { known: &["after"], planned: &[] };
 
 pub(super) const SMALLEST: &str =
     "the smallest one is: pools: [{name: orders, listen: \"127.0.0.1:5432\", backends: [\"db-a:5432\"]}]";
 
 const MAX_POOLS: usize = 1024;
-const MAX_STREAK: u32 = 100;
 
 /// All pools of the file.
 pub(super) fn pools<'a>(file: Section<'a>, claims: &mut Claims<'a>) -> Vec<PoolConfig> {
@@ -59,8 +58,8 @@ fn one<'a>(field: Field<'a>, under: Option<&'a Node>, names: &mut Names, claims:
     let merged = section.over(under);
     let settings = settings(merged, Scope::Pool);
     refuse_unaddressable(section, &backends, &settings.check);
-    strangers::warn_of_passwords(merged.get("check"), &backends, &settings.check.kind);
-    strangers::warn_of_clients_with_tls(section, &listeners, &backends, &settings.check.kind);
+    exposure::warn_of_passwords(merged.get("check"), &backends, &settings.check.kind);
+    exposure::warn_of_clients_with_tls(section, &listeners, &backends, &settings.check.kind);
     let check = CheckConfig { proxy_header: header_of_checks(&listeners), ..settings.check };
     let listeners = listeners.into_iter().map(|(listener, _)| listener).collect();
     Some(PoolConfig { name, check, listeners, backends, ..settings })
@@ -68,8 +67,8 @@ fn one<'a>(field: Field<'a>, under: Option<&'a Node>, names: &mut Names, claims:
 
 /// What `defaults` may hold, in a pool without the rest.
 fn settings(section: Section<'_>, scope: Scope) -> PoolConfig {
-    let check::Check { config: check, rise, fall } = check::check(section, scope, 1..=MAX_STREAK);
-    let mut pool = pool::plain(check);
+    let Check { config, rise, fall } = check::check(section, scope);
+    let mut pool = PoolConfig { check: config, ..pool::plain() };
     SHARED.read(section, &mut pool);
     let (check, plain) = (&pool.check, pool.policy);
     let election = if check.knows_roles() { Election::ByRole } else { Election::ByOrder };
@@ -134,21 +133,8 @@ fn refuse_unaddressable(section: Section<'_>, backends: &[BackendConfig], check:
     let Some(field) = section.own("backends").filter(|_| backends.iter().any(|backend| backend.address.unix().is_some())) else {
         return;
     };
-    let http = match &check.kind {
-        CheckKind::Http(http) => Some(http),
-        _ => check.second.as_ref(),
-    };
-    if http.is_some_and(|http| http.port.is_none()) {
-        field.error(
-            "the check `http` needs a port, and a unix socket has none",
-            "write the port, as in `http: {port: 8008}`: it is asked at 127.0.0.1",
-        );
-    }
-    if matches!(&check.kind, CheckKind::Redis(redis) if redis.sentinels.is_some()) {
-        field.error(
-            "Sentinels name a server by its address and port, and a unix socket has neither",
-            "give the backends by host:port, or remove `sentinels`",
-        );
+    for (message, help) in check.needs_address() {
+        field.error(message, help);
     }
 }
 
@@ -176,7 +162,7 @@ fn header_of_checks(listeners: &[(ListenerConfig, Vec<Field<'_>>)]) -> Option<Ve
 }
 
 fn warn_if_exposed(listeners: &[(ListenerConfig, Vec<Field<'_>>)], backends: &[BackendConfig]) {
-    if backends.is_empty() || !backends.iter().all(strangers::is_local) {
+    if backends.is_empty() || !backends.iter().all(exposure::is_local) {
         return;
     }
     for (listener, fields) in listeners {

@@ -4,7 +4,7 @@ use std::{os::unix::fs::PermissionsExt, path::Path};
 
 use crate::config::{
     raw::{
-        node::{Origin, Value},
+        node::{Source, Value},
         reader::{Field, Section},
     },
     secret::{EMPTY, Secret},
@@ -14,12 +14,12 @@ use crate::config::{
 const WORLD_READABLE: u32 = 0o004;
 
 /// The password of a login. A key of the pool itself wins over either key of `defaults`.
-pub(super) fn password(section: Section<'_>) -> Option<Secret> {
+pub(in crate::config) fn password(section: Section<'_>) -> Option<Secret> {
     password_as(section, "password", "password_file")
 }
 
 /// The same, where the keys have other names.
-pub(super) fn password_as(section: Section<'_>, key: &str, file_key: &str) -> Option<Secret> {
+pub(in crate::config) fn password_as(section: Section<'_>, key: &str, file_key: &str) -> Option<Secret> {
     let own = (section.own(key), section.own(file_key));
     match own {
         (Some(_), Some(file)) => {
@@ -46,13 +46,13 @@ fn from_variable(field: Field<'_>, key: &str, file_key: &str) -> Option<Secret> 
             return None;
         }
     };
-    match &scalar.origin {
-        Origin::Variable(name) if scalar.text.is_empty() => {
+    match &scalar.source {
+        Source::Variable(name) if scalar.text.is_empty() => {
             field.error(format!("the environment variable {name} is empty"), format!("set it, or remove `{key}`"));
             None
         }
-        Origin::Variable(name) => Some(Secret::from_variable(scalar.text.clone(), name)),
-        Origin::Literal | Origin::Expanded => {
+        Source::Variable(name) => Some(Secret::from_variable(scalar.text.clone(), name)),
+        Source::Literal | Source::Expanded => {
             field.error("a password must not stand in the configuration itself", advice);
             None
         }
@@ -62,7 +62,7 @@ fn from_variable(field: Field<'_>, key: &str, file_key: &str) -> Option<Secret> 
 fn from_file(field: Field<'_>) -> Option<Secret> {
     let path = Path::new(field.text("the path of a file that holds the password")?);
     // Somebody may have put the password itself here, so only what is clearly a path is shown.
-    let literal = matches!(field.value(), Value::Scalar(scalar) if scalar.origin == Origin::Literal);
+    let literal = matches!(field.value(), Value::Scalar(scalar) if scalar.source == Source::Literal);
     let shown = if literal && path.has_root() { path.display().to_string() } else { "the password file".into() };
     let secret = match Secret::read(path) {
         Ok(secret) => secret,

@@ -2,14 +2,31 @@
 
 use std::path::PathBuf;
 
-use crate::config::{
-    file,
-    raw::reader::{Field, Section},
-    tls::{TlsIdentity, TlsMode},
+use crate::{
+    config::{
+        file,
+        raw::reader::{Field, Section},
+        tls::{TlsIdentity, TlsMode},
+    },
+    failover::label::Label,
 };
 
+/// Whom to trust, and what the check shows of itself.
+pub(in crate::config) fn files(section: Section<'_>, tls: TlsMode) -> (Option<PathBuf>, Option<TlsIdentity>) {
+    (authorities(section, tls), identity(section, tls))
+}
+
+/// The mode, where a server cannot be asked whether it encrypts; `why` says why not.
+pub(in crate::config) fn encryption(field: Field<'_>, why: &str) -> Option<TlsMode> {
+    let tls = field.word().filter(|tls| *tls != TlsMode::Prefer);
+    if field.is_word(TlsMode::Prefer.as_str()) {
+        field.error(why, "write `off`, `require` or `verify-full`");
+    }
+    tls
+}
+
 /// The authorities to trust, where a server is to be verified.
-pub(super) fn authorities(section: Section<'_>, tls: TlsMode) -> Option<PathBuf> {
+fn authorities(section: Section<'_>, tls: TlsMode) -> Option<PathBuf> {
     let Some(field) = section.get("tls_ca_file") else {
         if let Some(field) = section.get("tls").filter(|_| tls == TlsMode::VerifyFull) {
             field.error(
@@ -34,7 +51,7 @@ pub(super) fn authorities(section: Section<'_>, tls: TlsMode) -> Option<PathBuf>
 }
 
 /// What the check shows of itself.
-pub(super) fn identity(section: Section<'_>, tls: TlsMode) -> Option<TlsIdentity> {
+fn identity(section: Section<'_>, tls: TlsMode) -> Option<TlsIdentity> {
     let (cert, key) = (section.get("tls_cert_file"), section.get("tls_key_file"));
     let (cert, key) = match (cert, key) {
         (Some(cert), Some(key)) => (cert, key),
@@ -55,7 +72,7 @@ pub(super) fn identity(section: Section<'_>, tls: TlsMode) -> Option<TlsIdentity
 }
 
 /// A file that can be read and holds such a part. What is wrong with one is told without a word of what it holds.
-pub(super) fn pem(field: Field<'_>, part: &str) -> Option<PathBuf> {
+pub(in crate::config) fn pem(field: Field<'_>, part: &str) -> Option<PathBuf> {
     let path = PathBuf::from(field.text("the path of a PEM file")?);
     match file::read_text(&path) {
         Ok(text) if text.lines().any(|line| line.starts_with("-----BEGIN ") && line.contains(part)) => Some(path),

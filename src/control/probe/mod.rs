@@ -2,7 +2,7 @@
 //!
 //! | file | what it holds |
 //! |---|---|
-//! | [`mod@kind`] | what a kind of check is; [`kind()`] is the table of them |
+//! | [`mod@kind`] | what a kind of check is; the table of them is [`config::check_kinds`](crate::config) |
 //! | `finding` | what a probe brings back |
 //! | `deadline` | the moment by which it must be over |
 //! | [`tcp`] | a connect, which is also the first step of every other check |
@@ -52,23 +52,20 @@ use standing::Login;
 
 use super::resolver;
 use crate::{
-    config::{CheckConfig, CheckKind},
+    config::{CheckConfig, CheckKind, check_kinds},
     failover::{Outcome, Printable},
     net::addr::BackendAddr,
 };
 
-/// The table of the kinds of check. Each kind has its own file or folder, and one row here; one without a row does not compile.
-pub fn kind(check: &CheckKind) -> &dyn Kind {
-    match check {
-        CheckKind::Tcp => &tcp::Tcp,
-        CheckKind::Postgres(check) => check,
-        CheckKind::Mysql(check) => check,
-        CheckKind::Redis(check) => check,
-        CheckKind::Http(check) => check,
-        CheckKind::Exec(check) => check,
-        CheckKind::Exchange(check) => check,
-    }
+macro_rules! of_kinds {
+    ($($name:literal: $kind:ident($check:ident), $meaning:literal;)+) => {
+        /// The check as its kind makes it.
+        pub fn kind(check: &CheckKind) -> &dyn Kind {
+            match check { $(CheckKind::$kind(check) => check),+ }
+        }
+    };
 }
+check_kinds!(of_kinds);
 
 /// How `address` is logged in to; `None` for a check that does not log in.
 pub fn login(address: &BackendAddr, check: &CheckKind) -> Option<Box<dyn Login>> {
@@ -151,7 +148,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::config::{MysqlCheck, PostgresCheck};
+    use crate::config::{MysqlCheck, PostgresCheck, TcpCheck};
 
     fn check(kind: CheckKind) -> CheckConfig {
         CheckConfig {
@@ -196,6 +193,6 @@ mod tests {
             // More than the three that were once kept for a backend.
             assert!(most > 3 && most <= kept, "{most} at a time, {kept} are kept");
         }
-        assert_eq!(descriptors(&check(CheckKind::Tcp)), 3);
+        assert_eq!(descriptors(&check(CheckKind::Tcp(TcpCheck))), 3);
     }
 }

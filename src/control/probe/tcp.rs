@@ -19,6 +19,7 @@ use super::{
     single::Single,
 };
 use crate::{
+    config::TcpCheck,
     failover::{Outcome, Printable},
     net::{addr::BackendAddr, addresses::Addresses, endpoint::Endpoint, socket::is_its_own_peer},
 };
@@ -33,9 +34,9 @@ const FULL_QUEUE_PAUSE: Duration = Duration::from_millis(5);
 #[derive(Debug)]
 pub struct Tcp;
 
-impl Kind for Tcp {
+impl Kind for TcpCheck {
     fn of(&self, _: &BackendAddr) -> Check {
-        Check::Single(Box::new(Self))
+        Check::Single(Box::new(Tcp))
     }
 
     fn descriptors(&self) -> usize {

@@ -108,13 +108,13 @@ impl Schedule {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::CheckKind;
+    use crate::config::{CheckKind, TcpCheck};
 
     const MS: Duration = Duration::from_millis(1);
 
     fn schedule(key: u64) -> Schedule {
         let check = CheckConfig {
-            kind: CheckKind::Tcp,
+            kind: CheckKind::Tcp(TcpCheck),
             second: None,
             interval: 1000 * MS,
             fast_interval: 100 * MS,

@@ -18,11 +18,8 @@ use rustix::{
     net::{RecvFlags, recv},
 };
 
-use super::{
-    event_loop::{Interest, Socket},
-    protocol::Protocol,
-};
-use crate::route::Revocation;
+use super::event_loop::{Interest, Socket};
+use crate::{route::Revocation, wire::Protocol};
 
 /// How it went, and what went past meanwhile. The client's bytes that the backend has were taken out of the client's socket.
 #[derive(Clone, Debug, PartialEq, Eq)]

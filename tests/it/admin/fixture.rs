@@ -10,7 +10,7 @@ use std::{
 };
 
 use mainstay::{
-    admin::{self, AdminListener, AdminPool, AdminSettings, AdminState, Ailments, View},
+    admin::{self, AdminListener, AdminPool, AdminSettings, AdminState, HealthProblems, View},
     config::{ListenerConfig, ListenerRoute},
     failover::{
         Admin, BackendId, Cause, Epoch, Facts, FailoverReady, Health, Outcome, ReadEligibility, Reason, Role, Time, Verdict,
@@ -40,7 +40,7 @@ pub(super) struct Fixture {
     pub(super) publisher: Publisher,
     pub(super) events: Arc<EventLog>,
     pub(super) sessions: Arc<SessionTable>,
-    pub(super) ailments: Arc<Mutex<Ailments>>,
+    pub(super) ailments: Arc<Mutex<HealthProblems>>,
     phase: PhaseSender,
     thread: Option<JoinHandle<()>>,
     pub(super) series: PoolSeries,
@@ -82,7 +82,7 @@ impl Fixture {
         let route::Seam { publisher, routes, snapshots, .. } = route::seam(clock, Duration::from_mins(1), first);
         let (phase, lifecycle::Lifeline { phase: watch, .. }) = lifecycle::begin();
         let (events, sessions) = (Arc::new(EventLog::default()), Arc::new(SessionTable::default()));
-        let ailments = Arc::new(Mutex::new(Ailments::default()));
+        let ailments = Arc::new(Mutex::new(HealthProblems::default()));
         let health = Arc::clone(&ailments);
         let pool = AdminPool {
             snapshot: snapshots,

@@ -93,7 +93,15 @@ fn a_foreign_host_gets_probes_and_metrics_only() {
     }
     assert_eq!(f.ask("GET", "http://evil.example/api/v1/status", "Host: localhost\r\n").status, 403);
     assert_eq!(f.ask("GET", "/api/v1/status", "Host: localhost\r\nHost: evil.example\r\n").status, 403);
-    assert_eq!(f.get_unix("/api/v1/status", "Host: evil.example\r\n").status, 200, "no browser reaches a unix socket");
+}
+
+#[test]
+fn no_path_on_a_unix_socket_asks_for_the_host() {
+    let f = Fixture::new(failed_over());
+    let paths = ["/", "/metrics", "/livez", "/readyz", "/startupz", "/api/v1/status", "/api/v1/pools/orders", "/api/v1/events"];
+    for path in paths.into_iter().chain(["/api/v1/pools/orders/connections", "/api/v1/config"]) {
+        assert_eq!(f.get_unix(path, "Host: evil.example\r\n").status, 200, "{path}: no browser reaches a unix socket");
+    }
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::{
 };
 
 use mainstay::{
-    config::{CheckConfig, CheckKind, HttpCheck, PostgresCheck, TlsMode},
+    config::{CheckConfig, CheckKind, HttpCheck, PostgresCheck, TcpCheck, TlsMode},
     control::{
         probe::{Finding, agreement::Agreement},
         prober::{self, ProberEvent, ProberHandle, ProberKey, ProberSettings},
@@ -321,7 +321,7 @@ async fn a_death_is_told_at_once_although_the_endpoint_hangs() {
 #[tokio::test]
 async fn a_check_without_roles_has_them_from_the_endpoint_and_keeps_the_last() {
     let endpoint = Endpoint::start(leader()).await;
-    let mut heard = start(CheckKind::Tcp, primary().await, &endpoint);
+    let mut heard = start(CheckKind::Tcp(TcpCheck), primary().await, &endpoint);
     let (finding, _) = heard.report().await;
     assert_eq!((finding.facts.role, finding.facts.db_epoch), (Some(Role::Primary), Some(7)), "{}", finding.evidence);
     assert!(finding.evidence.contains("accepted a connection"), "{}", finding.evidence);
@@ -339,7 +339,7 @@ async fn a_check_without_roles_has_them_from_the_endpoint_and_keeps_the_last() {
     assert_eq!(heard.until(Role::Standby).await.facts.lag_bytes, Some(200));
 
     let silent = Endpoint::start(Deed::HangUp).await;
-    let mut heard = start(CheckKind::Tcp, primary().await, &silent);
+    let mut heard = start(CheckKind::Tcp(TcpCheck), primary().await, &silent);
     for _ in 0..3 {
         assert_eq!(heard.role().await, Role::Unknown);
     }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use mainstay::{
-    config::{CheckKind, MysqlCheck, TlsMode},
+    config::{CheckKind, MysqlCheck, TcpCheck, TlsMode},
     control::probe::{self, Deadline},
     failover::{Outcome, Role},
     net::{addresses::Addresses, endpoint::Endpoint},
@@ -214,7 +214,7 @@ async fn a_healthy_answer_is_read() {
 async fn a_connect_is_refused_or_accepted() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
-    let tcp = async || probe::once(&local(port), &CheckKind::Tcp, patience()).await.unwrap().outcome;
+    let tcp = async || probe::once(&local(port), &CheckKind::Tcp(TcpCheck), patience()).await.unwrap().outcome;
     assert_eq!(tcp().await, Outcome::Ok);
     drop(listener);
     assert_eq!(tcp().await, Outcome::Refused);

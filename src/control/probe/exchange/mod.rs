@@ -15,7 +15,7 @@ pub mod quote;
 use std::{io, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use matcher::{Pattern, Search};
+use matcher::Search;
 use quote::quote;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -154,8 +154,7 @@ impl<'a> Talk<'a> {
     async fn hear(&mut self, awaits: Awaits<'a>, texts: &[&Message]) -> io::Result<usize> {
         self.awaits = Some(awaits);
         self.came.clear();
-        let patterns: Vec<Pattern> = texts.iter().map(|text| Pattern::new(text.bytes())).collect();
-        let mut search = Search::new(&patterns);
+        let mut search = Search::new(texts.iter().map(|text| text.bytes()));
         loop {
             if let Some(found) = search.feed(&self.rest) {
                 self.rest.drain(..found.consumed);

@@ -20,7 +20,7 @@ use crate::{
 const THREAD_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Leads the process through its phases.
-pub(super) struct Life {
+pub(super) struct PhaseRunner {
     pub(super) deadlines: Deadlines,
     pub(super) phase: PhaseSender,
     pub(super) lifeline: Lifeline,
@@ -30,7 +30,7 @@ pub(super) struct Life {
     pub(super) threads: Vec<JoinHandle<()>>,
 }
 
-impl Life {
+impl PhaseRunner {
     /// To the end, on a runtime of its own: one that was made before the process says that it has started, since later there
     /// may be no descriptor for it.
     pub(super) fn run(self, runtime: &Runtime, stops: watch::Receiver<u32>) -> u8 {

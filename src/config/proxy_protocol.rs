@@ -1,6 +1,6 @@
-//! What a listener may ask of clients, and say of them.
+//! The PROXY header of a listener: who may send it, and who gets it.
 
-use super::{resolve::doors::proxies, table::table, tree::some_of};
+use super::{resolve::access::proxies, table::table, tree::some_of};
 use crate::net::{cidr::Cidr, proxy_protocol};
 
 table! {

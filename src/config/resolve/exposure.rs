@@ -2,12 +2,14 @@
 
 use std::{os::unix::fs::PermissionsExt, path::Path};
 
-use crate::config::{
-    check::{AuthMethod, CheckKind},
-    listener::ListenerConfig,
-    pool::BackendConfig,
-    raw::reader::{Field, Section},
-    tls::TlsMode,
+use crate::{
+    config::{
+        check::CheckKind,
+        listener::ListenerConfig,
+        pool::BackendConfig,
+        raw::reader::{Field, Section},
+    },
+    wire::Protocol,
 };
 
 /// Permission of everybody to write.
@@ -25,30 +27,8 @@ pub(super) fn is_local(backend: &BackendConfig) -> bool {
 /// A password that goes to another machine, of which nobody knows whether it is the right one.
 pub(super) fn warn_of_passwords(check: Option<Field<'_>>, backends: &[BackendConfig], kind: &CheckKind) {
     let Some((field, backend)) = check.zip(backends.iter().find(|backend| !is_local(backend))) else { return };
-    let (has_password, tls) = match kind {
-        CheckKind::Postgres(check) => (check.password.is_some(), check.tls),
-        CheckKind::Mysql(check) => (check.password.is_some(), check.tls),
-        CheckKind::Redis(check) => (check.password.is_some(), check.tls),
-        CheckKind::Tcp | CheckKind::Http(_) | CheckKind::Exec(_) | CheckKind::Exchange(_) => return,
-    };
-    let name = &backend.name;
-    match (kind, tls) {
-        _ if !has_password => {}
-        (CheckKind::Redis(_), TlsMode::Off) => field.warning(
-            format!("the password of this check goes to {name} in clear text"),
-            "write `tls: verify-full` with `tls_ca_file`, where the server has a port for it (tls-port)",
-        ),
-        // With SCRAM alone a server has to prove itself, too.
-        (CheckKind::Postgres(check), TlsMode::Prefer) if check.require_auth.as_deref() == Some(&[AuthMethod::ScramSha256]) => {}
-        (CheckKind::Postgres(_), TlsMode::Prefer) => field.warning(
-            format!("with `tls: prefer` whoever answers in place of {name} can ask for a proof of the password"),
-            "write `require_auth: scram-sha-256`, or `tls: verify-full` with `tls_ca_file`",
-        ),
-        (CheckKind::Mysql(_), TlsMode::Prefer) => field.warning(
-            format!("with `tls: prefer` whoever answers in place of {name} can ask for a proof of the password"),
-            "write `tls: verify-full` with `tls_ca_file`, or another `tls` to say that this network is trusted",
-        ),
-        _ => {}
+    if let Some((message, help)) = kind.exposed_password(&backend.name) {
+        field.warning(message, help);
     }
 }
 
@@ -61,7 +41,7 @@ pub(super) fn warn_of_clients_with_tls(
 ) {
     let by_tcp = listeners.iter().any(|(listener, _)| listener.listen.iter().any(|endpoint| endpoint.tcp().is_some()));
     let by_unix = backends.iter().find(|backend| backend.address.unix().is_some()).filter(|_| by_tcp);
-    if let (CheckKind::Postgres(_), Some(backend), Some(field)) = (kind, by_unix, section.own("backends")) {
+    if let (Protocol::Postgres, Some(backend), Some(field)) = (kind.protocol(), by_unix, section.own("backends")) {
         field.warning(
             format!(
                 "clients that come by TCP and want TLS get none from {}: PostgreSQL has no TLS on a unix socket",

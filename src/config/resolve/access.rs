@@ -2,7 +2,7 @@
 
 use crate::{
     config::raw::{
-        node::Origin,
+        node::Source,
         reader::{Field, Section},
     },
     net::cidr::Cidr,
@@ -74,7 +74,7 @@ fn network(field: Field<'_>) -> Option<Cidr> {
     let scalar = field.scalar(WANTED)?;
     match scalar.text.parse() {
         Ok(cidr) => Some(cidr),
-        Err(error) if scalar.origin == Origin::Literal => field.wrong(WANTED, Some(format!("{error}"))),
+        Err(error) if scalar.source == Source::Literal => field.wrong(WANTED, Some(format!("{error}"))),
         Err(_) => field.wrong(WANTED, None),
     }
 }

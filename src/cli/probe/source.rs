@@ -6,7 +6,7 @@ use crate::net::{addr::BackendAddr, endpoint::Endpoint};
 
 /// Where the backend sees the check come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Origin {
+pub(super) enum SourceAddr {
     /// From this address of this machine.
     Address(IpAddr),
     /// From its own machine, by its socket.
@@ -15,7 +15,7 @@ pub(super) enum Origin {
     Unknown,
 }
 
-impl Origin {
+impl SourceAddr {
     /// For what `pg_hba.conf` or an account is to say. Sends nothing.
     pub(super) fn towards(address: &BackendAddr) -> Self {
         match address.endpoint() {

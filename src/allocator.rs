@@ -6,12 +6,12 @@ use libmimalloc_sys::{mi_free, mi_malloc, mi_malloc_aligned, mi_realloc, mi_real
 
 /// mimalloc, asked for an alignment only where it does not align that much anyway.
 ///
-/// Its own binding always asks. Then a block whose size is no power of two comes from the next larger class as soon as its own has
-/// no block at hand, and goes back there, so that its own never has one again: each such block costs a hundred instructions more,
-/// and memory.
+/// Its own binding always asks. Then a block whose size is no power of two comes from the next larger class as soon as its own
+/// class has no free block, and returns there, so its own class never has one again. Each such block costs a hundred instructions
+/// more, and memory.
 pub(crate) struct Allocator;
 
-/// What every block of at least this size is aligned to, and blocks of half of it to that half (`MI_MAX_ALIGN_SIZE`).
+/// Blocks of at least this size are aligned to it, and blocks of half of it to that half (`MI_MAX_ALIGN_SIZE`).
 const NATURAL: usize = 16;
 
 const fn is_natural(layout: Layout) -> bool {

@@ -1,7 +1,7 @@
-//! One entry for each reader of what strangers send, with what must be true of it whatever they send. The fuzz targets in `fuzz/`
-//! call these, and so does a test, with every file of `fuzz/corpus/` and mutations of them.
+//! One entry for each parser of untrusted bytes, with what must hold for any input. The fuzz targets in `fuzz/` call these, and so
+//! does a test, with every file of `fuzz/corpus/` and mutations of them.
 //!
-//! A new reader: write its function here, add it to [`TARGETS`], and give it `fuzz/fuzz_targets/NAME.rs`, a `[[bin]]` in
+//! For a new parser: write its function here, add it to [`TARGETS`], and give it `fuzz/fuzz_targets/NAME.rs`, a `[[bin]]` in
 //! `fuzz/Cargo.toml` and some files in `fuzz/corpus/NAME/`. A test says what is missing.
 
 use std::{sync::LazyLock, time::Duration};
@@ -36,10 +36,10 @@ use crate::{
     wire::postgres::is_plausible,
 };
 
-/// Panics when something is not as it must be.
+/// Panics when an invariant is broken.
 pub type Target = fn(&[u8]);
 
-/// Every reader, by the name of its fuzz target and of its corpus.
+/// Every parser, by the name of its fuzz target and its corpus.
 pub const TARGETS: &[(&str, Target)] = &[
     ("admin_request", admin_request),
     ("backend_address", backend_address),
@@ -61,7 +61,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("x509_certificate", x509_certificate),
 ];
 
-/// What the admin endpoint reads by itself of a request: a segment of its path, and its Host header. The rest is hyper's.
+/// What the admin endpoint itself parses of a request: a path segment and the Host header. The rest is hyper's.
 pub fn admin_request(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     host::is_own(&text);
@@ -101,8 +101,8 @@ pub fn configuration(bytes: &[u8]) {
     }
 }
 
-/// The search of an exchange: the first byte tells how long the first text is, the second how long the other, the third how long
-/// the pieces are in which the rest comes.
+/// The search of an exchange: the first byte is the length of the first text, the second of the other, the third of the pieces in
+/// which the rest arrives.
 pub fn exchange_match(bytes: &[u8]) {
     let [first, second, piece, rest @ ..] = bytes else { return };
     let (first, rest) = rest.split_at(usize::from(*first).min(rest.len()));
@@ -126,23 +126,23 @@ pub fn exchange_match(bytes: &[u8]) {
     }
 }
 
-/// What of an answer is shown: the first byte tells how long what was sent is, and the rest is the answer.
+/// What is shown of an answer: the first byte is the length of what was sent; the rest is the answer.
 pub fn exchange_quote(bytes: &[u8]) {
     let Some((length, rest)) = bytes.split_first() else { return };
     let (sent, came) = rest.split_at(usize::from(*length).min(rest.len()));
     let shown = quote(came, &[sent]);
     assert!(shown.len() < 300 && shown.chars().all(|c| c == '…' || c.is_ascii_graphic() || c == ' '), "{shown}");
-    // Letters and digits are shown as they are, so a piece of what was sent would be one of what is shown.
+    // Letters and digits are shown as they are, so a piece of what was sent would appear in what is shown.
     let letters = sent.windows(4).filter(|piece| piece.iter().all(u8::is_ascii_alphanumeric));
     for piece in letters {
         let plain = |at: usize| shown.as_bytes().get(at..at + 4) == Some(piece);
-        // What stands behind a backslash is an escape and no letter that came.
+        // A character after a backslash is an escape, not a letter that arrived.
         let hit = (0..shown.len()).find(|&at| plain(at) && !shown.as_bytes()[at.saturating_sub(4)..at + 3].contains(&b'\\'));
         assert_eq!(hit, None, "{shown} holds {piece:?}");
     }
 }
 
-/// What a command writes. The first byte is its exit code.
+/// The output of a command. The first byte is its exit code.
 pub fn exec_answer(bytes: &[u8]) {
     let Some((code, output)) = bytes.split_first() else { return };
     let (stdout, stderr) = output.split_at(output.iter().position(|byte| *byte == 0).unwrap_or(output.len()));
@@ -162,7 +162,7 @@ pub fn exec_answer(bytes: &[u8]) {
     }
 }
 
-/// The beginning of what a `MySQL` server says to a client.
+/// The beginning of a `MySQL` server's answer to a client.
 pub fn mysql_first_word(bytes: &[u8]) {
     let word = &bytes[..bytes.len().min(7)];
     let said = greeting::mysql::understood(word);
@@ -173,7 +173,7 @@ pub fn mysql_first_word(bytes: &[u8]) {
     }
 }
 
-/// Packets of a `MySQL` server, each as whatever it might be.
+/// Packets of a `MySQL` server, each parsed as everything it might be.
 pub fn mysql_packets(bytes: &[u8]) {
     let mut rest = bytes;
     while let Ok(Some((packet, length))) = wire::parse(rest) {
@@ -189,7 +189,7 @@ pub fn mysql_packets(bytes: &[u8]) {
         if let Some(error) = answer::ServerError::read(payload) {
             assert!(payload[0] == 0xff && error.message.len() <= 3 * payload.len());
         }
-        // A byte that is no UTF-8 is shown as a sign of three.
+        // A byte that is no UTF-8 is shown as a three-byte character.
         assert!(answer::column(payload).is_none_or(|name| name.len() <= 3 * payload.len()));
         for columns in [0, 1, 3, usize::from(packet.sequence)] {
             assert!(answer::row(payload, columns).is_none_or(|row| row.len() == columns));
@@ -207,7 +207,7 @@ pub fn patroni_body(bytes: &[u8]) {
     }
 }
 
-/// The header by which a proxy in front names a client.
+/// The PROXY header.
 pub fn proxy_protocol(bytes: &[u8]) {
     let Ok(Some((header, length))) = header::parse(bytes) else { return };
     assert!((1..=bytes.len()).contains(&length));
@@ -217,7 +217,7 @@ pub fn proxy_protocol(bytes: &[u8]) {
     }
 }
 
-/// What a Redis server says to our `PING`, or before it.
+/// A Redis server's answer to our `PING`, or what it sends before that.
 pub fn redis_first_answer(bytes: &[u8]) {
     let Some((_, taken)) = greeting::redis::understood(bytes) else { return };
     assert!(taken <= bytes.len());
@@ -230,7 +230,7 @@ pub fn postgres_answer(bytes: &[u8]) {
     assert!(!said || bytes.first() == Some(&b'E'), "only an error says so");
     let header = &bytes[..bytes.len().min(5)];
     let plausible = is_plausible(header);
-    // A beginning that is plausible may turn out not to be; never the other way round.
+    // A plausible beginning may turn out to be none; never the other way round.
     assert!((0..header.len()).all(|cut| !plausible || is_plausible(&header[..cut])));
 }
 
@@ -245,13 +245,13 @@ pub fn postgres_first_packet(bytes: &[u8]) {
     }
 }
 
-/// For readers that wait for what they read.
+/// For parsers that wait for what they read.
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| match Builder::new_current_thread().enable_time().build() {
     Ok(runtime) => runtime,
     Err(error) => panic!("{error}"),
 });
 
-/// All that a `PostgreSQL` server says during a login, behind a byte that tells how it is connected to.
+/// Everything a `PostgreSQL` server sends during a login, behind a byte that says how it is connected.
 pub fn postgres_login(bytes: &[u8]) {
     const PASSWORD: &str = "hunter2-hunter2";
     let Some((connected, said)) = bytes.split_first() else { return };
@@ -260,7 +260,7 @@ pub fn postgres_login(bytes: &[u8]) {
     let peer = Peer { is_verified, is_encrypted, end_point: shows_a_certificate.then(|| vec![7; 32]) };
     let (check, password) = (PostgresCheck::default(), Some(Secret::new(PASSWORD.into())));
     RUNTIME.block_on(async {
-        // Large enough for neither side ever to wait for the other.
+        // Large enough that neither side ever waits for the other.
         let (own, mut server) = duplex(said.len() + 65_536);
         assert!(server.write_all(said).await.is_ok() && server.shutdown().await.is_ok());
         let ended = login::log_in(Box::new(own), peer, &check, password, Deadline::after(Duration::from_secs(10))).await;
@@ -284,14 +284,14 @@ pub fn postgres_login(bytes: &[u8]) {
     });
 }
 
-/// What a `PostgreSQL` server answers in SCRAM: its challenge, a NUL, and its proof.
+/// A `PostgreSQL` server's SCRAM messages: its challenge, a NUL, and its proof.
 pub fn postgres_scram(bytes: &[u8]) {
     let scram = Scram { binding: Binding::Impossible, nonce: "own".into() };
     let (challenge, proof) = bytes.split_at(bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len()));
     let Some(challenge) = scram.challenge(challenge) else { return };
     assert!(challenge.rounds > 0 && challenge.nonce.len() > 3 && challenge.nonce.starts_with("own"));
     assert!(bytes.starts_with(challenge.text.as_bytes()));
-    // More of them take the time that they take.
+    // More rounds take more time.
     if challenge.rounds <= 64 {
         let Some(own) = RUNTIME.block_on(scram.prove("hunter2", &challenge)) else { panic!("no proof") };
         assert!(own.message.starts_with(&format!("c=biws,r={},p=", challenge.nonce)));
@@ -299,7 +299,7 @@ pub fn postgres_scram(bytes: &[u8]) {
     }
 }
 
-/// What `INFO` says of a Redis server.
+/// A Redis server's answer to `INFO`.
 pub fn redis_info(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     let version = facts::version(&text).ok().flatten();
@@ -322,13 +322,13 @@ pub fn redis_reply(bytes: &[u8]) {
             Reply::Status(text) | Reply::Error(text) | Reply::Bulk(text) => text.len(),
             Reply::List(words) => words.iter().map(String::len).sum(),
         };
-        // A byte that is no UTF-8 is shown as a sign of three.
+        // A byte that is no UTF-8 is shown as a three-byte character.
         assert!(told <= 3 * length);
         rest = &rest[length..];
     }
 }
 
-/// A certificate, of which nothing is known but that a server showed it.
+/// An untrusted certificate of a server.
 pub fn x509_certificate(bytes: &[u8]) {
     let digest = x509::end_point(bytes);
     let Some(parts) = x509::parts(bytes) else {

@@ -1,28 +1,27 @@
-//! mainstay: a layer-4 TCP proxy that stands in front of a database and moves every client to the node that may take over, at
-//! once and safely, when the node in use fails.
+//! mainstay: a TCP failover proxy for databases. When the node in use fails, it moves every client to the node that takes over.
 //!
-//! # The house
+//! # The rooms
 //!
 //! Three planes that never import each other, one seam between them, one pure core:
 //!
 //! ```text
 //! main ─► cli ─► app ─► data      (accepts, holds, dials, relays)      ─┐
 //!                  ├──► control   (probes, decides, publishes)         ─┼─► route   the seam
-//!                  └──► admin     (shows: metrics, status, health)     ─┘   metrics, reason, lifecycle, net, wire, config
+//!                  └──► admin     (metrics, status, health)            ─┘   metrics, reason, lifecycle, net, wire, config
 //!                                                                              └─► failover ─► std
 //! ```
 //!
-//! | room | what happens there |
+//! | room (module) | what it does |
 //! |---|---|
 //! | [`failover`] | the decision, pure: state, event and time in, effects out |
-//! | [`route`] | what crosses between the planes, and nothing else does |
+//! | [`route`] | everything that crosses between the planes |
 //! | [`control`] | owns the state: probes the backends, asks the core, carries out its effects |
 //! | [`data`] | the byte path |
-//! | [`admin`] | HTTP: what is, how much, is it alive, is it ready |
-//! | [`config`] | what the user wrote, turned into legal run-time values; every error in its place |
-//! | [`metrics`] | every number, resolved at the start |
-//! | [`reason`] | closed words: return value, log field and metric label at once |
-//! | [`lifecycle`] | phases of the process, and what it cannot live without |
+//! | [`admin`] | HTTP: status, metrics, liveness, readiness |
+//! | [`config`] | the user's file, turned into valid run-time values; errors with their places |
+//! | [`metrics`] | all metrics |
+//! | [`reason`] | closed sets of words, each at once return value, log field and metric label |
+//! | [`lifecycle`] | phases of the process, and its vital threads |
 //! | [`net`] | sockets and addresses |
 //! | [`wire`] | the first packets of the three protocols |
 //! | [`telemetry`] | the log, which may lose lines but never stops the process |
@@ -32,29 +31,29 @@
 //!
 //! # The path of a connection
 //!
-//! `data::listener` accepts, `data::identify` judges who comes, and the client goes to the worker with the fewest. There
-//! `data::connection` leads it: `data::establish` takes **one** [`route::Route`] (or waits in `data::hold`), has `data::dial` connect and
-//! check that the epoch still stands *before the first byte*, and lets the two greet each other → [`data::relay`] → `data::session`
-//! writes one log line. For a listener that leads to readers, `data::balancer` chooses among the [`route::Reader`]s. A connection never
-//! reads health and never waits for control; what it learns goes out as a bounded, lossy report.
+//! `data::listener` accepts a client, `data::identify` checks it, and it goes to the worker with the fewest clients. There
+//! `data::connection` runs it. `data::establish` takes **one** [`route::Route`], or waits in `data::hold`; `data::dial` connects
+//! and checks that the epoch is still valid *before the first byte*; then comes the greeting, and [`data::relay`]. At the end
+//! `data::session` writes one log line. For a listener for readers, `data::balancer` chooses one of the [`route::Reader`]s. A
+//! connection never reads health and never waits for control; what it learns goes out as a bounded, lossy report.
 //!
 //! # The path of a change
 //!
 //! [`control::probe`] → [`control::prober`] (a report with a sequence number) → the pool's supervisor → [`failover::Pool::step`] →
-//! effects in order: revoke the old epoch → activate the new one → who may be read → pace, notes. Connections see it when they next
-//! take a route, sessions of the old epoch at once, the admin plane on its next request.
+//! effects in order: revoke the old epoch → activate the new one → readers → pace, notes. A connection sees it when it next takes a
+//! route, sessions of the old epoch at once, the admin plane on its next request.
 //!
-//! # The path of another configuration
+//! # The path of a reload
 //!
-//! SIGHUP → `cli::run` reads the file → [`app::Reloader`] compares, binds, and only then applies: new listening sockets and settings
-//! for the connections that come ([`data::ListenerManager`]), [`failover::Event::Configure`] for the supervisors (`control::ControlHandle`),
-//! another view for the admin plane.
+//! SIGHUP → `cli::run` reads the file → [`app::Reloader`] compares, binds, and only then applies: new listening sockets and
+//! settings for new connections ([`data::ListenerManager`]), [`failover::Event::Configure`] for the supervisors
+//! (`control::ControlHandle`), a new view for the admin plane.
 //!
 //! # Threads
 //!
 //! N data workers, each with its own event loop (`data::event_loop`), buffer and sessions; one control thread; one admin thread;
-//! one that leads the process through its phases; one that writes the log. A busy byte path cannot starve a check, and `/livez`
-//! answers whatever else is stuck.
+//! one for the phases of the process; one that writes the log. A busy byte path cannot delay a check, and `/livez` answers even if
+//! other threads are stuck.
 
 pub mod admin;
 pub mod app;

@@ -1,4 +1,4 @@
-//! The life of the process: one phase that everybody can watch, and the deadlines between phases.
+//! The life of the process: one phase that all planes watch, and the deadlines between phases.
 
 use std::{io, thread, time::Duration};
 
@@ -8,15 +8,15 @@ use tokio_util::sync::CancellationToken;
 use crate::labels;
 
 labels! {
-    /// Where the process stands.
+    /// Phases of the process.
     pub enum Phase {
         /// Serving.
         Running = "running",
-        /// Told to stop: not ready, still accepting for `shutdown.delay`, then only finishing sessions.
+        /// Told to stop: not ready, accepts for `shutdown.delay`, then only waits for sessions to end.
         Draining = "draining",
-        /// Out of time: what is left is aborted.
+        /// Out of time: remaining sessions are aborted.
         Forced = "forced",
-        /// Over.
+        /// Ended.
         Stopped = "stopped",
     }
 }
@@ -24,28 +24,28 @@ labels! {
 /// How long each part of a shutdown may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Deadlines {
-    /// Keep accepting for this long after the order to stop.
+    /// Accept for this long after the order to stop.
     pub delay: Duration,
-    /// Let sessions finish for this long after that.
+    /// Sessions may go on for this long after that.
     pub timeout: Duration,
 }
 
-/// The end that moves the phase on. Only `app` holds it.
+/// The end that changes the phase. Only `app` holds it.
 #[derive(Debug)]
 pub struct PhaseSender(watch::Sender<Phase>);
 
-/// The end that everybody watches.
+/// The end that all planes watch.
 #[derive(Clone, Debug)]
 pub struct PhaseWatch(watch::Receiver<Phase>);
 
 /// What every plane holds of the process's life.
 #[derive(Clone, Debug)]
 pub struct Lifeline {
-    /// Where the process stands.
+    /// The phase.
     pub phase: PhaseWatch,
-    /// Cancelled when what is left must end.
+    /// Cancelled when remaining sessions must end.
     pub forced: CancellationToken,
-    /// What the process cannot live without.
+    /// Threads and tasks without which the process cannot go on.
     pub vital: Vital,
 }
 
@@ -56,7 +56,7 @@ pub fn begin() -> (PhaseSender, Lifeline) {
 }
 
 impl PhaseSender {
-    /// Moves on to `phase`; a phase never goes back.
+    /// Moves on to `phase`; never back.
     pub fn advance(&self, phase: Phase) {
         self.0.send_if_modified(|now| {
             let later = phase > *now;
@@ -82,8 +82,8 @@ impl PhaseWatch {
     }
 }
 
-/// What the process cannot live without. When a vital thread or task panics, the whole process ends instead of going on half
-/// alive.
+/// Threads and tasks without which the process cannot go on. When one of them panics, the whole process ends instead of going on
+/// half alive.
 #[derive(Clone, Debug, Default)]
 pub struct Vital(CancellationToken);
 
@@ -91,7 +91,7 @@ impl Vital {
     /// Starts a vital thread.
     ///
     /// # Errors
-    /// When the kernel gives no thread.
+    /// When the kernel refuses a thread.
     pub fn thread(&self, name: String, body: impl FnOnce() + Send + 'static) -> io::Result<thread::JoinHandle<()>> {
         let guard = self.guard();
         thread::Builder::new().name(name).spawn(move || {
@@ -100,17 +100,17 @@ impl Vital {
         })
     }
 
-    /// Makes whatever holds it vital: a panic that drops it is fatal.
+    /// Makes its holder vital: a panic that drops it is fatal.
     pub fn guard(&self) -> VitalGuard {
         VitalGuard(self.0.clone())
     }
 
-    /// Something vital has panicked.
+    /// Whether a vital thread or task has panicked.
     pub fn is_lost(&self) -> bool {
         self.0.is_cancelled()
     }
 
-    /// Waits until something vital has panicked.
+    /// Waits until a vital thread or task has panicked.
     pub async fn lost(&self) {
         self.0.cancelled().await;
     }

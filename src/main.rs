@@ -1,4 +1,4 @@
-//! Arguments to command to exit code, nothing else.
+//! Calls the command line and returns its exit code.
 
 mod allocator;
 

@@ -1,4 +1,4 @@
-//! Why a connection ended, was refused, or could not be made: closed sets, used as return value, log field and metric label.
+//! Why a connection ended, was rejected, or could not be made: closed sets, used as return value, log field and metric label.
 
 use crate::labels;
 
@@ -19,21 +19,21 @@ labels! {
         HalfCloseTimeout = "half_close_timeout",
         /// The backend's epoch was revoked.
         Revoked = "revoked",
-        /// The process was told to stop and the time to finish was over.
+        /// The process was told to stop, and the time for sessions to finish was over.
         Shutdown = "shutdown",
-        /// A fault of our own.
+        /// A fault of mainstay.
         Internal = "internal",
     }
 }
 
 labels! {
-    /// Why a client was turned away before it reached a backend.
+    /// Why a client was rejected before it reached a backend.
     pub enum RejectReason {
-        /// Nobody could serve within `hold.timeout`.
+        /// No backend could serve within `hold.timeout`.
         HoldTimeout = "hold_timeout",
-        /// `hold.max` clients were waiting already, or holding is off.
+        /// `hold.max` clients already waited, or holding is off.
         HoldFull = "hold_full",
-        /// `hold.max_per_ip` clients of its address were waiting already.
+        /// `hold.max_per_ip` clients of its address already waited.
         HoldFullPerIp = "hold_full_per_ip",
         /// `max_connections` of the listener or of the process.
         MaxConnections = "max_connections",
@@ -41,17 +41,17 @@ labels! {
         ClientGone = "client_gone",
         /// Every dial within the hold failed.
         DialFailed = "dial_failed",
-        /// It did not come to a first exchange with its backend within `client_login_timeout`.
+        /// It had no first exchange with its backend within `client_login_timeout`.
         LoginTimeout = "login_timeout",
         /// The process is stopping.
         Shutdown = "shutdown",
-        /// Out of file descriptors; shed with the reserve descriptor.
+        /// Out of file descriptors; rejected with the reserve descriptor.
         FileDescriptors = "file_descriptors",
-        /// `deny` has its address, or `allow` has not.
+        /// `deny` has its address, or `allow` does not.
         Denied = "denied",
         /// `max_connections_per_ip` of the listener.
         MaxConnectionsPerIp = "max_connections_per_ip",
-        /// It came from where the PROXY header is required, and did not begin with one.
+        /// The PROXY header is required from its address, and it did not begin with one.
         BadProxyHeader = "bad_proxy_header",
     }
 }
@@ -59,15 +59,15 @@ labels! {
 labels! {
     /// Why a dial to a backend failed.
     pub enum DialError {
-        /// RST to our SYN.
+        /// The connect was refused (RST).
         Refused = "refused",
         /// No route to the host or its network.
         Unreachable = "unreachable",
         /// No answer within `connect_timeout`.
         Timeout = "timeout",
-        /// The epoch was revoked while the dial was under way.
+        /// The epoch was revoked during the dial.
         Stale = "stale",
-        /// Our side has no port, descriptor or memory left: no fault of the backend.
+        /// This machine has no port, descriptor or memory left: not the backend's fault.
         LocalResources = "local_resources",
         /// The backend's name has no address.
         Unresolved = "unresolved",
@@ -91,15 +91,15 @@ labels! {
 }
 
 labels! {
-    /// Why a pipe for splice(2) could not be had; bytes are copied instead.
+    /// Why there was no pipe for splice(2); bytes are copied instead.
     pub enum PipeError {
-        /// As many sessions as may have one had one.
+        /// The limit of pipes was reached.
         Limit = "limit",
-        /// One could not be made a moment ago, and none was tried since.
+        /// A pipe could not be made a moment ago, and none was tried since.
         Paused = "paused",
         /// Out of descriptors (EMFILE, ENFILE).
         FileDescriptors = "file_descriptors",
-        /// The kernel gives this user only small ones any more (`fs.pipe-user-pages-soft`).
+        /// The kernel gives this user only small pipes now (`fs.pipe-user-pages-soft`).
         TooSmall = "too_small",
         /// Anything else.
         Other = "other",
@@ -107,17 +107,17 @@ labels! {
 }
 
 labels! {
-    /// How an attempt to change the configuration ended.
+    /// The result of an attempt to load the configuration again.
     pub enum ReloadResult {
-        /// It is used.
+        /// It is in use.
         Success = "success",
-        /// It cannot be used; the one before stays.
+        /// It cannot be used; the earlier one stays.
         Failure = "failure",
     }
 }
 
 labels! {
-    /// Which way bytes went.
+    /// The direction of relayed bytes.
     pub enum Direction {
         /// From the client to the backend.
         Upstream = "upstream",

@@ -1,7 +1,7 @@
 //! The log and the panic hook.
 //!
-//! Lines go through a bounded queue to a thread of its own: a log nobody reads must never stop the process. What does not fit
-//! is dropped and counted.
+//! Lines go through a bounded queue to a separate thread: a log that nobody reads must never stop the process. Lines that do not
+//! fit are dropped and counted.
 
 use std::{
     io::{self, IsTerminal, Write},
@@ -24,10 +24,10 @@ use crate::{
 /// Lines that may wait for the log.
 const QUEUE: usize = 4096;
 
-/// How long the end of the process waits for a log that is slow to take the last lines.
+/// How long the end of the process waits for a slow log to take the last lines.
 const FLUSH_TIMEOUT: Duration = Duration::from_millis(200);
 
-/// Sets up the process's log on standard error. Keep what is returned until the process ends.
+/// Sets up the process's log on standard error. Keep the returned guard until the process ends.
 pub fn init(config: LogConfig, dropped: IntCounter) -> LastLines {
     let json = match config.format {
         LogFormat::Json => true,
@@ -44,7 +44,7 @@ pub fn init(config: LogConfig, dropped: IntCounter) -> LastLines {
     last
 }
 
-/// Waits, when it is dropped, until the lines before it are written; not for long.
+/// On drop, waits until earlier lines are written; not for long.
 #[must_use]
 #[derive(Debug)]
 pub struct LastLines(SyncSender<Entry>);
@@ -52,14 +52,14 @@ pub struct LastLines(SyncSender<Entry>);
 impl Drop for LastLines {
     fn drop(&mut self) {
         let (tell, told) = sync_channel(1);
-        // A full queue is one that nobody empties.
+        // A full queue: nobody empties it.
         if self.0.try_send(Entry::Flush(tell)).is_ok() {
             let _ = told.recv_timeout(FLUSH_TIMEOUT);
         }
     }
 }
 
-/// What goes to the log's thread.
+/// Messages to the log's thread.
 #[derive(Debug)]
 enum Entry {
     Line(Vec<u8>),
@@ -67,7 +67,7 @@ enum Entry {
     Flush(SyncSender<()>),
 }
 
-/// Counts panics and logs them, without the payload of the data types involved.
+/// Counts panics and logs them.
 pub fn count_panics(panics: IntCounter) {
     let previous = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
@@ -92,7 +92,7 @@ impl Lines {
         let (sender, receiver) = sync_channel(QUEUE);
         let writer = move || {
             for entry in receiver {
-                // Nobody is left to tell when standard error is gone, or who waits for the flush.
+                // Nobody is left to tell when standard error is gone, or when nobody waits for the flush.
                 let _ = match entry {
                     Entry::Line(line) => io::stderr().write_all(&line),
                     Entry::Flush(tell) => tell.send(()).map_err(io::Error::other),
@@ -113,7 +113,6 @@ impl<'a> MakeWriter<'a> for Lines {
     }
 }
 
-/// One line on its way.
 struct Line<'a> {
     queue: &'a Queue,
     bytes: Vec<u8>,

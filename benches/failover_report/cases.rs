@@ -103,10 +103,10 @@ impl Case {
             Self::Kill9 => "Every process of the primary is killed (kill -9), the synchronous standby is promoted at once.",
             Self::Sigstop => "Every process of the primary is frozen (SIGSTOP), the synchronous standby is promoted at once.",
             Self::SigstopUnnoticed => {
-                "As sigstop, but the standby is promoted only when mainstay has given the frozen primary up."
+                "As sigstop, but the standby is promoted only after mainstay has declared the frozen primary down."
             }
-            Self::StopFast => "The primary is stopped in order (pg_ctl stop -m fast), then the standby is promoted.",
-            Self::SigstopShort => "Every process of the primary is frozen for 0.8 s: shorter than a verdict needs.",
+            Self::StopFast => "The primary is stopped (pg_ctl stop -m fast), then the standby is promoted.",
+            Self::SigstopShort => "Every process of the primary is frozen for 0.8 s, less than a verdict takes.",
             Self::BackendKilled => "One server process is killed (kill -9): the server recovers in place.",
             Self::Saturated => "All connections an ordinary role may have are taken.",
             Self::PasswordChanged => "The password of the check's role is changed and its session ended.",

@@ -17,8 +17,8 @@ const HEAD: &str = "\
 # Failover report
 
 Written by `make failover-report`; do not edit. Each number was measured on a real PostgreSQL, a primary and its synchronous
-standby (or a Redis or MariaDB primary and its replica), with eight clients that write through mainstay. mainstay ran as a process of its own in its default configuration, but where a case says otherwise.
-Database, mainstay and clients shared one machine, so that everything here also waited for processor time.
+standby (or a Redis or MariaDB primary and its replica), with eight clients that write through mainstay. mainstay ran as a separate process in its default configuration, unless a case says otherwise.
+Database, mainstay and clients shared one machine, so the times include waiting for the processor.
 ";
 
 const DEFINITIONS: &str = "\
@@ -27,13 +27,13 @@ const DEFINITIONS: &str = "\
 | word | meaning |
 |---|---|
 | fault | The moment just before the first signal is sent. |
-| writable | The first moment at which the standby itself says that it is no longer in recovery, to a session that was opened before the fault, past mainstay, and that asks about every millisecond. |
-| first write | The first `INSERT` that the new primary acknowledged through mainstay, of any client. Each acknowledgement carries the port of the node that gave it. |
-| mainstay's share of the gap | From the later of fault and writable to the first write: what a client waits because of mainstay, its new login included. |
+| writable | The first moment at which the standby says that it is no longer in recovery. A session that was opened before the fault, directly to the standby, asks it about every millisecond. |
+| first write | The first `INSERT` of any client that the new primary acknowledged through mainstay. Each acknowledgement contains the port of its node. |
+| mainstay's share of the gap | From the later of fault and writable to the first write: the time that a client waits because of mainstay, including its new login. |
 | detection | From the fault to the moment at which mainstay published the revocation of the old primary. |
 | failed connect | A connect through mainstay that ends before its login is done. |
-| acknowledged writes lost | Rows whose acknowledgement a client has, and that the surviving primary does not hold. |
-| writes on the old primary after the new one's first | Acknowledged by the old primary after the new one's first write, or held by it although sent only then. |
+| acknowledged writes lost | Rows that were acknowledged to a client, and that the surviving primary does not have. |
+| writes on the old primary after the new one's first | Writes that the old primary acknowledged after the new one's first write, or that it has although they were sent only then. |
 
 The worst value of a row is the one farthest from its bound. A row without a bound is for information.
 ";

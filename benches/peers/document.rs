@@ -50,8 +50,8 @@ impl Results {
 const HEAD: &str = "\
 # Performance
 
-Written by `make bench-peers`; do not edit. mainstay beside HAProxy, nginx and Envoy on one machine, and beside no proxy at all
-(direct). What was tried to be faster, and was not, is in [performance-tried.md](performance-tried.md).
+Written by `make bench-peers`; do not edit. It compares mainstay with HAProxy, nginx and Envoy on one machine, and with no proxy
+(direct). [performance-tried.md](performance-tried.md) lists experiments that did not help.
 
 ![mainstay beside its peers](performance.svg)
 
@@ -60,29 +60,29 @@ Written by `make bench-peers`; do not edit. mainstay beside HAProxy, nginx and E
 const DEFINITIONS: &str = "\
 ## What is measured
 
-Everything runs in a network namespace of the measurement's own, with a congestion control that sends what the window allows, as
-cubic does, the default of Linux. (BBR paces each connection by a timer: on loopback those timers cost more than any proxy.)
+Everything runs in a separate network namespace, with a congestion control that sends what the window allows, like cubic, the default of
+Linux. (BBR paces each connection by a timer. On loopback those timers cost more than any proxy.)
 
-One core is the proxies', the other that of load and servers, each a process of its own. One thread of each proxy moves bytes. In
-every round each proxy has its turn, and each round begins with another one; numbers are medians over the rounds. Short measures
-(round trips, connect_close, one_core, pgbench) have three times as many rounds.
+The proxy runs on one core, load and servers on the other; each is a separate process. One thread of each proxy relays bytes. Every
+round measures each proxy, and each round begins with another one. Numbers are medians over the rounds. Short measures (round trips,
+connect_close, one_core, pgbench) have three times as many rounds.
 
 | word | meaning |
 |---|---|
-| ratio | The median of mainstay's numbers divided by that of the best peer, the one of the three that did best in this figure. |
-| by round | The smallest and the largest of the ratios within one round: what the machine's noise does. |
-| proxy's CPU | Time that all threads of the proxy ran, as the kernel's scheduler counts it, its system calls included. |
-| added | What a way takes longer than the direct one in the same round. The ratio is that of what the proxies add. |
-| bulk | 4 GB in all. The server writes as fast as it can; the receiving end takes the bytes without looking at them (MSG_TRUNC), so that the proxy is what limits. |
-| round trip | 100 B there and 300 B back; on each connection the next begins when the last is done. |
+| ratio | The median of mainstay's numbers divided by that of the best of the three peers in this figure. |
+| by round | The smallest and the largest ratio within one round. It shows the noise of the machine. |
+| proxy's CPU | Time that all threads of the proxy ran, system calls included, as the kernel's scheduler counts it. |
+| added | How much longer it takes than without a proxy in the same round. The ratio compares these differences. |
+| bulk | 4 GB in all. The server writes as fast as it can; the receiver discards the bytes (MSG_TRUNC), so that the proxy is the limit. |
+| round trip | A request of 100 B and an answer of 300 B. On each connection the next one begins when the last one is done. |
 | connect_close | New proxies and a new server each round; 12,000 connections by eight clients at once, each closed by its client after one round trip. |
-| one_core | As round_trip_32, but load, server and proxy share one core, so that nothing is hidden by running beside something else. |
-| idle_memory | New proxies each round; growth of resident memory (smaps_rollup) from one connection to 4,001, 2.5 s after the last one fell silent. |
+| one_core | As round_trip_32, but load, server and proxy share one core, so that no time is hidden by running in parallel. |
+| idle_memory | New proxies each round; growth of resident memory (smaps_rollup) from one connection to 4,001, 2.5 s after the last traffic. |
 | mixed | Streams of 300 MB/s together, paced by their server, and 5,000 round trips per second from another process to another server. A round trip's latency counts from the moment it was meant to begin. The load must reach 95 % of both rates, or the run is repeated. |
 | pgbench | `pgbench -S` against a PostgreSQL on the load's core; added latency. |
 
 A figure without a bound is for information. Also for information: `haproxy_copy` is HAProxy without
-`splice-auto`; `nginx_half_close` relays a FIN as all the others do, where nginx by itself takes the first for the end of both
+`splice-auto`; `nginx_half_close` relays a FIN as all the others do, while nginx by default treats the first FIN as the end of both
 directions, so that a client that has finished sending gets no answer; `mainstay_busy_poll` has `busy_poll: 50us`.
 ";
 

@@ -1,4 +1,4 @@
-//! Paths: which request gets which answer.
+//! Routing: which request gets which answer.
 
 use std::sync::{
     Arc,
@@ -18,10 +18,10 @@ use super::{
     status,
 };
 
-/// No request needs a body; what is larger than this is refused, and nothing of it is ever read.
+/// No request needs a body; a larger one is refused, and nothing of it is read.
 const MAX_BODY_BYTES: u64 = 64 * 1024;
 
-/// Where a request came in.
+/// The connection of a request.
 #[derive(Clone, Debug)]
 pub(super) struct Connection {
     /// Whose browsers can reach the listener.
@@ -32,27 +32,26 @@ pub(super) struct Connection {
     pub(super) streams: Arc<Semaphore>,
 }
 
-/// An endpoint.
 struct ApiEndpoint {
-    /// Its path, where `{…}` stands for a name, and what may be asked behind it, as the answer to a wrong path lists it.
+    /// Its path, where `{…}` stands for a name, and its query, as the answer to a wrong path lists it.
     path: &'static str,
-    /// What may stand behind the `?`.
+    /// Keys of its query.
     query: &'static [&'static str],
     /// The listeners that are reached from no further than this may be asked by any name; see [`host`].
     any_name: Reach,
     answer: Handler,
-    /// What it is for, in a sentence.
+    /// Its purpose, in a sentence.
     meaning: &'static str,
 }
 
 enum Handler {
     /// To GET and HEAD.
     Read(fn(&Call<'_>) -> Response<Body>),
-    /// It changes something, by this method, which this version does not do.
+    /// It changes something, by this method; this version does not support it.
     Change(&'static str),
 }
 
-/// A request to an endpoint that can be read.
+/// A request to a readable endpoint.
 struct Call<'a> {
     state: &'a Arc<AdminState>,
     connection: &'a Connection,
@@ -79,20 +78,20 @@ const fn change(path: &'static str, method: &'static str) -> ApiEndpoint {
 const ENDPOINTS: &[ApiEndpoint] = &[
     get("/", &[], Reach::File, |_| page::page(), "The status page, for a browser."),
     get("/metrics", &[], Reach::Machine, metrics, "All metrics, for Prometheus; see [metrics.md](metrics.md)."),
-    get("/livez", &[], Reach::Others, live, "200 while the process works; 503 when only a restart helps."),
+    get("/livez", &[], Reach::Others, live, "200 while the process works; 503 when it needs a restart."),
     get(
         "/readyz?pool=POOL",
         &["pool"],
         Reach::Others,
         ready,
-        "200 when every pool can serve clients, or the one that is named; 503 with the reasons otherwise.",
+        "200 when every pool (or the named one) can serve clients, else 503 with the reasons.",
     ),
     get(
         "/startupz",
         &[],
         Reach::Others,
         |call| whether(&health::not_started(call.state)),
-        "200 once every pool has had its first decision; 503 until then.",
+        "200 after the first election of every pool, 503 before.",
     ),
     get(
         "/api/v1/status",
@@ -106,16 +105,22 @@ const ENDPOINTS: &[ApiEndpoint] = &[
         &[],
         Reach::File,
         |call| with_pool(call.state, &call.pool, |pool| response::json(StatusCode::OK, &status::pool(call.state, pool))),
-        "The same of one pool.",
+        "The same for one pool.",
     ),
     get(
         "/api/v1/pools/{pool}/connections",
         &[],
         Reach::File,
         |call| with_pool(call.state, &call.pool, |pool| response::json(StatusCode::OK, &status::sessions(call.state, pool))),
-        "The sessions of one pool.",
+        "The sessions of one pool, oldest first, at most 1000.",
     ),
-    get("/api/v1/events?since=ID", &["since"], Reach::File, events, "Changes of state, those after the event `ID`."),
+    get(
+        "/api/v1/events?since=ID",
+        &["since"],
+        Reach::File,
+        events,
+        "The last 1000 changes of state, or those after the event `ID`.",
+    ),
     get("/api/v1/events/stream", &["since"], Reach::File, stream, "The same as server-sent events, as they happen."),
     get(
         "/api/v1/config",
@@ -132,13 +137,12 @@ const ENDPOINTS: &[ApiEndpoint] = &[
     change("/api/v1/shutdown", "POST"),
 ];
 
-/// Everything that can be read: path and meaning.
+/// Every readable endpoint: path and meaning.
 pub(super) fn endpoints() -> impl Iterator<Item = (&'static str, &'static str)> {
     let can_be_read = |endpoint: &&ApiEndpoint| matches!(endpoint.answer, Handler::Read(_));
     ENDPOINTS.iter().filter(can_be_read).map(|endpoint| (endpoint.path, endpoint.meaning))
 }
 
-/// Answers a request.
 pub(super) fn respond(
     state: &Arc<AdminState>,
     connection: &Connection,
@@ -178,7 +182,7 @@ pub(super) fn respond(
 }
 
 impl ApiEndpoint {
-    /// When `path` is its own: the first name in it, or nothing.
+    /// If `path` matches: the first name in it, or an empty one.
     fn named_by(&self, path: &str) -> Option<String> {
         let pattern = self.path.split('?').next()?;
         if pattern.split('/').count() != path.split('/').count() {
@@ -223,7 +227,7 @@ fn events(call: &Call<'_>) -> Response<Body> {
     }
 }
 
-/// Yes, or no for these reasons.
+/// 200, or 503 with these reasons.
 fn whether(reasons: &[String]) -> Response<Body> {
     verdict(reasons.is_empty(), reasons)
 }
@@ -260,7 +264,6 @@ fn stream(call: &Call<'_>) -> Response<Body> {
     events::stream(call.state, since, permit)
 }
 
-/// The `since` of the query.
 fn since(query: &Query) -> Result<Option<u64>, Box<Response<Body>>> {
     let Some(value) = query.get("since") else { return Ok(None) };
     value.parse().map(Some).map_err(|_| {
@@ -268,7 +271,7 @@ fn since(query: &Query) -> Result<Option<u64>, Box<Response<Body>>> {
     })
 }
 
-/// What a browser sends when it opens a broken stream again.
+/// Sent by a browser that opens a broken stream again.
 fn last_event_id(headers: &HeaderMap) -> Option<u64> {
     headers.get("last-event-id")?.to_str().ok()?.parse().ok()
 }

@@ -14,12 +14,11 @@ use super::{
 };
 use crate::{lifecycle::Phase, route::StateEvent};
 
-/// Between two comments that keep a quiet stream open and find out that the client is gone.
+/// Interval of the comments that keep a quiet stream open and detect that the client is gone.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
-/// A client that does not take a piece for this long is cut off.
+/// A client that does not read a piece for this long is closed.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// `GET /api/v1/events`.
 #[derive(Serialize)]
 pub(super) struct Events {
     newest: u64,
@@ -47,8 +46,7 @@ pub(super) fn list(state: &AdminState, since: u64) -> Events {
     Events { newest, events }
 }
 
-/// The same as server-sent events, from `since` (or from now) until the client leaves or mainstay stops. `permit` is held
-/// as long.
+/// The same as server-sent events, from `since` (or from now) until the client leaves or mainstay stops. `permit` is held as long.
 pub(super) fn stream(state: &Arc<AdminState>, since: Option<u64>, permit: OwnedSemaphorePermit) -> Response<Body> {
     let (tx, rx) = mpsc::channel(16);
     let newest = state.events.watch();
@@ -58,7 +56,7 @@ pub(super) fn stream(state: &Arc<AdminState>, since: Option<u64>, permit: OwnedS
     response::event_stream(Stream(rx))
 }
 
-/// An id from before a restart names nothing: ids start over with the process.
+/// An id from before a restart is unknown: ids start over with the process.
 const fn known(since: u64, newest: u64) -> u64 {
     if since > newest { 0 } else { since }
 }
@@ -94,7 +92,7 @@ async fn send(tx: &mpsc::Sender<Bytes>, piece: String) -> bool {
     !matches!(tx.send_timeout(piece.into(), PATIENCE).await, Err(SendTimeoutError::Timeout(_) | SendTimeoutError::Closed(_)))
 }
 
-/// JSON has no raw line breaks, so that one `data:` line holds it.
+/// JSON contains no raw line breaks, so one `data:` line holds it.
 fn written(state: &AdminState, event: StateEvent) -> String {
     let (id, kind) = (event.id, event.kind);
     let data = serde_json::to_string(&shape(state, event)).unwrap_or_default();

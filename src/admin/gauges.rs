@@ -1,5 +1,5 @@
-//! Gauges that are functions of a snapshot. They are set when somebody looks, from the very snapshot the API shows, so that
-//! the two can never disagree.
+//! Gauges that are functions of a snapshot. They are set at each scrape, from the same snapshot that the API shows, so that the two
+//! never disagree.
 
 use super::{AdminPool, AdminState, health};
 use crate::{

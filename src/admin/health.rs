@@ -1,16 +1,16 @@
-//! Is it live, ready, started? Each answer is a list of reasons against; empty means yes.
+//! Is it live, ready, started? Each answer is a list of reasons why not; empty means yes.
 
 use super::{AdminPool, AdminState, HealthProblems, sentence};
 use crate::{failover::Verdict, lifecycle::Phase};
 
-/// What keeps the process from its work. Never depends on a database: a restart cures none.
+/// Faults of the process. Never depends on a database: a restart would not help.
 pub(super) fn ailments(state: &AdminState) -> HealthProblems {
     let mut ailments = (state.health)();
     let now = state.clock.now();
     for pool in &state.view().pools {
         let snapshot = pool.snapshot.get();
         let silent = snapshot.backends.iter().filter_map(|backend| Some((backend, backend.silent_since?)));
-        // This may have its cause in the machine, and a restart would cut the sessions of every pool.
+        // The cause may be the machine, and a restart would cut the sessions of every pool.
         ailments.others.extend(silent.map(|(backend, since)| {
             let seconds = now.since(since).as_secs();
             format!("pool {}: no probe of {} has finished for {seconds} s", snapshot.pool, backend.name)

@@ -1,7 +1,7 @@
-//! By which names the admin endpoint may be asked.
+//! The host names that the admin endpoint accepts.
 //!
-//! A page of another site can reach a listener through the browser of somebody who can, by a name that it lets point to the
-//! listener's address (DNS rebinding). Its requests carry that name.
+//! A web page of another site can reach a listener through a visitor's browser: it lets a name of its own resolve to the listener's
+//! address (DNS rebinding). Its requests carry that name.
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -17,7 +17,7 @@ pub(super) enum Reach {
     File,
     /// Those on this machine.
     Machine,
-    /// Those on others as well.
+    /// Those on other machines, too.
     Others,
 }
 
@@ -28,7 +28,7 @@ impl Reach {
     }
 }
 
-/// The host that a request names, if it is neither an address nor localhost, nor one of `hosts`.
+/// The host that a request names, if it is not an address, localhost, or one of `hosts`.
 pub(super) fn foreign(uri: &Uri, headers: &HeaderMap, hosts: &[Arc<str>]) -> Option<String> {
     let named = uri.authority().map(|authority| authority.as_str().to_owned());
     let sent = headers.get_all(header::HOST).iter().map(|value| value.to_str().map(str::to_owned).unwrap_or_default());
@@ -54,7 +54,7 @@ fn name(host: &str) -> &str {
     name.strip_suffix('.').unwrap_or(name)
 }
 
-/// Whether a Host header names this machine and not a site on the web.
+/// Whether a Host header names this machine and no web site.
 pub(crate) fn is_own(host: &str) -> bool {
     let name = match host.strip_prefix('[') {
         Some(rest) => rest.split(']').next().unwrap_or_default(),

@@ -1,14 +1,14 @@
-//! The admin plane: what people, scrapers and Kubernetes ask mainstay, answered over HTTP.
+//! The admin plane: status, metrics and health over HTTP.
 //!
-//! It has its own thread and runtime, so that `/livez` and `/metrics` answer whatever else is stuck, and it only reads: it
-//! looks at the snapshots that control publishes and changes nothing.
+//! It has its own thread and runtime, so `/livez` and `/metrics` answer even if other threads are stuck. It only reads the
+//! snapshots that control publishes.
 //!
 //! | file | what it holds |
 //! |---|---|
-//! | [`server`] | sockets: accepts, bounds time and size, makes room for the next client |
-//! | [`api`] | paths: which request gets which answer |
-//! | [`host`] | by which names it may be asked |
-//! | [`query`] | what may stand behind the `?` |
+//! | [`server`] | sockets: accepts, bounds time and size, frees places for new clients |
+//! | [`api`] | routing: which request gets which answer |
+//! | [`host`] | the host names that are accepted |
+//! | [`query`] | the query of a request |
 //! | [`response`] | how an answer is written |
 //! | [`health`] | is it live, ready, started, and if not, why |
 //! | [`status`] | the JSON of pools, backends and sessions |
@@ -44,11 +44,11 @@ use crate::{
     route::{Clock, EventLog, SessionTable, Snapshot, SnapshotWatch},
 };
 
-/// What the admin plane needs.
+/// Settings of the admin plane.
 pub struct AdminSettings {
-    /// Where it answers.
+    /// Its listeners.
     pub listen: Vec<BoundListener>,
-    /// Connections at most on each of them, at least 4; when all are taken, the oldest ends.
+    /// Most connections on each of them, at least 4; when all are taken, the oldest one ends.
     pub max_connections: usize,
     /// Without this plane the process must not go on.
     pub vital: Vital,
@@ -60,13 +60,13 @@ pub struct AdminSettings {
 pub struct AdminState {
     /// Version of mainstay.
     pub version: &'static str,
-    /// Names by which it may be asked, besides addresses and localhost.
+    /// Host names by which it may be asked, besides IP addresses and localhost.
     pub hosts: Vec<Arc<str>>,
     /// The process's clock.
     pub clock: Clock,
-    /// The phase of life; the admin plane answers until it is `Stopped`.
+    /// The phase of the process; the admin plane answers until it is `Stopped`.
     pub phase: PhaseWatch,
-    /// What is configured; replaced whole when that changes.
+    /// The configured pools; replaced when the configuration changes.
     pub view: watch::Receiver<Arc<View>>,
     /// The sessions, one table a worker.
     pub sessions: Vec<Arc<SessionTable>>,
@@ -74,16 +74,16 @@ pub struct AdminState {
     pub events: Arc<EventLog>,
     /// All metrics.
     pub metrics: Arc<Metrics>,
-    /// What keeps the process itself from its work. Must never ask a database.
+    /// Faults of the process itself. Must never ask a database.
     pub health: Arc<dyn Fn() -> HealthProblems + Send + Sync>,
 }
 
-/// What keeps a process from its work, each a sentence.
+/// Faults of a process, each a sentence.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HealthProblems {
     /// It is not live: a restart would help.
     pub fatal: Vec<String>,
-    /// Somebody should know, but a restart would only cut the sessions.
+    /// Worth knowing, but a restart would only cut the sessions.
     pub others: Vec<String>,
 }
 
@@ -109,16 +109,16 @@ pub struct View {
     pub config_json: serde_json::Value,
 }
 
-/// One pool, as the admin plane sees it.
+/// One pool.
 #[derive(Debug)]
 pub struct AdminPool {
-    /// How it stands.
+    /// Its state.
     pub snapshot: SnapshotWatch,
-    /// Its numbers.
+    /// Its metrics.
     pub metrics: Arc<PoolMetrics>,
     /// Its listeners, in configuration order.
     pub listeners: Vec<AdminListener>,
-    /// Its backends' names and numbers, in configuration order.
+    /// Its backends' names and metrics, in configuration order.
     pub backends: Vec<(Arc<str>, Arc<BackendMetrics>)>,
 }
 
@@ -128,14 +128,14 @@ impl AdminPool {
         self.listeners.iter().map(|listener| listener.config.route).collect()
     }
 
-    /// Clients are served now. A pool that is there to be read needs no active backend.
+    /// Whether it serves clients now. A pool with only listeners for readers needs no active backend.
     fn serves(&self, snapshot: &Snapshot) -> bool {
         let is_active = snapshot.active.is_some() && !snapshot.suspended;
         let is_for_reading = self.listeners.iter().all(|listener| listener.config.route != ListenerRoute::Primary);
         is_active || (is_for_reading && snapshot.backends.iter().any(|backend| backend.read_eligibility.may_be_read()))
     }
 
-    /// The numbers of a backend. A snapshot may name one that is not configured any more, or not yet.
+    /// The metrics of a backend. A snapshot may name one that is not configured any more, or not yet.
     fn backend(&self, name: &str) -> Option<&BackendMetrics> {
         self.backends.iter().find(|(known, _)| **known == *name).map(|(_, metrics)| &**metrics)
     }
@@ -146,11 +146,11 @@ impl AdminPool {
 pub struct AdminListener {
     /// As configured.
     pub config: ListenerConfig,
-    /// Where it is bound.
+    /// Its bound addresses.
     pub bound: Vec<Endpoint>,
-    /// Connections at most, if there is a limit.
+    /// Its connection limit, if there is one.
     pub limit: Option<usize>,
-    /// Its numbers.
+    /// Its metrics.
     pub metrics: Arc<ListenerMetrics>,
 }
 

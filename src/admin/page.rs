@@ -1,5 +1,5 @@
-//! The status page: one file without anything from elsewhere. It holds no data; its script asks the API and writes what
-//! comes as text, never as markup.
+//! The status page: one file that loads nothing from elsewhere. It holds no data; its script asks the API and inserts the answers
+//! as text, never as markup.
 
 use hyper::{
     Response, StatusCode,
@@ -10,7 +10,6 @@ use super::response::{self, Body};
 
 const PAGE: &str = include_str!("page/index.html");
 
-/// `GET /`.
 pub(super) fn page() -> Response<Body> {
     let mut response = response::whole(StatusCode::OK, response::HTML, PAGE);
     let policy = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; \

@@ -1,5 +1,4 @@
-//! What may stand behind the `?` of a request. What is not known is refused: whoever asks for one pool and is answered for all of
-//! them would never find out.
+//! The query of a request. Unknown keys are refused: otherwise a typo in `pool` would silently get the answer for all pools.
 
 use std::borrow::Cow;
 
@@ -39,7 +38,6 @@ impl Query {
         Ok(Self(found))
     }
 
-    /// The value of a key.
     pub(super) fn get(&self, key: &str) -> Option<&str> {
         self.0.iter().find(|(known, _)| *known == key).map(|(_, value)| value.as_str())
     }

@@ -17,11 +17,10 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
-/// A whole answer, or one that goes on.
+/// A complete body, or a stream.
 pub(super) type Body = Either<Full<Bytes>, Stream>;
 
-/// What a task sends, piece by piece, until its sender is dropped. The task learns from the closed channel that the client
-/// is gone.
+/// What a task sends, piece by piece, until its sender is dropped. The closed channel tells the task that the client is gone.
 #[derive(Debug)]
 pub(super) struct Stream(pub(super) mpsc::Receiver<Bytes>);
 
@@ -36,7 +35,6 @@ impl HttpBody for Stream {
 
 /// Prometheus text format 0.0.4.
 pub(super) const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
-/// A page.
 pub(super) const HTML: &str = "text/html; charset=utf-8";
 const JSON: &str = "application/json";
 const EVENT_STREAM: &str = "text/event-stream";
@@ -57,12 +55,11 @@ pub(super) fn json<T: Serialize>(status: StatusCode, value: &T) -> Response<Body
     }
 }
 
-/// Server-sent events.
 pub(super) fn event_stream(stream: Stream) -> Response<Body> {
     with_type(StatusCode::OK, EVENT_STREAM, Either::Right(stream))
 }
 
-/// An error as every error looks: a word for programs, a sentence for people.
+/// An error, always in the same form: a code for programs, a sentence for people.
 pub(super) fn error(status: StatusCode, code: &'static str, message: &str) -> Response<Body> {
     error_with(status, code, message, json!({}))
 }
@@ -76,7 +73,7 @@ pub(super) fn error_with(status: StatusCode, code: &'static str, message: &str, 
     json(status, &json!({ "error": error }))
 }
 
-/// 405, and what would be allowed.
+/// 405, and the allowed methods.
 pub(super) fn wrong_method(allow: &'static str) -> Response<Body> {
     let message = format!("this path takes {allow}");
     let mut response = error(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", &message);

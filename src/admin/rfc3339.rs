@@ -1,11 +1,11 @@
-//! Moments as text: RFC 3339 in UTC with milliseconds.
+//! Times as text: RFC 3339 in UTC with milliseconds.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// The last second of the year 9999: a later one has no such text.
 const LAST: Duration = Duration::from_secs(253_402_300_799);
 
-/// `2026-11-23T02:00:00.000Z`. A moment before 1970 is shown as 1970.
+/// `2026-11-23T02:00:00.000Z`. A time before 1970 is shown as 1970.
 pub(super) fn format(at: SystemTime) -> String {
     humantime::format_rfc3339_millis(at.clamp(UNIX_EPOCH, UNIX_EPOCH + LAST)).to_string()
 }

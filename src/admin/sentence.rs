@@ -1,4 +1,4 @@
-//! A pool in plain words, for somebody who was woken up: what is, why, and what to do.
+//! A pool in plain words, for a person on call: what is the state, why, and what to do.
 
 use std::fmt::Write as _;
 
@@ -12,7 +12,7 @@ use crate::{
 pub(super) fn summary(pool: &Snapshot, held: u64) -> String {
     let mut text = match pool.active.and_then(|id| pool.backends.get(id.index())) {
         Some(active) if pool.suspended => {
-            format!("{} is in doubt: new clients wait for a second opinion, running sessions go on.", active.name)
+            format!("{} is in doubt: new clients wait until it is checked again, running sessions go on.", active.name)
         }
         Some(active) => format!("Clients go to {}. {}", active.name, outlook(pool.failover_ready)),
         None => nobody(pool),
@@ -27,17 +27,17 @@ pub(super) fn summary(pool: &Snapshot, held: u64) -> String {
     for backend in &pool.backends {
         let (name, because) = (&backend.name, because(&backend.alert_evidence));
         let _ = match backend.alert {
-            // Told with its reason.
+            // Shown with its reason.
             Some(alert) if pool.active.is_none() && backend.reason.as_str() == alert.as_str() => Ok(()),
-            Some(Outcome::WrongCluster) => write!(text, " {name} is of another cluster ({}).", backend.alert_evidence),
-            Some(alert) => write!(text, " The check of {name} cannot do its work ({alert}{because})."),
+            Some(Outcome::WrongCluster) => write!(text, " {name} belongs to another cluster ({}).", backend.alert_evidence),
+            Some(alert) => write!(text, " The check of {name} does not work ({alert}{because})."),
             None => Ok(()),
         };
     }
     text
 }
 
-/// Who is read, for a pool that has listeners which lead to readers; one more sentence, with the blank before it.
+/// Which backends are read, for a pool with listeners for readers; one more sentence, with a leading space.
 pub(super) fn reading(pool: &Snapshot, routes: &[ListenerRoute]) -> String {
     if routes.iter().all(|route| *route == ListenerRoute::Primary) {
         return String::new();
@@ -56,7 +56,7 @@ pub(super) fn reading(pool: &Snapshot, routes: &[ListenerRoute]) -> String {
     }
 }
 
-/// Why a backend may or may not be active: the word, and for trouble what was seen.
+/// Why a backend may or may not be active: the reason, and the evidence if there is a problem.
 pub(super) fn reason(pool: &Snapshot, backend: &BackendView) -> String {
     let reason = backend.reason;
     let seen = backend.last_probe.as_ref().map_or("", |probe| &probe.evidence);
@@ -87,7 +87,7 @@ fn because(seen: &str) -> String {
     if seen.is_empty() { String::new() } else { format!(": {seen}") }
 }
 
-/// What the last probe of a backend says of its health.
+/// What the last probe of a backend says about its health.
 fn last(backend: &BackendView) -> Option<Class> {
     backend.last_probe.as_ref().map(|probe| probe.outcome.class())
 }
@@ -96,10 +96,10 @@ fn last(backend: &BackendView) -> Option<Class> {
 const fn outlook(ready: FailoverReady) -> &'static str {
     match ready {
         FailoverReady::Yes => "Another backend is ready to take over.",
-        FailoverReady::SingleBackend => "It is the only one: if it dies, nobody can take over.",
-        FailoverReady::NoCandidate => "No other backend is healthy: if it dies, nobody can take over.",
+        FailoverReady::SingleBackend => "It is the only one: if it dies, no other can take over.",
+        FailoverReady::NoCandidate => "No other backend is healthy: if it dies, no other can take over.",
         FailoverReady::Lag => "Every other backend is too far behind to take over without losing data.",
-        FailoverReady::Budget => "There were many failovers lately: mainstay will not move again to a backend that failed.",
+        FailoverReady::Budget => "There were many failovers recently: mainstay will not switch again to a backend that failed.",
         FailoverReady::NoActive => "Whether another could take over is not known yet.",
     }
 }
@@ -113,7 +113,7 @@ fn nobody(pool: &Snapshot) -> String {
             claimants(pool)
         ),
         Verdict::HoldDown => format!(
-            "NO BACKEND SERVES: there were too many failovers in a short time, and all that could take over failed lately. {} \
+            "NO BACKEND SERVES: there were too many failovers in a short time, and all candidates failed recently. {} \
              Find out why they fail; mainstay tries again by itself later.",
             listed(pool)
         ),
@@ -158,12 +158,12 @@ fn advice(pool: &Snapshot) -> String {
     } else if any(Reason::Standby) {
         "Start the primary, or promote the standby that has the newest data."
     } else if any(Reason::RoleUnknown) {
-        "What says it is the primary is not confirmed: look at its database, and at what its HTTP endpoint says of it."
+        "A backend says it is the primary, but this is not confirmed: check its database, and what its HTTP endpoint says."
     } else if any(Reason::Misconfigured) {
-        "The check cannot see what the database is: correct its user, password, database or permissions."
+        "The check cannot see the role of the database: correct its user, password, database or permissions."
     } else if any(Reason::WrongCluster) {
         return format!(
-            "A backend belongs to another cluster: correct its address. If this cluster was restored or made anew to take the place of \
+            "A backend belongs to another cluster: correct its address. If this cluster was restored or rebuilt to replace \
              the old one: {}.",
             forget(pool)
         );
@@ -261,8 +261,8 @@ mod tests {
         doubtful.backends[0].last_probe.as_mut().unwrap().evidence = "primary, timeline 1".into();
         assert_eq!(
             summary(&doubtful, 3),
-            "a is in doubt: new clients wait for a second opinion, running sessions go on. 3 clients wait. \
-             The check of a cannot do its work (misconfigured: password refused)."
+            "a is in doubt: new clients wait until it is checked again, running sessions go on. 3 clients wait. \
+             The check of a does not work (misconfigured: password refused)."
         );
     }
 

@@ -1,8 +1,8 @@
-//! Sockets: accepts, bounds time and size, makes room for the next client.
+//! Sockets: accepts, bounds time and size, frees places for new clients.
 //!
-//! Nobody can take the places of the endpoint away: when all are taken, the client that has asked nothing for longest and is not
-//! reading events has to go, and the next one is served at once. Before that, whatever has been asked by then is answered. A
-//! `/livez` that must wait behind idle connections, or goes with them, would get a healthy mainstay killed.
+//! No client can block the endpoint: when all places are taken, the connection that has asked nothing for longest and is no event
+//! stream is closed, and the next client is served at once. Requests that have already arrived are answered before that. If
+//! `/livez` had to wait behind idle connections, or were closed with them, a healthy mainstay would be killed.
 
 use std::{
     cell::Cell,
@@ -36,9 +36,9 @@ use crate::{
     },
 };
 
-/// Streams of events at most, for each listener: one place in this many.
+/// Event streams per listener: one place in this many.
 const PLACES_PER_STREAM: usize = 4;
-/// For a request line with its headers, and for the silence before one.
+/// For a request line with its headers, and for the idle time before one.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 const MAX_HEADER_BYTES: usize = 16 * 1024;
 /// A connection takes no new requests after this long.
@@ -95,7 +95,7 @@ pub(super) async fn serve(listeners: Vec<Listener>, places: usize, state: Arc<Ad
         running.spawn(accept_all(listener, places, Arc::clone(&state)));
     }
     phase.reached(Phase::Stopped).await;
-    // Each ends by itself then; a client that does not read must not keep the process.
+    // Each then ends by itself; a client that does not read must not keep the process.
     let _ = timeout(FAREWELL, async { while running.join_next().await.is_some() {} }).await;
 }
 
@@ -143,7 +143,7 @@ async fn converse(socket: Socket, state: Arc<AdminState>, connection: api::Conne
         let is_first = is_first.replace(false);
         async move {
             if !is_first {
-                // A row of pipelined requests must not keep the other connections waiting.
+                // Pipelined requests must not delay the other connections.
                 yield_now().await;
             }
             Ok::<_, Infallible>(response)
@@ -151,16 +151,16 @@ async fn converse(socket: Socket, state: Arc<AdminState>, connection: api::Conne
     });
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_header_size(MAX_HEADER_BYTES);
-    // A client that has finished sending still reads: `nc` and other simple ones ask so.
+    // A client that has finished sending still reads: `nc` and other simple clients do so.
     builder.half_close(true);
     let mut serving = pin!(builder.serve_connection(TokioIo::new(&socket), service));
     let mut left = pin!(socket.left());
-    // A reader of events has nothing to send: its FIN says that it has left. Without this only a comment that it no longer
-    // takes would tell, half a minute later.
+    // A reader of events sends nothing: its FIN means that it has left. Without this check, only a comment that it does not read
+    // would show that, half a minute later.
     let reader_left = poll_fn(|cx| if is_stream.load(Ordering::Relaxed) { left.as_mut().poll(cx) } else { Poll::Pending });
-    // What a client does wrong is its own affair: neither logged nor counted.
+    // Errors of a client are neither logged nor counted.
     tokio::select! {
-        // The request that turns the connection into a stream is answered before the stream is looked at.
+        // The request that opens the stream is answered before the stream is watched.
         biased;
         _ = serving.as_mut() => return,
         () = reader_left => return,
@@ -169,7 +169,7 @@ async fn converse(socket: Socket, state: Arc<AdminState>, connection: api::Conne
     let _ = timeout(LAST_ANSWER, serving).await;
 }
 
-/// When a connection is to take no more requests.
+/// When a connection must stop accepting requests.
 async fn end_of(mut phase: PhaseWatch, is_stream: &AtomicBool) {
     let lifetime = async {
         tokio::time::sleep(LIFETIME).await;
@@ -183,7 +183,7 @@ async fn end_of(mut phase: PhaseWatch, is_stream: &AtomicBool) {
     }
 }
 
-/// When a connection has come, or asked last: how many of its listener's had done so before.
+/// When a connection came, or last asked: a sequence number within its listener.
 #[derive(Clone, Debug)]
 struct LastRequest {
     all: Arc<AtomicU64>,
@@ -214,12 +214,12 @@ struct OpenConnection {
     task: AbortHandle,
     is_stream: Arc<AtomicBool>,
     asked: LastRequest,
-    /// What had been asked by then is answered.
+    /// Answer requests that have already arrived.
     has_had_turn: bool,
 }
 
 impl OpenConnections {
-    /// Adds a connection; when there are too many, the one that has asked nothing for longest and is no stream ends. There is
+    /// Adds a connection. When there are too many, the one that has asked nothing for longest and is no stream ends. There is
     /// always one: streams are fewer than places.
     async fn take(&mut self, place: OpenConnection) {
         self.taken.retain(|place| !place.task.is_finished());

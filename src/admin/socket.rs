@@ -1,4 +1,4 @@
-//! A client's socket, TCP or unix, of which can be told that its client has gone while nobody reads it.
+//! A client's socket, TCP or unix, whose close can be noticed while nobody reads it.
 
 use std::{
     io,
@@ -11,7 +11,7 @@ use tokio::{
     net::{TcpStream, UnixStream},
 };
 
-/// Read and written by reference, so that it can be watched meanwhile.
+/// Read and written by reference, so that it can be watched at the same time.
 #[derive(Debug)]
 pub(super) enum Socket {
     Tcp(TcpStream),
@@ -29,9 +29,9 @@ macro_rules! either {
 }
 
 impl Socket {
-    /// Waits until the client has finished sending or aborted, whether or not what it sent before was read.
+    /// Waits until the client has finished sending or aborted, even if earlier bytes are unread.
     pub(super) async fn left(&self) {
-        // Of this interest the runtime tells only that the other side has closed: urgent data is not subscribed to.
+        // With this interest the runtime only reports that the peer has closed: urgent data is not subscribed to.
         let _ = either!(self, stream => stream.ready(Interest::PRIORITY).await);
     }
 }

@@ -192,7 +192,7 @@ pub(super) fn sessions(state: &AdminState, pool: &AdminPool) -> Sessions {
     let snapshot = pool.snapshot.get();
     let mut all: Vec<(usize, u64, Arc<Session>)> = Vec::new();
     for (worker, table) in state.sessions.iter().enumerate() {
-        // One more than is shown, to know that there are more.
+        // One more than is shown, to know whether there are more.
         all.extend(table.oldest(&snapshot.pool, SESSIONS + 1).into_iter().map(|(id, session)| (worker, id, session)));
     }
     all.sort_by_key(|(worker, id, session)| (session.since, *worker, *id));

@@ -1,4 +1,4 @@
-//! Binds every socket before anything runs, and says clearly why one cannot be.
+//! Binds every socket before anything runs, and reports clearly why one cannot be bound.
 
 use std::{collections::HashMap, io, sync::Arc};
 
@@ -13,15 +13,15 @@ use crate::{
     },
 };
 
-/// Sockets that nobody accepts from yet.
+/// Bound sockets that nobody accepts from yet.
 pub(super) type NewSockets = HashMap<SocketKey, BoundListener>;
 
-/// Permissions of a unix socket for clients. As with the databases' own sockets, it is for the database to know its users.
+/// Permissions of a unix socket for clients. As with the databases' own sockets, the database authenticates its users.
 const FOR_EVERYBODY: u32 = 0o666;
-/// The same, for its own user and root.
+/// For the admin endpoint: its own user and root.
 const FOR_ITSELF: u32 = 0o600;
 
-/// The sockets of a listener, as they are found again in another configuration.
+/// The sockets of a listener, by the keys with which a new configuration finds them.
 pub(super) fn keys(pool: &PoolConfig, listener: &ListenerConfig) -> impl Iterator<Item = SocketKey> {
     listener.listen.iter().map(|endpoint| SocketKey {
         endpoint: endpoint.clone(),
@@ -32,7 +32,7 @@ pub(super) fn keys(pool: &PoolConfig, listener: &ListenerConfig) -> impl Iterato
     })
 }
 
-/// Binds what the pools need and is not `bound` already: all of it, or nothing.
+/// Binds what the pools need and is not in `bound` already: all of it, or nothing.
 pub(super) fn bind_pools(config: &Config, bound: &HashMap<SocketKey, Endpoint>) -> Result<NewSockets, StartError> {
     let mut fresh = HashMap::new();
     for pool in &config.pools {

@@ -2,7 +2,7 @@
 
 use std::{fmt, io};
 
-/// Why mainstay could not start: one clear line.
+/// Why mainstay could not start, in one line.
 #[derive(Debug)]
 pub struct StartError(pub String);
 

@@ -1,4 +1,4 @@
-//! What the machine allows.
+//! Limits of the machine.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use super::error::StartError;
 use crate::{config::Config, control, data::admission::Budget};
 
-/// What the machine allows.
+/// Limits of the machine.
 pub(super) struct Limits {
     pub(super) workers: usize,
     pub(super) busy_poll: Option<Duration>,
@@ -15,14 +15,14 @@ pub(super) struct Limits {
 }
 
 impl Limits {
-    /// What it allows this configuration.
+    /// The limits for this configuration.
     pub(super) fn of(config: &Config) -> Result<Self, StartError> {
         let workers = config.workers.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
         Ok(Self { workers, busy_poll: busy_poll(config, workers), budget: budget(config, workers)? })
     }
 }
 
-/// Never with more workers than cores: they would keep each other, and the checks, from working.
+/// Never with more workers than cores: they would take the core from each other and from the checks.
 fn busy_poll(config: &Config, workers: usize) -> Option<Duration> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     if config.busy_poll.is_some() && workers > cores {
@@ -32,10 +32,10 @@ fn busy_poll(config: &Config, workers: usize) -> Option<Duration> {
     config.busy_poll
 }
 
-/// Raises the limit of open files as far as it goes, and divides it.
+/// Raises the limit of open files as far as possible, and divides it.
 pub(super) fn budget(config: &Config, workers: usize) -> Result<Budget, StartError> {
     let limit = getrlimit(Resource::Nofile);
-    // Without the right to raise it, what is there is what is divided.
+    // Without the right to raise it, the present limit is divided.
     let raised = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
     let files = if raised.is_ok() { limit.maximum } else { limit.current };
     let files = files.and_then(|files| usize::try_from(files).ok()).unwrap_or(1 << 20).min(1 << 20);

@@ -1,5 +1,5 @@
-//! The composition root: the only file that sees all planes. It binds every socket, then starts the threads, so that a
-//! mainstay that cannot serve never begins to.
+//! The composition root: the only file that imports all planes. It binds every socket, then starts the threads, so that a mainstay
+//! that cannot serve does not start.
 
 mod bind;
 mod error;
@@ -31,7 +31,7 @@ pub struct Running {
     pub listeners: Vec<Vec<Vec<SocketAddr>>>,
     /// The bound addresses of the admin endpoint (TCP only).
     pub admin: Vec<SocketAddr>,
-    /// Per pool of the first configuration: how it stands.
+    /// Per pool of the first configuration: its state.
     pub snapshots: Vec<SnapshotWatch>,
     /// Per pool of the first configuration: its metrics.
     pub series: Vec<PoolSeries>,
@@ -60,7 +60,7 @@ pub fn metrics() -> Result<Arc<Metrics>, StartError> {
     Metrics::new().map_err(|error| StartError(format!("metrics cannot be set up: {error}")))
 }
 
-/// As [`start`], with metrics that exist already (the log counts what it drops before anything else runs).
+/// As [`start`], with existing metrics (the log counts dropped lines before anything else runs).
 ///
 /// # Errors
 /// As [`start`].
@@ -106,18 +106,17 @@ impl Running {
         self.stops.send_modify(|count| *count += 1);
     }
 
-    /// The way to stop it from elsewhere (a signal handler's thread).
+    /// Stops it from elsewhere (a signal handler's thread).
     pub fn stopper(&self) -> Stopper {
         Stopper(self.stops.clone())
     }
 
-    /// The way to change its configuration, also from elsewhere.
+    /// Changes its configuration, also from elsewhere.
     pub fn reloader(&self) -> Reloader {
         self.reloader.clone()
     }
 
-    /// Waits until every thread has ended; the process's exit code: 0, or 1 when sessions had to be cut or a vital part was
-    /// lost.
+    /// Waits until every thread has ended; the process's exit code: 0, or 1 when sessions had to be cut or a vital thread was lost.
     pub fn join(self) -> u8 {
         self.life.join().unwrap_or(1)
     }

@@ -15,7 +15,7 @@ use crate::{
     metrics::Metrics,
 };
 
-/// For the threads to end, once everything has stopped; longer than the state files are waited for. One that hangs must not keep the
+/// For the threads to end, once everything has stopped; longer than the wait for state files. A thread that hangs must not keep the
 /// process.
 const THREAD_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -31,8 +31,8 @@ pub(super) struct PhaseRunner {
 }
 
 impl PhaseRunner {
-    /// To the end, on a runtime of its own: one that was made before the process says that it has started, since later there
-    /// may be no descriptor for it.
+    /// Runs to the end, on a runtime of its own. The runtime is made before the process reports that it has started, since later
+    /// there may be no descriptor for it.
     pub(super) fn run(self, runtime: &Runtime, stops: watch::Receiver<u32>) -> u8 {
         let cut = runtime.block_on(async {
             tokio::select! {
@@ -47,7 +47,7 @@ impl PhaseRunner {
         u8::from(lost || cut)
     }
 
-    /// Tells, for ever, when the control thread stands still: nobody fails over then.
+    /// Reports, for ever, when the control thread does not run: nothing fails over then.
     async fn watch(&self) {
         let trip = || {
             self.metrics.process.watchdog_trips.inc();
@@ -56,7 +56,7 @@ impl PhaseRunner {
         self.heartbeat.watch(trip).await;
     }
 
-    /// Until nothing is left to do; `true` when sessions were cut.
+    /// Until no session is left; `true` when sessions were cut.
     async fn lead(&self, mut stops: watch::Receiver<u32>) -> bool {
         tokio::select! {
             _ = stops.wait_for(|count| *count >= 1) => {}
@@ -78,7 +78,7 @@ impl PhaseRunner {
         tracing::warn!(sessions = cut, "{why}: what is left is cut");
         self.phase.advance(Phase::Forced);
         self.lifeline.forced.cancel();
-        // Long enough for a last look at what the backends said; a client that takes nothing does not stop the stop.
+        // Long enough to deliver what the backends sent last; a client that does not read must not delay the stop.
         let _ = tokio::time::timeout(Duration::from_millis(400), self.tasks.wait()).await;
         self.tasks.close();
         cut > 0
@@ -89,7 +89,7 @@ impl PhaseRunner {
     }
 }
 
-/// Waits for the threads, but for none that hangs.
+/// Waits for the threads, but not for one that hangs.
 async fn end_of(threads: Vec<JoinHandle<()>>) {
     let deadline = Instant::now() + THREAD_PATIENCE;
     for thread in threads {
@@ -97,7 +97,7 @@ async fn end_of(threads: Vec<JoinHandle<()>>) {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         if thread.is_finished() {
-            // A thread that panicked is already told of.
+            // A thread that panicked was already reported.
             let _ = thread.join();
         } else {
             tracing::error!(thread = thread.thread().name(), "a thread does not end: it is left behind");

@@ -1,5 +1,4 @@
-//! The planes and the seams between them, put together: from one configuration at the start, and from another whenever it
-//! changes.
+//! Builds the planes and the seams between them: from one configuration at the start, and from another at a reload.
 
 use std::{collections::HashMap, sync::Arc, thread::JoinHandle};
 
@@ -29,11 +28,11 @@ use crate::{
     route::{self, Clock, EventLog, ReportSender, RouteWatch, Snapshot, SnapshotWatch},
 };
 
-/// What runs, and the handles by which it is changed.
+/// What runs, and the handles that change it.
 #[derive(Debug)]
 pub(super) struct Planes {
     pub(super) lifeline: Lifeline,
-    /// Where the sockets of the pools are really bound.
+    /// Where the sockets of the pools are actually bound.
     pub(super) bound: HashMap<SocketKey, Endpoint>,
     pub(super) pools: HashMap<Arc<str>, RunningPool>,
     metrics: Arc<Metrics>,
@@ -55,7 +54,7 @@ pub(super) struct RunningPool {
     retired: CancellationToken,
 }
 
-/// What is needed to see the planes end.
+/// What is needed to wait for the end of the planes.
 pub(super) struct Threads {
     pub(super) events: Arc<EventLog>,
     /// Of the control thread.
@@ -144,7 +143,7 @@ impl Planes {
         series.collect::<Result<_, _>>().map_err(|error| StartError(format!("metrics cannot be set up: {error}")))
     }
 
-    /// From now on this configuration. Nothing here can fail: what could was done before.
+    /// Switches to this configuration. Nothing here can fail: everything that can was done before.
     pub(super) fn apply(&mut self, config: &Config, series: Vec<PoolSeries>, mut fresh: NewSockets, budget: Budget) {
         self.admission.resize(budget.connections);
         let mut before = std::mem::take(&mut self.pools);
@@ -202,7 +201,7 @@ impl Planes {
         RunningPool { config: pool.clone(), series, ..live }
     }
 
-    /// The sockets of a listener: `fresh` ones are taken from there, the others go on; all are noted in `bound`.
+    /// The sockets of a listener: `fresh` ones are new, the others stay; all are recorded in `bound`.
     fn sockets(
         &self,
         pool: &PoolConfig,
@@ -235,7 +234,7 @@ impl RunningPool {
         }
     }
 
-    /// Per listener: where it is bound.
+    /// Per listener: its bound addresses.
     pub(super) fn listening(&self, bound: &HashMap<SocketKey, Endpoint>) -> Vec<Vec<Endpoint>> {
         let real = |listener| bind::keys(&self.config, listener).filter_map(|key| bound.get(&key).cloned()).collect();
         self.config.listeners.iter().map(real).collect()
@@ -267,7 +266,7 @@ fn labels(pool: &PoolConfig) -> PoolLabels {
     }
 }
 
-/// What keeps the process itself from its work; a database never has a part in it.
+/// Faults of the process itself; never of a database.
 fn health(
     vital: &Vital,
     heartbeat: &Heartbeat,
@@ -284,7 +283,7 @@ fn health(
         if age > heartbeat::MAX_AGE {
             fatal.push(format!("the control thread gave no sign of life for {} s", age.as_secs()));
         }
-        // A restart mends no disk, and all that is lost meanwhile is what would be remembered over one.
+        // A restart repairs no disk, and what is lost meanwhile is only what the state file would hold.
         HealthProblems { fatal, others: state.as_ref().map(StateWriter::complaints).unwrap_or_default() }
     })
 }

@@ -1,5 +1,5 @@
-//! Another configuration for a running mainstay: all of it or nothing. What must be compared, bound and counted is done first, and
-//! may fail; what follows cannot.
+//! Reload: another configuration for a running mainstay, all or nothing. Comparing, binding and counting come first and may fail;
+//! the rest cannot.
 
 use std::{
     fmt,
@@ -13,7 +13,7 @@ use crate::{
     lifecycle::Phase,
 };
 
-/// Changes the configuration of a running mainstay, one change after the other.
+/// Changes the configuration of a running mainstay, one change at a time.
 #[derive(Clone, Debug)]
 pub struct Reloader(Arc<Mutex<Current>>);
 
@@ -31,7 +31,7 @@ pub struct Changes {
     pub added: Vec<Arc<str>>,
     /// Names of pools that take no more clients.
     pub removed: Vec<Arc<str>>,
-    /// Names of pools that are configured otherwise.
+    /// Names of pools whose configuration changed.
     pub changed: Vec<Arc<str>>,
     /// New backends of those, as `pool/backend`.
     pub backends_added: Vec<Arc<str>>,
@@ -63,12 +63,12 @@ impl Reloader {
         Self(Arc::new(Mutex::new(Current { config, workers, planes })))
     }
 
-    /// From now on `config`. Backends that stay keep their health, their epoch and their sessions; addresses that stay are never
-    /// closed; sessions keep the settings they began with. The sessions of a backend that goes are left until another is active;
-    /// those of a pool that goes, for `shutdown.timeout`.
+    /// Switches to `config`. Backends that stay keep their health, their epoch and their sessions; addresses that stay are never
+    /// closed; sessions keep the settings they began with. Sessions of a removed backend go on until another is active; those of a
+    /// removed pool, for `shutdown.timeout`.
     ///
     /// # Errors
-    /// What cannot change while mainstay runs, or cannot be bound; the present configuration stays then.
+    /// What cannot change while mainstay runs, or cannot be bound; the present configuration then stays.
     pub fn reload(&self, config: &Config) -> Result<Changes, StartError> {
         let mut present = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let Current { config: before, workers, planes } = &mut *present;
@@ -108,7 +108,7 @@ fn fixed(before: &Config, after: &Config) -> Vec<String> {
         if was.kind.name() != is.kind.name() {
             return Some(format!("the kind of check of pool {} (from {} to {})", pool.name, was.name(), is.name()));
         }
-        // A second opinion may come and go where the first knows roles, too.
+        // A second opinion may be added or removed where the first check knows roles, too.
         (was.knows_roles() != is.knows_roles()).then(|| format!("whether the check of pool {} tells roles", pool.name))
     });
     keys.chain(kinds).collect()

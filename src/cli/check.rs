@@ -1,4 +1,4 @@
-//! `mainstay check`: every error of a configuration in one go, before it is used.
+//! `mainstay check`: shows every error of a configuration at once, before it is used.
 
 use std::{
     io::{self, Write},
@@ -13,7 +13,7 @@ use crate::config::{self, Config, Errors, Loaded};
 /// Check a configuration and report all of its errors
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
 pub struct Args {
-    /// The configuration
+    /// Configuration file
     #[arg(short, long, value_name = "FILE", env = "MAINSTAY_CONFIG", default_value = "/etc/mainstay/mainstay.yaml")]
     pub config: PathBuf,
     /// Probe every backend, too
@@ -22,7 +22,7 @@ pub struct Args {
     /// Print the effective configuration, without secrets
     #[arg(long)]
     pub print: bool,
-    /// Answer for programs
+    /// Print the result as JSON
     #[arg(long)]
     pub json: bool,
 }
@@ -34,7 +34,7 @@ pub fn run(args: &Args, connect: &dyn Fn(&Config) -> u8) -> u8 {
     run_to(args, connect, &|name| std::env::var(name).ok(), &mut io::stdout().lock(), &mut io::stderr().lock())
 }
 
-/// [`run`] with its surroundings given: the answer goes to `out`, errors and warnings for people to `err`.
+/// [`run`] with given outputs: the answer goes to `out`, errors and warnings for people to `err`.
 pub fn run_to(
     args: &Args,
     connect: &dyn Fn(&Config) -> u8,
@@ -43,7 +43,7 @@ pub fn run_to(
     err: &mut dyn Write,
 ) -> u8 {
     let loaded = config::load(&args.config, env);
-    // A reader that closed the pipe early has seen enough; the exit code still tells the result.
+    // A reader that closed the pipe early has seen enough; the exit code still shows the result.
     let _ = if args.json { write_json(args, &loaded, out) } else { write_text(args, &loaded, out, err) };
     match loaded {
         Err(_) => exit::BAD_CONFIGURATION,

@@ -13,7 +13,7 @@ use tokio::{
 
 use crate::failover::escaped;
 
-/// Enough for any whole answer.
+/// Enough for any complete answer.
 pub const TIMEOUT: Duration = Duration::from_secs(5);
 /// No answer is larger: a thousand sessions are a quarter of a mebibyte.
 const MAX_ANSWER_BYTES: usize = 64 * 1024 * 1024;
@@ -100,7 +100,7 @@ impl std::error::Error for Unreachable {}
 /// `GET path`.
 ///
 /// # Errors
-/// When there is no whole answer within `timeout`.
+/// When there is no complete answer within `timeout`.
 pub fn get(address: &AdminAddr, path: &str, timeout: Duration) -> Result<Answer, Unreachable> {
     let failed = |what: &dyn fmt::Display| Unreachable::new(address, what);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| failed(&error))?;
@@ -116,7 +116,7 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 async fn ask(address: &AdminAddr, path: &str) -> Result<Answer, Failure> {
     match address {
-        // The endpoint serves a name it does not know to nobody on a loopback address, so what is asked for is `localhost`.
+        // On a loopback address the endpoint refuses unknown names, so the request names `localhost`.
         AdminAddr::Tcp(address) => exchange(TcpStream::connect(address).await?, path).await,
         AdminAddr::Unix(socket) => exchange(UnixStream::connect(socket).await?, path).await,
     }

@@ -1,8 +1,8 @@
-//! Exit codes: the numbers scripts rely on.
+//! Exit codes, for scripts.
 
 /// Done.
 pub const DONE: u8 = 0;
-/// It did not work.
+/// It failed.
 pub const FAILED: u8 = 1;
 /// The command line is wrong.
 pub const USAGE: u8 = 2;

@@ -1,4 +1,4 @@
-//! The command line: one file a command, arguments in, exit code out.
+//! The command line: one file for each command, arguments in, exit code out.
 
 pub mod check;
 pub mod client;
@@ -13,13 +13,13 @@ use std::{ffi::OsStr, path::PathBuf};
 
 use clap::{Arg, CommandFactory, FromArgMatches, Parser, Subcommand, builder::Resettable, error::ErrorKind};
 
-/// Stands in front of a database and moves every client to the node that may take over.
+/// TCP failover proxy for databases: moves every client to the node that takes over.
 #[derive(Debug, Parser)]
 #[command(name = "mainstay", version, about, max_term_width = 110, args_conflicts_with_subcommands = true)]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
-    /// Serve as this configuration file says: `mainstay -c FILE` is `mainstay run -c FILE`
+    /// Configuration file; `mainstay -c FILE` is short for `mainstay run -c FILE`
     #[arg(short, long, value_name = "FILE")]
     config: Option<PathBuf>,
 }
@@ -28,24 +28,24 @@ struct Cli {
 enum Command {
     /// Watch a failover: embedded backends, or with --postgres a real primary and standby.
     Demo(demo::Args),
-    /// Serve.
+    /// Run the proxy.
     Run(run::Args),
     /// Show every error of a configuration; with --connect also what each backend answers.
     Check(check::Args),
-    /// Probe one database once and tell what mainstay would make of it.
+    /// Probe one backend once and show how mainstay judges it.
     Probe(probe::Args),
     /// Show pools, backends, sessions and the last failover of a running mainstay.
     Status(status::Args),
-    /// Wait until a mainstay has started, or is ready.
+    /// Wait until a running mainstay has started, or is ready.
     Wait(wait::Args),
 }
 
-/// Parses the arguments of the process and runs what they ask for; the exit code.
+/// Parses the arguments of the process and runs the command; returns the exit code.
 pub fn main() -> u8 {
     let cli = match parse() {
         Ok(cli) => cli,
         Err(error) => {
-            // Help and version are no errors; nothing can be done when printing them fails.
+            // Help and version are no errors; if printing them fails, nothing can be done.
             let _ = error.print();
             return if error.use_stderr() { exit::USAGE } else { exit::DONE };
         }
@@ -62,7 +62,7 @@ pub fn main() -> u8 {
 }
 
 fn parse() -> Result<Cli, clap::Error> {
-    // A variable that is set to nothing is not set: that is how a unit or a compose file unsets one.
+    // An empty variable counts as unset: that is how a systemd unit or a compose file unsets one.
     let command = Cli::command().mut_subcommands(|command| command.mut_args(without_empty_variable));
     let mut matches = command.try_get_matches()?;
     if let Some(("run", run)) = matches.subcommand()

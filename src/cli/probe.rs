@@ -1,4 +1,4 @@
-//! `mainstay probe`: one probe, what it saw, what mainstay would do with such a backend, and what to do now.
+//! `mainstay probe`: one probe, its result, how mainstay would judge such a backend, and what to do.
 //!
 //! | file | what it holds |
 //! |---|---|
@@ -53,7 +53,7 @@ pub fn run(args: &Args) -> u8 {
     let deadline = Deadline::after(args.timeout).with_header(args.proxy_protocol);
     let result = runtime.block_on(probe::once_by(&args.address, &check, deadline));
     let told = Told { address: &args.address, check: &check, timeout: args.timeout, took: started.elapsed(), result: &result };
-    // A name server that hangs must not hold the command up.
+    // A hung name server must not delay the command.
     runtime.shutdown_background();
     let text = if args.json { screen::json(&told) } else { screen::screen(&told) };
     let written = writeln!(out, "{text}");

@@ -1,4 +1,4 @@
-//! `mainstay run`: serve.
+//! `mainstay run`: runs the proxy.
 
 use std::{
     io::{self, Write},
@@ -24,7 +24,7 @@ use crate::{
     telemetry,
 };
 
-/// Serve: from a file, or from flags for the simplest use.
+/// Run the proxy: from a file, or from flags for simple use.
 #[derive(Clone, Debug, Default, PartialEq, Eq, clap::Args)]
 pub struct Args {
     /// Configuration file
@@ -51,10 +51,10 @@ pub struct Args {
     /// off, prefer, require or verify-full
     #[arg(long, value_name = "MODE", env = "MAINSTAY_CHECK_TLS")]
     pub check_tls: Option<String>,
-    /// PEM file with the authorities that verify-full trusts
+    /// PEM file with the CAs that verify-full trusts
     #[arg(long, value_name = "FILE", env = "MAINSTAY_CHECK_TLS_CA_FILE")]
     pub check_tls_ca_file: Option<String>,
-    /// Where the admin endpoint answers [default: 127.0.0.1:8432]
+    /// Address of the admin endpoint [default: 127.0.0.1:8432]
     #[arg(long, value_name = "IP:PORT", env = "MAINSTAY_ADMIN", value_delimiter = ',')]
     pub admin: Vec<String>,
     /// error, warn, info, debug or trace
@@ -63,12 +63,12 @@ pub struct Args {
     /// auto, text or json
     #[arg(long, value_name = "FORMAT", env = "MAINSTAY_LOG_FORMAT")]
     pub log_format: Option<String>,
-    /// Where the highest database epoch is remembered over restarts
+    /// Directory for the state that survives a restart
     #[arg(long, value_name = "DIR", env = "MAINSTAY_STATE_DIR")]
     pub state_dir: Option<String>,
 }
 
-/// Says what contradicts what, as it was written: a file, and flags that stand in its place.
+/// Names arguments that contradict each other, as they were written: a file, and flags that replace it.
 pub(super) fn contradiction(matches: &ArgMatches) -> Option<String> {
     let written = |id: &str, flag: &str, variable: &str| match matches.value_source(id)? {
         ValueSource::EnvVariable => Some((format!("the environment variable {variable}"), format!("unset {variable}"))),
@@ -130,7 +130,7 @@ fn serve(args: &Args, loaded: &Loaded) -> u8 {
     let _last_lines = telemetry::init(config.log, metrics.process.log_dropped.clone());
     telemetry::count_panics(metrics.process.panics.clone());
     warn(warnings);
-    // Before anything runs: a signal that comes as soon as it serves must find somebody who listens.
+    // Before anything runs: a signal may come as soon as mainstay serves.
     let signals = match Signals::watch() {
         Ok(signals) => signals,
         Err(error) => return failed(&format!("signals cannot be watched: {error}")),
@@ -158,18 +158,18 @@ fn warn(warnings: &[Diagnostic]) {
     }
 }
 
-/// Reads the configuration again when asked to.
+/// Reloads the configuration on request.
 struct Reload {
     args: Args,
     reloader: Reloader,
     metrics: Arc<Metrics>,
 }
 
-/// Asks for a reload. One that comes while another waits to begin is the same.
+/// Requests a reload. Requests that come while one waits to begin are merged with it.
 type ReloadRequests = SyncSender<()>;
 
 impl Reload {
-    /// Starts the thread that reloads: a file on a slow disk must not keep a signal to stop waiting.
+    /// Starts the reload thread: a file on a slow disk must not delay a signal to stop.
     fn on_request(self) -> io::Result<ReloadRequests> {
         let (requests, requested) = sync_channel(1);
         let reload = move || requested.iter().for_each(|()| self.once());
@@ -193,13 +193,13 @@ impl Reload {
             }
             Err(error) => {
                 process.reloaded(ReloadResult::Failure);
-                tracing::error!(%error, "the configuration was not loaded again: mainstay goes on with the one it has");
+                tracing::error!(%error, "the configuration was not loaded again: mainstay keeps the one in use");
             }
         }
     }
 }
 
-/// One line an error; the summary.
+/// A log line for each error; returns the summary.
 fn complain(errors: &config::Errors) -> String {
     for error in errors.errors() {
         let (file, line) = (&*error.origin, error.place.line());
@@ -211,8 +211,8 @@ fn complain(errors: &config::Errors) -> String {
     }
 }
 
-/// SIGTERM and SIGINT drain; a second one ends at once. SIGHUP loads the configuration again. SIGUSR1 and SIGUSR2, which would
-/// end the process without a word, only leave one in the log.
+/// SIGTERM and SIGINT drain; a second one ends at once. SIGHUP reloads. SIGUSR1 and SIGUSR2, which would silently end the process,
+/// are only logged.
 struct Signals {
     runtime: Runtime,
     terminate: Signal,
@@ -223,7 +223,7 @@ struct Signals {
 }
 
 impl Signals {
-    /// From now on none of them ends the process.
+    /// From now on none of these signals ends the process.
     fn watch() -> io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let context = runtime.enter();
@@ -234,7 +234,7 @@ impl Signals {
         Ok(Self { runtime, terminate, interrupt, hangup, user1, user2 })
     }
 
-    /// Passes them on, on a thread of its own; also those that have come meanwhile.
+    /// Forwards them on a separate thread, including those that came before.
     fn forward(self, stopper: Stopper, requests: ReloadRequests) -> io::Result<()> {
         let Self { runtime, mut terminate, mut interrupt, mut hangup, mut user1, mut user2 } = self;
         let forward = async move {
@@ -243,8 +243,8 @@ impl Signals {
                     _ = terminate.recv() => stopper.stop(),
                     _ = interrupt.recv() => stopper.stop(),
                     _ = hangup.recv() => drop(requests.try_send(())),
-                    _ = user1.recv() => tracing::warn!(signal = "SIGUSR1", "this signal means nothing here"),
-                    _ = user2.recv() => tracing::warn!(signal = "SIGUSR2", "this signal means nothing here"),
+                    _ = user1.recv() => tracing::warn!(signal = "SIGUSR1", "this signal has no effect"),
+                    _ = user2.recv() => tracing::warn!(signal = "SIGUSR2", "this signal has no effect"),
                 }
             }
         };

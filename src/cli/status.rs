@@ -1,4 +1,4 @@
-//! `mainstay status`: how every pool stands, first as a sentence, then as a table.
+//! `mainstay status`: the state of every pool, first as a sentence, then as a table.
 
 mod table;
 
@@ -13,27 +13,27 @@ use table::{Paint, Status};
 
 use crate::failover::is_printable;
 
-/// Between two looks with `--watch`.
+/// Refresh interval of `--watch`.
 const PERIOD: Duration = Duration::from_secs(1);
 
 const DONE: u8 = 0;
 const FAILED: u8 = 1;
 const NOBODY_SERVES: u8 = 69;
 
-/// How every pool stands.
+/// Show the state of every pool.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
     admin: Admin,
-    /// Look again every second, until interrupted
+    /// Refresh every second until interrupted
     #[arg(long)]
     watch: bool,
-    /// What the API answers, for programs; with --watch one line a look
+    /// Print the answer of the API as JSON; with --watch one line per refresh
     #[arg(long)]
     json: bool,
 }
 
-/// Prints it. The exit code is 0 when every pool has an active backend, 69 when one has none, 1 when mainstay cannot be reached.
+/// Prints the status. The exit code is 0 when every pool serves, 69 when one does not, 1 when mainstay cannot be reached.
 pub fn run(args: &Args) -> u8 {
     let terminal = io::stdout().is_terminal();
     let paint =
@@ -49,7 +49,7 @@ pub fn run(args: &Args) -> u8 {
                 (FAILED, String::new())
             }
         };
-        // Only a terminal is cleared; what is piped is a plain sequence.
+        // Only a terminal is cleared; piped output is a plain sequence.
         let clear = if args.watch && terminal && !args.json && code != FAILED { "\x1b[H\x1b[2J" } else { "" };
         let written = write!(io::stdout(), "{clear}{text}").and_then(|()| io::stdout().flush());
         if !args.watch || written.is_err() {
@@ -69,7 +69,7 @@ fn look(admin: &Admin) -> Result<(Status, Answer), Unreachable> {
     Ok((status, answer))
 }
 
-/// The same JSON: what steers a terminal or cannot be seen stands in its texts only, and is escaped there.
+/// The same JSON, with control and invisible characters in its texts escaped.
 fn plain_json(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     for c in text.chars() {

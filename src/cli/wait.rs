@@ -16,7 +16,7 @@ const PERIOD: Duration = Duration::from_millis(200);
 const DONE: u8 = 0;
 const NOBODY_SERVES: u8 = 69;
 
-/// Waits until a running mainstay has started, or may be sent clients.
+/// Wait until a running mainstay has started, or is ready.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
@@ -34,7 +34,7 @@ pub struct Args {
 enum Goal {
     /// The first checks of every pool are finished
     Startup,
-    /// Every pool has an active backend
+    /// Every pool can serve clients
     Ready,
 }
 
@@ -53,7 +53,7 @@ struct Verdict {
     reasons: Vec<String>,
 }
 
-/// Waits. What is missing is told on standard error whenever it changes. The exit code is 0, or 69 when the time is over.
+/// Waits. What is missing is printed on standard error whenever it changes. The exit code is 0, or 69 when the time is over.
 pub fn run(args: &Args) -> u8 {
     let start = Instant::now();
     let mut told = String::new();
@@ -64,7 +64,7 @@ pub fn run(args: &Args) -> u8 {
             Ok(answer) => match serde_json::from_slice::<Verdict>(&answer.body) {
                 Ok(verdict) => verdict.reasons.iter().map(|reason| escaped(reason)).collect::<Vec<_>>().join("\n"),
                 Err(_) => format!(
-                    "{} answers with HTTP status {}, which is not how mainstay answers",
+                    "{} answers with HTTP status {}, which is not an answer of mainstay",
                     args.admin.address, answer.status
                 ),
             },
@@ -83,7 +83,6 @@ pub fn run(args: &Args) -> u8 {
     }
 }
 
-/// A whole number and its unit.
 fn duration(text: &str) -> Result<Duration, String> {
     let advice = || "write a number and ms, s, m or h, as in 30s".to_owned();
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();

@@ -1,4 +1,5 @@
-//! What is wrong with a configuration, where, and what would be right: for people in the manner of rustc, for programs as JSON.
+//! Errors and warnings of a configuration: what is wrong, where, and what would be right; for people in the style of rustc, for
+//! programs as JSON.
 
 use std::{fmt, sync::Arc};
 
@@ -11,7 +12,7 @@ labels! {
     pub enum Severity {
         /// The configuration cannot be used.
         Error = "error",
-        /// It can, and somebody should look at it.
+        /// It can be used, but somebody should look at it.
         Warning = "warning",
     }
 }
@@ -29,7 +30,7 @@ pub enum Location {
         line: usize,
         /// Column in characters, from 1.
         column: usize,
-        /// How many characters are meant; at least 1.
+        /// How many characters are marked; at least 1.
         width: usize,
     },
 }
@@ -44,7 +45,7 @@ impl Location {
     }
 }
 
-/// The line of the file that a diagnostic is about.
+/// The line of the file that a diagnostic shows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Excerpt {
     /// There is none.
@@ -55,7 +56,7 @@ pub(super) enum Excerpt {
     Text(String, usize),
 }
 
-/// One thing that is wrong, or that should be looked at.
+/// One error or warning.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Diagnostic {
     /// How bad it is.
@@ -68,7 +69,7 @@ pub struct Diagnostic {
     pub origin: Arc<str>,
     /// Where.
     pub place: Location,
-    /// Which key, such as `pools[0].check.interval`; empty when it is about no key.
+    /// The key, such as `pools[0].check.interval`; empty when it concerns no key.
     pub path: String,
     pub(super) excerpt: Excerpt,
 }
@@ -129,7 +130,7 @@ impl fmt::Display for Diagnostic {
     }
 }
 
-/// Why a configuration cannot be used: every error of it, in file order, then the warnings.
+/// All errors of a configuration, in file order, then the warnings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Errors {
     /// At least one error.

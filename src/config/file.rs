@@ -7,7 +7,7 @@ use std::{
     path::Path,
 };
 
-/// Far more than any file has that mainstay reads: a bundle of every authority of the world takes a fifth of it.
+/// Far more than any file that mainstay reads: a bundle of all public CAs takes a fifth of it.
 pub const MAX_BYTES: u64 = 1024 * 1024;
 
 /// Why a file was not read.
@@ -33,10 +33,10 @@ impl std::fmt::Display for ReadError {
     }
 }
 
-/// The bytes of a regular file. Blocks while a disk does: not for a thread that others wait for.
+/// The bytes of a regular file. Blocks on the disk: not for a thread that others wait for.
 ///
 /// # Errors
-/// Why not; told without a word of what the file holds.
+/// Why not, without any of the file's content.
 pub fn read(path: &Path) -> Result<Vec<u8>, ReadError> {
     // Non-blocking, because opening a FIFO would wait for a writer that may never come.
     let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
@@ -56,13 +56,13 @@ pub fn read(path: &Path) -> Result<Vec<u8>, ReadError> {
 /// The text of such a file.
 ///
 /// # Errors
-/// Why not, in words that do not repeat what the file holds.
+/// Why not, without any of the file's content.
 pub fn read_text(path: &Path) -> Result<String, String> {
     let bytes = read(path).map_err(|unread| unread.to_string())?;
     String::from_utf8(bytes).map_err(|_| "it is not in UTF-8".into())
 }
 
-/// What the operating system said, without its number.
+/// The operating system's message without its number.
 pub(super) fn reason(error: &io::Error) -> String {
     let text = error.to_string();
     let text = text.split(" (os error").next().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Collects what is wrong while a configuration is read, and decides which lines of the file may be shown.
+//! Collects the errors while a configuration is read, and decides which lines of the file may be shown.
 
 use std::{
     cell::{Cell, RefCell},
@@ -10,16 +10,16 @@ use std::{
 use super::diagnostic::{Diagnostic, Errors, Excerpt, Location, Severity};
 use crate::failover::{escaped, is_printable};
 
-/// More errors than anybody reads; it bounds what a hostile file can make mainstay write.
+/// More errors than anybody reads; it bounds the output for a hostile file.
 const MAX_FINDINGS: usize = 200;
 
-/// Longer lines are cut around the place that is meant.
+/// Longer lines are cut around the marked place.
 const MAX_EXCERPT_CHARS: usize = 120;
 
-/// A longer line is not searched for secrets but not shown either.
+/// A longer line is not searched for secrets, and not shown.
 const MAX_SEARCHED_BYTES: usize = 4096;
 
-/// Everything found so far. Readers share it, so that one fault never hides another.
+/// Everything found so far. Readers share it, so one fault never hides another.
 #[derive(Debug)]
 pub(super) struct Findings {
     origin: Arc<str>,
@@ -53,8 +53,7 @@ impl Findings {
         self.hidden_lines.borrow_mut().push(lines);
     }
 
-    /// Shows no more of these lines than what a diagnostic is about: they have a key of unknown meaning, whose value may be a
-    /// secret.
+    /// Shows only the marked part of these lines: they have an unknown key, whose value may be a secret.
     pub(super) fn narrow(&self, lines: RangeInclusive<usize>) {
         self.narrow_lines.borrow_mut().push(lines);
     }
@@ -65,7 +64,7 @@ impl Findings {
         if matches!(place, Location::At { .. }) && found.iter().any(|d| d.place == place && d.message == message) {
             return;
         }
-        // An error must not be lost because warnings were many.
+        // Many warnings must not push out an error.
         if found.len() >= MAX_FINDINGS && (severity == Severity::Warning || found.iter().any(|d| d.severity == Severity::Error)) {
             self.omitted.set(self.omitted.get() + 1);
             return;
@@ -74,7 +73,7 @@ impl Findings {
         found.push(Diagnostic { severity, message, help, origin: Arc::clone(&self.origin), place, path, excerpt: Excerpt::None });
     }
 
-    /// The warnings of a configuration that can be used, or all that is wrong with it.
+    /// The warnings of a valid configuration, or all errors.
     pub(super) fn finish(self, text: &str) -> Result<Vec<Diagnostic>, Errors> {
         let failed = self.found.borrow().iter().any(|d| d.severity == Severity::Error);
         let Errors { diagnostics } = self.into_errors(text);
@@ -142,7 +141,7 @@ pub(super) fn names_secret(key: &str) -> bool {
     told || meant || key == "pw"
 }
 
-/// Whether a line of the file may hold a secret: by the name of something in it, by a variable, by a URL with a login.
+/// Whether a line may contain a secret: by the name of a key in it, by a variable, or by a URL with a login.
 fn line_may_hold_secret(line: &str) -> bool {
     line.len() > MAX_SEARCHED_BYTES
         || line.contains('$')
@@ -150,20 +149,20 @@ fn line_may_hold_secret(line: &str) -> bool {
         || line.split(|c: char| !(c.is_alphanumeric() || c == '_' || c == '-')).any(names_secret)
 }
 
-/// Whether a file that cannot be read as YAML may hold a secret anywhere, so that none of it is shown.
+/// Whether a file that is no YAML may contain a secret anywhere; then none of it is shown.
 pub(super) fn file_may_hold_secret(text: &str) -> bool {
     let text = text.to_ascii_lowercase();
     ["pas", "pwd", "pw:", "secret", "token", "credential", "${"].iter().any(|word| text.contains(word))
 }
 
-/// The nearest of `known`, when it is near enough to have been meant.
+/// The nearest of `known`, if it is near enough to be meant.
 pub(super) fn nearest<'a>(written: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let allowed = (written.chars().count() / 3).clamp(1, 3);
     let written = written.to_ascii_lowercase().replace('-', "_");
     known.into_iter().map(|word| (distance(&written, word), word)).filter(|(d, _)| *d <= allowed).min().map(|(_, word)| word)
 }
 
-/// Edit distance with swaps of neighbours (optimal string alignment); long texts are simply far.
+/// Edit distance with transpositions of neighbours (optimal string alignment); long texts count as far.
 fn distance(a: &str, b: &str) -> usize {
     let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
     if a.len().abs_diff(b.len()) > 3 {

@@ -1,4 +1,4 @@
-//! The simplest use needs no file: flags become the same tree, so that they pass the same checks, and errors name the flag.
+//! Configuration from flags, without a file. Flags become the same tree, so they pass the same checks, and errors name the flag.
 
 use std::rc::Rc;
 
@@ -11,10 +11,10 @@ use super::{
     resolve,
 };
 
-/// The name of the one pool that flags make.
+/// The name of the pool that flags make.
 pub const POOL_NAME: &str = "main";
 
-/// The flags of `mainstay run`, as they were typed.
+/// The flags of `mainstay run`, as typed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Flags {
     /// `--listen`, each.
@@ -46,7 +46,7 @@ pub struct Flags {
 /// The configuration that flags make.
 ///
 /// # Errors
-/// Everything that is wrong with them, each with the name of its flag.
+/// All errors, each with the name of its flag.
 pub fn from_flags(flags: &Flags) -> Result<Loaded, Errors> {
     let findings = Findings::new("the command line");
     for (flag, values, example) in [("--listen", &flags.listen, "127.0.0.1:5432"), ("--backend", &flags.backends, "db-a:5432")] {
@@ -72,7 +72,7 @@ fn tree(flags: &Flags, findings: &Findings) -> Node {
         "--backend",
         [
             ("name", one("--listen", Some(&POOL_NAME.to_owned()))),
-            // What is missing was reported; readers pass over it.
+            // Missing flags were reported; readers skip them.
             ("listen", many("--listen", &flags.listen).or_else(|| Some(node("--listen", Value::Invalid)))),
             ("backends", many("--backend", &flags.backends).or_else(|| Some(node("--backend", Value::Invalid)))),
             ("check", check(flags, findings)),
@@ -120,7 +120,7 @@ fn many(flag: &'static str, texts: &[String]) -> Option<Node> {
     (!items.is_empty()).then(|| node(flag, Value::List(items)))
 }
 
-/// A map of what is there; nothing when nothing is.
+/// A map of the given values; `None` without any.
 fn map<const N: usize>(flag: &'static str, entries: [(&'static str, Option<Node>); N]) -> Option<Node> {
     let key = |name: &'static str| Key { name: name.into(), place: Location::Flag(flag) };
     let entries: Vec<_> = entries.into_iter().filter_map(|(name, node)| node.map(|node| (key(name), node))).collect();

@@ -14,9 +14,9 @@ use super::{
 use crate::net::{cidr::Cidr, endpoint::Endpoint, socket::Keepalive};
 
 crate::labels! {
-    /// How the bytes of a session move.
+    /// How the bytes of a session are relayed.
     pub enum RelayMode {
-        /// Little at a time is copied, a stream is spliced.
+        /// Small amounts are copied, a stream is spliced.
         Auto = "auto",
         /// Through mainstay's memory.
         Copy = "copy",
@@ -26,13 +26,13 @@ crate::labels! {
 }
 
 crate::labels! {
-    /// Where the clients of a listener are led.
+    /// Which backends a listener's clients may use.
     pub enum ListenerRoute {
-        /// To the active backend, which takes writes.
+        /// The active backend, which accepts writes.
         Primary = "primary",
-        /// To a backend that is not the active one, to read.
+        /// A backend that is not active, for reading.
         Replica = "replica",
-        /// To any backend that may be read, the active one among them.
+        /// Any backend that may be read, including the active one.
         Any = "any",
     }
 }
@@ -50,7 +50,7 @@ crate::labels! {
 }
 
 crate::labels! {
-    /// Where the clients of a replica are led while there is none.
+    /// Where the clients of a replica go while there is none.
     pub enum Fallback {
         /// To the active backend.
         Primary = "primary",
@@ -60,11 +60,11 @@ crate::labels! {
 }
 
 crate::labels! {
-    /// What a client is told when nobody may serve it.
+    /// What a client is told when no backend may serve it.
     pub enum Refusal {
-        /// Every backend by its name, and why it may not.
+        /// Every backend by its name, and why it may not serve.
         Detailed = "detailed",
-        /// That nobody may.
+        /// Only that none may.
         Short = "short",
     }
 }
@@ -76,27 +76,27 @@ pub struct ListenerConfig {
     pub name: Arc<str>,
     /// Its addresses.
     pub listen: Vec<Endpoint>,
-    /// Also on addresses that the machine does not have yet.
+    /// Also bind to addresses that the machine does not have yet.
     pub freebind: bool,
-    /// Where its clients are led.
+    /// Which backends its clients may use.
     pub route: ListenerRoute,
-    /// Which reader they get; of no effect for the primary.
+    /// Which reader they get; not used for the primary.
     pub balance: Balance,
-    /// What becomes of them while there is no replica; of no effect for other routes.
+    /// Where they go while there is no replica; not used for other routes.
     pub fallback: Fallback,
-    /// What they are told when nobody may serve them.
+    /// What they are told when no backend may serve them.
     pub refusal: Refusal,
-    /// Connections at most; `None` leaves it to the process's limit.
+    /// Connection limit; `None` leaves it to the process's limit.
     pub max_connections: Option<usize>,
-    /// Connections of one client address at most.
+    /// Limit for each client address.
     pub max_connections_per_ip: Option<usize>,
-    /// Only clients in these networks get in; empty is everybody.
+    /// Only clients in these networks may connect; empty allows everybody.
     pub allow: Vec<Cidr>,
-    /// Clients in these networks do not get in, whatever `allow` says.
+    /// Clients in these networks may not connect, whatever `allow` says.
     pub deny: Vec<Cidr>,
     /// The header that names a client.
     pub proxy_protocol: ProxyProtocolConfig,
-    /// For the first exchange between a client and its backend; `None` has no end.
+    /// For the first exchange between a client and its backend; `None` has no limit.
     pub client_login_timeout: Option<Duration>,
     /// Close sessions without traffic after this long; `None` never.
     pub idle_timeout: Option<Duration>,
@@ -104,9 +104,9 @@ pub struct ListenerConfig {
     pub half_close_timeout: Duration,
     /// Keepalive on both legs.
     pub keepalive: Keepalive,
-    /// `TCP_USER_TIMEOUT` on both legs; `None` is the kernel's default. Kills a live peer that merely does not read.
+    /// `TCP_USER_TIMEOUT` on both legs; `None` is the kernel's default. Also closes a live peer that only does not read.
     pub tcp_user_timeout: Option<Duration>,
-    /// How the bytes of its sessions move.
+    /// How the bytes of its sessions are relayed.
     pub relay: RelayMode,
 }
 
@@ -119,7 +119,7 @@ const MONTH: Duration = Duration::from_hours(30 * 24);
 const MAX_KEEPALIVE: Duration = Duration::from_secs(32_767);
 const MAX_KEEPALIVE_COUNT: u32 = 127;
 
-/// A listener of which nothing is said.
+/// A listener with every key at its default.
 pub(super) fn plain() -> ListenerConfig {
     ListenerConfig {
         name: SHORT_NAME.into(),
@@ -144,7 +144,6 @@ pub(super) fn plain() -> ListenerConfig {
 }
 
 table! {
-    /// A listener.
     LISTENER: ListenerConfig;
     "name": elsewhere("letters, digits, `.`, `_` and `-`, at most 63", "required", |listener| Some(text(&listener.name))),
         "Its name in logs, metrics and the status.";
@@ -164,9 +163,9 @@ table! {
     "max_connections_per_ip": limit(max_connections_per_ip, 1..=MAX_CONNECTIONS, "no limit"),
         "Connections of one client address at most.";
     "allow": elsewhere("a network or an address, or a list of them", "everybody", |listener| some_of(&listener.allow)),
-        "Only clients in these networks get in.";
+        "Only clients in these networks may connect.";
     "deny": elsewhere("a network or an address, or a list of them", "nobody", |listener| some_of(&listener.deny)),
-        "Clients in these networks do not get in; it wins over `allow`.";
+        "Clients in these networks may not connect; it wins over `allow`.";
     "proxy_protocol": section(proxy_protocol, PROXY_PROTOCOL), "The header that names a client; see [doors.md](doors.md).";
     "client_login_timeout": duration_or_off(client_login_timeout, SECOND..=DAY),
         "Deadline of the first exchange between a client and its backend.";
@@ -179,19 +178,18 @@ table! {
 }
 
 table! {
-    /// `keepalive` of a listener.
     KEEPALIVE: Keepalive;
     "idle": custom(
         |_| durations(&(SECOND..=MAX_KEEPALIVE)), "",
         |field, keepalive| set(&mut keepalive.idle, seconds(field)),
         |keepalive| Some(duration(keepalive.idle))
-    ), "A peer that was silent for this long is asked whether it is still there.";
+    ), "Keepalive probes begin when a peer was silent for this long.";
     "interval": custom(
         |_| durations(&(SECOND..=MAX_KEEPALIVE)), "",
         |field, keepalive| set(&mut keepalive.interval, seconds(field)),
         |keepalive| Some(duration(keepalive.interval))
-    ), "It is asked again after this long.";
-    "count": count(count, 1..=MAX_KEEPALIVE_COUNT), "The session ends when this many questions were not answered.";
+    ), "The time between two probes.";
+    "count": count(count, 1..=MAX_KEEPALIVE_COUNT), "The session ends after this many unanswered probes.";
 }
 
 fn seconds(field: Field<'_>) -> Option<Duration> {
@@ -202,7 +200,7 @@ fn seconds(field: Field<'_>) -> Option<Duration> {
     Some(duration)
 }
 
-/// Some of these are no unix sockets.
+/// Whether some of these are TCP addresses.
 pub(super) fn by_tcp(listen: &[Endpoint]) -> bool {
     listen.iter().any(|endpoint| endpoint.tcp().is_some())
 }

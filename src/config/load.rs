@@ -1,4 +1,4 @@
-//! From a file, or a text, to [`Loaded`] or all that is wrong with it.
+//! Loads a configuration from a file or a text: [`Loaded`], or all its errors.
 
 use std::path::Path;
 
@@ -10,19 +10,19 @@ use super::{
     resolve, source,
 };
 
-/// A configuration that can be used.
+/// A valid configuration.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Loaded {
     /// The configuration.
     pub config: Config,
-    /// What somebody should look at.
+    /// Its warnings.
     pub warnings: Vec<Diagnostic>,
 }
 
-/// Reads a file. `env` answers for the environment variables that it names.
+/// Reads a file. `env` returns the environment variables that it names.
 ///
 /// # Errors
-/// Everything that is wrong with the file, in one go.
+/// All errors of the file at once.
 pub fn load(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Loaded, Errors> {
     let origin = path.display().to_string();
     let findings = Findings::new(&origin);
@@ -38,12 +38,12 @@ pub fn load(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Loaded,
 /// Reads a text, which errors call `origin`.
 ///
 /// # Errors
-/// Everything that is wrong with the text, in one go.
+/// All errors of the text at once.
 pub fn parse(text: &str, origin: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<Loaded, Errors> {
     parse_bytes(text.as_bytes(), Findings::new(origin), env)
 }
 
-/// As [`parse`], from bytes that may be no text.
+/// As [`parse`], from bytes that may not be text.
 pub(crate) fn parse_any(bytes: &[u8], env: &dyn Fn(&str) -> Option<String>) -> Result<Loaded, Errors> {
     parse_bytes(bytes, Findings::new("bytes"), env)
 }

@@ -1,14 +1,13 @@
-//! Configuration: what the user wrote becomes [`Config`], which holds only legal run-time values. Nothing after it validates
-//! again.
+//! Configuration: the user's file becomes [`Config`], which holds only valid run-time values. No later code validates again.
 //!
 //! | file | what it holds |
 //! |---|---|
-//! | [`mod@load`] | the way from a file to a configuration, or to all that is wrong with it |
+//! | [`mod@load`] | from a file to a configuration, or to all its errors |
 //! | [`source`] | the bytes of the file |
 //! | [`raw`] | the file as it was written, with the place of every value |
 //! | [`resolve`] | from there to [`Config`], collecting *all* errors |
 //! | [`findings`] | the collection |
-//! | [`process`] | the configuration, and what of it concerns the process as a whole |
+//! | [`process`] | the configuration, and the keys of the process |
 //! | [`pool`], [`listener`] | a pool, and where its clients connect |
 //! | [`check`], [`tls`] | how backends are checked; a file for each kind |
 //! | [`diagnostic`] | one error: place, path, what is wrong, what would be right |

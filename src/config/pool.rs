@@ -27,9 +27,9 @@ pub struct PoolConfig {
     pub check: CheckConfig,
     /// Deadline of a dial to a backend.
     pub connect_timeout: Duration,
-    /// How new clients wait while nobody may serve.
+    /// How new clients wait while no backend may serve.
     pub hold: HoldConfig,
-    /// What becomes of the sessions of a backend that goes down.
+    /// What happens to the sessions of a backend that goes down.
     pub on_down: OnDown,
     /// The rules of the decision.
     pub policy: Policy,
@@ -39,23 +39,23 @@ pub struct PoolConfig {
     pub backends: Vec<BackendConfig>,
 }
 
-/// How new clients wait while nobody may serve.
+/// How new clients wait while no backend may serve.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HoldConfig {
-    /// For how long at most.
+    /// How long at most.
     pub timeout: Duration,
     /// How many at most; 0 refuses at once.
     pub max: usize,
-    /// How many of one client address at most, from when half of the places are taken.
+    /// How many of one client address at most, once half of the places are taken.
     pub max_per_ip: usize,
 }
 
 crate::labels! {
-    /// What becomes of the sessions of a backend that goes down.
+    /// What happens to the sessions of a backend that goes down.
     pub enum OnDown {
         /// Aborted at once.
         Close = "close",
-        /// Left alone until the next activation.
+        /// Kept until the next activation.
         Keep = "keep",
     }
 }
@@ -63,7 +63,7 @@ crate::labels! {
 /// One backend.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BackendConfig {
-    /// Its name; the address without its port-less default when not given.
+    /// Its name; by default the host of its address.
     pub name: Arc<str>,
     /// Its address.
     pub address: BackendAddr,
@@ -90,7 +90,7 @@ pub(super) fn plain() -> PoolConfig {
 pub(super) const POOL_KEYS: KnownKeys =
     KnownKeys { known: &names::<_, { OWN.rows().len() + SHARED.rows().len() }>(&[OWN.rows(), SHARED.rows()]), planned: &[] };
 
-/// The pool, in the order of a file that is written by hand: the lists at the end.
+/// The pool, in the usual order of a file: the lists at the end.
 pub(super) fn print(pool: &PoolConfig) -> Tree {
     let mut own = OWN.entries(pool);
     let name = own.next();
@@ -98,12 +98,12 @@ pub(super) fn print(pool: &PoolConfig) -> Tree {
 }
 
 table! {
-    /// What every pool has for itself.
+    /// Keys that only a pool may have.
     OWN: PoolConfig;
     "name": elsewhere("letters, digits, `.`, `_` and `-`, at most 63", "required", |pool| Some(text(&pool.name))),
         "Its name in logs, metrics and the status.";
     "listen": elsewhere("as in a listener", "required", |_| None),
-        "Short for one listener with the name `rw`; or else write `listeners`.";
+        "Short for one listener with the name `rw`; write this or `listeners`.";
     "listeners": elsewhere("a list of [maps](#listeners)", "required", |pool| {
         Some(pool.listeners.iter().map(|listener| LISTENER.print(listener)).collect())
     }), "Where clients connect.";
@@ -114,7 +114,7 @@ table! {
 }
 
 table! {
-    /// What may also stand in `defaults`.
+    /// Keys that `defaults` may have, too.
     SHARED: PoolConfig;
     "check": elsewhere("the name of a kind, or [a map](#check)", "tcp", |pool| {
         Some(check::print(&Check { config: pool.check.clone(), rise: pool.policy.rise, fall: pool.policy.fall }))
@@ -128,12 +128,11 @@ table! {
     "failback": elsewhere("`never` or `{after: 10m}`", "", |pool| {
         let after = pool.policy.failback_after.map(|after| Tree::Map(vec![("after", duration(after))]));
         Some(after.unwrap_or_else(|| text(&"never")))
-    }), "With a check without roles: go back to a preferred backend that was healthy for so long.";
-    "failover_budget": section(policy, BUDGET), "More switches than this, and mainstay stops switching.";
+    }), "With a check without roles: go back to a preferred backend that was healthy for this long.";
+    "failover_budget": section(policy, BUDGET), "After this many switches mainstay stops switching.";
 }
 
 table! {
-    /// `hold` of a pool.
     HOLD: HoldConfig;
     "timeout": duration(timeout, MILLISECOND..=DAY), "A client waits for this long at most.";
     "max": custom(
@@ -149,17 +148,16 @@ table! {
         |_| counts_from(&(1..=MAX_HELD)), "",
         |field, hold| set(&mut hold.max_per_ip, field.size_of(1..=MAX_HELD)),
         |hold| Some(number(hold.max_per_ip))
-    ), "Of one client address, once half of the places are taken; without it a tenth of `max`.";
+    ), "The same for one client address, once half of the places are taken; by default a tenth of `max`.";
 }
 
 table! {
-    /// `failover_budget` of a pool.
     BUDGET: Policy;
     "max": count(budget_max, 1..=MAX_FAILOVERS), "Switches at most.";
     "within": duration(budget_within, SECOND..=DAY), "Within this time.";
 }
 
-/// Addresses alone where the names follow from them; else the names, but for those that can only come from an address.
+/// Addresses alone if the names follow from them; otherwise the names, except those that can only come from an address.
 fn backends(backends: &[BackendConfig]) -> Tree {
     let unnamed = backends.iter().map(|backend| (None, &backend.address)).collect::<Vec<_>>();
     let names: Vec<&Arc<str>> = backends.iter().map(|backend| &backend.name).collect();
@@ -174,7 +172,7 @@ fn backends(backends: &[BackendConfig]) -> Tree {
     backends.iter().map(one).collect()
 }
 
-/// The name of every backend: the written one, else its host or its path, else (when that name is taken) its whole address.
+/// The name of every backend: the written one, else its host or its path, else (if that name is taken) its whole address.
 pub(super) fn default_names(backends: &[(Option<&Arc<str>>, &BackendAddr)]) -> Vec<Arc<str>> {
     let names: Vec<Arc<str>> =
         backends.iter().map(|(name, address)| name.map_or_else(|| plain_name(address), Arc::clone)).collect();
@@ -189,7 +187,7 @@ pub(super) fn default_names(backends: &[(Option<&Arc<str>>, &BackendAddr)]) -> V
     names.iter().zip(backends).map(choose).collect()
 }
 
-/// The host; of a path, what can stand in a name: its end is what differs.
+/// The host; for a path, the characters that a name may have, from its end, which is the part that differs.
 fn plain_name(address: &BackendAddr) -> Arc<str> {
     let Some(path) = address.unix() else { return address.host().into() };
     let legal = |c: char| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '-' };

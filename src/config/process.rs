@@ -1,4 +1,4 @@
-//! The configuration, and what of it concerns the process as a whole.
+//! The configuration, and the keys of the process.
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -34,11 +34,11 @@ pub struct Config {
     pub log: LogConfig,
     /// How a shutdown proceeds.
     pub shutdown: Deadlines,
-    /// Number of data-plane threads; `None` is one a usable core.
+    /// Number of data-plane threads; `None` is one for each usable core.
     pub workers: Option<usize>,
-    /// How long a worker stays awake after its sessions moved bytes; `None` not at all.
+    /// How long a worker polls after its sessions moved bytes; `None` not at all.
     pub busy_poll: Option<Duration>,
-    /// Where state that outlives the process is kept.
+    /// Directory for the state that survives a restart.
     pub state_dir: Option<PathBuf>,
     /// The pools, in file order.
     pub pools: Vec<PoolConfig>,
@@ -49,7 +49,7 @@ pub struct Config {
 pub struct AdminConfig {
     /// TCP addresses and unix sockets.
     pub listen: Vec<Endpoint>,
-    /// Names by which it may be asked, besides addresses and localhost.
+    /// Host names by which it may be asked, besides IP addresses and localhost.
     pub hosts: Vec<Arc<str>>,
 }
 
@@ -58,7 +58,7 @@ pub struct AdminConfig {
 pub struct LogConfig {
     /// The lowest level that is written.
     pub level: LogLevel,
-    /// How lines look.
+    /// The format of a line.
     pub format: LogFormat,
 }
 
@@ -67,7 +67,7 @@ crate::labels! {
     pub enum LogLevel {
         /// Only what needs a person.
         Error = "error",
-        /// Also what may.
+        /// Also what may need one.
         Warn = "warn",
         /// Also every change of state.
         Info = "info",
@@ -79,7 +79,7 @@ crate::labels! {
 }
 
 crate::labels! {
-    /// Look of a log line.
+    /// Format of a log line.
     pub enum LogFormat {
         /// Text on a terminal, JSON otherwise.
         Auto = "auto",
@@ -102,17 +102,17 @@ impl Config {
         FILE.print(self).to_json()
     }
 
-    /// The effective configuration as a file that can be used again; secrets as the file or variable they came from.
+    /// The effective configuration as a file that can be read again; secrets as the file or variable they came from.
     pub fn to_yaml(&self) -> String {
         FILE.print(self).to_yaml()
     }
 
-    /// The keys of the process that are not the same in both. None of them can change while it runs.
+    /// The keys of the process that differ. None of them can change while it runs.
     pub fn keys_that_differ<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = &'static str> {
         FILE.differing(self, other).filter(|key| *key != "pools")
     }
 
-    /// What holds where nothing is said.
+    /// Every key at its default.
     pub(super) fn plain() -> Self {
         Self {
             admin: AdminConfig { listen: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, ADMIN_PORT)).into()], hosts: Vec::new() },
@@ -127,59 +127,55 @@ impl Config {
 }
 
 table! {
-    /// The file.
     FILE: Config;
     "admin": elsewhere("[a map](#admin)", "see there", |config| Some(ADMIN.print(&config.admin))),
         "Where the status, the metrics and the API are; see [admin.md](admin.md).";
     "log": section(log, LOG), "The log, on standard error.";
-    "shutdown": section(shutdown, SHUTDOWN), "How a stop proceeds.";
+    "shutdown": section(shutdown, SHUTDOWN), "How mainstay stops.";
     "workers": custom(
         |_| format!("{}, or `auto`", counts_from(&(1..=MAX_WORKERS))), "",
         |field, config| config.workers = if field.is_word("auto") { None } else { field.size_of(1..=MAX_WORKERS) },
         |config| Some(config.workers.map_or_else(|| text(&"auto"), number))
-    ), "Threads that move bytes; `auto` is one for each core that the process may use.";
-    // Longer than a query of a few rows takes, it would only burn the core.
+    ), "Threads that relay bytes; `auto` is one for each core that the process may use.";
+    // Longer than a query of a few rows takes, it would only keep the core busy.
     "busy_poll": duration_or_off(busy_poll, Duration::from_micros(1)..=Duration::from_millis(1)),
-        "How long a worker looks for more before it sleeps; it burns a core for a shorter delay.";
+        "How long a worker polls for more before it sleeps: lower latency, but it keeps a core busy.";
     "state_dir": custom(
         |_| "the absolute path of a directory, or `null`".into(), "",
         |field, config| config.state_dir = state_dir(field),
         |config| Some(config.state_dir.as_deref().map_or(Tree::Null, path))
-    ), "Where the active backend and the highest epoch are kept over a restart.";
+    ), "Directory for the state that survives a restart: the active backend, the highest epoch.";
     "defaults": elsewhere("[a map](#pools-and-defaults)", "see there", |_| None),
-        "What every pool has that does not say otherwise.";
+        "Defaults for every pool.";
     "pools": elsewhere("a list of [maps](#pools)", "required", |config| Some(config.pools.iter().map(pool::print).collect())),
         "The pools.";
 }
 
 table! {
-    /// `admin`.
     ADMIN: AdminConfig, planned "write";
     "listen": elsewhere("`IP:PORT` or `unix:/PATH`, or a list of them", "127.0.0.1:8432", |admin| {
         Some(admin.listen.iter().map(|address| text(address)).collect())
-    }), "Where it listens.";
+    }), "Its addresses.";
     "hosts": custom(
         |_| "a host name, or a list of them".into(), "none",
         |field, admin| admin.hosts = hosts(field),
         |admin| some_of(&admin.hosts)
-    ), "Names by which it may be asked, besides addresses and localhost.";
+    ), "Host names by which it may be asked, besides IP addresses and localhost.";
 }
 
 table! {
-    /// `log`.
     LOG: LogConfig;
     "level": word(level), "The lowest level that is written.";
     "format": word(format), "How lines look; `auto` is text on a terminal and JSON otherwise.";
 }
 
 table! {
-    /// `shutdown`.
     SHUTDOWN: Deadlines;
-    "delay": duration(delay, Duration::ZERO..=DAY), "New clients are accepted for this long after the order to stop.";
+    "delay": duration(delay, Duration::ZERO..=DAY), "New clients are accepted for this long after SIGTERM or SIGINT.";
     "timeout": duration(timeout, Duration::ZERO..=DAY), "Sessions may go on for this long after that.";
 }
 
-/// `admin`. Its addresses must be nobody else's.
+/// `admin`. Its addresses must not be used elsewhere.
 pub(super) fn admin(file: Section<'_>, claims: &mut Claims, config: &mut AdminConfig) {
     let wanted = "an address such as 127.0.0.1:8432 or unix:/run/mainstay/admin.sock, or a list of them";
     let Some(section) = file.get("admin").and_then(|field| field.map(ADMIN.keys())) else { return };
@@ -213,7 +209,7 @@ fn warn_if_reachable(field: Field<'_>, endpoint: &Endpoint) {
     if !endpoint.is_local() {
         field.warning(
             "the admin endpoint can be reached from other machines",
-            "it tells the addresses of your databases; keep it on 127.0.0.1, or let a firewall guard it",
+            "it shows the addresses of your databases; keep it on 127.0.0.1, or protect it with a firewall",
         );
     }
 }

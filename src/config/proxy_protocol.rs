@@ -4,27 +4,26 @@ use super::{resolve::access::proxies, table::table, tree::some_of};
 use crate::net::{cidr::Cidr, proxy_protocol};
 
 table! {
-    /// `proxy_protocol` of a listener.
     PROXY_PROTOCOL: ProxyProtocolConfig;
     "accept_from": custom(
         |_| "a network or an address, or a list of them".into(), "nobody",
         |field, proxy| proxy.accept_from = proxies(field),
         |proxy| some_of(&proxy.accept_from)
-    ), "Connections from these networks begin with the header; it is required of them, and believed.";
-    "send": word(send), "Which header each backend gets before anything else.";
+    ), "Connections from these networks must begin with the header; its address is trusted.";
+    "send": word(send), "Which header mainstay sends first to each backend.";
 }
 
-/// The header that says for whom a connection was made.
+/// The PROXY protocol of a listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProxyProtocolConfig {
-    /// Connections from these networks begin with the header, which is required of them and believed.
+    /// Connections from these networks must begin with the header; its address is trusted.
     pub accept_from: Vec<Cidr>,
-    /// What backends get.
+    /// The header for backends.
     pub send: ProxySend,
 }
 
 crate::labels! {
-    /// Which PROXY header backends get.
+    /// The PROXY header for backends.
     pub enum ProxySend {
         /// None.
         Off = "off",
@@ -36,7 +35,7 @@ crate::labels! {
 }
 
 impl ProxySend {
-    /// The header to send, if one is.
+    /// The header to send, if any.
     pub const fn version(self) -> Option<proxy_protocol::Version> {
         match self {
             Self::Off => None,

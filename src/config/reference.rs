@@ -10,7 +10,7 @@ use super::{
 };
 use crate::net::socket::Keepalive;
 
-/// Every section that is a table, by its name in the reference.
+/// Every section that is a table, with its title in the reference.
 pub fn reference() -> Vec<(&'static str, Vec<Row>)> {
     let plain = Config::plain();
     let pool = pool::plain();

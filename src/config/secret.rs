@@ -4,20 +4,20 @@ use std::path::{Path, PathBuf};
 
 use super::file;
 
-/// What is wrong with a file that holds no secret.
+/// The error for a file without a secret.
 pub(super) const EMPTY: &str = "it is empty";
 
-/// A secret. It has no `Debug` that shows it, no `Display`, no `Serialize`; whoever needs it says so with [`Secret::expose`].
+/// A secret. It has no `Debug` that shows it, no `Display`, no `Serialize`; the only way to it is [`Secret::expose`].
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret {
     value: String,
     source: SecretSource,
 }
 
-/// Where a secret came from; this is no secret.
+/// Where a secret came from; this is not secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SecretSource {
-    /// Nowhere that could be named: made by the program itself, or part of a longer text.
+    /// No source to name: made by the program itself, or part of a longer text.
     Program,
     /// Read from a file.
     File(PathBuf),
@@ -36,10 +36,10 @@ impl Secret {
         Self { value, source: SecretSource::File(path.to_owned()) }
     }
 
-    /// Reads a secret from a file that holds nothing else, without the line's end. Blocks while a disk does.
+    /// Reads a secret from a file that holds nothing else, without the newline at its end. Blocks on the disk.
     ///
     /// # Errors
-    /// Why not, in words that do not repeat what the file holds.
+    /// Why not, without any of the file's content.
     pub fn read(path: &Path) -> Result<Self, String> {
         let text = file::read_text(path)?;
         let secret = text.strip_suffix('\n').map_or(text.as_str(), |text| text.strip_suffix('\r').unwrap_or(text));
@@ -51,12 +51,12 @@ impl Secret {
         Self { value, source: SecretSource::Variable(name.to_owned()) }
     }
 
-    /// The secret itself; for the one place that sends it.
+    /// The secret itself; only for sending it.
     pub fn expose(&self) -> &str {
         &self.value
     }
 
-    /// Where it came from, so that a configuration can be printed without it.
+    /// Where it came from, for printing a configuration without it.
     pub const fn source(&self) -> &SecretSource {
         &self.source
     }

@@ -8,7 +8,7 @@ use super::{
     findings::Findings,
 };
 
-/// The bytes of the file; the problem in one line otherwise.
+/// The bytes of the file; otherwise the problem in one line.
 pub(super) fn read(path: &Path) -> Result<Vec<u8>, (String, Option<String>)> {
     file::read(path).map_err(|unread| match unread {
         ReadError::Io(error) => open_failed(&error),
@@ -52,7 +52,7 @@ fn end_of(text: &str) -> Location {
     Location::At { line: text.matches('\n').count() + 1, column: last.chars().count() + 1, width: 1 }
 }
 
-/// Refuses what no editor shows: control characters, and tabs where YAML wants spaces. Whether the text is clean.
+/// Refuses what no editor shows: control characters, and tabs for indentation. Whether the text is clean.
 pub(super) fn check_characters(text: &str, findings: &Findings) -> bool {
     let mut clean = true;
     let mut refuse = |line: usize, column: usize, message: String, help: &str| {
@@ -60,7 +60,7 @@ pub(super) fn check_characters(text: &str, findings: &Findings) -> bool {
         findings.error(place, &"", message, Some(help.into()));
         clean = false;
     };
-    // Most lines are plain ASCII, and one pass over their bytes is enough.
+    // Most lines are plain ASCII, for which one pass over the bytes is enough.
     let suspicious = |line: &&str| line.bytes().any(|b| !(b' '..=b'~').contains(&b));
     for (number, line) in text.lines().enumerate().filter(|(_, line)| suspicious(line)) {
         let content = line.trim_start();

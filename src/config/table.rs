@@ -15,22 +15,22 @@ use crate::failover::label::Label;
 /// A key of a section that is read into `T`.
 pub(super) struct KeySpec<T> {
     pub(super) name: &'static str,
-    /// What it means, in a sentence.
+    /// Its meaning, in a sentence.
     pub(super) meaning: &'static str,
-    /// Whether it has an effect; it is not printed otherwise.
+    /// Whether it has an effect; otherwise it is not printed.
     pub(super) counts: fn(&T) -> bool,
     pub(super) kind: Kind<T>,
 }
 
-/// What may be written behind a key, and what becomes of it.
+/// What may be written for a key, and how it is read and printed.
 pub(super) struct Kind<T> {
-    /// What may be written, in words.
+    /// Allowed values, in words.
     pub(super) values: fn(&T) -> String,
-    /// What holds without the key, where printing it does not tell.
+    /// The default, if printing it would not show it.
     pub(super) default: &'static str,
-    /// Is called when the key is there.
+    /// Called when the key is present.
     pub(super) read: fn(Field<'_>, &mut T),
-    /// Nothing where leaving the key out is the only way to say what holds.
+    /// `None` when only leaving out the key says so.
     pub(super) print: fn(&T) -> Option<Tree>,
 }
 
@@ -45,15 +45,16 @@ pub(super) struct Table<T: 'static> {
 pub struct Row {
     /// The key.
     pub key: &'static str,
-    /// What may be written.
+    /// Allowed values.
     pub values: String,
-    /// What holds without the key.
+    /// The default.
     pub default: String,
-    /// What it means.
+    /// Its meaning.
     pub meaning: &'static str,
 }
 
-/// A section. A row is `"key": kind(field, …), "meaning";`, and behind the kind `if` what must hold for the key to have an effect.
+/// A section. A row is `"key": kind(field, …), "meaning";`, with an optional `if` and the condition under which the key has an
+/// effect.
 macro_rules! table {
     ($(#[$doc:meta])* $name:ident: $into:ty $(, planned $planned:literal)*;
      $($key:literal: $kind:ident($($of:tt)*) $(if $counts:expr)?, $meaning:literal;)+) => {
@@ -184,7 +185,7 @@ macro_rules! kind {
 }
 pub(super) use {counts, kind, table};
 
-/// The names of all these rows, which are `N`.
+/// The names of these `N` rows.
 pub(super) const fn names<T, const N: usize>(parts: &[&[KeySpec<T>]]) -> [&'static str; N] {
     let mut names = [""; N];
     let (mut part, mut row, mut at) = (0, 0, 0);
@@ -212,12 +213,11 @@ impl<T> Table<T> {
         self.rows
     }
 
-    /// The names of its keys.
     pub(super) const fn keys(&self) -> KnownKeys {
         self.keys
     }
 
-    /// Reads every key that `section` has; the others stay as they are.
+    /// Reads every key in `section`; the others stay as they are.
     pub(super) fn read(&self, section: Section<'_>, into: &mut T) {
         for row in self.rows {
             if let Some(field) = section.get(row.name) {
@@ -233,7 +233,7 @@ impl<T> Table<T> {
         }
     }
 
-    /// Every key that has something to show.
+    /// Every key that has a value to show.
     pub(super) fn print(&self, from: &T) -> Tree {
         Tree::Map(self.entries(from).collect())
     }
@@ -244,12 +244,12 @@ impl<T> Table<T> {
         shown.filter_map(|row| Some((row.name, (row.kind.print)(from)?)))
     }
 
-    /// The keys that are not the same in both.
+    /// The keys that differ.
     pub(super) fn differing(&self, one: &T, other: &T) -> impl Iterator<Item = &'static str> {
         self.rows.iter().filter(|row| (row.kind.print)(one) != (row.kind.print)(other)).map(|row| row.name)
     }
 
-    /// What the reference says of each key; `plain` is what holds without any.
+    /// The reference for each key; `plain` has the defaults.
     pub(super) fn reference(&self, plain: &T) -> Vec<Row> {
         let row = |row: &KeySpec<T>| {
             let printed = (row.kind.print)(plain).and_then(|tree| tree.scalar()).filter(|_| row.kind.default.is_empty());
@@ -260,14 +260,14 @@ impl<T> Table<T> {
     }
 }
 
-/// Takes what was read; what is wrong was reported.
+/// Sets what was read; errors were reported.
 pub(super) fn set<V>(place: &mut V, read: Option<V>) {
     if let Some(read) = read {
         *place = read;
     }
 }
 
-/// All words of the set that this one is of.
+/// All words of this closed set.
 pub(super) fn words_of<L: Label>(_: L) -> String {
     one_of(&L::ALL.iter().map(|label| label.as_str()).collect::<Vec<_>>())
 }

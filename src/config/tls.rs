@@ -18,10 +18,10 @@ crate::labels! {
     }
 }
 
-/// A certificate and its key. The files are read at each new connection, so renewed ones count at once.
+/// A certificate and its key. The files are read at each new connection, so renewed ones are used at once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsIdentity {
-    /// PEM file with the certificate, and those between it and the authority.
+    /// PEM file with the certificate, and the intermediate ones.
     pub cert_file: PathBuf,
     /// PEM file with its key.
     pub key_file: PathBuf,

@@ -1,4 +1,4 @@
-//! What `check --print` shows, before it is YAML or JSON.
+//! The configuration as `check --print` shows it, before it becomes YAML or JSON.
 
 use std::{
     fmt::{Display, Write},
@@ -21,7 +21,7 @@ pub(super) enum Tree {
     Flag(bool),
     Number(u64),
     Text(String),
-    /// A text that is shown as `***` to programs; in YAML it refers to where the secret is.
+    /// A text that programs see as `***`; in YAML it refers to the source of the secret.
     Secret(String),
     List(Vec<Self>),
     Map(Vec<(&'static str, Self)>),
@@ -67,7 +67,7 @@ pub(super) fn count(value: u32) -> Tree {
     Tree::Number(value.into())
 }
 
-/// Nothing where nothing is said: an empty list would be an error.
+/// `None` for an empty list, which would be an error.
 pub(super) fn some_of<T: Display>(items: &[T]) -> Option<Tree> {
     (!items.is_empty()).then(|| items.iter().map(|item| text(item)).collect())
 }
@@ -100,7 +100,7 @@ impl Tree {
         json(self)
     }
 
-    /// As it would be written, unless it holds others.
+    /// As written in YAML, unless it contains others.
     pub(super) fn scalar(&self) -> Option<String> {
         match self {
             Self::List(_) | Self::Map(_) | Self::Named(_) => None,
@@ -130,7 +130,7 @@ fn json(tree: &Tree) -> Json {
     }
 }
 
-/// Writes a value behind what stands in the line already: `key:` or `-`, or nothing at the start.
+/// Writes a value behind what the line already has: `key:` or `-`, or nothing at the start.
 fn yaml(tree: &Tree, indent: usize, out: &mut String) {
     let pad = "  ".repeat(indent);
     match tree {
@@ -157,7 +157,7 @@ fn yaml(tree: &Tree, indent: usize, out: &mut String) {
 fn yaml_map<'a>(entries: impl Iterator<Item = (&'a str, &'a Tree)>, indent: usize, out: &mut String) {
     let pad = "  ".repeat(indent);
     for (position, (key, value)) in entries.enumerate() {
-        // The first key of a map in a list stands behind the dash.
+        // The first key of a map in a list is on the line of the dash.
         if position > 0 || !out.ends_with("- ") {
             out.push_str(&pad);
         }

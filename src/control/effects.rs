@@ -1,5 +1,5 @@
-//! The route of the active backend: an epoch is revoked before the next is activated, and whatever an earlier epoch left is aborted
-//! first. What was done is returned, to be told.
+//! The route of the active backend. An epoch is revoked before the next one is activated, and what is left of earlier epochs is
+//! aborted first. What was done is returned, to be logged.
 
 use std::{sync::Arc, time::Duration};
 
@@ -9,20 +9,20 @@ use crate::{
     route::{LastFailover, Offer, Publisher, Revocation, Route},
 };
 
-/// Publishes routes and keeps hold of those that were withdrawn but may still have sessions.
+/// Publishes routes, and keeps withdrawn ones that may still have sessions.
 pub(super) struct RoutePublisher {
     publisher: Publisher,
     /// The route of the active epoch, offered or suspended.
     route: Option<Arc<Route>>,
-    /// Earlier epochs whose sessions were left to end by themselves.
+    /// Earlier epochs whose sessions end by themselves.
     lingering: Vec<Arc<Revocation>>,
-    /// The last revocation, and when it was, where no activation has followed yet: to whom, and how long after it, is not known.
+    /// The last revocation and its time, if no activation has followed yet.
     gap: Option<LastFailover>,
     /// The last time that another backend took over.
     last_failover: Option<LastFailover>,
 }
 
-/// What was done with the route to a backend, and why.
+/// What was done with the route of a backend, and why.
 pub(super) struct RouteChange {
     pub(super) action: Action,
     pub(super) backend: Arc<str>,
@@ -32,15 +32,15 @@ pub(super) struct RouteChange {
 }
 
 pub(super) enum Action {
-    /// So many sessions end.
+    /// This many sessions end.
     Revoked {
         sessions: u64,
         mode: RevokeMode,
         detected: Duration,
     },
-    /// What a revocation had left has ended.
+    /// What was left of a revoked epoch has ended.
     Aborted,
-    /// After nobody was, unless it is the first.
+    /// After a gap, unless it is the first.
     Activated(Option<LastFailover>),
     Suspended,
     Resumed,
@@ -59,7 +59,7 @@ impl RoutePublisher {
         self.last_failover.as_ref()
     }
 
-    /// Tells why nobody may serve, as long as nobody may.
+    /// Publishes why no backend may serve, while that is so.
     pub(super) fn explain(&self, why: &str) {
         let offer = self.publisher.current();
         if offer.route.is_none() && *offer.why != *why {
@@ -67,14 +67,14 @@ impl RoutePublisher {
         }
     }
 
-    /// Clients stand under a route, of this epoch or of one that was left to end by itself.
+    /// Whether clients use a route of this epoch, or of one whose sessions end by themselves.
     pub(super) fn has_sessions(&self) -> bool {
         let present = self.route.as_ref().map(|route| &route.revocation);
         self.lingering.iter().chain(present).any(|revocation| revocation.clients() > 0)
     }
 
-    /// The active backend's name stands for other addresses now. Same epoch: its sessions stay, unless `leave` says how those at
-    /// addresses that are gone end. How many may have been there, where that is.
+    /// The active backend's name resolves to other addresses now. Same epoch: its sessions stay, unless `leave` says how those at
+    /// removed addresses end. Returns how many those may be.
     pub(super) fn readdress(&mut self, addresses: &Addresses, leave: Option<RevokeMode>) -> Option<u64> {
         let route = self.route.as_mut().filter(|route| route.addresses != *addresses)?;
         let leave = leave.filter(|_| !route.addresses.iter().any(|old| addresses.contains(old)));
@@ -91,7 +91,7 @@ impl RoutePublisher {
         Some(sessions)
     }
 
-    /// The process is out of patience: every session ends.
+    /// The process is forced: every session ends.
     pub(super) fn end_all(&mut self) {
         self.abort_lingering();
         if let Some(route) = self.route.take() {
@@ -133,7 +133,7 @@ impl RoutePublisher {
         Some(RouteChange { action: Action::Revoked { sessions, mode, detected }, backend, epoch, cause: Some(cause), evidence })
     }
 
-    /// Ends what earlier epochs have left; whether anything was left.
+    /// Ends what is left of earlier epochs; whether anything was left.
     pub(super) fn abort_lingering(&mut self) -> bool {
         let any = self.lingering.iter().any(|revocation| revocation.clients() > 0);
         self.lingering.drain(..).for_each(|revocation| revocation.revoke(RevokeMode::Abort));

@@ -1,4 +1,4 @@
-//! A sign of life that other threads can read without a lock.
+//! A heartbeat that other threads can read without a lock.
 
 use std::{
     sync::{
@@ -15,7 +15,7 @@ use crate::route::Clock;
 /// Between two beats.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// The control thread stands still when its last sign of life is older than this.
+/// The control thread counts as stalled when its last beat is older than this.
 pub const MAX_AGE: Duration = Duration::from_secs(5);
 
 /// When the control thread last had its turn.
@@ -29,8 +29,8 @@ impl Heartbeat {
         clock.now().since_origin().saturating_sub(last)
     }
 
-    /// Watches for ever, on another thread: calls `trip` when the beat has stood still for so long, and once for each time. Counts its
-    /// own turns, so that a whole process that was frozen and thawed is no standstill.
+    /// Watches for ever, on another thread: calls `trip` once for each stall of this length. Counts its own turns, so that a
+    /// process that was frozen as a whole and resumed does not count as stalled.
     pub async fn watch(&self, mut trip: impl FnMut()) {
         let mut ticks = tokio::time::interval(INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);

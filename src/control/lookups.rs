@@ -1,8 +1,8 @@
-//! Asks the system for the addresses of names. Its resolver blocks, for half a minute when no name server answers, so this is done
-//! on threads of their own: whatever else has to wait for the kernel does not wait behind a name.
+//! Resolves names with the system's resolver. It blocks, for half a minute when no name server answers, so it runs on separate
+//! threads: nothing else waits behind a name.
 //!
-//! In the whole process one lookup at most is under way for a name, and all who ask for it meanwhile get its answer. So the threads
-//! are as many as there are names that nobody answers for, and no more than [`THREADS`]; they end when there is nothing to look up.
+//! There is at most one lookup per name in the whole process, and all who ask meanwhile share its answer. So there are as many
+//! threads as unanswered names, at most [`THREADS`]; they end when there is nothing to look up.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -14,13 +14,13 @@ use std::{
 
 use tokio::sync::watch;
 
-/// Names that are looked up at a time. More of them wait for their turn.
+/// Names that are looked up at the same time. More of them wait.
 const THREADS: usize = 32;
 
-/// What became of a lookup, or why there is nothing.
+/// The result of a lookup.
 pub(super) type Answer = Result<Arc<[IpAddr]>, Arc<str>>;
 
-/// Looks up the addresses of a name, in the order of the answer. Whoever asks decides how long to wait: dropping this ends the wait,
+/// Looks up the addresses of a name, in the order of the answer. The caller decides how long to wait: dropping this ends the wait,
 /// not the lookup.
 pub(super) async fn lookup(host: &str) -> Answer {
     static ALL: LazyLock<Arc<Lookups>> = LazyLock::new(|| Arc::new(Lookups::new(THREADS, ask_the_system)));
@@ -39,7 +39,7 @@ struct Lookups {
 
 #[derive(Default)]
 struct Book {
-    /// Of every name that is being looked up, or is yet to be.
+    /// Every name that is being looked up, or waits for that.
     expected: HashMap<Arc<str>, watch::Receiver<Option<Answer>>>,
     waiting: VecDeque<(Arc<str>, watch::Sender<Option<Answer>>)>,
     threads: usize,
@@ -69,7 +69,7 @@ impl Lookups {
             let own = Arc::clone(self);
             match thread::Builder::new().name("mainstay-names".to_owned()).spawn(move || own.work()) {
                 Ok(_) => book.threads += 1,
-                // Those that run already will come to it.
+                // The running threads will come to it.
                 Err(_) if book.threads > 0 => {}
                 Err(error) => Self::fail_all(&mut book, &error),
             }

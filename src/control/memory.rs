@@ -1,11 +1,11 @@
-//! What a pool remembers over restarts: kept when it has changed.
+//! The state of a pool that survives a restart, saved when it changes.
 
 use std::sync::Arc;
 
 use super::{state_file::Remembered, state_writer::StateFile};
 use crate::{config::BackendConfig, failover::Pool};
 
-/// The memory of one pool.
+/// The saved state of one pool.
 pub(super) struct Memory {
     /// Where it is kept, if anywhere.
     file: Option<StateFile>,
@@ -22,7 +22,7 @@ impl Memory {
         Self { file, last }
     }
 
-    /// Tells the core what an earlier process knew.
+    /// Tells the core the state of an earlier process.
     pub(super) fn restore(&self, core: &mut Pool, backends: &[BackendConfig]) {
         core.restore_fence(self.last.fence, self.last.system_id);
         let active = self.last.active.as_deref();
@@ -31,7 +31,7 @@ impl Memory {
         }
     }
 
-    /// Keeps what is known now. Who was active last is remembered while nobody is.
+    /// Saves the present state. The last active backend stays in it while none is active.
     pub(super) fn keep(&mut self, (fence, system_id): (Option<u64>, Option<u64>), active: Option<&str>) {
         let active = active.map(str::to_owned).or_else(|| self.last.active.clone());
         let now = Remembered { fence, system_id, active };
@@ -44,7 +44,7 @@ impl Memory {
         self.last = now;
     }
 
-    /// What is to be remembered under this name is another supervisor's business from now on.
+    /// From now on another supervisor saves the state of this name.
     pub(super) fn leave(&mut self) {
         self.file = None;
     }

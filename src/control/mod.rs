@@ -1,24 +1,24 @@
-//! The control plane: probes the backends, owns the state, decides, publishes. Its own thread and runtime, so that a busy
-//! byte path never starves a check into a false failover.
+//! The control plane: probes the backends, owns the state, decides, publishes. It has its own thread and runtime, so that a busy
+//! byte path never delays a check into a false failover.
 //!
 //! | file | what it does |
 //! |---|---|
-//! | [`supervisor`] | owns a pool's state; takes every event, asks the core, has its effects carried out |
+//! | [`supervisor`] | owns a pool's state; takes every event, asks the core, carries out its effects |
 //! | [`node`] | a backend as the supervisor holds it |
-//! | [`settings`] | what the plane is given |
+//! | [`settings`] | settings of the plane |
 //! | [`effects`] | publishes the route of the active backend |
-//! | [`readers`] | publishes who may be read |
+//! | [`readers`] | publishes which backends may be read |
 //! | [`reader_slot`] | a backend's place among the readers |
-//! | [`notes`] | tells people: log lines, events, metrics |
+//! | [`notes`] | log lines, events, metrics |
 //! | [`prober`] | runs the probes of one backend at the pace the core asks for |
 //! | [`probe`] | the checks, one file a protocol |
 //! | [`resolver`] | names to addresses; the last good answer is kept |
-//! | [`lookups`] | asks the system for the addresses of names, on threads of its own |
-//! | [`memory`] | what a pool remembers over restarts |
-//! | [`state_file`] | remembers over restarts how far the database had come and who was active |
-//! | [`state_writer`] | reads and writes those files, on a thread of its own |
-//! | [`silence`] | tells of probes that do not come back |
-//! | [`heartbeat`] | tells others that this thread is alive |
+//! | [`lookups`] | resolves names, on separate threads |
+//! | [`memory`] | the state of a pool that survives a restart |
+//! | [`state_file`] | the file of that state |
+//! | [`state_writer`] | reads and writes those files, on a separate thread |
+//! | [`silence`] | detects probes that do not finish |
+//! | [`heartbeat`] | shows that this thread runs |
 
 mod effects;
 pub mod heartbeat;
@@ -58,14 +58,14 @@ enum Order {
 }
 
 impl ControlHandle {
-    /// Supervises one more pool. One of the same name that is retired goes on beside it until it ends.
+    /// Supervises one more pool. A retired one of the same name goes on beside it until it ends.
     pub fn supervise(&self, pool: PoolSettings) {
         // The plane has ended only when the process has.
         let _ = self.0.send(Order::Supervise(Box::new(pool)));
     }
 
-    /// Supervises a pool in another configuration. Backends that stay (same name, same address) keep everything that is known of
-    /// them; the kind of the check must be the same.
+    /// Gives a pool another configuration. Backends that stay (same name, same address) keep their state; the kind of the check
+    /// must be the same.
     pub fn configure(&self, config: PoolConfig, series: PoolSeries) {
         let _ = self.0.send(Order::Configure(Box::new(Change { config, series })));
     }
@@ -81,7 +81,7 @@ pub fn spawn(settings: ControlSettings) -> io::Result<(ControlHandle, JoinHandle
     let (handle, orders) = mpsc::unbounded_channel();
     let thread = vital.thread("mainstay-control".to_owned(), move || {
         runtime.block_on(run(settings, orders));
-        // A program that does not start must not hold up the end of the process.
+        // A program that does not start must not delay the end of the process.
         runtime.shutdown_background();
         if let Some(state) = state {
             state.close();

@@ -1,4 +1,4 @@
-//! A backend as the supervisor holds it: what the core does not need to know of it.
+//! A backend as the supervisor holds it: what the core does not need.
 
 use std::sync::Arc;
 
@@ -16,21 +16,21 @@ use crate::{
 };
 
 pub(super) struct Node {
-    /// Name and address: what makes it the same backend in another configuration.
+    /// Name and address: together they identify the backend across a reload.
     pub(super) config: BackendConfig,
     pub(super) metrics: Arc<BackendMetrics>,
     pub(super) resolved: Addresses,
     pub(super) last_probe: Option<LastProbe>,
     pub(super) last_seq: u64,
     pub(super) silence: Silence,
-    /// Its place among those who may be read.
+    /// Its place among the readers.
     pub(super) slot: ReaderSlot,
     pub(super) prober: ProberHandle,
     pub(super) key: ProberKey,
 }
 
 impl Node {
-    /// It as `core` sees it, for whoever looks at the pool.
+    /// Its state in the snapshot, from `core`.
     pub(super) fn view(&self, core: &Pool, id: BackendId) -> Option<BackendView> {
         let state = core.backend(id)?;
         Some(BackendView {
@@ -66,7 +66,7 @@ impl Probers {
         Self { events, clock, check, demand, made: 0 }
     }
 
-    /// A backend that nothing is known of; must be called on the control runtime.
+    /// A backend without any result yet; must be called on the control runtime.
     pub(super) fn node(&mut self, config: BackendConfig, metrics: Arc<BackendMetrics>) -> Node {
         let resolved = Addresses::default();
         let (prober, key) = self.spawn(&config, 0, resolved.clone());
@@ -74,7 +74,7 @@ impl Probers {
         Node { config, metrics, resolved, last_probe: None, last_seq: 0, silence, slot, prober, key }
     }
 
-    /// Probes a backend by the present check from now on.
+    /// Probes a backend with the present check from now on.
     pub(super) fn renew(&mut self, node: &mut Node) {
         (node.prober, node.key) = self.spawn(&node.config, node.last_seq, node.resolved.clone());
     }

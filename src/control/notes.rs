@@ -1,4 +1,4 @@
-//! Tells people: one log line, one event, one count each.
+//! Reports changes: a log line, an event and a count for each.
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,7 +16,7 @@ use crate::{
     route::{EventLog, StateEvent},
 };
 
-/// Tells of one pool.
+/// Reports for one pool.
 pub(super) struct Teller {
     pub(super) pool: Arc<str>,
     pub(super) events: Arc<EventLog>,
@@ -107,7 +107,7 @@ impl Teller {
             Verdict::NoEligible => tracing::warn!(pool, before, verdict, "no backend may serve: new clients are held"),
             _ => tracing::debug!(pool, before, verdict, "verdict changed"),
         }
-        // That the active backend stays, or that another took over, is told by `activate` and `revoke`.
+        // `activate` and `revoke` report that the active backend stays, or that another took over.
         if !matches!((from, to), (Verdict::Keep | Verdict::Switch | Verdict::Settling, Verdict::Keep | Verdict::Switch)) {
             self.events.push(StateEvent { from: Some(before), to: Some(verdict), ..self.event(at, None, "verdict") });
         }
@@ -124,8 +124,8 @@ impl Teller {
         self.events.push(StateEvent { to, evidence: claimants.into(), ..self.event(at, None, "conflict") });
     }
 
-    /// The endpoint of a backend fell silent, contradicts its database, or is in order again. What the database says decides about
-    /// health, so this is no change of state of the backend.
+    /// The endpoint of a backend fell silent, contradicts its database, or works again. The database decides about health, so this
+    /// does not change the state of the backend.
     pub(super) fn second_opinion(&self, at: Moment, backend: &Arc<str>, agreement: Agreement, evidence: Printable) {
         let pool = &*self.pool;
         match agreement {
@@ -141,7 +141,7 @@ impl Teller {
         self.events.push(StateEvent { to, evidence, ..self.event(at, Some(backend), "second_opinion") });
     }
 
-    /// The name of a backend stands for `addresses` now.
+    /// The name of a backend now resolves to `addresses`.
     pub(super) fn addresses(&self, nodes: &[Node], index: usize, addresses: &[Endpoint]) {
         let (pool, node) = (&*self.pool, &nodes[index]);
         let name = &*node.config.name;
@@ -209,7 +209,7 @@ impl Teller {
         self.events.push(StateEvent { cause, evidence, ..self.event((at, epoch), Some(&backend), kind) });
     }
 
-    /// The active backend has left addresses by its name that did not answer.
+    /// The name of the active backend no longer resolves to addresses that did not answer.
     pub(super) fn moved(&self, backend: &str, epoch: Epoch, sessions: u64, mode: RevokeMode) {
         tracing::warn!(
             pool = %self.pool,
@@ -222,7 +222,7 @@ impl Teller {
         );
     }
 
-    /// A backend may be read, or no longer; so many sessions were closed.
+    /// A backend may be read, or no longer; this many sessions were closed.
     pub(super) fn read_eligibility(
         &self,
         at: Moment,
@@ -263,7 +263,7 @@ impl Teller {
         tracing::warn!(pool = %self.pool, backend = %node.config.name, %evidence, "a probe could not be made; that says nothing of the backend");
     }
 
-    /// For so long no probe of a backend has finished.
+    /// No probe of a backend has finished for this long.
     pub(super) fn silence(&self, backend: &str, silent: Duration) {
         tracing::error!(
             pool = %self.pool,
@@ -273,7 +273,7 @@ impl Teller {
         );
     }
 
-    /// An event of which no more is known yet.
+    /// An event with only its kind set.
     fn event(&self, (at, epoch): Moment, backend: Option<&Arc<str>>, kind: &'static str) -> StateEvent {
         let (pool, backend) = (Arc::clone(&self.pool), backend.cloned());
         StateEvent { at, pool, backend, kind, epoch, ..StateEvent::default() }

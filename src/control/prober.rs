@@ -1,15 +1,15 @@
-//! Runs the probes of one backend at the pace the core asks for.
+//! Runs the probes of one backend at the pace that the core orders.
 //!
 //! | file | what it holds |
 //! |---|---|
-//! | `events` | what a prober has to tell |
+//! | `events` | the reports of a prober |
 //! | `schedule` | when the next probe is due |
-//! | `client` | which question is asked: over the standing session, or with a whole new login |
-//! | `unserved` | how a server is watched that says it serves nobody |
+//! | `client` | what is asked: a query over the standing session, or a new login |
+//! | `unserved` | how a server is watched that says it serves no clients |
 //! | `second` | the second opinion by HTTP, asked beside it |
 //!
-//! A probe that this process was too late to hear the answer of is no evidence against the backend: it is reported as
-//! [`ProberEvent::Late`], or [`ProberEvent::NoVerdict`], and made again.
+//! If this process was too late to receive the answer of a probe, that is no evidence against the backend: it is reported as
+//! [`ProberEvent::Late`] or [`ProberEvent::NoVerdict`], and the probe is repeated.
 
 mod client;
 mod events;
@@ -45,19 +45,19 @@ use crate::{
     route::{Clock, DemandWatch},
 };
 
-/// How late a deadline may fire and still count. What is later was not the backend: this process had no processor time.
+/// How late a deadline may fire and still count. A later one is not the backend's fault: this process had no processor time.
 const SLACK: Duration = Duration::from_millis(50);
 
-/// Whom to probe, and how.
+/// The backend, and how to probe it.
 #[derive(Clone, Debug)]
 pub struct ProberSettings {
-    /// By what the supervisor knows it; unlike the backend's place in the list, it never changes.
+    /// The supervisor's key for it; unlike the backend's place in the list, it never changes.
     pub key: ProberKey,
-    /// Number of the last probe that was made of this backend.
+    /// Number of the last probe of this backend.
     pub last_seq: u64,
     /// As configured.
     pub address: BackendAddr,
-    /// What its name stood for when that was last known; empty when it never was.
+    /// The addresses of its name when they were last known; empty when they never were.
     pub resolved: Addresses,
     /// The pool's check.
     pub check: CheckConfig,
@@ -69,7 +69,7 @@ pub struct ProberSettings {
 #[derive(Debug)]
 pub struct ProberHandle(watch::Sender<Orders>);
 
-/// What the prober was last told. Kept as a state, so that a burst of orders is one order.
+/// The last order. Kept as a state, so that a burst of orders counts as one.
 #[derive(Clone, Copy, Debug)]
 struct Orders {
     pace: Pace,
@@ -82,8 +82,7 @@ impl ProberHandle {
         self.0.send_if_modified(|orders| std::mem::replace(&mut orders.pace, pace) != pace);
     }
 
-    /// Probe at once with a whole new connection. Requests that come together are one; they are spaced by the check's
-    /// `fast_interval`.
+    /// Probe at once with a new connection. Simultaneous requests count as one; they are spaced by the check's `fast_interval`.
     pub fn probe_now(&self) {
         self.0.send_modify(|orders| orders.nudges += 1);
     }
@@ -121,7 +120,7 @@ struct Prober {
     client: ProbeClient,
     second: Option<Second>,
     schedule: Schedule,
-    /// How many requests to probe at once were heeded.
+    /// How many requests to probe at once were served.
     nudges: u64,
     seq: u64,
 }
@@ -136,7 +135,7 @@ impl Prober {
         }
     }
 
-    /// Waits until a probe is due. `None` when nobody wants any more.
+    /// Waits until a probe is due. `None` when the prober is no longer wanted.
     async fn next_start(&mut self) -> Option<Start> {
         loop {
             let wanted = self.settings.demand.since(std::time::Instant::now()).map(Instant::from_std);
@@ -166,7 +165,7 @@ impl Prober {
         }
     }
 
-    /// The name stands for addresses that no probe was made of yet.
+    /// The name resolves to addresses that were not probed yet.
     fn has_moved(&self) -> bool {
         let addresses = self.resolver.get().addresses;
         !addresses.is_empty() && addresses != self.told
@@ -185,7 +184,7 @@ impl Prober {
         // The first probe of a name waits for its first answer; after that the last good answer is used.
         drop(tokio::time::timeout_at(deadline.at(), self.resolver.settled()).await);
         let known = self.resolver.get();
-        // A standing session is with one of the old addresses, and says nothing of the new ones.
+        // A standing session uses one of the old addresses, and says nothing about the new ones.
         let has_moved = known.addresses != self.told;
         if has_moved {
             self.client.has_moved();
@@ -206,7 +205,7 @@ impl Prober {
                     self.resolver.suspect();
                 }
                 if !fresh && finding.outcome != Outcome::Ok {
-                    // The session may be broken and the server well: only a whole new login tells.
+                    // The session may be broken although the server is healthy: only a new login tells.
                     self.schedule.nudge(now);
                 }
                 let (report, at, took) = (Report { seq: self.seq, finding, fresh }, self.clock.now(), now - start.at);

@@ -1,4 +1,4 @@
-//! A backend's place among the readers, and the sessions of those who read from it.
+//! A backend's place among the readers, and its readers' sessions.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::{
 #[derive(Debug, Default)]
 pub(super) struct ReaderSlot {
     generation: Generation,
-    /// One for all sessions of the generation, also while nobody may be sent there.
+    /// One for all sessions of the generation, also while no client may be sent there.
     revocation: Arc<Revocation>,
     pulse: Arc<Pulse>,
     /// While the slot is taken.
@@ -22,12 +22,12 @@ pub(super) struct ReaderSlot {
 }
 
 impl ReaderSlot {
-    /// The backend was heard of.
+    /// The backend answered.
     pub(super) fn heard(&self, at: Time) {
         self.pulse.heard(at);
     }
 
-    /// The byte path speaks of this very generation.
+    /// Whether a report of the byte path concerns this generation.
     pub(super) fn is_of(&self, generation: Generation) -> bool {
         self.generation == generation && generation != Generation::default()
     }
@@ -38,7 +38,7 @@ impl ReaderSlot {
             return;
         }
         if self.generation == Generation::default() || self.revocation.is_revoked() {
-            // What a server that serves again has left from before is dead.
+            // A server that serves again has dropped its earlier sessions.
             self.revocation.revoke(RevokeMode::Abort);
             *last += 1;
             (self.generation, self.revocation) = (Generation(*last), Arc::default());
@@ -53,7 +53,7 @@ impl ReaderSlot {
         }));
     }
 
-    /// Clients of the present generation, whatever the addresses were when they came.
+    /// Clients of the present generation, at any address.
     pub(super) fn sessions(&self) -> usize {
         self.revocation.clients()
     }
@@ -63,7 +63,7 @@ impl ReaderSlot {
         self.route = None;
     }
 
-    /// Another address stands for the backend. Same generation: its sessions stay. Whether anything is new.
+    /// The backend has other addresses now. Same generation: its sessions stay. Whether anything is new.
     pub(super) fn readdress(&mut self, addresses: &Addresses) -> bool {
         let Some(route) = self.route.as_mut().filter(|route| route.addresses != *addresses) else { return false };
         *route = Arc::new(Route { addresses: addresses.clone(), ..Route::clone(route) });
@@ -87,7 +87,7 @@ impl ReaderSlot {
             return 0;
         }
         let is_counted = self.revocation.is_revoked();
-        // What a server that fell silent has left was counted when it was left to it.
+        // The sessions of a server that fell silent were counted when they were left to it.
         let closed = if !is_counted || from == to { self.sessions() as u64 } else { 0 };
         self.revocation.revoke(mode);
         if let Some(cause) = to.closes_sessions().filter(|_| !is_counted) {

@@ -14,7 +14,7 @@ use crate::{
 pub(super) struct Readers {
     /// The generation that was given last.
     last: u64,
-    /// Of backends that left the configuration: their sessions end by themselves, or with the process.
+    /// Of removed backends: their sessions end by themselves, or with the process.
     parted: Vec<Arc<Revocation>>,
 }
 
@@ -28,18 +28,18 @@ impl Readers {
         }
     }
 
-    /// These backends left the configuration. Their sessions go on.
+    /// These backends were removed. Their sessions go on.
     pub(super) fn part(&mut self, gone: impl Iterator<Item = Node>) {
         self.parted.retain(|revocation| revocation.clients() > 0);
         self.parted.extend(gone.map(|node| Arc::clone(node.slot.revocation())));
     }
 
-    /// Clients read from a backend that is here, or has left.
+    /// Whether clients read from any backend, present or removed.
     pub(super) fn has_sessions(&self, nodes: &[Node]) -> bool {
         nodes.iter().any(|node| node.slot.sessions() > 0) || self.parted.iter().any(|revocation| revocation.clients() > 0)
     }
 
-    /// The process is out of patience: every session ends.
+    /// The process is forced: every session ends.
     pub(super) fn end_all(&self, nodes: &[Node], publisher: &Publisher) {
         publisher.offer_readers(Arc::from([]));
         publisher.explain_readers("mainstay is shutting down");
@@ -48,7 +48,7 @@ impl Readers {
     }
 }
 
-/// Some listener leads to readers.
+/// Whether any listener is for readers.
 pub(super) fn are_wanted(pool: &PoolConfig) -> bool {
     pool.listeners.iter().any(|listener| listener.route != ListenerRoute::Primary)
 }
@@ -63,14 +63,15 @@ pub(super) fn offer(nodes: &[Node], core: &Pool, publisher: &Publisher) {
     publisher.offer_readers(readers.collect());
 }
 
-/// Another backend is about to be active: who reads from a primary that is shutting down, and could still write to it, ends first.
+/// Another backend is about to be active. Sessions of readers on a primary that is shutting down could still write to it, so they
+/// end first.
 pub(super) fn abort_last_words(nodes: &[Node], core: &Pool) {
     let is_standby = |id| core.backend(id).is_some_and(|state| state.facts.role == Some(Role::Standby));
     let could_write = nodes.iter().zip(core.ids()).filter(|(node, id)| node.slot.revocation().is_revoked() && !is_standby(*id));
     could_write.for_each(|(node, _)| node.slot.revocation().revoke(RevokeMode::Abort));
 }
 
-/// What a person wants to know beside the word.
+/// Details for people, beside the reason.
 pub(super) fn why_not_read(state: &BackendState, to: ReadEligibility, max_lag: Option<MaxLag>) -> String {
     match to {
         ReadEligibility::Reader => String::new(),
@@ -89,7 +90,7 @@ pub(super) fn why(snapshot: &Snapshot) -> String {
     each.collect::<Vec<_>>().join(", ")
 }
 
-/// By how much a standby is too far behind.
+/// How much a standby lags too far.
 fn why_it_lags(facts: &Facts, max: MaxLag) -> String {
     let people = |max| match max {
         MaxLag::Bytes(bytes) => size(bytes),

@@ -1,4 +1,4 @@
-//! Names to addresses, off every path; the last good answer is kept.
+//! Resolves names in the background; the last good answer is kept.
 //!
 //! The system is asked by [`super::lookups`]: one lookup at most is in flight for a name, however slow DNS is.
 
@@ -20,7 +20,7 @@ use crate::{
 const REFRESH: Duration = Duration::from_secs(30);
 /// Between two lookups of a name whose backend cannot be reached.
 const SPACING: Duration = Duration::from_secs(1);
-/// After this long without an answer the resolver is reported as silent; the lookup itself goes on.
+/// After this long without an answer the resolver is reported as silent; the lookup goes on.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Addresses of one name that are used; the rest are ignored.
 const MAX_ADDRESSES: usize = 16;
@@ -30,12 +30,12 @@ const MAX_ADDRESSES: usize = 16;
 pub struct Resolution {
     /// The last good answer, in the order to try; empty when there never was one.
     pub addresses: Addresses,
-    /// Why the last lookup brought nothing.
+    /// Why the last lookup failed.
     pub error: Option<Printable>,
 }
 
 impl Resolution {
-    /// Whether there is anything to tell yet.
+    /// Whether there is a result yet.
     pub fn is_settled(&self) -> bool {
         !self.addresses.is_empty() || self.error.is_some()
     }
@@ -50,8 +50,8 @@ pub struct Resolver {
 }
 
 impl Resolver {
-    /// Starts to resolve `address` on the current runtime. What is no name is its own answer and starts nothing. `last` is the last
-    /// good answer of whoever resolved it before, and stands until there is a better one.
+    /// Starts to resolve `address` on the current runtime. An IP address resolves to itself and starts nothing. `last` is the last
+    /// good answer of an earlier resolver, and stays until there is a better one.
     pub fn spawn(address: &BackendAddr, last: Addresses) -> Self {
         let stop = CancellationToken::new();
         let refresh = Arc::new(Notify::new());
@@ -71,7 +71,7 @@ impl Resolver {
         self.known.borrow().clone()
     }
 
-    /// Waits for the first answer or error. That is a change all the same: [`Resolver::changed`] tells of it, too.
+    /// Waits for the first answer or error. [`Resolver::changed`] still reports it.
     pub async fn settled(&self) {
         // Waiting marks what it saw as seen; so this is done with a receiver of its own.
         let mut known = self.known.clone();
@@ -80,14 +80,14 @@ impl Resolver {
         }
     }
 
-    /// Waits until what is known changes; for ever with what is no name.
+    /// Waits until the result changes; for ever for an IP address.
     pub async fn changed(&mut self) {
         if self.known.changed().await.is_err() {
             std::future::pending::<()>().await;
         }
     }
 
-    /// The backend could not be reached: perhaps it has moved. Looks again soon, at most once a second.
+    /// The backend could not be reached: perhaps it has moved. Looks it up again soon, at most once a second.
     pub fn suspect(&self) {
         self.refresh.notify_one();
     }
@@ -112,7 +112,7 @@ async fn keep(address: BackendAddr, publish: watch::Sender<Resolution>, refresh:
     }
 }
 
-/// Publishes what is new: another set of addresses, or another error. A resolver that merely rotates its answer is no change.
+/// Publishes a change: another set of addresses, or another error. The same addresses in another order are no change.
 fn learn(address: &BackendAddr, publish: &watch::Sender<Resolution>, answer: Result<Addresses, Printable>) {
     tell(address, &publish.borrow(), &answer);
     publish.send_if_modified(|known| {
@@ -127,8 +127,8 @@ fn learn(address: &BackendAddr, publish: &watch::Sender<Resolution>, answer: Res
     });
 }
 
-/// One line when the last good answer begins to be all there is, and one when that is over. (Of a name that never had an address
-/// its backend's health tells.)
+/// A log line when the last good answer begins to be used, and one when that is over. (For a name that never had an address, its
+/// backend's health says so.)
 fn tell(address: &BackendAddr, known: &Resolution, answer: &Result<Addresses, Printable>) {
     match (&known.error, answer) {
         _ if known.addresses.is_empty() => {}
@@ -144,7 +144,7 @@ fn is_same_set(a: &[Endpoint], b: &[Endpoint]) -> bool {
     a.len() == b.len() && a.iter().all(|address| b.contains(address))
 }
 
-/// Looks a name up once. What is no name is its own answer.
+/// Looks a name up once. An IP address resolves to itself.
 ///
 /// # Errors
 /// When the name has no address; one sentence for people.

@@ -1,4 +1,4 @@
-//! What the control plane is given.
+//! Settings of the control plane.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,49 +12,49 @@ use crate::{
     route::{Clock, EventLog, Publisher, ReportReceiver},
 };
 
-/// What the control plane needs to know of the process.
+/// Settings of the process for the control plane.
 #[derive(Debug)]
 pub struct ControlSettings {
     /// The monotonic clock.
     pub clock: Clock,
     /// The life of the process; every route ends with it.
     pub lifeline: Lifeline,
-    /// Where state changes are told.
+    /// Where state changes are reported.
     pub events: Arc<EventLog>,
-    /// Keeps the state that outlives the process, if anybody does.
+    /// Keeps the state that survives a restart, if configured.
     pub state: Option<StateWriter>,
     /// Of the process.
     pub metrics: Arc<Metrics>,
-    /// Beaten by this plane.
+    /// The heartbeat of this plane.
     pub heartbeat: Heartbeat,
     /// How long the sessions of a retired pool may go on.
     pub grace: Duration,
 }
 
-/// What the control plane needs to know of a pool.
+/// A pool, as the control plane needs it.
 #[derive(Debug)]
 pub struct PoolSettings {
     /// As configured.
     pub config: PoolConfig,
-    /// Where decisions go.
+    /// Where decisions are published.
     pub publisher: Publisher,
-    /// What the byte path learns.
+    /// Reports of the byte path.
     pub reports: ReportReceiver,
     /// Its metrics.
     pub series: PoolSeries,
-    /// Cancelled when the pool is no longer configured. It is supervised until its last session has ended, or for the grace.
+    /// Cancelled when the pool is no longer configured. It is supervised until its last session has ended, or for the grace period.
     pub retired: CancellationToken,
 }
 
-/// A pool as it is configured from now on.
+/// A pool with its new configuration.
 #[derive(Debug)]
 pub(super) struct Change {
     pub(super) config: PoolConfig,
     pub(super) series: PoolSeries,
 }
 
-/// How old the last word of an active backend may be before new clients wait for a newer one: every probe that could have told
-/// of its death has failed to finish.
+/// How old the last answer of an active backend may be before new clients wait for a newer one: every probe that could have shown
+/// its death has failed to finish.
 pub fn max_staleness(pool: &PoolConfig) -> Duration {
     2 * (pool.check.interval + pool.check.timeout) + Duration::from_secs(1)
 }

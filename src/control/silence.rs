@@ -1,14 +1,14 @@
-//! Tells of probes that do not come back. Each has a deadline, so that a backend of which none has finished for much longer is not
-//! watched any more, whatever keeps its prober: nobody would fail over from it. The thread may beat all the same.
+//! Detects probes that do not finish. Each has a deadline; a backend of which none has finished for much longer is not watched any
+//! more, whatever blocks its prober: nothing would fail over from it. The thread may still beat.
 
 use std::time::Duration;
 
 use crate::failover::Time;
 
-/// Looks in a row that find no probe. One alone may come before the probe when the whole process was frozen.
+/// Polls in a row without a probe. A single one may come before the probe when the whole process was frozen.
 const LOOKS: u32 = 2;
 
-/// How long nothing was heard of a backend, good or bad.
+/// How long no result of a backend has arrived.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Silence {
     last: Time,
@@ -26,12 +26,12 @@ impl Silence {
         *self = Self::begin(at);
     }
 
-    /// Since when no probe has finished, where that is too long.
+    /// Since when no probe has finished, if that is too long.
     pub(super) fn since(&self) -> Option<Time> {
         (self.looks >= LOOKS).then_some(self.last)
     }
 
-    /// To be called once a second. For how long nothing was heard, at the moment when that has become too long.
+    /// To be called once a second. How long no result has arrived, at the moment when that becomes too long.
     pub(super) fn look(&mut self, now: Time, patience: Duration) -> Option<Duration> {
         let silent = now.since(self.last);
         if silent <= patience {

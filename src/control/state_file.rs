@@ -1,6 +1,6 @@
-//! Remembers over restarts how far the database had come (the highest database epoch that was served, and of which cluster)
-//! and who was active. A hint: it makes the fence higher, and without roles it prefers the backend that served last; what the
-//! databases say now decides. Without it, mainstay starts with that alone. All of this blocks: see [`super::state_writer`] for the thread.
+//! The state that survives a restart: the highest database epoch that was served, its cluster, and the last active backend. It is a
+//! hint: it raises the fence, and without roles it prefers the backend that served last; the present answers of the databases
+//! decide. Without it, mainstay starts with those alone. All of this blocks: see [`super::state_writer`] for the thread.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -11,13 +11,13 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-/// Version of the file's form. A file of another version is passed over.
+/// Version of the file format. A file of another version is ignored.
 const VERSION: u32 = 1;
 
-/// No file of ours is longer.
+/// None of our files is longer.
 const MAX_LEN: u64 = 4096;
 
-/// What is worth remembering of a pool.
+/// The saved state of a pool.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Remembered {
@@ -35,7 +35,7 @@ struct Content {
     pool: Remembered,
 }
 
-/// What is remembered of a pool, and in which file, for one who only looks.
+/// The saved state of a pool, and its file, for reading only.
 ///
 /// # Errors
 /// When there is a file that cannot be read, or that is not of this version.
@@ -48,7 +48,7 @@ pub fn look(dir: &Path, pool: &str) -> io::Result<(PathBuf, Remembered)> {
     }
 }
 
-/// Where the state of a pool is kept.
+/// Where the state of a pool is saved.
 pub(super) fn path(dir: &Path, pool: &str) -> PathBuf {
     dir.join(format!("{pool}.state.json"))
 }
@@ -65,7 +65,7 @@ pub(super) fn read(path: &Path) -> Remembered {
     }
 }
 
-/// Tells that what the file holds is not used.
+/// Reports that the file is not used.
 pub(super) fn passed_over(path: &Path, error: &str) {
     tracing::warn!(file = %path.display(), %error, "the state file is passed over; until a backend is active, an old primary cannot be told from the present one by it");
 }
@@ -81,7 +81,7 @@ fn try_read(path: &Path) -> io::Result<Content> {
     if content.version == VERSION { Ok(content) } else { Err(io::Error::other(format!("its version is {}", content.version))) }
 }
 
-/// Replaces the file whole, or leaves it as it was.
+/// Replaces the file as a whole, or leaves it as it was.
 pub(super) fn write(path: &Path, pool: Remembered) -> io::Result<()> {
     let temporary = path.with_extension("tmp");
     let _ = fs::remove_file(&temporary);
@@ -92,7 +92,7 @@ pub(super) fn write(path: &Path, pool: Remembered) -> io::Result<()> {
     File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
 }
 
-/// A link where the file should be is not ours; opening a FIFO would wait for a writer that may never come.
+/// A symbolic link in place of the file is not ours; opening a FIFO would wait for a writer that may never come.
 const FLAGS: i32 = rustix::fs::OFlags::NOFOLLOW.union(rustix::fs::OFlags::NONBLOCK).bits().cast_signed();
 
 #[cfg(test)]

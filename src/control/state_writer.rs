@@ -1,10 +1,10 @@
-//! Reads and writes the state files, on a thread of its own: a disk that hangs must hold up no probe and no failover.
+//! Reads and writes the state files on a separate thread: a hung disk must delay no probe and no failover.
 //!
-//! One thread serves all pools. Their files lie in one directory, so that a disk that hangs for one hangs for all. What is still
-//! to be written of a pool gives way to what is newer, so that nothing piles up behind such a disk.
+//! One thread serves all pools. Their files are in one directory, so a disk that hangs for one hangs for all. A pending write of a
+//! pool is replaced by a newer one, so nothing piles up behind such a disk.
 //!
-//! Writing is best effort, and comes after the activation that it tells of: nothing waits for it. A mainstay that is killed in
-//! between remembers what was written before. That is the same as with no state file, which has to be safe by itself.
+//! Writing is best effort, and follows the activation; nothing waits for it. A mainstay that is killed in between reads the earlier
+//! state. That must be as safe as having no state file.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -20,13 +20,13 @@ use tokio::{sync::oneshot, time::timeout};
 use super::state_file::{self, Remembered};
 use crate::metrics::Metrics;
 
-/// For what an earlier process wrote. A pool that waits for it is not probed.
+/// How long to wait for the state of an earlier process. A pool that waits for it is not probed.
 const READ_PATIENCE: Duration = Duration::from_secs(5);
-/// After a failure, until it is tried again, unless there is something new to write before.
+/// After a failure, until the next attempt, unless there is something new to write before.
 const RETRY: Duration = Duration::from_secs(5);
-/// A file operation that takes longer is told of.
+/// A slower file operation is reported.
 const SLOW: Duration = Duration::from_secs(2);
-/// For what is still to be written when the process ends.
+/// How long to wait for pending writes when the process ends.
 const LAST_PATIENCE: Duration = Duration::from_secs(2);
 
 /// The thread that owns the state files. Copies are the same.
@@ -42,13 +42,13 @@ struct Shared {
 
 #[derive(Default)]
 struct Book {
-    /// Oldest first; of each file one write at most.
+    /// Oldest first; at most one write for each file.
     jobs: VecDeque<(Arc<Path>, Job)>,
-    /// What the thread is at, and since when.
+    /// What the thread is doing, and since when.
     busy: Option<(Arc<Path>, Instant)>,
     /// Files whose last write failed, and why.
     failed: BTreeMap<Arc<Path>, String>,
-    /// No try before this.
+    /// No attempt before this.
     rest: Option<Instant>,
     /// Nothing more comes.
     is_closed: bool,
@@ -64,7 +64,7 @@ impl Book {
         self.jobs.iter().filter(|(_, job)| matches!(job, Job::Write(_))).map(|(path, _)| path)
     }
 
-    /// Files whose latest value is not on the disk.
+    /// Files whose latest value is not on disk.
     fn unwritten(&self) -> Vec<String> {
         let mut paths: Vec<_> = self.writes().chain(self.failed.keys()).chain(self.busy.as_ref().map(|(path, _)| path)).collect();
         paths.sort_unstable();
@@ -90,7 +90,7 @@ impl StateWriter {
         Ok(Self(shared))
     }
 
-    /// What is wrong with the disk, each a sentence. A restart would not mend it.
+    /// Faults of the disk, each a sentence. A restart would not repair it.
     pub fn complaints(&self) -> Vec<String> {
         let book = self.0.lock();
         let slow = book.busy.as_ref().filter(|(_, since)| since.elapsed() >= SLOW);
@@ -110,7 +110,7 @@ impl StateWriter {
         StateFile { shared: Arc::clone(&self.0), path: state_file::path(&self.0.directory, pool).into() }
     }
 
-    /// Waits for the last writes, but not for long, and tells what is not on the disk. Blocks.
+    /// Waits for the last writes, but not for long, and reports what is not on disk. Blocks.
     pub(super) fn close(&self) {
         let deadline = Instant::now() + LAST_PATIENCE;
         let mut book = self.0.lock();
@@ -144,12 +144,11 @@ pub(super) struct StateFile {
 }
 
 impl StateFile {
-    /// Where it is.
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// What an earlier process knew, or this one before a reload; nothing when the disk does not answer in time.
+    /// The state of an earlier process, or of this one before a reload; nothing when the disk does not answer in time.
     pub(super) async fn read(&self) -> Remembered {
         let (reply, answer) = oneshot::channel();
         self.shared.add(Arc::clone(&self.path), Job::Read(reply));
@@ -160,7 +159,7 @@ impl StateFile {
         Remembered::default()
     }
 
-    /// Has this written, in the place of whatever is still to be written. Does not wait.
+    /// Queues a write, in place of any pending one. Does not wait.
     pub(super) fn write(&self, remembered: Remembered) {
         self.shared.add(Arc::clone(&self.path), Job::Write(remembered));
     }
@@ -192,7 +191,7 @@ impl Shared {
         while let Some((path, job)) = self.next() {
             match job {
                 Job::Read(reply) => {
-                    // Whoever asked may have lost patience.
+                    // The caller may have given up.
                     let _ = reply.send(state_file::read(&path));
                     self.done(None);
                 }

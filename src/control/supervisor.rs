@@ -1,5 +1,4 @@
-//! The owner of a pool's state. Every event comes here; the core says what it means; effects are carried out in order; what
-//! changed is published.
+//! The owner of a pool's state. It takes every event, asks the core, carries out the effects in order, and publishes what changed.
 
 use std::{sync::Arc, time::Duration};
 
@@ -28,17 +27,15 @@ use crate::{
     route::{Clock, LastProbe, PassiveReport, ReportReceiver, Route, RouteId, Snapshot},
 };
 
-/// Between two looks at what only the passing of time changes: outage seconds, readiness.
+/// Interval for values that change with time alone: outage seconds, readiness.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
 
-/// A pool under supervision.
 pub(super) struct Supervisor {
     config: PoolConfig,
     clock: Clock,
     core: Pool,
     routes: RoutePublisher,
     teller: Teller,
-    /// The backends, in list order.
     nodes: Vec<Node>,
     readers: Readers,
     process: Arc<Metrics>,
@@ -52,7 +49,7 @@ pub(super) struct Supervisor {
 }
 
 impl Supervisor {
-    /// Starts the probers of a pool, once it is known what an earlier process knew; must be called on the control runtime.
+    /// Starts the probers of a pool after reading the state of an earlier process; must be called on the control runtime.
     pub(super) async fn new(pool: PoolSettings, settings: &ControlSettings) -> Self {
         let PoolSettings { config, publisher, reports, series: PoolSeries { pool: metrics, backends, .. }, retired } = pool;
         let clock = settings.clock;
@@ -108,7 +105,7 @@ impl Supervisor {
                 () = forced.cancelled() => return self.end_all(),
                 () = self.retired.cancelled(), if out_of_patience.is_none() => {
                     out_of_patience = Some(Instant::now() + self.grace);
-                    // What is to be remembered of this name is another supervisor's business from now on.
+                    // From now on another supervisor saves the state of this name.
                     self.memory.leave();
                 }
             }
@@ -121,7 +118,7 @@ impl Supervisor {
         }
     }
 
-    /// Goes on with another configuration of the same pool.
+    /// Goes on with a new configuration of the same pool.
     fn configure(&mut self, change: Change) {
         let Change { config, series } = change;
         let now = self.clock.now();
@@ -160,7 +157,7 @@ impl Supervisor {
         }
     }
 
-    /// A report belongs to the epoch, or the reader's generation, that it was made under; a late one says nothing of the present.
+    /// A report belongs to its epoch, or to its reader's generation; a late one says nothing about the present.
     fn on_passive_report(&mut self, report: &PassiveReport) {
         let of_reader = |generation| self.nodes.iter().position(|node| node.slot.is_of(generation));
         let backend = match report.id {
@@ -173,7 +170,7 @@ impl Supervisor {
     }
 
     fn on_prober(&mut self, prober: ProberKey, event: ProberEvent) {
-        // What a prober said before its backend was removed, or before the check was changed, counts no more.
+        // A report from before its backend was removed, or the check changed, does not count.
         let Some(index) = self.nodes.iter().position(|node| node.key == prober) else { return };
         let Some(backend) = self.core.ids().nth(index) else { return };
         match event {
@@ -210,7 +207,7 @@ impl Supervisor {
             .probe_last_timestamp
             .set(self.clock.wall(at).duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_secs_f64());
         node.last_probe = Some(LastProbe { outcome, evidence: state.evidence.clone(), at, took });
-        // A failure too few leaves the verdict as it stands, but is no reason to trust it for longer.
+        // A failure too few does not change the verdict, but does not extend it either.
         let is_heard = outcome.class() != Class::Failure;
         if is_heard {
             node.slot.heard(at);
@@ -270,7 +267,7 @@ impl Supervisor {
         self.tell(now, change);
     }
 
-    /// A server that had said that it takes nobody in has nothing more to say: what it left of its sessions ends.
+    /// A server that said it accepts no clients has nothing more to send: its remaining sessions end.
     fn abort(&mut self, now: Time, epoch: Epoch, backend: BackendId, cause: Cause) {
         if self.routes.abort_lingering() {
             let (backend, evidence) = (Arc::clone(self.name(backend)), self.evidence(backend));
@@ -293,8 +290,8 @@ impl Supervisor {
         self.teller.route_change(now, change);
     }
 
-    /// New clients of the active backend go where the last probe went. What was `failing` before has been left by its name as well:
-    /// nobody will tell its sessions that it is gone, so they end as those of a backend that went down.
+    /// New clients of the active backend use the address of the last probe. If the name no longer resolves to the addresses that
+    /// were `failing`, nothing else will end the sessions there, so they end like those of a backend that went down.
     fn readdress(&mut self, failing: bool) {
         let Some(active) = self.core.active() else { return };
         let (node, mode) = (&self.nodes[active.index()], self.config.policy.on_down);
@@ -336,12 +333,10 @@ impl Supervisor {
         }
     }
 
-    /// The name of a backend.
     fn name(&self, backend: BackendId) -> &Arc<str> {
         &self.nodes[backend.index()].config.name
     }
 
-    /// What was seen of a backend.
     fn evidence(&self, backend: BackendId) -> Printable {
         self.core.backend(backend).map(|state| state.evidence.clone()).unwrap_or_default()
     }
@@ -354,7 +349,7 @@ impl Supervisor {
         self.outage_accounted = now;
     }
 
-    /// Shows the pool as it stands.
+    /// Publishes the state of the pool.
     fn publish(&self) {
         let snapshot = self.snapshot();
         self.routes.explain(&why(&snapshot));
@@ -380,7 +375,7 @@ impl Supervisor {
     }
 }
 
-/// One sentence for a client that was not served.
+/// One sentence for a client that was rejected.
 fn why(snapshot: &Snapshot) -> String {
     let each = snapshot.backends.iter().map(|backend| match &backend.last_probe {
         Some(probe) if backend.reason == failover::Reason::Down => format!("{} is down: {}", backend.name, probe.outcome),

@@ -1,5 +1,4 @@
-//! Who is let in at a listener: networks that are allowed or denied, connections of one address, and proxies in front whose word
-//! is taken for who the client is.
+//! Access rules of a listener: allowed and denied networks, connections per address, and proxies in front that name the client.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -21,14 +20,14 @@ use crate::{
 /// Metadata kept only for clients with a PROXY header or a per-address limit.
 #[derive(Debug)]
 pub(super) struct ClientMeta {
-    /// Where the proxy in front says that it connected to.
+    /// The address to which the client connected, as the proxy reports it.
     pub(super) server: Option<SocketAddr>,
-    /// Among those of its address, where they are counted.
+    /// Its place among the connections of its address, where they are counted.
     pub(super) _permit: Option<Permit>,
 }
 
 impl ClientMeta {
-    /// Nothing where there is nothing to keep.
+    /// `None` when there is nothing to keep.
     pub(super) fn of(server: Option<SocketAddr>, permit: Option<Permit>) -> Option<Box<Self>> {
         (server.is_some() || permit.is_some()).then(|| Box::new(Self { server, _permit: permit }))
     }
@@ -37,11 +36,11 @@ impl ClientMeta {
 /// The access rules of a listener.
 #[derive(Debug)]
 pub(super) struct AccessRules {
-    /// Only these; empty is everybody.
+    /// Allowed networks; empty allows everybody.
     allow: Vec<Cidr>,
-    /// Never these.
+    /// Denied networks.
     deny: Vec<Cidr>,
-    /// They say for whom they come.
+    /// Proxies that name their clients.
     accept_from: Vec<Cidr>,
     /// `max_connections_per_ip`.
     per_ip: Option<usize>,
@@ -49,7 +48,7 @@ pub(super) struct AccessRules {
 }
 
 impl AccessRules {
-    /// `None` when nothing is asked of anybody. `limiter` outlives a change of the configuration.
+    /// `None` when the listener has no rules. `limiter` survives a change of the configuration.
     pub(super) fn of(config: &ListenerConfig, limiter: Arc<PerIpLimiter>) -> Option<Box<Self>> {
         let accept_from = &config.proxy_protocol.accept_from;
         let per_ip = config.max_connections_per_ip;
@@ -65,15 +64,15 @@ impl AccessRules {
         }))
     }
 
-    /// Whether a proxy in front has connected, which has still to say for whom: it is not judged itself.
+    /// Whether a proxy in front has connected that has not sent its header yet: the proxy itself is not checked.
     pub(super) fn is_proxy(&self, sender: IpAddr) -> bool {
         holds(&self.accept_from, sender)
     }
 
-    /// Lets a client in, for as long as the permit is kept if there is one.
+    /// Admits a client, for as long as the permit is kept if there is one.
     ///
     /// # Errors
-    /// Why it does not get in.
+    /// Why it is rejected.
     pub(super) fn judge(&self, client: IpAddr) -> Result<Option<Permit>, RejectReason> {
         let is_allowed = self.allow.is_empty() || holds(&self.allow, client);
         if !is_allowed || holds(&self.deny, client) {
@@ -88,13 +87,12 @@ fn holds(networks: &[Cidr], address: IpAddr) -> bool {
     networks.iter().any(|network| network.contains(address))
 }
 
-/// A line a second for each reason: whoever is turned away may try again as fast as it likes, and must not fill the log.
+/// Limits the log to one line a second for each reason: a rejected client may try again as fast as it likes.
 #[derive(Debug, Default)]
 pub(super) struct RejectLog([Pause; RejectReason::ALL.len()]);
 
 impl RejectLog {
-    /// Whether a line may be written about somebody who was turned away for this reason, and how many were passed over since the
-    /// last.
+    /// Whether a line may be written about a client rejected for this reason, and how many were not logged since the last line.
     pub(super) fn may_log(&self, reason: RejectReason, now: Time) -> Option<u64> {
         self.0[reason.index()].may_log(now)
     }

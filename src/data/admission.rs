@@ -1,4 +1,4 @@
-//! How many connections there may be, from what the kernel allows us.
+//! How many connections there may be, given the limit of open files.
 
 use std::sync::{
     Arc,
@@ -10,7 +10,7 @@ use std::sync::{
 pub struct Budget {
     /// Clients at most; each needs two descriptors.
     pub connections: usize,
-    /// Clients that may be told at the same time that they are too many.
+    /// Clients over the limit that may get their error at the same time.
     pub refusals: usize,
     /// Admin connections at most.
     pub admin: usize,
@@ -23,13 +23,13 @@ impl Budget {
     /// `checks`, admin connections, refusals, pipes.
     ///
     /// # Errors
-    /// The number of descriptors that would be needed for one client, when there are fewer.
+    /// The number of descriptors that one client would need, when there are fewer.
     pub fn divide(descriptors: usize, listeners: usize, checks: usize, workers: usize) -> Result<Self, usize> {
         let admin = (descriptors / 8).clamp(4, 32);
         let refusals = (descriptors / 16).clamp(2, 256);
         // stdio, the reserve descriptor, the log and state files, signals; an event loop has three descriptors.
         let fixed = 10 + 3 * (workers + 3) + listeners + checks;
-        // A worker has use for as many as there are sessions whose readers are slow, and copies for the rest.
+        // A worker can use as many as it has sessions with slow readers; the rest is copied.
         let pipes = (descriptors / 64 / workers).min(64);
         let reserved = fixed + admin + refusals + 2 * pipes * workers;
         if descriptors < reserved + 2 {
@@ -39,12 +39,12 @@ impl Budget {
     }
 }
 
-/// Counts the places that are taken.
+/// Counts the taken places.
 #[derive(Debug)]
 pub struct Admission {
     limit: AtomicUsize,
     used: AtomicUsize,
-    /// A place here takes one there, too.
+    /// A place taken here is also taken there.
     whole: Option<Arc<Self>>,
 }
 
@@ -64,7 +64,7 @@ impl Admission {
         self.limit.load(Ordering::Relaxed)
     }
 
-    /// From now on `limit` places; those that are taken stay taken.
+    /// Changes the limit; taken places stay taken.
     pub fn resize(&self, limit: usize) {
         self.limit.store(limit, Ordering::Relaxed);
     }
@@ -91,7 +91,7 @@ impl Admission {
     }
 }
 
-/// A place that is taken until this is dropped.
+/// A place, taken until this is dropped.
 #[derive(Debug)]
 pub struct Place(Arc<Admission>);
 

@@ -1,4 +1,4 @@
-//! Which reader a client gets whose listener leads to readers, and which is next when one does not answer.
+//! Chooses a reader for each client of a listener with readers, and the next one when a reader does not answer.
 
 use std::{
     cmp::Reverse,
@@ -19,8 +19,7 @@ use crate::{
     route::{Gate, Route, RouteId, RouteWatch},
 };
 
-/// Requests to cancel a query that are told to several backends at the same time: each has a connection to every backend for a
-/// moment.
+/// Cancel requests that are sent to several backends at the same time: each opens a connection to every backend.
 const CANCELS_AT_ONCE: usize = 16;
 
 /// Spreads the clients of a listener over its readers.
@@ -28,21 +27,21 @@ const CANCELS_AT_ONCE: usize = 16;
 pub(super) struct ReaderBalancer {
     target: ReadTarget,
     balance: Balance,
-    /// Clients so far; whose turn it is follows from that.
+    /// Clients so far; round robin follows from it.
     turns: AtomicUsize,
-    /// Requests to cancel a query that are told to several backends at the same time.
+    /// Cancel requests that are being sent to several backends.
     pub(super) cancels: Semaphore,
 }
 
-/// Where a client goes now.
+/// Where a client goes.
 pub(super) struct Chosen {
     pub(super) route: Arc<Route>,
-    /// Until its session counts itself.
+    /// Held until its session counts itself.
     pub(super) underway: Option<LiveGuard>,
 }
 
 impl Chosen {
-    /// The active backend, which is not chosen among others.
+    /// The active backend, which needs no choice.
     pub(super) const fn active(route: Arc<Route>) -> Self {
         Self { route, underway: None }
     }
@@ -53,7 +52,7 @@ impl ReaderBalancer {
         Self { target, balance, turns: AtomicUsize::new(0), cancels: Semaphore::new(CANCELS_AT_ONCE) }
     }
 
-    /// Why there is nobody.
+    /// Why there is none.
     pub(super) fn why(&self, routes: &RouteWatch) -> Arc<str> {
         match self.target.gate(routes) {
             Gate::Open => "the last one did not answer".into(),
@@ -69,9 +68,9 @@ impl ReaderBalancer {
         }
     }
 
-    /// Chooses among the readers but for those that just failed, then the fallback. A client that was dropped `drops` times before
-    /// a byte takes whoever's turn it is, since the reader with the fewest sessions may be the one that drops everybody; and the
-    /// fallback once that may have been all of them.
+    /// Chooses among the readers except those that just failed, then the fallback. For a client that was dropped `drops` times
+    /// before a byte, readers take turns, since the reader with the fewest sessions may be the one that drops every client. Once
+    /// all of them may have dropped it, the fallback is next.
     pub(super) fn choose(
         &self,
         routes: &RouteWatch,
@@ -96,7 +95,7 @@ impl ReaderBalancer {
             return Some(chosen);
         }
         let turn = self.turns.fetch_add(1, Ordering::Relaxed) % count;
-        // The set may shrink in between, by age: nobody is a legal answer then.
+        // The set may shrink meanwhile when a verdict becomes too old; then none is a legal answer.
         let in_turn = || good().skip(turn).chain(good().take(turn));
         let reader = match (self.balance, client) {
             (Balance::LeastConnections, _) if drops == 0 => in_turn().min_by_key(|reader| reader.load()),
@@ -109,8 +108,8 @@ impl ReaderBalancer {
     }
 }
 
-/// How much a client belongs to a backend: rendezvous hashing, which moves only the clients of a backend that leaves, and those that
-/// come to a new one. The same in every process (FNV-1a, and the finalizer of splitmix64, since FNV hardly mixes its last bytes).
+/// Rendezvous hashing: only clients of a backend that leaves, or of one that joins, move. The same in every process (FNV-1a, and
+/// the finalizer of splitmix64, since FNV hardly mixes its last bytes).
 fn weight(client: IpAddr, backend: &str) -> u64 {
     let client = match client.to_canonical() {
         IpAddr::V4(ip) => ip.to_ipv6_mapped(),

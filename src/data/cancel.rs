@@ -1,6 +1,6 @@
-//! A request to cancel a query, where clients are spread over several backends. It comes on a connection of its own, names a session by
-//! number and key (`PostgreSQL` manual, "Canceling Requests in Progress"), and means nothing to a server that does not have it. So every
-//! backend is told that a session may be with: nothing has to be remembered of sessions, whose keys TLS hides.
+//! A request to cancel a query, on a listener that spreads clients over several backends. It comes on its own connection, names a
+//! session by number and key (`PostgreSQL` manual, "Canceling Requests in Progress"), and a server without that session ignores it.
+//! So it is sent to every backend that may have the session; mainstay need not remember session keys, which TLS hides.
 
 use std::{
     future::{Future, poll_fn},
@@ -17,11 +17,11 @@ use super::{
 };
 use crate::route::Route;
 
-/// For all backends to be reached and to close.
+/// To reach all backends and wait until they close.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Tells every backend but `told`, which knows it; until each has closed its connection. A client takes that for the sign that its
-/// next query will not be the one that is cancelled. Nothing where clients have one backend only.
+/// Sends it to every backend except `told`, and waits until each has closed its connection: the client takes that for the sign that
+/// its next query will not be cancelled. Does nothing where clients have only one backend.
 pub(super) async fn tell_others(request: &[u8], told: &Route, listener: &ListenerContext, header: Option<&[u8]>) {
     let Some(balancer) = &listener.balancer else { return };
     // Fails only when it is closed, which it never is.
@@ -33,11 +33,11 @@ pub(super) async fn tell_others(request: &[u8], told: &Route, listener: &Listene
         tellings.retain_mut(|telling| telling.as_mut().poll(cx).is_pending());
         if tellings.is_empty() { Poll::Ready(()) } else { Poll::Pending }
     });
-    // One that does not answer keeps nobody else from hearing of it.
+    // A backend that does not answer does not delay the others.
     let _ = timeout(PATIENCE, all).await;
 }
 
-/// Tells one backend, and waits until it has closed. What cannot be told is lost, as it is without mainstay.
+/// Sends it to one backend, and waits until that has closed. A failure is ignored, as a lost request would be without mainstay.
 async fn tell(route: Arc<Route>, request: &[u8], listener: &ListenerContext, header: Option<&[u8]>) {
     let descriptors = &listener.pool.process.descriptors;
     let dialed = connect_any(&route.addresses, Instant::now(), PATIENCE, &listener.server_leg, descriptors).await;

@@ -11,19 +11,19 @@ use super::{
 };
 use crate::{metrics::LiveGuard, net::endpoint::Peer, reason::RejectReason};
 
-/// What a client has of the process for as long as it is here, with a session and without.
+/// What a client holds of the process for as long as it is here, with a session and without.
 #[derive(Debug)]
 pub(super) struct ConnectionGuards {
     pub(super) listener: Arc<ListenerContext>,
-    /// Among those of its kind.
+    /// Its place among the clients of its address.
     pub(super) place: Place,
     pub(super) meta: Option<Box<ClientMeta>>,
     pub(super) load: Load,
-    /// It is served, or waits for it.
+    /// Its place among clients that are served, or wait for that.
     pub(super) active: Option<LiveGuard>,
 }
 
-/// How long, and how often so far, it was tried to find a backend.
+/// How long mainstay has tried to find a backend, and how often.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct RetryBudget {
     pub(super) deadline: Instant,
@@ -44,16 +44,16 @@ pub(super) struct Accepted {
 #[derive(Debug)]
 pub(super) struct Client {
     pub(super) socket: Socket,
-    /// Whoever is at the other end of the socket, or for whom that speaks.
+    /// The peer of the socket, or the client that the peer names.
     pub(super) peer: Peer,
-    /// To connect to a backend for the first time.
+    /// For its first connect to a backend.
     pub(super) turn: Option<Turn>,
     pub(super) budget: RetryBudget,
     pub(super) guards: ConnectionGuards,
 }
 
 impl Accepted {
-    /// Has the event loop of this thread watch it; `None` when there is no descriptor left for that.
+    /// Registers it with the event loop of this thread; `None` when no descriptor is left for that.
     pub(super) fn arrive(self, turn: Option<Turn>) -> Option<Box<Client>> {
         let Self { socket, peer, deadline, guards } = self;
         let Ok(socket) = Socket::new(socket) else {
@@ -65,7 +65,7 @@ impl Accepted {
 }
 
 impl Client {
-    /// One that its backend dropped before a byte went either way.
+    /// A client that its backend dropped before a byte went either way.
     pub(super) fn again(socket: Socket, peer: Peer, budget: RetryBudget, guards: ConnectionGuards) -> Self {
         let budget = RetryBudget { drops: budget.drops + 1, ..budget };
         Self { socket, peer, turn: None, budget, guards }
@@ -79,13 +79,13 @@ impl Client {
         &self.listener().pool
     }
 
-    /// What the backend is told of it. Of one that has no address there is nothing to tell.
+    /// What the PROXY header tells the backend; nothing for a client without an address.
     pub(super) fn header(&self) -> Option<Cow<'static, [u8]>> {
         let version = self.listener().header?;
         let Peer::Tcp(address) = self.peer else { return Some(version.own().into()) };
-        // Where it connected to: the proxy in front of us, if that has said so.
+        // The address to which it connected: as the proxy in front reports it, if there is one.
         let told = self.guards.meta.as_ref().and_then(|meta| meta.server);
-        // Our own address is missing only when the client is gone already.
+        // Our own address is missing only when the client is already gone.
         let server = told.or_else(|| self.socket.local_addr()).unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)));
         Some(version.named(address, server).into())
     }

@@ -1,4 +1,4 @@
-//! How a socket ends when a session does not end by itself.
+//! How a socket is closed when its session did not end by itself.
 
 use std::{
     os::fd::AsFd,
@@ -16,21 +16,21 @@ use crate::{
     reason::CloseReason,
 };
 
-/// Patience with a peer that does not take what it was sent: when its session was revoked, and when the other side aborted.
+/// How long to wait for a peer that does not read: when its session was revoked, and when the other side aborted.
 const REVOKED_PATIENCE: Duration = Duration::from_secs(1);
 pub(super) const RESET_PATIENCE: Duration = Duration::from_secs(30);
 
-/// How long a peer that was told FIN may take to finish before the socket is closed under it.
+/// How long a peer that got FIN may take to finish before its socket is closed.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Closes both sockets of a session: what a side has not been told yet it is told, if it takes it.
+/// Closes both sockets of a session, after delivering what is pending if the peer reads it.
 pub(super) async fn both(ended: Ended) {
     let patience = match ended.reason {
         CloseReason::Revoked | CloseReason::Shutdown => REVOKED_PATIENCE,
         _ => RESET_PATIENCE,
     };
     if !ended.server_finished {
-        // What a dead or demoted backend has not taken yet must not reach it.
+        // What a dead or demoted backend has not read yet must not reach it.
         if matches!(ended.reason, CloseReason::ClientReset) {
             abort(ended.server, REVOKED_PATIENCE).await;
         } else {
@@ -45,14 +45,14 @@ pub(super) async fn both(ended: Ended) {
     }
 }
 
-/// Sends RST, after the kernel has handed over what was written before: RST alone would throw that away. Gives up on a peer
-/// that takes nothing for `patience`.
+/// Sends RST after the kernel has delivered what was written before: RST alone would discard that. Gives up on a peer that reads
+/// nothing for `patience`.
 pub(super) async fn abort(stream: Socket, patience: Duration) {
     let stream = Cut(stream);
     handed_over(&stream.0, patience).await;
 }
 
-/// Waits until the peer's kernel has acknowledged everything that was written, or has taken nothing for `patience`.
+/// Waits until the peer's kernel has acknowledged everything that was written, or has read nothing for `patience`.
 async fn handed_over(stream: &Socket, patience: Duration) {
     let mut pause = Backoff::new(Duration::from_millis(1), Duration::from_millis(50));
     let mut unsent = usize::MAX;
@@ -68,7 +68,7 @@ async fn handed_over(stream: &Socket, patience: Duration) {
     }
 }
 
-/// Ends in RST however it is dropped: also when the process stops before everything was handed over.
+/// Ends in RST whenever it is dropped, also when the process stops before everything was delivered.
 struct Cut(Socket);
 
 impl Drop for Cut {
@@ -77,20 +77,20 @@ impl Drop for Cut {
     }
 }
 
-/// Sends RST at once; the close follows when the socket is dropped.
+/// Sends RST at once; the socket closes when it is dropped.
 pub(super) fn reset(stream: &impl AsFd) {
-    // Fails only on a socket that is gone already.
+    // Fails only on a socket that is already gone.
     let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
 }
 
-/// The peer was told everything and FIN. Reads what it still sends until it finishes too, since bytes left unread at the close
-/// would turn into a RST that may overtake what it has not read yet. A peer that goes on all the same is cut off a second after
-/// its kernel has everything, or when it takes nothing for `patience`.
+/// The peer got everything and FIN. Reads what it still sends until it finishes too, since bytes left unread at the close would
+/// cause a RST that may discard what the peer has not read yet. A peer that goes on is closed a second after its kernel has
+/// everything, or when it reads nothing for `patience`.
 pub(super) async fn finish(stream: Socket, patience: Duration) {
     let mut sink = [0_u8; 512];
     let finished = async {
         while let Ok(1..) = stream.recv(&mut sink).await {
-            // A peer that sends without end must not keep the others, or the time, from their turn.
+            // A peer that sends without end must yield to others, and to the timer.
             yield_now().await;
         }
     };

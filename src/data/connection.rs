@@ -1,6 +1,6 @@
 //! The life of one connection: find a backend, relay, close, one log line.
 
-use std::{future::poll_fn, pin::pin};
+use std::pin::pin;
 
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
@@ -9,18 +9,18 @@ use super::{
     close,
     establish::{Ready, establish},
     identify::identify,
-    order::Turn,
+    order::{Turn, in_turn},
     relay::{Ended, Relay},
     session::SessionEnd,
 };
 use crate::reason::RejectReason;
 
-/// Serves a client to its end.
+/// Runs a client to its end.
 pub(super) fn serve(accepted: Accepted, turn: Option<Turn>, counted: TaskTrackerToken) -> impl Future<Output = ()> {
     serve_client(accepted.arrive(turn), counted)
 }
 
-/// The same for a client that a proxy in front has still to name. Whatever that says, it may be one too many.
+/// The same for a client behind a proxy whose header is still to come. It may be over the limit.
 pub(super) fn serve_proxied(
     accepted: Accepted,
     too_many: Option<RejectReason>,
@@ -31,22 +31,22 @@ pub(super) fn serve_proxied(
         let Some(proxy) = proxy else { return };
         match Box::pin(identify(proxy, too_many)).await {
             Ok(client) => serve_client(Some(client), counted).await,
-            // One without a header has been reset.
+            // A client without a header was already reset.
             Err(None) => {}
             Err(Some(refused)) => Box::pin(refused.tell()).await,
         }
     }
 }
 
-/// What is needed before and after the relay is boxed, and given back before the session idles for hours: only the relay itself and
-/// what is kept of the session stay. (No `async fn`, which would keep a second copy of its arguments.)
+/// What is needed before and after the relay is boxed, and freed while the session relays: only the relay and the session's record
+/// stay. (No `async fn`, which would keep a second copy of its arguments.)
 #[allow(clippy::manual_async_fn, reason = "as said above")]
 fn serve_client(client: Option<Box<Client>>, counted: TaskTrackerToken) -> impl Future<Output = ()> {
     async move {
         let _counted = counted;
         let Some(mut client) = client else { return };
         loop {
-            // A client without a session has been told why.
+            // A client without a session already got its error.
             let Some(Ready { client: near, server, passed, session }) = Box::pin(begin(client)).await else { return };
             let settings = &session.listener().relay;
             let mut relay = Relay::new(near, server, passed, settings, &session.session, &session.route.metrics);
@@ -61,28 +61,21 @@ fn serve_client(client: Option<Box<Client>>, counted: TaskTrackerToken) -> impl 
     }
 }
 
-/// Closes what is left of a session, which counts as long as that takes.
+/// Closes what is left of a session; the session counts until that is done.
 async fn finish(ended: Ended, _guards: ConnectionGuards) {
     close::both(ended).await;
 }
 
-/// Finds a backend for a client, or turns it away when none serves it before its deadline.
+/// Finds a backend for a client, or rejects it when none serves it before its deadline.
 async fn begin(mut client: Box<Client>) -> Option<Ready> {
-    let mut turn = client.turn.take();
+    let turn = client.turn.take();
     if let Some(turn) = turn.as_ref().filter(|turn| !turn.has_come()) {
         Box::pin(turn.comes()).await;
     }
-    let mut found = pin!(establish(*client));
-    let found = poll_fn(|cx| {
-        let polled = found.as_mut().poll(cx);
-        // Over with the first poll: that has begun to connect, or has found something to wait for.
-        drop(turn.take());
-        polled
-    });
-    match found.await {
+    match in_turn(turn, pin!(establish(*client))).await {
         Ok(ready) => Some(ready),
         Err(refused) => {
-            // Boxed, as all that is rare: whoever is served must not carry it around.
+            // Boxed because it is rare: a served client must not carry it.
             Box::pin(refused.tell()).await;
             None
         }

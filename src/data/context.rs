@@ -1,5 +1,5 @@
-//! What connections share: the contexts of the process, of a worker, of a pool and of a listener. None of them ever changes; a changed
-//! configuration makes others, for the connections that come then.
+//! What connections share: the contexts of the process, of a worker, of a pool and of a listener. They never change; a new
+//! configuration makes new ones for new connections.
 
 use std::{
     sync::{
@@ -63,7 +63,7 @@ pub(super) struct WorkerContext {
     pub(super) sessions: Arc<SessionTable>,
     /// Clients that were handed to it and have not ended.
     load: AtomicUsize,
-    /// How the accept loops reach it; `None` for the one that they run on.
+    /// How the accept loops reach it; `None` for their own worker.
     pub(super) inbox: Option<Handle>,
 }
 
@@ -87,7 +87,6 @@ impl Load {
         Self(Arc::clone(worker))
     }
 
-    /// The worker whose load it is.
     pub(super) fn worker(&self) -> &WorkerContext {
         &self.0
     }
@@ -114,7 +113,7 @@ pub(super) struct PoolContext {
 }
 
 impl PoolContext {
-    /// Tells control what was learned of a route's backend.
+    /// Reports to control what was learned about a route's backend.
     pub(super) fn report(&self, route: &Route, what: Passive) {
         if !self.reporter.send(PassiveReport { id: route.id, what }) {
             self.process.process_metrics().reports_dropped.inc();
@@ -122,12 +121,12 @@ impl PoolContext {
     }
 }
 
-/// The clients of a listener, counted. The counts outlive a change of the configuration.
+/// The clients of a listener, counted. The counts survive a change of the configuration.
 #[derive(Clone, Debug)]
 pub(super) struct Counts {
-    /// All that are served or wait for it: `max_connections` of the listener, and of the process.
+    /// All that are served or wait for that: `max_connections` of the listener, and of the process.
     pub(super) guests: Arc<Admission>,
-    /// By address, where that is limited.
+    /// By address, if that is limited.
     pub(super) per_ip: Arc<PerIpLimiter>,
 }
 
@@ -136,26 +135,27 @@ pub(super) struct Counts {
 pub(super) struct ListenerContext {
     pub(super) pool: Arc<PoolContext>,
     pub(super) name: Arc<str>,
-    /// Of its clients' sockets, which inherit them from its own.
+    /// Of clients' sockets, which inherit them from the listening socket.
     pub(super) client_leg: LegOptions,
-    /// Of those to the backends, from the start.
+    /// Of backends' sockets, from the start.
     pub(super) server_leg: LegOptions,
     pub(super) relay: RelaySettings,
     /// For the first exchange with a backend.
     pub(super) login_timeout: Option<Duration>,
-    /// Where it leads to readers, not to the primary.
+    /// Set when it leads to readers.
     pub(super) balancer: Option<ReaderBalancer>,
-    /// Where its clients wait. Those who want the primary and those who want readers wait apart: neither holds up the other.
+    /// Where its clients wait. Clients that want the primary and clients that want readers wait separately, so neither delays the
+    /// other.
     pub(super) hold: Arc<Hold>,
     pub(super) metrics: Arc<ListenerMetrics>,
     pub(super) guests: Arc<Admission>,
-    /// Clients that are being told that they are too many; more are cut off without a word.
+    /// Clients over the limit that get an error; further ones are reset.
     pub(super) refusals: Arc<Admission>,
-    /// What is asked of clients, if anything is.
+    /// The access rules, if there are any.
     pub(super) rules: Option<Box<AccessRules>>,
     pub(super) refusal: Refusal,
     log: RejectLog,
-    /// The PROXY header that backends get, if they do.
+    /// The PROXY header that backends get, if any.
     pub(super) header: Option<proxy_protocol::Version>,
 }
 
@@ -168,7 +168,8 @@ impl ListenerContext {
         counts: Counts,
     ) -> Self {
         let client_leg = LegOptions { keepalive: Some(config.keepalive), user_timeout: config.tcp_user_timeout };
-        // Keepalive takes four system calls, which sessions of a single query must not pay for. A greeting is waited for.
+        // Keepalive takes four system calls; a session of one query should not pay for them. A greeting waits, so it needs
+        // keepalive.
         let deferred: Option<Keepalive> = Some(config.keepalive).filter(|_| !pool.protocol.is_greeted());
         Self {
             pool,
@@ -195,7 +196,7 @@ impl ListenerContext {
         }
     }
 
-    /// Where the next client goes, at this moment; not to those that just `failed`. It was dropped `drops` times before a byte.
+    /// Where the next client goes now; not to the readers that just `failed`. It was dropped `drops` times before a byte.
     pub(super) fn choose(&self, failed: &[RouteId], drops: u32, peer: Peer, now: Instant) -> Option<Chosen> {
         let routes = &self.pool.routes;
         match &self.balancer {
@@ -204,13 +205,13 @@ impl ListenerContext {
         }
     }
 
-    /// Why its clients find nobody.
+    /// Why its clients find no backend.
     pub(super) fn why(&self) -> Arc<str> {
         let routes = &self.pool.routes;
         self.balancer.as_ref().map_or_else(|| routes.why(), |balancer| balancer.why(routes))
     }
 
-    /// Counts a client that does not get in, and says so in the log; now and then only, since strangers can cause it at will.
+    /// Counts a rejected client and logs it, at a limited rate, since strangers can cause it at will.
     pub(super) fn turned_away(&self, reason: RejectReason, peer: Peer, why: &str) {
         self.metrics.rejected.get(reason).inc();
         let Some(passed_over) = self.log.may_log(reason, self.pool.process.clock.now()) else { return };

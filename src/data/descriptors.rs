@@ -1,4 +1,4 @@
-//! New descriptors of the process, which a listener without any can withhold from dials.
+//! New descriptors of the process. A listener that has none left can withhold them from dials.
 
 use std::{
     io,
@@ -7,13 +7,13 @@ use std::{
 
 use socket2::{Domain, Type};
 
-/// One lock for the descriptors of the process. A listener takes it while its reserve descriptor is free, so that no dial takes
-/// that for the length of a session.
+/// One lock for the descriptors of the process. A listener holds it while its reserve descriptor is closed, so that no dial takes
+/// that descriptor for the length of a session.
 #[derive(Debug, Default)]
 pub(super) struct Descriptors(RwLock<()>);
 
 impl Descriptors {
-    /// Lets no dial take a descriptor until the guard is dropped.
+    /// No dial takes a descriptor until the guard is dropped.
     pub(super) fn withhold(&self) -> impl Drop + '_ {
         self.0.write().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,5 +1,5 @@
-//! Connects to the backend of a route. Before the first byte, the route is checked once more: a dial that began under
-//! a revoked epoch must not become a session.
+//! Connects to the backend of a route. Before the first byte the route is checked again: a dial that began under a revoked epoch
+//! must not become a session.
 
 use std::{
     future::{Future, poll_fn},
@@ -34,24 +34,24 @@ use crate::{
     route::{Listening, Route},
 };
 
-/// Between two tries of a unix socket whose queue is full.
+/// Pause between attempts on a unix socket whose queue is full.
 const FULL_QUEUE_PAUSE: Duration = Duration::from_millis(5);
 
 /// A route under which the backend was reached.
 pub(super) struct DialedRoute {
     pub(super) route: Arc<Route>,
-    /// Its task is told when the route ends.
+    /// The task is woken when the route ends.
     pub(super) listening: Listening,
     /// When the backend was reached.
     pub(super) since: Instant,
 }
 
-/// Connects under `route`, which was taken just now, trying its addresses in order within one deadline, and sends the header if there is one. Each address
-/// gets an equal share of the time that is left, as in a probe: a backend that answers its checks at its second address must not be
-/// lost to clients behind a silent first one.
+/// Connects under `route`, which was just taken, trying its addresses in order within one deadline, and sends the header if there
+/// is one. Each address gets an equal share of the remaining time, as in a probe: clients must reach a backend that answers its
+/// checks at its second address, even if the first is silent.
 ///
 /// # Errors
-/// Why there is no connection. What it says of the backend was reported already.
+/// Why there is no connection. It was already reported to control.
 pub(super) async fn dial(
     pool: &PoolContext,
     route: Arc<Route>,
@@ -73,7 +73,7 @@ pub(super) async fn dial(
     }
 }
 
-/// A connection to the backend, and when it stood.
+/// A connection to the backend, and when it was established.
 async fn reach(
     pool: &PoolContext,
     route: &Route,
@@ -123,13 +123,13 @@ pub(super) async fn connect_any(
     Err(worst.unwrap_or(DialError::Unresolved))
 }
 
-/// Until when the first of so many addresses that are left may take.
+/// The deadline of the next address when this many are left.
 #[cold]
 fn share(now: Instant, deadline: Instant, left: usize) -> Instant {
     now + deadline.saturating_duration_since(now) / u32::try_from(left).unwrap_or(u32::MAX)
 }
 
-/// `Refused` only when every address refused: it counts as proof that nobody listens.
+/// `Refused` only when every address refused, because it counts as proof that nothing listens.
 #[cold]
 fn worse(before: Option<DialError>, now: DialError) -> DialError {
     before.filter(|before| *before != DialError::Refused).unwrap_or(now)
@@ -150,7 +150,8 @@ async fn connect(endpoint: &Endpoint, deadline: Instant, options: &LegOptions, d
         Endpoint::Unix(path) => {
             let address = SocketAddrUnix::new(&**path)?;
             let socket = OwnedFd::from(descriptors.socket(Domain::UNIX)?);
-            // A unix socket connects at once, or its queue is full: the kernel does not tell when there is room again (connect(2)).
+            // A unix socket connects at once, or its queue is full: the kernel does not report when there is room again
+            // (connect(2)).
             while let Err(errno) = rustix::net::connect(&socket, &address) {
                 match errno {
                     Errno::AGAIN if Instant::now() < deadline => sleep(FULL_QUEUE_PAUSE).await,
@@ -163,8 +164,7 @@ async fn connect(endpoint: &Endpoint, deadline: Instant, options: &LegOptions, d
     }
 }
 
-/// Sends the first bytes of a connection, for which there is room in every new socket: nothing has to be waited for. They are no
-/// bytes of the client.
+/// Sends the header. A new socket always has room for it, so there is nothing to wait for. Its bytes do not count as the client's.
 pub(super) fn send_whole(stream: &Socket, header: &[u8]) -> Result<(), DialError> {
     match retry_on_intr(|| send(stream, header, SendFlags::DONTWAIT | SendFlags::NOSIGNAL)) {
         Ok(sent) if sent == header.len() => Ok(()),
@@ -176,11 +176,11 @@ pub(super) fn send_whole(stream: &Socket, header: &[u8]) -> Result<(), DialError
 #[cold]
 fn classify(error: &io::Error) -> DialError {
     match Errno::from_io_error(error) {
-        // Where there is no socket, nobody listens.
+        // A missing socket file: nothing listens.
         Some(Errno::CONNREFUSED | Errno::NOENT) => DialError::Refused,
         Some(Errno::HOSTUNREACH | Errno::NETUNREACH | Errno::HOSTDOWN | Errno::NETDOWN) => DialError::Unreachable,
         Some(Errno::TIMEDOUT) => DialError::Timeout,
-        // Our own shortage must never count against the backend.
+        // A shortage on this machine must never count against the backend.
         Some(
             Errno::ADDRNOTAVAIL
             | Errno::ADDRINUSE

@@ -1,7 +1,8 @@
-//! Finds a backend for a client: chooses one, waits while there is none, dials, lets the two greet each other, and tries the next until
-//! the client's deadline. One loop for the primary and for readers.
+//! Finds a backend for a client: chooses one, waits while there is none, dials, runs the greeting, and tries the next until the
+//! client's deadline. One loop for the primary and for readers.
 
 use std::{
+    pin::pin,
     sync::atomic::Ordering,
     time::{Duration, Instant},
 };
@@ -15,6 +16,7 @@ use super::{
     event_loop::{Socket, sleep, timeout},
     greeting::{self, Next},
     hold::Patience,
+    order::{Turn, in_turn},
     refusal::Refused,
     session::SessionRecord,
 };
@@ -25,11 +27,11 @@ use crate::{
     route::RouteId,
 };
 
-/// A client and its backend, which may begin to relay.
+/// A client and its backend, ready to relay.
 pub(super) struct Ready {
     pub(super) client: Socket,
     pub(super) server: Socket,
-    /// Bytes that went past already, upstream and downstream.
+    /// Bytes already passed on, upstream and downstream.
     pub(super) passed: (u64, u64),
     pub(super) session: Box<SessionRecord>,
 }
@@ -78,17 +80,20 @@ pub(super) async fn establish(mut client: Client) -> Result<Ready, Refused> {
 async fn connect(client: &Client, header: Option<&[u8]>) -> Result<(Socket, DialedRoute), RejectReason> {
     let (listener, pool, budget) = (client.listener(), client.pool(), client.budget);
     let mut pause = retry_pause();
-    // Of the readers, those that did not answer.
+    // Readers that did not answer.
     let mut failed = Vec::new();
-    // Behind those who wait already.
+    // Behind clients that already wait.
     let mut queue = listener.hold.is_occupied();
+    let mut turn = None;
     loop {
         let now = Instant::now();
         let chosen = if queue { None } else { listener.choose(&failed, budget.drops, client.peer, now) };
         queue = false;
         let Some(Chosen { route, underway: _underway }) = chosen else {
+            // It waits: others may pass.
+            drop(turn.take());
             if failed.is_empty() {
-                wait(client).await?;
+                turn = wait(client).await?;
             } else {
                 failed.clear();
                 sleep(pause.next_pause()).await;
@@ -96,16 +101,16 @@ async fn connect(client: &Client, header: Option<&[u8]>) -> Result<(Socket, Dial
             continue;
         };
         let id = route.id;
-        match dial(pool, route, now, &listener.server_leg, header).await {
+        match in_turn(turn.take(), pin!(dial(pool, route, now, &listener.server_leg, header))).await {
             Ok(connected) => return Ok(connected),
             Err(_) if Instant::now() >= budget.deadline => return Err(RejectReason::DialFailed),
             Err(error) => {
                 pool.metrics.dial_retries.inc();
                 match id {
-                    // Chosen anew, it is not among them, or it may be tried again.
+                    // If it was chosen again, it is not among the failed, or may be tried again.
                     _ if error == DialError::Stale => {}
                     RouteId::Reader(_) => failed.push(id),
-                    // The primary, or the last resort of a client that wanted a reader.
+                    // The primary, or the fallback of a client that wanted a reader.
                     RouteId::Active(_) => {
                         failed.clear();
                         sleep(pause.next_pause()).await;
@@ -116,15 +121,15 @@ async fn connect(client: &Client, header: Option<&[u8]>) -> Result<(Socket, Dial
     }
 }
 
-/// Waits in the hold for a turn.
-async fn wait(client: &Client) -> Result<(), RejectReason> {
+/// Waits in the hold for its turn.
+async fn wait(client: &Client) -> Result<Option<Turn>, RejectReason> {
     let (listener, pool) = (client.listener(), client.pool());
     let started = Instant::now();
-    // One that is turned away at once has waited as well: it may come again.
+    // A client that is rejected at once counts as waiting, too: it may come again.
     let _wait = pool.routes.wait();
     let per_ip = client.peer.ip().map(|ip| (ip, pool.hold_config.max_per_ip));
     let patience = Patience { deadline: client.budget.deadline, max: pool.hold_config.max, per_ip };
-    let held = Box::pin(listener.hold.wait(&client.socket, patience, &pool.metrics.held, &pool.retired)).await;
+    let held = Box::pin(listener.hold.wait((&client.socket, client.peer), patience, &pool.metrics.held, &pool.retired)).await;
     pool.metrics.hold_duration.observe(started.elapsed().as_secs_f64());
     held
 }
@@ -133,9 +138,8 @@ const fn retry_pause() -> Backoff {
     Backoff::new(Duration::from_millis(2), Duration::from_millis(100))
 }
 
-/// How a greeting went.
 enum Greeted {
-    /// The backend serves the client. So many bytes went past, upstream and downstream.
+    /// The backend serves the client. Bytes passed on, upstream and downstream.
     Served(u64, u64),
     /// The backend does not serve. The client has lost nothing.
     Dropped,
@@ -143,7 +147,6 @@ enum Greeted {
     Late,
 }
 
-/// Sees whether the backend serves the client.
 async fn greet(client: &Socket, server: &mut Socket, session: &SessionRecord, header: Option<&[u8]>) -> Greeted {
     let listener = session.listener();
     let pool = &*listener.pool;
@@ -172,7 +175,7 @@ async fn greet(client: &Socket, server: &mut Socket, session: &SessionRecord, he
                 pool.report(route, Passive::SessionLost);
             }
             close::reset(server);
-            // What was shown to the backend is still there.
+            // What was shown to the backend is still in the client's socket.
             client.look_again();
             return Greeted::Dropped;
         }

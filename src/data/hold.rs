@@ -1,5 +1,5 @@
-//! Clients that wait because nobody may serve them. They are served in the order they came, at a bounded rate, so that a database
-//! that has just taken over is not trampled.
+//! Clients that wait because no backend may serve. They are released in the order they came, at a bounded rate, so that a database
+//! that has just taken over is not overloaded.
 
 use std::{
     net::IpAddr,
@@ -15,23 +15,26 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     event_loop::{Interest, Socket, sleep, sleep_until},
+    order::{Order, Turn},
     per_ip::PerIpLimiter,
     target::HoldGate,
 };
-use crate::{metrics::LiveCount, net::socket::is_gone, reason::RejectReason};
+use crate::{metrics::LiveCount, net::endpoint::Peer, net::socket::is_gone, reason::RejectReason};
 
-/// Clients released at once, and the pause before the next are.
+/// Clients released at once, and the pause before the next.
 const RELEASE_BURST: usize = 32;
 const RELEASE_PAUSE: Duration = Duration::from_millis(10);
 
-/// A waiting room of a pool. Those who wait for the active backend and those who wait for a reader have different ones.
+/// A hold queue of a pool. Clients that wait for the active backend and clients that wait for a reader have different ones.
 #[derive(Debug, Default)]
 pub(super) struct Hold {
     waiting: AtomicUsize,
     per_ip: Arc<PerIpLimiter>,
-    /// A fair queue: whoever asked first gets the first ticket. The releaser makes tickets while the gate is open.
+    /// A fair queue of tickets. The releaser makes tickets while the gate is open.
     tickets: Tickets,
     arrived: Notify,
+    /// Each worker dials for its own clients; this keeps the order of one address among those released at the same time.
+    order: Order,
 }
 
 /// None at first.
@@ -50,27 +53,32 @@ pub(super) struct Patience {
     pub(super) deadline: Instant,
     /// Clients that may wait at the same time.
     pub(super) max: usize,
-    /// The client's address, if it has one, and how many of that may while half of the places are taken.
+    /// The client's address, if any, and how many clients of it may wait once half of the places are taken.
     pub(super) per_ip: Option<(IpAddr, usize)>,
 }
 
 impl Hold {
-    /// Others wait already; a newcomer queues behind them.
+    /// For the clients of so many workers.
+    pub(super) fn among(workers: usize) -> Self {
+        Self { order: Order::among(workers), ..Self::default() }
+    }
+
+    /// Others wait already; a new client queues behind them.
     pub(super) fn is_occupied(&self) -> bool {
         self.waiting.load(Ordering::Relaxed) > 0
     }
 
-    /// Waits for a turn. Nothing is read from the client; that it left is noticed all the same.
+    /// Waits for its turn. Nothing is read from the client, but its disconnect is noticed.
     ///
     /// # Errors
     /// Why the client is not served.
     pub(super) async fn wait(
         &self,
-        client: &Socket,
+        (client, peer): (&Socket, Peer),
         patience: Patience,
         held: &LiveCount,
         retired: &CancellationToken,
-    ) -> Result<(), RejectReason> {
+    ) -> Result<Option<Turn>, RejectReason> {
         let before = self.waiting.fetch_add(1, Ordering::Relaxed);
         if before >= patience.max {
             self.waiting.fetch_sub(1, Ordering::Relaxed);
@@ -84,6 +92,7 @@ impl Hold {
         }
         let _held = held.guard();
         self.arrived.notify_one();
+        let turn = self.order.draw(peer);
         let waited = tokio::select! {
             biased;
             ticket = self.tickets.0.acquire() => {
@@ -96,9 +105,12 @@ impl Hold {
             () = retired.cancelled() => Err(RejectReason::Shutdown),
             () = sleep_until(patience.deadline) => Err(RejectReason::HoldTimeout),
         };
-        // What it has said meanwhile is still there.
+        // What it has sent meanwhile is still in its socket.
         client.look_again();
-        waited
+        if let (Ok(()), Some(turn)) = (&waited, turn.as_ref().filter(|turn| !turn.has_come())) {
+            turn.comes().await;
+        }
+        waited.map(|()| turn)
     }
 
     /// Hands out tickets while the gate is open; runs as long as the pool.
@@ -107,7 +119,7 @@ impl Hold {
             if self.is_occupied() {
                 self.tickets.0.add_permits(RELEASE_BURST.min(self.waiting.load(Ordering::Relaxed)));
                 sleep(RELEASE_PAUSE).await;
-                // Tickets nobody took (their clients left) must not let a later client pass while nobody may serve.
+                // Unused tickets (their clients left) must not let a later client pass while no backend may serve.
                 self.tickets.0.forget_permits(usize::MAX >> 4);
             } else {
                 self.arrived.notified().await;
@@ -116,15 +128,15 @@ impl Hold {
     }
 }
 
-/// Resolves when the client closed or reset its connection. A client that only finished sending counts as gone: while it waits,
-/// that cannot be told from one that gave up. What it has said stays where it is: [`Socket::look_again`] afterwards.
+/// Resolves when the client closed or reset its connection. A client that only finished sending counts as gone: while it waits, the
+/// two look the same. What it has sent stays in its socket; call [`Socket::look_again`] afterwards.
 pub(super) async fn gone(client: &Socket) {
     loop {
         client.readable().await;
         if is_gone(client) {
             return;
         }
-        // Its first bytes wait in the kernel and stay there; only a new event (more bytes, FIN, RST) wakes us again.
+        // Its first bytes stay in the kernel; only a new event (more bytes, FIN, RST) wakes us again.
         client.forget(Interest::Readable);
     }
 }

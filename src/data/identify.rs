@@ -1,8 +1,7 @@
-//! Who a client is, and whether it gets in: by its address, or by the header of a proxy in front, which is read before anything else and
-//! names it.
+//! Identifies a client by its address, or by the header of a proxy in front, and decides whether it is admitted.
 //!
-//! The header is looked at where it is, in the kernel's buffer, and taken out of it to the byte when it is whole: what the client
-//! says right behind it belongs to the backend.
+//! The header is read in place, in the kernel's buffer, and removed when it is complete, to the byte: what follows belongs to the
+//! backend.
 
 use std::{
     sync::Arc,
@@ -32,13 +31,12 @@ use crate::{
     reason::RejectReason,
 };
 
-/// For the whole header. The specification asks for three seconds at least, which is one lost packet.
+/// For the whole header. The specification asks for at least three seconds, which is one lost packet.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Bytes of a stranger that a log line shows.
+/// Bytes of an unknown peer that a log line shows.
 const QUOTED: usize = 16;
 
-/// Why there is no header.
 struct NoHeader {
     reason: RejectReason,
     why: String,
@@ -54,18 +52,18 @@ impl NoHeader {
     }
 }
 
-/// What is known of a client when it is accepted.
+/// What is known of a client at its accept.
 pub(super) enum Identity {
-    /// Who it is. It counts among those of its address, where they are counted.
+    /// Its identity. It counts among the connections of its address, if they are counted.
     Known(Option<Permit>),
-    /// A proxy in front has still to name it.
+    /// A proxy in front must still name it.
     Proxied,
 }
 
-/// Judges a connection by the address at its other end.
+/// Checks a connection by the address of its peer.
 ///
 /// # Errors
-/// Why the client does not get in.
+/// Why the client is rejected.
 pub(super) fn judge(listener: &ListenerContext, peer: Peer) -> Result<Identity, RejectReason> {
     match (&listener.rules, peer.ip()) {
         (Some(rules), Some(ip)) if rules.is_proxy(ip) => Ok(Identity::Proxied),
@@ -74,10 +72,10 @@ pub(super) fn judge(listener: &ListenerContext, peer: Peer) -> Result<Identity, 
     }
 }
 
-/// Lets a proxy in front say who the client is, and judges that; `too_many` says that there is no place for it.
+/// Reads who the client is from the proxy's header, and checks that address; `too_many` says that there is no place for it.
 ///
 /// # Errors
-/// The client that is turned away, unless it was reset already.
+/// The rejected client, unless it was already reset.
 pub(super) async fn identify(
     mut client: Box<Client>,
     mut too_many: Option<RejectReason>,
@@ -101,12 +99,12 @@ pub(super) async fn identify(
     let mut permit = None;
     if let (Some(rules), Some(ip)) = (&listener.rules, client.peer.ip()) {
         match rules.judge(ip) {
-            // Whoever is only refused does not count.
+            // A client that is only rejected does not count.
             Ok(taken) => permit = taken.filter(|_| too_many.is_none()),
-            // It is told already that there are too many.
+            // It already gets the error that there are too many.
             Err(RejectReason::MaxConnectionsPerIp) if too_many.is_some() => {}
             Err(reason @ RejectReason::MaxConnectionsPerIp) => {
-                // From here on it is one of those that are refused, of whom there are few at a time.
+                // From here on it is one of the rejected clients, whose number is limited.
                 let Some(place) = listener.refusals.admit() else {
                     cut_off(&client, reason, "");
                     return Err(None);
@@ -122,7 +120,7 @@ pub(super) async fn identify(
         }
     }
     client.guards.meta = ClientMeta::of(server, permit);
-    // The time that the header took is not the client's.
+    // The time for the header does not count against the client.
     client.budget.deadline = Instant::now() + listener.pool.hold_config.timeout;
     match too_many {
         None => Ok(client),
@@ -130,7 +128,7 @@ pub(super) async fn identify(
     }
 }
 
-/// Waits for the header and takes it out of the socket.
+/// Waits for the header and removes it from the socket.
 async fn read(socket: &Socket, retired: &CancellationToken) -> Result<Header, NoHeader> {
     tokio::select! {
         biased;
@@ -150,7 +148,7 @@ async fn whole(socket: &Socket) -> Result<Header, NoHeader> {
         if will_say_no_more {
             return Err(NoHeader::bad("the connection ended before its PROXY header was whole"));
         }
-        // The beginning of a header waits in the kernel and stays there; only more of it wakes us again.
+        // The first part of the header stays in the kernel; only more bytes wake us again.
         socket.forget(Interest::Readable);
     }
 }
@@ -158,7 +156,7 @@ async fn whole(socket: &Socket) -> Result<Header, NoHeader> {
 fn look(socket: &Socket) -> Result<Option<Header>, NoHeader> {
     let mut bytes = [0; LONGEST];
     let seen = match retry_on_intr(|| recv(socket, &mut bytes[..], RecvFlags::PEEK | RecvFlags::DONTWAIT)) {
-        // A connection without a word: somebody looked whether this port answers.
+        // A connection that sent nothing: a check whether this port answers.
         Ok((_, 0)) => return Err(NoHeader::gone()),
         Ok((_, seen)) => seen,
         Err(Errno::AGAIN) => return Ok(None),
@@ -171,13 +169,13 @@ fn look(socket: &Socket) -> Result<Option<Header>, NoHeader> {
     }
 }
 
-/// Takes the header out of the socket, where it was a moment ago.
+/// Removes the header from the socket, where it was just seen.
 fn take(socket: &Socket, header: &mut [u8]) -> Result<(), NoHeader> {
     let mut taken = 0;
     while taken < header.len() {
         match retry_on_intr(|| recv(socket, &mut header[taken..], RecvFlags::DONTWAIT)) {
             Ok((_, count @ 1..)) => taken += count,
-            // Only a client that has reset its connection takes it away.
+            // Only a client that has reset its connection removes it.
             _ => return Err(NoHeader::gone()),
         }
     }

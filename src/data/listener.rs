@@ -1,5 +1,5 @@
-//! The accept loop of one listening socket. It neither dies nor spins: errors of a single connection are passed over, a
-//! shortage backs off, and a reserve descriptor lets clients be turned away when there is none left for them.
+//! The accept loop of one listening socket. It neither ends nor spins: errors of a single connection are ignored, a shortage backs
+//! off, and with a reserve descriptor clients can be rejected when no descriptor is left for them.
 
 use std::{
     cell::{Cell, RefCell},
@@ -39,13 +39,13 @@ use crate::{
     reason::{AcceptError, RejectReason},
 };
 
-/// Connections accepted in one turn, at most, before the worker's sessions have theirs.
+/// Most connections accepted in one turn, before the worker's sessions run.
 const BATCH: usize = 64;
 
-/// Turns in a row that found somebody, after which each takes in twice as many.
+/// Turns in a row with a client, after which each accepts twice as many.
 const PATIENCE: u32 = 4;
 
-/// A running accept loop. Dropping it ends the loop, which then takes in whoever had connected before.
+/// A running accept loop. Dropping it ends the loop, which first accepts clients that have already connected.
 #[derive(Debug)]
 pub(super) struct AcceptLoop(watch::Sender<Arc<ListenerContext>>);
 
@@ -62,14 +62,14 @@ impl AcceptLoop {
         Self(sender)
     }
 
-    /// Accepts for this listener from now on.
+    /// Switches to this listener.
     pub(super) fn serve(&self, listener: Arc<ListenerContext>) {
         self.0.send_replace(listener);
     }
 }
 
-/// Accepts until the process drains or nobody wants the socket any more, then takes in whoever had connected before and closes
-/// it. The `reserve` descriptor is there before the first client is.
+/// Accepts until the process drains or the socket is no longer wanted, then accepts clients that have already connected and closes
+/// it. The `reserve` descriptor is opened before the first client.
 ///
 /// # Errors
 /// When the kernel cannot watch the socket.
@@ -85,7 +85,7 @@ async fn accept(
         acceptor: RefCell::new(Acceptor { listener, workers, reserve, backoff: backoff() }),
         closes: Cell::new(false),
     });
-    // A task of its own, so that a client does not have to look whether there are orders.
+    // A task of its own, so that a client need not check for orders.
     spawn(obey(orders, Rc::downgrade(&gate)));
     let mut batcher = AcceptBatcher::default();
     loop {
@@ -95,13 +95,13 @@ async fn accept(
         }
         let most = batcher.most(looks());
         let batch = gate.acceptor.borrow_mut().accept_batch(gate.socket.as_ref(), most);
-        // Whether anybody is left, the kernel says at the next look: cheaper than an accept in vain, or than to ask.
+        // The kernel says at the next poll whether others wait: cheaper than an accept that fails, or than asking.
         gate.socket.forget(Interest::Readable);
         match batch {
             Batch::More => {}
             Batch::Drained => batcher = AcceptBatcher::default(),
             Batch::Short => {
-                // It would go on to say that somebody waits.
+                // It would go on reporting waiting clients.
                 gate.socket.set_deaf(true)?;
                 let pause = gate.acceptor.borrow_mut().backoff.next_pause();
                 sleep(pause).await;
@@ -109,27 +109,27 @@ async fn accept(
             }
         }
     }
-    // A connection the kernel completed and nobody accepted would be reset by the close. Who comes after a whole queue came too late.
+    // The close would reset a connection that the kernel completed and nobody accepted. A client behind a full queue came too late.
     let mut turns = 0..=BACKLOG.unsigned_abs() as usize / BATCH;
     let _ = turns.all(|_| matches!(gate.acceptor.borrow_mut().accept_batch(gate.socket.as_ref(), BATCH), Batch::More));
     Ok(())
 }
 
-/// A listening socket at work.
+/// A listening socket in use.
 struct Gate {
     socket: Watched<BoundListener>,
     acceptor: RefCell<Acceptor>,
-    /// Nobody wants it any more.
+    /// It is no longer wanted.
     closes: Cell<bool>,
 }
 
-/// Accepts for whom it is told to, until the process drains or nobody tells anything any more; then has the socket closed.
+/// Accepts for the listeners it is given, until the process drains or no order can come any more; then closes the socket.
 async fn obey(mut orders: watch::Receiver<Arc<ListenerContext>>, gate: Weak<Gate>) {
     let Some(process) = gate.upgrade().map(|gate| Arc::clone(&gate.acceptor.borrow().listener.pool.process)) else { return };
     let mut phase = process.lifeline.phase.clone();
     let stop = async {
         phase.reached(Phase::Draining).await;
-        // Out of patience before the delay is over (a second signal) is over as well.
+        // Forced before the delay is over (by a second signal): the delay is over, too.
         let _ = timeout(process.shutdown_delay, phase.reached(Phase::Forced)).await;
     };
     tokio::pin!(stop);
@@ -153,17 +153,17 @@ async fn obey(mut orders: watch::Receiver<Arc<ListenerContext>>, gate: Weak<Gate
     }
 }
 
-/// How many come at once. An accept in vain is dear (the kernel makes a file for the connection before it looks for one), so that
-/// one is accepted for each time the kernel says that there is somebody; more, when it has said so at one look after the other.
+/// How many clients come at once. An accept that fails is expensive (the kernel creates a file for the connection before it looks
+/// for one), so one is accepted for each event; more, when the kernel reports clients at several polls in a row.
 #[derive(Debug, Default)]
 struct AcceptBatcher {
     last_look: u64,
-    /// Looks in a row.
+    /// Polls in a row.
     row: u32,
 }
 
 impl AcceptBatcher {
-    /// How many to accept after this look.
+    /// How many to accept after this poll.
     fn most(&mut self, look: u64) -> usize {
         self.row = if look == self.last_look + 1 { self.row + 1 } else { 0 };
         self.last_look = look;
@@ -175,25 +175,25 @@ fn backoff() -> Backoff {
     Backoff::new(Duration::from_millis(10), Duration::from_secs(1))
 }
 
-/// A descriptor to give up when there is none left for a client.
+/// A descriptor to close when none is left for a client.
 fn reserve() -> Option<File> {
     File::open("/dev/null").ok()
 }
 
-/// What a turn of accepting left.
+/// The result of a turn of accepting.
 enum Batch {
-    /// Nobody waits.
+    /// No client waits.
     Drained,
-    /// Others may wait.
+    /// More may wait.
     More,
-    /// The process is short of something.
+    /// The process is short of a resource.
     Short,
 }
 
 struct Acceptor {
     listener: Arc<ListenerContext>,
     workers: Arc<Workers>,
-    /// Given up to turn a client away when no other descriptor is left.
+    /// Closed to reject a client when there is no other descriptor.
     reserve: Option<File>,
     backoff: Backoff,
 }
@@ -201,8 +201,8 @@ struct Acceptor {
 impl Acceptor {
     fn accept_batch(&mut self, socket: &BoundListener, most: usize) -> Batch {
         if self.reserve.is_none() {
-            // Somebody else took it while it was given up. A client accepted with the next free descriptor would keep that, and
-            // nobody could be turned away any more.
+            // Another thread took it meanwhile. A client accepted with the next free descriptor would keep it, and nobody could be
+            // rejected any more.
             self.reserve = reserve();
             if self.reserve.is_none() {
                 return Batch::Short;
@@ -242,13 +242,13 @@ impl Acceptor {
         let (identity, too_many) = match judge(listener, peer) {
             Ok(identity) => (identity, None),
             Err(reason @ RejectReason::MaxConnectionsPerIp) => (Identity::Known(None), Some(reason)),
-            // Not a word to a stranger.
+            // No error message to strangers.
             Err(reason) => {
                 listener.turned_away(reason, peer, "");
                 return close::reset(&client);
             }
         };
-        // Here, and not by the connection's task: a burst may be over before the first of those has its turn.
+        // Here, and not in the connection's task: a burst may be over before the first of those tasks runs.
         let place = if too_many.is_some() { None } else { listener.guests.admit() };
         let too_many = if place.is_some() { None } else { Some(too_many.unwrap_or(RejectReason::MaxConnections)) };
         let (place, load) = match too_many {
@@ -262,7 +262,7 @@ impl Acceptor {
         let active = too_many.is_none().then(|| listener.metrics.active.guard());
         let inbox = load.worker().inbox.clone();
         let (is_proxied, permit) = match identity {
-            // Whoever is only refused does not count among those of its address.
+            // A client that is only rejected does not count among those of its address.
             Identity::Known(permit) => (false, permit.filter(|_| too_many.is_none())),
             Identity::Proxied => (true, None),
         };
@@ -271,7 +271,7 @@ impl Acceptor {
         let deadline = Instant::now() + listener.pool.hold_config.timeout;
         let accepted = Accepted { socket: client, peer, deadline, guards };
         match too_many {
-            // It waits for its name, and those behind it must not.
+            // It waits for its header; those behind it must not.
             _ if is_proxied => self.workers.start(inbox, move |counted| serve_proxied(accepted, too_many, counted)),
             Some(reason) => self.workers.start(inbox, move |counted| serve_refusal(accepted, reason, counted)),
             None => {
@@ -281,7 +281,7 @@ impl Acceptor {
         }
     }
 
-    /// Turns those who wait away with the reserve descriptor, one after the other, so that they do not hang in the queue.
+    /// Rejects waiting clients with the reserve descriptor, one after the other, so that they do not hang in the queue.
     fn shed(&mut self, socket: &BoundListener) {
         let process = Arc::clone(&self.listener.pool.process);
         let _no_dial = process.descriptors.withhold();
@@ -307,7 +307,7 @@ fn accept_one(socket: &BoundListener) -> Result<(OwnedFd, Peer), Errno> {
     Ok((client, peer))
 }
 
-/// accept(2): errors that belong to the connection itself are passed over; a shortage is ours.
+/// accept(2): errors of the connection itself are ignored; a shortage is ours.
 fn classify(errno: Errno) -> AcceptError {
     match errno {
         Errno::MFILE | Errno::NFILE => AcceptError::FileDescriptors,

@@ -1,4 +1,4 @@
-//! Who is accepted where, and for which pool; changed while clients come.
+//! Which listeners accept for which pool; changes while clients come.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -31,15 +31,15 @@ pub struct PoolSettings {
     pub connect_timeout: Duration,
     /// How clients wait.
     pub hold: HoldConfig,
-    /// What its clients speak.
+    /// The protocol of its clients.
     pub protocol: Protocol,
-    /// Where to go.
+    /// The byte path's view of its routes.
     pub routes: RouteWatch,
-    /// Where observations go.
+    /// Where reports go.
     pub reporter: ReportSender,
     /// Its metrics.
     pub metrics: Arc<PoolMetrics>,
-    /// Cancelled when the pool takes no more clients; those that are held are turned away.
+    /// Cancelled when the pool takes no more clients; held clients are rejected.
     pub retired: CancellationToken,
 }
 
@@ -54,17 +54,17 @@ pub struct ListenerSettings {
     pub sockets: Vec<(SocketKey, Option<BoundListener>)>,
 }
 
-/// A listening socket, as it is found again when the configuration changes: by where it is, or, when the kernel chose the port,
-/// by whose it is.
+/// Identifies a listening socket across a change of the configuration: by its address, or by its owner when the kernel chose the
+/// port.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct SocketKey {
     /// As configured.
     pub endpoint: Endpoint,
-    /// Pool and listener, when the configured port is 0.
+    /// Pool and listener, if the configured port is 0.
     pub owner: Option<(Arc<str>, Arc<str>)>,
 }
 
-/// Who is accepted where, and for which pool; changed while clients come.
+/// Which listeners accept for which pool; changes while clients come.
 #[derive(Debug)]
 pub struct ListenerManager {
     workers: WorkerPool,
@@ -75,24 +75,24 @@ pub struct ListenerManager {
     counts: HashMap<(Arc<str>, Arc<str>), Counts>,
 }
 
-/// Where the clients of a pool wait. A client that waits for a reader never stands before one that waits for the primary, nor behind it.
-/// They stay open for as long as the pool is configured.
+/// The hold queues of a pool. A client that waits for a reader neither delays one that waits for the primary, nor is delayed by it.
+/// They exist for as long as the pool is configured.
 #[derive(Debug)]
 struct Holds {
     /// For the primary.
     active: Arc<Hold>,
-    /// For readers: one a target that a listener has, or had.
+    /// For readers: one for each target that a listener has, or had.
     readers: HashMap<ReadTarget, Arc<Hold>>,
 }
 
 impl ListenerManager {
-    /// Nobody is accepted yet.
+    /// Accepts nobody yet.
     pub(super) fn new(workers: WorkerPool, process: Arc<ProcessContext>) -> Self {
         Self { workers, process, sockets: HashMap::new(), holds: HashMap::new(), counts: HashMap::new() }
     }
 
-    /// From now on these pools, and no others. A socket that stays goes on accepting without a gap; one that goes takes in those
-    /// who had connected before it closes. Sessions keep the settings they began with.
+    /// Switches to these pools. A socket that stays accepts without a gap; one that is removed first accepts clients that have
+    /// already connected. Sessions keep the settings they began with.
     pub fn apply(&mut self, pools: Vec<PoolSettings>) {
         let mut holds = HashMap::new();
         let mut counts = HashMap::new();
@@ -129,7 +129,7 @@ impl ListenerManager {
             }
             holds.insert(Arc::clone(&context.name), own);
         }
-        // What is left of the old ones ends with its handle.
+        // Removed sockets end with their handles.
         (self.holds, self.counts, self.sockets) = (holds, counts, sockets);
     }
 
@@ -144,10 +144,10 @@ impl ListenerManager {
         }
     }
 
-    /// The holds of a pool; those that are not open yet are opened.
+    /// The holds of a pool; missing ones are created.
     fn holds_of(&mut self, pool: &PoolSettings) -> Holds {
         let open = |gate| {
-            let hold = Arc::new(Hold::default());
+            let hold = Arc::new(Hold::among(self.workers.count()));
             self.workers.release(Arc::clone(&hold), gate, pool.retired.clone());
             hold
         };

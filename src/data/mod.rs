@@ -1,39 +1,39 @@
-//! The data plane: accepts clients, holds them while nobody may serve, dials the active backend, moves bytes.
+//! The data plane: accepts clients, holds them while no backend may serve, dials the active backend, relays bytes.
 //!
 //! | file | what it does |
 //! |---|---|
 //! | [`manager`] | who is accepted where, and for which pool |
-//! | [`listener`] | the accept loop, which neither dies nor spins |
+//! | [`listener`] | the accept loop |
 //! | [`worker`] | threads with their own event loop; connections stay where they start |
-//! | [`identify`] | who a client is, and whether it gets in |
+//! | [`identify`] | identifies a client and checks whether it is admitted |
 //! | [`connection`] | the life of one connection |
 //! | [`establish`] | finds a backend: chooses, waits, dials, greets, tries the next |
-//! | [`hold`] | clients that wait because nobody may serve, first come first served |
+//! | [`hold`] | clients that wait because no backend may serve, first come first served |
 //! | [`dial`] | connects to the backend of a route and checks that its epoch still stands |
 //! | [`greeting`] | the first exchange with a database that may turn out not to serve |
-//! | [`relay`] | moves the bytes |
-//! | [`session`] | what is kept of a session, from its start to its log line |
+//! | [`relay`] | relays the bytes |
+//! | [`session`] | the record of a session, from its start to its log line |
 //! | [`close`] | how a socket ends: FIN, or RST after everything was delivered |
-//! | [`refusal`] | turning a client away in its own protocol |
+//! | [`refusal`] | rejects a client in its own protocol |
 //! | [`cancel`] | a request to cancel a query, where clients are spread over backends |
 //!
-//! They stand on these, which know nothing of them:
+//! They are built on these, which import none of them:
 //!
 //! | file | what it holds |
 //! |---|---|
 //! | [`context`] | what connections share: process, worker, pool, listener |
 //! | [`client`] | a client without a session |
-//! | [`access`] | who is let in at a listener |
+//! | [`access`] | the access rules of a listener |
 //! | [`admission`] | how many connections there may be |
 //! | [`per_ip`] | how many connections each client address has |
 //! | [`order`] | the order in which one client's connections begin |
 //! | [`target`] | which backends a listener's clients may use |
-//! | [`balancer`] | which reader is next |
+//! | [`balancer`] | chooses a reader |
 //! | [`descriptors`] | new descriptors, which a listener without any can withhold |
 //! | [`event_loop`] | one epoll, and the tasks that wait for it |
 //!
-//! Nothing here reads health or waits for control: a connection takes one `Route`, and what it learns goes out as a bounded,
-//! lossy report.
+//! Nothing here reads health or waits for control: a connection takes one `Route`, and what it learns goes out as a bounded, lossy
+//! report.
 
 mod access;
 pub mod admission;
@@ -82,13 +82,13 @@ use crate::{
 pub struct DataSettings {
     /// Number of threads, at least 1.
     pub workers: usize,
-    /// How long a worker stays awake after its sessions moved bytes; `None` not at all.
+    /// How long a worker polls after its sessions moved bytes; `None` not at all.
     pub busy_poll: Option<Duration>,
     /// Pipes of each worker at most.
     pub pipes: usize,
     /// Connections at most.
     pub admission: Arc<Admission>,
-    /// Keep accepting for this long after the order to stop.
+    /// Accept for this long after the order to stop.
     pub shutdown_delay: Duration,
     /// The monotonic clock.
     pub clock: Clock,
@@ -103,9 +103,9 @@ pub struct DataSettings {
 pub struct DataPlane {
     /// The live sessions, one table a worker.
     pub sessions: Vec<Arc<SessionTable>>,
-    /// Every accept loop and connection; to be closed when the first are there, and empty when all have ended.
+    /// Every accept loop and connection; closed when the first exist, and empty when all have ended.
     pub tasks: TaskTracker,
-    /// Changes what is accepted, and for whom.
+    /// Changes what is accepted.
     pub listeners: ListenerManager,
     /// The worker threads.
     pub threads: Vec<std::thread::JoinHandle<()>>,

@@ -1,14 +1,14 @@
-//! Keeps the order of one client address: who came first connects to the backend first, also when the two are on different workers.
+//! Keeps the order of one client address: clients connect to the backend in the order they came, also on different workers.
 //!
-//! A ticket lock for each of a few groups of addresses. A client draws a number when it is accepted, and connects once those before it
-//! have begun to: at its task's first turn, mostly, without a wait. A turn is over as soon as the client has to wait for anything
-//! (for the backend's answer, in the hold), so that no peer can keep those behind it waiting. Only a worker that stands still can,
-//! and not for long.
+//! A ticket lock for each of a few groups of addresses. A client takes a number when it is accepted, and connects once those before
+//! it have begun to: mostly in its task's first turn, without a wait. A turn is over as soon as the client has to wait for anything
+//! (the backend's answer, the hold), so no peer can delay those behind it. Only a worker that does not run can, and not for long.
 
 use std::{
     collections::{BTreeMap, btree_map::OccupiedEntry},
-    future::poll_fn,
+    future::{Future, poll_fn},
     hash::{DefaultHasher, Hash, Hasher},
+    pin::Pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -20,24 +20,24 @@ use std::{
 use super::event_loop::timeout;
 use crate::net::endpoint::Peer;
 
-/// Addresses that share one wait for each other now and then, which costs them little.
+/// Addresses that share a group sometimes wait for each other, which costs little.
 const QUEUES: usize = 64;
 
-/// How long a client waits for those before it: for as long as a machine without a free core may keep their worker from its turn, or
-/// the order is lost just then.
+/// How long a client waits for those before it: as long as a machine without a free core may delay their worker, or the order would
+/// be lost exactly then.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// The clients of the process that have not begun to connect yet.
-#[derive(Debug)]
+/// Clients that have not begun to connect.
+#[derive(Debug, Default)]
 pub(super) struct Order(Box<[Arc<Queue>]>);
 
 #[derive(Debug, Default)]
 struct Queue {
-    /// Number of the next client. Only the thread that accepts draws.
+    /// Number of the next client. Only the accepting thread increments it.
     next: AtomicU64,
-    /// Whose turn it is: nobody waits any more for those with lower numbers.
+    /// Whose turn it is: nobody waits any more for lower numbers.
     serving: AtomicU64,
-    /// By number, so that each move wakes one of a burst, and not all.
+    /// By number, so that each step wakes one waiter of a burst, not all.
     waiting: Mutex<BTreeMap<u64, Waker>>,
 }
 
@@ -46,20 +46,20 @@ impl Queue {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// One whose turn has come with this number. It is woken without the lock, which it asks for at once.
+    /// The waiter of this number, whose turn has come. It is woken without the lock, which it takes at once.
     fn due(&self, number: u64) -> Option<Waker> {
         self.waiting().first_entry().filter(|first| *first.key() <= number).map(OccupiedEntry::remove)
     }
 }
 
 impl Order {
-    /// For so many workers. One alone keeps the order without this: its tasks begin first come first served.
+    /// For this many workers. A single one keeps the order without this, because its tasks start in order.
     pub(super) fn among(workers: usize) -> Self {
         let queues = if workers > 1 { QUEUES } else { 0 };
         Self((0..queues).map(|_| Arc::default()).collect())
     }
 
-    /// The turn of a client that was accepted just now. One without an address needs none.
+    /// The turn of a client that was just accepted. One without an address needs none.
     pub(super) fn draw(&self, peer: Peer) -> Option<Turn> {
         let mut hasher = DefaultHasher::new();
         peer.ip()?.hash(&mut hasher);
@@ -83,7 +83,7 @@ impl Turn {
         self.queue.serving.load(Ordering::SeqCst) >= self.number
     }
 
-    /// Waits for those before it, for a moment at most.
+    /// Waits for those before it, for at most a moment.
     pub(super) async fn comes(&self) {
         let _ = timeout(PATIENCE, poll_fn(|cx| self.poll_comes(cx))).await;
         self.queue.waiting().remove(&self.number);
@@ -91,7 +91,7 @@ impl Turn {
 
     fn poll_comes(&self, cx: &Context<'_>) -> Poll<()> {
         let mut waiting = self.queue.waiting();
-        // With the lock: whoever moves the queue after this look finds the waker.
+        // Under the lock: a thread that moves the queue after this check finds the waker.
         if self.has_come() {
             return Poll::Ready(());
         }
@@ -104,13 +104,23 @@ impl Drop for Turn {
     fn drop(&mut self) {
         let next = self.number + 1;
         let before = self.queue.serving.fetch_max(next, Ordering::SeqCst);
-        // Whoever draws after this look finds its turn come. Mostly nobody is behind, and a look costs less than the lock.
+        // A client that takes its number after this check finds that its turn has come. Mostly nobody is behind, and a load costs
+        // less than the lock.
         if before < next && self.queue.next.load(Ordering::SeqCst) > next {
             while let Some(waker) = self.queue.due(next) {
                 waker.wake();
             }
         }
     }
+}
+
+/// Runs `future` in this turn, which is over after the first poll: by then it has begun to connect, or waits for something.
+pub(super) fn in_turn<F: Future>(mut turn: Option<Turn>, mut future: Pin<&mut F>) -> impl Future<Output = F::Output> {
+    poll_fn(move |cx| {
+        let polled = future.as_mut().poll(cx);
+        drop(turn.take());
+        polled
+    })
 }
 
 #[cfg(test)]

@@ -6,8 +6,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-/// The clients of a listener that counts them by address. Its lock is taken when a client comes and when it goes, and never while
-/// bytes move.
+/// The clients of a listener, counted by address. Its lock is taken when a client comes and when it goes, never while bytes move.
 #[derive(Debug, Default)]
 pub(super) struct PerIpLimiter {
     /// Never 0: an address without connections has no entry.
@@ -15,8 +14,7 @@ pub(super) struct PerIpLimiter {
 }
 
 impl PerIpLimiter {
-    /// Counts one more client of this address, unless there are `limit` already. An IPv4 client of an IPv6 socket counts as what it
-    /// is.
+    /// Counts one more client of this address, unless there are `limit` already. An IPv4 client of an IPv6 socket counts as IPv4.
     pub(super) fn permit(self: &Arc<Self>, address: IpAddr, limit: usize) -> Option<Permit> {
         let address = address.to_canonical();
         let mut counts = self.lock();

@@ -1,4 +1,4 @@
-//! Turning a client away so that it understands: in its own protocol where the pool's check names one, by RST otherwise.
+//! Rejects a client in its own protocol where the pool's check names one, else by RST.
 
 use std::{sync::Arc, time::Duration};
 
@@ -20,7 +20,7 @@ use crate::{
     },
 };
 
-/// A client turned away, and why.
+/// A rejected client, and the reason.
 pub(super) struct Refused {
     pub(super) client: Client,
     pub(super) reason: RejectReason,
@@ -28,13 +28,13 @@ pub(super) struct Refused {
 }
 
 impl Refused {
-    /// One for whom there is no backend.
+    /// A client for which there is no backend.
     pub(super) fn for_want_of_a_backend(client: Client, reason: RejectReason) -> Self {
         let why = client.listener().why();
         Self { client, reason, why }
     }
 
-    /// Counts it, and tells the client.
+    /// Counts it, and sends the error.
     pub(super) async fn tell(self) {
         let Self { client: Client { socket, peer, guards, .. }, reason, why } = self;
         let listener = &guards.listener;
@@ -46,7 +46,7 @@ impl Refused {
     }
 }
 
-/// Turns away a client that was accepted as one too many. It is never served.
+/// Rejects a client that was accepted over the limit. It is never served.
 pub(super) fn serve_refusal(accepted: Accepted, reason: RejectReason, counted: TaskTrackerToken) -> impl Future<Output = ()> {
     let client = accepted.arrive(None);
     async move {
@@ -57,15 +57,15 @@ pub(super) fn serve_refusal(accepted: Accepted, reason: RejectReason, counted: T
     }
 }
 
-/// How long a client may take to say what it wants before it is cut off.
+/// How long a client may take to send its first packet before it is reset.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Tells the client why, then closes. `why` is for people and must hold no secret; it may be empty.
+/// Sends the client the reason, then closes. `why` is for people and must hold no secret; it may be empty.
 async fn refuse(mut client: Socket, protocol: Protocol, reason: RejectReason, why: &str) {
     let told = match protocol {
         Protocol::Unknown => false,
         Protocol::Postgres => timeout(TIMEOUT, postgres(&mut client, reason, why)).await.unwrap_or(false),
-        // These two as the server itself does when it has too many clients: without waiting for a word.
+        // As the servers themselves do when they have too many clients: without waiting for a packet.
         Protocol::Mysql => say(&mut client, &mysql_error(reason, why)).await,
         Protocol::Redis => say(&mut client, redis_error(reason, why).as_bytes()).await,
     };
@@ -85,10 +85,10 @@ async fn say(client: &mut Socket, last_words: &[u8]) -> bool {
     client.write_all(last_words).await.is_ok() && client.shutdown().await.is_ok()
 }
 
-/// Answers encryption requests with `N` until the client starts up, then sends the error; `false` when it never did, or wants
-/// no answer.
+/// Answers encryption requests with `N` until the client's `StartupMessage`, then sends the error; `false` when none came, or the
+/// client expects no answer.
 async fn postgres(client: &mut Socket, reason: RejectReason, why: &str) -> bool {
-    // A client asks for GSS, then for TLS, then starts up: three packets at most.
+    // A client asks for GSS, then for TLS, then starts up: at most three packets.
     for _ in 0..3 {
         let (Ok(len), Ok(code)) = (client.read_u32().await, client.read_u32().await) else { return false };
         match Startup::of(code) {
@@ -111,23 +111,23 @@ async fn postgres(client: &mut Socket, reason: RejectReason, why: &str) -> bool 
     false
 }
 
-/// An error packet in place of the greeting (`MySQL` documentation, "Connection Phase", "`ERR_Packet`"): without an SQLSTATE, because
-/// nobody has said yet what the client understands.
+/// An error packet in place of the greeting (`MySQL` documentation, "Connection Phase", "`ERR_Packet`"): without an SQLSTATE,
+/// because the client's capabilities are not known yet.
 fn mysql_error(reason: RejectReason, why: &str) -> Vec<u8> {
-    // ER_CON_COUNT_ERROR and ER_SERVER_SHUTDOWN: clients and poolers know to try again.
+    // ER_CON_COUNT_ERROR and ER_SERVER_SHUTDOWN: clients and poolers retry.
     let (code, message) = match reason {
         RejectReason::MaxConnections => (mysql::TOO_MANY, "Too many connections".to_owned()),
         RejectReason::MaxConnectionsPerIp => (mysql::TOO_MANY, "mainstay: too many connections from this address".to_owned()),
         RejectReason::Shutdown => (mysql::SHUTDOWN, "mainstay is shutting down".to_owned()),
         _ => (mysql::SHUTDOWN, nobody_serves(why)),
     };
-    // Clients cut messages off at 512 bytes.
+    // Clients cut messages at 512 bytes.
     let message: Vec<u8> = message.chars().filter(|c| !c.is_control()).take(500).collect::<String>().into_bytes();
     mysql::frame(0, &[&[mysql::ERROR], &code.to_le_bytes()[..], &message].concat())
 }
 
 /// An error reply (Redis documentation, "Redis serialization protocol specification", "Simple errors"). Clients know these first
-/// words: `LOADING` is worth another try.
+/// words: they retry after `LOADING`.
 fn redis_error(reason: RejectReason, why: &str) -> String {
     let why: String = why.chars().filter(|c| !c.is_control()).collect();
     match reason {
@@ -139,7 +139,7 @@ fn redis_error(reason: RejectReason, why: &str) -> String {
 
 /// A `FATAL` error of `PostgreSQL`.
 fn postgres_error(reason: RejectReason, why: &str) -> Vec<u8> {
-    // 57P03 cannot_connect_now and 53300 too_many_connections: clients and poolers know to try again.
+    // 57P03 cannot_connect_now and 53300 too_many_connections: clients and poolers retry.
     let (code, message) = match reason {
         RejectReason::MaxConnections => ("53300", "mainstay: too many connections".to_owned()),
         RejectReason::MaxConnectionsPerIp => ("53300", "mainstay: too many connections from this address".to_owned()),

@@ -1,5 +1,4 @@
-//! What is kept of a session beside its relay: its entry among the live ones, what is counted at its start and its end, and its
-//! log line.
+//! The record of a session besides its relay: its entry in the list, its counters, and its log line.
 
 use std::{
     sync::{
@@ -24,31 +23,31 @@ use crate::{
     route::{Listening, Route, Session, SessionEntry},
 };
 
-/// What is kept of a session beside its relay.
+/// The record of a session besides its relay.
 pub(super) struct SessionRecord {
     pub(super) route: Arc<Route>,
     pub(super) session: Arc<Session>,
-    /// The session is told when its route ends.
+    /// The session is woken when its route ends.
     pub(super) listening: Listening,
     listed: SessionEntry,
     active: LiveGuard,
-    /// Of the client, should it need another backend.
+    /// Of the client, in case it needs another backend.
     budget: RetryBudget,
     guards: ConnectionGuards,
 }
 
 /// What is left of a session that has ended.
 pub(super) enum SessionEnd {
-    /// Nothing: closing the sockets was all.
+    /// Nothing: closing the sockets was enough.
     Over,
-    /// A side has not been told everything yet, or how it ended.
+    /// A side has not received everything yet, or not how the session ended.
     Closing(Ended, ConnectionGuards),
-    /// The backend dropped the connection before a byte went either way: nothing is lost by trying again.
+    /// The backend dropped the connection before a byte went either way: the client can try another one.
     Retryable(Box<Client>),
 }
 
 impl SessionRecord {
-    /// Enters a session of the client, whose socket it leaves to the relay.
+    /// Records a session of the client, whose socket it returns for the relay.
     pub(super) fn open(client: Client, dialed: DialedRoute) -> (Socket, Box<Self>) {
         let Client { socket, peer, budget, guards, .. } = client;
         let DialedRoute { route, listening, since } = dialed;
@@ -74,7 +73,7 @@ impl SessionRecord {
         &self.guards.listener
     }
 
-    /// The client whole, without a session: its backend has not served it.
+    /// The client without a session: its backend has not served it.
     pub(super) fn give_back(self, socket: Socket) -> Client {
         Client::again(socket, self.session.client, self.budget, self.guards)
     }

@@ -1,4 +1,4 @@
-//! Which backends a listener's clients may use, and when those that wait for one are let go.
+//! Which backends a listener's clients may use, and when waiting clients are released.
 
 use std::{
     sync::Arc,
@@ -11,22 +11,22 @@ use crate::{
     route::{Gate, Reader, ReaderKind, Route, RouteWatch},
 };
 
-/// Between two polls of a verdict that is too old.
+/// Pause between polls of a verdict that is too old.
 const STALE_PAUSE: Duration = Duration::from_millis(20);
 
-/// Which backends the clients of a listener may use that leads to readers.
+/// Which backends the clients of a listener for readers may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum ReadTarget {
-    /// A replica, and nobody else.
+    /// Only a replica.
     Replica,
     /// A replica, or the active backend while there is none.
     ReplicaOrActive,
-    /// Whoever may be read.
+    /// Every backend that may be read.
     Any,
 }
 
 impl ReadTarget {
-    /// `None` for a listener that leads to the active backend, and to no reader.
+    /// `None` for a listener that leads to the active backend.
     pub(super) const fn of(listener: &ListenerConfig) -> Option<Self> {
         match (listener.route, listener.fallback) {
             (ListenerRoute::Primary, _) => None,
@@ -45,7 +45,7 @@ impl ReadTarget {
         if self == Self::ReplicaOrActive { routes.take(now) } else { None }
     }
 
-    /// Whether there is somebody for its clients.
+    /// Whether there is a backend for its clients.
     pub(super) fn gate(self, routes: &RouteWatch) -> Gate {
         let (readers, now) = (routes.readers(), Instant::now());
         let mut taken = readers.iter().filter(|reader| self.takes(reader)).peekable();
@@ -60,12 +60,11 @@ impl ReadTarget {
     }
 }
 
-/// What lets the clients of a room go.
+/// What releases the clients of a hold.
 #[derive(Debug)]
 pub(super) enum HoldGate {
     /// A route to the active backend.
     Active(RouteWatch),
-    /// Somebody who may be read.
     Reader(RouteWatch, ReadTarget),
 }
 
@@ -77,14 +76,14 @@ impl HoldGate {
         }
     }
 
-    /// Waits until it is open; `None` when it never will be, because the pool has ended.
+    /// Waits until it is open; `None` when the pool has ended.
     pub(super) async fn opens(&mut self) -> Option<()> {
         loop {
             let gate = self.gate();
             let (Self::Active(routes) | Self::Reader(routes, _)) = self;
             let pause = match gate {
                 Gate::Open => return Some(()),
-                // What is only stale becomes good without a change: look back now and then.
+                // A stale verdict becomes valid without a change: poll now and then.
                 Gate::Stale => STALE_PAUSE,
                 Gate::Shut => Duration::from_hours(1),
             };

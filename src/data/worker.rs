@@ -1,6 +1,6 @@
 //! Workers: threads with their own event loop. A connection starts on one and stays there. Accept loops run on the first, which
-//! hands each client to the worker that has the fewest: database connections are few and long-lived, so spreading them by hash
-//! would leave cores idle.
+//! hands each client to the worker with the fewest: database connections are few and long-lived, so spreading them by hash would
+//! leave cores idle.
 
 use std::{io, sync::Arc, thread::JoinHandle, time::Duration};
 
@@ -32,12 +32,12 @@ pub(super) struct Workers {
 }
 
 impl Workers {
-    /// A part of the load of the worker that has least; the accept loops' own, when it is as good as any.
+    /// A share of the load of the least loaded worker; of the accept loops' own, if none has less.
     pub(super) fn least_loaded(&self) -> Option<Load> {
         self.members.iter().min_by_key(|worker| worker.load()).map(Load::new)
     }
 
-    /// A part of the load of the accept loops' own worker.
+    /// A share of the load of the accept loops' own worker.
     pub(super) fn own(&self) -> Option<Load> {
         self.members.first().map(Load::new)
     }
@@ -53,7 +53,8 @@ impl Workers {
     where
         F: Future<Output = ()> + 'static,
     {
-        // It counts as a task also on its way, or a process that is told to stop could believe that nothing is left to do.
+        // It already counts as a task on its way; otherwise a process that is told to stop could believe that nothing is left to
+        // do.
         let counted = self.tasks.token();
         let start = move || event_loop::spawn(task(counted));
         match inbox {
@@ -63,11 +64,11 @@ impl Workers {
     }
 }
 
-/// The running workers, as those who give them work see them.
+/// The running workers, for those who give them work.
 #[derive(Debug)]
 pub(super) struct WorkerPool {
     workers: Arc<Workers>,
-    /// The first worker, which runs the accept loops and lets held clients go.
+    /// The first worker, which runs the accept loops and releases held clients.
     first: Handle,
     lifeline: Lifeline,
 }
@@ -76,6 +77,11 @@ impl WorkerPool {
     /// All workers, as an accept loop sees them.
     pub(super) fn workers(&self) -> Arc<Workers> {
         Arc::clone(&self.workers)
+    }
+
+    /// How many there are.
+    pub(super) fn count(&self) -> usize {
+        self.workers.members.len()
     }
 
     /// Runs an accept loop, for as long as the process accepts.
@@ -90,7 +96,7 @@ impl WorkerPool {
         });
     }
 
-    /// Starts to let held clients go, until the pool is retired.
+    /// Releases held clients, until the pool is retired.
     pub(super) fn release(&self, hold: Arc<Hold>, gate: HoldGate, retired: CancellationToken) {
         let guard = self.lifeline.vital.guard();
         let run = async move {
@@ -141,8 +147,8 @@ pub(super) fn spawn(
     Ok((WorkerPool { workers, first, lifeline: lifeline.clone() }, sessions, threads))
 }
 
-/// Runs until every accept loop and connection of the process has ended, or the process is out of patience with those that
-/// have not; the end of the event loop closes what they hold.
+/// Runs until every accept loop and connection of the process has ended, or until the process is forced; the end of the event loop
+/// closes what they hold.
 async fn run(tasks: TaskTracker, mut lifeline: Lifeline) {
     tokio::select! {
         () = tasks.wait() => {}

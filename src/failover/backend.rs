@@ -17,7 +17,7 @@ pub(super) enum Readiness {
     Serving,
     /// It answered, but only to say that it does not: it is starting or stopping.
     Starting,
-    /// It said in so many words that it is shutting down, or that it does not serve and nothing since.
+    /// It said that it is shutting down, or that it does not serve, and nothing since.
     ShuttingDown,
 }
 
@@ -40,64 +40,64 @@ impl Signs {
 }
 
 /// What the core knows of one backend. Health, admin state, role and cluster are separate fields; only [`BackendState::judge`]
-/// joins them.
+/// combines them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 #[allow(clippy::struct_excessive_bools, reason = "independent observations; one truth table joins them")]
 pub struct BackendState {
-    /// Verdict and streak.
+    /// Verdict, and the count of results against it.
     pub(super) health: Tracker,
-    /// The operator's wish.
+    /// The operator's command.
     pub admin: Admin,
     /// Whether it serves, by its own last word.
     pub(super) readiness: Readiness,
-    /// What it said of itself when it last answered.
+    /// What it reported when it last answered.
     pub facts: Facts,
-    /// The check cannot do its work; cleared by a whole new login that succeeds.
+    /// The check does not work; cleared by a new login that succeeds.
     pub alert: Option<Outcome>,
-    /// What was seen when that was found.
+    /// The evidence for that.
     pub alert_evidence: Printable,
     /// It belongs to another cluster.
     pub(super) foreign: bool,
-    /// It said that it is a primary before another began to, and nothing since: it may have given way.
+    /// It said that it is a primary before another one said so, and has not answered since: it may have been demoted.
     pub(super) outdated: bool,
     /// Of its death, since it last answered.
     pub(super) signs: Signs,
-    /// The sessions of its readers were left to its last words.
+    /// The sessions of its readers go on until it ends them.
     pub(super) readers_left: bool,
     /// Consecutive failures other than a refusal since it went down and had left.
     pub(super) silent: u32,
-    /// A whole new login failed: answers over the standing session prove nothing until one succeeds.
+    /// A new login failed: answers over the standing session prove nothing until one succeeds.
     pub(super) fresh_failed: bool,
-    /// It lagged too much when it last said how much; ends at half of that.
+    /// It lagged too much when it last reported its lag; ends at half of that.
     pub(super) behind: bool,
-    /// A probe besides the pace was ordered, and no report came since.
+    /// A probe outside the pace was ordered, and no report has come since.
     pub(super) asked: bool,
     /// Sequence number of the last report.
     pub(super) last_seq: u64,
     /// What the last report found, as this pool counts it; `None` before the first.
     pub last_outcome: Option<Outcome>,
-    /// What was seen last.
+    /// The last evidence.
     pub evidence: Printable,
-    /// First sign of the present trouble.
+    /// First sign of the present problem.
     pub trouble_since: Option<Time>,
-    /// Since when health is what it is.
+    /// Since when its health has not changed.
     pub since: Time,
     /// When it last went down.
     pub(super) last_down: Option<Time>,
     /// How often in a row it went down again within the window of the time before; at most `relapse_max`.
     pub(super) relapses: u32,
-    /// Since when it is eligible without a break.
+    /// Since when it has been eligible without a break.
     pub(super) eligible_since: Option<Time>,
     /// Why it may or may not be active, as of the last step.
     pub(super) reason: Reason,
     /// Whether it may be read, as of the last step.
     pub(super) read_eligibility: ReadEligibility,
-    /// At which pace it is to be probed, as of the last step.
+    /// The pace of its probes, as of the last step.
     pub(super) pace: Pace,
 }
 
 impl BackendState {
-    /// One that nothing is known about, at `now`.
+    /// A backend without any result, at `now`.
     pub(super) fn new(now: Time) -> Self {
         Self { since: now, pace: Pace::Urgent, ..Self::default() }
     }
@@ -107,14 +107,14 @@ impl BackendState {
         self.health.verdict()
     }
 
-    /// A change of health is under way.
+    /// A change of health is pending.
     pub const fn is_pending(&self) -> bool {
         self.health.is_pending()
     }
 
-    /// It said that it goes, or its kernel did, and nobody listens any more. Its kernel ends what it has not ended itself; and what it
-    /// has not ended, it still serves: a `MariaDB` that waits for its replicas, a process of a dead `PostgreSQL` that finishes its
-    /// transaction.
+    /// It said that it shuts down, or its kernel closed with FIN, and nothing listens any more. The kernel ends what the server has
+    /// not ended; and what is not ended is still served: by a `MariaDB` that waits for its replicas, or a process of a dead
+    /// `PostgreSQL` that finishes its transaction.
     pub(super) const fn has_left(&self) -> bool {
         matches!(self.readiness, Readiness::ShuttingDown) && self.signs.refused
     }
@@ -130,13 +130,13 @@ impl BackendState {
         policy.rise.saturating_mul(2_u32.saturating_pow(relapses))
     }
 
-    /// It went down less than the budget's window ago.
+    /// Whether it went down less than the budget's window ago.
     pub(super) fn failed_within(&self, now: Time, policy: &Policy) -> bool {
         self.last_down.is_some_and(|at| now.since(at) < policy.budget_within)
     }
 
-    /// It answers, serves, belongs here and says it is a primary that takes writes, also when it has not answered often enough yet
-    /// to be up again: what it says is a danger from the first word on. Whether it may be active is another question.
+    /// Whether it answers, serves, belongs to this cluster and says it is a primary that accepts writes, even if it has not
+    /// answered often enough to be up: such a claim counts from the first answer. Whether it may be active is another question.
     pub(super) fn says_primary(&self, system_id: Option<u64>) -> bool {
         (self.health() == Health::Up || self.is_pending())
             && !self.is_starting()
@@ -145,7 +145,7 @@ impl BackendState {
             && self.facts.role == Some(Role::Primary)
     }
 
-    /// It said so, or what it said before the pool knew its own cluster proves it.
+    /// It said so, or its report from before the pool knew its cluster proves it.
     pub(super) fn is_foreign(&self, system_id: Option<u64>) -> bool {
         self.foreign || system_id.zip(self.facts.system_id).is_some_and(|(own, its)| own != its)
     }
@@ -176,7 +176,7 @@ impl BackendState {
             (Admin::Maint, _) => return Reason::Maint,
             (Admin::Drain, _) => return Reason::Drain,
             (Admin::Ready, Health::Down) => {
-                // Two signals of its death outweigh what it said before them.
+                // Two signals of its death outweigh its earlier answers.
                 return match self.last_outcome.filter(|_| !self.signs.are_proof()) {
                     Some(Outcome::Misconfigured) => Reason::Misconfigured,
                     Some(Outcome::WrongCluster) => Reason::WrongCluster,

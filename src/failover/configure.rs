@@ -1,5 +1,5 @@
-//! What a change of the configuration keeps: everything that is known of the backends which stay, wherever they stand in the list
-//! now. Nobody has to prove anew what it has proven.
+//! What a change of the configuration keeps: the whole state of the backends that stay, at any place in the list. Nothing must be
+//! proven again.
 
 use super::{
     backend::BackendState,

@@ -1,6 +1,6 @@
-//! Who should be active.
+//! The election: which backend should be active.
 //!
-//! Two ways: by the database's own word (a role-aware check), or by list order (a check that knows no roles).
+//! There are two ways: by the role that the database reports, or by list order (a check without roles).
 
 use super::{
     facts::{Facts, MultiPrimary},
@@ -15,7 +15,7 @@ use super::{
 pub(super) struct Choice {
     pub(super) active: Option<BackendId>,
     pub(super) verdict: Verdict,
-    /// Why a new one takes over from one that could have stayed.
+    /// Why a new one replaces one that could have stayed.
     pub(super) cause: Option<Cause>,
 }
 
@@ -26,8 +26,8 @@ impl Choice {
 }
 
 impl Pool {
-    /// Every backend that says it is a primary which takes writes, fenced or not, up or not up again yet: more than one is a
-    /// conflict, unless they all know of each other.
+    /// Every backend that says it is a primary which accepts writes, fenced or not, up or not up yet: more than one is a conflict,
+    /// unless they all know of each other.
     pub(super) fn claimants(&self) -> Vec<BackendId> {
         match self.policy.election {
             Election::ByOrder => Vec::new(),
@@ -35,14 +35,14 @@ impl Pool {
         }
     }
 
-    /// Its last word is that it is a primary of this cluster which takes writes, and it can be true.
+    /// Its last answer is that it is a primary of this cluster which accepts writes, and that is possible.
     pub(super) fn says_primary(&self, id: BackendId) -> bool {
         let Some(backend) = self.backends.get(id.index()) else { return false };
         backend.says_primary(self.system_id) && self.absurdly_above(id, &backend.facts).is_none()
     }
 
-    /// What a database epoch is too far above to be true: the highest that was served or, before any was, that another backend
-    /// shows. Remembered, an epoch of one that lies would stand above every honest one for ever.
+    /// The base for an impossible database epoch: the highest that was served or, before any was, the highest of the other
+    /// backends. If a false epoch were remembered, it would fence every honest one for ever.
     pub(super) fn absurdly_above(&self, id: BackendId, facts: &Facts) -> Option<u64> {
         let (step, epoch) = self.policy.max_epoch_step.zip(facts.db_epoch)?;
         let others = self.ids().filter(|other| *other != id).map(|other| &self.backends[other.index()]);
@@ -51,34 +51,34 @@ impl Pool {
         (epoch.saturating_sub(known) > step).then_some(known)
     }
 
-    /// More than one is a primary: each has said so since the last of them began to.
+    /// More than one is a primary: each has confirmed it after the last of them said so.
     pub(super) fn is_conflict(&self, claimants: &[BackendId]) -> bool {
         let heard = claimants.iter().filter(|id| !self.backends[id.index()].outdated).count();
         claimants.len() > 1 && !self.share_writes(claimants) && (self.conflict || heard > 1)
     }
 
-    /// The active one may have given way to another that is eligible too, and was not heard of since.
+    /// Another backend is eligible too, and the active one has not answered since: it may have been demoted.
     pub(super) fn awaits_a_word(&self) -> bool {
         let eligible = self.eligible();
         let outdated = self.active().is_some_and(|id| self.backends[id.index()].outdated);
         outdated && eligible.len() > 1 && !self.share_writes(&eligible) && !self.is_conflict(&self.claimants())
     }
 
-    /// They are primaries of one cluster that take writes at the same time.
+    /// They are primaries of one cluster that accept writes at the same time.
     pub(super) fn share_writes(&self, primaries: &[BackendId]) -> bool {
         let facts = |id: &BackendId| &self.backends[id.index()].facts;
         let first = primaries.first().and_then(|id| facts(id).system_id);
         primaries.iter().all(|id| facts(id).multi_primary != MultiPrimary::No && facts(id).system_id == first)
     }
 
-    /// The highest database epoch that claims to be primary now.
+    /// The highest database epoch of a present primary.
     pub(super) fn highest_claim(&self) -> Option<u64> {
         let claimants = self.claimants().into_iter().map(|id| &self.backends[id.index()]);
         claimants.filter(|backend| backend.health() == Health::Up).filter_map(|backend| backend.facts.db_epoch).max()
     }
 
-    /// An operator's choice ends when it may no longer serve, and when a primary turns up that the operator did not know of:
-    /// a later promotion must not be overruled by an old command.
+    /// An operator's choice ends when it may no longer serve, and when a primary appears that the operator did not know of: an old
+    /// command must not overrule a later promotion.
     pub(super) fn drop_pin(&mut self) {
         let highest = self.highest_claim();
         self.pinned = self.pinned.filter(|pin| self.reason(pin.backend) == Reason::Eligible && highest <= pin.ceiling);
@@ -94,8 +94,8 @@ impl Pool {
         }
     }
 
-    /// At the start nobody is active before every backend was heard of, or could have been: the first to answer may be an
-    /// old primary, or not the preferred one.
+    /// At the start none is active before every backend has answered, or could have: the first to answer may be an old primary, or
+    /// not the preferred one.
     pub(super) fn is_settling(&self, now: Time) -> bool {
         !self.settled && now < self.settle_by && self.backends.iter().any(|backend| backend.last_outcome.is_none())
     }
@@ -114,7 +114,7 @@ impl Pool {
         self.ids().filter(|id| self.reason(*id) == Reason::Eligible).collect()
     }
 
-    /// All may write, but writes to two of them at once collide: one is enough, and it stays.
+    /// All may write, but writes to two of them conflict: one is enough, and it stays.
     fn elect_of_many(&self, eligible: &[BackendId], now: Time) -> Choice {
         let mut present = [self.active(), self.last_active].into_iter().flatten();
         if let Some(id) = present.find(|id| eligible.contains(id)) {
@@ -144,7 +144,7 @@ impl Pool {
                 let epoch = |id: &BackendId| self.backends[id.index()].facts.db_epoch;
                 let mut clusters = eligible.iter().filter_map(|id| self.backends[id.index()].facts.system_id);
                 let cluster = clusters.next();
-                // Epochs of two clusters say nothing about each other.
+                // Epochs of two clusters cannot be compared.
                 if eligible.iter().any(|id| epoch(id).is_none()) || clusters.any(|other| Some(other) != cluster) {
                     return undecided;
                 }
@@ -193,9 +193,9 @@ impl Pool {
         }
     }
 
-    /// The failover budget: automation does not go back and forth for ever. The moment from which it may switch to this
-    /// backend; at once to the one that was active last (that is no switch), one that did not fail within the window, and one
-    /// that the database itself promoted since.
+    /// The failover budget: automation does not switch back and forth for ever. The moment from which it may switch to this
+    /// backend. It is at once for the one that was active last (that is no switch), one that did not fail within the window, and
+    /// one that the database itself has promoted since.
     fn released_at(&self, id: BackendId) -> Time {
         let backend = &self.backends[id.index()];
         let promoted = match (self.policy.election, self.fence, backend.facts.db_epoch) {
@@ -212,8 +212,8 @@ impl Pool {
         }
     }
 
-    /// Without roles: the preferred backend, and when to return to it. It must have been eligible without a break for long
-    /// enough, and be above suspicion: nobody leaves a good backend for a doubtful one.
+    /// Without roles: the preferred backend, and when to return to it. It must have been eligible without a break for long enough,
+    /// and without any doubt: a good backend is not left for a doubtful one.
     fn failback(&self) -> Option<(BackendId, Time)> {
         let after = self.policy.failback_after.filter(|_| self.policy.election == Election::ByOrder && self.pinned.is_none())?;
         let preferred = self.ids().find(|id| self.reason(*id) == Reason::Eligible).filter(|id| Some(*id) < self.active())?;

@@ -1,4 +1,4 @@
-//! What goes into the core and what comes out of it.
+//! Input and output of the core.
 
 use super::{
     facts::{Facts, Role},
@@ -11,7 +11,7 @@ use crate::labels;
 /// What a probe learned of the backend.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Finding {
-    /// What was found.
+    /// The outcome.
     pub outcome: Outcome,
     /// What the backend said of itself; empty unless the outcome is `ok`.
     pub facts: Facts,
@@ -31,7 +31,7 @@ pub struct Report {
 }
 
 labels! {
-    /// What the byte path or the standing session learned besides the probes.
+    /// What the byte path or the standing session learned, besides the probes.
     pub enum Passive {
         /// A client's dial was refused.
         DialRefused = "dial_refused",
@@ -39,13 +39,13 @@ labels! {
         DialFailed = "dial_failed",
         /// The backend reset or closed a client's session first.
         SessionLost = "session_lost",
-        /// The check's standing session broke (RST, or an answer that is none).
+        /// The check's standing session broke (RST, or an invalid answer).
         StandingLost = "standing_lost",
-        /// The check's standing session was ended in order (FIN), without a word: by the server, or by its kernel when it died.
+        /// The check's standing session was closed with FIN, without a message: by the server, or by its kernel when it died.
         StandingClosed = "standing_closed",
-        /// The check's standing session was ended by the server in so many words (`PostgreSQL` 57P01).
+        /// The server said that it ends the check's standing session (`PostgreSQL` 57P01).
         StandingShutdown = "standing_shutdown",
-        /// As before, but what ended is the server's main process, and what spoke a child of it that noticed.
+        /// As before, but a child process noticed the end of the server's main process and sent it.
         StandingOrphaned = "standing_orphaned",
     }
 }
@@ -55,33 +55,32 @@ labels! {
 pub enum Command {
     /// Sets the administrative state.
     SetAdmin(BackendId, Admin),
-    /// Moves the pool to this backend if it may serve. For a fenced backend this is the operator's acceptance of its lower
-    /// database epoch.
+    /// Moves the pool to this backend if it may serve. For a fenced backend, the operator so accepts its lower database epoch.
     Switchover(BackendId),
 }
 
-/// The pool as it is configured from now on.
+/// The new configuration of the pool.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Configuration {
     /// The rules.
     pub policy: Policy,
-    /// For each place in the new list: which backend this was until now, `None` for a new one. The numbers of backends in later
-    /// events and effects are places in this list.
+    /// For each place in the new list: the backend's number until now, `None` for a new one. Backend numbers in later events and
+    /// effects are places in the new list.
     pub backends: Vec<Option<BackendId>>,
 }
 
-/// Everything that may happen to a pool.
+/// The events of a pool.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Event {
     /// A probe of this backend finished.
     Probe(BackendId, Report),
     /// Something was noticed outside the probes.
     Passive(BackendId, Passive),
-    /// An operator spoke.
+    /// A command of the operator.
     Command(Command),
     /// The configuration changed.
     Configure(Box<Configuration>),
-    /// Time passed; due when [`super::Pool::next_deadline`] says so.
+    /// Time passed; due at [`super::Pool::next_deadline`].
     Tick,
 }
 
@@ -92,27 +91,27 @@ pub enum Effect {
     Revoke {
         /// The epoch to withdraw.
         epoch: Epoch,
-        /// Who was active; after [`Event::Configure`], its number until then.
+        /// The active backend; after [`Event::Configure`], by its old number.
         backend: BackendId,
         /// What becomes of its sessions.
         mode: RevokeMode,
         /// Why.
         cause: Cause,
     },
-    /// Abort what a `Revoke` with [`RevokeMode::LastWords`] has left: the backend has nothing more to say.
+    /// Abort the sessions that a `Revoke` with [`RevokeMode::LastWords`] has left: the backend has nothing more to send.
     Abort {
         /// The epoch that was withdrawn.
         epoch: Epoch,
-        /// Who was active.
+        /// The backend that was active.
         backend: BackendId,
         /// Why.
         cause: Cause,
     },
-    /// Make a backend the target of new clients. Whatever is left of an earlier epoch is aborted first.
+    /// Send new clients to a backend. Whatever is left of an earlier epoch is aborted first.
     Activate {
         /// The new epoch.
         epoch: Epoch,
-        /// Who is active now.
+        /// The new active backend.
         backend: BackendId,
         /// Why.
         cause: Cause,
@@ -122,49 +121,49 @@ pub enum Effect {
         /// The epoch that is in doubt.
         epoch: Epoch,
     },
-    /// The doubt is gone.
+    /// The doubt is over.
     Resume {
         /// The epoch that stands.
         epoch: Epoch,
     },
-    /// Whether a backend may be read has changed; or, where it has not, the sessions that were left to its last words end.
+    /// Whether a backend may be read has changed. If it has not, the remaining sessions of its readers end.
     Read {
-        /// Whose.
+        /// The backend.
         backend: BackendId,
         /// Before.
         from: ReadEligibility,
         /// After.
         to: ReadEligibility,
-        /// What becomes of the sessions of those who read from it; `Drain`: they go on.
+        /// What happens to the sessions of its readers; `Drain`: they go on.
         sessions: RevokeMode,
     },
     /// Probe a backend at this pace from now on.
     Pace(BackendId, Pace),
-    /// Probe a backend at once, besides its pace, with a whole new connection.
+    /// Probe a backend at once, outside its pace, with a new connection.
     ProbeNow(BackendId),
     /// Something to log, count and show.
     Note(Note),
 }
 
-/// A change worth telling.
+/// A change to report.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Note {
     /// Health changed.
     Health {
-        /// Whose.
+        /// The backend.
         backend: BackendId,
         /// Before.
         from: Health,
         /// After.
         to: Health,
-        /// Which rule.
+        /// The rule.
         cause: Cause,
-        /// What was seen.
+        /// The evidence.
         evidence: Printable,
     },
     /// The database's role changed.
     Role {
-        /// Whose.
+        /// The backend.
         backend: BackendId,
         /// Before.
         from: Role,
@@ -173,34 +172,34 @@ pub enum Note {
     },
     /// Eligibility, or the reason against it, changed.
     Eligibility {
-        /// Whose.
+        /// The backend.
         backend: BackendId,
         /// Before.
         from: Reason,
         /// After.
         to: Reason,
     },
-    /// The election ended differently from the last one.
+    /// The result of the election has changed.
     Verdict {
         /// Before.
         from: Verdict,
         /// After.
         to: Verdict,
     },
-    /// More than one backend claims to be primary, or no longer.
+    /// The set of backends that say they are primary is now, or no longer, a conflict.
     Conflict {
         /// Whether there is one now.
         present: bool,
-        /// Those that claim it.
+        /// The primaries.
         claimants: Vec<BackendId>,
     },
-    /// The check of a backend cannot do its work (`misconfigured`, `saturated`, `wrong_cluster`), or can again (`ok`).
+    /// The check of a backend does not work (`misconfigured`, `saturated`, `wrong_cluster`), or works again (`ok`).
     CheckAlert {
-        /// Whose.
+        /// The backend.
         backend: BackendId,
         /// The outcome that says so.
         outcome: Outcome,
-        /// What was seen.
+        /// The evidence.
         evidence: Printable,
     },
     /// The event named a backend this pool does not have.
@@ -214,7 +213,7 @@ pub enum Note {
     },
     /// An administrative state was set.
     AdminSet {
-        /// Whose.
+        /// The backend.
         backend: BackendId,
         /// Before.
         from: Admin,

@@ -1,4 +1,4 @@
-//! What a database says of itself.
+//! What a database reports about itself.
 
 use std::time::Duration;
 
@@ -6,11 +6,11 @@ use super::text::Printable;
 use crate::labels;
 
 labels! {
-    /// What the database says it is.
+    /// The role that the database reports.
     pub enum Role {
         /// Not asked, or not answered yet.
         Unknown = "unknown",
-        /// Takes writes.
+        /// Accepts writes.
         Primary = "primary",
         /// Follows a primary.
         Standby = "standby",
@@ -18,13 +18,13 @@ labels! {
 }
 
 labels! {
-    /// How a primary stands among others of its cluster that take writes at the same time.
+    /// The relation of a primary to others of its cluster that accept writes at the same time.
     #[derive(Default)]
     pub enum MultiPrimary {
-        /// It alone takes writes, or does not know of others.
+        /// It alone accepts writes, or does not know of others.
         #[default]
         No = "no",
-        /// It has all that the cluster has.
+        /// It has all data of the cluster.
         Synced = "synced",
         /// It serves, but may not have all of it.
         Behind = "behind",
@@ -36,9 +36,9 @@ labels! {
 pub struct Facts {
     /// Role; `None` for a check that knows no roles.
     pub role: Option<Role>,
-    /// The database refuses writes although it is no standby.
+    /// The database refuses writes although it is not a standby.
     pub read_only: bool,
-    /// Others of its cluster take writes too (Galera), so that two primaries are no conflict.
+    /// Others of its cluster accept writes too (Galera), so two primaries are no conflict.
     pub multi_primary: MultiPrimary,
     /// The database's own epoch, which rises with each promotion (`PostgreSQL`: timeline).
     pub db_epoch: Option<u64>,
@@ -46,8 +46,8 @@ pub struct Facts {
     pub system_id: Option<u64>,
     /// Replication lag in bytes.
     pub lag_bytes: Option<u64>,
-    /// How long ago that was written which is applied now; without end for a standby that applies nothing any more.
+    /// The age of the change that is being applied; infinite for a standby that applies nothing any more.
     pub lag_time: Option<Duration>,
-    /// Server version as it names itself.
+    /// Server version as the server names it.
     pub version: Option<Printable>,
 }

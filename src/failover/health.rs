@@ -2,19 +2,18 @@
 
 use super::vocabulary::Health;
 
-/// What one observation did.
+/// The result of one observation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Transition {
     /// Agrees with the verdict.
     Unchanged,
-    /// Contradicts the verdict, not yet often enough; the backend is watched closely.
+    /// Contradicts the verdict, but not yet often enough; the backend is probed faster.
     Pending,
     /// The verdict changed.
     Changed,
 }
 
-/// A verdict and the number of consecutive observations that contradict it. One counter: whatever agrees with the verdict
-/// starts it over, so what it counts is consecutive by construction.
+/// A verdict and the number of consecutive observations that contradict it. Whatever agrees with the verdict resets the count.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Tracker {
     verdict: Health,
@@ -27,7 +26,7 @@ impl Tracker {
         self.verdict
     }
 
-    /// A change is under way.
+    /// A change is pending.
     pub const fn is_pending(&self) -> bool {
         self.against > 0
     }
@@ -47,7 +46,7 @@ impl Tracker {
         self.observe(Health::Down, fall)
     }
 
-    /// The backend was heard of, but the answer proves neither health nor death: a run of either is broken.
+    /// The backend answered, but the answer proves neither health nor death: it resets the count.
     pub const fn interrupt(&mut self) {
         self.against = 0;
     }

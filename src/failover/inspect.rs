@@ -1,4 +1,4 @@
-//! What others may ask of a pool.
+//! Queries on a pool.
 
 use super::{
     backend::BackendState,
@@ -13,7 +13,7 @@ impl Pool {
         (0..self.backends.len()).map(BackendId::at)
     }
 
-    /// What is known of a backend.
+    /// The state of a backend.
     pub fn backend(&self, id: BackendId) -> Option<&BackendState> {
         self.backends.get(id.index())
     }
@@ -23,7 +23,7 @@ impl Pool {
         self.backend(id).map_or(Reason::Unknown, |backend| backend.reason)
     }
 
-    /// Who is active.
+    /// The active backend.
     pub const fn active(&self) -> Option<BackendId> {
         match self.serving {
             Serving::Active(id) | Serving::Suspended(id) => Some(id),
@@ -31,7 +31,7 @@ impl Pool {
         }
     }
 
-    /// Who was activated last; `None` also when it has left the configuration since.
+    /// The backend that was activated last; `None` also when it has left the configuration since.
     pub const fn last_active(&self) -> Option<BackendId> {
         self.last_active
     }
@@ -41,22 +41,22 @@ impl Pool {
         self.epoch
     }
 
-    /// New clients are held although somebody is active.
+    /// New clients are held although a backend is active.
     pub const fn suspended(&self) -> bool {
         matches!(self.serving, Serving::Suspended(_))
     }
 
-    /// How the last election ended.
+    /// The result of the last election.
     pub const fn verdict(&self) -> Verdict {
         self.verdict
     }
 
-    /// More than one backend claims to be primary.
+    /// More than one backend says that it is the primary.
     pub const fn conflict(&self) -> bool {
         self.conflict
     }
 
-    /// The highest database epoch that was ever served, and of which cluster.
+    /// The highest database epoch that was ever served, and its cluster.
     pub const fn fence(&self) -> (Option<u64>, Option<u64>) {
         (self.fence, self.system_id)
     }
@@ -66,7 +66,7 @@ impl Pool {
         &self.policy
     }
 
-    /// At which pace a backend is to be probed.
+    /// The pace of a backend's probes.
     pub fn pace(&self, id: BackendId) -> Pace {
         self.backend(id).map_or(Pace::Normal, |backend| backend.pace)
     }

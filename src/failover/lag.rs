@@ -4,17 +4,17 @@ use std::time::Duration;
 
 use super::facts::Facts;
 
-/// The most that a standby may be behind, in what it tells. Half of it is near enough for one that was further behind.
+/// The greatest lag of a standby that may be read. A standby that exceeded it must come back to half of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum MaxLag {
     /// Bytes that it has not applied.
     Bytes(u64),
-    /// Since what it applies was written.
+    /// Age of the change that it applies.
     Time(Duration),
 }
 
 impl MaxLag {
-    /// One that tells no lag, or only in the other measure, exceeds nothing.
+    /// A standby that reports no lag, or only in the other unit, exceeds nothing.
     pub fn is_exceeded(self, facts: &Facts) -> bool {
         match self {
             Self::Bytes(max) => facts.lag_bytes.is_some_and(|lag| lag > max),

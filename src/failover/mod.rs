@@ -1,28 +1,28 @@
 //! The pure core: which backend may take writes, decided as a function of state, event and time.
 //!
-//! Nothing here does I/O, reads a clock, draws a random number or writes a log. The shell (`control`) tells the core what
-//! it saw and when ([`Event`]); the core answers with what to do ([`Effect`]). The same inputs give the same outputs, which
-//! is why the core can be walked exhaustively, simulated from a seed and asked "what would you do".
+//! Nothing here does I/O, reads a clock, draws a random number or writes a log. The shell (`control`) passes in what it saw and
+//! when ([`Event`]); the core returns what to do ([`Effect`]). The same inputs give the same outputs, so the core can be tested
+//! exhaustively and simulated from a seed.
 //!
 //! | file | what it holds |
 //! |---|---|
-//! | [`vocabulary`] | closed words and numbers that every other file speaks |
+//! | [`vocabulary`] | closed sets of words, and numbers, that the other files use |
 //! | [`policy`] | the rules of the decision |
 //! | [`label`] | closed enums that are return value, log word and metric label at once |
 //! | [`time`] | the core's idea of time: a duration since the process started |
 //! | [`event`] | what goes in ([`Event`]) and what comes out ([`Effect`]) |
-//! | [`facts`] | what a database says of itself |
+//! | [`facts`] | what a database reports about itself |
 //! | [`health`] | `Unknown → Up ⇄ Down` from consecutive outcomes |
-//! | [`backend`] | one backend: health, role, admin state, and the truth table that joins them into "eligible" |
-//! | `elect` | who should be active: by the database's role, or by list order |
-//! | `observe` | what a report or a passive sign does to one backend |
+//! | [`backend`] | one backend: health, role, admin state, and the truth table that combines them into "eligible" |
+//! | `elect` | the election: by the database's role, or by list order |
+//! | `observe` | what a report or a passive signal does to one backend |
 //! | [`pool`] | the state machine: [`Pool::step`] |
 //! | `configure` | what a change of the configuration keeps |
-//! | `inspect` | what others may ask of a pool |
-//! | `readers` | who may be read, besides the active one or instead of it |
-//! | [`lag`] | how far behind a standby may be |
-//! | [`ready`] | whether a failover would succeed right now |
-//! | [`text`] | what others say, made safe to print |
+//! | `inspect` | queries on a pool |
+//! | `readers` | which backends may be read |
+//! | [`lag`] | the greatest lag of a standby |
+//! | [`ready`] | whether a failover would succeed now |
+//! | [`text`] | untrusted text, made safe to print |
 //! | `invariants` | what must hold after every step, checked in debug builds |
 
 pub mod backend;

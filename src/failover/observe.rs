@@ -1,4 +1,4 @@
-//! What was seen of a backend: reports of probes, and passive signs from the byte path and the standing session.
+//! Observations of a backend: reports of probes, and passive signals from the byte path and the standing session.
 
 use super::{
     backend::{BackendState, Readiness, Signs},
@@ -13,7 +13,7 @@ use super::{
 };
 
 impl Pool {
-    /// The outcome as this pool counts it: an answer from another cluster is no success.
+    /// The outcome as this pool counts it: an answer from another cluster is not a success.
     fn assess(&self, finding: &Finding) -> Outcome {
         let is_foreign = self.system_id.zip(finding.facts.system_id).is_some_and(|(own, its)| own != its);
         if finding.outcome == Outcome::Ok && is_foreign { Outcome::WrongCluster } else { finding.outcome }
@@ -105,8 +105,8 @@ impl Pool {
         self.raise_fence(id, outcome);
     }
 
-    /// Another says that it is a primary now. Those that said so before it may have given way since: they are asked at once, and
-    /// until they answer that is no conflict. What was said while the pool settles was said at one time.
+    /// Another backend says that it is a primary now. Those that said so before may have been demoted since: they are asked at
+    /// once, and until they answer there is no conflict. Reports during the settling time count as simultaneous.
     fn ask_older_claims(&mut self, newer: BackendId, effects: &mut Vec<Effect>) {
         let claimants = self.claimants();
         if !self.settled || self.conflict || self.share_writes(&claimants) {
@@ -120,7 +120,7 @@ impl Pool {
         }
     }
 
-    /// The fence is the highest database epoch that was *served*: what the active backend says while it may take writes.
+    /// The fence is the highest database epoch that was *served*: the epoch of the active backend while it may accept writes.
     fn raise_fence(&mut self, id: BackendId, outcome: Outcome) {
         let backend = &self.backends[id.index()];
         let claims = backend.health() == Health::Up && self.says_primary(id);
@@ -165,21 +165,22 @@ impl Pool {
             backend.note_changes(id, before, Cause::TwoSignals, effects);
             return;
         }
-        // A client's session may end for many reasons; only the check's own session, or a refused connect, holds new clients.
+        // A client's session may end for many reasons; only the check's own session, or a refused connect, causes new clients to be
+        // held.
         backend.signs.in_doubt |= !matches!(what, Passive::SessionLost | Passive::DialFailed);
         backend.ask(id, effects);
     }
 }
 
 impl BackendState {
-    /// Orders a second opinion, once until a report comes: a thousand clients notice the same thing at the same moment.
+    /// Orders a new login, once until a report comes: a thousand clients may notice the same thing at the same moment.
     fn ask(&mut self, id: BackendId, effects: &mut Vec<Effect>) {
         if !std::mem::replace(&mut self.asked, true) {
             effects.push(Effect::ProbeNow(id));
         }
     }
 
-    /// A probe failed: by counting, or because this is the second of two signals.
+    /// A failed probe: counted, or the second of two signals.
     fn failed(&mut self, now: Time, report: &Report, fall: u32) -> (Transition, Cause) {
         self.trouble_since.get_or_insert(now);
         self.fresh_failed |= report.fresh;
@@ -198,7 +199,7 @@ impl BackendState {
         (transition, cause)
     }
 
-    /// Where even the kernel no longer refuses, nobody is there who would end a session.
+    /// If even the kernel no longer refuses, nothing on that side will end a session.
     fn count_silence(&mut self, outcome: Outcome, fall: u32) {
         self.silent = if self.has_left() && outcome != Outcome::Refused { self.silent + 1 } else { 0 };
         if self.silent >= fall {
@@ -214,7 +215,7 @@ impl BackendState {
         }
     }
 
-    /// A server answered, so every sign of its death is void. Only a whole new login proves that one is possible.
+    /// A server answered, so every sign of its death is cancelled. Only a new login proves that one is possible.
     fn answered(&mut self, report: &Report) {
         self.signs = Signs::default();
         if self.readiness == Readiness::ShuttingDown {
@@ -223,7 +224,7 @@ impl BackendState {
         self.fresh_failed &= !report.fresh;
     }
 
-    /// It answered, and not as it should.
+    /// It answered, but not as it should.
     fn lives(&mut self, report: &Report, outcome: Outcome) {
         self.answered(report);
         self.alert = Some(outcome);
@@ -232,15 +233,14 @@ impl BackendState {
         self.health.interrupt();
     }
 
-    /// An old session that still answers while new logins fail proves no health; but that it follows another now, or refuses
-    /// writes, is believed at once.
+    /// An old session that still answers while new logins fail proves no health. But if it reports that the server is a standby
+    /// now, or refuses writes, that counts at once.
     fn believe_against_itself(&mut self, facts: &Facts) {
         if facts.role != Some(Role::Primary) || facts.read_only {
             self.facts = facts.clone();
         }
     }
 
-    /// The verdict just changed.
     fn settle_health(&mut self, now: Time, policy: &Policy) {
         self.since = now;
         if self.health() == Health::Down {

@@ -15,13 +15,13 @@ pub enum Election {
 }
 
 labels! {
-    /// What to do when more than one backend says it is primary.
+    /// What to do when more than one backend says it is the primary.
     pub enum OnConflict {
-        /// The one with the higher database epoch; on a tie the present one if it is among them, else nobody.
+        /// The one with the higher database epoch; on a tie the active one if it is among them, else none.
         Newest = "newest",
-        /// The present one if it is among them, else nobody.
+        /// The active one if it is among them, else none.
         Keep = "keep",
-        /// Nobody.
+        /// None.
         Refuse = "refuse",
     }
 }
@@ -45,14 +45,14 @@ pub struct Policy {
     pub budget_max: u32,
     /// The window of the failover budget, and of relapses.
     pub budget_within: Duration,
-    /// At the start, elect nobody before every backend was heard of or this has passed.
+    /// At the start, none is elected before every backend has answered or this has passed.
     pub settle: Duration,
-    /// What becomes of the sessions of a backend that goes down: `Abort` or `Drain`.
+    /// What happens to the sessions of a backend that goes down: `Abort` or `Drain`.
     pub on_down: RevokeMode,
-    /// A standby that lags by more is not ready to take over, and is not read until it lags by half of it. Never a choice of
-    /// who is active.
+    /// A standby with a greater lag is not ready to take over, and is not read until its lag is half of this. It never decides who
+    /// is active.
     pub max_lag: Option<MaxLag>,
-    /// How far a database epoch may be above all that the pool has shown; `None` for a database whose epochs jump.
+    /// How far a database epoch may be above all others of the pool; `None` for a database whose epochs jump.
     pub max_epoch_step: Option<u64>,
 }
 

@@ -10,12 +10,11 @@
 //!   (one at the start)
 //! * **I6** no activation against the budget unless forced by a command · **I7** failback only under its rule
 //! * **I8** a late or repeated report changes nothing · **I9** two primaries give the named verdict, never a silent choice
-//! * **I10** nobody eligible → nobody active within the step · **I11** every change took a legal edge and carries a cause
-//! * **I12** a tick before the deadline has no effects · **I13** same inputs, same outputs
-//! * **I14** who may be read is ready, up, serving, of this cluster and in no doubt: a standby, the active one, or without roles
-//!   anybody · **I15** lag takes a reader out above `max_lag` and brings it back at half of it, and never otherwise
-//! * **I16** sessions are left to a server's last words only while nobody is active, and only while it says that it takes nobody in,
-//!   or is gone after it said so or ended the check's session in order
+//! * **I10** no eligible backend → none active within the step · **I11** every change took a legal edge and carries a cause
+//! * **I14** a reader is ready, up, serving, of this cluster and in no doubt: a standby, the active one, or without roles any
+//!   backend · **I15** lag takes a reader out above `max_lag` and brings it back at half of it, and never otherwise
+//! * **I16** sessions are left to a server's last words only while no backend is active, and only while it says that it accepts no
+//!   clients, or is gone after it said so or closed the check's session with FIN
 
 use std::collections::VecDeque;
 
@@ -38,13 +37,13 @@ pub(super) struct Pin {
 /// Where new clients go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Serving {
-    /// Nobody is active.
+    /// None is active.
     Nobody,
-    /// Nobody is active; the sessions of the last one go on until it ends them.
+    /// None is active; the sessions of the last one go on until it ends them.
     LastWords,
     /// New clients go to the active one.
     Active(BackendId),
-    /// Somebody is active, but new clients are held: a second opinion is awaited.
+    /// One is active, but new clients are held until a new login has finished.
     Suspended(BackendId),
 }
 
@@ -55,7 +54,7 @@ pub struct Pool {
     pub(super) backends: Vec<BackendState>,
     pub(super) serving: Serving,
     pub(super) epoch: Epoch,
-    /// Who was active last, also while nobody is.
+    /// The last active backend, also while none is active.
     pub(super) last_active: Option<BackendId>,
     /// Why it was revoked.
     pub(super) last_revoke: Option<Cause>,
@@ -63,7 +62,7 @@ pub struct Pool {
     pub(super) fence: Option<u64>,
     /// Identity of the cluster this pool holds, learned from the first backend that served.
     pub(super) system_id: Option<u64>,
-    /// Chosen by an operator; stands while it may serve.
+    /// Chosen by an operator; stays while it may serve.
     pub(super) pinned: Option<Pin>,
     /// When the active backend changed, for the budget.
     pub(super) switches: VecDeque<Time>,
@@ -78,7 +77,7 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// A pool of `count` backends that nothing is known about, at `now`.
+    /// A pool of `count` backends without any result, at `now`.
     pub fn new(policy: Policy, count: u16, now: Time) -> Self {
         let count = usize::from(count);
         let settle_by = if count == 0 { now } else { now + policy.settle };
@@ -101,14 +100,14 @@ impl Pool {
         }
     }
 
-    /// Restores what an earlier process knew: the highest database epoch it served, and of which cluster.
+    /// Restores the state of an earlier process: the highest database epoch it served, and its cluster.
     pub fn restore_fence(&mut self, fence: Option<u64>, system_id: Option<u64>) {
         self.fence = self.fence.max(fence);
         self.system_id = self.system_id.or(system_id);
     }
 
-    /// Restores who was active when an earlier process ended. Without roles the list order alone would bring back a backend
-    /// that was failed over from, with all its old data; so the last one is preferred while it may serve.
+    /// Restores which backend was active when an earlier process ended. Without roles, the list order alone would bring back a
+    /// backend with old data that was failed over from; so the last one is preferred while it may serve.
     pub fn restore_active(&mut self, active: BackendId) {
         self.last_active = Some(active).filter(|id| id.index() < self.backends.len()).or(self.last_active);
     }
@@ -131,7 +130,7 @@ impl Pool {
         effects
     }
 
-    /// When the core wants a [`Event::Tick`], if nothing else happens; `now` when that moment has passed already.
+    /// When the core needs an [`Event::Tick`], if nothing else happens; `now` when that moment has already passed.
     pub fn next_deadline(&self, now: Time) -> Option<Time> {
         self.wake.map(|at| at.max(now))
     }
@@ -161,7 +160,7 @@ impl Pool {
         }
     }
 
-    /// Elects anew and orders what follows from it.
+    /// Elects, and orders what follows from it.
     fn reconsider(&mut self, now: Time, effects: &mut Vec<Effect>) {
         self.settled = self.settled || !self.is_settling(now);
         self.refresh_reasons(now, effects);
@@ -181,9 +180,9 @@ impl Pool {
             }
             if let Some(new) = choice.active {
                 self.activate(now, new, effects);
-                // A switch is an event, not a state: what stands after it is that the new one stays.
+                // A switch is an event, not a state: after it, the new backend stays.
                 self.verdict = Verdict::Keep;
-                // The epoch and the cluster that are served now may disqualify others.
+                // The epoch and the cluster that are now served may disqualify others.
                 self.refresh_reasons(now, effects);
             }
         }
@@ -215,7 +214,7 @@ impl Pool {
         effects.push(Effect::Activate { epoch: self.epoch, backend: new, cause });
     }
 
-    /// Aborts the sessions that were left to a server which takes nobody in, when it no longer is one.
+    /// Aborts the sessions that were left to a server which accepts no clients, once it is no longer such a server.
     fn end_last_words(&mut self, effects: &mut Vec<Effect>) {
         let Some(backend) = self.last_active.filter(|_| self.serving == Serving::LastWords) else { return };
         let cause = self.revoke_cause(backend, None);
@@ -291,7 +290,7 @@ impl Pool {
                 Serving::Suspended(active) => active.index() == index,
             };
             let pace = if backend.last_outcome == Some(Outcome::Misconfigured) {
-                // Hurry mends no password, but fills the server's log and may lock the account or the host out.
+                // More logins do not correct a password; they fill the server's log and may lock the account or the host out.
                 Pace::Normal
             } else if clients_wait && backend.admin != Admin::Maint {
                 Pace::Urgent

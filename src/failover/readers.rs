@@ -1,5 +1,5 @@
-//! Who may be read: a second decision beside who is active, and a simpler one. Each backend is judged by itself, from what is
-//! known of it and who is active; nothing here changes who is active.
+//! Which backends may be read: a second decision, made after the election. Each backend is judged separately, from its state and
+//! the active backend; nothing here changes which one is active.
 
 use super::{
     backend::BackendState,
@@ -16,7 +16,7 @@ impl Pool {
         self.backend(id).map_or(ReadEligibility::Unknown, |backend| backend.read_eligibility)
     }
 
-    /// Judges every backend anew, after it is known who is active.
+    /// Judges every backend, once the active one is known.
     pub(super) fn refresh_read_eligibility(&mut self, effects: &mut Vec<Effect>) {
         let max_lag = self.policy.max_lag;
         self.backends.iter_mut().for_each(|backend| backend.judge_lag(max_lag));
@@ -27,7 +27,7 @@ impl Pool {
             let backend = &mut self.backends[index];
             let from = std::mem::replace(&mut backend.read_eligibility, to);
             let left = &mut backend.readers_left;
-            // A server that has nothing more to say ends nobody's session.
+            // A server that has nothing more to send will end no session.
             let fell_silent = *left && sessions == RevokeMode::Abort;
             *left = sessions == RevokeMode::LastWords && (from != to || *left);
             if from != to || fell_silent {
@@ -65,7 +65,7 @@ impl Pool {
         }
     }
 
-    /// The pool knows its own cluster, or all that name theirs name the same.
+    /// Whether the pool knows its own cluster, or all backends that name a cluster name the same.
     fn is_one_cluster(&self) -> bool {
         let up = self.backends.iter().filter(|backend| backend.health() == Health::Up && !backend.is_foreign(self.system_id));
         let mut named = up.filter_map(|backend| backend.facts.system_id);
@@ -73,7 +73,7 @@ impl Pool {
         self.system_id.is_some() || named.all(|other| Some(other) == first)
     }
 
-    /// What becomes of the sessions of a backend's readers; `Drain`: they go on.
+    /// What happens to the sessions of a backend's readers; `Drain`: they go on.
     fn end_of_readers(&self, index: usize, to: ReadEligibility) -> RevokeMode {
         match to.closes_sessions() {
             None => RevokeMode::Drain,
@@ -86,8 +86,8 @@ impl Pool {
 }
 
 impl BackendState {
-    /// Too far behind above `max`, near enough again at half of it; in between it stays what it was. One that tells no lag is near
-    /// enough, and the word of one that is not up was given before it went.
+    /// Too far behind above `max`, near enough again at half of it; in between nothing changes. A standby that reports no lag is
+    /// near enough. The report of one that is not up dates from before it went down.
     fn judge_lag(&mut self, max: Option<MaxLag>) {
         if self.health() != Health::Up {
             return;

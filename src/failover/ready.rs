@@ -1,4 +1,4 @@
-//! Would a failover succeed right now? Answered by the very code that would decide it.
+//! Whether a failover would succeed now, computed by the code that would decide it.
 
 use super::{
     facts::Role,
@@ -10,7 +10,7 @@ use super::{
 use crate::labels;
 
 labels! {
-    /// Whether a failover would succeed right now, and if not, why.
+    /// Whether a failover would succeed now, and if not, why.
     #[derive(Default)]
     pub enum FailoverReady {
         /// A candidate is ready.
@@ -18,7 +18,7 @@ labels! {
         /// No backend is active.
         #[default]
         NoActive = "no_active",
-        /// The pool has one backend only.
+        /// The pool has only one backend.
         SingleBackend = "single_backend",
         /// No other backend is healthy.
         NoCandidate = "no_candidate",
@@ -30,8 +30,8 @@ labels! {
 }
 
 impl Pool {
-    /// What would happen if the active backend died at `now`. With a role-aware check a standby counts when it would be
-    /// followed once somebody promoted it.
+    /// What would happen if the active backend died at `now`. With a check that knows roles, a standby counts if mainstay would
+    /// follow it once it was promoted.
     pub fn failover_ready(&self, now: Time) -> FailoverReady {
         let Some(active) = self.active() else { return FailoverReady::NoActive };
         if self.backends.len() < 2 {

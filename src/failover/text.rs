@@ -1,21 +1,21 @@
-//! Text that may be printed wherever people look.
+//! Text that is safe to print.
 
 use std::{fmt, ops::Deref, sync::Arc};
 
-/// What others say (a server, a command, a resolver), made safe: no control characters and no escape sequences, which move a
-/// terminal's cursor or begin another line of a log; nothing that turns the direction of writing or cannot be seen; bounded. It can
-/// be made in this way only.
+/// Untrusted text (of a server, a command, a resolver), made safe: no control characters and no escape sequences, which move a
+/// terminal's cursor or begin another log line; no invisible characters and none that change the writing direction; bounded. It can
+/// only be made in this way.
 #[derive(Clone, Default, PartialEq, Eq, Hash)]
 pub struct Printable(Arc<str>);
 
-/// The longest text, in characters. Whoever joins texts bounds the foreign one before.
+/// The longest text, in characters. Code that joins texts bounds the untrusted one before.
 const LONGEST: usize = 600;
 
 /// The longest name or version.
 const LONGEST_WORD: usize = 64;
 
 impl Printable {
-    /// A name or a version, of which 64 characters are enough.
+    /// A name or a version, at most 64 characters.
     pub fn word(text: &str) -> Self {
         Self::cut(text, LONGEST_WORD)
     }
@@ -40,7 +40,7 @@ impl Printable {
     }
 }
 
-/// A text of any length as it can be printed, for what has its own bound.
+/// A text of any length made printable, for texts with a bound of their own.
 pub fn escaped(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for c in text.chars() {
@@ -53,7 +53,7 @@ pub fn escaped(text: &str) -> String {
     safe
 }
 
-/// Visible, and of no effect on what stands beside it.
+/// Visible, and without effect on its neighbours.
 pub fn is_printable(c: char) -> bool {
     !c.is_control()
         && !matches!(c,

@@ -2,8 +2,8 @@
 
 use std::{ops::Add, time::Duration};
 
-/// A moment on the monotonic clock, as the time since an origin that the shell chose at start. Wall-clock steps never reach
-/// the core.
+/// A moment on the monotonic clock, as the time since an origin that the shell chose at the start. Wall-clock steps never reach the
+/// core.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Time(Duration);
 

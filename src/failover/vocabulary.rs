@@ -1,4 +1,4 @@
-//! The core's closed words and numbers, which everything else in it speaks: it imports nobody.
+//! Closed sets of words, and numbers, that the rest of the core uses. It imports no other file of the core.
 
 use std::fmt;
 
@@ -21,7 +21,7 @@ impl BackendId {
     }
 }
 
-/// Number of an activation. Rises by one with each, never repeats within a process; 0 means "nobody was active yet".
+/// Number of an activation. Rises by one with each, never repeats within a process; 0 means "none was active yet".
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Epoch(pub u64);
 
@@ -40,19 +40,19 @@ impl fmt::Display for Epoch {
 }
 
 labels! {
-    /// What one probe found.
+    /// The outcome of one probe.
     pub enum Outcome {
         /// Answered as asked.
         Ok = "ok",
-        /// The connection was refused (RST to our SYN).
+        /// The connect was refused (RST).
         Refused = "refused",
         /// No route: host or network unreachable.
         Unreachable = "unreachable",
-        /// No answer to our SYN within the deadline.
+        /// No answer to the connect within the deadline.
         ConnectTimeout = "connect_timeout",
         /// Connected, but the check did not finish within the deadline.
         Timeout = "timeout",
-        /// The peer closed or reset the connection in the middle of the check.
+        /// The peer closed or reset the connection during the check.
         Closed = "closed",
         /// The peer does not speak the protocol of the check.
         ProtocolError = "protocol_error",
@@ -62,7 +62,7 @@ labels! {
         Saturated = "saturated",
         /// The check itself is wrong: password, permission, database name, TLS trust.
         Misconfigured = "misconfigured",
-        /// Answers as another cluster than the one this pool holds.
+        /// Belongs to another cluster than this pool.
         WrongCluster = "wrong_cluster",
     }
 }
@@ -74,7 +74,7 @@ pub enum Class {
     Success,
     /// Evidence of death; counts towards Down.
     Failure,
-    /// Alive, not serving: ineligible, watched closely, neither a success nor a failure.
+    /// Alive, but not serving: ineligible, probed faster, neither a success nor a failure.
     NotServing,
     /// Alive; verdict and role stay as they are.
     Neutral,
@@ -103,13 +103,13 @@ labels! {
         Unknown = "unknown",
         /// Answers its checks.
         Up = "up",
-        /// Does not.
+        /// Does not answer them.
         Down = "down",
     }
 }
 
 labels! {
-    /// What the operator wants of a backend.
+    /// The operator's command for a backend.
     #[derive(Default)]
     pub enum Admin {
         /// Use it.
@@ -133,7 +133,7 @@ labels! {
         Starting = "starting",
         /// The database no longer is the primary, or became read-only.
         Demoted = "demoted",
-        /// The database was promoted, or became eligible, while nobody was active.
+        /// The database was promoted, or became eligible, while none was active.
         Eligible = "eligible",
         /// Another primary with a higher database epoch.
         Conflict = "conflict",
@@ -160,7 +160,7 @@ labels! {
         Eligible = "eligible",
         /// An operator took it out.
         Maint = "maint",
-        /// An operator lets it run empty.
+        /// An operator drains it.
         Drain = "drain",
         /// Its check cannot log in, and it was never seen healthy or was down before.
         Misconfigured = "misconfigured",
@@ -171,13 +171,13 @@ labels! {
         Down = "down",
         /// It answers that it is starting or stopping.
         Starting = "starting",
-        /// It holds another cluster than this pool.
+        /// It belongs to another cluster than this pool.
         WrongCluster = "wrong_cluster",
         /// It follows a primary.
         Standby = "standby",
-        /// Its check knows roles, but it named none.
+        /// Its check knows roles, but the backend named none.
         RoleUnknown = "role_unknown",
-        /// It is no standby, but refuses writes.
+        /// It is not a standby, but refuses writes.
         ReadOnly = "read_only",
         /// It is a primary with a database epoch below one that was already served: an old primary that came back.
         Fenced = "fenced",
@@ -185,32 +185,32 @@ labels! {
 }
 
 labels! {
-    /// How the last election ended.
+    /// The result of an election.
     #[derive(Default)]
     pub enum Verdict {
-        /// Not every backend has been heard of since the start.
+        /// Not every backend has answered since the start.
         #[default]
         Settling = "settling",
         /// The active backend stays.
         Keep = "keep",
         /// Another backend takes over.
         Switch = "switch",
-        /// Nobody may be active.
+        /// No backend may be active.
         NoEligible = "no_eligible",
-        /// More than one primary and no rule to tell them apart: nobody, or the present one.
+        /// More than one primary and no rule that tells which is right: none, or the active one.
         SplitBrain = "split_brain",
-        /// The failover budget is used up and every candidate has failed lately.
+        /// The failover budget is used up and every candidate failed recently.
         HoldDown = "hold_down",
     }
 }
 
 labels! {
-    /// Whether a backend may be read, and if not, why; the first row that applies, in this order, with the two that may last.
+    /// Whether a backend may be read, and if not, why; the first row that applies, in this order. The last two may be read.
     #[derive(Default)]
     pub enum ReadEligibility {
         /// An operator took it out.
         Maint = "maint",
-        /// An operator lets it run empty.
+        /// An operator drains it.
         Drain = "drain",
         /// Its check cannot log in, and it was never seen healthy.
         Misconfigured = "misconfigured",
@@ -221,17 +221,17 @@ labels! {
         Down = "down",
         /// It answers that it is starting or stopping.
         Starting = "starting",
-        /// It holds another cluster than this pool.
+        /// It belongs to another cluster than this pool.
         WrongCluster = "wrong_cluster",
-        /// Just started: not every backend was heard of.
+        /// Just started: not every backend has answered.
         Settling = "settling",
-        /// Nobody was active yet, and the backends belong to different clusters.
+        /// No backend was active yet, and the backends belong to different clusters.
         ClusterUnknown = "cluster_unknown",
-        /// There is a sign of its death, and a second opinion is awaited.
+        /// There is a sign of its death; a new login has not finished.
         InDoubt = "in_doubt",
-        /// Its check knows roles, but it named none.
+        /// Its check knows roles, but the backend named none.
         RoleUnknown = "role_unknown",
-        /// It is no standby, and refuses writes.
+        /// It is not a standby, but refuses writes.
         ReadOnly = "read_only",
         /// It is an old primary that came back.
         Fenced = "fenced",
@@ -239,7 +239,7 @@ labels! {
         NotActive = "not_active",
         /// It is too far behind.
         Lag = "lag",
-        /// It is the active one: read only by those who take any.
+        /// It is the active one: used only by listeners that accept it.
         Active = "active",
         /// It may be read.
         Reader = "reader",
@@ -247,13 +247,13 @@ labels! {
 }
 
 impl ReadEligibility {
-    /// Somebody may be sent there to read.
+    /// Whether it may be read.
     pub const fn may_be_read(self) -> bool {
         matches!(self, Self::Reader | Self::Active)
     }
 
-    /// Why the sessions of its readers are closed; `None` where they go on. A primary that is not the active one would take the
-    /// writes of a session which began when it was a standby: one writer goes before a long session.
+    /// Why the sessions of its readers are closed; `None` where they go on. A primary that is not the active one could accept
+    /// writes of a session that began when it was a standby: one writer is more important than a long session.
     pub const fn closes_sessions(self) -> Option<Cause> {
         match self {
             Self::Maint => Some(Cause::Command),
@@ -283,22 +283,22 @@ labels! {
         /// `check.interval`.
         #[default]
         Normal = "normal",
-        /// `check.fast_interval`: a verdict is pending.
+        /// `check.fast_interval`: a change of health is pending.
         Fast = "fast",
-        /// 20 ms: new clients wait, because nobody is active or the active one is in doubt.
+        /// 20 ms: new clients wait, because none is active or the active one is in doubt.
         Urgent = "urgent",
     }
 }
 
 labels! {
-    /// What becomes of the sessions of a revoked epoch.
+    /// What happens to the sessions of a revoked epoch.
     pub enum RevokeMode {
         /// Aborted on both sides at once.
         Abort = "abort",
-        /// Goes on in both directions until the server ends it: one that takes nobody in any more may still serve who is there.
+        /// Goes on in both directions until the server ends it: a server that accepts no new clients may still serve open sessions.
         /// Aborted when the server falls silent, and when the next epoch is activated.
         LastWords = "last_words",
-        /// Left to end by themselves; aborted when the next epoch is activated.
+        /// Ends by itself; aborted when the next epoch is activated.
         Drain = "drain",
     }
 }

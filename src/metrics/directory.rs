@@ -1,4 +1,4 @@
-//! Who counts under which names.
+//! The metrics of each pool, listener and backend, by name.
 
 use std::{
     collections::BTreeMap,
@@ -23,9 +23,8 @@ pub struct PoolLabels {
     pub backends: Vec<(Arc<str>, Arc<str>)>,
 }
 
-/// The numbers of a pool, its listeners and its backends. Each is the same, whoever asks for it by the same names, and its
-/// series are exposed for as long as somebody counts in it: a backend that was removed from the configuration is told of until
-/// its last session has ended.
+/// The metrics of a pool, its listeners and its backends. The same names always get the same series, which are exposed for as long
+/// as they are in use: those of a removed backend until its last session has ended.
 #[derive(Clone, Debug)]
 pub struct PoolSeries {
     /// Of the pool itself.
@@ -36,7 +35,7 @@ pub struct PoolSeries {
     pub backends: Vec<Arc<BackendMetrics>>,
 }
 
-/// The components that exist, by the names in their labels.
+/// The components that exist, by their label values.
 #[derive(Debug, Default)]
 pub(super) struct Directory {
     pools: Family<PoolMetrics>,
@@ -44,7 +43,7 @@ pub(super) struct Directory {
     backends: Family<BackendMetrics>,
 }
 
-/// Components of one kind. Each has a registry of its own, so that its series come and go with it.
+/// Components of one kind. Each has its own registry, so that its series come and go with it.
 #[derive(Debug)]
 struct Family<T>(BTreeMap<[Arc<str>; 2], Entry<T>>);
 
@@ -109,7 +108,7 @@ impl Directory {
         backends.map(|backend| backend.connections_active.get()).sum()
     }
 
-    /// One family a name, with the series of all components.
+    /// Merges the series of all components into one family per name.
     pub(super) fn gather(&mut self) -> Vec<MetricFamily> {
         self.pools.forget_unused();
         self.listeners.forget_unused();

@@ -1,17 +1,17 @@
-//! Metrics: every number mainstay tells about itself, in a registry of its own.
+//! Metrics, in a registry of their own.
 //!
 //! | file | what it holds |
 //! |---|---|
 //! | [`names`] | every metric once: name and help text |
-//! | [`series`] | how series are made: one handle a label value, all present at 0 from the start |
-//! | [`directory`] | who counts under which names |
+//! | [`series`] | how series are made: one handle per label value, all present at 0 from the start |
+//! | [`directory`] | the metrics of each pool, listener and backend, by name |
 //! | [`live`] | how many of something exist |
-//! | [`process`] | numbers of the whole process, and what `/proc/self` says of it |
-//! | [`pool`] | numbers of a pool, its listeners and its backends |
+//! | [`process`] | metrics of the whole process, and the values of `/proc/self` |
+//! | [`pool`] | metrics of a pool, its listeners and its backends |
 //!
-//! Labels are pool, listener and backend names of the configuration and closed enums, so that the number of series follows from
-//! the configuration and nothing a client sends can change it. Handles are resolved with the configuration as well: on the hot
-//! path a count is one atomic addition.
+//! Labels are pool, listener and backend names of the configuration, and closed enums. So the number of series follows from the
+//! configuration, and no client can change it. Handles are resolved with the configuration, too: on the hot path a count is one
+//! atomic addition.
 
 mod directory;
 mod live;
@@ -66,7 +66,7 @@ impl Metrics {
         self.parts.lock().unwrap_or_else(PoisonError::into_inner).sessions()
     }
 
-    /// Everything in Prometheus text format 0.0.4. Numbers from `/proc/self` are read now.
+    /// Everything in Prometheus text format 0.0.4. `/proc/self` is read now.
     pub fn render(&self) -> String {
         self.process.refresh();
         let mut families = self.registry.gather();

@@ -1,4 +1,4 @@
-//! Numbers of a pool, its listeners and its backends.
+//! Metrics of a pool, its listeners and its backends.
 
 use prometheus::{Counter, Error, Gauge, Histogram, IntCounter, IntGauge};
 
@@ -12,16 +12,16 @@ use crate::{
     reason::{AcceptError, CloseReason, DialError, Direction, RejectReason},
 };
 
-/// Bounds, in seconds, for what should take milliseconds: probes, dials, detection, gaps.
+/// Bounds, in seconds, for what normally takes milliseconds: probes, dials, detection, gaps.
 const SHORT: &[f64] = &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
 
-/// Bounds, in seconds, for the wait of held clients.
+/// Bounds, in seconds, for the time that clients are held.
 const HOLD: &[f64] = &[0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 30.0, 60.0];
 
 /// Bounds, in seconds, for sessions: from one query to a day.
 const SESSION: &[f64] = &[0.01, 0.1, 1.0, 10.0, 60.0, 300.0, 1800.0, 3600.0, 14_400.0, 43_200.0, 86_400.0];
 
-/// Numbers of a pool.
+/// Metrics of a pool.
 #[derive(Debug)]
 pub struct PoolMetrics {
     /// Clients that wait because no backend may serve.
@@ -69,14 +69,14 @@ impl PoolMetrics {
     }
 }
 
-/// Numbers of a listener.
+/// Metrics of a listener.
 #[derive(Debug)]
 pub struct ListenerMetrics {
     /// Connections that were accepted.
     pub accepted: IntCounter,
-    /// Connections that are open. The API tells it; no series, because sessions are counted by backend.
+    /// Connections that are open. Only the API shows it, because sessions are counted by backend.
     pub active: LiveCount,
-    /// Connections that were turned away, by reason.
+    /// Connections that were rejected, by reason.
     pub rejected: Per<RejectReason, IntCounter>,
     /// Failed calls of `accept`, by reason.
     pub accept_errors: Per<AcceptError, IntCounter>,
@@ -93,14 +93,14 @@ impl ListenerMetrics {
     }
 }
 
-/// Numbers of a backend.
+/// Metrics of a backend.
 #[derive(Debug)]
 pub struct BackendMetrics {
     /// Sessions.
     pub connections_active: LiveCount,
     /// Sessions that ended, by reason.
     pub closed: Per<CloseReason, IntCounter>,
-    /// Bytes relayed, counted while they move.
+    /// Bytes relayed, counted as they are relayed.
     pub relay_bytes: Per<Direction, IntCounter>,
     /// Bytes relayed inside the kernel; a part of `relay_bytes`.
     pub relay_spliced_bytes: Per<Direction, IntCounter>,
@@ -116,19 +116,19 @@ pub struct BackendMetrics {
     pub active: IntGauge,
     /// Observed health.
     pub health: OneHot<Health>,
-    /// What the database says it is.
+    /// The role that the database reports.
     pub role: OneHot<Role>,
     /// Why it may or may not be active.
     pub reason: OneHot<Reason>,
-    /// 1 while its check cannot do its work, by what it found.
+    /// 1 while its check does not work, by the outcome.
     pub check_alert: Box<[(Outcome, IntGauge)]>,
     /// 1 when it may be read as a replica.
     pub reader: IntGauge,
     /// Why it may or may not be read.
     pub reader_reason: OneHot<ReadEligibility>,
-    /// Bytes behind its primary; 0 when it does not say.
+    /// Replication lag in bytes; 0 when it reports none.
     pub replication_lag_bytes: IntGauge,
-    /// The database's own epoch; 0 when it does not say.
+    /// The database's own epoch; 0 when it reports none.
     pub db_epoch: IntGauge,
     /// Finished probes, by outcome.
     pub probes: Per<Outcome, IntCounter>,
@@ -138,7 +138,7 @@ pub struct BackendMetrics {
     pub probe_last_timestamp: Gauge,
     /// Seconds that probes started late.
     pub probe_lateness: Histogram,
-    /// Changes of health: by what it became, then by cause.
+    /// Changes of health: by the new value, then by cause.
     pub transitions: Per<Health, Per<Cause, IntCounter>>,
     /// Sessions that were revoked, by cause.
     pub sessions_revoked: Per<Cause, IntCounter>,
@@ -183,8 +183,8 @@ impl BackendMetrics {
 
     const VERSION_MAX_CHARS: usize = 64;
 
-    /// Tells address and server version in `mainstay_backend_info`. The version is the backend's word: cut at 64
-    /// characters; the series of what was told before is gone.
+    /// Sets address and server version in `mainstay_backend_info`. The version comes from the backend: cut at 64 characters; the
+    /// series of the old values is removed.
     pub fn set_info(&self, address: &str, version: &str) {
         let end = version.char_indices().nth(Self::VERSION_MAX_CHARS).map_or(version.len(), |(at, _)| at);
         self.info.set([address, &version[..end]]);

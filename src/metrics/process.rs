@@ -1,4 +1,4 @@
-//! Numbers of the whole process.
+//! Metrics of the whole process.
 
 use std::{
     fs,
@@ -21,12 +21,12 @@ use crate::{
 /// (`proc(5)`, `include/asm-generic/param.h`).
 const TICKS_PER_SECOND: f64 = 100.0;
 
-/// Numbers of the process.
+/// Metrics of the process.
 #[derive(Debug)]
 pub struct ProcessMetrics {
-    /// 1 when clients may be sent here.
+    /// 1 when every pool can serve.
     pub ready: IntGauge,
-    /// The phase of life.
+    /// The phase of the process.
     pub phase: OneHot<Phase>,
     /// Panics.
     pub panics: IntCounter,
@@ -34,9 +34,9 @@ pub struct ProcessMetrics {
     pub log_dropped: IntCounter,
     /// Lost reports of the byte path.
     pub reports_dropped: IntCounter,
-    /// Times the control thread stood still, or no probe of a backend finished in time.
+    /// Times that the control thread did not run, or that no probe of a backend finished in time.
     pub watchdog_trips: IntCounter,
-    /// 1 while something that is to be remembered is not on the disk.
+    /// 1 while a change of the state is not yet on disk.
     pub state_write_pending: IntGauge,
     /// Failed attempts to write a state file.
     pub state_write_failures: IntCounter,
@@ -44,9 +44,9 @@ pub struct ProcessMetrics {
     pub pipe_errors: Per<PipeError, IntCounter>,
     /// 1 when the last attempt to load the configuration succeeded.
     reload_successful: IntGauge,
-    /// When the present configuration was loaded.
+    /// When the configuration in use was loaded.
     reload_timestamp: Gauge,
-    /// Attempts to change the configuration.
+    /// Attempts to load the configuration again.
     reloads: Per<ReloadResult, IntCounter>,
     system: System,
 }
@@ -77,7 +77,7 @@ impl ProcessMetrics {
         })
     }
 
-    /// An attempt to change the configuration has ended.
+    /// An attempt to load the configuration again has ended.
     pub fn reloaded(&self, result: ReloadResult) {
         self.reloads.get(result).inc();
         self.reload_successful.set(i64::from(result == ReloadResult::Success));
@@ -86,7 +86,7 @@ impl ProcessMetrics {
         }
     }
 
-    /// Reads what the kernel says of this process.
+    /// Reads the values of this process from `/proc/self`.
     pub(super) fn refresh(&self) {
         self.system.refresh();
     }
@@ -96,7 +96,7 @@ fn unix_now() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
 }
 
-/// What the kernel says of this process, under the names that every Prometheus client library uses.
+/// Values of `/proc/self`, under the names that every Prometheus client library uses.
 #[derive(Debug)]
 struct System {
     cpu: Counter,
@@ -152,7 +152,7 @@ fn read_stat() -> Option<Stat> {
     parse_stat(&fs::read_to_string("/proc/self/stat").ok()?)
 }
 
-/// Fields are numbered from 1 in `proc(5)`. The second is the program's name in parentheses, which may hold anything.
+/// Fields are numbered from 1 in `proc(5)`. The second is the program's name in parentheses, which may contain anything.
 fn parse_stat(text: &str) -> Option<Stat> {
     let fields: Vec<&str> = text.rsplit_once(')')?.1.split_ascii_whitespace().collect();
     let field = |number: usize| fields.get(number.checked_sub(3)?).copied();
@@ -171,7 +171,7 @@ fn resident_memory_bytes() -> Option<i64> {
     kib.trim().parse::<i64>().ok()?.checked_mul(1024)
 }
 
-/// Seconds since 1970 at which the process started: the machine's boot time plus what passed until then.
+/// Seconds since 1970 at which the process started: the machine's boot time plus the time until then.
 fn start_time() -> Option<f64> {
     let stat = fs::read_to_string("/proc/stat").ok()?;
     let boot: f64 = stat.lines().find_map(|line| line.strip_prefix("btime "))?.trim().parse().ok()?;

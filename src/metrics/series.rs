@@ -1,7 +1,7 @@
-//! How series are made. Each is registered by itself with all its labels, and is there from the start.
+//! How series are made. Each is registered separately with all its labels, and exists from the start.
 //!
-//! The vectors of the `prometheus` crate are not used: they find a series by a hash of its label values written one after the
-//! other without a separator, so that pool `a` with backend `bc` and pool `ab` with backend `c` would share one number.
+//! The vectors of the `prometheus` crate are not used: they find a series by a hash of its label values, concatenated without a
+//! separator, so pool `a` with backend `bc` and pool `ab` with backend `c` would share one series.
 
 use std::{
     collections::HashMap,
@@ -77,7 +77,7 @@ impl<'a> Series<'a> {
         Ok(OneHot { state, label: PhantomData })
     }
 
-    /// A series that is always 1 and tells something in its labels.
+    /// A series that is always 1; the information is in its labels.
     pub(super) fn info<const N: usize>(&self, def: Def, labels: [&'static str; N]) -> Result<Info<N>, Error> {
         let values = Arc::new(Mutex::new(std::array::from_fn(|_| String::new())));
         let told: Arc<Mutex<[String; N]>> = Arc::clone(&values);
@@ -145,7 +145,7 @@ impl<L: Label, M> Per<L, M> {
     }
 }
 
-/// Gauges of which exactly one is 1, also in the eyes of a scrape that comes while the value changes.
+/// Gauges of which exactly one is 1, even for a scrape while the value changes.
 #[derive(Clone, Debug)]
 pub struct OneHot<L: Label> {
     state: Arc<AtomicUsize>,
@@ -164,7 +164,7 @@ impl<L: Label> OneHot<L> {
     }
 }
 
-/// A gauge that is always 1; what it tells is in labels that may change. There is one series at any time.
+/// A gauge that is always 1, with labels that may change. There is one series at any time.
 #[derive(Clone, Debug)]
 pub struct Info<const N: usize> {
     values: Arc<Mutex<[String; N]>>,
@@ -174,8 +174,8 @@ impl<const N: usize> Info<N> {
     /// Enough for every host name with a port.
     const MAX_CHARS: usize = 264;
 
-    /// Tells these from now on. They may come from another machine: what is not printable ASCII is left out, and what is longer
-    /// than 264 characters is cut.
+    /// Sets the labels. They may come from another machine: everything but printable ASCII is removed, and more than 264 characters
+    /// are cut.
     pub fn set(&self, values: [&str; N]) {
         let mut present = self.values.lock().unwrap_or_else(PoisonError::into_inner);
         for (present, value) in present.iter_mut().zip(values) {

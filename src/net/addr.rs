@@ -1,4 +1,4 @@
-//! Addresses of backends, as types that cannot be confused.
+//! Addresses of backends, as separate types.
 
 use std::{
     fmt,
@@ -45,7 +45,7 @@ impl BackendAddr {
         }
     }
 
-    /// The address as a number, when it is one.
+    /// The IP address, if it is one.
     pub fn ip(&self) -> Option<IpAddr> {
         match &self.0 {
             Inner::Host { host, .. } => host.parse().ok(),
@@ -53,7 +53,7 @@ impl BackendAddr {
         }
     }
 
-    /// Where it is, when it needs no resolver.
+    /// Where it is, if no lookup is needed.
     pub fn endpoint(&self) -> Option<Endpoint> {
         match &self.0 {
             Inner::Host { port, .. } => self.ip().map(|ip| SocketAddr::new(ip, *port).into()),
@@ -93,7 +93,7 @@ impl FromStr for BackendAddr {
                 // connect(2) fails with EINVAL (ipv6(7), `sin6_scope_id`).
                 Ok(ip) if ip.is_unicast_link_local() => {
                     return fail(
-                        "a link-local IPv6 address means nothing without its interface, which cannot be given here: give another address, or a name",
+                        "a link-local IPv6 address needs its interface, which cannot be given here: give another address, or a name",
                     );
                 }
                 Ok(_) => (host, port),

@@ -12,9 +12,8 @@ use std::{
 
 use super::endpoint::Endpoint;
 
-/// What the name of a server stands for, in the order of whoever resolved it; and at which of them it answered last. That one is
-/// tried first by whoever connects next, a probe or a client's connection: behind a silent address each of them would wait. Clones
-/// share what is known of that.
+/// The addresses of a server's name, in the order of the resolver, and the one where it answered last. The next connect, of a probe
+/// or a client, tries that one first; otherwise each would wait behind a silent address. Clones share this.
 #[derive(Clone)]
 pub struct Addresses(Arc<Shared>);
 
@@ -24,7 +23,7 @@ struct Shared {
 }
 
 impl Addresses {
-    /// In the order to try them, each with the place that [`Addresses::answered_at`] wants to know.
+    /// In the order to try them, each with its index for [`Addresses::answered_at`].
     pub fn in_order(&self) -> impl ExactSizeIterator<Item = (usize, &Endpoint)> {
         let first = self.0.answered.load(Relaxed);
         (0..self.len()).map(move |turn| {
@@ -37,9 +36,9 @@ impl Addresses {
         })
     }
 
-    /// The server answered a connect at this place.
+    /// The server answered a connect at this index.
     pub fn answered_at(&self, place: usize) {
-        // Hardly ever another one: what many read is not written for nothing.
+        // Hardly ever another one: a value that many threads read is not written without need.
         if place < self.len() && self.0.answered.load(Relaxed) != place {
             self.0.answered.store(place, Relaxed);
         }
@@ -78,7 +77,7 @@ impl Default for Addresses {
     }
 }
 
-// What they are, not what is known of them.
+// The addresses alone.
 impl PartialEq for Addresses {
     fn eq(&self, other: &Self) -> bool {
         **self == **other

@@ -11,7 +11,7 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// Pauses of `first`, twice that, and so on up to `max`.
+    /// Pauses of `first`, twice that, and so on, up to `max`.
     pub const fn new(first: Duration, max: Duration) -> Self {
         Self { first, max, next: first }
     }

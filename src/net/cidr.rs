@@ -15,7 +15,7 @@ impl Cidr {
         Ok(Self(network.trunc()))
     }
 
-    /// Whether the address is in this network. An IPv4 client of an IPv6 socket (`::ffff:a.b.c.d`) is taken for what it is.
+    /// Whether the address is in this network. An IPv4 client of an IPv6 socket (`::ffff:a.b.c.d`) counts as IPv4.
     pub fn contains(&self, address: IpAddr) -> bool {
         self.0.contains(&address.to_canonical())
     }
@@ -48,7 +48,7 @@ pub enum CidrError {
     Address,
     /// The prefix is no number from 0 to the number of bits, which this holds.
     Length(u8),
-    /// Bits behind the prefix are set: the network that may be meant, and the single address.
+    /// Bits behind the prefix are set: the network that is probably meant, and the single address.
     HostBits(Cidr, IpAddr),
     /// IPv4-mapped IPv6: the IPv4 network that is meant.
     Mapped(Cidr),
@@ -80,7 +80,7 @@ impl FromStr for Cidr {
         let bits = bits(address);
         let length = match prefix {
             None => bits,
-            // What `parse` would take besides: a plus sign, and zeros in front.
+            // `parse` also accepts a plus sign and leading zeros.
             Some(prefix) => {
                 prefix.parse().ok().filter(|length: &u8| length.to_string() == prefix).ok_or(CidrError::Length(bits))?
             }

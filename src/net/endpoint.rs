@@ -1,4 +1,4 @@
-//! Where a connection goes, and who is at its other end.
+//! Where a connection goes, and its peer.
 
 use std::{
     fmt,
@@ -10,7 +10,7 @@ use std::{
 /// `sun_path` of unix(7), without its closing NUL.
 pub const MAX_UNIX_PATH_BYTES: usize = 107;
 
-/// Where one can connect to, or listen, without asking anybody: an IP address and a port, or a unix socket.
+/// A resolved address to connect to or to listen on: an IP address and a port, or a unix socket.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub enum Endpoint {
     /// An IP address and a port.
@@ -20,7 +20,7 @@ pub enum Endpoint {
 }
 
 impl Endpoint {
-    /// The address, if that is one.
+    /// The IP address and port, if it has them.
     pub const fn tcp(&self) -> Option<SocketAddr> {
         match self {
             Self::Tcp(address) => Some(*address),
@@ -49,7 +49,7 @@ impl fmt::Display for Endpoint {
     }
 }
 
-// As it is written: log lines show lists of them.
+// As written: log lines show lists of them.
 impl fmt::Debug for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
@@ -70,12 +70,12 @@ pub fn unix_path(text: &str) -> Option<Result<Arc<Path>, String>> {
     })
 }
 
-/// Who is at the other end of a client's connection.
+/// The peer of a client's connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Peer {
     /// It has an address.
     Tcp(SocketAddr),
-    /// A process of this machine, which came by a unix socket and has none.
+    /// A process of this machine, connected by a unix socket, without an address.
     Unix,
 }
 

@@ -1,4 +1,4 @@
-//! Sockets to accept from, TCP or unix.
+//! Listening sockets, TCP or unix.
 
 use std::{
     fs, io,
@@ -24,20 +24,20 @@ use super::{
 /// A socket that is bound and listens.
 #[derive(Debug)]
 pub enum BoundListener {
-    /// On an address.
+    /// TCP.
     Tcp(TcpListener),
-    /// In a file, which goes before it does: nobody finds it who would not be accepted, and as long as it is there, no other file can
-    /// be taken for it.
+    /// Unix. The file is removed before the socket closes: a client that finds it is accepted, and while it exists, no other file
+    /// has its path.
     Unix(SocketFile, UnixListener),
 }
 
 impl BoundListener {
-    /// Binds and listens; does not block. What is accepted inherits the leg options, where it is TCP. The file of a unix socket has
-    /// the permissions `mode`, of which connecting needs that to write.
+    /// Binds and listens; non-blocking. Accepted TCP sockets inherit the leg options. The file of a unix socket gets the
+    /// permissions `mode`; connecting needs write permission.
     ///
     /// # Errors
-    /// When the address is taken, not ours, or not permitted; `AddrInUse` also for a path where there is something else than a
-    /// socket that nobody answers on.
+    /// When the address is taken, not ours, or not permitted; `AddrInUse` also for a path where something exists that is not a dead
+    /// socket.
     pub fn bind(endpoint: &Endpoint, options: &LegOptions, freebind: Freebind, mode: u32) -> io::Result<Self> {
         match endpoint {
             Endpoint::Tcp(address) => listen(*address, options, freebind).map(Self::Tcp),
@@ -45,7 +45,7 @@ impl BoundListener {
         }
     }
 
-    /// Where it is; a port that the kernel chose is told.
+    /// Its address, with the port that the kernel chose.
     ///
     /// # Errors
     /// Those of getsockname(2).
@@ -95,7 +95,7 @@ fn identity(path: &Path) -> io::Result<(u64, u64)> {
 fn bind_unix(path: &Arc<Path>, mode: u32) -> io::Result<BoundListener> {
     let address = SockAddr::unix(path)?;
     let open = || Socket::new(Domain::UNIX, Type::STREAM.nonblocking().cloexec(), None);
-    // What is no socket refuses a connect as well (unix(7)), and must not be lost.
+    // connect(2) also fails on other files (unix(7)), which must not be removed.
     let is_socket = fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket());
     if is_socket && open()?.connect(&address).is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused) {
         fs::remove_file(path)?;
@@ -103,7 +103,7 @@ fn bind_unix(path: &Arc<Path>, mode: u32) -> io::Result<BoundListener> {
     let socket = open()?;
     socket.bind(&address)?;
     let file = SocketFile::at(path)?;
-    // Nobody gets in before it listens.
+    // No client can connect before it listens.
     fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
     socket.listen(BACKLOG)?;
     Ok(BoundListener::Unix(file, socket.into()))

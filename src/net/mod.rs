@@ -4,11 +4,11 @@
 //! |---|---|
 //! | [`addr`] | addresses of backends |
 //! | [`addresses`] | all addresses of a server, and which of them answers |
-//! | [`endpoint`] | where a connection goes, and who is at its other end |
-//! | [`listener`] | sockets to accept from |
+//! | [`endpoint`] | where a connection goes, and its peer |
+//! | [`listener`] | listening sockets |
 //! | [`cidr`] | networks |
-//! | [`socket`] | what is asked of the kernel for a socket |
-//! | [`proxy_protocol`] | the header that says for whom a connection was made |
+//! | [`socket`] | socket options |
+//! | [`proxy_protocol`] | the PROXY header |
 //! | [`backoff`] | growing pauses |
 
 pub mod addr;

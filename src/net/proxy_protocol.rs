@@ -1,23 +1,23 @@
-//! The PROXY protocol: one header before everything else says for whom a connection was made ("The PROXY protocol, Versions 1 &
-//! 2", Willy Tarreau; section numbers below are of that text).
+//! The PROXY protocol: a header before everything else names the client of a connection ("The PROXY protocol, Versions 1 & 2",
+//! Willy Tarreau; section numbers below are of that text).
 //!
 //! | file | what it holds |
 //! |---|---|
 //! | `v1` | a line of text |
 //! | `v2` | the binary form |
 //!
-//! Pure: bytes in, header out. Whoever reads from a socket asks again with more bytes while the answer is `Ok(None)`.
+//! Pure: bytes in, header out. A reader calls again with more bytes while the answer is `Ok(None)`.
 
 mod v1;
 mod v2;
 
 use std::net::{IpAddr, SocketAddr};
 
-/// The longest header that is read, in bytes. Version 1 has at most 107 (2.1); version 2 could have 64 KiB, while senders are
-/// told to stay below 536 (2.2), and certificates and the like that some append need a few hundred more.
+/// The longest header that is read, in bytes. Version 1 has at most 107 (2.1). Version 2 could have 64 KiB, but senders should stay
+/// below 536 (2.2); certificates and other extensions need a few hundred more.
 pub const LONGEST: usize = 4096;
 
-/// Which form of the header.
+/// Versions of the header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Version {
     /// A line of text.
@@ -29,20 +29,20 @@ pub enum Version {
 /// What a header says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Header {
-    /// The sender speaks for itself, or for somebody who has no IP address (LOCAL, UNKNOWN, UNSPEC, a unix socket): the addresses
-    /// of the connection are all there is to know.
+    /// The sender speaks for itself, or for a client without an IP address (LOCAL, UNKNOWN, UNSPEC, a unix socket): only the
+    /// addresses of the connection are known.
     Own,
     /// The sender speaks for a client.
     Named {
-        /// Who connected to the sender.
+        /// The client's address.
         client: SocketAddr,
-        /// Where it connected to.
+        /// The address to which it connected.
         server: SocketAddr,
     },
 }
 
-/// The header that `bytes` begin with, and its length in bytes; `None` when there must be more bytes to know. Never `None` once
-/// there are [`LONGEST`] bytes.
+/// The header at the beginning of `bytes`, and its length in bytes; `None` when more bytes are needed. Never `None` for [`LONGEST`]
+/// bytes or more.
 ///
 /// # Errors
 /// Why no header can become of this, whatever follows, in words for a log line.
@@ -56,7 +56,7 @@ pub fn parse(bytes: &[u8]) -> Result<Option<(Header, usize)>, &'static str> {
 }
 
 impl Version {
-    /// The header for a client that connected to `server`. One family is named for both: IPv4 becomes IPv6 where they differ.
+    /// The header for a client that connected to `server`. Both get one family: IPv4 becomes IPv6 if they differ.
     pub fn named(self, client: SocketAddr, server: SocketAddr) -> Vec<u8> {
         let (client, server) = one_family(client, server);
         match self {
@@ -65,7 +65,7 @@ impl Version {
         }
     }
 
-    /// The header of one who speaks for itself: a check.
+    /// The header of a sender that speaks for itself: a check.
     pub const fn own(self) -> &'static [u8] {
         match self {
             Self::V1 => v1::OWN,
@@ -84,7 +84,7 @@ fn one_family(client: SocketAddr, server: SocketAddr) -> (SocketAddr, SocketAddr
     (SocketAddr::new(client_ip, client.port()), SocketAddr::new(server_ip, server.port()))
 }
 
-/// Whether what is there agrees with how it must begin, as far as both go.
+/// Whether `bytes` and the expected beginning agree, as far as both go.
 fn agrees(bytes: &[u8], beginning: &[u8]) -> bool {
     bytes.iter().zip(beginning).all(|(is, must)| is == must)
 }

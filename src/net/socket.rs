@@ -1,4 +1,4 @@
-//! Socket options: everything mainstay asks of the kernel for a TCP socket, in one place.
+//! Socket options: everything mainstay sets or queries on a TCP socket, in one place.
 
 use std::{io, net::SocketAddr, os::fd::AsFd, time::Duration};
 
@@ -9,7 +9,7 @@ use rustix::{
 };
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
-/// Whether the peer has closed or reset the connection, or finished sending, also while bytes of it wait to be read.
+/// Whether the peer has closed, reset, or finished sending, even while its bytes are still unread.
 pub fn is_gone(socket: impl AsFd) -> bool {
     let mut byte = [0_u8; 1];
     match recv(&socket, &mut byte, RecvFlags::PEEK | RecvFlags::DONTWAIT) {
@@ -21,13 +21,13 @@ pub fn is_gone(socket: impl AsFd) -> bool {
     look(&socket, PollFlags::RDHUP).intersects(PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR)
 }
 
-/// Whether the peer has finished, and all that it said was read.
+/// Whether the peer has finished, and everything it sent was read.
 pub fn has_finished(socket: &impl AsFd) -> bool {
     matches!(recv(socket, &mut [0_u8; 1], RecvFlags::PEEK | RecvFlags::DONTWAIT), Ok((_, 0)))
 }
 
-/// Whether a TCP connection has one socket at both ends. connect(2) to a port of this machine that nobody listens on may be given
-/// that very port to come from, and then meets itself. Nobody else can listen there for as long as it stands.
+/// Whether a TCP connection is connected to itself. connect(2) to a local port without a listener may get that very port as its
+/// source, and then connects to itself. While it exists, no server can listen there.
 pub fn is_its_own_peer(socket: impl AsFd, to: SocketAddr) -> bool {
     let own = getsockname(&socket).ok().and_then(|own| SocketAddr::try_from(own).ok());
     let Some(own) = own.filter(|own| own.port() == to.port()) else { return false };
@@ -52,10 +52,10 @@ impl Default for Keepalive {
     }
 }
 
-/// Options of a leg of a connection.
+/// Options of one leg of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LegOptions {
-    /// Keepalive; `None` leaves it off until somebody sets it.
+    /// Keepalive; `None` leaves it off until it is set later.
     pub keepalive: Option<Keepalive>,
     /// `TCP_USER_TIMEOUT`, if it is wanted.
     pub user_timeout: Option<Duration>,
@@ -67,10 +67,10 @@ impl Default for LegOptions {
     }
 }
 
-/// Length of the kernel's queue of connections that were not accepted yet; the kernel caps it at `net.core.somaxconn`.
+/// Length of the kernel's accept queue; the kernel caps it at `net.core.somaxconn`.
 pub(crate) const BACKLOG: i32 = 4096;
 
-/// Whether a listener may be bound to an address that the machine does not have, or not yet.
+/// Whether a listener may be bound to an address that the machine does not have.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Freebind {
     /// It is an error.
@@ -80,8 +80,8 @@ pub enum Freebind {
     On,
 }
 
-/// Sets `TCP_NODELAY` and, if wanted, keepalive and `TCP_USER_TIMEOUT`. Urgent data is left in its place (RFC 6093): the kernel
-/// would take it out of the stream otherwise.
+/// Sets `TCP_NODELAY` and, if wanted, keepalive and `TCP_USER_TIMEOUT`. Urgent data stays in its place (RFC 6093): otherwise the
+/// kernel would remove it from the stream.
 ///
 /// # Errors
 /// When the kernel refuses an option.
@@ -115,7 +115,7 @@ pub fn reset_leg_options(socket: &SockRef<'_>, options: &LegOptions) -> io::Resu
     set_leg_options(socket, options)
 }
 
-/// Binds and listens. Accepted sockets inherit the leg options on Linux, which saves their system calls on each connection.
+/// Binds and listens. On Linux, accepted sockets inherit the leg options, which saves system calls on each connection.
 ///
 /// # Errors
 /// When the address is taken, not ours, or not permitted.
@@ -149,12 +149,12 @@ pub fn unsent_bytes(socket: &impl AsFd) -> io::Result<usize> {
     Ok(usize::try_from(bytes).unwrap_or(0))
 }
 
-/// Whether the kernel has an error to tell of this socket. It stays there for whoever reads or writes next.
+/// Whether the socket has an error. It stays there for the next read or write.
 pub fn has_failed(socket: &impl AsFd) -> bool {
     look(socket, PollFlags::empty()).contains(PollFlags::ERR)
 }
 
-/// Whether a write would be taken, or fail at once.
+/// Whether a write would be accepted, or fail at once.
 pub fn is_writable(socket: &impl AsFd) -> bool {
     look(socket, PollFlags::OUT).intersects(PollFlags::OUT | PollFlags::ERR | PollFlags::HUP)
 }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crate::failover::Time;
 
-/// The process's monotonic clock with a fixed origin, so that the core, the byte path and the API speak of the same moments.
+/// The process's monotonic clock with a fixed origin, shared by the core, the byte path and the API.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
     origin: Instant,
@@ -17,12 +17,12 @@ impl Clock {
         Self { origin: Instant::now(), origin_wall: SystemTime::now() }
     }
 
-    /// The present moment.
+    /// Now.
     pub fn now(&self) -> Time {
         self.at(Instant::now())
     }
 
-    /// A moment that was looked at already.
+    /// A moment that was already read from the clock.
     pub fn at(&self, moment: Instant) -> Time {
         Time::new(moment.saturating_duration_since(self.origin))
     }

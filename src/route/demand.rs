@@ -1,5 +1,5 @@
-//! Whether somebody waits for a backend: data → control. A server that writes a line into its log for each question is asked rarely
-//! while nobody does.
+//! Whether a client waits for a backend: data → control. A server that logs a line for each probe is probed rarely while none
+//! waits.
 
 use std::time::{Duration, Instant};
 
@@ -8,13 +8,13 @@ use tokio::sync::watch;
 /// A client that was not served may come again within this time, and counts until then.
 const RETURN: Duration = Duration::from_secs(1);
 
-/// The clients of a pool that wait for somebody to serve them.
+/// The clients of a pool that wait for a backend.
 #[derive(Clone, Copy, Debug, Default)]
 struct Waiting {
     clients: usize,
     /// When the first of them came.
     since: Option<Instant>,
-    /// When one of them left last.
+    /// When one of them last left.
     left: Option<Instant>,
 }
 
@@ -29,7 +29,7 @@ impl Waiting {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Demand(watch::Sender<Waiting>);
 
-/// Control's end. By default nobody ever waits.
+/// Control's end. By default no client ever waits.
 #[derive(Clone, Debug)]
 pub struct DemandWatch(watch::Receiver<Waiting>);
 
@@ -42,7 +42,7 @@ impl Demand {
         DemandWatch(self.0.subscribe())
     }
 
-    /// A client waits until the guard is dropped. Control is woken only when it is the first: a crowd costs no more than one.
+    /// A client waits until the guard is dropped. Control is woken only for the first one: a crowd costs no more than one client.
     pub(super) fn wait(&self) -> Wait<'_> {
         self.0.send_if_modified(|waiting| {
             let now = Instant::now();
@@ -74,12 +74,12 @@ impl Default for DemandWatch {
 }
 
 impl DemandWatch {
-    /// Since when there has been somebody at any time, if there is somebody at `now`.
+    /// Since when at least one client has waited without a break, if one waits at `now`.
     pub fn since(&self, now: Instant) -> Option<Instant> {
         self.0.borrow().since(now)
     }
 
-    /// Resolves when somebody has come while nobody waited; told once.
+    /// Resolves when a client has come while none waited; once.
     pub async fn begins(&mut self) {
         if self.0.changed().await.is_err() {
             std::future::pending::<()>().await;

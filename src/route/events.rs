@@ -22,15 +22,15 @@ pub struct StateEvent {
     pub backend: Option<Arc<str>>,
     /// What kind of change, one word (`activate`, `revoke`, `health`, `role`, …).
     pub kind: &'static str,
-    /// Before, if it has a before.
+    /// The value before, if there is one.
     pub from: Option<&'static str>,
-    /// After, if it has an after.
+    /// The value after, if there is one.
     pub to: Option<&'static str>,
     /// Under which epoch.
     pub epoch: Epoch,
-    /// Which rule.
+    /// The rule that applied.
     pub cause: Option<&'static str>,
-    /// What was seen.
+    /// The evidence.
     pub evidence: Printable,
 }
 
@@ -74,7 +74,7 @@ impl EventLog {
         ring.events.iter().filter(|event| event.id > since).cloned().collect()
     }
 
-    /// Tells the id of the newest event, and when it changes.
+    /// The id of the newest event, and a wake-up when it changes.
     pub fn watch(&self) -> watch::Receiver<u64> {
         self.newest.subscribe()
     }

@@ -1,18 +1,18 @@
-//! The seam between the planes. Control publishes, data takes, admin looks; what data learns goes back as bounded, lossy
-//! reports. Nothing else crosses.
+//! The seam between the planes. Control publishes, data takes, admin reads; what data learns goes back as bounded, lossy reports.
+//! Nothing else crosses.
 //!
 //! | file | what crosses there |
 //! |---|---|
 //! | [`offer`] | [`Route`]: control → data |
 //! | [`revocation`] | how a route ends: control → data |
-//! | [`readers`] | who may be read: control → data |
+//! | [`readers`] | which backends may be read: control → data |
 //! | [`snapshot`] | a pool as it stands: control → admin |
 //! | [`events`] | state changes with their causes: control → admin |
 //! | [`reports`] | what the byte path learns: data → control |
-//! | [`demand`] | whether somebody waits: data → control |
+//! | [`demand`] | whether a client waits: data → control |
 //! | [`sessions`] | the live sessions: data → admin |
-//! | [`clock`] | the moments of which all planes speak |
-//! | [`seam`](mod@seam) | the ends of all this that each plane holds |
+//! | [`clock`] | the clock that all planes share |
+//! | [`seam`](mod@seam) | the ends of all this, one for each plane |
 
 mod clock;
 mod demand;

@@ -9,7 +9,7 @@ use crate::{
     net::addresses::Addresses,
 };
 
-/// Number of a reader's time in use. A reader that comes back after its sessions were closed has another; none repeats within a
+/// Number of a reader's period in use. A reader that comes back after its sessions were closed has a new one; none repeats within a
 /// pool.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Generation(pub u64);
@@ -20,12 +20,12 @@ impl fmt::Display for Generation {
     }
 }
 
-/// What a route stands under, and ends with.
+/// What a route belongs to, and ends with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RouteId {
-    /// It leads to the active backend, until another activation.
+    /// To the active backend, until another activation.
     Active(Epoch),
-    /// It leads to a reader, until the sessions of that are closed.
+    /// To a reader, until its sessions are closed.
     Reader(Generation),
 }
 
@@ -47,18 +47,18 @@ impl RouteId {
     }
 }
 
-/// Where new clients go: a backend under its id, with its own revocation. Taken as one value, so there is no moment at
-/// which a connection knows its backend but cannot be told to leave it. It names all there is to know of the backend, which may
-/// be gone from the configuration while sessions still go on.
+/// Where new clients go: a backend under its id, with its own revocation. It is taken as one value, so a connection that knows its
+/// backend can always be told to leave it. It holds all that is needed of the backend, which may leave the configuration while
+/// sessions go on.
 #[derive(Clone, Debug)]
 pub struct Route {
     /// Name of the backend.
     pub backend: Arc<str>,
-    /// Its numbers.
+    /// Its metrics.
     pub metrics: Arc<BackendMetrics>,
     /// The pool's sessions with it, under this route and under others.
     pub sessions: LiveCount,
-    /// Under which activation, or as which reader.
+    /// Its activation, or its reader's generation.
     pub id: RouteId,
     /// Last known good addresses, in the order to try them. Empty when the name never resolved.
     pub addresses: Addresses,
@@ -66,11 +66,11 @@ pub struct Route {
     pub revocation: Arc<Revocation>,
 }
 
-/// What a pool offers to new clients at this moment.
+/// What a pool offers to new clients now.
 #[derive(Clone, Debug, Default)]
 pub struct Offer {
     /// Where to go; `None` holds them.
     pub route: Option<Arc<Route>>,
-    /// Why not, when `route` is `None`; shown to clients that are refused.
+    /// Why, if `route` is `None`; shown to clients that are rejected.
     pub why: Arc<str>,
 }

@@ -1,5 +1,5 @@
-//! Who may be read at this moment: control → data. Beside the one route to the active backend stands a set of routes to readers,
-//! each with its own revocation. A listener that leads to the primary never looks at it.
+//! Which backends may be read now: control → data. Besides the one route to the active backend there is a set of routes to readers,
+//! each with its own revocation. A listener that leads to the primary does not use it.
 
 use std::sync::{
     Arc, Weak,
@@ -12,23 +12,23 @@ use crate::{
     metrics::{LiveCount, LiveGuard},
 };
 
-/// What both planes note of a backend that is read, without a lock.
+/// What both planes record of a reader, without a lock.
 #[derive(Debug, Default)]
 pub struct Pulse {
-    /// When it was last heard of, in milliseconds of the process's clock.
+    /// When it last answered, in milliseconds of the process's clock.
     pub(super) heard_millis: AtomicU64,
-    /// Clients on their way to it: chosen, and not counted as sessions yet.
+    /// Clients on their way to it: chosen, but not yet counted as sessions.
     underway: LiveCount,
 }
 
 impl Pulse {
-    /// It was heard of at `at`.
+    /// It answered at `at`.
     pub fn heard(&self, at: Time) {
         self.heard_millis.store(whole_millis(at.since_origin()), Ordering::Release);
     }
 }
 
-/// What a reader is to the pool.
+/// The kind of a reader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReaderKind {
     /// Not the active backend.
@@ -40,11 +40,11 @@ pub enum ReaderKind {
 /// One backend that may be read.
 #[derive(Clone, Debug)]
 pub struct Reader {
-    /// The way there.
+    /// The route to it.
     pub route: Arc<Route>,
-    /// Who takes it.
+    /// Which listeners may use it.
     pub kind: ReaderKind,
-    /// What is noted of it.
+    /// What is recorded of it.
     pub pulse: Arc<Pulse>,
 }
 
@@ -60,11 +60,11 @@ impl Reader {
     }
 }
 
-/// Who may be read at this moment.
+/// Which backends may be read now.
 #[derive(Clone, Debug)]
 pub(super) struct ReaderOffer {
     pub(super) readers: Arc<[Reader]>,
-    /// Of those who were offered, whoever has sessions.
+    /// Of all that were offered, those that still have sessions.
     pub(super) earlier: Vec<Weak<Route>>,
     pub(super) why: Arc<str>,
 }

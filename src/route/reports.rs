@@ -1,11 +1,11 @@
-//! What the byte path learns of the backends, on its way to control.
+//! What the byte path learns of the backends: data → control.
 
 use tokio::sync::mpsc;
 
 use super::offer::RouteId;
 use crate::failover::Passive;
 
-/// The byte path's reports to the supervisor of a pool: bounded, and lost rather than waited for.
+/// The byte path's reports to the supervisor of a pool: bounded, and dropped rather than waited for.
 #[derive(Clone, Debug)]
 pub struct ReportSender(mpsc::Sender<PassiveReport>);
 
@@ -13,10 +13,10 @@ pub struct ReportSender(mpsc::Sender<PassiveReport>);
 #[derive(Debug)]
 pub struct ReportReceiver(mpsc::Receiver<PassiveReport>);
 
-/// Something the byte path learned about the backend of a route.
+/// What the byte path learned about the backend of a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PassiveReport {
-    /// Under what it was learned.
+    /// Under which route.
     pub id: RouteId,
     /// What.
     pub what: Passive,
@@ -29,7 +29,7 @@ pub(super) fn reports() -> (ReportSender, ReportReceiver) {
 }
 
 impl ReportSender {
-    /// Sends without waiting; `false` when the report was lost because the supervisor is behind.
+    /// Sends without waiting; `false` when the report was dropped because the supervisor is behind.
     pub fn send(&self, report: PassiveReport) -> bool {
         !matches!(self.0.try_send(report), Err(mpsc::error::TrySendError::Full(_)))
     }

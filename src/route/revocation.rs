@@ -14,12 +14,12 @@ use slab::Slab;
 
 use crate::failover::RevokeMode;
 
-/// The end of an epoch, or of a reader's generation, in one or two steps. Asking whether it has come is one atomic load, so that a
-/// session may ask at every turn; only who begins or ceases to listen for it takes a lock.
+/// The end of an epoch, or of a reader's generation, in one or two steps. Checking for it is one atomic load, so a session may
+/// check at every turn; only registering and unregistering take a lock.
 #[derive(Debug, Default)]
 pub struct Revocation {
     stage: AtomicU8,
-    /// Those who [`Listening::begin`] and have not ceased.
+    /// Tasks that have registered.
     clients: AtomicUsize,
     listeners: Mutex<Slab<Waker>>,
 }
@@ -36,12 +36,12 @@ impl Revocation {
             RevokeMode::Abort => Self::ABORTED,
         };
         self.stage.fetch_max(stage, Ordering::AcqRel);
-        // Who comes to listen after this look finds the stage.
+        // A task that registers after this sees the stage.
         let listeners: Vec<_> = self.lock().iter().map(|(_, waker)| waker.clone()).collect();
         listeners.into_iter().for_each(Waker::wake);
     }
 
-    /// Clients that stand under it: each from its first dial to the end of its session.
+    /// Clients under it: each from its first dial to the end of its session.
     pub fn clients(&self) -> usize {
         self.clients.load(Ordering::Acquire)
     }
@@ -78,14 +78,14 @@ impl Revocation {
     }
 }
 
-/// A revocation that wakes a task at each call of [`Revocation::revoke`], and counts it among its clients, until this is dropped. Look
-/// at the stage afterwards: a call before it is not told again. What is one task from its first dial to the end of its session need
-/// not do it twice, which takes a lock that all sessions share.
+/// A registration that wakes a task at each call of [`Revocation::revoke`], and counts it among the clients, until this is dropped.
+/// Check the stage afterwards: an earlier call does not wake it. One task registers once for dial and session, since registering
+/// takes a lock that all sessions share.
 #[derive(Debug)]
 pub struct Listening(Ear<Arc<Revocation>>);
 
 impl Listening {
-    /// From now on, for the task that waits for this.
+    /// Registers the task that waits for this.
     pub async fn begin(revocation: Arc<Revocation>) -> Self {
         revocation.clients.fetch_add(1, Ordering::AcqRel);
         Self(Ear::new(revocation, poll_fn(|cx| Poll::Ready(cx.waker().clone())).await))
@@ -106,7 +106,7 @@ impl Drop for Listening {
     }
 }
 
-/// A waker's place among those who listen.
+/// A waker's place among those registered.
 #[derive(Debug)]
 struct Ear<R: Deref<Target = Revocation>> {
     revocation: R,

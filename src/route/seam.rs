@@ -1,4 +1,4 @@
-//! The ends of a pool's seam: what control publishes and the other planes take.
+//! The ends of a pool's seam: what control publishes, and what the other planes take.
 
 use std::{
     sync::{
@@ -20,21 +20,21 @@ use super::{
 };
 use crate::failover::Time;
 
-/// When the active backend was last heard of, and for how long that counts; shared so that a reader needs no lock.
+/// When the active backend last answered, and for how long that counts; shared so that a reader needs no lock.
 #[derive(Debug)]
 struct Verified {
     millis: AtomicU64,
     max_staleness_millis: AtomicU64,
 }
 
-/// Whether clients who wait may go.
+/// Whether waiting clients may go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Gate {
     /// They may.
     Open,
-    /// There is somebody to go to, who was not heard of lately.
+    /// There is a backend, but its last answer is too old.
     Stale,
-    /// There is nobody.
+    /// There is none.
     Shut,
 }
 
@@ -62,23 +62,23 @@ pub struct RouteWatch {
 #[derive(Clone, Debug)]
 pub struct SnapshotWatch(watch::Receiver<Arc<Snapshot>>);
 
-/// The seam of one pool: the ends that control holds, and those of the byte path and of the admin plane.
+/// The seam of one pool: the ends of control, of the byte path and of the admin plane.
 #[derive(Debug)]
 pub struct Seam {
-    /// Control tells.
+    /// Control publishes.
     pub publisher: Publisher,
-    /// Control listens.
+    /// Control receives.
     pub reports: ReportReceiver,
     /// The byte path takes.
     pub routes: RouteWatch,
-    /// The byte path tells.
+    /// The byte path reports.
     pub reporter: ReportSender,
-    /// The admin plane looks.
+    /// The admin plane reads.
     pub snapshots: SnapshotWatch,
 }
 
-/// Makes the seam of one pool. A route whose backend was not heard of for `max_staleness` is not offered: a process that
-/// was frozen, or whose supervisor is stuck, holds its clients instead of trusting an old verdict.
+/// Makes the seam of one pool. A route whose backend has not answered for `max_staleness` is not offered: a process that was
+/// frozen, or whose supervisor is stuck, holds its clients instead of trusting an old verdict.
 pub fn seam(clock: Clock, max_staleness: Duration, first: Snapshot) -> Seam {
     let staleness = AtomicU64::new(whole_millis(max_staleness));
     let verified = Arc::new(Verified { millis: AtomicU64::new(0), max_staleness_millis: staleness });
@@ -108,7 +108,7 @@ impl Publisher {
         self.offer.send_replace(offer);
     }
 
-    /// These may be read from now on.
+    /// Offers these readers from now on.
     pub fn offer_readers(&self, readers: Arc<[Reader]>) {
         self.readers.send_modify(|offer| {
             offer.earlier.retain(|route| route.strong_count() > 0);
@@ -122,7 +122,7 @@ impl Publisher {
         });
     }
 
-    /// Tells why others may not be read; shown to clients that are refused.
+    /// Why others may not be read; shown to clients that are rejected.
     pub fn explain_readers(&self, why: &str) {
         self.readers.send_if_modified(|offer| {
             if *offer.why != *why {
@@ -133,17 +133,17 @@ impl Publisher {
         });
     }
 
-    /// What is offered now.
+    /// The present offer.
     pub fn current(&self) -> Offer {
         self.offer.borrow().clone()
     }
 
-    /// The active backend was heard of at `at`.
+    /// The active backend answered at `at`.
     pub fn verified(&self, at: Time) {
         self.verified.millis.store(whole_millis(at.since_origin()), Ordering::Release);
     }
 
-    /// From now on a verdict counts for this long.
+    /// From now on an answer counts for this long.
     pub fn max_staleness(&self, max: Duration) {
         self.verified.max_staleness_millis.store(whole_millis(max), Ordering::Release);
     }
@@ -171,7 +171,7 @@ impl RouteWatch {
         self.demand.wait()
     }
 
-    /// There is a route, be it stale.
+    /// There is a route, even if it is stale.
     pub fn is_offered(&self) -> bool {
         self.offer.borrow().route.is_some()
     }
@@ -194,13 +194,13 @@ impl RouteWatch {
         }
     }
 
-    /// Who may be read, in list order.
+    /// Readers, in list order.
     pub fn readers(&self) -> Arc<[Reader]> {
         Arc::clone(&self.readers.borrow().readers)
     }
 
-    /// One route to each backend that a session may be with: to whoever may be read, to those who could be read when their sessions
-    /// began, and to the active one.
+    /// One route to each backend that may have a session: to every reader, to former readers that still have sessions, and to the
+    /// active backend.
     pub fn everybody(&self) -> Vec<Arc<Route>> {
         let offer = self.readers.borrow();
         let readers = offer.readers.iter().map(|reader| Arc::clone(&reader.route));
@@ -224,7 +224,7 @@ impl RouteWatch {
         self.is_recent(reader.pulse.heard_millis.load(Ordering::Acquire), now)
     }
 
-    /// Whether new sessions may begin under this very route, when it was looked at the clock just now.
+    /// Whether new sessions may begin under this very route, with a moment that was just read from the clock.
     pub fn stands(&self, route: &Route, now: Instant) -> bool {
         match route.id {
             RouteId::Active(_) => {
@@ -238,8 +238,8 @@ impl RouteWatch {
         }
     }
 
-    /// Waits until another route is offered, or none any more, or others may be read, than at the end of the last call; `None` when
-    /// the pool has ended. What is only stale becomes good without being offered again.
+    /// Waits until the offer has changed since the last call: another route, no route any more, or other readers; `None` when the
+    /// pool has ended. A stale route becomes valid without being offered again.
     pub async fn changed(&mut self) -> Option<()> {
         tokio::select! {
             changed = self.offer.changed() => changed.ok(),
@@ -251,7 +251,7 @@ impl RouteWatch {
         !self.is_recent(self.verified.millis.load(Ordering::Acquire), now)
     }
 
-    /// What was heard then still counts.
+    /// An answer of that time still counts.
     fn is_recent(&self, heard_millis: u64, now: Instant) -> bool {
         let age = whole_millis(self.clock.at(now).since_origin()).saturating_sub(heard_millis);
         age <= self.verified.max_staleness_millis.load(Ordering::Acquire)
@@ -259,7 +259,7 @@ impl RouteWatch {
 }
 
 impl SnapshotWatch {
-    /// The pool as it stands.
+    /// The present state of the pool.
     pub fn get(&self) -> Arc<Snapshot> {
         Arc::clone(&self.0.borrow())
     }

@@ -1,4 +1,4 @@
-//! The live sessions, for whoever asks.
+//! The live sessions, for the admin plane.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicU64};
 
@@ -20,7 +20,7 @@ pub struct Session {
     pub listener: Arc<str>,
     /// Name of the backend.
     pub backend: Arc<str>,
-    /// Under which epoch; 0 for a session with a reader, which belongs to none.
+    /// Its epoch; 0 for a session with a reader.
     pub epoch: Epoch,
     /// Since when.
     pub since: Time,
@@ -30,8 +30,8 @@ pub struct Session {
     pub downstream_bytes: AtomicU64,
 }
 
-/// The live sessions of one worker. Its lock is taken by the worker when a session starts and ends, and by the admin plane
-/// when somebody asks for the list; never while bytes move.
+/// The live sessions of one worker. Its lock is taken by the worker when a session starts and ends, and by the admin plane for the
+/// list; never while bytes move.
 #[derive(Debug, Default)]
 pub struct SessionTable {
     sessions: Mutex<Slab<(u64, Arc<Session>)>>,
@@ -44,7 +44,7 @@ impl SessionTable {
         SessionEntry { table: Arc::clone(self), id, place }
     }
 
-    /// The oldest sessions of a pool, at most `limit`, in no order, with their connection numbers.
+    /// The oldest sessions of a pool, at most `limit`, in no particular order, with their connection numbers.
     pub fn oldest(&self, pool: &str, limit: usize) -> Vec<(u64, Arc<Session>)> {
         let sessions = self.lock();
         let mut listed: Vec<_> =

@@ -1,4 +1,4 @@
-//! A pool as it stands: what control shows to the admin plane.
+//! The state of a pool, as control shows it to the admin plane.
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,42 +16,42 @@ pub struct Snapshot {
     pub pool: Arc<str>,
     /// The last epoch that was activated.
     pub epoch: Epoch,
-    /// Who is active: position in `backends`.
+    /// The active backend: its position in `backends`.
     pub active: Option<BackendId>,
-    /// The active backend is in doubt; new clients wait for a second opinion.
+    /// The active backend is in doubt; new clients wait for a new login.
     pub suspended: bool,
-    /// How the last election ended.
+    /// The result of the last election.
     pub verdict: Verdict,
-    /// More than one backend claims to be primary.
+    /// More than one backend says that it is the primary.
     pub conflict: bool,
-    /// Who would take over if the active backend died now, with the reason when nobody would.
+    /// Which backend would take over if the active one died now, or why none would.
     pub failover_ready: FailoverReady,
     /// The last change from one active backend to another, or to the same after a gap.
     pub last_failover: Option<LastFailover>,
     /// The highest database epoch that was ever served.
     pub fence: Option<u64>,
-    /// The file that remembers it and the cluster over restarts.
+    /// The file in which these and the cluster survive a restart.
     pub state_file: Option<Arc<str>>,
     /// Every backend, in list order.
     pub backends: Vec<BackendView>,
 }
 
-/// One failover, as it is told afterwards.
+/// One failover, for reports.
 #[derive(Clone, Debug)]
 pub struct LastFailover {
     /// When the new backend was activated.
     pub at: Time,
-    /// Who was active before.
+    /// The backend that was active before.
     pub from: Arc<str>,
-    /// Who is now.
+    /// The backend that is active now.
     pub to: Arc<str>,
     /// Why the old one was revoked.
     pub cause: Cause,
-    /// What was seen of it.
+    /// The evidence.
     pub evidence: Printable,
     /// From the first sign of trouble to the revocation.
     pub detected: Duration,
-    /// From the revocation to the activation: nobody was active.
+    /// From the revocation to the activation, while no backend was active.
     pub gap: Duration,
     /// Sessions that the revocation ended.
     pub sessions_closed: u64,
@@ -64,29 +64,29 @@ pub struct BackendView {
     pub name: Arc<str>,
     /// As configured.
     pub address: Arc<str>,
-    /// What the name stands for.
+    /// The addresses of its name.
     pub resolved: Addresses,
     /// Observed health.
     pub health: Health,
-    /// A verdict is pending: results differ from it, but not yet often enough.
+    /// A change of health is pending: results differ from it, but not yet often enough.
     pub pending: bool,
-    /// What it was last told to be by the operator.
+    /// The operator's command.
     pub admin: Admin,
     /// Why it may or may not be active.
     pub reason: Reason,
     /// Why it may or may not be read.
     pub read_eligibility: ReadEligibility,
-    /// What it said of itself when it last answered.
+    /// What it reported when it last answered.
     pub facts: Facts,
-    /// The check cannot do its work: `misconfigured`, `saturated`, `wrong_cluster`.
+    /// The check does not work: `misconfigured`, `saturated`, `wrong_cluster`.
     pub alert: Option<Outcome>,
-    /// What was seen when that was found.
+    /// The evidence for that.
     pub alert_evidence: Printable,
-    /// Since when its health is what it is.
+    /// Since when its health has not changed.
     pub since: Time,
     /// The last probe.
     pub last_probe: Option<LastProbe>,
-    /// Since when no probe has finished, where that is far longer than a probe may take.
+    /// Since when no probe has finished, if that is far longer than a probe may take.
     pub silent_since: Option<Time>,
 }
 

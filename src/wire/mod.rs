@@ -1,5 +1,4 @@
-//! What stands in the first packets of the three protocols: constants and small readers, for whoever greets, refuses, probes or
-//! plays a server.
+//! The first packets of the three protocols: constants and small parsers, for greeting, refusal, probes and fake servers.
 
 pub mod mysql;
 pub mod postgres;
@@ -8,7 +7,7 @@ pub mod redis;
 /// In which protocol clients are greeted and turned away: what the clients of a pool speak, as far as its check tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocol {
-    /// Any: nothing is exchanged first, and whoever is turned away gets RST.
+    /// Unknown: there is no first exchange, and a rejected client gets RST.
     Unknown,
     /// `PostgreSQL`.
     Postgres,

@@ -1,6 +1,6 @@
 //! `MySQL` (its documentation, "Client/Server Protocol", "`MySQL` Packets").
 
-/// Length in three bytes and the number in the exchange.
+/// Length in three bytes, and the sequence number.
 pub const HEADER: usize = 4;
 /// First byte of an error, which a server may send in place of its greeting.
 pub const ERROR: u8 = 0xff;
@@ -10,7 +10,7 @@ pub const TOO_MANY: u16 = 1040;
 /// `ER_SERVER_SHUTDOWN`.
 pub const SHUTDOWN: u16 = 1053;
 
-/// The header of a packet: the length of its payload, its number, and what follows. `None` when it is not whole yet.
+/// The header of a packet: payload length, sequence number, and what follows. `None` when it is incomplete.
 pub fn header(received: &[u8]) -> Option<(usize, u8, &[u8])> {
     let (&[a, b, c, sequence], rest) = received.split_first_chunk::<HEADER>()?;
     Some((usize::from(a) | usize::from(b) << 8 | usize::from(c) << 16, sequence, rest))

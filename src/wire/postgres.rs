@@ -1,6 +1,6 @@
 //! `PostgreSQL`, protocol 3 (`PostgreSQL` manual, "Message Formats").
 
-/// Asks to cancel a query. Codes of requests stand where a `StartupMessage` has its protocol version.
+/// Asks to cancel a query. A request has its code where a `StartupMessage` has its protocol version.
 pub const CANCEL_REQUEST: u32 = 80_877_102;
 /// Asks for TLS.
 pub const SSL_REQUEST: u32 = 80_877_103;
@@ -11,17 +11,17 @@ pub const GSSENC_REQUEST: u32 = 80_877_104;
 pub const PROTOCOL_3: u32 = 3 << 16;
 /// A `StartupMessage` is at most this long (`MAX_STARTUP_PACKET_LENGTH` in the server).
 pub const STARTUP_MAX: usize = 10_000;
-/// Length and code, with which every first packet of a client begins.
+/// Length and code, the beginning of every first packet of a client.
 pub const STARTUP_HEADER: usize = 8;
 /// A `CancelRequest` is at most this long: its header, the process, and a key of 256 bytes (protocol 3.2).
 pub const CANCEL_MAX: usize = STARTUP_HEADER + 4 + 256;
-/// `SSLRequest`, whole.
+/// A complete `SSLRequest`.
 pub const SSL: [u8; STARTUP_HEADER] = [0, 0, 0, 8, 4, 210, 22, 47];
 
 /// A message's type byte and its length.
 pub const HEADER: usize = 5;
 
-/// What a client opens a connection with.
+/// The first packet of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Startup {
     /// Asks for TLS or GSSAPI encryption; answered with one byte.
@@ -35,7 +35,7 @@ pub enum Startup {
 }
 
 impl Startup {
-    /// What the code of a first packet says.
+    /// What the code of a first packet means.
     pub const fn of(code: u32) -> Self {
         match code {
             SSL_REQUEST | GSSENC_REQUEST => Self::Encryption,
@@ -46,10 +46,10 @@ impl Startup {
     }
 }
 
-/// Whether the server's answer to a `StartupMessage` may begin so: with an authentication request, an error, a notice or a protocol
-/// negotiation ("Message Flow: Start-up"), of which none is long.
+/// Whether the server's answer to a `StartupMessage` may begin like this: with an authentication request, an error, a notice or a
+/// protocol negotiation ("Message Flow: Start-up"). None of these is long.
 pub fn is_plausible(greeting: &[u8]) -> bool {
-    // A postmaster that cannot start a process says so in the words of protocol 2: a text without a length.
+    // A postmaster that cannot start a process says so in protocol 2: a text without a length.
     if greeting.len() == HEADER && greeting[0] == b'E' && greeting[1..].iter().all(|byte| (b' '..=b'~').contains(byte)) {
         return true;
     }

@@ -6,15 +6,15 @@ pub const STATUS: u8 = b'+';
 pub const ERROR: u8 = b'-';
 /// A text of known length.
 pub const BULK: u8 = b'$';
-/// So many replies.
+/// A list of this many replies.
 pub const LIST: u8 = b'*';
 
-/// First word of an error: the server reads its data set into memory.
+/// First word of an error: the server loads its data set.
 pub const LOADING: &str = "LOADING";
-/// Of the error for one client too many, which has no word of its own.
+/// The error for one client too many, which has no first word of its own.
 pub const TOO_MANY: &str = "max number of clients";
 
-/// The first line of what was received, with its marker and without its end, and where the next begins. `None` when it is not whole yet.
+/// The first line, with its marker and without its end, and where the next begins. `None` when it is incomplete.
 pub fn line(received: &[u8]) -> Option<(&[u8], usize)> {
     let end = received.windows(2).position(|pair| pair == b"\r\n")?;
     Some((&received[..end], end + 2))

@@ -278,9 +278,9 @@ fn warnings_tell_of_rules_that_do_nothing_or_too_much() {
         loaded.warnings.iter().map(|warning| (warning.path.as_str(), warning.message.as_str())).collect();
     let expected = [
         ("pools[0].listeners[0].allow[1]", "10.0.0.0/8 stands in this list already"),
-        ("pools[0].listeners[1].allow[0]", "no client of 10.1.2.0/24 gets in: `deny` has 10.1.0.0/16, and wins"),
+        ("pools[0].listeners[1].allow[0]", "no client of 10.1.2.0/24 may connect: `deny` has 10.1.0.0/16, which wins"),
         ("pools[0].listeners[2].max_connections_per_ip", "`max_connections_per_ip` has no effect"),
-        ("pools[0].listeners[3].proxy_protocol.accept_from[0]", "whoever connects here may say that it is somebody else"),
+        ("pools[0].listeners[3].proxy_protocol.accept_from[0]", "every client could claim the address of another"),
         ("pools[0].listeners[4].listen", "the listeners of this pool do not agree on `proxy_protocol.send`: off and v1"),
     ];
     assert_eq!(told, expected);

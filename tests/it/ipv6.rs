@@ -146,6 +146,6 @@ fn a_link_local_listener_names_its_interface_by_number() {
         settings["pools"][0]["listen"] = "[fe80::5:1]:6001".into();
         let (code, said) = start_in_vain(&[], &settings);
         assert_eq!(code, Some(78));
-        assert!(said.contains("means nothing without its interface") && said.contains("[fe80::5:1%2]:6001"), "{said}");
+        assert!(said.contains("needs its interface") && said.contains("[fe80::5:1%2]:6001"), "{said}");
     });
 }

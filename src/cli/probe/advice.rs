@@ -1,4 +1,4 @@
-//! What mainstay would do with a backend that answers like this, and what a person should do now.
+//! How mainstay would judge a backend with this answer, and what a person should do.
 
 use super::{kind, source::SourceAddr};
 use crate::{
@@ -11,16 +11,16 @@ use crate::{
 pub(super) struct Advice {
     /// What mainstay would do with this backend.
     pub(super) mainstay: String,
-    /// What to do now; nothing when all is well.
+    /// What to do; nothing when all is well.
     pub(super) now: Option<String>,
 }
 
-/// The advice for a finding; `None` when this machine could not ask.
+/// The advice for a finding; `None` when this machine could not probe.
 pub(super) fn advice(check: &CheckKind, finding: Option<&Finding>, source: SourceAddr) -> Advice {
     let kind = kind::kind(check);
     let Some(finding) = finding else {
         return Advice {
-            mainstay: "Would not judge this backend: the failure is on this machine. It keeps its last verdict and asks again."
+            mainstay: "Does not judge this backend: the failure is on this machine. The last verdict stays, and it tries again."
                 .into(),
             now: Some(kind.no_verdict().into()),
         };
@@ -33,11 +33,11 @@ fn treatment(finding: &Finding) -> &'static str {
     match (finding.outcome, finding.facts.role) {
         (Outcome::Ok, None) => "Counts it as healthy. This check knows no roles: the first healthy backend of the list is used.",
         (Outcome::Ok, Some(Role::Primary)) if finding.facts.read_only => {
-            "Healthy, but not used for writes: it is no standby, yet it refuses writes."
+            "Healthy, but not used for writes: it is not a standby, but refuses writes."
         }
         (Outcome::Ok, Some(Role::Primary)) => "Healthy and a primary: clients may be sent to it.",
-        (Outcome::Ok, Some(Role::Unknown)) => "Healthy, but not used: what it is cannot be told from its answer.",
-        (Outcome::Ok, Some(_)) => "Healthy and a standby: it takes over only after somebody or something promotes it.",
+        (Outcome::Ok, Some(Role::Unknown)) => "Healthy, but not used: its answer does not tell its role.",
+        (Outcome::Ok, Some(_)) => "Healthy and a standby: it takes over only after it was promoted.",
         (
             Outcome::Refused
             | Outcome::Unreachable
@@ -49,10 +49,10 @@ fn treatment(finding: &Finding) -> &'static str {
         ) => {
             "Counts this as a failure. After `fall` failures in a row the backend is down: its sessions are closed and clients move on."
         }
-        (Outcome::Starting, _) => "Alive, but not serving: no client is sent to it; it is asked often until it serves.",
-        (Outcome::Saturated, _) => "Alive: its verdict stays as it is, an alert is raised, and nothing fails over because of it.",
+        (Outcome::Starting, _) => "Alive, but not serving: no client is sent to it; it is probed often until it serves.",
+        (Outcome::Saturated, _) => "Alive: its health stays as it is, an alert is raised, and there is no failover.",
         (Outcome::Misconfigured, _) => {
-            "The check cannot do its work: the last verdict stays as it is and an alert is raised. Without an earlier verdict no \
+            "The check does not work: the last verdict stays as it is and an alert is raised. Without an earlier verdict no \
              client is sent to it."
         }
         (Outcome::WrongCluster, _) => "Never used: it belongs to another cluster than the rest of the pool.",
@@ -65,15 +65,15 @@ fn of_any_server(outcome: Outcome) -> Option<String> {
         Outcome::Refused => {
             "  Nothing listens there. Is the server running, on this port (or at this path), and on this address (not only on\n  localhost)?"
         }
-        Outcome::Unreachable => "  There is no way to that host. Check the name, the address, routes and firewalls.",
+        Outcome::Unreachable => "  There is no route to that host. Check the name, the address, routes and firewalls.",
         Outcome::ConnectTimeout => "  The host does not answer at all. Is it up? Does a firewall drop packets to this port?",
         Outcome::Timeout => {
             "  Something accepts connections but does not answer in time. The server hangs or is overloaded: look at its processes,\n  \
-             its disk and its log. To try with more patience: --timeout 5s."
+             its disk and its log. To wait longer: --timeout 5s."
         }
-        Outcome::Closed => "  The server hung up in the middle. Its log says why.",
+        Outcome::Closed => "  The server closed the connection during the check. Its log says why.",
         Outcome::ProtocolError => "  Something else listens on this port. Check address and port.",
-        Outcome::WrongCluster => "  Check the address: this server was not made from the same base backup as the others.",
+        Outcome::WrongCluster => "  Check the address: this server does not come from the same base backup as the others.",
     };
     Some(text.into())
 }

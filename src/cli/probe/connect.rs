@@ -12,8 +12,8 @@ use crate::{
     failover::{BackendId, Event, Outcome, Pool, Reason, Report, Role, Time},
 };
 
-/// Probes every backend and prints a line for each, as a mainstay that starts now would see it, with what `state_dir` remembers.
-/// The exit code: done when each answered as asked, no backend when a pool has none that may be active, failed otherwise.
+/// Probes every backend and prints a line for each, as a mainstay that starts now would judge it, with the saved state of
+/// `state_dir`. The exit code: done when each answered, no backend when a pool has none that may be active, failed otherwise.
 pub fn connect(config: &Config) -> u8 {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -25,7 +25,7 @@ pub fn connect(config: &Config) -> u8 {
     let state_dir = config.state_dir.as_deref();
     let codes = config.pools.iter().map(|pool| runtime.block_on(connect_pool(pool, state_dir)));
     let code = codes.max().unwrap_or(exit::DONE);
-    // A name server that hangs must not hold the command up.
+    // A hung name server must not delay the command.
     runtime.shutdown_background();
     code
 }
@@ -39,7 +39,7 @@ async fn connect_pool(pool: &PoolConfig, state_dir: Option<&Path>) -> u8 {
             file
         }),
         Err(error) => {
-            println!("{name}: what state_dir remembers could not be read: {error}");
+            println!("{name}: the state in state_dir could not be read: {error}");
             None
         }
     };
@@ -48,7 +48,7 @@ async fn connect_pool(pool: &PoolConfig, state_dir: Option<&Path>) -> u8 {
         let result = probe::whole(&backend.address, &pool.check).await;
         all_answer &= tell(pool, backend, &mut core, id, result.as_ref().map_err(AsRef::as_ref));
     }
-    // Who could not be asked is not waited for.
+    // Backends that could not be probed are not waited for.
     core.step(Time::ZERO + pool.policy.settle, &Event::Tick);
     let count = |wanted: &[Reason]| core.ids().filter(|id| wanted.contains(&core.reason(*id))).count();
     if let (Some(file), 1..) = (state_file, count(&[Reason::WrongCluster, Reason::Fenced])) {
@@ -71,7 +71,7 @@ async fn connect_pool(pool: &PoolConfig, state_dir: Option<&Path>) -> u8 {
     }
 }
 
-/// Prints the line of a backend; whether it answered as asked, and nothing that is remembered speaks against it.
+/// Prints the line of a backend; whether it answered, and nothing in the saved state speaks against it.
 fn tell(pool: &PoolConfig, backend: &BackendConfig, core: &mut Pool, id: BackendId, result: Result<&Finding, &str>) -> bool {
     let (word, words, is_well) = match result {
         Ok(finding) => {

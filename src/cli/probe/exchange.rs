@@ -48,7 +48,7 @@ impl Kind for ExchangeCheck {
     }
 }
 
-/// The check that the arguments ask for.
+/// The check of the arguments.
 fn check(
     steps: &Steps,
     tls: Option<TlsMode>,
@@ -57,7 +57,7 @@ fn check(
 ) -> Result<ExchangeCheck, String> {
     let tls = tls.unwrap_or(TlsMode::Off);
     if tls == TlsMode::Prefer {
-        return Err("--tls prefer: an exchange cannot ask a server whether it encrypts; write off or require".into());
+        return Err("--tls prefer: mainstay does not know how this protocol starts TLS; write off or require".into());
     }
     if steps.0.len() > MAX_STEPS {
         return Err(format!("{MAX_STEPS} steps are possible"));
@@ -98,7 +98,7 @@ fn message(name: &str, text: &str) -> Result<Message, String> {
     Ok(Message::new(bytes, form))
 }
 
-/// The bytes that a text with escapes stands for.
+/// Decodes the escapes of a text.
 fn unescape(text: &str) -> Option<Vec<u8>> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text;

@@ -72,7 +72,7 @@ impl Kind for ExecCheck {
     }
 }
 
-/// The check that the arguments ask for. `lookup` answers for the environment of this process.
+/// The check of the arguments. `lookup` returns variables of this process.
 fn check(
     command: &[String],
     roles: bool,

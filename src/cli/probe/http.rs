@@ -19,7 +19,7 @@ impl Kind for HttpCheck {
     fn from_args(args: &Args, password: Option<Secret>) -> Result<Self, String> {
         let plain = Self::default();
         if args.tls == Some(TlsMode::Prefer) {
-            return Err("--tls prefer: an HTTP port encrypts or does not; write off or require".into());
+            return Err("--tls prefer: an HTTP port either uses TLS or does not; write off or require".into());
         }
         if !args.path.starts_with('/') {
             return Err("--path begins with a slash, as in /primary".into());

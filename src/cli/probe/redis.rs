@@ -13,7 +13,7 @@ use crate::{
 impl Kind for RedisCheck {
     fn from_args(args: &Args, password: Option<Secret>) -> Result<Self, String> {
         if args.tls == Some(TlsMode::Prefer) {
-            return Err("--tls prefer: Redis encrypts a port or does not; write off or require".into());
+            return Err("--tls prefer: a Redis port either uses TLS or does not; write off or require".into());
         }
         if args.user.is_some() && password.is_none() {
             return Err("--user needs --password-file: Redis has no login without a password".into());

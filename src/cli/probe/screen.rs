@@ -1,4 +1,4 @@
-//! One probe as it is told: on one screen, or as one JSON object.
+//! The result of a probe: on one screen, or as one JSON object.
 
 use std::time::Duration;
 
@@ -10,17 +10,16 @@ use crate::{
     net::addr::BackendAddr,
 };
 
-/// One probe as it is told.
+/// One probe and its result.
 pub(super) struct Told<'a> {
     pub(super) address: &'a BackendAddr,
     pub(super) check: &'a CheckKind,
     pub(super) timeout: Duration,
     pub(super) took: Duration,
-    /// What was found, or why this machine could not ask.
+    /// The finding, or why this machine could not probe.
     pub(super) result: &'a Result<Finding, Printable>,
 }
 
-/// The result on one screen.
 pub(super) fn screen(told: &Told<'_>) -> String {
     let mut rows = vec![("asked", kind::kind(told.check).asked(told.address, told.timeout))];
     match told.result {
@@ -60,7 +59,6 @@ fn facts(check: &CheckKind, finding: &Finding) -> Vec<(&'static str, String)> {
     rows.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
 }
 
-/// The result as one JSON object.
 pub(super) fn json(told: &Told<'_>) -> String {
     let finding = told.result.as_ref().ok();
     let facts = finding.map(|finding| &finding.facts);

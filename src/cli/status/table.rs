@@ -1,4 +1,4 @@
-//! The status as people read it. Fields that a newer or older mainstay does not send are left out, never an error.
+//! The status as a table. Fields that a newer or older mainstay does not send are left out.
 
 use std::fmt::Write as _;
 
@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use crate::failover::escaped;
 
-/// What `/api/v1/status` says, as far as the table shows it.
+/// The fields of `/api/v1/status` that the table shows.
 #[derive(Debug, Deserialize)]
 pub(super) struct Status {
     version: String,
@@ -53,14 +53,14 @@ struct ProxyProtocol {
 }
 
 impl Listener {
-    /// What it asks of clients, and says of them; nothing where it is open.
+    /// The access rules and PROXY settings; empty when there are none.
     fn rules(&self) -> String {
         let networks = |what: &str, networks: &[String]| match networks.len() {
             0 => String::new(),
             1..=3 => format!(", {what} {}", networks.join(" ")),
             many => format!(", {what} {many} networks"),
         };
-        let per_ip = self.limit_per_ip.map(|limit| format!(", {limit} of one address")).unwrap_or_default();
+        let per_ip = self.limit_per_ip.map(|limit| format!(", {limit} per address")).unwrap_or_default();
         let proxy = &self.proxy_protocol;
         let send =
             if ["", "off"].contains(&proxy.send.as_str()) { String::new() } else { format!(", sends PROXY {}", proxy.send) };
@@ -154,7 +154,7 @@ impl Status {
 }
 
 impl Pool {
-    /// A pool that is there to be read needs no active backend.
+    /// A pool with only listeners for readers needs no active backend.
     fn serves(&self) -> bool {
         self.active.is_some() || (self.is_for_reading() && self.backends.iter().any(|backend| backend.reader))
     }
@@ -192,7 +192,7 @@ impl Pool {
             let (at, cause, gap, closed) = (escaped(&last.at), escaped(&last.cause), last.gap_ms, last.sessions_closed);
             let _ = writeln!(
                 out,
-                "  last failover {at}: {from} -> {to}, cause {cause} ({evidence}), nobody served for {gap} ms, {closed} sessions closed"
+                "  last failover {at}: {from} -> {to}, cause {cause} ({evidence}), no backend served for {gap} ms, {closed} sessions closed"
             );
         }
     }
@@ -220,7 +220,7 @@ impl Backend {
     }
 }
 
-/// Columns two blanks apart, nothing behind the last.
+/// Columns separated by two blanks, without trailing blanks.
 fn line(cells: &[String; 8], widths: &[usize; 8]) -> String {
     let mut line = String::from("  ");
     for (cell, width) in cells.iter().zip(widths) {
@@ -279,7 +279,7 @@ orders (epoch 3)
     db-a   db-a:5432  down    unknown  0         -        -               no, down: connect refused
   * db-b   db-b:5432  up      primary  118       2.0 KiB  15.20\\u{1b}[2J  yes
   listener rw on 127.0.0.1:5432: 118 of 9000 connections
-  last failover 2026-11-23T02:00:00.000Z: db-a -> db-b, cause down (connect refused), nobody served for 51 ms, 97 sessions closed
+  last failover 2026-11-23T02:00:00.000Z: db-a -> db-b, cause down (connect refused), no backend served for 51 ms, 97 sessions closed
 
 mainstay 0.1.0, running, up for 13 min
 ";
@@ -293,7 +293,7 @@ mainstay 0.1.0, running, up for 13 min
             "proxy_protocol": {"accept_from": ["10.9.0.0/16"], "send": "v2"}});
         let mut status = status();
         status.pools[0].listeners = vec![serde_json::from_value(listener).unwrap()];
-        let expected = "  listener rw on 127.0.0.1:5432: 1 of 9000 connections, 20 of one address, allow 10.0.0.0/8 ::1/128, \
+        let expected = "  listener rw on 127.0.0.1:5432: 1 of 9000 connections, 20 per address, allow 10.0.0.0/8 ::1/128, \
                         deny 4 networks, PROXY from 10.9.0.0/16, sends PROXY v2\n";
         assert!(status.render(Paint::Off).contains(expected), "{}", status.render(Paint::Off));
     }

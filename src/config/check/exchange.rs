@@ -157,7 +157,7 @@ table! {
         |_| "a list of steps".into(), "required", steps,
         |check| Some(check.steps.iter().map(print).chain(check.roles.iter().map(print_roles)).collect())
     ), "What to send and what to expect; see [exchange.md](exchange.md).";
-    "tls": encryption(tls, "an exchange cannot ask a server whether it encrypts: nothing is known of its protocol"), "Transport security.";
+    "tls": encryption(tls, "`prefer` is not possible with an exchange: mainstay does not know how its protocol starts TLS"), "Transport security.";
     "tls_ca_file": ca_file(), "The authority to trust; `verify-full` needs it.";
     "tls_cert_file": cert_file(), "A certificate to show to a server that asks for one.";
     "tls_key_file": key_file(), "Its key.";
@@ -240,7 +240,7 @@ fn steps(field: Field<'_>, exchange: &mut ExchangeCheck) {
             None => all_good = false,
         }
     }
-    // What is missing may stand in a step that could not be read.
+    // A missing step may be one that could not be read.
     if let Some((message, help)) = exchange.flaw().filter(|_| all_good) {
         field.error(message, help);
     }
@@ -266,12 +266,12 @@ fn step(field: Field<'_>) -> Option<Parsed> {
         }
         ["primary" | "standby"] => {
             field.error(
-                "a step that tells the role needs both texts, or one role could not be told from silence",
+                "a step that tells the role needs both texts, `primary` and `standby`",
                 "write {primary: \"role:master\", standby: \"role:slave\"}",
             );
             None
         }
-        // What is in it is unknown, and was reported.
+        // Its content is unknown, and was reported.
         [] if matches!(field.value(), Value::Map(entries) if !entries.is_empty()) => None,
         [] => field.wrong("one of {send: …}, {send_hex: …}, {expect: …}, {expect_hex: …}, {primary: …, standby: …}", None),
         _ => {
@@ -311,7 +311,7 @@ fn message(field: Field<'_>, form: Form) -> Option<Message> {
     })
 }
 
-/// `'PING\r\n'` ends in four characters, none of which is a line end: YAML knows escapes in double quotes only.
+/// `'PING\r\n'` ends in four characters, none of which is a line end: YAML knows escapes only in double quotes.
 fn warn_of_backslashes(field: Field<'_>, text: &str) {
     if ["\\r", "\\n", "\\t", "\\x", "\\0"].iter().any(|escape| text.contains(escape)) {
         field.warning(

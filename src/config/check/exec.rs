@@ -1,4 +1,4 @@
-//! The check `exec`: a command of the user's own.
+//! The check `exec`: a command of the user.
 
 use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
@@ -20,12 +20,12 @@ use crate::{
 
 const MAX_WORDS: usize = 256;
 const MAX_VARIABLES: usize = 64;
-/// Permission of anybody to execute.
+/// Execute permission for anybody.
 const EXECUTABLE: u32 = 0o111;
 
 const WANTED: &str = "a program by its absolute path, and its arguments, such as [/usr/local/bin/check-db, --quick]";
 
-/// What `--print` shows in the place of a secret.
+/// What `--print` shows instead of a secret.
 pub(super) const HIDDEN: &str = "***";
 
 /// How the check `exec` asks.
@@ -176,7 +176,7 @@ fn command(field: Field<'_>) -> Vec<Word> {
 }
 
 fn word(field: Field<'_>) -> Option<Word> {
-    // Whatever it looks like to YAML, it is passed on as it was written.
+    // Whatever YAML takes it for, it is passed on as written.
     let scalar = field.scalar("a text; put it in quotes")?;
     if scalar.text.contains('\0') {
         field.error("an argument cannot hold the character NUL", "remove it");
@@ -185,12 +185,12 @@ fn word(field: Field<'_>) -> Option<Word> {
     Some(hidden(scalar))
 }
 
-/// A text that is shown when all of it stands in the file.
+/// A text that is shown if all of it is in the file.
 pub(super) fn hidden(scalar: &Scalar) -> Word {
     if scalar.source == Source::Literal { Word::Plain(scalar.text.clone()) } else { Word::Secret(secret(scalar)) }
 }
 
-/// A text that is not shown, whatever it is; where it came from may be.
+/// A text that is never shown; its source may be.
 fn secret(scalar: &Scalar) -> Secret {
     match &scalar.source {
         Source::Variable(name) => Secret::from_variable(scalar.text.clone(), name),
@@ -198,12 +198,12 @@ fn secret(scalar: &Scalar) -> Secret {
     }
 }
 
-/// An absolute path; that the file is not there yet is worth no more than a word.
+/// An absolute path. A missing file is only a warning.
 fn check_program(field: Field<'_>, program: &str) {
     if !program.starts_with('/') {
         field.error(
             "the program of an exec check must be given by its absolute path",
-            "no shell is asked and no PATH is searched; write for example [/usr/local/bin/check-db, --quick]",
+            "no shell runs it and no PATH is searched; write for example [/usr/local/bin/check-db, --quick]",
         );
         return;
     }
@@ -215,7 +215,7 @@ fn check_program(field: Field<'_>, program: &str) {
     };
     field.warning(
         format!("the program of this check cannot be run: {fault}"),
-        "until it can, the check says `misconfigured` and no verdict changes (chmod +x makes a file executable)",
+        "until then the check is `misconfigured` and no verdict changes (chmod +x makes a file executable)",
     );
 }
 
@@ -236,7 +236,7 @@ fn variable(name: &str, field: Field<'_>) -> Option<Secret> {
     if !is_legal_variable(name) {
         field.error(
             format!("`{}` cannot be the name of a variable here", shorten(name)),
-            "letters, digits and _, not beginning with a digit, nor with MAINSTAY_, which the check sets itself",
+            "use letters, digits and _; it must not begin with a digit, or with MAINSTAY_, which the check sets itself",
         );
         return None;
     }
@@ -249,7 +249,7 @@ fn variable(name: &str, field: Field<'_>) -> Option<Secret> {
         field.error("`***` is what --print shows in the place of a value", "write the value itself, or ${VARIABLE}");
         return None;
     }
-    // PGPASSFILE and the like hold no secret but the way to one.
+    // PGPASSFILE and the like hold a path, not the secret itself.
     if scalar.source == Source::Literal && names_secret(name) && !name.to_ascii_uppercase().ends_with("FILE") {
         field.error(
             "a secret must not stand in the configuration itself",

@@ -32,7 +32,7 @@ pub struct HttpCheck {
     pub expect: Vec<u16>,
     /// Name for `Host` and for the certificate; `None` is the backend's host.
     pub host: Option<String>,
-    /// Transport security: never `prefer`, because an HTTP port encrypts or does not.
+    /// Transport security: never `prefer`: an HTTP port either uses TLS or does not.
     pub tls: TlsMode,
     /// PEM file with the authorities to trust; required for `verify-full`.
     pub tls_ca_file: Option<PathBuf>,
@@ -99,7 +99,7 @@ table! {
     "password_file": elsewhere("the path of a file", "none", |check| {
         from_file(check.login.as_ref().map(|login| &login.password))
     }), "The file that holds its password and nothing else.";
-    "tls": encryption(tls, "an HTTP port encrypts or does not; it cannot be asked"), "Transport security.";
+    "tls": encryption(tls, "`prefer` is not possible with HTTP: a port either uses TLS or does not"), "Transport security.";
     "tls_ca_file": ca_file(), "The authority to trust; `verify-full` needs it.";
     "tls_cert_file": cert_file(), "A certificate to show to a server that asks for one.";
     "tls_key_file": key_file(), "Its key.";
@@ -133,7 +133,7 @@ impl Kind for HttpCheck {
     }
 }
 
-/// What may stand in a request as it is (RFC 3986, `path-absolute` and `query`).
+/// Characters that a request may contain (RFC 3986, `path-absolute` and `query`).
 fn path(field: Field<'_>) -> Option<Word> {
     const WANTED: &str = "a path such as /primary or /replica?lag=16MB";
     let scalar = field.scalar(WANTED)?;

@@ -111,7 +111,7 @@ macro_rules! config {
 check_kinds!(config);
 
 impl CheckKind {
-    /// It asks for the role, so the one that says it is primary serves.
+    /// Whether it asks for the role, so that the primary serves.
     pub fn knows_roles(&self) -> bool {
         self.kind().knows_roles()
     }
@@ -135,19 +135,20 @@ impl CheckKind {
 /// How backends are checked.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CheckConfig {
-    /// In which protocol.
+    /// The kind, with its keys.
     pub kind: CheckKind,
-    /// Asked besides a check that is not HTTP itself: who is the primary, in the words of the cluster's manager.
+    /// A second opinion beside a check that is not HTTP itself: an HTTP endpoint of the cluster manager that tells which backend is
+    /// the primary.
     pub second: Option<HttpCheck>,
-    /// Between two probes.
+    /// Interval between probes.
     pub interval: Duration,
-    /// Between two probes while a verdict is pending.
+    /// Interval between probes while a change of health is pending.
     pub fast_interval: Duration,
     /// Deadline of a whole probe.
     pub timeout: Duration,
-    /// Between two whole new logins, besides the standing session.
+    /// Interval between new logins, besides the open session.
     pub fresh_login: Duration,
-    /// The PROXY header that the backends must get before anything else, as they do from the listeners of the pool.
+    /// The PROXY header that the checks send first, as the listeners of the pool do.
     pub proxy_header: Option<proxy_protocol::Version>,
 }
 
@@ -158,12 +159,12 @@ impl CheckConfig {
         format!("{}{second}", self.kind.name())
     }
 
-    /// It asks for the role, so the one that says it is primary serves.
+    /// Whether it asks for the role, so that the primary serves.
     pub fn knows_roles(&self) -> bool {
         self.kind.knows_roles() || self.second.is_some()
     }
 
-    /// A standby that lags by more is not ready to take over.
+    /// A standby with a greater lag is not ready to take over.
     pub fn max_lag(&self) -> Option<MaxLag> {
         self.kinds().find_map(Kind::max_lag)
     }
@@ -201,7 +202,7 @@ pub(super) struct Check {
 }
 
 impl Check {
-    /// A TCP check of which nothing is said.
+    /// The default TCP check.
     pub(super) fn plain() -> Self {
         let config = CheckConfig {
             kind: CheckKind::Tcp(TcpCheck),

@@ -116,7 +116,7 @@ impl Kind for MysqlCheck {
     fn exposed_password(&self, backend: &str) -> Option<(String, &'static str)> {
         (self.password.is_some() && self.tls == TlsMode::Prefer).then(|| {
             (
-                format!("with `tls: prefer` whoever answers in place of {backend} can ask for a proof of the password"),
+                format!("with `tls: prefer` a machine that answers in place of {backend} can ask for a proof of the password"),
                 "write `tls: verify-full` with `tls_ca_file`, or another `tls` to say that this network is trusted",
             )
         })

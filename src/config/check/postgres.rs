@@ -121,7 +121,7 @@ impl Kind for PostgresCheck {
         let is_exposed = self.password.is_some() && self.tls == TlsMode::Prefer && !proves_itself;
         is_exposed.then(|| {
             (
-                format!("with `tls: prefer` whoever answers in place of {backend} can ask for a proof of the password"),
+                format!("with `tls: prefer` a machine that answers in place of {backend} can ask for a proof of the password"),
                 "write `require_auth: scram-sha-256`, or `tls: verify-full` with `tls_ca_file`",
             )
         })

@@ -59,7 +59,7 @@ table! {
     "password": elsewhere("`${VARIABLE}`", "none", |check| from_variable(check.password.as_ref())), "Its password.";
     "password_file": elsewhere("the path of a file", "none", |check| from_file(check.password.as_ref())),
         "The file that holds its password and nothing else.";
-    "tls": encryption(tls, "Redis cannot be asked whether it encrypts: a port of it does, or does not"), "Transport security.";
+    "tls": encryption(tls, "`prefer` is not possible with Redis: a port either uses TLS or does not"), "Transport security.";
     "tls_ca_file": ca_file(), "The authority to trust; `verify-full` needs it.";
     "tls_cert_file": cert_file(), "A certificate to show to a server that asks for one.";
     "tls_key_file": key_file(), "Its key.";
@@ -126,7 +126,7 @@ fn sentinels(section: Section<'_>) -> Option<Sentinels> {
     let Some(field) = section.get("sentinels") else {
         for key in ["sentinel_name", "sentinel_user", "sentinel_password", "sentinel_password_file"] {
             if let Some(field) = section.get(key) {
-                let message = format!("`{key}` has nobody to be told to");
+                let message = format!("`{key}` has no effect without `sentinels`");
                 field.error(message, "add `sentinels: [sentinel-a:26379]`, or remove the key");
             }
         }
@@ -144,8 +144,8 @@ fn sentinels(section: Section<'_>) -> Option<Sentinels> {
     let addresses: Vec<_> = addresses.collect();
     let Some(name) = name else {
         field.error(
-            "`sentinels` need to be told which primary is meant",
-            "add `sentinel_name: NAME`, as it stands in sentinel.conf (`sentinel monitor NAME …`)",
+            "`sentinels` needs the name of the primary",
+            "add `sentinel_name: NAME`, as in sentinel.conf (`sentinel monitor NAME …`)",
         );
         return None;
     };

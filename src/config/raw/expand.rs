@@ -6,7 +6,7 @@ use super::node::Source;
 /// Where variables come from.
 pub(in crate::config) type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
 
-/// What all values of a file may grow to: a short file that names a long variable often must not fill the memory.
+/// Limit for all values of a file together: a short file that names a long variable often must not fill the memory.
 const MAX_EXPANDED_BYTES: usize = 1024 * 1024;
 
 /// Expands the values of one file.

@@ -1,4 +1,4 @@
-//! The tree. It has no YAML in it, so that the command line can build one too and share every check.
+//! The tree. It knows nothing of YAML, so that flags can build one, too, and share every check.
 
 use std::{fmt, rc::Rc};
 
@@ -19,11 +19,11 @@ pub(in crate::config) enum Value {
     Scalar(Scalar),
     List(Vec<Node>),
     Map(Vec<(Key, Node)>),
-    /// Was reported already; readers say nothing more about it.
+    /// Already reported; readers say nothing more about it.
     Invalid,
 }
 
-/// A text; whether it is a number, a duration or a word is for the reader to say.
+/// A text; the reader decides whether it is a number, a duration or a word.
 #[derive(Clone)]
 pub(in crate::config) struct Scalar {
     pub(in crate::config) text: String,
@@ -38,7 +38,7 @@ impl fmt::Debug for Scalar {
     }
 }
 
-/// How a text was written: YAML reads `on` and `"on"` differently.
+/// How a text was written: YAML treats `on` and `"on"` differently.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::config) enum Style {
     Plain,
@@ -48,9 +48,9 @@ pub(in crate::config) enum Style {
 /// Where a text came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::config) enum Source {
-    /// It stands in the file.
+    /// Written in the file.
     Literal,
-    /// It is the value of one environment variable and nothing else.
+    /// The value of one environment variable and nothing else.
     Variable(String),
     /// A variable, or the default for one, is part of it.
     Expanded,
@@ -63,7 +63,7 @@ pub(in crate::config) struct Key {
     pub(in crate::config) place: Location,
 }
 
-/// The way to a node, such as `pools[0].check.interval`; made into text only for an error.
+/// The path of a node, such as `pools[0].check.interval`; formatted only for an error.
 #[derive(Clone, Debug, Default)]
 pub(in crate::config) struct Path(Option<Rc<Step>>);
 
@@ -109,7 +109,7 @@ impl fmt::Display for Path {
     }
 }
 
-/// A text for a message: no control characters, no more than a line of it.
+/// A text for a message: no control characters, at most one line.
 pub(in crate::config) fn shorten(text: &str) -> String {
     const MAX_CHARS: usize = 63;
     let clean: String = text.chars().take(MAX_CHARS).flat_map(char::escape_debug).collect();

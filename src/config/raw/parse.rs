@@ -1,5 +1,5 @@
-//! YAML to tree. The only user of the YAML crate, whose event parser tells the place of every key and value; the depth of
-//! the tree and the number of its nodes are bounded, and aliases are refused, so no file can be larger than it looks.
+//! YAML to tree. The only user of the YAML crate, whose event parser gives the place of every key and value. Depth and number of
+//! nodes are bounded, and aliases are refused, so no file can expand.
 
 use std::{collections::HashMap, rc::Rc};
 
@@ -20,7 +20,7 @@ const MAX_DEPTH: usize = 32;
 /// A configuration of a thousand backends has a tenth of this.
 const MAX_NODES: usize = 50_000;
 
-/// Reads the one document of `text`; `None` when the YAML itself is broken, which was reported then.
+/// Reads the one document of `text`; `None` when the YAML is broken, which was then reported.
 pub(in crate::config) fn parse(text: &str, expander: Expander<'_>, findings: &Findings) -> Option<Node> {
     let options = limits();
     let mut reader =
@@ -48,7 +48,7 @@ fn limits() -> Options {
     options
 }
 
-/// Why reading cannot go on.
+/// Why reading stopped.
 struct Stop {
     place: Location,
     message: String,
@@ -60,7 +60,7 @@ struct Reader<'a> {
     expander: Expander<'a>,
     findings: &'a Findings,
     nodes: usize,
-    /// Where the event before ended.
+    /// Where the last event ended.
     last_line: usize,
 }
 
@@ -191,7 +191,7 @@ impl<'a> Reader<'a> {
     }
 
     fn refuse_alias(&self, place: Location, path: &Path) {
-        let help = "write the value out, or put what all pools share under `defaults:`".to_owned();
+        let help = "write the value itself, or put what all pools share under `defaults:`".to_owned();
         self.findings.error(place, path, "YAML anchors and aliases (&name, *name) are not supported", Some(help));
     }
 }
@@ -206,7 +206,7 @@ fn unexpected(span: Span) -> Stop {
     Stop { place: place(span), message: "this is not YAML that mainstay can read".into(), help: None }
 }
 
-/// The scanner's words where they help, our own where the usual cause is known.
+/// The scanner's message where it helps, our own where the usual cause is known.
 fn explain(error: &ScanError) -> Stop {
     let marker = error.marker();
     let place = Location::At { line: marker.line().max(1), column: marker.col() + 1, width: 1 };

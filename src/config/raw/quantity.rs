@@ -4,7 +4,7 @@ use std::time::Duration;
 
 pub(in crate::config) const SECOND: Duration = Duration::from_secs(1);
 pub(in crate::config) const MILLISECOND: Duration = Duration::from_millis(1);
-/// The longest time anything of a pool may take; a longer one is a slip of the pen.
+/// The longest time that a pool may have; a longer one is a mistake.
 pub(in crate::config) const DAY: Duration = Duration::from_hours(24);
 
 /// What is wrong with a text, worded to follow "must be …, but ".

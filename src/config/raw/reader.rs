@@ -1,5 +1,5 @@
-//! Typed access to the tree. A reader that finds something wrong reports it and gives nothing; its caller goes on, so that all
-//! errors of a file are found in one go.
+//! Typed access to the tree. A reader that finds an error reports it and returns nothing; its caller goes on, so all errors of a
+//! file are found at once.
 
 use std::{ops::RangeInclusive, time::Duration};
 
@@ -18,13 +18,13 @@ use crate::{
 /// The keys of a map.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::config) struct KnownKeys {
-    /// What this version understands.
+    /// Known keys.
     pub(in crate::config) known: &'static [&'static str],
-    /// What is part of the interface, but not of this version.
+    /// Keys that are reserved for a later version.
     pub(in crate::config) planned: &'static [&'static str],
 }
 
-/// A value to be read, with what `defaults` says for the same key beneath it.
+/// A value to be read, with the value of `defaults` for the same key.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::config) struct Field<'a> {
     node: &'a Node,
@@ -62,7 +62,7 @@ impl<'a> Field<'a> {
         self.under.map(|node| Self { node, under: None, findings: self.findings })
     }
 
-    /// The value, or what `defaults` has when it is nothing.
+    /// The value, or that of `defaults` when it is null.
     pub(in crate::config) fn or_beneath(self) -> Option<Self> {
         if matches!(self.node.value, Value::Null) { self.beneath() } else { Some(self) }
     }
@@ -75,7 +75,7 @@ impl<'a> Field<'a> {
         self.findings.warning(self.node.place, &self.node.path, message, Some(help.into()));
     }
 
-    /// Reports that the value is something else than `wanted`.
+    /// Reports that the value is not `wanted`.
     pub(in crate::config) fn wrong<T>(self, wanted: &str, help: Option<String>) -> Option<T> {
         let message = match &self.node.value {
             Value::Invalid => return None,
@@ -101,7 +101,7 @@ impl<'a> Field<'a> {
         }
     }
 
-    /// The scalar; `wanted` names what it should be.
+    /// The scalar; `wanted` says what it should be.
     pub(in crate::config) fn scalar(self, wanted: &str) -> Option<&'a Scalar> {
         match &self.node.value {
             Value::Scalar(scalar) => Some(scalar),
@@ -109,7 +109,7 @@ impl<'a> Field<'a> {
         }
     }
 
-    /// A text that is no boolean or number to any YAML reader.
+    /// A text that no YAML reader takes for a boolean or a number.
     pub(in crate::config) fn text(self, wanted: &str) -> Option<&'a str> {
         let scalar = self.scalar(wanted)?;
         if scalar.text.is_empty() {
@@ -139,12 +139,12 @@ impl<'a> Field<'a> {
         found.copied()
     }
 
-    /// Whether it is this very word.
+    /// Whether it is exactly this word.
     pub(in crate::config) fn is_word(self, word: &str) -> bool {
         matches!(&self.node.value, Value::Scalar(scalar) if scalar.text == word)
     }
 
-    /// `true` or `false`, and nothing else that some YAML reader takes for it.
+    /// `true` or `false`, but no other word that some YAML readers take for one.
     pub(in crate::config) fn flag(self) -> Option<bool> {
         match self.scalar("`true` or `false`")?.text.as_str() {
             "true" => Some(true),
@@ -233,7 +233,7 @@ impl<'a> Field<'a> {
         Some(items.iter().map(|node| Self::new(node, self.findings)).collect())
     }
 
-    /// The value as a map with these keys; a map in `defaults` lies beneath it.
+    /// The value as a map with these keys, on top of the map in `defaults`.
     pub(in crate::config) fn map(self, keys: KnownKeys) -> Option<Section<'a>> {
         let Value::Map(entries) = &self.node.value else { return self.wrong("a map (key: value)", None) };
         let section = Section { field: self, keys };
@@ -257,7 +257,7 @@ impl<'a> Section<'a> {
         self.field
     }
 
-    /// The value of a key, here or beneath; absent keys are `None`.
+    /// The value of a key, here or in `defaults`; `None` if absent.
     pub(in crate::config) fn get(self, key: &str) -> Option<Field<'a>> {
         debug_assert!(self.keys.known.contains(&key), "{key} is read but not known");
         let under = self.field.under.and_then(|node| entry(node, key));
@@ -266,7 +266,7 @@ impl<'a> Section<'a> {
         node.map(|node| Field { node, under, findings }).or_else(|| under.map(|node| Field::new(node, findings)))
     }
 
-    /// The value of a key that stands in this very map.
+    /// The value of a key in this map itself.
     pub(in crate::config) fn own(self, key: &str) -> Option<Field<'a>> {
         entry(self.field.node, key).map(|node| Field::new(node, self.field.findings))
     }
@@ -285,7 +285,7 @@ impl<'a> Section<'a> {
         found
     }
 
-    /// The same map with a map of `defaults` beneath it.
+    /// The same map on top of one in `defaults`.
     pub(in crate::config) fn over(self, under: Option<&'a Node>) -> Self {
         Self { field: Field { under, ..self.field }, ..self }
     }
@@ -343,7 +343,7 @@ fn unit_help(fault: &str, scalar: &Scalar, unit: &str) -> String {
     }
 }
 
-/// What a YAML 1.1 or 1.2 reader would make of a plain text, when that is not a text.
+/// What a YAML 1.1 or 1.2 reader would take a plain text for, if not for text.
 fn other_type(text: &str) -> Option<&'static str> {
     const BOOLEANS: [&str; 8] = ["true", "false", "yes", "no", "on", "off", "y", "n"];
     if BOOLEANS.contains(&text.to_ascii_lowercase().as_str()) {

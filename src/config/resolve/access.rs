@@ -1,4 +1,4 @@
-//! Who may connect to a listener, and which proxies may say for whom.
+//! Who may connect to a listener, and which proxies are trusted to name clients.
 
 use crate::{
     config::raw::{
@@ -18,7 +18,7 @@ pub(in crate::config) fn access(section: Section<'_>) -> (Vec<Cidr>, Vec<Cidr>) 
     let [allow, deny] = ["allow", "deny"].map(|key| section.get(key).map(networks).unwrap_or_default());
     let nobody = if allow.is_empty() {
         let mut whole = deny.iter().filter(|(cidr, _)| cidr.is_everything());
-        // Both families.
+        // Both address families.
         whole.next().and_then(|(first, _)| whole.find(|(cidr, _)| cidr != first))
     } else {
         warn_of_dead_entries(&allow, &deny)
@@ -31,7 +31,7 @@ pub(in crate::config) fn access(section: Section<'_>) -> (Vec<Cidr>, Vec<Cidr>) 
 
 type Networks<'a> = Vec<(Cidr, Field<'a>)>;
 
-/// Warns of what `allow` lets in and `deny` does not; when that is all of it, gives the first entry.
+/// Warns of entries of `allow` that `deny` covers; returns the first one when it covers all.
 fn warn_of_dead_entries<'f, 'a>(allow: &'f Networks<'a>, deny: &Networks<'_>) -> Option<&'f (Cidr, Field<'a>)> {
     let winner = |cidr: &Cidr| deny.iter().map(|(denied, _)| denied).find(|denied| denied.covers(cidr));
     if allow.iter().all(|(cidr, _)| winner(cidr).is_some()) {
@@ -39,7 +39,10 @@ fn warn_of_dead_entries<'f, 'a>(allow: &'f Networks<'a>, deny: &Networks<'_>) ->
     }
     for (cidr, field) in allow {
         if let Some(denied) = winner(cidr) {
-            field.warning(format!("no client of {cidr} gets in: `deny` has {denied}, and wins"), "remove one of the two entries");
+            field.warning(
+                format!("no client of {cidr} may connect: `deny` has {denied}, which wins"),
+                "remove one of the two entries",
+            );
         }
     }
     None
@@ -50,8 +53,8 @@ pub(in crate::config) fn proxies(field: Field<'_>) -> Vec<Cidr> {
     let accept_from = networks(field);
     for (_, field) in accept_from.iter().filter(|(cidr, _)| cidr.is_everything()) {
         field.warning(
-            "whoever connects here may say that it is somebody else",
-            "name the addresses of the proxies that stand in front of mainstay, and no more",
+            "every client could claim the address of another",
+            "list only the addresses of the proxies in front of mainstay",
         );
     }
     bare(&accept_from)

@@ -19,7 +19,7 @@ use crate::{
 
 const BACKEND_KEYS: KnownKeys = KnownKeys { known: &["name", "address"], planned: &["max_connections"] };
 
-/// Far more than any database has nodes; positions in the list are 16-bit numbers.
+/// Far more nodes than any database has; positions in the list are 16-bit numbers.
 const MAX_BACKENDS: usize = 1024;
 
 /// The backends of a pool, in order of preference.

@@ -17,11 +17,9 @@ use crate::config::{
 pub(super) enum Scope {
     /// Part of `defaults`: the kind may be missing.
     Defaults,
-    /// Part of a pool.
     Pool,
 }
 
-/// The check of a pool.
 pub(super) fn check(pool: Section<'_>, scope: Scope) -> Check {
     let mut check = Check::plain();
     let Some(field) = pool.get("check") else { return check };
@@ -41,7 +39,7 @@ fn check_times(section: Section<'_>, config: &CheckConfig) {
     if let Some(field) = section.get("fast_interval").filter(|_| config.fast_interval > config.interval) {
         field.error(
             format!("`fast_interval` is longer than `interval` ({})", show(config.interval)),
-            "it is the shorter pause while a verdict is pending; make it shorter, or remove it",
+            "it is the interval while a change of health is pending; make it shorter, or remove it",
         );
     }
     let without_login = |name: &&&str| CheckKind::with_login().all(|other| other != **name);
@@ -55,7 +53,7 @@ fn check_times(section: Section<'_>, config: &CheckConfig) {
     if let Some(field) = section.get("timeout").filter(|_| sluggish) {
         field.warning(
             format!("`timeout` is more than ten times `interval` ({})", show(config.interval)),
-            "a backend that hangs is noticed only after `fall` times `timeout`; a second is usual",
+            "a backend that hangs is detected only after `fall` times `timeout`; a second is usual",
         );
     }
 }
@@ -103,7 +101,7 @@ fn kinds(section: Section<'_>, scope: Scope, config: &mut CheckConfig) {
     pair(section, &inherited, config);
 }
 
-/// `http` is a check of its own when it stands alone, and a second opinion beside another.
+/// `http` is a check of its own when it stands alone, and a second opinion beside another kind.
 fn pair(section: Section<'_>, names: &[&str], config: &mut CheckConfig) {
     let field = section.field();
     let direct = names.iter().rfind(|name| **name != HTTP);

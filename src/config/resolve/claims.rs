@@ -1,4 +1,4 @@
-//! Names and addresses that may be taken once only, and the loop of a proxy into itself.
+//! Names and addresses that must be unique, and loops of mainstay into itself.
 
 use std::{
     collections::HashMap,
@@ -18,18 +18,18 @@ use crate::{
 
 pub(in crate::config) const MAX_NAME_BYTES: usize = 63;
 
-/// Whether a name can stand in a metric label, a URL and a shell without quotes.
+/// Whether a name can be used in a metric label, a URL and a shell without quotes.
 pub(in crate::config) fn is_legal_name(name: &str) -> bool {
     let legal = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
     (1..=MAX_NAME_BYTES).contains(&name.len()) && name.bytes().all(legal)
 }
 
-/// Names of one kind in one place.
+/// The names of one kind in one place.
 #[derive(Debug, Default)]
 pub(super) struct Names(HashMap<Arc<str>, Location>);
 
 impl Names {
-    /// The name in `field`, unless it is no name; reports when it is taken.
+    /// The name in `field`, if it is valid; reports when it is taken.
     pub(super) fn read(&mut self, field: Field<'_>) -> Option<Arc<str>> {
         let wanted = "a name of up to 63 letters, digits, dots, dashes and underscores";
         let name: Arc<str> = field.text(wanted)?.into();
@@ -50,7 +50,7 @@ impl Names {
 pub(super) struct Targets(HashMap<BackendAddr, Location>);
 
 impl Targets {
-    /// Takes an address; reports when another backend of the pool has it.
+    /// Claims an address; reports when another backend of the pool has it.
     pub(super) fn claim(&mut self, field: Field<'_>, address: &BackendAddr) {
         if let Some(first) = self.0.get(address) {
             field.error(format!("another backend of this pool has the address {}", field.shown()), already(*first));
@@ -71,7 +71,7 @@ pub(in crate::config) struct Claims<'a> {
 }
 
 impl<'a> Claims<'a> {
-    /// Takes where to listen. Port 0 lets the kernel choose, so it never collides.
+    /// Claims a listening address. Port 0 lets the kernel choose, so it never collides.
     pub(in crate::config) fn listen(&mut self, field: Field<'_>, endpoint: &Endpoint) {
         let address = match endpoint {
             Endpoint::Tcp(address) if address.port() == 0 => return,
@@ -117,12 +117,7 @@ impl<'a> Claims<'a> {
             };
             if let Some(listen) = listen {
                 let help = format!("give the address of the database; mainstay itself listens there (see {})", describe(listen));
-                findings.error(
-                    *place,
-                    path,
-                    "this backend is mainstay's own listener: every client would go round in a circle",
-                    Some(help),
-                );
+                findings.error(*place, path, "this backend is mainstay's own listener: every client would loop", Some(help));
             }
         }
     }
@@ -133,7 +128,7 @@ impl<'a> Claims<'a> {
     }
 }
 
-/// What a backend's address is known to stand for, without asking anybody.
+/// What a backend's address is known to be, without a lookup.
 fn ips_of(address: &BackendAddr) -> Vec<IpAddr> {
     match address.ip() {
         Some(ip) => vec![ip],

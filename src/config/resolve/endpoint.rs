@@ -46,7 +46,7 @@ pub(in crate::config) fn addresses<'a>(field: Field<'a>, claims: &mut Claims) ->
     found
 }
 
-/// Where to listen, in `field`.
+/// The listening address in `field`.
 pub(in crate::config) fn endpoint(field: Field<'_>, wanted: &str) -> Option<Endpoint> {
     let scalar = field.scalar(wanted)?;
     let text = scalar.text.as_str();
@@ -64,20 +64,20 @@ pub(in crate::config) fn endpoint(field: Field<'_>, wanted: &str) -> Option<Endp
             }
             None => Some(address.into()),
         },
-        Ok(_) => field.wrong(wanted, Some("a port with a leading zero may mean an octal number; remove the zero".into())),
+        Ok(_) => field.wrong(wanted, Some("a leading zero may mean an octal number; remove it".into())),
         Err(_) if scalar.source == Source::Literal => field.wrong(wanted, advice(text)),
         Err(_) => field.wrong(wanted, None),
     }
 }
 
-/// An address that bind(2) would refuse with EINVAL, whatever the machine: what is wrong with it, and what would be right.
+/// An address that bind(2) would refuse with EINVAL on any machine: what is wrong, and what would be right.
 fn impossible(address: SocketAddr) -> Option<(&'static str, String)> {
     let SocketAddr::V6(v6) = address else { return None };
     if v6.ip().is_unicast_link_local() && v6.scope_id() == 0 {
         let advice = format!("{INTERFACE_NUMBER}: [{}%2]:{}", v6.ip(), v6.port());
-        return Some(("a link-local IPv6 address means nothing without its interface", advice));
+        return Some(("a link-local IPv6 address needs its interface", advice));
     }
-    // An IPv6 socket of mainstay takes IPv6 only, so that a port may have a listener of each family.
+    // An IPv6 socket of mainstay accepts only IPv6, so that a port may have a listener of each family.
     let advice = v6.ip().to_ipv4_mapped().map(|v4| format!("write {v4}:{}", v6.port()))?;
     Some(("this is an IPv4 address written as an IPv6 address", advice))
 }

@@ -1,4 +1,5 @@
-//! Warnings of what somebody else on the network, or on this machine, could do. Nothing here is an error: a network may be trusted.
+//! Warnings about what an attacker on the network, or another user of this machine, could do. None is an error: a network may be
+//! trusted.
 
 use std::{os::unix::fs::PermissionsExt, path::Path};
 
@@ -12,19 +13,19 @@ use crate::{
     wire::Protocol,
 };
 
-/// Permission of everybody to write.
+/// Write permission for everybody.
 const WORLD_WRITABLE: u32 = 0o002;
 
-/// Only this machine can be at its other end.
+/// Whether only this machine can be the other end.
 pub(super) fn is_local(backend: &BackendConfig) -> bool {
     match backend.address.ip() {
         Some(ip) => ip.is_loopback(),
-        // A unix socket's host is that, too.
+        // The host of a unix socket is localhost, too.
         None => backend.address.host().eq_ignore_ascii_case("localhost"),
     }
 }
 
-/// A password that goes to another machine, of which nobody knows whether it is the right one.
+/// A password that goes to another machine without verification.
 pub(super) fn warn_of_passwords(check: Option<Field<'_>>, backends: &[BackendConfig], kind: &CheckKind) {
     let Some((field, backend)) = check.zip(backends.iter().find(|backend| !is_local(backend))) else { return };
     if let Some((message, help)) = kind.exposed_password(&backend.name) {
@@ -32,7 +33,7 @@ pub(super) fn warn_of_passwords(check: Option<Field<'_>>, backends: &[BackendCon
     }
 }
 
-/// A server says on its unix socket that it has no TLS, and mainstay passes that on.
+/// A server without TLS on its unix socket says so, and mainstay passes that on.
 pub(super) fn warn_of_clients_with_tls(
     section: Section<'_>,
     listeners: &[(ListenerConfig, Vec<Field<'_>>)],
@@ -43,16 +44,13 @@ pub(super) fn warn_of_clients_with_tls(
     let by_unix = backends.iter().find(|backend| backend.address.unix().is_some()).filter(|_| by_tcp);
     if let (Protocol::Postgres, Some(backend), Some(field)) = (kind.protocol(), by_unix, section.own("backends")) {
         field.warning(
-            format!(
-                "clients that come by TCP and want TLS get none from {}: PostgreSQL has no TLS on a unix socket",
-                backend.name
-            ),
-            "clients with sslmode=require are told `server does not support SSL`; for these give the backend by host:port",
+            format!("clients that connect by TCP cannot use TLS with {}: PostgreSQL has no TLS on a unix socket", backend.name),
+            "clients with sslmode=require get `server does not support SSL`; for these give the backend by host:port",
         );
     }
 }
 
-/// A directory in whose place somebody else could put another.
+/// A directory that another user could replace.
 pub(in crate::config) fn warn_if_writable(field: Field<'_>, path: &Path) {
     let writable = |path: &&Path| std::fs::metadata(path).is_ok_and(|meta| meta.permissions().mode() & WORLD_WRITABLE != 0);
     if let Some(parent) = path.ancestors().find(writable) {

@@ -1,4 +1,4 @@
-//! The listeners of a pool: what concerns more than one key, or more than one listener.
+//! The listeners of a pool: rules for more than one key, or more than one listener.
 
 use super::{
     access::access,
@@ -62,7 +62,7 @@ fn listener<'a>(field: Field<'a>, names: &mut Names, claims: &mut Claims) -> Opt
     Some((config, fields))
 }
 
-/// A key that the route has no use for is harmless, and not what was meant.
+/// A key that the route does not use is harmless, but not what was meant.
 fn warn_of_idle_keys(section: Section<'_>, route: ListenerRoute) {
     if let Some(field) = section.get("balance").filter(|_| route == ListenerRoute::Primary) {
         field.warning(
@@ -80,7 +80,7 @@ fn warn_of_idle_keys(section: Section<'_>, route: ListenerRoute) {
     }
 }
 
-/// What is asked of addresses is asked in vain of clients that have none.
+/// Rules for addresses do not apply to clients without one.
 fn warn_of_keys_for_addresses(section: Section<'_>, listen: &[Endpoint]) {
     if listen.is_empty() || by_tcp(listen) {
         return;
@@ -89,7 +89,7 @@ fn warn_of_keys_for_addresses(section: Section<'_>, listen: &[Endpoint]) {
         if let Some(field) = section.get(key) {
             field.warning(
                 format!("`{key}` has no effect here: the clients of a unix socket have no address"),
-                "who may connect is said by the permissions of its directory",
+                "the permissions of its directory decide who may connect",
             );
         }
     }

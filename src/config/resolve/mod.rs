@@ -1,9 +1,9 @@
-//! Tree to [`Config`]: one file a section. A section that is wrong was reported and stands in with its default, so that the
-//! rest is checked too; what comes out is used only when nothing was reported.
+//! Tree to [`Config`]: one file per section. A wrong section is reported and replaced by its default, so that the rest is checked,
+//! too. The result is used only if nothing was reported.
 //!
 //! | file | section |
 //! |---|---|
-//! | [`super::process`] | all that concerns the process as a whole |
+//! | [`super::process`] | the keys of the process |
 //! | [`pool`] | `pools[]` and `defaults` |
 //! | [`check`] | `check`: which kind, which has its own keys in [`super::check`] |
 //! | [`secrets`] | `password`, `password_file` |
@@ -13,7 +13,7 @@
 //! | [`endpoint`] | addresses to listen on |
 //! | [`access`] | who may connect to a listener, and which proxies are believed |
 //! | [`backend`] | `backends[]` |
-//! | [`claims`] | names and addresses that may be taken once only |
+//! | [`claims`] | names and addresses that must be unique |
 
 pub(super) mod access;
 mod backend;
@@ -37,7 +37,7 @@ use super::{
     },
 };
 
-/// The configuration; `None` when there is nothing to read it from.
+/// The configuration; `None` when there is nothing to read.
 pub(super) fn resolve(root: &Node, findings: &Findings) -> Option<Config> {
     let field = Field::new(root, findings);
     if matches!(root.value, Value::Null) {

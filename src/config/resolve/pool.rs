@@ -1,4 +1,4 @@
-//! Pools, and `defaults`, which lies beneath every pool.
+//! Pools, and `defaults`, which every pool inherits.
 
 use std::time::Duration;
 
@@ -32,11 +32,10 @@ pub(super) const SMALLEST: &str =
 
 const MAX_POOLS: usize = 1024;
 
-/// All pools of the file.
 pub(super) fn pools<'a>(file: Section<'a>, claims: &mut Claims<'a>) -> Vec<PoolConfig> {
     let defaults = file.get_or_null("defaults");
     if let Some(section) = defaults.and_then(|field| field.map(SHARED.keys())) {
-        // Read for its own sake: an error in it must show even when every pool overrides the key.
+        // Read separately: an error in it must show even when every pool overrides the key.
         settings(section, Scope::Defaults);
     }
     let under = defaults.map(Field::node);
@@ -65,7 +64,7 @@ fn one<'a>(field: Field<'a>, under: Option<&'a Node>, names: &mut Names, claims:
     Some(PoolConfig { name, check, listeners, backends, ..settings })
 }
 
-/// What `defaults` may hold, in a pool without the rest.
+/// The keys that `defaults` may have, in a pool without the rest.
 fn settings(section: Section<'_>, scope: Scope) -> PoolConfig {
     let Check { config, rise, fall } = check::check(section, scope);
     let mut pool = PoolConfig { check: config, ..pool::plain() };
@@ -90,7 +89,7 @@ fn settings(section: Section<'_>, scope: Scope) -> PoolConfig {
     pool
 }
 
-/// Without roles there is no conflict; the key is then harmless, and worth a word when it stands in the pool itself.
+/// Without roles there is no conflict. The key is then harmless, but worth a warning when it is in the pool itself.
 fn on_conflict(section: Section<'_>, election: Election) -> OnConflict {
     let chosen = section.word("on_conflict", OnConflict::Newest);
     if election == Election::ByRole {
@@ -105,8 +104,7 @@ fn on_conflict(section: Section<'_>, election: Election) -> OnConflict {
     OnConflict::Newest
 }
 
-/// With roles the database decides who serves, so going back to a preferred backend is not mainstay's to do. What `defaults`
-/// says is for the pools that can.
+/// With roles the database decides which backend serves, so there is no failback. `failback` in `defaults` is for the other pools.
 fn failback(section: Section<'_>, election: Election, scope: Scope) -> Option<Duration> {
     let field = section.get("failback")?;
     if field.is_word("never") {
@@ -128,7 +126,7 @@ fn failback(section: Section<'_>, election: Election, scope: Scope) -> Option<Du
     None
 }
 
-/// Some checks ask elsewhere than at the backend's own door, and need to know where.
+/// Some checks use another port than the backend's, and must know it.
 fn refuse_unaddressable(section: Section<'_>, backends: &[BackendConfig], check: &CheckConfig) {
     let Some(field) = section.own("backends").filter(|_| backends.iter().any(|backend| backend.address.unix().is_some())) else {
         return;
@@ -138,8 +136,8 @@ fn refuse_unaddressable(section: Section<'_>, backends: &[BackendConfig], check:
     }
 }
 
-/// The header that the backends of a pool get, and therefore its checks must send as well: version 2 if any listener does, as
-/// whoever reads that reads version 1 too.
+/// The header that the backends of a pool get, which its checks must send as well: version 2 if any listener sends it, since a
+/// server that reads version 2 also reads version 1.
 fn header_of_checks(listeners: &[(ListenerConfig, Vec<Field<'_>>)]) -> Option<Version> {
     fn sends((listener, _): &(ListenerConfig, Vec<Field<'_>>)) -> ProxySend {
         listener.proxy_protocol.send
@@ -154,7 +152,7 @@ fn header_of_checks(listeners: &[(ListenerConfig, Vec<Field<'_>>)]) -> Option<Ve
                 "the listeners of this pool do not agree on `proxy_protocol.send`: {first} and {}",
                 listener.proxy_protocol.send
             ),
-            "the same backends get both; most servers take the header from everybody or from nobody",
+            "the same backends get both; most servers accept the header either from everybody or from nobody",
         );
     }
     let version = |wanted: ProxySend| listeners.iter().map(sends).find(|send| *send == wanted).and_then(ProxySend::version);
@@ -169,7 +167,7 @@ fn warn_if_exposed(listeners: &[(ListenerConfig, Vec<Field<'_>>)], backends: &[B
         for (_, field) in listener.listen.iter().zip(fields).filter(|(endpoint, _)| !endpoint.is_local()) {
             field.warning(
                 "other machines can connect here, while every backend is reachable from this machine only",
-                "this opens a database that was closed so far; if that is not meant, listen on 127.0.0.1",
+                "this opens the database to other machines; if that is not meant, listen on 127.0.0.1",
             );
         }
     }

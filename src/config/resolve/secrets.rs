@@ -1,4 +1,4 @@
-//! Secrets come from a file or from a variable, never from the configuration itself.
+//! Secrets come from a file or a variable, never from the configuration itself.
 
 use std::{os::unix::fs::PermissionsExt, path::Path};
 
@@ -10,15 +10,15 @@ use crate::config::{
     secret::{EMPTY, Secret},
 };
 
-/// Permission of everybody to read.
+/// Read permission for everybody.
 const WORLD_READABLE: u32 = 0o004;
 
-/// The password of a login. A key of the pool itself wins over either key of `defaults`.
+/// The password of a login. A key of the pool itself overrides both keys of `defaults`.
 pub(in crate::config) fn password(section: Section<'_>) -> Option<Secret> {
     password_as(section, "password", "password_file")
 }
 
-/// The same, where the keys have other names.
+/// The same, with other names of the keys.
 pub(in crate::config) fn password_as(section: Section<'_>, key: &str, file_key: &str) -> Option<Secret> {
     let own = (section.own(key), section.own(file_key));
     match own {
@@ -61,7 +61,7 @@ fn from_variable(field: Field<'_>, key: &str, file_key: &str) -> Option<Secret> 
 
 fn from_file(field: Field<'_>) -> Option<Secret> {
     let path = Path::new(field.text("the path of a file that holds the password")?);
-    // Somebody may have put the password itself here, so only what is clearly a path is shown.
+    // The value may be the password itself, so only what is clearly a path is shown.
     let literal = matches!(field.value(), Value::Scalar(scalar) if scalar.source == Source::Literal);
     let shown = if literal && path.has_root() { path.display().to_string() } else { "the password file".into() };
     let secret = match Secret::read(path) {
@@ -81,7 +81,7 @@ fn from_file(field: Field<'_>) -> Option<Secret> {
     if std::fs::metadata(path).is_ok_and(|meta| meta.permissions().mode() & WORLD_READABLE != 0) {
         field.warning(
             format!("{shown} can be read by every user of this machine"),
-            "take that away: chmod o-r, and a file owner that mainstay runs as",
+            "remove that permission (chmod o-r), and let mainstay's user own the file",
         );
     }
     Some(secret)

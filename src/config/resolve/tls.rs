@@ -1,4 +1,4 @@
-//! The files of TLS: whom to trust, and who the check is. Paths are kept, and the files are read again at each login.
+//! The TLS files: CAs and client certificate. Only paths are kept; the files are read again at each login.
 
 use std::path::PathBuf;
 
@@ -25,13 +25,13 @@ pub(in crate::config) fn encryption(field: Field<'_>, why: &str) -> Option<TlsMo
     tls
 }
 
-/// The authorities to trust, where a server is to be verified.
+/// The CAs to trust, where a server is verified.
 fn authorities(section: Section<'_>, tls: TlsMode) -> Option<PathBuf> {
     let Some(field) = section.get("tls_ca_file") else {
         if let Some(field) = section.get("tls").filter(|_| tls == TlsMode::VerifyFull) {
             field.error(
-                "`verify-full` needs to know whom to trust",
-                "add the PEM file of the authority: `tls_ca_file: /etc/ssl/ca.pem`",
+                "`verify-full` needs to know which CA to trust",
+                "add the PEM file of the CA: `tls_ca_file: /etc/ssl/ca.pem`",
             );
         }
         return None;
@@ -50,7 +50,7 @@ fn authorities(section: Section<'_>, tls: TlsMode) -> Option<PathBuf> {
     }
 }
 
-/// What the check shows of itself.
+/// The client certificate.
 fn identity(section: Section<'_>, tls: TlsMode) -> Option<TlsIdentity> {
     let (cert, key) = (section.get("tls_cert_file"), section.get("tls_key_file"));
     let (cert, key) = match (cert, key) {
@@ -71,7 +71,7 @@ fn identity(section: Section<'_>, tls: TlsMode) -> Option<TlsIdentity> {
     Some(TlsIdentity { cert_file: pem(cert, "CERTIFICATE")?, key_file: pem(key, "PRIVATE KEY")? })
 }
 
-/// A file that can be read and holds such a part. What is wrong with one is told without a word of what it holds.
+/// A readable file with such a part. Errors contain nothing of its content.
 pub(in crate::config) fn pem(field: Field<'_>, part: &str) -> Option<PathBuf> {
     let path = PathBuf::from(field.text("the path of a PEM file")?);
     match file::read_text(&path) {

@@ -1,8 +1,8 @@
-//! What a check of the database and a second opinion by HTTP come to together. Pure: one truth table.
+//! Combines the check of the database with a second opinion by HTTP. Pure: one truth table.
 //!
-//! The database is asked itself, so it decides about health. Who asks for the role twice believes that a backend is the primary
-//! only when both say so, and believes that it is not when either says so in order. A second opinion that is not given, or cannot be
-//! understood, takes nothing away: a hung endpoint must not bring a healthy database down.
+//! The database itself is asked, so it decides about health. With two opinions, a backend is the primary only when both say so, and
+//! it is not when either clearly denies it. A second opinion that is missing, or cannot be understood, changes nothing: a hung
+//! endpoint must not take a healthy database down.
 
 use super::finding::Finding;
 use crate::{
@@ -15,39 +15,39 @@ use crate::{
 pub enum SecondOpinion {
     /// That this is the primary.
     Primary(Finding),
-    /// In order, that it is not, or that the database does not run.
+    /// A clear denial: it is not, or the database does not run.
     Otherwise(Finding),
-    /// Nothing that can be used; holds why.
+    /// Nothing usable; holds the reason.
     Nothing(Printable),
 }
 
-/// Whether both have agreed already.
+/// Whether both have agreed before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trust {
-    /// No: it must be earned from the first word on.
+    /// No: a denial counts at once.
     New,
-    /// Yes: one contrary word is not enough. A restarted Patroni denies its own leader for a moment.
+    /// Yes: one denial is not enough. A restarted Patroni denies its own leader for a moment.
     Earned,
 }
 
 labels! {
-    /// How the second opinion stands beside the first.
+    /// The second opinion compared with the first.
     pub enum Agreement {
-        /// It says the same, or nothing that matters.
+        /// They agree, or the difference does not matter.
         Agrees = "agrees",
-        /// It says nothing that can be used.
+        /// It says nothing usable.
         Silent = "silent",
-        /// It says in order that the database is not the primary, which says that it is.
+        /// It denies that the database is the primary, which says that it is.
         Contradicts = "contradicts",
     }
 }
 
-/// The two together.
+/// The combination.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Joined {
     /// What the probe reports.
     pub finding: Finding,
-    /// Where the second opinion stands; `None` when it does not matter.
+    /// The comparison; `None` when it does not matter.
     pub agreement: Option<Agreement>,
 }
 

@@ -1,5 +1,4 @@
-//! A socket that reads so many bytes for one probe and no more, and knows at the first bytes when the peer speaks something
-//! else.
+//! A socket that reads a limited number of bytes for one probe, and notices at the first bytes when the peer uses another protocol.
 
 use std::{
     fmt, io,
@@ -28,7 +27,7 @@ impl Allowance {
         Self(Arc::new(AtomicUsize::new(LIMIT)))
     }
 
-    /// A new question begins.
+    /// A new query begins.
     pub(super) fn renew(&self) {
         self.0.store(LIMIT, Ordering::Relaxed);
     }
@@ -39,7 +38,7 @@ impl Allowance {
     }
 }
 
-/// What the peer said is not the protocol of the check.
+/// The peer does not use the protocol of the check.
 #[derive(Debug)]
 pub(super) struct Garbage(pub(super) String);
 
@@ -62,7 +61,7 @@ impl From<Garbage> for io::Error {
 pub(super) struct Bounded {
     inner: Plain,
     allowance: Allowance,
-    /// The first bytes of the first message, until it is clear that they are one.
+    /// The first bytes of the first message, until it is clear that it is one.
     greeting: Option<Vec<u8>>,
 }
 
@@ -89,7 +88,7 @@ impl Bounded {
     }
 }
 
-/// Bytes of a stranger as text for a log line.
+/// Untrusted bytes as text for a log line.
 pub(super) fn quote(bytes: &[u8]) -> String {
     format!("\"{}\"", bytes.escape_ascii())
 }

@@ -1,4 +1,4 @@
-//! The one moment by which a whole probe must be over.
+//! The deadline of a whole probe.
 
 use std::time::Duration;
 
@@ -6,8 +6,7 @@ use tokio::time::Instant;
 
 use crate::net::proxy_protocol::Version;
 
-/// The one moment by which a whole probe must be over. It goes with the probe through all of its steps, and so carries the other
-/// thing that is said to all of it: the header that must come before everything else.
+/// The deadline of a whole probe. It passes through all steps of the probe, together with the header that must be sent first.
 #[derive(Clone, Copy, Debug)]
 pub struct Deadline {
     at: Instant,
@@ -21,13 +20,13 @@ impl Deadline {
         Self { at: Instant::now() + timeout, timeout, header: None }
     }
 
-    /// The same for a backend that wants a PROXY header first: it is told that the check speaks for itself.
+    /// The same for a backend that needs a PROXY header first: it says that the check speaks for itself.
     #[must_use]
     pub const fn with_header(self, header: Option<Version>) -> Self {
         Self { header, ..self }
     }
 
-    /// What must be sent before anything else.
+    /// What must be sent first.
     pub(super) const fn header(self) -> Option<&'static [u8]> {
         match self.header {
             Some(version) => Some(version.own()),
@@ -35,7 +34,7 @@ impl Deadline {
         }
     }
 
-    /// How long files may be read for: a part of the whole, so that a disk that hangs is told from a server that does.
+    /// How long reading files may take: a part of the whole, so that a hung disk can be told from a hung server.
     pub(super) fn for_files(self) -> Duration {
         self.timeout / 4
     }

@@ -1,5 +1,5 @@
-//! Files that are read again at each login, off the control thread: a disk that hangs holds up nothing but this check, and is no
-//! evidence about the server.
+//! Files that are read at each login, off the control thread: a hung disk delays only this check, and is no evidence about the
+//! server.
 
 use std::{
     path::PathBuf,
@@ -28,7 +28,7 @@ pub(super) async fn off_thread<T: Send + 'static>(
     let reading = async {
         let place = READERS.acquire().await;
         let done = tokio::task::spawn_blocking(move || {
-            // Held until the disk has answered, so that one that hangs does not take every thread.
+            // Held until the disk has answered, so that a hung disk does not take every thread.
             let _place = place;
             work()
         });
@@ -37,7 +37,7 @@ pub(super) async fn off_thread<T: Send + 'static>(
     timeout_at(by, reading).await.unwrap_or_else(|_| Err("the file system does not answer in time".into()))
 }
 
-/// The password of a login, as it stands in its file now.
+/// The password of a login, from its file.
 #[derive(Clone, Debug)]
 pub(super) struct Password(Arc<Mutex<Known>>);
 
@@ -45,7 +45,7 @@ pub(super) struct Password(Arc<Mutex<Known>>);
 struct Known {
     /// The last that could be read.
     secret: Secret,
-    /// What was said of a file that cannot be read.
+    /// The last warning about a file that cannot be read.
     told: Option<String>,
 }
 
@@ -63,8 +63,8 @@ impl Password {
         }
     }
 
-    /// What the file holds now. Of one that cannot be read, what it held last: somebody may be writing it, and a password that the
-    /// server still takes is better than none.
+    /// The present content of the file. If it cannot be read, its last content: somebody may be writing it, and a password that
+    /// still works is better than none.
     pub(super) async fn now(&self, within: Duration) -> Secret {
         let Some(path) = self.path() else { return self.known().secret.clone() };
         let reading = path.clone();

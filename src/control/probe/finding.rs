@@ -1,4 +1,4 @@
-//! What a probe brings back: a finding, or why there is none, or how a session ended.
+//! The result of a probe: a finding, or why there is none, or how a session ended.
 
 use super::deadline::Deadline;
 pub use crate::failover::Finding;
@@ -9,18 +9,18 @@ impl Finding {
         Self { outcome, facts: Facts::default(), evidence: evidence.into() }
     }
 
-    /// The server was silent at the deadline, or not done; `what` says how far the probe had come.
+    /// The server did not answer in time; `what` says how far the probe had come.
     pub(super) fn late(what: &str, deadline: Deadline) -> Self {
         Self::new(Outcome::Timeout, format!("{what} within {:?}", deadline.timeout()))
     }
 }
 
-/// Why a probe brought back no session.
+/// Why a probe has no session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Failure {
     /// The backend, or its silence, is the reason.
     Backend(Finding),
-    /// Our own side could not ask (no port, no descriptor, no memory): no evidence about the backend. Holds what was missing.
+    /// This machine could not probe (no port, no descriptor, no memory): no evidence about the backend. Holds what was missing.
     Local(Printable),
 }
 
@@ -30,18 +30,18 @@ impl Failure {
     }
 }
 
-/// How a standing session ended. Holds what was seen, as a probe would have reported it.
+/// How a standing session ended. Holds the evidence, as a probe would have reported it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Broken {
-    /// Without a word of the server: FIN, RST, or an error.
+    /// Without a message of the server: FIN, RST, or an error.
     Lost(Finding),
-    /// It ended in order (FIN), without a word.
+    /// With FIN, without a message.
     Closed(Finding),
     /// The server said that it, or this session, is being shut down.
     Shutdown(Finding),
     /// The server said that it ends all its sessions because one of its processes has crashed.
     Crash(Finding),
-    /// A process of the server said that the main one is gone: it died, and nobody shut it down.
+    /// A process of the server said that the main process is gone: it died, and was not shut down.
     Orphaned(Finding),
 }
 

@@ -1,7 +1,7 @@
-//! How a login or a session ends that nobody waits for any more: in order, if the server lets it within a moment. A server counts
-//! those that are cut off, or writes a line for each.
+//! How an abandoned login or session ends: with a proper logout, if the server allows it within a moment. A server counts
+//! connections that are cut off, or logs a line for each.
 //!
-//! A few of a backend at a time: with a server that does not answer, or does not hang up, each probe leaves one behind, and they
+//! Only a few per backend at a time: with a server that does not answer, or does not close, each probe leaves one behind, and they
 //! would take the descriptors of all others.
 
 use std::{
@@ -17,11 +17,10 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-/// How long one may take to end in order.
+/// How long one may take to end properly.
 const MOMENT: Duration = Duration::from_secs(3);
 
-/// So many of a backend may take their time: more than a server that answers slowly makes, and few enough for the limit of open
-/// files.
+/// Most of a backend that may take their time: more than a slow server causes, and few enough for the limit of open files.
 pub(super) const PLACES: usize = 8;
 
 /// The places of a backend.
@@ -35,7 +34,7 @@ impl Default for Linger {
 }
 
 impl Linger {
-    /// Resolves when what was abandoned is to be cut off: after a moment, or at once when there is no place.
+    /// Resolves when the abandoned session must be cut off: after a moment, or at once when there is no place.
     pub(super) async fn is_over(&self, abandoned: impl Future<Output = ()>) {
         abandoned.await;
         if let Ok(_place) = self.0.try_acquire() {
@@ -43,7 +42,7 @@ impl Linger {
         }
     }
 
-    /// Says goodbye in the background; as much of it as can be said at once when there is no place.
+    /// Logs out in the background; sends as much as possible at once when there is no place.
     pub(super) fn part(&self, farewell: impl Future<Output: Send> + Send + 'static) {
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         let Ok(place) = Arc::clone(&self.0).try_acquire_owned() else {

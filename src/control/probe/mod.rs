@@ -1,26 +1,26 @@
-//! The checks, one file a protocol.
+//! The checks, one file or folder for each protocol.
 //!
 //! | file | what it holds |
 //! |---|---|
 //! | [`mod@kind`] | what a kind of check is; the table of them is [`config::check_kinds`](crate::config) |
-//! | `finding` | what a probe brings back |
+//! | `finding` | the result of a probe |
 //! | `deadline` | the moment by which it must be over |
 //! | [`tcp`] | a connect, which is also the first step of every other check |
-//! | [`postgres`], [`mysql`], [`redis`] | a login and a question, or the question alone over a standing session |
+//! | [`postgres`], [`mysql`], [`redis`] | a login and a query, or the query alone over a standing session |
 //! | [`http`] | a GET of a health endpoint |
-//! | [`agreement`] | what a check and a second opinion by HTTP come to together |
-//! | [`standing`] | such sessions, whatever the protocol |
-//! | [`exec`], [`exchange`] | a command, or texts, of the user's own |
+//! | [`agreement`] | combines a check with a second opinion by HTTP |
+//! | [`standing`] | such sessions, for any protocol |
+//! | [`exec`], [`exchange`] | the user's own command, or texts |
 //! | [`single`] | checks that keep no session |
-//! | `linger` | how what nobody waits for any more ends |
-//! | `socket` | what an error of a socket says |
+//! | `linger` | how abandoned sessions end |
+//! | `socket` | the meaning of a socket error |
 //! | `stream` | a connection, encrypted or not |
-//! | `tls` | what a check demands of the server's certificate |
-//! | `x509` | what it needs of one that nobody verifies |
+//! | `tls` | verification of the server's certificate |
+//! | `x509` | parts of a certificate that is not verified |
 //! | `files` | passwords and certificates, read off the control thread |
-//! | `bounded` | a socket that reads so many bytes for one probe and no more |
+//! | `bounded` | a socket that reads a limited number of bytes for one probe |
 //!
-//! Every check has one [`Deadline`] for all of its steps, so a server that sends a byte now and then gains nothing by it.
+//! Every check has one [`Deadline`] for all of its steps, so a server cannot extend it by sending a byte now and then.
 
 pub mod agreement;
 pub(crate) mod bounded;
@@ -75,7 +75,7 @@ pub fn login(address: &BackendAddr, check: &CheckKind) -> Option<Box<dyn Login>>
     }
 }
 
-/// Descriptors that the checks of one backend hold at most, so that they are kept from clients.
+/// Most descriptors that the checks of one backend hold; they are reserved from clients.
 pub fn descriptors(check: &CheckConfig) -> usize {
     /// A lookup of its name: a socket, or a file.
     const LOOKUP: usize = 1;
@@ -87,7 +87,7 @@ pub fn descriptors(check: &CheckConfig) -> usize {
 /// Makes one whole probe (with a new login, where the check has one), resolving the name first. Logs out cleanly.
 ///
 /// # Errors
-/// When our own side lacked something to ask with; the text says what.
+/// When this machine could not probe; the text says what was missing.
 pub async fn once(address: &BackendAddr, kind: &CheckKind, timeout: Duration) -> Result<Finding, Printable> {
     once_by(address, kind, Deadline::after(timeout)).await
 }
@@ -95,7 +95,7 @@ pub async fn once(address: &BackendAddr, kind: &CheckKind, timeout: Duration) ->
 /// As [`once`], with the second opinion where the check has one: both within its timeout.
 ///
 /// # Errors
-/// When our own side lacked something to ask with; the text says what.
+/// When this machine could not probe; the text says what was missing.
 pub async fn whole(address: &BackendAddr, check: &CheckConfig) -> Result<Finding, Printable> {
     let deadline = Deadline::after(check.timeout).with_header(check.proxy_header);
     let Some(second) = &check.second else { return once_by(address, &check.kind, deadline).await };
@@ -113,7 +113,7 @@ pub async fn whole(address: &BackendAddr, check: &CheckConfig) -> Result<Finding
     Ok(agreement::join(direct?, &opinion, agreement::Trust::New).finding)
 }
 
-/// As [`once`], with a deadline of the caller's making.
+/// As [`once`], with a given deadline.
 ///
 /// # Errors
 /// As [`once`].

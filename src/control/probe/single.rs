@@ -1,4 +1,4 @@
-//! Checks that keep nothing open between two probes: each is a whole new connection, or a run of a command.
+//! Checks that keep nothing open between two probes: each probe is a new connection, or a run of a command.
 
 use std::fmt::Debug;
 
@@ -14,15 +14,15 @@ pub trait Single: Debug + Send {
     /// Asks once, before `deadline`. Needs a tokio runtime.
     ///
     /// # Errors
-    /// When our own side lacked something to ask with; the text says what.
+    /// When this machine could not probe; the text says what was missing.
     async fn probe(&mut self, addresses: &Addresses, deadline: Deadline) -> Result<Finding, Printable>;
 
-    /// Before this moment no probe must be made.
+    /// No probe may be made before this moment.
     fn earliest(&self) -> Option<Instant> {
         None
     }
 
-    /// Nobody must be left to run when nobody waits for the answer any more.
+    /// Dropping the future must leave nothing running.
     fn ends_at_once(&self) -> bool {
         false
     }

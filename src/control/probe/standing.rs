@@ -1,7 +1,7 @@
-//! Checks that log in, whatever the protocol: the login, and the session that stays open after it.
+//! Checks that log in, for any protocol: the login, and the session that stays open after it.
 //!
-//! The standing session is cheap to ask, and the kernel tells at once when it breaks. It proves nothing about new clients: a hung
-//! server may keep old sessions alive. So a whole new login is made now and then (`fresh_login`).
+//! A query over the standing session is cheap, and the kernel reports at once when the session breaks. It proves nothing about new
+//! clients: a hung server may keep old sessions alive. So a new login is made now and then (`fresh_login`).
 
 use std::fmt::Debug;
 
@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{failover::Outcome, net::addresses::Addresses};
 
-/// A session that stays open, and the login that takes its place: descriptors of such a check.
+/// The open session, and the login that replaces it: descriptors of such a check.
 pub(super) const SESSIONS: usize = 2;
 
 /// How a check logs in to one backend.
@@ -25,16 +25,16 @@ pub trait Login: Debug + Send + Sync {
     /// Whatever is not an answer to the question.
     async fn open(&self, addresses: &Addresses, deadline: Deadline) -> Result<Opened, Failure>;
 
-    /// A login that is refused is a line in the server's log, or a burden on it.
+    /// A refused login is a line in the server's log, or a load on it.
     fn is_costly(&self) -> bool {
         false
     }
 }
 
-/// A session, and what was found at the login.
+/// A session, and the finding of its login.
 pub type Opened = (Box<dyn Standing>, Finding);
 
-/// A session counts as opened when its first question was answered well.
+/// A session counts as open when its first query was answered.
 pub(super) fn opened(standing: impl Standing + 'static, finding: Finding) -> Result<Opened, Failure> {
     if finding.outcome == Outcome::Ok { Ok((Box::new(standing), finding)) } else { Err(Failure::Backend(finding)) }
 }
@@ -45,23 +45,23 @@ pub trait Standing: Debug + Send {
     /// Asks for role, lag and the rest. After any outcome but `ok` the session is of no more use.
     async fn query(&mut self, deadline: Deadline) -> Finding;
 
-    /// It may be asked again. A server of HTTP may close a connection after any answer, which is neither a loss nor a standing
+    /// It may be used again. An HTTP server may close a connection after any answer, which is neither a loss nor a standing
     /// session.
     fn lasts(&self) -> bool {
         true
     }
 
-    /// The last question met a connection that was closed because it was idle: it is to be asked over a new one.
+    /// The last query met a connection that was closed because it was idle: it must be sent over a new one.
     fn is_stale(&self) -> bool {
         false
     }
 
-    /// Resolves when the session is over, the moment the kernel or the server tells. May be asked again.
+    /// Resolves when the session is over, as soon as the kernel or the server reports it. May be called again.
     async fn broken(&mut self) -> Broken;
 
     /// How the session ended, if that is known.
     fn ended(&mut self) -> Option<Broken>;
 
-    /// Logs out and waits, for a moment only, until the server was told.
+    /// Logs out and waits, for a moment only, until the server knows.
     async fn close(self: Box<Self>);
 }

@@ -22,28 +22,28 @@ use crate::{
 pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
 impl<S: AsyncRead + AsyncWrite + Send + Sync + Unpin> Stream for S {}
 
-/// Whom to encrypt for, and how.
+/// The name for TLS, and how to use TLS.
 #[derive(Clone, Copy)]
 pub(super) struct Security<'a> {
     pub(super) host: &'a str,
     pub(super) mode: TlsMode,
     pub(super) authorities: Option<&'a Path>,
-    /// What is shown to a server that asks.
+    /// The client certificate, for a server that asks.
     pub(super) identity: Option<&'a TlsIdentity>,
 }
 
-/// Encrypts the connection where `security` wants it, before anything else is said.
+/// Starts TLS where `security` wants it, before anything else is sent.
 ///
 /// # Errors
-/// When the server cannot encrypt, or is not who it should be.
+/// When the server does not support TLS, or its certificate is not accepted.
 pub(super) async fn encrypt(socket: Bounded, security: Security<'_>, deadline: Deadline) -> Result<Box<dyn Stream>, Finding> {
     if security.mode == TlsMode::Off { Ok(Box::new(socket)) } else { Ok(Box::new(handshake(socket, security, deadline).await?)) }
 }
 
-/// Encrypts the connection.
+/// Starts TLS.
 ///
 /// # Errors
-/// When the server cannot encrypt, or is not who it should be.
+/// When the server does not support TLS, or its certificate is not accepted.
 pub(super) async fn handshake(
     socket: Bounded,
     security: Security<'_>,
@@ -59,7 +59,7 @@ pub(super) async fn handshake(
     TlsConnector::from(Arc::new(config)).connect(name, socket).await.map_err(|error| io_error(&error))
 }
 
-/// What binds a login to the certificate that the server showed.
+/// What binds a login to the server's certificate.
 pub(super) fn end_point(stream: &TlsStream<Bounded>) -> Option<Vec<u8>> {
     x509::end_point(stream.get_ref().1.peer_certificates()?.first()?)
 }

@@ -24,10 +24,10 @@ use crate::{
     net::{addr::BackendAddr, addresses::Addresses, endpoint::Endpoint, socket::is_its_own_peer},
 };
 
-/// A connection, TCP or unix, that nobody has encrypted.
+/// An unencrypted connection, TCP or unix.
 pub type Plain = Either<TcpStream, UnixStream>;
 
-/// Between two tries of a unix socket whose queue is full, which the kernel does not tell the end of (connect(2)).
+/// Pause between attempts on a unix socket whose queue is full; the kernel does not report when it has room (connect(2)).
 const FULL_QUEUE_PAUSE: Duration = Duration::from_millis(5);
 
 /// The plain check.
@@ -51,10 +51,10 @@ impl Single for Tcp {
     }
 }
 
-/// Connects and hangs up. Proves that something listens, not that it works: a hung server's kernel accepts for it.
+/// Connects and closes. Proves that something listens, not that it works: a hung server's kernel still accepts.
 ///
 /// # Errors
-/// When our own side lacked something to connect with.
+/// When this machine could not connect; the text says what was missing.
 pub async fn probe(addresses: &Addresses, deadline: Deadline) -> Result<Finding, Printable> {
     match connect(addresses, deadline).await {
         Ok((_, address)) => Ok(Finding::new(Outcome::Ok, format!("{address} accepted a connection"))),
@@ -63,13 +63,12 @@ pub async fn probe(addresses: &Addresses, deadline: Deadline) -> Result<Finding,
     }
 }
 
-/// Connects to the first address that accepts, beginning with the one that did so last. Each gets an equal share of the time that is
-/// left, so that a silent one does not use up the chance of the next. The socket has `TCP_NODELAY` set, and was sent the header that
-/// goes with the deadline.
+/// Connects to the first address that accepts, beginning with the one that did so last. Each gets an equal share of the remaining
+/// time, so that a silent one does not use up the time of the next. The socket has `TCP_NODELAY`, and the header of the deadline
+/// was sent.
 ///
 /// # Errors
-/// What kept all of them from accepting. `refused` only when *every* address refused, because a refusal counts as proof
-/// that nobody listens.
+/// Why none of them accepted. `refused` only when *every* address refused, because a refusal counts as proof that nothing listens.
 pub async fn connect(addresses: &Addresses, deadline: Deadline) -> Result<(Plain, Endpoint), Failure> {
     let mut worst: Option<Finding> = None;
     for (tried, (place, address)) in addresses.in_order().enumerate() {
@@ -103,11 +102,11 @@ async fn plain(endpoint: &Endpoint) -> io::Result<Plain> {
         Endpoint::Tcp(address) => {
             let stream = TcpStream::connect(address).await?;
             if is_its_own_peer(&stream, *address) {
-                // With RST, so that the port is free at once for whoever is to listen there.
+                // With RST, so that the port is free at once for a later listener.
                 let _ = SockRef::from(&stream).set_linger(Some(Duration::ZERO));
                 return Err(Errno::CONNREFUSED.into());
             }
-            // A connection that is slower than it might be still answers the check.
+            // Without `TCP_NODELAY` a connection is slower, but still answers the check.
             drop(stream.set_nodelay(true));
             Ok(Either::Left(stream))
         }
@@ -137,9 +136,9 @@ fn failure(error: &io::Error, address: &Endpoint) -> Failure {
         Some(Errno::ADDRNOTAVAIL | Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::NOBUFS | Errno::AGAIN) => {
             return Failure::Local(format!("this machine could not open a connection to {address}: {error}").into());
         }
-        // Where there is no socket, nobody listens.
+        // A missing socket file: nothing listens.
         Some(Errno::CONNREFUSED | Errno::NOENT) => Outcome::Refused,
-        // unix(7): the file may not be written to, or not be reached.
+        // unix(7): the file may not be written to, or cannot be reached.
         Some(Errno::ACCESS) if address.tcp().is_none() => Outcome::Misconfigured,
         Some(Errno::TIMEDOUT) => Outcome::ConnectTimeout,
         Some(Errno::CONNRESET | Errno::CONNABORTED | Errno::PIPE) => Outcome::Closed,

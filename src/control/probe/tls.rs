@@ -1,4 +1,4 @@
-//! What a check demands of the server's certificate, and shows of its own.
+//! The TLS client of a check: verification of the server's certificate, and its own certificate.
 
 use std::{path::Path, sync::Arc};
 
@@ -15,11 +15,11 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem:
 use super::x509;
 use crate::config::{TlsIdentity, TlsMode, file};
 
-/// The client side of TLS for a check: 1.2 or 1.3, with a certificate of its own for a server that asks for one. The files are read
-/// anew each time, so renewed ones count at once. Blocks while a disk does.
+/// The TLS client of a check: 1.2 or 1.3, with a certificate of its own for a server that asks for one. The files are read each
+/// time, so renewed ones are used at once. Blocks on the disk.
 ///
 /// # Errors
-/// When one of the files cannot be used; one sentence for people, without a word of what a key file holds.
+/// When one of the files cannot be used; one sentence for people, without any content of a key file.
 pub(super) fn client(mode: TlsMode, trusted: Option<&Path>, identity: Option<&TlsIdentity>) -> Result<ClientConfig, String> {
     let provider = Arc::new(ring::default_provider());
     let verifier: Arc<dyn ServerCertVerifier> = match mode {

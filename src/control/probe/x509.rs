@@ -1,4 +1,4 @@
-//! What a login needs of a certificate that nobody verifies, whatever its version (RFC 5280, section 4.1; X.690, "DER").
+//! The parts that a login needs of a certificate that is not verified, for any version (RFC 5280, section 4.1; X.690, "DER").
 //!
 //! webpki reads no certificates of version 1, which is what `openssl x509 -req` makes where nothing else is asked for.
 

@@ -1,4 +1,4 @@
-//! Which question a probe asks: over the standing session, or with a whole new login; and when a login must wait.
+//! What a probe asks: a query over the standing session, or a new login; and when a login must wait.
 
 use std::time::Duration;
 
@@ -21,18 +21,18 @@ use crate::{
     net::{addr::BackendAddr, addresses::Addresses},
 };
 
-/// Between two logins to a server that has no room for them, or that refuses ours: neither gets better by haste, and each
-/// is a line in its log.
+/// Between two logins to a server that has no room for them, or refuses them: more of them do not help, and each is a line in its
+/// log.
 const REFUSED_LOGIN_SPACING: Duration = Duration::from_secs(1);
 
-/// What came back.
+/// The result.
 #[derive(Debug)]
 pub(super) enum Answer {
-    /// Something about the backend; `fresh` when by a whole new connection.
+    /// A finding; `fresh` when by a new connection.
     Finding { finding: Finding, fresh: bool },
-    /// It said not long ago that it serves nobody, and is still there.
+    /// It said recently that it serves no clients, and is still there.
     Unchanged,
-    /// Nothing about it: our own side lacked this.
+    /// No finding: this machine lacked this.
     NoVerdict(Printable),
 }
 
@@ -45,16 +45,16 @@ pub(super) enum ProbeClient {
     Sessions(Box<Sessions>),
 }
 
-/// The standing session, and when its successor is made.
+/// The standing session, and when it is replaced.
 #[derive(Debug)]
 pub(super) struct Sessions {
     login: Box<dyn Login>,
     spacing: Duration,
     standing: Option<Box<dyn Standing>>,
     last_login: Option<LastLogin>,
-    /// It serves nobody, and each login costs it something.
+    /// It serves no clients, and each login costs it something.
     unserved: Option<Unserved>,
-    /// What it is about to do if it serves nobody.
+    /// What it is doing, if it serves no clients.
     course: Course,
     events: ProbeEvents,
 }
@@ -96,19 +96,19 @@ impl ProbeClient {
         }
     }
 
-    /// What was heard before was said elsewhere.
+    /// What was learned before concerned other addresses.
     pub(super) fn has_moved(&mut self) {
         if let Self::Sessions(sessions) = self {
             sessions.unserved = None;
         }
     }
 
-    /// A question must end when nobody waits for the answer any more.
+    /// Dropping the future must end the query.
     pub(super) fn ends_at_once(&self) -> bool {
         matches!(self, Self::Single(single) if single.ends_at_once())
     }
 
-    /// Before this moment no probe must be made, where clients have waited since `wanted`, or nobody waits.
+    /// No probe may be made before this moment, if clients have waited since `wanted`, or none waits.
     pub(super) fn earliest_login(&self, wanted: Option<Instant>) -> Option<Instant> {
         match self {
             Self::Single(single) => single.earliest(),
@@ -151,8 +151,8 @@ impl Sessions {
         Answer::Finding { finding, fresh: false }
     }
 
-    /// A login that failed is repeated until one succeeds, whatever the standing session says: it may outlive a server that
-    /// takes no new clients.
+    /// A failed login is repeated until one succeeds, whatever the standing session says: it may outlive a server that accepts no
+    /// new clients.
     fn must_log_in(&self, asked_for: bool, now: Instant) -> bool {
         let (Some(_), Some(last)) = (&self.standing, self.last_login) else { return true };
         match last.class {
@@ -169,7 +169,7 @@ impl Sessions {
         refused.map(|last| last.at + REFUSED_LOGIN_SPACING)
     }
 
-    /// Sees whether a server that stops is still there.
+    /// Checks whether a stopping server is still there.
     async fn look(&mut self, addresses: &Addresses, deadline: Deadline, now: Instant) -> Answer {
         match tcp::probe(addresses, deadline).await {
             Ok(finding) if finding.outcome == Outcome::Ok => {
@@ -184,8 +184,8 @@ impl Sessions {
         }
     }
 
-    /// The new session takes the place of the old one. Meanwhile the old one is still listened to: when it breaks, the
-    /// supervisor must not wait for the deadline of the login to hear of it.
+    /// The new session replaces the old one. Meanwhile the old one is watched: when it breaks, the supervisor must not wait for the
+    /// deadline of the login.
     async fn log_in(&mut self, addresses: &Addresses, deadline: Deadline) -> Answer {
         let at = Instant::now();
         let result = {
@@ -213,7 +213,7 @@ impl Sessions {
         Answer::Finding { finding, fresh: true }
     }
 
-    /// A server that takes nobody in may be waiting for those who are there to leave: the check must not be one of them.
+    /// A server that accepts no clients may be waiting for its sessions to end: the check's must not be one of them.
     async fn let_go(&mut self, deadline: Deadline) {
         if let Some(standing) = &mut self.standing
             && standing.query(deadline).await.outcome == Outcome::Ok

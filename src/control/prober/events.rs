@@ -1,4 +1,4 @@
-//! What a prober has to tell, and the way to the supervisor.
+//! The reports of a prober, and the channel to the supervisor.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProberKey(pub u64);
 
-/// What a prober has to tell.
+/// A report of a prober.
 #[derive(Clone, Debug)]
 pub enum ProberEvent {
     /// A probe finished.
@@ -30,22 +30,22 @@ pub enum ProberEvent {
     },
     /// The standing session broke.
     Passive(Passive),
-    /// What the backend's name stands for is known, or has changed; sent for an IP address, too. The next report is the first of a
-    /// probe made there: nobody need go to an address that was not asked.
+    /// The addresses of the backend's name are known, or have changed; sent for an IP address, too. The next report is of a probe
+    /// there: no client is sent to an address that was not probed.
     Resolved(Addresses),
-    /// A probe ran out of time, but this process woke up too late to tell whose fault it was. It is made again at once.
+    /// A probe ran out of time, but this process woke up too late to tell why. It is repeated at once.
     Late {
         /// How long after the deadline the process woke up.
         lateness: Duration,
     },
-    /// The second opinion by HTTP stands differently beside the first from now on. Says nothing of the backend's health.
+    /// The relation of the second opinion to the first has changed. Says nothing about the backend's health.
     SecondOpinion {
         /// How.
         agreement: Agreement,
         /// What both said.
         evidence: Printable,
     },
-    /// This process could not ask: it lacked a port, a descriptor or memory.
+    /// This machine could not probe: it lacked a port, a descriptor or memory.
     NoVerdict {
         /// What was missing.
         evidence: Printable,
@@ -55,7 +55,7 @@ pub enum ProberEvent {
 /// The probers' end of the channel to the supervisor.
 pub type ProberEventSender = mpsc::Sender<(ProberKey, ProberEvent)>;
 
-/// The way to the supervisor. Waits when it is behind; its going away is noticed by the loop.
+/// Sends to the supervisor. Waits when it is behind; the loop notices when it is gone.
 #[derive(Clone, Debug)]
 pub(super) struct ProbeEvents {
     pub(super) key: ProberKey,
@@ -64,7 +64,7 @@ pub(super) struct ProbeEvents {
 
 impl ProbeEvents {
     pub(super) async fn say(&self, event: ProberEvent) {
-        // The supervisor is gone: the prober's handle is, too, and the loop ends there.
+        // The supervisor is gone, and so is the prober's handle: the loop ends there.
         drop(self.sender.send((self.key, event)).await);
     }
 

@@ -7,8 +7,8 @@ use tokio::time::Instant;
 use super::events::ProberKey;
 use crate::{config::CheckConfig, failover::Pace};
 
-/// Between two probes while nobody is active. Short enough that a promotion is seen at once, long enough that a server which
-/// refuses connections is not burdened.
+/// Between two probes while no backend is active. Short enough that a promotion is seen at once, long enough not to burden a server
+/// that refuses connections.
 pub const URGENT_INTERVAL: Duration = Duration::from_millis(20);
 
 /// A planned probe.
@@ -26,18 +26,18 @@ pub(super) struct Start {
     pub(super) at: Instant,
     /// How much later than planned.
     pub(super) lateness: Duration,
-    /// It was asked for besides the pace: with a whole new connection.
+    /// It was requested outside the pace: with a new connection.
     pub(super) fresh: bool,
 }
 
-/// The plan. Missed probes are not made up for: the next one is an interval after the last one *began*, or at once when
-/// that took longer.
+/// The plan. Missed probes are not made up for: the next one is an interval after the last one *began*, or at once when that one
+/// took longer.
 #[derive(Debug)]
 pub(super) struct Schedule {
     interval: Duration,
     fast_interval: Duration,
     pace: Pace,
-    /// Shortens the very first pause, so that the probes of many backends do not march in step.
+    /// Shortens the very first pause, so that the probes of many backends do not coincide.
     phase: Duration,
     paced: Instant,
     nudged: Option<Instant>,
@@ -58,20 +58,20 @@ impl Schedule {
         }
     }
 
-    /// The next probe; `not_before` holds a probe back whatever its reason.
+    /// The next probe; `not_before` delays a probe whatever its reason.
     pub(super) fn due(&self, not_before: Option<Instant>) -> Due {
         let nudged = self.nudged.is_some_and(|nudged| nudged <= self.paced);
         let at = if nudged { self.nudged.unwrap_or(self.paced) } else { self.paced };
         Due { at: not_before.map_or(at, |bound| at.max(bound)), nudged }
     }
 
-    /// A probe is wanted at once, but not within `fast_interval` of the last one that was wanted so.
+    /// A probe is wanted at once, but not within `fast_interval` of the last such one.
     pub(super) fn nudge(&mut self, now: Instant) {
         let at = self.last_nudged.map_or(now, |last| now.max(last + self.fast_interval));
         self.nudged.get_or_insert(at);
     }
 
-    /// From now on at this pace. The next probe is pulled forward when the new pace wants it sooner.
+    /// Changes the pace. The next probe is pulled forward if the new pace wants it sooner.
     pub(super) fn pace(&mut self, pace: Pace, now: Instant) {
         self.pace = pace;
         self.paced = self.paced.min(now + self.current());

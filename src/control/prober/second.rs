@@ -1,8 +1,8 @@
-//! The second opinion by HTTP, asked beside the direct check and never waited for longer than half of its time.
+//! The second opinion by HTTP, asked beside the direct check; a probe waits for it for at most half of its time.
 //!
-//! An endpoint that hangs is waited for once; from then on its question runs in the background until it answers in time again, so
-//! that a probe of the database is as quick as without it. What the endpoint said last is remembered: for a check without roles as
-//! long as the backend answers, since it is all that is known; otherwise only a denial, and only for a moment.
+//! An endpoint that hangs is waited for once; then its request runs in the background until it answers in time again, so that a
+//! probe of the database is as quick as without it. The last answer is remembered: for a check without roles as long as the backend
+//! answers, since it is all that is known; otherwise only a denial, and only for a moment.
 
 use std::time::Duration;
 
@@ -27,16 +27,16 @@ use crate::{
     net::{addr::BackendAddr, addresses::Addresses},
 };
 
-/// Between two questions about a backend that does not say it is primary: its endpoint changes nothing then.
+/// Between two requests about a backend that does not say it is primary: its endpoint changes nothing then.
 const IDLE_SPACING: Duration = Duration::from_millis(100);
 
-/// How long a denial stands when the endpoint falls silent after it.
+/// How long a denial counts when the endpoint falls silent after it.
 const DENIAL_KEPT: Duration = Duration::from_secs(10);
 
-/// So many denials in a row are believed of a backend on which both have agreed.
+/// This many denials in a row count for a backend on which both have agreed.
 const DENIALS_NEEDED: u32 = 2;
 
-/// So many answers, or silences, in a row are worth telling.
+/// This many answers, or silences, in a row are reported.
 const WORTH_TELLING: u32 = 2;
 
 /// Asks, and remembers.
@@ -47,28 +47,28 @@ pub(super) struct Second {
     events: ProbeEvents,
     asking: Option<Asking>,
     last_asked: Option<Instant>,
-    /// Came, and was not weighed yet.
+    /// Received, but not evaluated yet.
     arrived: Option<SecondOpinion>,
-    /// The last thing that was said in order.
+    /// The last clear answer.
     known: Option<Known>,
-    /// Why the last question brought nothing.
+    /// Why the last request gave nothing.
     silence: Option<Printable>,
     /// The last answer came in time, so the next one is worth waiting for.
     prompt: bool,
-    /// For this claim it was waited in vain.
+    /// It was waited for without success for this claim.
     waited_for: Option<Claim>,
-    /// What the direct check said last.
+    /// The last finding of the direct check.
     claim: Option<Claim>,
     /// The claim to be primary was believed.
     trusted: bool,
-    /// So often in a row it was denied.
+    /// Denied this many times in a row.
     denials: u32,
     agreement: Agreement,
     in_a_row: u32,
     told: Agreement,
 }
 
-/// A question under way. Dropping it ends it.
+/// The pending request. Dropping it ends it.
 #[derive(Debug)]
 struct Asking {
     since: Instant,
@@ -83,7 +83,7 @@ struct Known {
     claim: Claim,
 }
 
-/// What a database says of itself, as far as it can be denied.
+/// What a database says of itself, as far as an endpoint can deny it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Claim {
     role: Option<Role>,
@@ -95,7 +95,7 @@ impl Claim {
         Self { role: facts.role, db_epoch: facts.db_epoch }
     }
 
-    /// The second opinion changes what is made of it.
+    /// The second opinion changes the result.
     const fn is_open(self) -> bool {
         matches!(self.role, None | Some(Role::Primary))
     }
@@ -124,7 +124,7 @@ impl Second {
         })
     }
 
-    /// Asks both. The direct check's bad news are not held up; its good news for half of the probe's time at most.
+    /// Asks both. A failure of the direct check is not delayed; a success is, for at most half of the probe's time.
     pub(super) async fn beside(
         &mut self,
         direct: &mut ProbeClient,
@@ -191,14 +191,14 @@ impl Second {
         self.arrived = Some(opinion);
     }
 
-    /// Until when an answer is worth waiting for, after the direct check has given its own.
+    /// Until when to wait for an answer, after the direct check has finished.
     fn patience(&mut self, direct: &Finding, begun: Instant) -> Option<Instant> {
         let claim = Claim::of(&direct.facts);
         if direct.outcome != Outcome::Ok || !claim.is_open() {
             return None;
         }
         if self.claim.is_some_and(|before| before != claim) {
-            // What was said of what it was before says nothing of what it is now.
+            // An answer about its former role says nothing about its present one.
             self.arrived = None;
         }
         let worth_it = self.arrived.is_none() && (self.prompt || self.waited_for != Some(claim));
@@ -214,7 +214,7 @@ impl Second {
         }
     }
 
-    /// Joins the two, and tells when the second stands differently from now on.
+    /// Combines the two, and reports when their relation changes.
     async fn weigh(&mut self, direct: Finding) -> Finding {
         if direct.outcome != Outcome::Ok {
             self.forget(direct.outcome.class());
@@ -241,7 +241,7 @@ impl Second {
         joined.finding
     }
 
-    /// A backend that does not answer is not what it was. One that is only full, or refuses the check, is.
+    /// A backend that does not answer has lost its role. One that is only full, or refuses the check, has not.
     fn forget(&mut self, class: Class) {
         (self.asking, self.arrived) = (None, None);
         if matches!(class, Class::Failure | Class::NotServing) {
@@ -249,7 +249,7 @@ impl Second {
         }
     }
 
-    /// What is said now, or still counts.
+    /// The present answer, or an earlier one that still counts.
     fn opinion(&mut self, claim: Claim) -> SecondOpinion {
         match self.arrived.take() {
             Some(SecondOpinion::Nothing(why)) => self.silence = Some(why),

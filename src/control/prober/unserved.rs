@@ -1,28 +1,28 @@
-//! How a server is watched that answers, and says that it serves nobody: it is starting, recovering or stopping.
+//! How a server is watched that answers, but says that it serves no clients: it is starting, recovering or stopping.
 //!
-//! Each login that it refuses is a line in its log, and no question is known that it answers otherwise in this state without writing
-//! one (`PostgreSQL`: `ProcessStartupPacket`; a cancel, an `SSLRequest` or a bad version are answered alike in both). So logins
-//! are rare while nobody waits for an answer: whoever comes then causes one. While somebody waits they become rarer with time. One
-//! that stops will not serve before it has ended, and then its port is closed: that is looked for by a connect, which it does not log
-//! unless `log_connections` is on.
+//! Each refused login is a line in its log, and no query is known that tells this state without one (`PostgreSQL`:
+//! `ProcessStartupPacket`; a cancel, an `SSLRequest` or a bad version get the same answer in all states). So logins are rare while
+//! no client waits; the first client that comes causes one. While clients wait, they become rarer with time. A stopping server does
+//! not serve before it has ended, and then its port is closed: a connect shows that, which the server logs only with
+//! `log_connections`.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Between two logins to a server that stops: only if its end, and the start after it, came between two looks does one succeed.
+/// Between two logins to a stopping server: one succeeds only if the server's end and restart fell between two polls.
 const STOPPING_LOGINS: Duration = Duration::from_secs(1);
 
-/// Between two connects to it, at least.
+/// Least time between two connects to it.
 const LOOKS: Duration = Duration::from_millis(20);
 
-/// Between two logins to a server that starts while somebody waits, at least, and at most in the first ten seconds.
+/// Between two logins to a starting server while a client waits: at least, and at most in the first ten seconds.
 const STARTING_LOGINS: [Duration; 2] = [Duration::from_millis(20), Duration::from_millis(100)];
 
-/// Between two of either, at most; between two logins to a server that starts while nobody waits, always.
+/// Most time between two of either; between two logins to a starting server while no client waits, always.
 const LONGEST: Duration = Duration::from_secs(1);
 
-/// What it is about to do.
+/// What it is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Course {
     /// Serve, at any moment.
@@ -31,7 +31,7 @@ pub(super) enum Course {
     Stops,
 }
 
-/// What to ask it next.
+/// What to do next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Question {
     Login,
@@ -54,7 +54,7 @@ impl Unserved {
         Self { course, since, login: at, asked: at }
     }
 
-    /// A look that began `at` showed that it is still there.
+    /// A poll that began `at` showed that it is still there.
     pub(super) const fn looked(&mut self, at: Instant) {
         self.asked = at;
     }
@@ -64,7 +64,7 @@ impl Unserved {
         if looks { Question::Look } else { Question::Login }
     }
 
-    /// Before this moment it is not asked, where somebody has waited since `wanted`, or nobody waits.
+    /// It is not asked before this moment, if a client has waited since `wanted`, or none waits.
     pub(super) fn earliest(&self, wanted: Option<Instant>) -> Instant {
         let lasted = self.asked - self.since;
         let soon = match self.course {
@@ -74,9 +74,9 @@ impl Unserved {
         self.asked
             + match (self.course, wanted) {
                 (Course::Starts, None) => LONGEST,
-                // Nothing was asked for whoever has come since.
+                // No login was made for the clients that came since.
                 (_, Some(wanted)) if wanted > self.asked => soon,
-                // Whoever has waited for long is not kept waiting for noticeably longer.
+                // A client that has waited long waits only slightly longer.
                 _ => soon.max((lasted / 100).min(LONGEST)),
             }
     }

@@ -14,7 +14,7 @@ use super::{
     task::Key,
 };
 
-/// How often it is looked.
+/// How often it counts.
 const SECOND: Duration = Duration::from_secs(1);
 
 thread_local! {

@@ -21,13 +21,13 @@ thread_local! {
     static LOCAL: RefCell<Option<Rc<Local>>> = const { RefCell::new(None) };
 }
 
-/// What belongs to the loop of a thread.
+/// The state of a thread's loop.
 pub(super) struct Local {
     pub(super) epoll: OwnedFd,
     pub(super) tasks: Tasks,
     pub(super) sockets: Registry,
     pub(super) timers: RefCell<Timers>,
-    /// They go on after the next look.
+    /// They continue after the next poll.
     pub(super) yielded: RefCell<Vec<Key>>,
     pub(super) looks: Cell<u64>,
 }
@@ -42,7 +42,7 @@ pub(super) fn enter(local: &Rc<Local>) -> Leave<'_> {
     Leave(local)
 }
 
-/// Leaves the thread without a loop, and without its tasks.
+/// Removes the loop and its tasks from the thread.
 pub(super) struct Leave<'a>(&'a Local);
 
 impl Drop for Leave<'_> {
@@ -52,7 +52,7 @@ impl Drop for Leave<'_> {
     }
 }
 
-/// What belongs to the loop of this thread.
+/// The state of this thread's loop.
 ///
 /// # Panics
 /// When it runs none.
@@ -81,7 +81,7 @@ impl Wake for Alarm {
     }
 }
 
-/// Starts a task on this thread. One that panics ends alone: what it held is dropped, and the panic hook has told of it.
+/// Starts a task on this thread. One that panics ends alone: what it held is dropped, and the panic hook reports it.
 ///
 /// # Panics
 /// When the thread runs no loop.
@@ -89,7 +89,7 @@ pub fn spawn(task: impl Future<Output = ()> + 'static) {
     local().tasks.add(Box::pin(task));
 }
 
-/// Lets every other task that can go on do so, and looks at the kernel, before this one goes on.
+/// Lets every other runnable task run, and polls the kernel, before this one continues.
 pub async fn yield_now() {
     let mut has_yielded = false;
     poll_fn(|_| {
@@ -102,12 +102,12 @@ pub async fn yield_now() {
     .await;
 }
 
-/// The task that has its turn has another when every other task that can go on has done so, and the kernel was looked at.
+/// The current task runs again after all other runnable tasks and a poll of the kernel.
 pub(in crate::data) fn after_others() {
     local().yielded.borrow_mut().push(Key::current());
 }
 
-/// How often this thread's loop has looked at the kernel.
+/// How often this thread's loop has polled the kernel.
 pub(in crate::data) fn looks() -> u64 {
     local().looks.get()
 }

@@ -10,18 +10,18 @@
 //! | [`sleep`](mod@sleep) | waiting for one |
 //! | [`coarse_timer`] | whether a task lasts for a second |
 //!
-//! The rest of mainstay runs on tokio, and what is shared with it ([`tokio::sync`], [`tokio::io`]'s traits) works here as well: a
-//! waker is a waker. The byte path has a loop of its own because a general one does more than is needed there: for a round trip
-//! mainstay needs 1,800 instructions of its own with this one, 4,700 with tokio's (`docs/performance-tried.md`). What it leaves out,
-//! because a task and its sockets never leave their thread:
+//! The rest of mainstay runs on tokio, and what is shared with it ([`tokio::sync`], [`tokio::io`]'s traits) works here as well,
+//! through wakers. The byte path has its own loop because a general one does more than is needed here: for a round trip mainstay
+//! needs 1,500 instructions of its own with this one, 4,700 with tokio's (`docs/performance-tried.md`). It is simpler because a
+//! task and its sockets never leave their thread:
 //!
-//! - Whether a socket is ready is a plain byte, and who waits for it is always the one task that owns it: the one that has its turn
-//!   when it asks. The same is true of deadlines. Neither takes a waker, which other threads could use as well and which costs for that.
-//! - A socket is closed without being taken out of epoll first: the kernel does that.
-//! - A deadline is set and taken back without a system call, and a loop that waits reads no clock.
+//! - Whether a socket is ready is a plain byte, and only the task that owns it waits for it: the task that is running when it asks.
+//!   The same is true of deadlines. Neither takes a waker, which must be safe for other threads and costs for that.
+//! - A socket is closed without being removed from epoll first: the kernel does that.
+//! - A deadline is set and cancelled without a system call, and a loop that waits reads no clock.
 //!
-//! A turn of the loop: every task that can go on does so; then one look at the kernel, which waits if nobody could go on; then the
-//! deadlines that have passed. A task that wants the others to have their turn first ([`yield_now`]) goes on after that look.
+//! A turn of the loop: every runnable task runs; then one poll of the kernel, which waits if none is runnable; then the expired
+//! deadlines. A task that yields ([`yield_now`]) continues after that poll.
 
 mod coarse_timer;
 mod local;
@@ -67,18 +67,18 @@ pub use socket::{Socket, Watched};
 use task::{Key, Mailbox, Tasks};
 use timer::Timers;
 
-/// What is taken from the kernel at one look.
+/// Most events taken in one poll.
 const EVENTS: usize = 256;
 
-/// Tasks that have their turn between two looks at the kernel: those who wake each other must not keep the others waiting.
+/// Most tasks that run between two polls: tasks that wake each other must not delay the others.
 const TURNS: usize = 256;
 
-/// What an event carries that is of no socket: another thread has left something, or a deadline has come. (A socket's place is far
-/// below these.)
+/// The data of an event that belongs to no socket: another thread has left a job, or a deadline has expired. (A socket's index is
+/// far below these.)
 const MAIL: u64 = u64::MAX;
 const ALARM: u64 = u64::MAX - 1;
 
-/// A loop that runs on no thread yet.
+/// A loop that does not run yet.
 pub struct EventLoop {
     epoll: OwnedFd,
     mailbox: Arc<Mailbox>,
@@ -96,7 +96,7 @@ impl fmt::Debug for EventLoop {
 pub struct Handle(Arc<Mailbox>);
 
 impl Handle {
-    /// Has the loop's thread do this soon; never, when the loop has ended.
+    /// Has the loop's thread run this soon; never, when the loop has ended.
     pub fn run(&self, job: impl FnOnce() + Send + 'static) {
         self.0.post(Box::new(job));
     }
@@ -122,14 +122,14 @@ impl EventLoop {
         Handle(Arc::clone(&self.mailbox))
     }
 
-    /// Runs on this thread until `future` is ready; then drops every task that has not ended, and with it what that holds. After
-    /// something has happened, it stays awake for the moment `busy_poll`.
+    /// Runs on this thread until `future` is ready; then drops every task that has not ended. After an event it polls for
+    /// `busy_poll` before it sleeps.
     ///
     /// # Errors
     /// When epoll fails, which no correct program sees.
     ///
     /// # Panics
-    /// When the thread runs a loop already.
+    /// When the thread already runs a loop.
     pub fn run<F: Future>(self, busy_poll: Option<Duration>, future: F) -> io::Result<F::Output> {
         let local = Rc::new(Local {
             epoll: self.epoll,
@@ -168,7 +168,7 @@ struct Awake {
 }
 
 impl Awake {
-    /// Something has happened.
+    /// An event happened.
     fn prolong(&mut self) {
         self.until = self.moment.map(|moment| Instant::now() + moment);
     }
@@ -180,7 +180,7 @@ impl Awake {
 }
 
 impl Local {
-    /// Takes what the kernel has to tell, and waits for it if nobody could go on otherwise.
+    /// Takes the kernel's events, and waits for them if no task is runnable.
     fn look(&self, awake: &mut Awake) -> io::Result<()> {
         const AT_ONCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
         self.timers.borrow_mut().arm()?;

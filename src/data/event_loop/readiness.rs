@@ -1,4 +1,4 @@
-//! What the kernel has told of each socket.
+//! What the kernel has reported for each socket.
 
 use std::{
     cell::{Cell, RefCell},
@@ -11,10 +11,10 @@ use slab::Slab;
 
 use super::task::Key;
 
-/// What is waited for.
+/// What a task waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Interest {
-    /// A read finds something, or the end, or an error.
+    /// A read returns data, the end, or an error.
     Readable,
     /// A write finds room, or an error.
     Writable,
@@ -29,7 +29,7 @@ impl Interest {
     }
 }
 
-/// What the kernel has told, as bits.
+/// The kernel's reports, as bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Ready(u8);
 
@@ -37,14 +37,14 @@ impl Ready {
     pub(super) const NOTHING: Self = Self(0);
     pub(super) const READABLE: Self = Self(1);
     pub(super) const WRITABLE: Self = Self(2);
-    /// The other side has finished: from here on a read never finds nothing.
+    /// The peer has finished: from here on a read never blocks.
     pub(super) const READ_CLOSED: Self = Self(4);
     /// Nothing more can be sent.
     pub(super) const WRITE_CLOSED: Self = Self(8);
     pub(super) const FAILED: Self = Self(16);
-    /// Not told, but known: nobody has asked the kernel yet to tell when there is room again.
+    /// Assumed, not reported: the kernel was not yet asked to report room.
     pub(super) const ROOM_NOT_ASKED: Self = Self(32);
-    /// There was urgent data, at which a read stops short of what follows: from here on none tells that it took all there was.
+    /// There was urgent data, at which a read stops short: from here on a short read does not mean that the socket is empty.
     pub(super) const URGENT: Self = Self(64);
 
     fn of(flags: EventFlags) -> Self {
@@ -87,7 +87,6 @@ impl BitAnd for Ready {
     }
 }
 
-/// What is known of a socket.
 pub(super) struct Slot {
     pub(super) number: u32,
     pub(super) ready: Cell<Ready>,
@@ -119,7 +118,7 @@ impl Registry {
         }
     }
 
-    /// The kernel tells something. Whom to wake, if that is news to anybody.
+    /// A report of the kernel. Returns the task to wake, if the report is new to it.
     pub(super) fn tell(&self, event: &Event) -> Option<Key> {
         let (data, flags) = (event.data.u64(), event.flags);
         let places = self.places.borrow();

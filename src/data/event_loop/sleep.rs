@@ -21,7 +21,7 @@ pub struct Sleep {
     key: Option<Key>,
 }
 
-/// Waits for so long from now on.
+/// Waits for this long.
 pub fn sleep(pause: Duration) -> Sleep {
     // A pause beyond the end of time is one of a century.
     let now = Instant::now();
@@ -34,7 +34,7 @@ pub const fn sleep_until(deadline: Instant) -> Sleep {
 }
 
 impl Sleep {
-    /// Waits until then instead.
+    /// Changes the deadline.
     pub(crate) fn reset(&mut self, deadline: Instant) {
         self.take_back();
         self.deadline = deadline;
@@ -42,7 +42,7 @@ impl Sleep {
 
     fn take_back(&mut self) {
         let Some(key) = self.key.take() else { return };
-        // A loop that has ended has forgotten it already.
+        // A loop that has ended has already forgotten it.
         let _ = try_local(|local| local.timers.borrow_mut().take_back(key));
     }
 }
@@ -71,7 +71,7 @@ impl Drop for Sleep {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Elapsed;
 
-/// Waits for `future`, but no longer than `limit` from now on.
+/// Waits for `future`, but at most for `limit`.
 ///
 /// # Errors
 /// [`Elapsed`].

@@ -1,8 +1,8 @@
-//! A socket and what the kernel has told of it. epoll is used edge-triggered: the kernel tells of each change, once, and what it
-//! has told is kept until a call finds that it is so no more.
+//! A socket and its readiness. epoll is edge-triggered: the kernel reports each change once, and the report is kept until a call
+//! finds that it is no longer true.
 //!
-//! A socket that is dropped is closed, and the kernel takes it out of epoll with that (epoll(7), question 6): nobody here
-//! duplicates one, and a child process keeps none beyond its exec. An event of it that was on its way is recognized by its number.
+//! A socket that is dropped is closed, which also removes it from epoll (epoll(7), question 6): no code here duplicates one, and no
+//! child process keeps one beyond its exec. A late event of it is recognized by its number.
 
 use std::{
     fmt,
@@ -32,14 +32,14 @@ use super::{
 };
 use crate::net::listener::BoundListener;
 
-/// A socket of this thread's loop. It belongs to one task: whoever waited for it last is woken, and nobody else.
+/// A socket of this thread's loop. It belongs to one task: only the task that waited for it last is woken.
 pub struct Watched<S> {
     io: S,
     slot: Rc<Slot>,
     place: usize,
 }
 
-/// What the kernel is to tell of a connection, beside that there is room.
+/// The events of a connection, without those for room.
 const CONNECTED: EventFlags = EventFlags::IN.union(EventFlags::PRI).union(EventFlags::RDHUP).union(EventFlags::ET);
 
 /// A connection of this thread's loop, TCP or unix.
@@ -54,12 +54,12 @@ impl<S: AsFd> Watched<S> {
         Ok(watched)
     }
 
-    /// What the kernel's events of it carry.
+    /// The data of its events.
     pub(super) fn event_data(&self) -> u64 {
         u64::from(self.slot.number) << u32::BITS | self.place as u64
     }
 
-    /// Ready when a call may find what is waited for; until then, the task that has its turn waits for it.
+    /// Ready when a call may succeed; until then, the current task waits for it.
     pub(crate) fn poll_ready(&self, interest: Interest) -> Poll<()> {
         if self.seems_ready(interest) {
             return Poll::Ready(());
@@ -71,25 +71,25 @@ impl<S: AsFd> Watched<S> {
         Poll::Pending
     }
 
-    /// From now on the kernel tells of room, too; also if there is some by now.
+    /// From now on the kernel reports room, too, including room that exists now.
     fn ask_for_room(&self) {
         let data = EventData::new_u64(self.event_data());
         let ready = self.slot.ready.get();
         if epoll::modify(&local().epoll, &self.io, data, CONNECTED | EventFlags::OUT).is_ok() {
             self.slot.ready.set(ready.without(Ready::ROOM_NOT_ASKED));
         } else {
-            // Fails only for want of memory: the next write finds out whether there is room, and asks again if not.
+            // Fails only without memory: the next write finds out whether there is room, and asks again if not.
             self.slot.ready.set(ready | Ready::WRITABLE);
             after_others();
         }
     }
 
-    /// Whether a call may find what is waited for.
+    /// Whether a call may succeed.
     fn seems_ready(&self, interest: Interest) -> bool {
         !(self.slot.ready.get() & interest.mask()).is_nothing()
     }
 
-    /// A call has found that it is not so, or has taken all there was: until the kernel tells of more, another would be in vain.
+    /// A call has failed, or has taken all there was: another one is useless until the next event.
     pub(crate) fn forget(&self, interest: Interest) {
         let ready = match interest {
             Interest::Readable => Ready::READABLE,
@@ -103,14 +103,14 @@ impl<S: AsFd> Watched<S> {
         poll_fn(|_| self.poll_ready(Interest::Readable)).await;
     }
 
-    /// The other side has finished: what was not read yet is all there will be.
+    /// The peer has finished: only unread bytes are left.
     pub(crate) fn is_read_closed(&self) -> bool {
         !(self.slot.ready.get() & Ready::READ_CLOSED).is_nothing()
     }
 }
 
 impl Watched<BoundListener> {
-    /// A listening socket. Of this one the kernel tells as long as somebody waits in it: [`Watched::forget`] after each accept.
+    /// A listening socket. The kernel reports it for as long as clients wait: call [`Watched::forget`] after each accept.
     ///
     /// # Errors
     /// When the kernel cannot watch another descriptor.
@@ -118,7 +118,7 @@ impl Watched<BoundListener> {
         Self::add(socket, EventFlags::IN, Ready::NOTHING)
     }
 
-    /// Has its task look up, as if somebody waited in it.
+    /// Wakes its task, as if a client waited.
     pub(crate) fn look_up(&self) {
         self.slot.ready.set(self.slot.ready.get() | Ready::READABLE);
         if let Some(waiter) = self.slot.waiter.get() {
@@ -126,7 +126,7 @@ impl Watched<BoundListener> {
         }
     }
 
-    /// From now on the kernel tells nothing of it, or tells again.
+    /// From now on the kernel reports nothing, or reports again.
     ///
     /// # Errors
     /// When the kernel has no memory.
@@ -138,7 +138,7 @@ impl Watched<BoundListener> {
 }
 
 impl Socket {
-    /// A connection that stands. Its descriptor must not block.
+    /// An established connection. Its descriptor must not block.
     ///
     /// # Errors
     /// When the kernel cannot watch another descriptor.
@@ -146,16 +146,17 @@ impl Socket {
     /// # Panics
     /// When the thread runs no loop.
     pub fn new(stream: impl Into<OwnedFd>) -> io::Result<Self> {
-        // A new connection has room, and the kernel says so if it is asked to: that would be no news, and most never lack it.
+        // A new connection has room, and the kernel would report that: such an event is useless, and most connections never lack
+        // room.
         Self::add(stream.into(), CONNECTED, Ready::WRITABLE | Ready::ROOM_NOT_ASKED)
     }
 
-    /// Its own address, if it has one: that of a connection that is gone is not known, and a unix socket has none.
+    /// Its own address, if it has one: a connection that is gone, and a unix socket, have none.
     pub fn local_addr(&self) -> Option<SocketAddr> {
         getsockname(self).ok()?.try_into().ok()
     }
 
-    /// Connects a new TCP socket, which must not block, until `deadline` at most.
+    /// Connects a new TCP socket, which must not block, until `deadline`.
     ///
     /// # Errors
     /// Those of connect(2), `ETIMEDOUT` also at the deadline, and when the kernel cannot watch another descriptor.
@@ -171,7 +172,7 @@ impl Socket {
             Poll::Pending => Pin::new(&mut limit).poll(cx).map(|()| Err(Errno::TIMEDOUT)),
         })
         .await?;
-        // A socket that failed is told of as such in the same breath: only then has the kernel an error to tell.
+        // A failed connect is reported with an error event; only then does the kernel have an error to read.
         let has_failed = !(socket.slot.ready.get() & (Ready::FAILED | Ready::WRITE_CLOSED)).is_nothing();
         match if has_failed { SockRef::from(&socket).take_error()? } else { None } {
             Some(error) => Err(error),
@@ -179,7 +180,7 @@ impl Socket {
         }
     }
 
-    /// Waits until the connection is gone: it was reset, or both sides have finished. What was not read yet is still there.
+    /// Waits until the connection is gone: it was reset, or both sides have finished. Unread bytes stay in the socket.
     pub(crate) async fn gone(&self) {
         poll_fn(|_| {
             if !(self.slot.ready.get() & (Ready::FAILED | Ready::WRITE_CLOSED)).is_nothing() {
@@ -191,12 +192,12 @@ impl Socket {
         .await;
     }
 
-    /// Bytes that were told of were left in the kernel: asks for them again.
+    /// Reported bytes were left in the kernel: asks for an event again.
     pub(crate) fn look_again(&self) {
         self.slot.ready.set(self.slot.ready.get() | Ready::READABLE);
     }
 
-    /// Calls, if it seems ready. What would block is remembered as not ready.
+    /// Calls, if it seems ready. If the call would block, the socket is marked as not ready.
     ///
     /// # Errors
     /// The call's, and that it would block.
@@ -211,10 +212,10 @@ impl Socket {
         })
     }
 
-    /// Waits for something to read, and reads it, or only looks at it; 0 is the end.
+    /// Waits until the socket is readable, and reads or peeks; 0 is the end.
     ///
-    /// recv(2) and send(2) are called without the C library, whose wrappers of both are points of thread cancellation: a twentieth
-    /// of what a round trip costs.
+    /// recv(2) and send(2) are called without the C library, whose wrappers of both are thread cancellation points: a twentieth of
+    /// the cost of a round trip.
     ///
     /// # Errors
     /// Those of recv(2).
@@ -223,7 +224,7 @@ impl Socket {
             ready!(self.poll_ready(Interest::Readable));
             match recv(self, &mut *bytes, flags) {
                 Ok((_, read)) => {
-                    // What came short took all there was, unless it stopped at urgent data.
+                    // A short read took all there was, unless it stopped at urgent data.
                     let is_short = 0 < read && read < bytes.len() && !flags.contains(RecvFlags::PEEK);
                     if is_short && (self.slot.ready.get() & Ready::URGENT).is_nothing() {
                         self.forget(Interest::Readable);
@@ -237,7 +238,7 @@ impl Socket {
         }
     }
 
-    /// Waits for room, and writes what it takes.
+    /// Waits for room, and writes as much as there is room for.
     ///
     /// # Errors
     /// Those of send(2).
@@ -258,7 +259,7 @@ impl Socket {
         }
     }
 
-    /// Waits for something to read, and reads it; 0 is the end.
+    /// Waits until the socket is readable, and reads; 0 is the end.
     ///
     /// # Errors
     /// Those of recv(2).
@@ -283,7 +284,7 @@ impl<S: fmt::Debug> fmt::Debug for Watched<S> {
 
 impl<S> Drop for Watched<S> {
     fn drop(&mut self) {
-        // A loop that has ended has forgotten it already.
+        // A loop that has ended has already forgotten it.
         let _ = try_local(|local| local.sockets.remove(&self.slot, self.place));
     }
 }

@@ -1,4 +1,4 @@
-//! The tasks of a loop: who can go on, and how that is found out.
+//! The tasks of a loop: which are runnable, and how they are woken.
 
 use std::{
     cell::{Cell, RefCell},
@@ -22,14 +22,14 @@ use rustix::{
 use slab::Slab;
 
 thread_local! {
-    /// Whose turn it is, or was last.
+    /// The current task, or the last one.
     static CURRENT: Cell<Key> = const { Cell::new(Key::MAIN) };
 }
 
 type BoxFuture = Pin<Box<dyn Future<Output = ()>>>;
 type Job = Box<dyn FnOnce() + Send>;
 
-/// Which task, of all that ever had its place.
+/// Which task, of all that ever had its index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Key {
     place: u32,
@@ -40,7 +40,7 @@ impl Key {
     /// The future that the loop runs for.
     pub(super) const MAIN: Self = Self { place: u32::MAX, number: 0 };
 
-    /// The task of this thread's loop that has its turn. What belongs to the loop wakes it by this, without a waker.
+    /// The current task of this thread's loop. The loop's own parts wake it by this, without a waker.
     pub(super) fn current() -> Self {
         CURRENT.get()
     }
@@ -49,22 +49,21 @@ impl Key {
 struct Task {
     future: BoxFuture,
     alarm: Arc<Alarm>,
-    /// The same, as its future sees it: made once, not at each turn.
+    /// The same as a waker: made once, not at each turn.
     waker: Waker,
 }
 
 struct Place {
     number: u32,
-    /// It is among those who can go on.
+    /// It is among the runnable tasks.
     is_queued: bool,
-    /// Elsewhere while it has its turn.
+    /// Taken out while it runs.
     task: Option<Task>,
 }
 
-/// All tasks of a loop.
 pub(super) struct Tasks {
     places: RefCell<Slab<Place>>,
-    /// Those who can go on, in the order in which they were woken; each is here once.
+    /// Runnable tasks, in the order in which they were woken; each is here once.
     ready: RefCell<VecDeque<Key>>,
     /// [`Key::MAIN`] is among them.
     is_main_queued: Cell<bool>,
@@ -85,12 +84,11 @@ impl Tasks {
         }
     }
 
-    /// Wakes [`Key::MAIN`].
     pub(super) fn main_waker(&self) -> Waker {
         Arc::clone(&self.main).into()
     }
 
-    /// Adds a task, which can go on.
+    /// Adds a task, which is runnable.
     pub(super) fn add(&self, future: BoxFuture) {
         let number = self.number.get();
         self.number.set(number.wrapping_add(1));
@@ -107,7 +105,7 @@ impl Tasks {
         !self.ready.borrow().is_empty()
     }
 
-    /// Whose turn it is.
+    /// The current task.
     pub(super) fn next(&self) -> Option<Key> {
         let key = self.ready.borrow_mut().pop_front()?;
         if key == Key::MAIN {
@@ -118,7 +116,7 @@ impl Tasks {
         Some(key)
     }
 
-    /// It can go on, if it has not ended.
+    /// Makes it runnable, if it has not ended.
     pub(super) fn wake(&self, key: Key) {
         let was_queued = if key == Key::MAIN {
             self.is_main_queued.replace(true)
@@ -140,7 +138,7 @@ impl Tasks {
         is_own
     }
 
-    /// A turn of a task, if it has not ended.
+    /// Runs a task, if it has not ended.
     pub(super) fn run(&self, key: Key) {
         let take = |place: &mut Place| {
             place.is_queued = false;
@@ -153,7 +151,7 @@ impl Tasks {
             self.place(key, |place| place.task = Some(task));
         } else {
             self.places.borrow_mut().try_remove(key.place as usize);
-            // Now, when the books are free: what it held may wake others. And a panic in that is its own, too.
+            // Only now, when the table is not borrowed: dropping it may wake others. A panic in that ends only this task, too.
             let _ = catch_unwind(AssertUnwindSafe(|| drop(task)));
         }
     }
@@ -163,7 +161,7 @@ impl Tasks {
         places.get_mut(key.place as usize).filter(|place| place.number == key.number).map(act)
     }
 
-    /// Takes what other threads have left.
+    /// Takes the jobs that other threads have left.
     pub(super) fn empty_mailbox(&self) {
         let jobs = {
             let mut mail = self.main.mailbox.lock();
@@ -171,12 +169,12 @@ impl Tasks {
             mem::take(&mut mail.jobs)
         };
         for job in jobs {
-            // As with a task: a panic is its own, and the loop goes on.
+            // As with a task: a panic ends only this job, and the loop goes on.
             let _ = catch_unwind(AssertUnwindSafe(job));
         }
     }
 
-    /// Drops all tasks, and takes nothing more from other threads.
+    /// Drops all tasks, and accepts nothing more from other threads.
     pub(super) fn end(&self) {
         let left = {
             let mut mail = self.main.mailbox.lock();
@@ -189,7 +187,7 @@ impl Tasks {
             if tasks.is_empty() {
                 break;
             }
-            // What they held may have started others.
+            // Dropping them may have started others.
             drop(tasks);
         }
     }
@@ -204,9 +202,10 @@ pub(super) struct Alarm {
 }
 
 impl Alarm {
-    /// Its turn begins. Whatever was done before it was woken is seen in it.
+    /// It is about to run. Everything done before it was woken is visible to it.
     fn heard(&self) {
-        // Mostly it was woken by the loop itself, and a look costs less than a swap. Whoever rings after the look leaves mail.
+        // Mostly the loop itself woke it, and a load costs less than a swap. A thread that wakes it after the load leaves a
+        // message.
         if self.rings.load(Ordering::Relaxed) {
             self.rings.swap(false, Ordering::AcqRel);
         }
@@ -224,10 +223,10 @@ impl Alarm {
     }
 }
 
-/// Where other threads leave what a loop is to do.
+/// Where other threads leave jobs for a loop.
 pub(super) struct Mailbox {
     mail: Mutex<Mail>,
-    /// An eventfd(2), edge-triggered: each write wakes the loop, and nobody has to read it.
+    /// An eventfd(2), edge-triggered: each write wakes the loop, and nothing reads it.
     bell: OwnedFd,
 }
 

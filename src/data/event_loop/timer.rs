@@ -1,9 +1,9 @@
-//! Deadlines. Each connection sets some, and hardly any of them ever comes: to set one and to take it back must cost nothing but
-//! memory. One that is taken back stays in the heap, without its task, until it comes or there are too many such.
+//! Deadlines. Each connection sets some, and almost all are cancelled: setting and cancelling one must cost nothing but memory. A
+//! cancelled one stays in the heap, without its task, until it expires or there are too many of them.
 //!
-//! The kernel is told of the nearest one only, through a timerfd(2), and only when there is a nearer one than it knows. So a loop
-//! that waits need not say for how long, nor read the clock before and after; the price is a turn in vain when a deadline comes that
-//! was taken back.
+//! The kernel knows only the nearest one, through a timerfd(2), which is set only when there is a nearer one than it knows. So a
+//! loop that waits needs no timeout and reads no clock before and after; the price is a spurious wake-up when a cancelled deadline
+//! expires.
 
 use std::{
     cmp::Reverse,
@@ -21,10 +21,10 @@ use slab::Slab;
 
 use super::task::Key as Task;
 
-/// Deadlines that were taken back may stay until there are so many, and half of all.
+/// Cancelled deadlines stay until there are this many, and half of all.
 const STALE: usize = 64;
 
-/// Which timer, of all that ever had its place.
+/// Which timer, of all that ever had its index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Key {
     place: usize,
@@ -33,11 +33,10 @@ pub(super) struct Key {
 
 struct Timer {
     number: u64,
-    /// `None` when it has come.
+    /// `None` when it has expired.
     waiter: Option<Task>,
 }
 
-/// The deadlines of a loop.
 pub(super) struct Timers {
     alarm: OwnedFd,
     /// When the kernel wakes us.
@@ -46,7 +45,7 @@ pub(super) struct Timers {
     nearest: Option<Instant>,
     heap: BinaryHeap<Reverse<(Instant, Key)>>,
     places: Slab<Timer>,
-    /// How many in the heap were taken back.
+    /// How many in the heap are cancelled.
     stale: usize,
     /// Of the next timer.
     number: u64,
@@ -59,16 +58,16 @@ impl Timers {
         Ok(Self { alarm, armed: None, nearest: None, heap, places, stale: 0, number: 0 })
     }
 
-    /// To be watched edge-triggered: to set it again is as good as to read it.
+    /// Watched edge-triggered: setting it again is as good as reading it.
     pub(super) fn alarm(&self) -> BorrowedFd<'_> {
         self.alarm.as_fd()
     }
 
-    /// Has the kernel wake us at the nearest deadline.
+    /// Sets the timerfd to the nearest deadline.
     pub(super) fn arm(&mut self) -> io::Result<()> {
         let Some(nearest) = self.nearest.filter(|nearest| self.armed.is_none_or(|armed| *nearest < armed)) else { return Ok(()) };
         self.armed = Some(nearest);
-        // Zero would disarm it. What is further away than the kernel can say is as good as never.
+        // Zero would disarm it. A deadline beyond the kernel's range counts as never.
         let pause = nearest.saturating_duration_since(Instant::now()).max(Duration::from_nanos(1));
         let it_value = Timespec::try_from(pause).unwrap_or(Timespec { tv_sec: i64::MAX, tv_nsec: 0 });
         let once = Itimerspec { it_interval: Timespec::default(), it_value };
@@ -92,7 +91,7 @@ impl Timers {
         key
     }
 
-    /// Whether it has come; `waiter` is woken when it does.
+    /// Whether it has expired; `waiter` is woken when it does.
     #[inline]
     pub(super) fn poll(&mut self, key: Key, waiter: Task) -> Poll<()> {
         match self.places.get_mut(key.place) {
@@ -118,7 +117,7 @@ impl Timers {
         }
     }
 
-    /// The nearest deadline that somebody waits for.
+    /// The nearest deadline that a task waits for.
     fn next(&mut self) -> Option<Instant> {
         while let Some(Reverse((deadline, key))) = self.heap.peek() {
             if stands(&self.places, *key) {
@@ -130,7 +129,7 @@ impl Timers {
         None
     }
 
-    /// The alarm has gone off. Whom to wake, because a deadline has come.
+    /// The timerfd has fired. The tasks to wake, because a deadline has expired.
     pub(super) fn pass(&mut self) -> Vec<Task> {
         let now = Instant::now();
         let mut woken = Vec::new();
@@ -147,7 +146,7 @@ impl Timers {
     }
 }
 
-/// Whether it was neither taken back nor has come.
+/// Whether it was neither cancelled nor has expired.
 fn stands(places: &Slab<Timer>, key: Key) -> bool {
     places.get(key.place).is_some_and(|timer| timer.number == key.number && timer.waiter.is_some())
 }

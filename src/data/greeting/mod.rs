@@ -1,11 +1,11 @@
-//! The first exchange with a database that may turn out not to serve. A backend that drops the connection without a word, or says only
-//! that it does not serve, has then cost the client nothing: the next one is tried.
+//! The first exchange with a database that may turn out not to serve. If a backend drops the connection before it answers, or says
+//! only that it does not serve, the client has lost nothing and the next backend is tried.
 //!
 //! | file | what is exchanged |
 //! |---|---|
 //! | [`postgres`] | the client's first packet for an answer |
 //! | [`mysql`] | the server's greeting, before the client knows of it |
-//! | [`redis`] | a question of our own, before the client's first |
+//! | [`redis`] | a `PING` of our own, before the client's first byte |
 
 pub(crate) mod mysql;
 pub(crate) mod postgres;
@@ -21,10 +21,10 @@ use rustix::{
 use super::event_loop::{Interest, Socket};
 use crate::{route::Revocation, wire::Protocol};
 
-/// How it went, and what went past meanwhile. The client's bytes that the backend has were taken out of the client's socket.
+/// The result, and the bytes passed on meanwhile. Client bytes that the backend has were removed from the client's socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Greeting {
-    /// What is to be done.
+    /// What to do next.
     pub(super) next: Next,
     /// Bytes of the client that the backend has.
     pub(super) upstream: u64,
@@ -33,24 +33,24 @@ pub(super) struct Greeting {
 }
 
 impl Greeting {
-    /// Nothing of the client or of the backend went past.
+    /// Nothing was passed on.
     const fn without_a_word(next: Next) -> Self {
         Self { next, upstream: 0, downstream: 0 }
     }
 }
 
-/// What is to be done after a greeting.
+/// What to do after a greeting.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Next {
-    /// Relay from here on.
+    /// Relay.
     Relay,
-    /// The same; but the client is here to cancel a query, by these bytes. The backend has them, and another may be meant.
+    /// The same; but the client's packet is this cancel request. The backend has it, but the session may be on another one.
     Cancel(Box<[u8]>),
-    /// The backend does not serve. The client has lost nothing: a refused encryption is the answer of any backend.
+    /// The backend does not serve. The client has lost nothing: any backend may refuse encryption.
     Again,
 }
 
-/// Sees in the words of `protocol` whether the backend serves this client.
+/// Finds out, in `protocol`, whether the backend serves this client.
 pub(super) async fn exchange(protocol: Protocol, client: &Socket, server: &mut Socket, revocation: &Revocation) -> Greeting {
     match protocol {
         Protocol::Unknown => Greeting::without_a_word(Next::Relay),
@@ -60,42 +60,42 @@ pub(super) async fn exchange(protocol: Protocol, client: &Socket, server: &mut S
     }
 }
 
-/// Takes what was shown out of the client's socket, past the event loop: what it knows of readiness tells of news, not of these.
+/// Removes what was shown from the client's socket, without the event loop: its readiness is about new bytes, not these.
 fn take(client: &Socket, shown: &mut [u8]) -> u64 {
     let mut taken = 0;
     while taken < shown.len() {
         match recv(client, &mut shown[taken..], RecvFlags::DONTWAIT) {
             Ok((_, count @ 1..)) => taken += count,
             Err(Errno::INTR) => {}
-            // It was there a moment ago: only a client that has reset its connection takes it away.
+            // It was just there: only a client that has reset its connection removes it.
             _ => break,
         }
     }
     taken as u64
 }
 
-/// What a client has said, all told.
+/// How many bytes a client has sent in all.
 enum ClientSent {
-    /// So many bytes, more than were known.
+    /// This many bytes, more than before.
     More(usize),
-    /// No more than was known, and FIN.
+    /// No more than before, and FIN.
     Everything,
 }
 
-/// Waits until the client has said more than `known` bytes, or will say no more. They stay where they are.
+/// Waits until the client has sent more than `known` bytes, or cannot send more. The bytes stay in the socket.
 async fn client_sent(client: &Socket, packet: &mut [u8], known: usize) -> io::Result<ClientSent> {
     loop {
         client.readable().await;
         let will_say_no_more = client.is_read_closed();
         let seen = client.try_io(Interest::Readable, || match peek(client, packet)? {
             count if count > known => Ok(count),
-            // Makes the next look wait for news.
+            // The next poll waits for a new event.
             _ => Err(io::ErrorKind::WouldBlock.into()),
         });
         match seen {
             Ok(count) => return Ok(ClientSent::More(count)),
             Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Err(error),
-            // FIN stays ready for ever: waiting for news of it would spin.
+            // FIN stays readable for ever: waiting for another event would spin.
             Err(_) if will_say_no_more => return Ok(ClientSent::Everything),
             Err(_) => {}
         }

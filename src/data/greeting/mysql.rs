@@ -1,5 +1,5 @@
-//! The first word of a `MySQL` server. The client waits for it and has said nothing, so a backend that hangs up instead, or says that it
-//! is shutting down, has cost it nothing (`MySQL` documentation, "Connection Phase").
+//! The greeting of a `MySQL` server. The client waits for it and has sent nothing, so a backend that closes instead, or says that
+//! it is shutting down, has cost it nothing (`MySQL` documentation, "Connection Phase").
 
 use std::io;
 
@@ -10,20 +10,20 @@ use crate::{
     wire::mysql::{ERROR, HEADER, SHUTDOWN},
 };
 
-/// Its header, the sign of an error, and its code.
+/// Header, error marker and error code.
 const ERROR_LEN: usize = HEADER + 3;
-/// `ER_SERVER_SHUTDOWN`, `ER_UNKNOWN_COM_ERROR` (a Galera node that is not ready), `ER_SERVER_OFFLINE_MODE`. Not that there are too many
-/// connections: that is for the client to read, as it would be without mainstay.
+/// `ER_SERVER_SHUTDOWN`, `ER_UNKNOWN_COM_ERROR` (a Galera node that is not ready), `ER_SERVER_OFFLINE_MODE`. Not "too many
+/// connections": the client gets that, as it would without mainstay.
 const NOT_SERVING: [u16; 3] = [SHUTDOWN, 1047, 3032];
 
-/// Waits for the server's first word, which stays in its socket.
+/// Waits for the greeting, which stays in the server's socket.
 pub(super) async fn greet(client: &Socket, server: &Socket, revocation: &Revocation) -> Next {
     let mut looked = [0; 1];
     tokio::select! {
         biased;
         () = revocation.revoked() => Next::Again,
         next = first_word(server) => next,
-        // One that leaves, or does not wait for the greeting: the relay's business.
+        // A client that leaves, or sends before the greeting: the relay handles it.
         _ = client_sent(client, &mut looked, 0) => Next::Relay,
     }
 }
@@ -40,13 +40,13 @@ async fn first_word(server: &Socket) -> Next {
         match understood {
             Ok(next) => return next,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock && !will_say_no_more => {}
-            // It was reset, or ended in the middle of its word: waiting for news of that would spin.
+            // It was reset, or ended in the middle of the greeting: waiting for another event would spin.
             Err(_) => return Next::Again,
         }
     }
 }
 
-/// What is to be done after such a beginning; `None` when more is needed to tell.
+/// What to do after this beginning; `None` when more bytes are needed.
 pub(crate) fn understood(word: &[u8]) -> Option<Next> {
     match word {
         [_, _, _, _, ERROR, code @ ..] => {

@@ -1,14 +1,14 @@
-//! The first exchange of a `PostgreSQL` session. What the client says first is shown to the backend, but stays in the client's
-//! socket until the backend has answered. A backend that drops the connection without a word, or says only that it does not
-//! serve, has then cost the client nothing: the same bytes are shown to the next one.
+//! The first exchange of a `PostgreSQL` session. The client's first packet is sent to the backend, but stays in the client's socket
+//! until the backend has answered. If a backend drops the connection before that, or says only that it does not serve, the client
+//! has lost nothing: the same bytes go to the next backend.
 //!
-//! A backend that will not encrypt answers `N` to the request for it, with which libpq begins by default (`sslmode=prefer`). That
-//! is passed on and decides nothing: the client starts up in clear text, and that packet is shown again. The next backend then
-//! gets the `StartupMessage` without the request, as the protocol allows. `S` begins TLS, where nothing can be read any more.
+//! A backend that does not encrypt answers `N` to the request for it, with which libpq begins by default (`sslmode=prefer`). `N` is
+//! passed on and decides nothing: the client continues in clear text, and that packet is handled in the same way. The next backend
+//! then gets the `StartupMessage` without the request, as the protocol allows. After `S`, TLS begins and nothing can be read any
+//! more.
 //!
-//! That is safe because a server does nothing for a client before it has answered its first packet (`PostgreSQL` manual,
-//! "Message Flow", "Start-up"). And it is needed: a client that was told of a shutdown connects again faster than anybody can
-//! withdraw the route.
+//! This is safe because a server does nothing for a client before it has answered its first packet (`PostgreSQL` manual, "Message
+//! Flow", "Start-up"). It is needed because a client that was told of a shutdown reconnects faster than the route can be withdrawn.
 
 use std::io;
 
@@ -27,8 +27,8 @@ const CANNOT_CONNECT_NOW: &[u8] = b"\0C57P03\0";
 /// Enough for that error in any language.
 const ANSWER_LEN: usize = 1024;
 
-/// Shows the client's first packet to the backend until that answers. A backend that refuses to encrypt has not answered yet
-/// what the client is here for: its `N` is passed on, and the next packet is the first again.
+/// Sends the client's first packet to the backend and waits for the answer. `N` is not the final answer: it is passed on, and the
+/// client's next packet is again the first.
 pub(super) async fn greet(client: &Socket, server: &mut Socket, revocation: &Revocation) -> Greeting {
     let mut packet = vec![0; STARTUP_MAX];
     let mut greeting = Greeting { next: Next::Relay, upstream: 0, downstream: 0 };
@@ -40,7 +40,7 @@ pub(super) async fn greet(client: &Socket, server: &mut Socket, revocation: &Rev
         let refused = answer == Answer::DoesNotEncrypt && asks_for_encryption(&packet[..shown]);
         greeting.upstream += take(client, &mut packet[..shown]);
         if shown == packet.len() {
-            // There was no room to see whether more lies behind it, and the kernel tells of it only once.
+            // There was no room to see whether more follows, and the kernel reports it only once.
             client.look_again();
         }
         if answer == Answer::Cancels {
@@ -53,16 +53,16 @@ pub(super) async fn greet(client: &Socket, server: &mut Socket, revocation: &Rev
     }
 }
 
-/// What a backend makes of a client's packet.
+/// What a backend answers to a client's packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Answer {
     /// It is gone, or says only that it does not serve.
     DoesNotServe,
-    /// It begins with what refuses an encryption.
+    /// An answer that begins with the refusal to encrypt.
     DoesNotEncrypt,
-    /// There is none: the packet cancels a query.
+    /// No answer: the packet cancels a query.
     Cancels,
-    /// The relay's business, as is a client that is gone or begins no session.
+    /// Left to the relay, as is a client that is gone or begins no session.
     Relay,
 }
 
@@ -75,11 +75,11 @@ enum First {
     Session(usize),
     /// One that cancels a query, which gets no answer.
     Cancel(usize),
-    /// Another protocol, which would be repeated in vain.
+    /// Another protocol: sending it again would not help.
     Other,
 }
 
-/// Shows one packet, which may come in pieces, until the backend answers: how much of `packet` was shown, and the answer.
+/// Sends one packet, which may come in pieces, until the backend answers: how much of `packet` was sent, and the answer.
 async fn exchange(client: &Socket, server: &mut Socket, revocation: &Revocation, packet: &mut [u8]) -> (usize, Answer) {
     let (mut known, mut shown) = (0, 0);
     let mut may_say_more = true;
@@ -88,11 +88,11 @@ async fn exchange(client: &Socket, server: &mut Socket, revocation: &Revocation,
             biased;
             () = revocation.revoked() => return (shown, Answer::DoesNotServe),
             answer = answer(server) => match answer {
-                // The backend waits for a packet that will not come, and has to hear of the FIN.
+                // The backend waits for a packet that will not come, and must get the FIN.
                 Answer::DoesNotEncrypt if !may_say_more => return (shown, Answer::Relay),
                 answer => return (shown, answer),
             },
-            // A reset is not news behind a FIN, nor behind bytes that were not taken yet.
+            // A reset is no new event behind a FIN, nor behind bytes that were not read yet.
             () = client.gone() => return (shown, Answer::Relay),
             seen = client_sent(client, packet, known), if may_say_more => seen,
         };
@@ -114,21 +114,21 @@ async fn exchange(client: &Socket, server: &mut Socket, revocation: &Revocation,
                     return (shown, Answer::Cancels);
                 }
             }
-            // It has finished sending, and may still read: the backend's answer decides.
+            // The client has finished sending, and may still read: the backend's answer decides.
             Ok(ClientSent::Everything) if is_whole(&packet[..shown]) => may_say_more = false,
-            // Without an answer to what is not whole: the backend has to hear of the FIN.
+            // An incomplete packet gets no answer: the backend must get the FIN.
             _ => return (shown, Answer::Relay),
         }
     }
 }
 
-/// Passes the `N` on, which was there a moment ago, to a client that was told hardly anything yet: neither socket has to be
-/// waited for. Whether it did; if not, one of them is gone.
+/// Passes on the `N`, which was just there, to a client that has received almost nothing: neither socket needs waiting. Whether
+/// that worked; if not, one of them is gone.
 fn pass_no(server: &Socket, client: &Socket) -> bool {
     take(server, &mut [0; 1]) == 1 && matches!(send(client, b"N", SendFlags::DONTWAIT | SendFlags::NOSIGNAL), Ok(1))
 }
 
-/// Waits for the backend's answer. One that closes in order has had its reasons, which are the client's.
+/// Waits for the backend's answer. A backend that closes normally has its reasons, and the client gets the same.
 async fn answer(server: &Socket) -> Answer {
     let mut answer = [0; ANSWER_LEN];
     loop {
@@ -149,7 +149,7 @@ fn understood(said: &[u8]) -> Answer {
     }
 }
 
-/// What this is as a first packet: whether it begins a session, and whether it asks for encryption and for nothing more.
+/// What this is as a first packet: whether it begins a session, and whether it only asks for encryption.
 pub(crate) fn first_packet(packet: &[u8]) -> (bool, bool) {
     (begins_session(packet), asks_for_encryption(packet))
 }
@@ -159,12 +159,12 @@ pub(crate) fn does_not_serve(answer: &[u8]) -> bool {
     understood(answer) == Answer::DoesNotServe
 }
 
-/// Whether a client begins so that wants to log in or to encrypt.
+/// Whether the beginning of a packet wants to log in or to encrypt.
 fn begins_session(packet: &[u8]) -> bool {
     matches!(first(packet), First::Session(_))
 }
 
-/// Whether this is a packet of which nothing is missing.
+/// Whether the packet is complete.
 fn is_whole(packet: &[u8]) -> bool {
     matches!(first(packet), First::Session(length) if packet.len() >= length)
 }
@@ -183,8 +183,8 @@ fn first(packet: &[u8]) -> First {
     }
 }
 
-/// Whether this asks for TLS or GSS encryption, and for nothing more: a client that did not wait for the answer has said what
-/// only the backend that it asked may read.
+/// Whether this only asks for TLS or GSS encryption: a client that did not wait for the answer has sent more, which only that
+/// backend may read.
 fn asks_for_encryption(shown: &[u8]) -> bool {
     let Some((code, [])) = shown.strip_prefix(&8_u32.to_be_bytes()).and_then(<[u8]>::split_first_chunk) else { return false };
     Startup::of(u32::from_be_bytes(*code)) == Startup::Encryption

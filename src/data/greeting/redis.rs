@@ -1,6 +1,6 @@
-//! A question of our own, before the client's first. A Redis server says nothing by itself, and does what it is asked at once: a
-//! command that was sent to one that is dying may have been carried out, so it cannot be sent to another. `PING` can. Its answer is taken
-//! out of the stream, and the client knows of neither.
+//! A `PING` of our own, before the client's first byte. A Redis server does not speak first, and executes commands at once: a
+//! command sent to a dying server may have been executed, so it cannot be sent to another one. `PING` can. Its answer is removed
+//! from the stream, and the client sees neither.
 
 use std::io;
 
@@ -27,7 +27,7 @@ pub(super) async fn greet(client: &Socket, server: &Socket, revocation: &Revocat
         biased;
         () = revocation.revoked() => Next::Again,
         next = answer(server) => next,
-        // There is nobody to answer. One that only finished sending may still read: our answer must not reach it.
+        // Nobody waits for the answer. A client that only finished sending may still read: our answer must not reach it.
         () = client.gone() => Next::Relay,
     };
     next
@@ -48,25 +48,25 @@ async fn answer(server: &Socket) -> Next {
                 return next;
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock && !will_say_no_more => {}
-            // It was reset, or ended in the middle of its word: waiting for news of that would spin.
+            // It was reset, or ended in the middle of its answer: waiting for another event would spin.
             Err(_) => return Next::Again,
         }
     }
 }
 
-/// What is to be done after such an answer, and how much of it answers our question; `None` when it is not whole yet.
+/// What to do after this answer, and how much of it answers our `PING`; `None` when it is incomplete.
 pub(crate) fn understood(answer: &[u8]) -> Option<(Next, usize)> {
     if !matches!(answer.first(), Some(&(STATUS | ERROR))) {
         return Some((Next::Relay, 0));
     }
     let Some((line, end)) = redis::line(answer) else {
-        // Longer than any answer to a PING: whatever it is, it is for the client.
+        // Longer than any answer to a PING: it is for the client.
         return (answer.len() >= ANSWER_LEN).then_some((Next::Relay, 0));
     };
     if line.starts_with(b"-LOADING") {
         return Some((Next::Again, 0));
     }
-    // Said without being asked, before it hangs up: the client is turned away, and should know why.
+    // Sent without a question, before it closes: the client is rejected, and should get the reason.
     if line.starts_with(b"-DENIED") || line.starts_with(b"-ERR max number of clients") {
         return Some((Next::Relay, 0));
     }

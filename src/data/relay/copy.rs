@@ -1,5 +1,5 @@
-//! Moving bytes through user space: into one buffer that all connections of a worker share, and out of it at once. Only what the
-//! sink would not take is kept, in memory of its own.
+//! Copies bytes through one buffer that all connections of a worker share. Only what the sink does not accept is kept, in memory of
+//! its own.
 
 use std::{
     cell::RefCell,
@@ -17,7 +17,7 @@ thread_local! {
     static BUFFER: RefCell<Box<[u8]>> = RefCell::new(vec![0; BUFFER_LEN].into_boxed_slice());
 }
 
-/// Bytes that were read and that the sink did not take yet.
+/// Bytes that were read and that the sink did not accept yet.
 #[derive(Debug)]
 pub(super) struct Rest {
     bytes: Vec<u8>,
@@ -33,7 +33,7 @@ impl Rest {
         self.bytes.len() - self.taken
     }
 
-    /// Gives the sink what it takes; how many bytes that was.
+    /// Writes to the sink; how many bytes it accepted.
     pub(super) fn poll_give(&mut self, sink: &Socket) -> Poll<Result<usize, Errno>> {
         let given = ready!(sink.poll_send(&self.bytes[self.taken..]))?;
         self.taken += given;
@@ -41,27 +41,25 @@ impl Rest {
     }
 }
 
-/// What one read and the write that belongs to it came to.
+/// The result of one read and its write.
 pub(super) enum Copied {
-    /// So many bytes were read, and what the sink did not take of them is the rest.
-    Bytes { read: usize, rest: Option<Rest> },
-    /// The source sent FIN.
+    /// This many bytes were read; what the sink did not accept of them is the rest.
+    Bytes {
+        read: usize,
+        rest: Option<Rest>,
+    },
     SourceFinished,
-    /// The source failed.
     SourceFailed,
 }
 
-/// What a look at the source showed.
+/// What a peek at the source showed.
 pub(super) enum Looked {
-    /// There is more to read.
     More,
-    /// The source sent FIN.
     SourceFinished,
-    /// The source failed.
     SourceFailed,
 }
 
-/// Waits until the source has something to say, and takes nothing of it.
+/// Waits until the source is readable, and takes nothing of it.
 pub(super) fn poll_look(source: &Socket) -> Poll<Looked> {
     Poll::Ready(match ready!(source.poll_recv(&mut [0], RecvFlags::PEEK)) {
         Ok(1..) => Looked::More,
@@ -91,15 +89,11 @@ pub(super) fn poll_copy(source: &Socket, sink: &Socket) -> Poll<Result<Copied, E
     })
 }
 
-/// What was thrown away.
 pub(super) enum Discarded {
-    /// More may come.
     Some,
-    /// The source has ended.
     All,
 }
 
-/// Reads once, and throws it away.
 pub(super) fn poll_discard(source: &Socket) -> Poll<Discarded> {
     BUFFER.with_borrow_mut(|buffer| match ready!(source.poll_recv(buffer, RecvFlags::empty())) {
         Ok(1..) => Poll::Ready(Discarded::Some),

@@ -1,8 +1,8 @@
 //! One direction of a session: what is read from its source goes to its sink, until one of them ends.
 //!
-//! Nothing is read while the sink does not take what was read before. So an idle connection owns neither buffer nor pipe, and one
-//! with a slow reader owns at most one of them. How bytes are moved follows the traffic: little at a time is copied ([`copy`]),
-//! a stream is spliced ([`splice`]) until it ebbs.
+//! Nothing is read while the sink does not accept what was read before. So an idle connection owns neither buffer nor pipe, and one
+//! with a slow reader owns at most one of them. How bytes are moved follows the traffic: small amounts are copied ([`copy`]), a
+//! stream is spliced ([`splice`]) until it ebbs.
 
 use std::{
     mem,
@@ -21,7 +21,7 @@ use crate::{
     data::event_loop::{Interest, Socket, after_others},
 };
 
-/// A direction that has moved this much, in so many moves at most, lets the others of its worker have their turn.
+/// A direction that has moved this much, in this many moves at most, yields to the others of its worker.
 const TURN_BYTES: u64 = 256 * 1024;
 const TURN_MOVES: u32 = 64;
 
@@ -29,7 +29,7 @@ const TURN_MOVES: u32 = 64;
 const STREAM_BYTES: usize = BUFFER_LEN / 2;
 const STREAM_READS: u8 = 2;
 
-/// A stream that gives less than this at a time has ebbed: below it, copying costs less than a pipe's bookkeeping.
+/// A stream whose reads are smaller than this has ebbed: below it, copying costs less than a pipe's bookkeeping.
 const EBB_BYTES: usize = 16 * 1024;
 
 /// How a direction ended.
@@ -37,25 +37,25 @@ const EBB_BYTES: usize = 16 * 1024;
 pub(super) enum End {
     /// The source sent FIN; everything it sent was delivered, then FIN.
     Finished,
-    /// The source aborted; everything it sent before was handed to the sink's kernel.
+    /// The source aborted; everything it sent before was written to the sink.
     SourceReset,
-    /// The sink aborted and takes no more.
+    /// The sink aborted and accepts no more.
     SinkReset,
-    /// The sink finished and takes no more. What the source still sends is read and thrown away, so that the sink's last words
-    /// are not lost to the RST that unread bytes would cause.
+    /// The sink finished and accepts no more. What the source still sends is read and discarded, so that the sink's last bytes are
+    /// not lost to the RST that unread bytes would cause.
     Discarded,
 }
 
 #[derive(Debug)]
 enum State {
     Open,
-    /// The source has ended; what is pending goes out first.
+    /// The source has ended; pending bytes go out first.
     Closing(End),
     Discarding,
     Done(End),
 }
 
-/// What was read and the sink did not take yet.
+/// What was read and the sink did not accept yet.
 #[derive(Debug)]
 enum Pending {
     Nothing,
@@ -66,16 +66,17 @@ enum Pending {
 /// How the next bytes are moved.
 #[derive(Clone, Copy, Debug)]
 enum Way {
-    /// Through the buffer; so many reads in a row looked like a stream.
-    Copy { stream_reads: u8 },
-    /// Through a pipe.
+    /// Through the buffer; this many reads in a row looked like a stream.
+    Copy {
+        stream_reads: u8,
+    },
     Splice,
-    /// Through a pipe again, when a look shows that there is more: the last splice may have left the source empty, or ended.
+    /// Through a pipe again, if a peek shows more: the last splice may have left the source empty, or ended.
     Look,
-    /// Through the buffer once, then through pipes again: the last splice told nothing, and only a read tells what has become of
-    /// the source.
+    /// Through the buffer once, then through pipes again: the last splice did not tell, and only a read shows the state of the
+    /// source.
     Read,
-    /// Through the buffer always.
+    /// Always through the buffer.
     OnlyCopy,
 }
 
@@ -84,11 +85,11 @@ enum Way {
 pub(super) struct Half {
     state: State,
     way: Way,
-    /// A stream is spliced even when it ebbs.
+    /// Splice a stream even when it ebbs.
     always_splice: bool,
     pending: Pending,
     bytes: u64,
-    /// In the turn that is under way, or was the last.
+    /// In the present turn, or the last one.
     spliced: u32,
     /// What an end of stream of the source means.
     on_eof: End,
@@ -97,9 +98,9 @@ pub(super) struct Half {
 /// How FIN is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Farewell {
-    /// Now: the sink may still have something to say.
+    /// Now: the sink may still send.
     Shutdown,
-    /// By the close that follows at once: the sink has said everything, and all of it was read.
+    /// By the close that follows at once: the sink has sent everything, and all of it was read.
     Close,
 }
 
@@ -109,7 +110,7 @@ enum Moved {
 }
 
 impl Half {
-    /// The sink's kernel has `bytes` already.
+    /// The sink's kernel already has `bytes`.
     pub(super) const fn after(bytes: u64, mode: RelayMode) -> Self {
         let way = match mode {
             RelayMode::Auto => Way::Copy { stream_reads: 0 },
@@ -120,8 +121,8 @@ impl Half {
         Self { state: State::Open, way, always_splice, pending: Pending::Nothing, bytes, spliced: 0, on_eof: End::Finished }
     }
 
-    /// The other direction was told by the kernel that our source has aborted. The kernel tells that once: from now on it
-    /// reports the cut as an ordinary end of stream.
+    /// The kernel told the other direction that our source has aborted. It tells that once: from now on it reports the abort as an
+    /// ordinary end of stream.
     pub(super) const fn source_was_reset(&mut self) {
         self.on_eof = End::SourceReset;
     }
@@ -140,27 +141,27 @@ impl Half {
         matches!(self.state, State::Done(_))
     }
 
-    /// Nothing more will be delivered: it is done, or what the source still sends is thrown away.
+    /// Nothing more will be delivered: it is done, or the rest of the source is discarded.
     pub(super) const fn is_over(&self) -> bool {
         matches!(self.state, State::Done(_) | State::Discarding)
     }
 
-    /// The sink takes no more; what the source still sends is thrown away.
+    /// The sink accepts no more; what the source still sends is discarded.
     pub(super) const fn is_discarding(&self) -> bool {
         matches!(self.state, State::Discarding)
     }
 
-    /// Nothing is to be done before the source says something.
+    /// There is nothing to do before the source sends.
     pub(super) const fn rests(&self) -> bool {
         matches!((&self.state, &self.pending), (State::Open, Pending::Nothing))
     }
 
-    /// The sink does not take what was read; nothing more is read meanwhile.
+    /// The sink does not accept what was read; nothing more is read meanwhile.
     pub(super) const fn is_blocked(&self) -> bool {
         !matches!(self.pending, Pending::Nothing)
     }
 
-    /// No byte was taken from the source. What a sink refused was taken, and is lost.
+    /// No byte was read from the source. What a sink refused was read, and is lost.
     pub(super) const fn is_untouched(&self) -> bool {
         let refused = matches!(self.state, State::Discarding | State::Done(End::SinkReset | End::Discarded));
         self.bytes == 0 && !self.is_blocked() && !refused
@@ -170,12 +171,12 @@ impl Half {
         matches!(self.state, State::Done(End::Finished | End::Discarded))
     }
 
-    /// How the sink learns of our end when the other direction has come as far as this one.
+    /// How the sink gets our FIN when the other direction has come as far as this one.
     pub(super) const fn farewell_to_source(&self) -> Farewell {
         if self.ended_cleanly() { Farewell::Close } else { Farewell::Shutdown }
     }
 
-    /// Moves what can be moved now, at most a turn's worth.
+    /// Moves what can be moved now, at most one turn's worth.
     pub(super) fn poll(&mut self, source: &Socket, sink: &Socket, farewell: Farewell) -> Poll<End> {
         self.spliced = 0;
         let turn_end = self.bytes + TURN_BYTES;
@@ -204,7 +205,7 @@ impl Half {
             if self.bytes >= turn_end {
                 break;
             }
-            // A read takes all there is, mostly: this ends most turns.
+            // A read mostly takes all there is: this ends most turns.
             ready!(source.poll_ready(Interest::Readable));
             match self.poll_move(source, sink) {
                 Poll::Ready(Ok(Moved::Bytes)) => {}
@@ -222,8 +223,8 @@ impl Half {
         Poll::Ready(end)
     }
 
-    /// Writes failed. EPIPE says that the sink had finished before (the kernel reports a RST that follows a FIN so); anything
-    /// else is an abort.
+    /// A write failed. EPIPE means that the sink had finished before (the kernel reports a RST after a FIN so); anything else is an
+    /// abort.
     fn sink_failed(&mut self, errno: Errno) {
         self.pending = Pending::Nothing;
         self.state = match self.state {
@@ -234,7 +235,7 @@ impl Half {
         };
     }
 
-    /// Gives the sink what is pending; ready when nothing is.
+    /// Writes pending bytes to the sink; ready when none are left.
     fn poll_pending(&mut self, sink: &Socket) -> Poll<Result<(), Errno>> {
         loop {
             match &mut self.pending {
@@ -264,7 +265,7 @@ impl Half {
         }
     }
 
-    /// The sink cannot be spliced to: what is in the pipe is copied, and so is all that comes.
+    /// The sink does not support splice: what is in the pipe is copied, and so is all that follows.
     fn give_up_splicing(&mut self) -> Result<(), Errno> {
         self.way = Way::OnlyCopy;
         if let Pending::Piped(pipe) = mem::replace(&mut self.pending, Pending::Nothing) {
@@ -275,7 +276,7 @@ impl Half {
 
     fn poll_move(&mut self, source: &Socket, sink: &Socket) -> Poll<Result<Moved, Errno>> {
         if let Way::Look = self.way {
-            // Whatever it shows, and whenever: the next move is a splice.
+            // Whatever it shows: the next move is a splice.
             self.way = Way::Splice;
             match ready!(copy::poll_look(source)) {
                 Looked::More => {}

@@ -1,8 +1,8 @@
-//! Moves the bytes of one session in both directions until both have ended, one was aborted, or the session must end.
+//! Relays the bytes of one session in both directions until both have ended, one was aborted, or the session must end.
 //!
-//! Each direction is a small state machine ([`half::Half`]). Half-close is relayed. An abort stays an abort: the other side
-//! gets everything that was read before, then RST; a truncated stream never ends in a clean FIN. Which way bytes are moved
-//! (copied by [`copy`], or by the kernel, [`splice`] and [`pipe`]) is decided inside a direction and nobody else's business.
+//! Each direction is a small state machine ([`half::Half`]). Half-close is relayed. An abort stays an abort: the other side gets
+//! everything that was read before, then RST; a truncated stream never ends in a clean FIN. Each direction decides for itself how
+//! bytes are moved: copied by [`copy`], or by the kernel ([`splice`] and [`pipe`]).
 
 mod copy;
 mod half;
@@ -30,7 +30,7 @@ use crate::{
     route::{Listening, Session},
 };
 
-/// The longest `close_notify`: header, vector, alert and MAC of the longest cipher of TLS 1.2, filled up to a block.
+/// The longest `close_notify`: header, alert vector and MAC of the longest cipher of TLS 1.2, padded to a block.
 const FAREWELL_MAX: u64 = 5 + 16 + 64;
 
 /// How a session is relayed.
@@ -42,9 +42,9 @@ pub struct RelaySettings {
     pub idle: Option<Duration>,
     /// One direction finished, no byte in the other.
     pub half_close: Duration,
-    /// The client aborted, and the backend takes nothing of what was read before.
+    /// The client aborted, and the backend reads nothing of what was read before.
     pub reset: Duration,
-    /// Set on the backend's socket when the session has lasted for a second; `None` when that has it already.
+    /// Set on the backend's socket after the session's first second; `None` when it is already set.
     pub keepalive: Option<Keepalive>,
 }
 
@@ -55,13 +55,13 @@ pub struct Relay<'a> {
     server: Socket,
     upstream: Half,
     downstream: Half,
-    /// Which side finished first, and what the backend had said by then, in bytes.
+    /// Which side finished first, and how many bytes the backend had sent by then.
     first_end: Option<(CloseReason, u64)>,
     settings: &'a RelaySettings,
-    /// Armed only when a limit applies; looks at the byte counts when it fires, so that bytes cost no timer.
+    /// Armed only when a limit applies; checks the byte counts when it fires, so that bytes cost no timer.
     silence: Option<Box<Silence>>,
-    /// Armed only when the backend does not take what the client sent: nothing is read from the client then, so that its abort
-    /// would not be seen.
+    /// Armed only while the backend does not accept what the client sent: nothing is read from the client then, so its abort would
+    /// not be seen.
     stall: Option<Box<Stall>>,
     /// Until the backend's socket has keepalive.
     keepalive: DeferredKeepalive,
@@ -69,7 +69,7 @@ pub struct Relay<'a> {
     metrics: &'a BackendMetrics,
 }
 
-/// Whether a session lasts.
+/// Tells when the session is a second old.
 #[derive(Clone, Copy, Debug)]
 enum DeferredKeepalive {
     Unset,
@@ -80,7 +80,7 @@ enum DeferredKeepalive {
 #[derive(Debug)]
 struct Stall {
     timer: Sleep,
-    /// What the backend had not taken yet when the client was first found to have aborted.
+    /// What the backend had not accepted when the client's abort was first seen.
     left_then: Option<(u64, usize)>,
 }
 
@@ -92,7 +92,7 @@ struct Silence {
     reason: CloseReason,
 }
 
-/// How a session ended, and its sockets: what becomes of them is the caller's business.
+/// How a session ended, and its sockets, which the caller closes.
 #[derive(Debug)]
 pub struct Ended {
     /// Why.
@@ -119,15 +119,15 @@ impl Ended {
         !matches!(self.reason, CloseReason::ClientEof | CloseReason::ServerEof | CloseReason::ClientReset)
     }
 
-    /// Both sides have said everything and were told everything: closing the sockets is all that is left.
+    /// Both sides have sent and received everything: only the close of the sockets is left.
     pub const fn is_over(&self) -> bool {
         self.client_finished && self.server_finished && matches!(self.reason, CloseReason::ClientEof | CloseReason::ServerEof)
     }
 }
 
 impl<'a> Relay<'a> {
-    /// Prepares to relay between `client` and `server`. So many bytes have `passed` already, upstream and downstream. Owns no
-    /// buffer until a side cannot take what the other sent.
+    /// Prepares to relay between `client` and `server`. `passed` counts the bytes relayed already, upstream and downstream. Owns no
+    /// buffer until a side does not accept what the other sent.
     pub const fn new(
         client: Socket,
         server: Socket,
@@ -154,8 +154,8 @@ impl<'a> Relay<'a> {
         }
     }
 
-    /// Relays until the session ends, by itself or because it is aborted with its epoch, of which the task that runs this is told. (No `async fn`, which would keep a second copy
-    /// of its arguments for as long as the session lasts.)
+    /// Relays until the session ends, by itself or because its epoch is aborted; the task that runs this is woken for that. (No
+    /// `async fn`, which would keep a second copy of its arguments for as long as the session lasts.)
     #[allow(clippy::manual_async_fn, reason = "as said above")]
     pub fn run<'r>(&'r mut self, listening: &'r Listening) -> impl Future<Output = CloseReason> + use<'r, 'a> {
         async move {
@@ -163,7 +163,7 @@ impl<'a> Relay<'a> {
                 if !listening.is_aborted() {
                     return self.poll_both(cx);
                 }
-                // Nothing more goes to the backend. What it has said already is delivered, as far as one look shows it.
+                // Nothing more goes to the backend. What it has already sent is delivered, as far as one poll shows it.
                 let _ = self.poll_downstream();
                 Poll::Ready(CloseReason::Revoked)
             })
@@ -186,7 +186,7 @@ impl<'a> Relay<'a> {
     }
 
     fn poll_upstream(&mut self) -> Poll<End> {
-        // Half of all polls are about the other direction.
+        // Half of all polls concern the other direction.
         if self.upstream.rests() {
             ready!(self.client.poll_ready(Interest::Readable));
         }
@@ -229,17 +229,17 @@ impl<'a> Relay<'a> {
             let stalled = self.poll_stall(cx);
             return if stalled.is_ready() { stalled } else { self.poll_silence(cx) };
         }
-        // A client that finished, and then would not take the answer, aborted.
+        // A client that finished, and then did not accept the answer, has aborted.
         let aborted = self.downstream.is_discarding().then_some(CloseReason::ClientReset);
         Poll::Ready(aborted.or(self.first_end.map(|end| end.0)).unwrap_or(CloseReason::Internal))
     }
 
-    /// To leave in order, a client with TLS sends `close_notify`. `PostgreSQL` closes without a look at it, which makes its kernel reset
-    /// a connection that both sides have taken leave of: that is the client's end. A backend that was about to answer has not said
-    /// so little since then.
+    /// A client with TLS sends `close_notify` before it leaves. `PostgreSQL` closes without reading it, so its kernel resets a
+    /// connection that both sides have finished: that counts as the client's end. A backend that was about to answer would have
+    /// sent more since then.
     fn after_farewell(&self, reason: CloseReason) -> CloseReason {
         let has_left = match self.first_end {
-            // Whoever has not said a word may be served by another.
+            // A client that has sent nothing may be served by another backend.
             _ if reason != CloseReason::ServerReset || self.upstream.bytes() == 0 => false,
             Some((CloseReason::ClientEof, said)) => self.downstream.bytes() - said <= FAREWELL_MAX,
             Some(_) => false,
@@ -249,14 +249,14 @@ impl<'a> Relay<'a> {
         if has_left { CloseReason::ClientEof } else { reason }
     }
 
-    /// Has the kernel find out whether the backend is still there, once the session lasts.
+    /// Sets keepalive on the backend's socket after the session's first second.
     fn poll_keepalive(&mut self) {
         match self.keepalive {
             DeferredKeepalive::Unset => self.keepalive = DeferredKeepalive::Waiting(CoarseTimer::start()),
             DeferredKeepalive::Waiting(timer) if timer.has_elapsed() => {
                 self.keepalive = DeferredKeepalive::Set;
                 if let Some(keepalive) = &self.settings.keepalive {
-                    // Fails on a connection that is gone already, which the relay learns by itself.
+                    // Fails on a connection that is already gone, which the relay notices by itself.
                     let _ = set_keepalive(&SockRef::from(&self.server), keepalive);
                 }
             }
@@ -264,8 +264,8 @@ impl<'a> Relay<'a> {
         }
     }
 
-    /// Ends a session whose client has aborted and whose backend takes nothing of what was read before. Looks twice within the
-    /// patience, so that a backend that takes anything at all in between is given more time.
+    /// Ends a session whose client has aborted and whose backend reads nothing of what was read before. Checks twice within the
+    /// patience, so that a backend that reads anything in between gets more time.
     fn poll_stall(&mut self, cx: &mut Context<'_>) -> Poll<CloseReason> {
         let pause = self.settings.reset / 2;
         let is_blocked = self.upstream.is_blocked();
@@ -290,7 +290,7 @@ impl<'a> Relay<'a> {
         Poll::Pending
     }
 
-    /// Ends a session that is silent for longer than it may be.
+    /// Ends a session that is silent for longer than allowed.
     fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<CloseReason> {
         let half_closed = self.upstream.is_done() || self.downstream.is_done();
         let wanted = if half_closed {
@@ -329,12 +329,12 @@ fn tell_growth(half: &Half, before: u64, direction: Direction, live: &AtomicU64,
     }
 }
 
-/// Which side aborted, if what the directions say is enough to know and nothing more can be delivered.
+/// Which side aborted, if the results of the directions show it and nothing more can be delivered.
 const fn aborted(upstream: Poll<End>, downstream: Poll<End>) -> Option<CloseReason> {
     match (upstream, downstream) {
         // The client is gone, as the source of one direction or as the sink of the other: nobody is left to read.
         (Poll::Ready(End::SourceReset), _) | (_, Poll::Ready(End::SinkReset)) => Some(CloseReason::ClientReset),
-        // The backend is gone. As a sink it may have spoken before, and that is read to its end first.
+        // The backend is gone. As a sink it may have sent something before, which is read to its end first.
         (_, Poll::Ready(End::SourceReset)) | (Poll::Ready(End::SinkReset), Poll::Ready(_)) => Some(CloseReason::ServerReset),
         _ => None,
     }

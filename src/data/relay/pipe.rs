@@ -1,8 +1,8 @@
-//! The pipes that splice(2) moves bytes through. A worker makes a few and lends them for as long as bytes are in them.
+//! Pipes for splice(2). A worker makes a few and lends them for as long as bytes are in them.
 //!
-//! A pipe with bytes in it must never be lent to another session: that would hand one client's bytes to another. So there are two
-//! types: the pool gives and takes [`EmptyPipe`], bytes turn one into a [`FilledPipe`], and only when all of them have left it is
-//! there an [`EmptyPipe`] again. A [`FilledPipe`] that is dropped is closed, with what is in it.
+//! A pipe with bytes in it must never be lent to another session, which would get another client's bytes. So there are two types:
+//! the pool lends and takes back [`EmptyPipe`], bytes turn one into a [`FilledPipe`], and only a drained one becomes an
+//! [`EmptyPipe`] again. A [`FilledPipe`] that is dropped is closed with its bytes.
 
 use std::{
     cell::RefCell,
@@ -20,17 +20,17 @@ use crate::reason::PipeError;
 /// What a pipe can hold.
 pub(super) const PIPE_BYTES: usize = 256 * 1024;
 
-/// A pipe that holds less moves no more in a call than copying does. Without privileges, a user's pipes beyond the first 1024
-/// of 64 KiB (`/proc/sys/fs/pipe-user-pages-soft`) hold 8 KiB, pipe(7).
+/// A smaller pipe moves no more per call than copying does. Without privileges, a user's pipes beyond the first 1024 of 64 KiB
+/// (`/proc/sys/fs/pipe-user-pages-soft`) have 8 KiB, pipe(7).
 const USEFUL_BYTES: usize = 64 * 1024;
 
-/// Free pipes that a worker keeps; what a crowd of slow readers needed beyond them is closed again.
+/// Free pipes that a worker keeps; pipes that many slow readers needed beyond these are closed again.
 const KEPT: usize = 8;
 
-/// After a pipe could not be made, none is tried for so long.
+/// After a pipe could not be made, none is tried for this long.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Told each time a pipe could not be had.
+/// Called each time a pipe could not be had.
 pub type OnPipeError = Box<dyn Fn(PipeError)>;
 
 thread_local! {
@@ -46,7 +46,7 @@ struct Pool {
     on_error: Option<OnPipeError>,
 }
 
-/// Lets this thread make so many pipes at `most`. Before that it has none, and everything is copied.
+/// Lets this thread make up to `most` pipes. Before that it has none, and everything is copied.
 pub fn supply(most: usize, on_error: OnPipeError) {
     POOL.with_borrow_mut(|pool| {
         pool.most = most;
@@ -54,7 +54,7 @@ pub fn supply(most: usize, on_error: OnPipeError) {
     });
 }
 
-/// Lends a pipe. `None` when there is none to be had, which was counted.
+/// Lends a pipe. `None`, which was counted, when none can be had.
 pub(super) fn lend() -> Option<EmptyPipe> {
     POOL.with_borrow_mut(|pool| {
         if let Some(pipe) = pool.free.pop() {
@@ -88,13 +88,13 @@ impl Pool {
     }
 }
 
-/// The end that bytes leave by, and the end they enter by.
+/// The read end and the write end.
 fn open() -> Result<(OwnedFd, OwnedFd), PipeError> {
     let (exit, entry) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).map_err(|errno| match errno {
         Errno::MFILE | Errno::NFILE => PipeError::FileDescriptors,
         _ => PipeError::Other,
     })?;
-    // Refused beyond what a user may have; what there is then is asked for next.
+    // Refused beyond the limit of a user; then its actual size is queried.
     let _ = fcntl_setpipe_size(&entry, PIPE_BYTES);
     match fcntl_getpipe_size(&entry) {
         Ok(bytes) if bytes >= USEFUL_BYTES => Ok((exit, entry)),
@@ -111,30 +111,29 @@ struct Pipe {
 
 impl Drop for Pipe {
     fn drop(&mut self) {
-        // Not there any more when the thread ends, and then nobody counts.
+        // Gone when the thread ends; then nobody counts.
         let _ = POOL.try_with(|pool| pool.try_borrow_mut().map(|mut pool| pool.exist -= 1));
     }
 }
 
-/// A pipe without a byte in it.
+/// An empty pipe.
 #[derive(Debug)]
 pub(super) struct EmptyPipe(Pipe);
 
-/// What came of filling a pipe.
+/// The result of filling a pipe.
 #[derive(Debug)]
 pub(super) enum Fill {
-    /// Bytes are in it now.
     Filled(FilledPipe),
-    /// The source has nothing to read, or nothing more to come; splice does not tell which.
+    /// The source has nothing to read, or has ended; splice does not tell which.
     Nothing,
-    /// The source failed. The kernel has told it now and tells it once.
+    /// The source failed. The kernel reports that once.
     SourceFailed,
     /// splice(2) does not work with this source.
     Unusable,
 }
 
 impl EmptyPipe {
-    /// Moves at most `most` bytes into it, without waiting for any.
+    /// Moves up to `most` bytes into it, without waiting for any.
     pub(super) fn fill(self, source: &impl AsFd, most: usize) -> Fill {
         let moved = retry(|| splice(source, None, &self.0.entry, None, most, SpliceFlags::MOVE | SpliceFlags::NONBLOCK));
         match moved {
@@ -152,7 +151,7 @@ impl EmptyPipe {
     /// Gives it back to the pool.
     pub(super) fn give_back(self) {
         debug_assert_eq!(ioctl_fionread(&self.0.exit), Ok(0), "a pipe with bytes in it would hand them to another session");
-        // A thread that ends has no pool any more: the pipe is closed then, too.
+        // A thread that ends has no pool any more; the pipe is then closed, too.
         let surplus = POOL.try_with(|pool| {
             let mut pool = pool.borrow_mut();
             if pool.free.len() >= KEPT {
@@ -176,9 +175,7 @@ pub(super) struct FilledPipe {
 /// Why nothing left a pipe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum DrainError {
-    /// The sink takes nothing now.
     WouldBlock,
-    /// The sink failed.
     Sink(Errno),
     /// splice(2) does not work with this sink.
     Unusable,
@@ -189,7 +186,7 @@ impl FilledPipe {
         self.len as usize
     }
 
-    /// Moves what the sink takes out of it; how much that was.
+    /// Moves what the sink accepts out of it; how much that was.
     pub(super) fn drain(&mut self, sink: &impl AsFd) -> Result<usize, DrainError> {
         let moved = retry(|| splice(&self.pipe.exit, None, sink, None, self.len(), SpliceFlags::MOVE | SpliceFlags::NONBLOCK));
         match moved {
@@ -197,7 +194,7 @@ impl FilledPipe {
                 self.len = self.len.saturating_sub(u32::try_from(len).unwrap_or(u32::MAX));
                 Ok(len)
             }
-            // There are bytes in it, so this is no answer.
+            // It holds bytes, so 0 is no valid answer.
             Ok(0) => Err(DrainError::Unusable),
             Err(Errno::AGAIN) => Err(DrainError::WouldBlock),
             Err(errno) if is_unusable(errno) => Err(DrainError::Unusable),
@@ -205,7 +202,7 @@ impl FilledPipe {
         }
     }
 
-    /// Copies all that is in it, for a sink it cannot be moved to.
+    /// Copies its content, for a sink to which it cannot be spliced.
     pub(super) fn copy_out(mut self) -> Result<Vec<u8>, Errno> {
         let mut bytes = vec![0; self.len()];
         let mut filled = 0;
@@ -220,7 +217,7 @@ impl FilledPipe {
         Ok(bytes)
     }
 
-    /// The pipe, for its pool, if nothing is left in it; it is closed otherwise.
+    /// The pipe for its pool, if it is empty; otherwise it is closed.
     pub(super) fn into_empty(self) {
         if self.len == 0 {
             EmptyPipe(self.pipe).give_back();
@@ -228,7 +225,7 @@ impl FilledPipe {
     }
 }
 
-/// splice(2) itself does not work here: forbidden, unknown, or not between these. A socket does not fail in these ways.
+/// splice(2) itself does not work here: forbidden, unknown, or not between these files. A socket does not fail in these ways.
 const fn is_unusable(errno: Errno) -> bool {
     matches!(
         errno,

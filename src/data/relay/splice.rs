@@ -1,8 +1,8 @@
-//! Moving bytes inside the kernel: from the source's socket into a pipe, and from there into the sink's.
+//! Moves bytes inside the kernel: from the source's socket into a pipe, and from there into the sink's socket.
 //!
-//! A socket is taken to be readable until a call has said EAGAIN. From splice(2) that word means less than from
-//! recv(2): also a full pipe says it. So nothing is concluded from it here: whether a source is empty, finished or broken is asked
-//! of recv, and a sink that would not take anything is looked at with poll(2).
+//! A socket counts as readable until a call returns EAGAIN. From splice(2), EAGAIN means less than from recv(2): a full pipe causes
+//! it, too. So it proves nothing here: recv tells whether a source is empty, finished or broken, and poll(2) whether a sink has
+//! room.
 
 use std::task::{Poll, ready};
 
@@ -14,19 +14,16 @@ use crate::{
 
 /// What the source gave.
 pub(super) enum Taken {
-    /// These bytes.
     Bytes(FilledPipe),
-    /// Nothing; why is to be asked of recv(2).
+    /// Nothing; recv(2) tells why.
     Nothing,
-    /// It failed.
     SourceFailed,
-    /// No pipe is to be had now.
     NoPipe,
-    /// It cannot be spliced.
+    /// It does not support splice.
     Unusable,
 }
 
-/// Takes at most `most` bytes from a source that is readable.
+/// Takes up to `most` bytes from a readable source.
 pub(super) fn poll_take(source: &Socket, most: usize) -> Poll<Taken> {
     ready!(source.poll_ready(Interest::Readable));
     let Some(pipe) = pipe::lend() else { return Poll::Ready(Taken::NoPipe) };
@@ -38,10 +35,10 @@ pub(super) fn poll_take(source: &Socket, most: usize) -> Poll<Taken> {
     })
 }
 
-/// Gives the sink what it takes of the bytes in `pipe`; how many it took.
+/// Writes the bytes in `pipe` to the sink; how many it accepted.
 ///
 /// # Errors
-/// [`DrainError::Sink`] and [`DrainError::Unusable`]; what is left is still in the pipe.
+/// [`DrainError::Sink`] and [`DrainError::Unusable`]; the rest is still in the pipe.
 pub(super) fn poll_give(pipe: &mut FilledPipe, sink: &Socket) -> Poll<Result<usize, DrainError>> {
     loop {
         ready!(sink.poll_ready(Interest::Writable));
@@ -49,12 +46,12 @@ pub(super) fn poll_give(pipe: &mut FilledPipe, sink: &Socket) -> Poll<Result<usi
         if given == Err(DrainError::WouldBlock) && is_writable(sink) {
             given = pipe.drain(sink);
             if given == Err(DrainError::WouldBlock) && is_writable(sink) {
-                // Nobody would wake us when a sink that can be written to can be written to.
+                // There would be no wake-up for a sink that stays writable.
                 return Poll::Ready(Err(DrainError::Unusable));
             }
         }
         match given {
-            // Forgets that it was writable, and waits until it is again.
+            // Marks it as not writable, and waits until it is again.
             Err(DrainError::WouldBlock) => sink.forget(Interest::Writable),
             given => return Poll::Ready(given),
         }

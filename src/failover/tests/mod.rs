@@ -2,9 +2,9 @@
 //!
 //! | file | what it does |
 //! |---|---|
-//! | [`model`] | the judge: knows the rules I1–I15 and only what the stream of events and effects told |
+//! | [`model`] | the model: knows the rules I1–I16, and only the stream of events and effects |
 //! | [`walk`] | every state two backends can reach, and every event in it |
-//! | [`stories`] | golden scripts in `tests/stories`, one for each thing that happens at night |
+//! | [`stories`] | golden scripts in `tests/stories`, one for each kind of incident |
 //! | [`flapping`] | a backend that dies and returns for ever, in virtual time |
 //! | [`simulation`] | a seeded world of nodes that die, hang and lie, in virtual time |
 //! | [`configure`] | a change of the configuration, at any moment |

@@ -29,7 +29,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Option<(Header, usize)>, &'static st
     Ok(Some((header(line)?, end + 1)))
 }
 
-/// What stands between `PROXY ` and the end of the line.
+/// The part between `PROXY ` and the end of the line.
 fn header(line: &[u8]) -> Result<Header, &'static str> {
     // "The receiver must ignore anything presented before the CRLF is found."
     if line == b"UNKNOWN" || line.starts_with(b"UNKNOWN ") {

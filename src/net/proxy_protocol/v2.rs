@@ -16,7 +16,7 @@ const PROXY: u8 = 1;
 const STREAM_V4: u8 = 0x11;
 const STREAM_V6: u8 = 0x21;
 
-/// Types of what follows the addresses (2.2.3). The rest of them is passed over.
+/// Types of the extensions behind the addresses (2.2.3). Others are ignored.
 const TLV_CRC32C: u8 = 0x03;
 
 pub(super) const OWN: &[u8] = b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0";
@@ -53,8 +53,8 @@ fn proxied(family: u8, whole: &[u8]) -> Result<Header, &'static str> {
     let ends = match family {
         STREAM_V4 => ends::<4, Ipv4Addr>(block),
         STREAM_V6 => ends::<16, Ipv6Addr>(block),
-        // No address that could be told, or no way to tell where it ends: the connection's own are used ("the receiver should
-        // ignore address information").
+        // No address that can be used, or no way to tell where it ends: the connection's own are used ("the receiver should ignore
+        // address information").
         _ => return Ok(Header::Own),
     };
     let (header, used) = ends.ok_or("it is shorter than the addresses of its family")?;
@@ -72,7 +72,7 @@ fn ends<const BYTES: usize, Address: From<[u8; BYTES]> + Into<IpAddr>>(block: &[
     Some((Header::Named { client: end(client, 0), server: end(server, 2) }, 2 * BYTES + ports.len()))
 }
 
-/// Passes over what follows the addresses: type, length, value, each whole; a checksum must be right.
+/// Checks the extensions: type, length, value, each complete; a checksum must be right.
 fn check_extensions(whole: &[u8], from: usize) -> Result<(), &'static str> {
     const CUT: &str = "an extension goes beyond its end";
     let mut at = from;
@@ -92,7 +92,7 @@ fn check_extensions(whole: &[u8], from: usize) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// CRC-32C (RFC 3720 appendix B.4), a bit at a time: a header is short, and few have one.
+/// CRC-32C (RFC 3720 appendix B.4), bit by bit: a header is short, and few have a checksum.
 fn crc32c(parts: [&[u8]; 3]) -> u32 {
     const POLYNOMIAL: u32 = 0x82f6_3b78;
     let mut crc = u32::MAX;

@@ -93,11 +93,11 @@ fn connections_by_way_of_a_proxy_arrive_in_the_order_of_their_headers_with_one_w
 }
 
 /// Rows of so many that were held, until there was a backend; how many of them came in another order.
-fn disordered_by_the_hold(rows: usize, row: u32) -> usize {
+fn disordered_by_the_hold(workers: usize, rows: usize, row: u32) -> usize {
     let is_disordered = |_: &usize| {
         let (mut backend, _) = noting();
         backend.stop();
-        let running = app::start(&config(&backend, 1)).unwrap();
+        let running = app::start(&config(&backend, workers)).unwrap();
         let held = &running.series[0].pool.held;
         let clients: Vec<TcpStream> = (0..row)
             .map(|number| {
@@ -116,11 +116,13 @@ fn disordered_by_the_hold(rows: usize, row: u32) -> usize {
     (0..rows).filter(is_disordered).count()
 }
 
-/// With several workers those who are let go together may overtake each other: each worker dials for its own.
 #[test]
-fn connections_that_were_held_arrive_in_the_order_in_which_they_came_with_one_worker() {
-    // Let go at once, and in two bursts.
-    for row in [2, 40] {
-        assert_eq!(disordered_by_the_hold(5, row), 0, "rows of 5 were in disorder, each of {row}");
+fn connections_that_were_held_arrive_in_the_order_in_which_they_came() {
+    for workers in [1, 2, 3] {
+        // Released at once, and in two bursts.
+        for row in [2, 40] {
+            let disordered = disordered_by_the_hold(workers, 5, row);
+            assert_eq!(disordered, 0, "rows of 5 were in disorder, each of {row}, with {workers} workers");
+        }
     }
 }

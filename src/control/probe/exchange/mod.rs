@@ -1,8 +1,8 @@
-//! The check `exchange`: texts that are sent and texts that are expected, over a connection of its own each time, for databases that
-//! mainstay has no check of its own for.
+//! The check `exchange`: texts that are sent and texts that are expected, over a new connection each time, for databases without a
+//! check of their own.
 //!
-//! It speaks first unless its first step is an expectation; it reads no more than 64 KiB; it keeps no session. What came instead of
-//! what was expected is told, but never what was sent.
+//! It speaks first unless its first step is an expectation; it reads at most 64 KiB; it keeps no session. The evidence shows what
+//! arrived instead of what was expected, but never what was sent.
 //!
 //! | file | what it holds |
 //! |---|---|
@@ -41,11 +41,11 @@ use crate::{
     net::{addr::BackendAddr, addresses::Addresses},
 };
 
-/// How long a server may take to answer our FIN with its own, so that it sees an orderly end. The finding is certain by then and
-/// must not wait for long.
+/// How long a server may take to answer our FIN with its own, so that it sees a normal close. The result is known by then and must
+/// not wait long.
 const FAREWELL: Duration = Duration::from_millis(50);
 
-/// Of what came, as much is kept as is shown, and a little more.
+/// The beginning of what arrived is kept: as much as is shown, and a little more.
 const KEPT: usize = 100;
 
 /// The check of one backend.
@@ -101,17 +101,16 @@ impl Single for Exchange {
     }
 }
 
-/// One connection.
 struct Talk<'a> {
     stream: Box<dyn Stream>,
     check: &'a ExchangeCheck,
     /// The number of the step, from 1 on.
     step: usize,
-    /// What came and was not looked at yet.
+    /// What arrived and was not searched yet.
     rest: Vec<u8>,
-    /// The beginning of what came since something was found last.
+    /// The beginning of what arrived since the last match.
     came: Vec<u8>,
-    /// What is waited for; nothing while something is sent.
+    /// What is expected; empty while something is sent.
     awaits: Option<Awaits<'a>>,
 }
 
@@ -150,7 +149,7 @@ impl<'a> Talk<'a> {
         Ok(Finding { outcome: Outcome::Ok, facts, evidence: role.to_string().into() })
     }
 
-    /// Waits for the first of some texts; which it was. What comes behind it is left for the next step.
+    /// Waits for the first of some texts; which one it was. Bytes behind it are left for the next step.
     async fn hear(&mut self, awaits: Awaits<'a>, texts: &[&Message]) -> io::Result<usize> {
         self.awaits = Some(awaits);
         self.came.clear();
@@ -184,7 +183,7 @@ impl<'a> Talk<'a> {
         format!("step {} of {of} expected {wanted}, but {came} came", self.step)
     }
 
-    /// What must not be shown, all that is in the check: a server may know its steps.
+    /// Every text of the check, which must not be shown: the server may repeat them.
     fn sent(&self) -> Vec<&'a [u8]> {
         let secret = |message: &&Message| message.source().is_some();
         let roles = self.check.roles.iter().flat_map(|roles| [&roles.primary, &roles.standby]).filter(secret);
@@ -195,10 +194,10 @@ impl<'a> Talk<'a> {
         steps.chain(roles).map(Message::bytes).collect()
     }
 
-    /// Ends the connection so that the server sees an end and no abort: a FIN, and nothing left unread.
+    /// Closes the connection so that the server sees FIN and no abort, with nothing left unread.
     async fn say_goodbye(mut self, deadline: Deadline) {
         let farewell = async {
-            // Told or not, the check is over.
+            // A failure here does not matter: the check is over.
             let _ = self.stream.shutdown().await;
             let mut sink = [0; 1024];
             while self.stream.read(&mut sink).await.is_ok_and(|count| count > 0) {}

@@ -1,5 +1,5 @@
-//! What may be shown of an answer. Servers repeat what they were sent (`-ERR unknown command 'AUTH hunter2'`), and what they were sent may
-//! hold a password.
+//! What may be shown of an answer. Servers repeat what they received (`-ERR unknown command 'AUTH hunter2'`), and that may contain
+//! a password.
 
 /// Bytes of an answer that are shown.
 const SHOWN: usize = 60;
@@ -7,7 +7,7 @@ const SHOWN: usize = 60;
 /// Pieces of what was sent are recognised from this length on.
 const PIECE: usize = 4;
 
-/// The beginning of what came as text for a log line, without what it repeats of `sent`.
+/// The beginning of an answer as text for a log line, without what it repeats of `sent`.
 pub fn quote(came: &[u8], sent: &[&[u8]]) -> String {
     // A piece that begins in what is shown may end behind it.
     let seen = &came[..came.len().min(SHOWN + PIECE - 1)];
@@ -20,7 +20,7 @@ pub fn quote(came: &[u8], sent: &[&[u8]]) -> String {
             }
         }
     }
-    // Line ends are no secret, and without them a line would seem to go on.
+    // Line ends are no secret; without them two lines would look like one.
     let mask = |(&byte, repeated): (&u8, bool)| if repeated && !b"\r\n".contains(&byte) { b'*' } else { byte };
     let shown: Vec<u8> = seen.iter().zip(repeated).map(mask).take(SHOWN).collect();
     let more = if came.len() > SHOWN { "…" } else { "" };

@@ -1,11 +1,11 @@
-//! What an exit code and an output say. Total: whatever a command writes is a finding.
+//! The meaning of an exit code and an output. Total: every output has a finding.
 //!
 //! | exit code | outcome |
 //! |---|---|
 //! | 0 | `ok`; with `roles: true` only when the first line says which role |
 //! | 75 (`EX_TEMPFAIL` of sysexits.h) | `starting` |
 //! | 77 (`EX_NOPERM`), 78 (`EX_CONFIG`), 126 and 127 (a shell found no program, or could not run it) | `misconfigured` |
-//! | any other | `protocol_error`: it answered, and not as it should |
+//! | any other | `protocol_error`: it failed |
 //! | a signal | `closed`: it ended in the middle |
 
 use std::{io, time::Duration};
@@ -23,18 +23,18 @@ use crate::{
 const LONGEST_LINE: usize = 200;
 /// Characters of a version that are passed on.
 const LONGEST_VERSION: usize = 40;
-/// Shorter secrets are not looked for: they would blot out half of every text.
+/// Shorter secrets are not searched for: they would hide half of every text.
 const SHORTEST_SECRET: usize = 4;
 
 /// `EX_TEMPFAIL`.
 const TEMPFAIL: i32 = 75;
-/// `EX_NOPERM`, `EX_CONFIG`, and what shells say of a program that they cannot run or find.
+/// `EX_NOPERM`, `EX_CONFIG`, and the codes of a shell for a program that it cannot run or find.
 const MISCONFIGURED: [i32; 4] = [77, 78, 126, 127];
 
-/// What a run says that ended by itself.
+/// The finding for a run that ended by itself.
 ///
 /// # Errors
-/// When nobody knows how it ended.
+/// When its exit status is unknown.
 pub fn judge(check: &ExecCheck, ended: Ended, stdout: &[u8], stderr: &[u8]) -> Result<Finding, Printable> {
     let said = said(check, stdout, stderr);
     let with = |what: String| if said.is_empty() { what } else { format!("{what}: {said}") };
@@ -48,20 +48,20 @@ pub fn judge(check: &ExecCheck, ended: Ended, stdout: &[u8], stderr: &[u8]) -> R
     }
 }
 
-/// What a run says that had to be ended.
+/// The finding for a run that was killed.
 pub(super) fn late(check: &ExecCheck, timeout: Duration, stdout: &[u8], stderr: &[u8]) -> Finding {
     let said = said(check, stdout, stderr);
     let last = if said.is_empty() { String::new() } else { format!("; it had said: {said}") };
     Finding::new(Outcome::Timeout, format!("the command did not end within {timeout:?} and was killed{last}"))
 }
 
-/// What a command says that could not be started.
+/// The finding for a command that could not be started.
 ///
 /// # Errors
 /// When that says nothing about the check: this machine lacked something.
 pub(super) fn not_started(check: &ExecCheck, error: &io::Error) -> Result<Finding, Printable> {
     let program = check.program();
-    // execve(2): what the file is, rather than what the machine has.
+    // execve(2): errors of the file, not shortages of the machine.
     let lasting = [
         Errno::NOENT,
         Errno::ACCESS,
@@ -94,7 +94,7 @@ fn outcome_of(code: i32) -> Outcome {
     }
 }
 
-/// `primary` or `standby`, then `key=value` words; what has no `=` is for people.
+/// `primary` or `standby`, then `key=value` words; words without `=` are ignored.
 fn role(line: &str) -> Finding {
     let wrong = |what: String| Finding::new(Outcome::Misconfigured, what);
     let mut words = line.split_whitespace();
@@ -126,7 +126,7 @@ fn role(line: &str) -> Finding {
     Finding { outcome: Outcome::Ok, facts, evidence: line.into() }
 }
 
-/// The line that is evidence: of the standard output, or of the standard error when that has none.
+/// The evidence: a line of the standard output, or of the standard error when that is empty.
 fn said(check: &ExecCheck, stdout: &[u8], stderr: &[u8]) -> String {
     let line_of_output = line(check, stdout);
     if line_of_output.is_empty() { line(check, stderr) } else { line_of_output }
@@ -138,7 +138,7 @@ fn line(check: &ExecCheck, output: &[u8]) -> String {
     let Some(line) = text.lines().map(str::trim).find(|line| !line.is_empty()) else { return String::new() };
     let printable =
         |text: &str| -> String { text.chars().map(|c| if c == '\t' { ' ' } else { c }).filter(|c| !c.is_control()).collect() };
-    // As it will be shown: what is between the letters of a secret now is gone then.
+    // As it will be shown: characters between the letters of a secret are removed by then.
     let hide = |line: String, secret: &str| match printable(secret) {
         secret if secret.len() < SHORTEST_SECRET => line,
         secret => line.replace(&secret, "***"),

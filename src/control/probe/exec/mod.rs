@@ -1,13 +1,13 @@
-//! The check `exec`: a command of the user's own, for databases that mainstay has no check of its own for.
+//! The check `exec`: a command of the user, for databases without a check of their own.
 //!
-//! The command is started anew for each probe, without a shell, with a clean environment and nothing of ours open in it. Its
-//! exit code is the answer; the first line that it writes is the evidence. It ends with the probe, and all that it has started
-//! with it: they are a process group, and the group is killed.
+//! The command is started for each probe, without a shell, with a clean environment and none of our descriptors. Its exit code is
+//! the answer; the first line of its output is the evidence. It ends with the probe, and so do its children: they are a process
+//! group, which is killed.
 //!
 //! | file | what it holds |
 //! |---|---|
-//! | `process` | one run: the only file that asks the kernel for something |
-//! | [`answer`] | what an exit code and an output say |
+//! | `process` | one run: the only file with system calls |
+//! | [`answer`] | the meaning of an exit code and an output |
 
 pub mod answer;
 mod process;
@@ -35,14 +35,14 @@ use crate::{
     net::{addr::BackendAddr, addresses::Addresses},
 };
 
-/// Between the beginnings of two runs at least, whatever the pace: a process costs a thousand times what a question over a
-/// session does, and while a database fails, this machine has better things to do than to start fifty a second.
+/// Least time between two starts, whatever the pace: a process costs a thousand times as much as a query over a session, and while
+/// a database fails, this machine should not start fifty a second.
 pub const MIN_SPACING: Duration = Duration::from_millis(100);
 
-/// Where programs are looked for by a command that mainstay was given no `PATH` for.
+/// The search path of a command when mainstay has no `PATH`.
 const PLAIN_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// Both outputs and the process; while it is started, the other ends of the pipes, an input, and two of the standard library.
+/// Both outputs and the process; while it is started, also the other ends of the pipes, an input, and two of the standard library.
 const DESCRIPTORS: usize = 8;
 
 impl Kind for ExecCheck {
@@ -92,7 +92,7 @@ impl Exec {
     /// When this machine could not run it; the text says why.
     pub async fn probe(&mut self, deadline: Deadline) -> Result<Finding, Printable> {
         self.begun = Some(Instant::now());
-        // Two runs at a time would be more each time when they hang, and could contradict each other.
+        // Two runs at a time would become more each time they hang, and could contradict each other.
         if let Some(last) = &mut self.last
             && timeout_at(deadline.at(), last).await.is_err()
         {
@@ -101,7 +101,7 @@ impl Exec {
         let (gone, last) = oneshot::channel();
         self.last = Some(last);
         let (command, runtime) = (self.command(), Handle::current());
-        // The file may lie on a disk that does not answer: whoever waits for that must not be the thread that decides.
+        // The file may be on a disk that does not answer: that must not block the control thread.
         let starting = spawn_blocking(move || Process::start(command, gone, &runtime));
         let mut process = match timeout_at(deadline.at(), starting).await {
             Ok(Ok(Ok(process))) => process,

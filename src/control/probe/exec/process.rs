@@ -1,9 +1,9 @@
-//! One run of a command: its process group, its output, its end. Whatever becomes of a run, the group is killed and the process
-//! reaped when the [`Process`] is dropped.
+//! One run of a command: its process group, its output, its end. The group is killed and the process reaped whenever the
+//! [`Process`] is dropped.
 //!
-//! A descriptor of the process (pidfd) tells of its end, so no signal handler has part in it, and the process is not reaped
-//! before its group was killed: until then the kernel gives its number to nobody else. `PR_SET_PDEATHSIG` would end it when the
-//! *thread* that started it does, which is one of a pool, so it is not used.
+//! A pidfd reports its end, so no signal handler is needed, and the process is not reaped before its group was killed: until then
+//! the kernel does not reuse its number. `PR_SET_PDEATHSIG` is not used, because it would kill the process at the end of the
+//! *thread* that started it, which is one of a pool.
 
 use std::{
     io,
@@ -23,18 +23,18 @@ use tokio::{net::unix::pipe::Receiver, runtime::Handle, sync::oneshot, time::sle
 
 /// Bytes of an output that are kept: more than a line of evidence needs.
 const KEPT: usize = 4096;
-/// Bytes of an output that are read as they come.
+/// Bytes of an output that are read without a pause.
 const READ_FREELY: usize = 64 * 1024;
-/// What is more is read a piece at a time with a pause between two, and thrown away. So a command that says much still ends by
-/// itself, and its exit code counts; one that never stops takes no more than a few percent of the thread that decides.
+/// Further output is read piece by piece with pauses, and discarded. So a command with much output still ends by itself, and its
+/// exit code counts; one that never stops takes only a few percent of the control thread.
 const PAUSE: Duration = Duration::from_millis(1);
 const PIECE: usize = 16 * 1024;
 
-/// Between two looks at a process that cannot be waited for.
+/// Between two polls of a process that cannot be waited for.
 const SHORTEST_LOOK: Duration = Duration::from_millis(2);
 const LONGEST_LOOK: Duration = Duration::from_millis(100);
 
-/// A descriptor of the process, which becomes readable at its end. It is no pipe and never read, only waited for.
+/// A pidfd, which becomes readable at the end of the process. It is only waited for, never read.
 type End = Receiver;
 
 /// How a run ended by itself.
@@ -42,9 +42,9 @@ type End = Receiver;
 pub enum Ended {
     /// With this exit code.
     Code(i32),
-    /// By this signal, which was not ours.
+    /// By a signal that mainstay did not send.
     Signal(i32),
-    /// Somebody else reaped it: `SIGCHLD` is ignored in this process.
+    /// Another thread reaped it: `SIGCHLD` is ignored in this process.
     Unknown,
 }
 
@@ -63,7 +63,7 @@ impl Process {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
         let mut child = command.spawn()?;
         let leader = Pid::from_child(&child);
-        // From here on whatever fails ends the process.
+        // From here on every failure ends the process.
         let mut group = Group { leader, pidfd: None, gone: Some(gone), runtime: runtime.clone() };
         let _context = runtime.enter();
         group.pidfd = watch(leader).map_err(io::Error::other)?;
@@ -72,13 +72,12 @@ impl Process {
         Ok(Self { group, stdout, stderr })
     }
 
-    /// Waits for its end. Meanwhile its output is read, so that no full pipe keeps it from ending. What its own children may still
-    /// write after it is not waited for.
+    /// Waits for its end. Meanwhile its output is read, so that no full pipe blocks it. Later output of its children is ignored.
     pub(super) async fn ended(&mut self) -> Ended {
         let Self { group, stdout, stderr } = self;
         let listen = async {
             tokio::join!(stdout.follow(), stderr.follow());
-            // Closed outputs are no end.
+            // Closed outputs do not mean that it has ended.
             std::future::pending::<()>().await;
         };
         let ended = tokio::select! {
@@ -90,7 +89,7 @@ impl Process {
         ended
     }
 
-    /// The beginnings of what it wrote to its standard output and error.
+    /// The beginning of its standard output and standard error.
     pub(super) fn said(&self) -> (&[u8], &[u8]) {
         (&self.stdout.kept, &self.stderr.kept)
     }
@@ -105,10 +104,10 @@ fn watch(leader: Pid) -> io::Result<Option<End>> {
     }
 }
 
-/// The process and all that it starts, but for what leaves the group (`setsid`).
+/// The process and all its children, except those that leave the group (`setsid`).
 #[derive(Debug)]
 struct Group {
-    /// Not reaped as long as this is there, so its number is its own.
+    /// Not reaped while this exists, so its number stays valid.
     leader: Pid,
     pidfd: Option<End>,
     gone: Option<oneshot::Sender<()>>,
@@ -131,7 +130,7 @@ impl Group {
         }
     }
 
-    /// How the leader ended, which it still has to be reaped for.
+    /// The exit status of the leader, which must still be reaped.
     fn status(&self) -> Option<Ended> {
         let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
         match waitid(WaitId::Pid(self.leader), look) {
@@ -147,19 +146,19 @@ impl Group {
 
 impl Drop for Group {
     fn drop(&mut self) {
-        // A number that is not ours any more may be another's.
+        // Once reaped, the number may belong to another process.
         if self.status() != Some(Ended::Unknown) {
-            // Whoever has ended already needs no signal; a leader that left its own group is meant too.
+            // A process that has ended needs no signal; a leader that left its own group gets one, too.
             let _ = kill_process_group(self.leader, Signal::KILL);
             let _ = kill_process(self.leader, Signal::KILL);
         }
-        // At the end of the process nothing is spawned any more, and the kernel's first process reaps.
+        // When mainstay ends, nothing is spawned any more, and init reaps.
         drop(self.runtime.spawn(bury(self.leader, self.pidfd.take(), self.gone.take())));
     }
 }
 
-/// Reaps the leader, and of its group whoever is left to this process: where mainstay is the first process of a container, the
-/// orphans of a command are its own.
+/// Reaps the leader and orphans of its group: where mainstay is the first process of a container, a command's orphans are its
+/// children.
 async fn bury(leader: Pid, pidfd: Option<End>, gone: Option<oneshot::Sender<()>>) {
     if let Some(pidfd) = pidfd {
         let _ = pidfd.readable().await;
@@ -171,7 +170,7 @@ async fn bury(leader: Pid, pidfd: Option<End>, gone: Option<oneshot::Sender<()>>
             Ok(Some((pid, _))) => leader_is_buried |= pid == leader,
             Err(Errno::INTR) => {}
             Ok(None) => rest(&mut pause).await,
-            // Nobody of the group is ours.
+            // No child of this process is left in the group.
             Err(_) => break,
         }
     }
@@ -229,7 +228,7 @@ impl Output {
         }
     }
 
-    /// Reads what is there, past the runtime, which may not have heard of it yet.
+    /// Reads what is there, without the runtime, which may not have seen it yet.
     fn take_rest(&mut self) {
         while let Some(pipe) = self.pipe.as_ref().filter(|_| self.seen <= READ_FREELY) {
             let mut piece = [0; PIECE];

@@ -1,4 +1,4 @@
-//! What an answer means: its status, and its body where that is Patroni's.
+//! The meaning of an answer: its status, and its body if it is Patroni's.
 
 use super::{
     super::{finding::Finding, socket::io_error},
@@ -10,11 +10,11 @@ use crate::{
     failover::{Facts, Outcome, Role},
 };
 
-/// What was found, and how much it counts beside another check.
+/// The finding, and its weight beside another check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Judgement {
     pub(super) finding: Finding,
-    /// Somebody who knows has spoken. A server that fails, and Patroni that cannot reach its own `PostgreSQL`, have not.
+    /// Whether it counts as a denial. A server that fails, or Patroni that cannot reach its own `PostgreSQL`, does not count.
     pub(super) in_order: bool,
 }
 
@@ -29,10 +29,10 @@ impl Judgement {
     }
 }
 
-/// Judges a complete answer. A status that is expected comes before everything else that is said of statuses.
+/// Judges a complete answer. An expected status takes precedence over all other rules for statuses.
 pub(super) fn judge(check: &HttpCheck, answer: &Answer) -> Judgement {
     let mut judgement = judge_openly(check, answer);
-    // A redirect, or a body, may repeat what was asked.
+    // A redirect, or a body, may repeat the request.
     if let Word::Secret(path) = &check.path {
         let hidden = path.expose().split('?').filter(|part| part.len() > 1);
         let evidence = &mut judgement.finding.evidence;
@@ -49,7 +49,7 @@ fn judge_openly(check: &HttpCheck, answer: &Answer) -> Judgement {
     }
     match answer.body.as_deref().map_or(Body::Other, facts::read) {
         Body::Patroni(patroni) => of_patroni(*patroni, expected, &said),
-        // A process that dies in the middle of its answer: what it was about to say is not known.
+        // A process that dies during its answer: the rest is not known.
         Body::Torn => Judgement { finding: io_error(&std::io::ErrorKind::UnexpectedEof.into()), in_order: false },
         Body::Other if expected => Judgement::role(Role::Primary, format!("primary: {said}"), Facts::default()),
         Body::Other => Judgement {
@@ -59,12 +59,12 @@ fn judge_openly(check: &HttpCheck, answer: &Answer) -> Judgement {
     }
 }
 
-/// Patroni has answered 200 while `PostgreSQL` did not run, so its body is asked as well (its issue 2756).
+/// Patroni has answered 200 while `PostgreSQL` did not run, so its body is checked as well (its issue 2756).
 fn of_patroni(patroni: Patroni, expected: bool, said: &str) -> Judgement {
     let Patroni { state, role, paused, facts } = patroni;
     let paused = if paused { ", paused" } else { "" };
     if state != "running" {
-        // `unknown`: PostgreSQL ran when Patroni looked last, and does not answer Patroni now.
+        // `unknown`: PostgreSQL ran when Patroni last checked, and does not answer Patroni now.
         let in_order = state != "unknown";
         let finding = Finding::new(Outcome::Starting, format!("Patroni says that PostgreSQL is \"{state}\" ({said}{paused})"));
         return Judgement { finding, in_order };
@@ -86,7 +86,7 @@ fn of_patroni(patroni: Patroni, expected: bool, said: &str) -> Judgement {
     Judgement::role(role, format!("{evidence} ({said}{paused})"), facts)
 }
 
-/// Alive, and answers in order, but not to a check like this.
+/// Alive, but refuses this request.
 fn refused(answer: &Answer, said: &str) -> Judgement {
     let why = match answer.status {
         300..=399 => {

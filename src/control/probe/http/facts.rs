@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::failover::{Facts, Printable, Role};
 
-/// Longest word of a stranger that is passed on.
+/// Longest untrusted word that is passed on.
 const LONGEST_WORD: usize = 60;
 
 /// What Patroni said.
@@ -15,7 +15,7 @@ pub(crate) struct Patroni {
     pub(crate) state: String,
     /// As it names it; printable.
     pub(crate) role: String,
-    /// Nobody is promoted or demoted meanwhile.
+    /// Patroni is paused: no node is promoted or demoted.
     pub(super) paused: bool,
     /// All but the role, which is not Patroni's alone to say.
     pub(crate) facts: Facts,
@@ -32,7 +32,7 @@ pub(crate) enum Body {
     Other,
 }
 
-/// Reads a body. Total: whatever a stranger sends is one of the three.
+/// Parses a body. Total: any input is one of the three.
 pub(crate) fn read(body: &[u8]) -> Body {
     let body = body.trim_ascii();
     match serde_json::from_slice::<Value>(body) {
@@ -66,7 +66,7 @@ fn patroni(value: &Value) -> Option<Patroni> {
     Some(Patroni { state, role, paused: value.get("pause") == Some(&Value::Bool(true)), facts })
 }
 
-/// The role in our words, whoever holds the leader's lock.
+/// The role in our words; the leader lock is checked elsewhere.
 pub(super) fn role(patroni: &str) -> Role {
     match patroni {
         // Patroni 4 says `primary` where Patroni 3 says `master`.

@@ -1,14 +1,14 @@
-//! The HTTP check: one GET of a health endpoint, whose status, and body where that is Patroni's, tell the role.
+//! The HTTP check: one GET of a health endpoint. Its status, and its body if it is Patroni's, tell the role.
 //!
-//! A server that keeps connections is asked over the same one again; one that closes them after each answer, as Patroni does, is
-//! connected to each time. Neither is a standing session whose end means something: any server may close an idle connection.
+//! A server that keeps connections is asked again over the same one; for one that closes them after each answer, as Patroni does,
+//! each probe connects. Neither is a standing session whose end is evidence: any server may close an idle connection.
 //!
 //! | file | what it holds |
 //! |---|---|
-//! | `request` | the question |
-//! | `session` | a connection: one question at a time |
+//! | `request` | the request |
+//! | `session` | a connection: one request at a time |
 //! | `facts` | what Patroni's JSON says |
-//! | `classify` | what an answer means |
+//! | `classify` | the meaning of an answer |
 
 mod classify;
 pub(crate) mod facts;
@@ -43,7 +43,7 @@ use crate::{
     net::{addr::BackendAddr, addresses::Addresses, endpoint::Endpoint},
 };
 
-/// How far a probe came that was not answered in time.
+/// How far a probe came that got no answer in time.
 const UNANSWERED: &str = "connected, but the request was not answered";
 
 /// How the check asks one backend's endpoint.
@@ -98,7 +98,7 @@ impl Login {
         Self { host: host.into(), check: Arc::new(check.clone()), password }
     }
 
-    /// What the endpoint says beside another check of the same backend. Total: whatever keeps it from saying something is said.
+    /// The answer of the endpoint, beside another check of the same backend. Total: every failure is part of the result.
     pub async fn second(&self, addresses: &Addresses, deadline: Deadline) -> SecondOpinion {
         match self.read(addresses, deadline).await {
             Ok((_, Judgement { finding, in_order: true })) => match (finding.outcome, finding.facts.role) {
@@ -113,7 +113,7 @@ impl Login {
     async fn read(&self, addresses: &Addresses, deadline: Deadline) -> Result<(Standing, Judgement), Failure> {
         let port = self.check.port;
         let addresses: Addresses = addresses.in_order().filter_map(|(_, address)| endpoint_of(address, port)).collect();
-        // The PROXY header is for the database's port.
+        // The PROXY header is only for the database's port.
         let greeted = if port.is_some() { deadline.with_header(None) } else { deadline };
         let (socket, address) = tcp::connect(&addresses, greeted).await?;
         let allowance = Allowance::new();
@@ -143,8 +143,8 @@ impl Login {
     }
 }
 
-/// Where to ask of a backend: at its own port when no other is given. One that is reached by a unix socket is on this machine, and
-/// has no port of its own.
+/// Where to connect: the backend's own port, if no other is given. A backend with a unix socket is on this machine, and has no port
+/// of its own.
 fn endpoint_of(backend: &Endpoint, port: Option<u16>) -> Option<Endpoint> {
     let address = match (backend, port) {
         (Endpoint::Tcp(address), port) => SocketAddr::new(address.ip(), port.unwrap_or(address.port())),
@@ -159,18 +159,18 @@ fn port_of(endpoint: &Endpoint) -> u16 {
 
 #[async_trait]
 impl standing::Standing for Standing {
-    /// It may be asked again. `false` once the server has closed it in order.
+    /// It may be used again. `false` once the server has closed it normally.
     fn lasts(&self) -> bool {
         self.session.is_some()
     }
 
-    /// It was idle, and was closed in the moment of asking, before anything was answered: no fault, and no answer (RFC 9110,
-    /// section 9.2.2).
+    /// It was idle, and was closed while a request was sent, before any answer: no failure, and no answer (RFC 9110, section
+    /// 9.2.2).
     fn is_stale(&self) -> bool {
         self.stale
     }
 
-    /// Asks again. What comes back from a connection that [`Standing::is_stale`] says nothing of the backend.
+    /// Asks again. The result of a connection that [`Standing::is_stale`] says nothing about the backend.
     async fn query(&mut self, deadline: Deadline) -> Finding {
         let Some(mut session) = self.session.take() else {
             self.stale = true;
@@ -194,7 +194,7 @@ impl standing::Standing for Standing {
         }
     }
 
-    /// Resolves when the connection breaks, and never when the server closes it in order. May be asked again.
+    /// Resolves when the connection breaks, and never when the server closes it normally. May be called again.
     async fn broken(&mut self) -> Broken {
         if let Some(broken) = &self.broken {
             return broken.clone();
@@ -212,6 +212,6 @@ impl standing::Standing for Standing {
         self.broken.clone()
     }
 
-    // HTTP knows no goodbye.
+    // HTTP has no logout.
     async fn close(self: Box<Self>) {}
 }

@@ -13,7 +13,7 @@ use crate::config::{HttpCheck, Secret};
 /// A GET of the check's path, for the endpoint at `host` and `port`.
 ///
 /// # Errors
-/// When path or host cannot stand in a request; one sentence for people.
+/// When path or host contain invalid characters; one sentence for people.
 pub(super) fn build(
     check: &HttpCheck,
     host: &str,

@@ -1,4 +1,4 @@
-//! A connection to the endpoint: one question at a time, and whether it may be asked again.
+//! A connection to the endpoint: one request at a time, and whether it may be used again.
 
 use std::{error::Error as _, future::Future, io, pin::Pin, time::Duration};
 
@@ -21,10 +21,10 @@ use super::super::{
 };
 use crate::failover::Outcome;
 
-/// A head that is longer is no answer to a check.
+/// A longer head is no answer to a check.
 const HEAD_MAX: usize = 16 * 1024;
 
-/// After a whole answer the connection is ready for the next question, or over, at once; a loaded machine may need a moment.
+/// After a complete answer the connection is ready, or closed, at once; a loaded machine may need a moment.
 const SETTLE: Duration = Duration::from_millis(20);
 
 type Question = Request<Empty<Bytes>>;
@@ -63,7 +63,7 @@ impl Session {
         Ok(Self { sender, driver: Box::pin(driver), over: false, allowance })
     }
 
-    /// Asks, and reads the whole answer. A body that is too long is passed over: the status tells enough.
+    /// Sends the request, and reads the whole answer. A body that is too long is ignored: the status is enough.
     pub(super) async fn ask(&mut self, question: Question) -> Result<Answer, Interrupted> {
         self.allowance.renew();
         let Self { sender, driver, over, .. } = self;
@@ -78,14 +78,14 @@ impl Session {
         }
     }
 
-    /// After an answer: the server lets the connection stand.
+    /// After an answer: the server keeps the connection open.
     pub(super) async fn stands(&mut self) -> bool {
         let Self { sender, driver, over, .. } = self;
         let ready = timeout(SETTLE, drive(driver, over, sender.ready())).await;
         matches!(ready, Ok(Ok(()))) && !self.over
     }
 
-    /// Resolves when the connection ends. `None` when the server closed it in order, as any server may that has been idle.
+    /// Resolves when the connection ends. `None` when the server closed it normally, as any server may when it is idle.
     pub(super) async fn ended(&mut self) -> Option<Finding> {
         let end = self.driver.as_mut().await;
         self.over = true;
@@ -95,7 +95,7 @@ impl Session {
     }
 }
 
-/// Lets the connection work while `what` waits for it.
+/// Drives the connection while `what` waits for it.
 async fn drive<T>(driver: &mut Driver, over: &mut bool, what: impl Future<Output = T>) -> T {
     tokio::pin!(what);
     loop {

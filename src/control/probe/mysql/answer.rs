@@ -47,7 +47,7 @@ pub fn column(payload: &[u8]) -> Option<String> {
     Some(String::from_utf8_lossy(cursor.string()?).into_owned())
 }
 
-/// Values of a row of so many columns.
+/// Values of a row with this many columns.
 pub fn row(payload: &[u8], columns: usize) -> Option<Vec<Option<String>>> {
     let mut cursor = Cursor(payload);
     let text = |value| match value {

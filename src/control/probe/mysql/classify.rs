@@ -4,7 +4,7 @@
 use super::{super::finding::Finding, answer::ServerError};
 use crate::{failover::Outcome, wire::mysql};
 
-/// Longest message of a server that is passed on; it is a stranger's text.
+/// Longest message of a server that is passed on; it is untrusted.
 const LONGEST_MESSAGE: usize = 200;
 
 /// `ER_SERVER_SHUTDOWN`, and `ER_CONNECTION_KILLED` of `MariaDB`.

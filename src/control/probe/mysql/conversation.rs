@@ -1,7 +1,7 @@
-//! A connection: greeting, TLS, login, questions, and an end in order.
+//! A connection: greeting, TLS, login, queries, and a proper end.
 //!
-//! A server counts connections that end without a word (`Aborted_connects`, `Aborted_clients`) and locks a host out after a hundred of
-//! them in a row (`max_connect_errors`), so whatever happens a login ends with `COM_QUIT`.
+//! A server counts connections that end without a logout (`Aborted_connects`, `Aborted_clients`) and locks a host out after a
+//! hundred of them in a row (`max_connect_errors`), so every login ends with `COM_QUIT`.
 
 use std::{io, path::Path, time::Duration};
 
@@ -33,7 +33,7 @@ use crate::{
     wire::mysql::ERROR,
 };
 
-/// How long a session that is closed in order may take to be told.
+/// How long closing a session may take.
 const FAREWELL: Duration = Duration::from_millis(200);
 
 /// Commands (`MySQL` documentation, "Command Phase").
@@ -45,20 +45,20 @@ const OK: u8 = 0;
 const MORE: u8 = 1;
 const NEXT_FACTOR: u8 = 2;
 const SWITCH: u8 = 0xfe;
-/// What a server says in the way of `caching_sha2_password`: it remembers the user, or it does not.
+/// Answers of a server during `caching_sha2_password`: it remembers the account, or it does not.
 const REMEMBERED: u8 = 3;
 const NOT_REMEMBERED: u8 = 4;
 /// Asks for the server's public key.
 const KEY_PLEASE: u8 = 2;
 
-/// Length of a nonce in most ways of login.
+/// Length of a nonce in most methods.
 const NONCE: usize = 20;
-/// Packets that a login takes at most.
+/// Most packets of a login.
 const LOGIN_MAX: usize = 8;
 const COLUMNS_MAX: u64 = 200;
 const ROWS_MAX: usize = 1000;
 
-/// Why a question has no answer.
+/// Why a query has no answer.
 #[derive(Debug)]
 pub(super) enum Trouble {
     /// The connection failed, or what came over it could not be understood.
@@ -109,7 +109,7 @@ pub(super) struct Conversation {
     linger: Linger,
 }
 
-/// As whom to log in, and where.
+/// The account, and the server.
 #[derive(Clone, Copy)]
 pub(super) struct Account<'a> {
     pub(super) host: &'a str,
@@ -155,7 +155,7 @@ impl Conversation {
         }
     }
 
-    /// A new question begins.
+    /// A new query begins.
     pub(super) fn renew(&self) {
         self.allowance.renew();
     }
@@ -163,7 +163,7 @@ impl Conversation {
     async fn log_in(&mut self, greeting: &Greeting, account: Account<'_>) -> Result<(), Trouble> {
         let password = account.password.map_or("", |password| password.expose());
         let mut nonce = greeting.nonce.clone();
-        // A proof in a way that is not known is not sent; the server then asks in the way of the account.
+        // For an unknown method no proof is sent; the server then asks with the method of the account.
         let (mut plugin, proof) = match scramble::proof(&greeting.plugin, password, &nonce) {
             Some(proof) => (greeting.plugin.clone(), proof),
             None => (NATIVE.to_owned(), scramble::proof(NATIVE, password, &nonce).unwrap_or_default()),
@@ -184,7 +184,7 @@ impl Conversation {
                 }
                 [MORE, REMEMBERED] if plugin == CACHING_SHA2 => {}
                 [MORE, NOT_REMEMBERED] if plugin == CACHING_SHA2 => self.prove_anew(password, &nonce, account).await?,
-                // AuthMoreData of a way that is not known, AuthNextFactor.
+                // AuthMoreData of an unknown method, AuthNextFactor.
                 [MORE | NEXT_FACTOR, ..] => {
                     return Err(Trouble::misconfigured("the server asks for more than a password, which a check cannot give"));
                 }
@@ -195,8 +195,8 @@ impl Conversation {
         Err("its login has no end".to_owned().into())
     }
 
-    /// The server wants the password itself, because it does not remember the account. Whoever is in its place would have it, so it is
-    /// given only to one that is verified, or sealed with a key that is known: as the servers' own clients do.
+    /// The server wants the password itself, because it does not remember the account. Another machine in its place would get it,
+    /// so it goes only to a verified server, or encrypted with a known key: as the servers' own clients do.
     async fn prove_anew(&mut self, password: &str, nonce: &[u8], account: Account<'_>) -> Result<(), Trouble> {
         let Account { check, deadline, .. } = account;
         let is_verified = self.is_unix || (self.is_encrypted && check.tls == TlsMode::VerifyFull);
@@ -205,7 +205,7 @@ impl Conversation {
             return Ok(self.send(&plain).await?);
         }
         let pem = match &check.server_public_key_file {
-            // Over TLS the server takes the password as it is, and nothing else.
+            // Over TLS the server accepts the password as it is, and nothing else.
             Some(path) if !self.is_encrypted => known_key(path, deadline).await?,
             _ if !self.is_encrypted && check.allow_cleartext_password => self.shown_key().await?,
             _ => {
@@ -221,7 +221,7 @@ impl Conversation {
         Ok(self.send(&sealed).await?)
     }
 
-    /// The key that the server shows. Anybody can show one.
+    /// The key that the server sends. Any machine can send one.
     async fn shown_key(&mut self) -> Result<Vec<u8>, Trouble> {
         self.send(&[KEY_PLEASE]).await?;
         let packet = self.receive().await?;
@@ -232,7 +232,7 @@ impl Conversation {
         }
     }
 
-    /// Asks a question that is answered with a table.
+    /// Sends a query that is answered with a table.
     pub(super) async fn query(&mut self, question: &str) -> Result<Table, Trouble> {
         self.sequence = 0;
         let mut packet = vec![COM_QUERY];
@@ -269,7 +269,7 @@ impl Conversation {
         Err("its answer has too many rows".to_owned().into())
     }
 
-    /// Waits for what the server says without being asked: an error, or anything else.
+    /// Waits for an unexpected message of the server: an error, or anything else.
     ///
     /// # Errors
     /// The connection is over.
@@ -277,10 +277,10 @@ impl Conversation {
         Ok(ServerError::read(&self.receive().await?))
     }
 
-    /// Logs out, and waits for a moment until the server has hung up.
+    /// Logs out, and waits for a moment until the server has closed.
     pub(super) async fn close(mut self) {
         if let Some(stream) = self.stream.take() {
-            // Told or not, the check is over.
+            // A failure here does not matter: the check is over.
             drop(timeout(FAREWELL, farewell(stream)).await);
         }
     }
@@ -307,7 +307,7 @@ impl Drop for Conversation {
     }
 }
 
-/// Says `COM_QUIT` and reads on until the server has hung up: closing before that would be an abort if it is still answering.
+/// Sends `COM_QUIT` and reads until the server has closed: closing before that would be an abort if it is still answering.
 async fn farewell(mut stream: Box<dyn Stream>) -> io::Result<()> {
     stream.write_all(&wire::frame(0, &[COM_QUIT])).await?;
     stream.flush().await?;
@@ -341,7 +341,7 @@ impl Bare {
             return Err(Trouble::Server(error));
         }
         let greeting = Greeting::read(&packet.payload)?;
-        // What an attacker sends ahead in clear text must not be taken for part of what is encrypted.
+        // What an attacker sends ahead in clear text must not count as part of the encrypted stream.
         if !self.received.is_empty() {
             return Err("it said more than its greeting".to_owned().into());
         }
@@ -360,7 +360,7 @@ impl Bare {
     }
 }
 
-/// The server's key, as somebody brought it here.
+/// The server's key, from a file of the user.
 async fn known_key(path: &Path, deadline: Deadline) -> Result<Vec<u8>, Trouble> {
     let (path, shown) = (path.to_owned(), path.display().to_string());
     let read = move || file::read(&path).map_err(|unread| unread.to_string());

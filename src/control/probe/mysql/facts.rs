@@ -1,4 +1,4 @@
-//! What a server says of itself: its variables, its replication, its place in a Galera cluster.
+//! What a server reports: its variables, its replication, its place in a Galera cluster.
 
 use std::fmt::Write;
 
@@ -8,10 +8,10 @@ use crate::{
     failover::{Facts, MultiPrimary, Outcome, Printable, Role},
 };
 
-/// Longest version that is passed on; it is a stranger's text.
+/// Longest version that is passed on; it is untrusted.
 const LONGEST_VERSION: usize = 40;
 
-/// Asked once a login: which of these a server has depends on what it is. All are cheap to read.
+/// Asked once per login, because the set depends on the server. All are cheap to read.
 pub(super) const VARIABLES: [&str; 9] = [
     "read_only",
     "super_read_only",
@@ -24,7 +24,7 @@ pub(super) const VARIABLES: [&str; 9] = [
     "wsrep_on",
 ];
 
-/// Which server this is, as far as questions differ.
+/// The kind of server, as far as the queries differ.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Dialect {
     /// Shown to people.
@@ -36,7 +36,7 @@ pub(super) struct Dialect {
 impl Dialect {
     /// From the version in the greeting.
     pub(super) fn new(greeting: &str) -> Self {
-        // MariaDB pretends to be a MySQL of old, for the sake of replicas that are.
+        // MariaDB pretends to be an old MySQL, for replicas that are.
         let version = greeting.strip_prefix("5.5.5-").filter(|rest| rest.contains("MariaDB")).unwrap_or(greeting);
         let mut numbers = version.split(|c: char| !c.is_ascii_digit()).map(|text| text.parse().unwrap_or(0));
         let mut next = || numbers.next().unwrap_or(0);
@@ -47,7 +47,7 @@ impl Dialect {
         }
     }
 
-    /// The question for replication. Words changed, and the old ones went away.
+    /// The query for replication. The words changed, and the old ones were removed.
     pub(super) fn replication(&self) -> &'static str {
         match (self.is_mariadb, self.number) {
             (true, (10, 5, 1..) | (10, 6.., _) | (11.., ..)) => "SHOW ALL REPLICAS STATUS",
@@ -57,7 +57,7 @@ impl Dialect {
         }
     }
 
-    /// What makes a server follow nobody, in the words that it knows.
+    /// The statements that make a server stop replicating, in the words that it knows.
     fn promotion(&self) -> &'static str {
         if self.replication().contains("REPLICA") { "STOP REPLICA; RESET REPLICA ALL" } else { "STOP SLAVE; RESET SLAVE ALL" }
     }
@@ -67,16 +67,16 @@ impl Dialect {
 pub(super) const GALERA: &str = "SHOW GLOBAL STATUS WHERE Variable_name IN ('wsrep_ready', 'wsrep_cluster_status', \
                                  'wsrep_local_state', 'wsrep_local_state_comment', 'wsrep_cluster_state_uuid')";
 
-/// How a node of a cluster stands.
+/// The state of a node.
 const DONOR: &str = "2";
 const SYNCED: &str = "4";
 
 /// What was asked, and what came back.
 #[derive(Debug)]
 pub(super) struct Answers<'a> {
-    /// One row: the variables that this server has.
+    /// One row: those of the variables that this server has.
     pub(super) variables: &'a Table,
-    /// A row for each source that this server follows; `None` when the check may not see it.
+    /// A row for each source of this server; `None` when the account may not see it.
     pub(super) replication: Option<&'a Table>,
     /// `None` unless it is a node of a Galera cluster.
     pub(super) galera: Option<&'a Table>,
@@ -103,7 +103,7 @@ pub(super) fn is_on(value: &str) -> bool {
     matches!(value, "1" | "ON")
 }
 
-/// What a server says, taken together.
+/// The combined result.
 pub(super) fn read(dialect: &Dialect, answers: &Answers<'_>, writable_replica: WritableReplica) -> Finding {
     if answers.is_on("offline_mode") {
         return Finding::new(Outcome::Starting, "the server is in offline_mode");
@@ -132,7 +132,7 @@ pub(super) fn read(dialect: &Dialect, answers: &Answers<'_>, writable_replica: W
             evidence.push_str("primary, but read_only is on");
             (Role::Primary, true)
         }
-        // Whether it follows anybody is not visible: the careful word.
+        // Whether it replicates is not visible: assume the safe role.
         (None, true) => {
             evidence.push_str("standby (read_only is on; this user may not see replication)");
             (Role::Standby, false)
@@ -154,10 +154,10 @@ pub(super) fn read(dialect: &Dialect, answers: &Answers<'_>, writable_replica: W
     Finding { outcome: Outcome::Ok, facts, evidence: evidence.into() }
 }
 
-/// When this server's reign began, counted in transactions: one more than the last that another server wrote in its domain. It rises
-/// with each promotion and stays what it is from then on, like a timeline of `PostgreSQL` (`MariaDB` documentation, "Global
+/// Where this server's time as primary began, counted in transactions: one more than the last that another server wrote in its
+/// domain. It rises with each promotion and then stays the same, like a timeline of `PostgreSQL` (`MariaDB` documentation, "Global
 /// Transaction ID": a sequence number goes on counting when another server writes). `None` where there are no such numbers: `MySQL`
-/// counts for each server apart.
+/// counts separately for each server.
 fn reign(answers: &Answers<'_>) -> Option<u64> {
     let own = answers.variable("server_id")?;
     let domain = answers.variable("gtid_domain_id")?;
@@ -179,7 +179,7 @@ fn reign(answers: &Answers<'_>) -> Option<u64> {
     any.then(|| last_of_others.saturating_add(1))
 }
 
-/// A node of a Galera cluster. All may write at the same time; who does is for the pool to say.
+/// A node of a Galera cluster. All may write at the same time; the pool decides which one does.
 fn node(answers: &Answers<'_>, galera: &Table, version: Option<Printable>) -> Finding {
     let status = galera.named("wsrep_cluster_status").unwrap_or_default();
     let state = galera.named("wsrep_local_state").unwrap_or_default();
@@ -191,7 +191,7 @@ fn node(answers: &Answers<'_>, galera: &Table, version: Option<Printable>) -> Fi
     if !galera.named("wsrep_ready").is_some_and(is_on) || !matches!(state, DONOR | SYNCED) {
         return Finding::new(Outcome::Starting, format!("Galera: the node is not ready ({comment})"));
     }
-    // A donor answers, and falls behind while it gives its data away.
+    // A donor answers, but falls behind while it sends its data.
     let multi_primary = if state == SYNCED { MultiPrimary::Synced } else { MultiPrimary::Behind };
     let read_only = answers.refuses_writes();
     let facts = Facts {

@@ -83,7 +83,6 @@ impl Greeting {
         self.capabilities & NEEDED == NEEDED
     }
 
-    /// The server offers TLS.
     pub(super) const fn offers_tls(&self) -> bool {
         self.capabilities & SSL != 0
     }
@@ -101,7 +100,6 @@ impl Greeting {
         head
     }
 
-    /// The request for TLS.
     pub(super) fn tls_request(&self) -> Vec<u8> {
         self.head(true)
     }
@@ -118,7 +116,7 @@ impl Greeting {
             packet.push(0);
         }
         if self.capabilities & CONNECT_ATTRS != 0 {
-            // Seen in performance_schema.session_connect_attrs by whoever wonders who this is.
+            // Shown in performance_schema.session_connect_attrs.
             let attributes = [wire::string(b"program_name"), wire::string(b"mainstay")].concat();
             packet.extend(wire::string(&attributes));
         }

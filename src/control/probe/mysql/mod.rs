@@ -1,16 +1,16 @@
-//! The `MySQL` check, also for `MariaDB` and Galera: a login and a few questions, or the questions alone over a session that stays
+//! The `MySQL` check, also for `MariaDB` and Galera: a login and a few queries, or the queries alone over a session that stays
 //! open.
 //!
 //! | file | what it holds |
 //! |---|---|
-//! | [`wire`] | packets and what stands in them |
+//! | [`wire`] | packets and their contents |
 //! | [`handshake`] | the first packets |
 //! | [`scramble`] | how a password is proven |
 //! | [`answer`] | errors and tables |
-//! | [`facts`] | what the server says of itself |
-//! | [`replication`] | whom it follows |
-//! | [`classify`] | which outcome an error is |
-//! | [`conversation`] | a connection, from the greeting to its clean end |
+//! | [`facts`] | what the server reports |
+//! | [`replication`] | the sources of the server |
+//! | [`classify`] | the outcome of an error |
+//! | [`conversation`] | a connection, from the greeting to its proper end |
 
 pub mod answer;
 mod classify;
@@ -53,8 +53,8 @@ use crate::{
     net::{addr::BackendAddr, addresses::Addresses},
 };
 
-/// `ER_SPECIFIC_ACCESS_DENIED_ERROR`: the user may not ask this. `ER_PARSE_ERROR`, `ER_NOT_SUPPORTED_YET`: the server does not know
-/// the question. What may pass by itself is not among them, because nobody asks again.
+/// `ER_SPECIFIC_ACCESS_DENIED_ERROR`: the account may not ask this. `ER_PARSE_ERROR`, `ER_NOT_SUPPORTED_YET`: the server does not
+/// know the statement. Errors that may pass are not among these, because nothing asks again.
 const UNANSWERABLE: [u16; 3] = [1227, 1064, 1235];
 
 /// How the check logs in to one backend.
@@ -63,7 +63,7 @@ pub struct Login {
     host: Arc<str>,
     check: Arc<MysqlCheck>,
     password: Option<Password>,
-    /// The user may not ask for replication. Learned once, and asked again with each new process.
+    /// The account may not see replication. Asked once, and again after a restart of mainstay.
     blind: Arc<AtomicBool>,
     linger: Linger,
 }
@@ -93,8 +93,8 @@ impl Kind for MysqlCheck {
 
 #[async_trait]
 impl standing::Login for Login {
-    /// A login that is still under way at the deadline is finished and ended cleanly in
-    /// the background, within a few seconds, unless too many are already: a server counts those that are cut off, and locks the host out in the end.
+    /// A login that is still running at the deadline is finished and logged out in the background, within a few seconds, unless too
+    /// many are already: a server counts those that are cut off, and eventually locks the host out.
     async fn open(&self, addresses: &Addresses, deadline: Deadline) -> Result<Opened, Failure> {
         let (socket, _) = tcp::connect(addresses, deadline).await?;
         let (opened, opening) = oneshot::channel();
@@ -126,7 +126,7 @@ impl Login {
             standing = self.log_in(socket, deadline) => standing,
             () = self.linger.is_over(opened.closed()) => return,
         };
-        // One that comes back unwanted is dropped here, which logs out.
+        // A session that nobody waits for is dropped here, which logs out.
         drop(opened.send(standing));
     }
 
@@ -175,7 +175,7 @@ impl standing::Standing for Standing {
             return broken.clone();
         }
         let broken = match self.conversation.unasked().await {
-            // A server that stops, or an administrator who ends this session, says so before it closes.
+            // A server that stops, or an administrator who ends this session, sends an error before the close.
             Ok(Some(error)) if classify::SHUTDOWN.contains(&error.code) => Broken::Shutdown(classify::error(&error)),
             Ok(Some(error)) => Broken::Lost(classify::error(&error)),
             Ok(None) => Broken::Lost(Finding::new(Outcome::ProtocolError, "the server spoke without being asked")),
@@ -195,7 +195,7 @@ impl standing::Standing for Standing {
 }
 
 impl Standing {
-    /// Which variables this server has, once a login: naming one that it has not is an error.
+    /// Which variables this server has, once per login: a query for one that it lacks is an error.
     async fn learn(&mut self) -> Result<(), Trouble> {
         let names = facts::VARIABLES.map(|name| format!("'{name}'")).join(", ");
         let table = self.conversation.query(&format!("SHOW GLOBAL VARIABLES WHERE Variable_name IN ({names})")).await?;
@@ -211,7 +211,7 @@ impl Standing {
     }
 
     async fn ask(&mut self) -> Result<Finding, Trouble> {
-        // The node's own word first: one that is not ready refuses the other questions.
+        // The state of the node first: one that is not ready refuses the other queries.
         let galera = if self.is_galera { Some(self.conversation.query(facts::GALERA).await?) } else { None };
         let variables = self.conversation.query(&self.question).await?;
         let replication = self.replication().await?;

@@ -1,22 +1,23 @@
-//! Whom a server follows, and how well (`MySQL` documentation, "SHOW REPLICA STATUS"; `MariaDB` documentation, "SHOW REPLICA STATUS").
+//! The source of a server, and the state of replication (`MySQL` documentation, "SHOW REPLICA STATUS"; `MariaDB` documentation,
+//! "SHOW REPLICA STATUS").
 
 use std::{fmt, time::Duration};
 
 use super::answer::Table;
 
-/// Longest name of a source that is passed on; it is a stranger's text.
+/// Longest name of a source that is passed on; it is untrusted.
 const LONGEST_SOURCE: usize = 80;
 
-/// A source that is followed, or was.
+/// A present or former source.
 pub(super) struct Source<'a> {
     host: &'a str,
-    /// It is followed at this moment, or would be if it answered.
+    /// The server replicates from it now, or would if it answered.
     pub(super) is_followed: bool,
     /// Both threads run.
     pub(super) is_whole: bool,
-    /// What the server applies, it does.
+    /// The applying thread runs.
     applies: bool,
-    /// What stopped a thread, or keeps it from its source; 0 for nothing.
+    /// The error that stopped a thread, or keeps it from its source; 0 for none.
     error: u64,
     seconds: Option<u64>,
     /// Received and not applied, in bytes.
@@ -24,7 +25,7 @@ pub(super) struct Source<'a> {
 }
 
 impl<'a> Source<'a> {
-    /// The one that is furthest behind, if any is configured.
+    /// The source that is furthest behind, if any is configured.
     pub(super) fn of(table: &'a Table) -> Option<Self> {
         let sources = (0..table.rows.len()).filter_map(|row| Self::row(table, row));
         sources.max_by_key(|source| (source.is_followed, !source.is_whole, source.seconds, source.unapplied))
@@ -32,7 +33,7 @@ impl<'a> Source<'a> {
 
     fn row(table: &'a Table, row: usize) -> Option<Self> {
         let either = |new: &str, old: &str| table.get(row, new).or_else(|| table.get(row, old));
-        // Group Replication has channels of its own, which say nothing of a source.
+        // Group Replication has channels of its own, which are no source.
         if table.get(row, "Channel_Name").is_some_and(|name| name.starts_with("group_replication_")) {
             return None;
         }
@@ -47,13 +48,13 @@ impl<'a> Source<'a> {
         let unapplied = if same_file {
             received.zip(applied).map(|(received, applied)| received.saturating_sub(applied))
         } else {
-            // From one file to a later one nobody counts: all that lies here unapplied is at most this.
+            // The distance from one file to a later one is unknown: everything here that is not applied is at most this.
             number("Relay_Log_Space", "Relay_Log_Space")
         };
         Some(Self {
             host: either("Source_Host", "Master_Host").unwrap_or_default(),
-            // A thread that receives and fails stops alone; the other stops by an order, or by an error of its own. What a source
-            // that died left behind (2003) stays after the order.
+            // A receiving thread that fails stops alone; the other one stops by an order, or by an error of its own. The error that
+            // a dead source left behind (2003) stays after the order.
             is_followed: io_thread != "No" || sql_thread != "No" || applying.is_some(),
             is_whole: io_thread == "Yes" && sql_thread == "Yes",
             applies: sql_thread == "Yes",
@@ -65,8 +66,8 @@ impl<'a> Source<'a> {
 }
 
 impl Source<'_> {
-    /// How long ago that was written which is applied now. One that applies nothing says nothing, and falls behind without end; one
-    /// that has lost its source says nothing either, and has all that there was.
+    /// The age of the change that is being applied. A server that applies nothing reports nothing, and falls behind without end;
+    /// one that has lost its source reports nothing either, and has all that there was.
     pub(super) fn lag(&self) -> Option<Duration> {
         if self.applies { self.seconds.map(Duration::from_secs) } else { Some(Duration::MAX) }
     }

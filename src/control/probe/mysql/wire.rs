@@ -1,29 +1,29 @@
-//! Packets of the `MySQL` protocol and what stands in them (`MySQL` documentation, "Client/Server Protocol", "`MySQL` Packets" and "Basic
-//! Data Types"). Total: whatever a stranger sends is a packet, or not whole yet, or an error in words; never a panic, and no memory
+//! Packets of the `MySQL` protocol and their contents (`MySQL` documentation, "Client/Server Protocol", "`MySQL` Packets" and
+//! "Basic Data Types"). Total: any input is a packet, or incomplete, or an error with a message; never a panic, and no memory
 //! beyond what was received.
 
 use super::super::bounded::quote;
 pub(super) use crate::wire::mysql::frame;
 use crate::wire::mysql::{HEADER, header};
 
-/// A packet that is longer is no answer to a check.
+/// A longer packet is no answer to a check.
 const PACKET_MAX: usize = 60 * 1024;
-/// Stands where the length of a value would.
+/// In place of the length of a value.
 pub(super) const NULL: u8 = 0xfb;
 
 /// One packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Packet {
-    /// Its number in the exchange.
+    /// Its sequence number.
     pub sequence: u8,
-    /// What is in it.
+    /// Its payload.
     pub payload: Vec<u8>,
 }
 
-/// Reads one packet from the front of what was received: the packet and its length in bytes, or nothing when it is not whole yet.
+/// Reads one packet from the beginning of `received`: the packet and its length in bytes; `None` when it is incomplete.
 ///
 /// # Errors
-/// What is wrong, in words, when this is no answer to a check.
+/// What is wrong, when this is no answer to a check.
 pub fn parse(received: &[u8]) -> Result<Option<(Packet, usize)>, String> {
     let Some((length, sequence, rest)) = header(received) else { return Ok(None) };
     if length > PACKET_MAX {
@@ -33,7 +33,7 @@ pub fn parse(received: &[u8]) -> Result<Option<(Packet, usize)>, String> {
     Ok(packet.map(|packet| (packet, HEADER + length)))
 }
 
-/// Reads through a payload. Every method gives `None` where the payload is too short.
+/// Reads through a payload. Every method returns `None` where the payload is too short.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Cursor<'a>(pub(super) &'a [u8]);
 
@@ -60,7 +60,6 @@ impl<'a> Cursor<'a> {
         text
     }
 
-    /// A length-encoded integer.
     pub(super) fn integer(&mut self) -> Option<u64> {
         let width = match self.byte()? {
             small @ ..=0xfa => return Some(u64::from(small)),
@@ -97,7 +96,7 @@ pub(super) enum Value<'a> {
     Text(&'a [u8]),
 }
 
-/// A string with its length in front.
+/// A length-encoded string, for sending.
 pub(super) fn string(bytes: &[u8]) -> Vec<u8> {
     let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_le_bytes();
     let mut encoded = match bytes.len() {

@@ -10,7 +10,7 @@ use super::super::{
 };
 use crate::failover::Outcome;
 
-/// Longest message of a server that is passed on; it is a stranger's text.
+/// Longest message of a server that is passed on; it is untrusted.
 pub(super) const LONGEST_MESSAGE: usize = 200;
 
 /// What went wrong, in the words of the probe.

@@ -123,7 +123,6 @@ impl Scope {
     }
 }
 
-/// Reads the answer.
 pub(super) fn read(messages: &[SimpleQueryMessage], scope: Scope) -> Finding {
     let row = messages.iter().find_map(|message| match message {
         SimpleQueryMessage::Row(row) => Some(row),

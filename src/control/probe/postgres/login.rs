@@ -1,7 +1,7 @@
 //! The first messages of a session: who we are, and the proof of it (`PostgreSQL` documentation, "Message Flow: Start-up").
 //!
-//! They are not left to the library: it gives the password to whoever asks for it in clear text, hashes as often as a server likes on
-//! the control thread, and takes what it cannot follow for garbage. It takes over behind the login ([`Begun`]).
+//! The library does not do this: it sends the password to any server that asks for it in clear text, hashes as many rounds as a
+//! server wants on the control thread, and does not understand all answers. It takes over after the login ([`Begun`]).
 
 use std::{
     future::Future,
@@ -40,9 +40,9 @@ const SUCCESS: u32 = 0;
 /// No message of a login is longer (libpq's own bound is 2000, for anything but errors).
 const LONGEST: usize = 30_000;
 
-/// What is known of the other side before the login.
+/// What is known of the peer before the login.
 pub(crate) struct Peer {
-    /// Nobody else can hear it or answer for it: verified by TLS, or behind a unix socket.
+    /// Nobody else can listen or answer: verified by TLS, or a unix socket.
     pub(crate) is_verified: bool,
     /// The digest of the certificate that it showed.
     pub(crate) end_point: Option<Vec<u8>>,
@@ -50,7 +50,7 @@ pub(crate) struct Peer {
     pub(crate) is_encrypted: bool,
 }
 
-/// Logs in. What comes back goes on with the last message, which the library judges: the success, or an error.
+/// Logs in. The stream continues with the last message, which the library judges: success, or an error.
 pub(crate) async fn log_in(
     stream: Box<dyn Stream>,
     peer: Peer,
@@ -95,14 +95,13 @@ struct Login<'a> {
     deadline: Deadline,
 }
 
-/// A message of the server.
 struct Message {
     kind: u8,
     body: Vec<u8>,
 }
 
 impl Message {
-    /// Which request for a proof it is, and the rest of it.
+    /// Which request for a proof it is, and its data.
     fn request(&self) -> Option<(u32, &[u8])> {
         let (code, rest) = self.body.split_first_chunk().filter(|_| self.kind == b'R')?;
         Some((u32::from_be_bytes(*code), rest))
@@ -115,7 +114,7 @@ impl Message {
 }
 
 impl Login<'_> {
-    /// The message that ends the login: a success, or what the library makes an error of.
+    /// The message that ends the login: success, or one that the library turns into an error.
     async fn converse(&mut self) -> Result<Message, Trouble> {
         let check = self.check;
         let words =
@@ -140,7 +139,7 @@ impl Login<'_> {
         }
     }
 
-    /// Gives the proof that is asked for; an error of the server that came in between.
+    /// Sends the requested proof; returns an error that the server sent meanwhile.
     async fn prove(&mut self, method: u32, rest: &[u8]) -> Result<Option<Message>, Trouble> {
         match (method, rest) {
             (3, _) => {
@@ -239,13 +238,13 @@ impl Login<'_> {
 
     async fn send(&mut self, write: impl FnOnce(&mut BytesMut) -> io::Result<()>) -> Result<(), Trouble> {
         let mut out = BytesMut::new();
-        // Nothing but a NUL in a name or a password is refused here.
+        // Only a NUL in a name or a password is refused here.
         write(&mut out).map_err(|error| misconfigured(format!("cannot log in: {error}")))?;
         self.stream.write_all(&out).await?;
         Ok(self.stream.flush().await?)
     }
 
-    /// The next message but those that may come at any time: the protocol's version, a notice.
+    /// The next message, except those that may come at any time: protocol negotiation, a notice.
     async fn receive(&mut self) -> Result<Message, Trouble> {
         loop {
             let mut head = [0; 5];
@@ -263,7 +262,7 @@ impl Login<'_> {
         }
     }
 
-    /// A postmaster that cannot start a process for us says so in the words of protocol 2: a text, up to its end.
+    /// A postmaster that cannot start a process for us says so in protocol 2: a text, up to its end.
     async fn without_a_length(&mut self, head: &[u8]) -> Trouble {
         if head[0] != b'E' {
             return Trouble::Socket(
@@ -282,15 +281,15 @@ impl Login<'_> {
     }
 }
 
-/// What `work` gives, unless the time for it is over. That is a moment before the deadline, so that what this side does not manage is
-/// told from what the server does not answer.
+/// The result of `work`, unless its time is over. That is just before the deadline, so that a slow client side can be told from a
+/// server that does not answer.
 async fn in_time<T>(work: impl Future<Output = Option<T>>, deadline: Deadline) -> Option<T> {
     let limit = deadline.at() - deadline.timeout() / 10;
     if limit > Instant::now() { timeout_at(limit, work).await.ok().flatten() } else { work.await }
 }
 
-/// A session behind its login, for the library: its own first message is swallowed, because it was said already, and it reads the last
-/// message of the login.
+/// A session after its login, for the library: its own first message is swallowed, because it was already sent, and it reads the
+/// last message of the login.
 pub(crate) struct Begun {
     stream: Box<dyn Stream>,
     unread: BytesMut,
@@ -310,7 +309,7 @@ impl AsyncRead for Begun {
 
 impl AsyncWrite for Begun {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        // The library sends its start alone, waits for the answer, and gives it to the socket as a whole.
+        // The library sends its start-up message alone, waits for the answer, and passes it to the socket in one write.
         if !std::mem::replace(&mut self.has_started, true) {
             return Poll::Ready(Ok(buf.len()));
         }

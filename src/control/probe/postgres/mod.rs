@@ -3,10 +3,10 @@
 //! | file | what it holds |
 //! |---|---|
 //! | `facts` | the one query and how its answer is read |
-//! | `classify` | which outcome an error is |
-//! | `login` | who we are, and the proof of it |
-//! | `scram` | one of the ways to prove it |
-//! | `session` | the task that drives a connection, from the login to its clean end |
+//! | `classify` | the outcome of an error |
+//! | `login` | the start-up message and authentication |
+//! | `scram` | SCRAM authentication |
+//! | `session` | the task that drives a connection, from the login to its proper end |
 
 mod classify;
 mod facts;
@@ -46,7 +46,7 @@ pub struct Login {
     host: Arc<str>,
     check: Arc<PostgresCheck>,
     password: Option<Password>,
-    /// What the role may ask. Learned once, because each refusal is a line in the server's log.
+    /// What the role may read. Tried once, because each refusal is a line in the server's log.
     reduced: Arc<Mutex<facts::Scope>>,
     linger: Linger,
 }
@@ -74,8 +74,8 @@ impl Kind for PostgresCheck {
 
 #[async_trait]
 impl standing::Login for Login {
-    /// A login that is still under way at the deadline is finished and ended cleanly
-    /// in the background, within a few seconds, unless too many are already.
+    /// A login that is still running at the deadline is finished and logged out in the background, within a few seconds, unless too
+    /// many are already.
     async fn open(&self, addresses: &Addresses, deadline: Deadline) -> Result<Opened, Failure> {
         let (socket, _) = tcp::connect(addresses, deadline).await?;
         let opening = session::start(socket, self.clone(), deadline);
@@ -131,7 +131,7 @@ impl standing::Standing for Standing {
     async fn close(self: Box<Self>) {
         let Self { client, ended, .. } = *self;
         drop(client);
-        // Told or not, the check is over.
+        // A failure here does not matter: the check is over.
         drop(tokio::time::timeout(Duration::from_millis(200), ended).await);
     }
 }

@@ -1,7 +1,7 @@
 //! SCRAM-SHA-256, the client's side (RFC 5802, RFC 7677; `PostgreSQL` documentation, "SASL Authentication").
 //!
-//! The server says how many rounds of hashing a login costs: 4096 by default, 2^31 at most, and a rogue asks for as many as it
-//! likes. So they are done off the control thread, in portions, one login's after the other's.
+//! The server chooses how many rounds of hashing a login needs: 4096 by default, at most 2^31, and a malicious one any number. So
+//! they run off the control thread, in portions, taking turns between logins.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use rand::RngExt;
@@ -11,14 +11,14 @@ use tokio::sync::Semaphore;
 const NONCE_LENGTH: usize = 24;
 /// Rounds between two turns: a fraction of a millisecond.
 const PORTION: u32 = 1024;
-/// Who waits for a turn gets it in order, so however many rogues there are, an honest login waits a portion of each. One at a time:
-/// the other cores are for clients.
+/// Turns are given in order, so however many malicious servers there are, an honest login waits for one portion of each. One at a
+/// time: the other cores are for clients.
 static TURN: Semaphore = Semaphore::const_new(1);
 
-/// How a login is bound to the certificate that the server showed.
+/// How a login is bound to the server's certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Binding {
-    /// There is none to be bound to.
+    /// There is no certificate.
     Impossible,
     /// The server does not offer it, though this side could.
     NotOffered,
@@ -57,7 +57,7 @@ pub(crate) struct Challenge {
     pub(crate) rounds: u32,
 }
 
-/// The last message, and what the server has to answer.
+/// The last message, and the answer that the server must give.
 pub(crate) struct Proof {
     pub(crate) message: String,
     verifier: Vec<u8>,
@@ -71,7 +71,7 @@ impl Scram {
         Self { binding, nonce }
     }
 
-    /// The first message. The server knows the user from elsewhere.
+    /// The first message. The server already knows the user.
     pub(super) fn first(&self) -> String {
         format!("{}{}", self.binding.header(), self.bare())
     }
@@ -80,7 +80,7 @@ impl Scram {
         format!("n=,r={}", self.nonce)
     }
 
-    /// Reads what the server answered.
+    /// Reads the server's answer.
     pub(crate) fn challenge(&self, answer: &[u8]) -> Option<Challenge> {
         let text = std::str::from_utf8(answer).ok()?;
         let mut parts = text.split(',');
@@ -117,7 +117,7 @@ impl Proof {
 
 /// PBKDF2 (RFC 8018) with one block.
 async fn salted(password: &str, challenge: &Challenge) -> Option<[u8; 32]> {
-    // As the server does: a password that SASLprep does not allow is taken as it is.
+    // As the server does: a password that SASLprep does not allow is used as it is.
     let password = stringprep::saslprep(password).unwrap_or(password.into());
     let mut rounds = Rounds::begin(password.as_bytes(), &challenge.salt, challenge.rounds);
     while rounds.left > 0 {

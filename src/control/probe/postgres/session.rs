@@ -1,7 +1,7 @@
-//! The task that drives a connection: TLS, login, then the messages of the standing session, up to a clean end.
+//! The task that drives a connection: TLS, login, then the queries of the standing session, up to a proper end.
 //!
-//! It runs on its own so that a deadline never cuts a connection off in the middle: the server would write a line into its
-//! log for each. What is abandoned gets a moment to end in order.
+//! It is a separate task, so that a deadline never cuts a connection off in the middle: the server would log a line for each.
+//! Abandoned connections get a moment to log out.
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -49,7 +49,7 @@ async fn run(socket: Plain, login: Login, deadline: Deadline, mut opened: onesho
     let (client, driver) = match connected {
         Ok(connected) => connected,
         Err(failure) => {
-            // Nobody waits any more when the deadline was faster.
+            // Nobody waits any more: the deadline was first.
             drop(opened.send(Err(failure)));
             return;
         }
@@ -58,7 +58,7 @@ async fn run(socket: Plain, login: Login, deadline: Deadline, mut opened: onesho
     let (end, ended) = oneshot::channel();
     let standing =
         Standing { client, ended, broken: None, allowance, reduced: login.reduced, _abandon: abandoned.clone().drop_guard() };
-    // A session that comes back unwanted is dropped here, which logs out.
+    // A session that nobody waits for is dropped here, which logs out.
     drop(opened.send(Ok(standing)));
     let broken = tokio::select! {
         result = driver => broken(result),
@@ -88,8 +88,8 @@ async fn connect(mut stream: Bounded, is_unix: bool, login: &Login, deadline: De
     config.connect_raw(begun, NoTls).await.map_err(|error| Failure::Backend(classify::error(&error)))
 }
 
-/// Asks for TLS. After an `S` there is no way back to clear text. One byte is read and no more: what an attacker sends
-/// ahead in clear text must not be taken for part of the encrypted stream.
+/// Asks for TLS. After an `S` there is no way back to clear text. Only one byte is read: what an attacker sends ahead in clear text
+/// must not count as part of the encrypted stream.
 async fn negotiate(stream: &mut Bounded, mode: TlsMode) -> Result<bool, Failure> {
     if mode == TlsMode::Off {
         return Ok(false);
@@ -114,8 +114,8 @@ async fn negotiate(stream: &mut Bounded, mode: TlsMode) -> Result<bool, Failure>
 fn broken(result: Result<(), tokio_postgres::Error>) -> Broken {
     let Err(error) = result else { return Broken::Lost(Finding::new(Outcome::Closed, "the check logged out")) };
     let finding = classify::error(&error);
-    // admin_shutdown 57P01, crash_shutdown 57P02. A backend whose postmaster is gone says 57P01 as well (be-secure.c); the function
-    // that says so is the same in every language.
+    // admin_shutdown 57P01, crash_shutdown 57P02. A backend whose postmaster is gone sends 57P01 as well (be-secure.c); the name of
+    // the function is the same in every language.
     let is_orphan = error.as_db_error().and_then(DbError::routine).is_some_and(|name| name.starts_with("secure_"));
     match error.code() {
         Some(&SqlState::ADMIN_SHUTDOWN) if is_orphan => Broken::Orphaned(finding),

@@ -7,7 +7,7 @@ use crate::{
     wire::redis::{LOADING, TOO_MANY},
 };
 
-/// Longest message of a server that is passed on; it is a stranger's text.
+/// Longest message of a server that is passed on; it is untrusted.
 const LONGEST_MESSAGE: usize = 200;
 
 pub(super) fn error(error: &str) -> Finding {
@@ -21,7 +21,7 @@ fn outcome_of(error: &str) -> Outcome {
         LOADING => Outcome::Starting,
         // Runs a script or a function that blocks everybody: alive, and a failover would lose what it does.
         "BUSY" => Outcome::Saturated,
-        // The one error without a word of its own that says nothing about the check.
+        // The one error without a first word of its own that says nothing about the check.
         "ERR" if error.contains(TOO_MANY) => Outcome::Saturated,
         // NOAUTH, WRONGPASS, NOPERM, DENIED (protected mode), ERR: alive and answers in order, but not to a check like this.
         _ => Outcome::Misconfigured,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::super::finding::Finding;
 use crate::failover::{Facts, Outcome, Printable, Role};
 
-/// Longest version that is passed on; it is a stranger's text.
+/// Longest version that is passed on; it is untrusted.
 const LONGEST_VERSION: usize = 40;
 
 fn value<'a>(info: &'a str, key: &str) -> Option<&'a str> {

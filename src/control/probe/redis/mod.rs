@@ -1,14 +1,14 @@
-//! The Redis check: `AUTH` where a password is given, then `PING` and `INFO` over a session that stays open.
+//! The Redis check: `AUTH` if there is a password, then `PING` and `INFO` over a session that stays open.
 //!
-//! `INFO` is answered also while the server loads its data and while a replica has lost its primary, so it tells the role;
-//! `PING` is not, so it tells whether clients are served. A role that may do no more than these two is enough.
+//! `INFO` is answered even while the server loads its data and while a replica has lost its primary, so it tells the role. `PING`
+//! is not, so it tells whether clients are served. A user that may do only these two is enough.
 //!
 //! | file | what it holds |
 //! |---|---|
 //! | `resp` | the protocol, as much of it as a check reads |
-//! | `facts` | what `INFO` says of the server |
-//! | `classify` | which outcome an error reply is |
-//! | `sentinel` | a second opinion on who is primary |
+//! | `facts` | what `INFO` reports |
+//! | `classify` | the outcome of an error reply |
+//! | `sentinel` | a second opinion on which server is the primary |
 
 mod classify;
 pub(crate) mod facts;
@@ -55,7 +55,7 @@ pub struct Login {
     check: Arc<RedisCheck>,
     password: Option<Password>,
     council: Arc<AsyncMutex<Option<SentinelMonitor>>>,
-    /// The process that was seen as a standby: when it is a primary later, it was promoted, and did not come back as one.
+    /// The process that was seen as a standby: if it is a primary later, it was promoted, and did not come back as one.
     witnessed: Arc<Mutex<Option<Arc<str>>>>,
 }
 
@@ -134,7 +134,7 @@ impl Login {
         Ok((standing, finding))
     }
 
-    /// Whom the Sentinels name, where there are any.
+    /// The server that the Sentinels name, if there are any.
     async fn named(&self) -> Option<Named> {
         let sentinels = self.check.sentinels.as_ref()?;
         self.council.lock().await.get_or_insert_with(|| SentinelMonitor::convene(sentinels)).named().await
@@ -174,7 +174,7 @@ impl standing::Standing for Standing {
     }
 
     async fn close(mut self: Box<Self>) {
-        // Told or not, the check is over.
+        // A failure here does not matter: the check is over.
         let _ = self.stream.shutdown().await;
     }
 }
@@ -205,13 +205,13 @@ impl Standing {
         }
     }
 
-    /// What the server says of itself beside what the Sentinels say.
+    /// The server's own role combined with the opinion of the Sentinels.
     ///
     /// | the server | the Sentinels name | it was seen as a standby | then it is |
     /// |---|---|---|---|
-    /// | primary | nobody (none answers, or none is configured) | · | primary |
-    /// | primary | it | · | primary, with their count as its epoch |
-    /// | primary | another | yes | primary: just promoted, they will say so soon |
+    /// | primary | none (no Sentinel answers, or none is configured) | · | primary |
+    /// | primary | this server | · | primary, with their count as its epoch |
+    /// | primary | another | yes | primary: just promoted, they will name it soon |
     /// | primary | another | no | nothing: an old primary that came back |
     /// | standby | · | · | standby |
     async fn compare(&self, mut finding: Finding) -> Finding {
@@ -254,7 +254,7 @@ impl Standing {
     }
 }
 
-/// It speaks the protocol, so it is alive, whatever stands in front of it.
+/// It speaks the protocol, so it is alive, even if something stands in front of it.
 fn no_info() -> Finding {
     Finding::new(
         Outcome::Misconfigured,

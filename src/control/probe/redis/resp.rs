@@ -1,11 +1,10 @@
-//! RESP2, the protocol of Redis (its documentation, "Redis serialization protocol specification"): as much of it as a check reads.
-//! Total: whatever a stranger sends is a reply, or not whole yet, or an error in words; never a panic, and no memory beyond what
-//! was received.
+//! RESP2, the protocol of Redis (its documentation, "Redis serialization protocol specification"), as far as a check reads it.
+//! Total: any input is a reply, or incomplete, or an error with a message; never a panic, and no memory beyond what was received.
 
 use super::super::bounded::quote;
 use crate::wire::redis::{BULK, ERROR, LIST, STATUS, line};
 
-/// A line that is longer is no answer to a check.
+/// A longer line is no answer to a check.
 const LINE_MAX: usize = 1024;
 /// A Sentinel tells about fifty words of a primary.
 const LIST_MAX: usize = 256;
@@ -34,15 +33,15 @@ pub(super) fn command(words: &[&str]) -> Vec<u8> {
     bytes
 }
 
-/// The first word of an error, which says its kind.
+/// The first word of an error, which is its kind.
 pub(super) fn code(error: &str) -> &str {
     error.split(' ').next().unwrap_or_default()
 }
 
-/// Reads one reply from the front of what was received: the reply and its length in bytes, or nothing when it is not whole yet.
+/// Reads one reply from the beginning of `received`: the reply and its length in bytes; `None` when it is incomplete.
 ///
 /// # Errors
-/// What is wrong, in words, when this is no RESP or no answer to a check.
+/// What is wrong, when this is no RESP or no answer to a check.
 pub fn parse(received: &[u8]) -> Result<Option<(Reply, usize)>, String> {
     let Some(&kind) = received.first() else { return Ok(None) };
     if ![STATUS, ERROR, BULK, LIST].contains(&kind) {
@@ -60,7 +59,7 @@ pub fn parse(received: &[u8]) -> Result<Option<(Reply, usize)>, String> {
     }
 }
 
-/// Nothing in a list but texts; a list that is null is empty.
+/// A list contains only texts; a null list is empty.
 fn list(count: &str, start: usize, received: &[u8]) -> Result<Option<(Reply, usize)>, String> {
     if count == "-1" {
         return Ok(Some((Reply::List(Vec::new()), start)));

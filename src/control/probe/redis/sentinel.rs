@@ -1,8 +1,9 @@
-//! A second opinion on who is primary: that of the Sentinels (Redis documentation, "High availability with Redis Sentinel").
+//! A second opinion on which server is the primary: that of the Sentinels (Redis documentation, "High availability with Redis
+//! Sentinel").
 //!
-//! Redis counts no promotions, so its own word cannot tell an old primary that returns from the present one. Sentinels count theirs
+//! Redis does not count promotions, so it cannot tell an old primary that returns from the present one. Sentinels count theirs
 //! (`config-epoch`) and agree on the name that has the highest count. They are asked in the background, about once a second, and no
-//! check waits for them: one that hangs holds nothing up.
+//! check waits for them.
 
 use std::{
     sync::{Arc, Weak},
@@ -32,14 +33,14 @@ use crate::{
     net::{addr::BackendAddr, endpoint::Endpoint},
 };
 
-/// Between two questions.
+/// Between two rounds.
 const INTERVAL: Duration = Duration::from_secs(1);
 /// For one Sentinel, from the connect to its answer.
 const PATIENCE: Duration = Duration::from_millis(500);
 /// An opinion that is older counts no more.
 const MAX_AGE: Duration = Duration::from_mins(1);
 
-/// Whom the Sentinels name.
+/// The primary that the Sentinels name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Named {
     pub(super) host: String,
@@ -49,14 +50,14 @@ pub(super) struct Named {
 }
 
 impl Named {
-    /// Whether that is the server that was connected to.
+    /// Whether that is the connected server.
     pub(super) fn is(&self, host: &str, peer: &Endpoint) -> bool {
         let Some(peer) = peer.tcp() else { return false };
         self.port == peer.port() && (self.host.parse() == Ok(peer.ip()) || self.host.eq_ignore_ascii_case(host))
     }
 }
 
-/// What they said last, and when.
+/// Their last answer, and when it came.
 #[derive(Clone, Debug, Default)]
 enum Opinion {
     #[default]
@@ -81,7 +82,7 @@ impl SentinelMonitor {
         Self { opinion, _alive: alive }
     }
 
-    /// Whom they name; `None` when none of them answers. Waits only for the first round.
+    /// The primary that they name; `None` when none of them answers. Waits only for the first round.
     pub(super) async fn named(&mut self) -> Option<Named> {
         let asked = self.opinion.wait_for(|opinion| matches!(opinion, Opinion::Asked(_))).await;
         match &*asked.ok()? {
@@ -120,7 +121,7 @@ async fn keep_asking(asked: Arc<Asked>, publish: watch::Sender<Opinion>, alive: 
     }
 }
 
-/// A line when they begin to refuse to answer, or say something else about it.
+/// A log line when they begin to refuse to answer, or give another reason for it.
 fn tell_refusals(answers: &[Result<Named, Printable>], told: &mut Option<Printable>) {
     let refusal = answers.iter().find_map(|answer| answer.as_ref().err()).cloned();
     if let Some(why) = refusal.as_ref().filter(|_| refusal != *told) {
@@ -129,7 +130,7 @@ fn tell_refusals(answers: &[Result<Named, Printable>], told: &mut Option<Printab
     *told = refusal;
 }
 
-/// One Sentinel's answer, or in which words it refuses one.
+/// One Sentinel's answer, or the error with which it refuses one.
 async fn ask(sentinel: &BackendAddr, Asked { sentinels, password }: &Asked) -> Option<Result<Named, Printable>> {
     let addresses = resolver::lookup(sentinel).await.ok()?;
     let (socket, _) = tcp::connect(&addresses, Deadline::after(PATIENCE)).await.ok()?;

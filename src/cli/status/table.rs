@@ -23,6 +23,9 @@ struct Pool {
     summary: String,
     epoch: u64,
     active: Option<String>,
+    /// New clients are held although somebody is active.
+    #[serde(default)]
+    suspended: bool,
     #[serde(default)]
     listeners: Vec<Listener>,
     last_failover: Option<Failover>,
@@ -156,7 +159,8 @@ impl Status {
 impl Pool {
     /// A pool with only listeners for readers needs no active backend.
     fn serves(&self) -> bool {
-        self.active.is_some() || (self.is_for_reading() && self.backends.iter().any(|backend| backend.reader))
+        (self.active.is_some() && !self.suspended)
+            || (self.is_for_reading() && self.backends.iter().any(|backend| backend.reader))
     }
 
     fn is_for_reading(&self) -> bool {
@@ -344,6 +348,9 @@ mainstay 0.1.0, running, up for 13 min
     fn a_pool_without_an_active_backend_is_seen() {
         let mut status = status();
         assert!(status.every_pool_serves());
+        status.pools[0].suspended = true;
+        assert!(!status.every_pool_serves(), "new clients are held, as /readyz says");
+        status.pools[0].suspended = false;
         status.pools[0].active = None;
         assert!(!status.every_pool_serves());
     }

@@ -44,7 +44,14 @@ fn a_storm_of_connections_that_are_reset_at_once_leaves_nothing_behind() {
     until("all descriptors are back", || (process.files() <= base).then_some(()));
     assert_eq!(process.metric("mainstay_connections_active", &[]), 0);
     assert_eq!(process.metric("mainstay_accept_errors_total", &[("reason", "other")]), 0);
-    assert_eq!(process.metric("mainstay_transitions_total", &[("to", "down")]), 0);
+    // The kernel drops connects to a backend that has no processor time for its queue: two probes in a row may find that. Nothing else
+    // counts against it.
+    let probes = |outcome| process.metric("mainstay_probes_total", &[("outcome", outcome)]);
+    for outcome in ["timeout", "refused", "closed", "unreachable", "protocol_error"] {
+        assert_eq!(probes(outcome), 0, "{outcome}");
+    }
+    let downs = process.metric("mainstay_transitions_total", &[("to", "down")]);
+    assert!(2 * downs <= probes("connect_timeout"), "{downs} times down");
 }
 
 /// Keeps whatever connects, with one thread for all.

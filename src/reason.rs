@@ -19,6 +19,8 @@ labels! {
         HalfCloseTimeout = "half_close_timeout",
         /// The backend's epoch was revoked.
         Revoked = "revoked",
+        /// It was ended by command.
+        Killed = "killed",
         /// The process was told to stop, and the time for sessions to finish was over.
         Shutdown = "shutdown",
         /// A fault of mainstay.

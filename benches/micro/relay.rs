@@ -4,7 +4,7 @@ use std::{
     error::Error,
     io,
     net::{TcpListener, TcpStream},
-    sync::{Arc, atomic::AtomicU64},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -18,7 +18,7 @@ use mainstay::{
     failover::{Epoch, Time},
     metrics::{BackendMetrics, Metrics, PoolLabels},
     net::endpoint::Peer,
-    route::{Listening, Session},
+    route::{Frontend, Listening, Route, RouteId, Session},
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -42,16 +42,9 @@ fn metrics() -> Result<Arc<BackendMetrics>, Box<dyn Error>> {
 /// A client and a backend with a relay between them, which ends with the event loop.
 fn relayed(mode: RelayMode, metrics: Arc<BackendMetrics>) -> io::Result<(Socket, Socket)> {
     let ((client, near_client), (backend, near_backend)) = (pair()?, pair()?);
-    let session = Session {
-        client: Peer::Unix,
-        pool: "orders".into(),
-        listener: "rw".into(),
-        backend: "db-a".into(),
-        epoch: Epoch(1),
-        since: Time::from_millis(0),
-        upstream_bytes: AtomicU64::new(0),
-        downstream_bytes: AtomicU64::new(0),
-    };
+    let frontend = Arc::new(Frontend { pool: "orders".into(), listener: "rw".into() });
+    let route = Route::new("db-a".into(), &metrics, RouteId::Active(Epoch(1)), [].into(), Arc::default());
+    let session = Session::new(Peer::Unix, frontend, Arc::new(route), Time::from_millis(0));
     event_loop::spawn(async move {
         let settings = RelaySettings {
             mode,

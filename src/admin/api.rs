@@ -1,36 +1,25 @@
 //! Routing: which request gets which answer.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
-};
+use std::sync::{Arc, atomic::Ordering};
 
-use hyper::{Method, Response, StatusCode, body::Body as _, header::HeaderMap};
+use hyper::{
+    Method, Request, Response, StatusCode,
+    body::{Body as _, Incoming},
+    header::HeaderMap,
+};
 use serde_json::json;
-use tokio::sync::Semaphore;
 
 use super::{
-    AdminPool, AdminState, HealthProblems, events, gauges, health,
+    AdminPool, AdminState, HealthProblems,
+    authority::Denial,
+    connection::Connection,
+    events, gauges, health,
     host::{self, Reach},
-    page,
+    orders, page,
     query::{Query, decoded},
     response::{self, Body},
     status,
 };
-
-/// No request needs a body; a larger one is refused, and nothing of it is read.
-const MAX_BODY_BYTES: u64 = 64 * 1024;
-
-/// The connection of a request.
-#[derive(Clone, Debug)]
-pub(super) struct Connection {
-    /// Whose browsers can reach the listener.
-    pub(super) reach: Reach,
-    /// Set when the connection turns into a stream of events.
-    pub(super) is_stream: Arc<AtomicBool>,
-    /// Streams that may still be opened on this listener.
-    pub(super) streams: Arc<Semaphore>,
-}
 
 struct ApiEndpoint {
     /// Its path, where `{…}` stands for a name, and its query, as the answer to a wrong path lists it.
@@ -47,8 +36,10 @@ struct ApiEndpoint {
 enum Handler {
     /// To GET and HEAD.
     Read(fn(&Call<'_>) -> Response<Body>),
-    /// It changes something, by this method; this version does not support it.
-    Change(&'static str),
+    /// It orders something, by this method.
+    Order(&'static str, orders::Reader),
+    /// The same; this version does not support it.
+    Later(&'static str),
 }
 
 /// A request to a readable endpoint.
@@ -57,8 +48,8 @@ struct Call<'a> {
     connection: &'a Connection,
     headers: &'a HeaderMap,
     query: Query,
-    /// The first name in its path, or nothing.
-    pool: String,
+    /// The names in its path.
+    names: Vec<String>,
 }
 
 const fn get(
@@ -71,8 +62,12 @@ const fn get(
     ApiEndpoint { path, query, any_name, answer: Handler::Read(answer), meaning }
 }
 
-const fn change(path: &'static str, method: &'static str) -> ApiEndpoint {
-    ApiEndpoint { path, query: &[], any_name: Reach::File, answer: Handler::Change(method), meaning: "" }
+const fn order(method: &'static str, path: &'static str, reader: orders::Reader, meaning: &'static str) -> ApiEndpoint {
+    ApiEndpoint { path, query: &[], any_name: Reach::File, answer: Handler::Order(method, reader), meaning }
+}
+
+const fn later(method: &'static str, path: &'static str) -> ApiEndpoint {
+    ApiEndpoint { path, query: &[], any_name: Reach::File, answer: Handler::Later(method), meaning: "" }
 }
 
 const ENDPOINTS: &[ApiEndpoint] = &[
@@ -104,14 +99,14 @@ const ENDPOINTS: &[ApiEndpoint] = &[
         "/api/v1/pools/{pool}",
         &[],
         Reach::File,
-        |call| with_pool(call.state, &call.pool, |pool| response::json(StatusCode::OK, &status::pool(call.state, pool))),
+        |call| with_pool(call.state, call.pool(), |pool| response::json(StatusCode::OK, &status::pool(call.state, pool))),
         "The same for one pool.",
     ),
     get(
         "/api/v1/pools/{pool}/connections",
         &[],
         Reach::File,
-        |call| with_pool(call.state, &call.pool, |pool| response::json(StatusCode::OK, &status::sessions(call.state, pool))),
+        |call| with_pool(call.state, call.pool(), |pool| response::json(StatusCode::OK, &status::sessions(call.state, pool))),
         "The sessions of one pool, oldest first, at most 1000.",
     ),
     get(
@@ -129,12 +124,28 @@ const ENDPOINTS: &[ApiEndpoint] = &[
         |call| response::json(StatusCode::OK, &call.state.view().config_json),
         "The configuration in use, without secrets.",
     ),
-    change("/api/v1/pools/{pool}/backends/{backend}/state", "PUT"),
-    change("/api/v1/pools/{pool}/switchover", "POST"),
-    change("/api/v1/pools/{pool}/pause", "POST"),
-    change("/api/v1/pools/{pool}/resume", "POST"),
-    change("/api/v1/reload", "POST"),
-    change("/api/v1/shutdown", "POST"),
+    order(
+        "PUT",
+        "/api/v1/pools/{pool}/backends/{backend}/state",
+        orders::state,
+        "`state`: `ready`, `drain` (no new sessions) or `maint` (its sessions are closed, too). `force`: although nobody takes over.",
+    ),
+    order(
+        "POST",
+        "/api/v1/pools/{pool}/pause",
+        orders::pause,
+        "Holds new clients for `max` at most: 1ms to 1h, by default 30s. Running sessions go on.",
+    ),
+    order("POST", "/api/v1/pools/{pool}/resume", orders::resume, "Ends a pause."),
+    order(
+        "POST",
+        "/api/v1/pools/{pool}/kill",
+        orders::kill,
+        "Ends sessions: all, or only those with `backend`, or only that of `client` (an address, or `unix`).",
+    ),
+    order("POST", "/api/v1/reload", orders::reload, "As SIGHUP: reads the configuration again; see [reload.md](reload.md)."),
+    order("POST", "/api/v1/shutdown", orders::shutdown, "As SIGTERM. `force`: sessions are cut at once, as by a second SIGTERM."),
+    later("POST", "/api/v1/pools/{pool}/switchover"),
 ];
 
 /// Every readable endpoint: path and meaning.
@@ -143,47 +154,105 @@ pub(super) fn endpoints() -> impl Iterator<Item = (&'static str, &'static str)> 
     ENDPOINTS.iter().filter(can_be_read).map(|endpoint| (endpoint.path, endpoint.meaning))
 }
 
-pub(super) fn respond(
-    state: &Arc<AdminState>,
-    connection: &Connection,
-    request: &hyper::Request<hyper::body::Incoming>,
-) -> Response<Body> {
-    if request.body().size_hint().lower() > MAX_BODY_BYTES {
-        return response::error(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "body_too_large",
-            "no request here needs a body of more than 64 KiB",
-        );
-    }
-    let Some((endpoint, pool)) = ENDPOINTS.iter().find_map(|endpoint| Some((endpoint, endpoint.named_by(request.uri().path())?)))
-    else {
-        let message = "there is nothing at this path; these exist";
-        let paths = json!({ "paths": endpoints().map(|(path, _)| path).collect::<Vec<_>>() });
-        return response::error_with(StatusCode::NOT_FOUND, "not_found", message, paths);
-    };
-    let headers = request.headers();
-    if connection.reach > endpoint.any_name
-        && let Some(foreign) = host::foreign(request.uri(), headers, &state.hosts)
-    {
-        return response::error(StatusCode::FORBIDDEN, "foreign_host", &host::refusal(&foreign));
-    }
-    match endpoint.answer {
-        Handler::Change(method) if request.method().as_str() == method => {
-            let message = "this endpoint is read-only: this version of mainstay takes no changing calls over HTTP";
-            response::error(StatusCode::FORBIDDEN, "read_only", message)
+/// Every order: method, path and meaning.
+fn order_endpoints() -> impl Iterator<Item = (&'static str, &'static str, &'static str)> {
+    ENDPOINTS.iter().filter_map(|endpoint| match endpoint.answer {
+        Handler::Order(method, _) => Some((method, endpoint.path, endpoint.meaning)),
+        Handler::Read(_) | Handler::Later(_) => None,
+    })
+}
+
+/// An answer, or the order that has to be carried out for it.
+pub(super) enum Answer {
+    /// It is ready.
+    Now(Response<Body>),
+    /// It will be.
+    Order(Box<Pending>),
+}
+
+/// An order to be carried out.
+pub(super) struct Pending {
+    state: Arc<AdminState>,
+    connection: Connection,
+    reader: orders::Reader,
+    names: Vec<String>,
+    request: Request<Incoming>,
+}
+
+impl Answer {
+    pub(super) async fn whole(self) -> Response<Body> {
+        match self {
+            Self::Now(response) => response,
+            Self::Order(order) => {
+                let Pending { state, connection, reader, names, request } = *order;
+                orders::take(&state, &connection, (reader, names), request).await
+            }
         }
-        Handler::Change(method) => response::wrong_method(method),
-        Handler::Read(_) if !matches!(*request.method(), Method::GET | Method::HEAD) => response::wrong_method("GET, HEAD"),
-        Handler::Read(answer) => match Query::read(request.uri(), endpoint.query) {
-            Ok(query) => answer(&Call { state, connection, headers, query, pool }),
-            Err(refusal) => *refusal,
-        },
+    }
+}
+
+/// The answer to everything from somebody who may not even read.
+pub(super) fn stranger() -> Answer {
+    Answer::Now(orders::denied(Denial::NotAnOperator))
+}
+
+pub(super) fn respond(state: &Arc<AdminState>, connection: &Connection, request: Request<Incoming>) -> Answer {
+    let (endpoint, query, names) = match find(state, connection, &request) {
+        Ok(found) => found,
+        Err(refusal) => return Answer::Now(*refusal),
+    };
+    match endpoint.answer {
+        Handler::Read(answer) => Answer::Now(answer(&Call { state, connection, headers: request.headers(), query, names })),
+        Handler::Order(_, reader) => {
+            let (state, connection) = (Arc::clone(state), connection.clone());
+            Answer::Order(Box::new(Pending { state, connection, reader, names, request }))
+        }
+        Handler::Later(_) => {
+            let message = "this version of mainstay does not have this order yet";
+            Answer::Now(response::error(StatusCode::FORBIDDEN, "read_only", message))
+        }
+    }
+}
+
+type Found = (&'static ApiEndpoint, Query, Vec<String>);
+
+/// The endpoint of a request, with its query and the names in its path.
+fn find(state: &AdminState, connection: &Connection, request: &Request<Incoming>) -> Result<Found, Box<Response<Body>>> {
+    if request.body().size_hint().lower() > orders::MAX_BODY_BYTES as u64 {
+        return Err(Box::new(orders::denied(Denial::BodyTooLarge)));
+    }
+    let path = request.uri().path();
+    let Some((endpoint, names)) = ENDPOINTS.iter().find_map(|endpoint| Some((endpoint, endpoint.named_by(path)?))) else {
+        let message = "there is nothing at this path; these exist";
+        let paths = endpoints().map(|(path, _)| path).chain(order_endpoints().map(|(_, path, _)| path));
+        let paths = json!({ "paths": paths.collect::<Vec<_>>() });
+        return Err(Box::new(response::error_with(StatusCode::NOT_FOUND, "not_found", message, paths)));
+    };
+    if connection.reach > endpoint.any_name
+        && let Some(foreign) = host::foreign(request.uri(), request.headers(), &state.authority.hosts)
+    {
+        return Err(Box::new(response::error(StatusCode::FORBIDDEN, "foreign_host", &host::refusal(&foreign))));
+    }
+    let (is_allowed, allowed) = match endpoint.answer {
+        Handler::Read(_) => (matches!(*request.method(), Method::GET | Method::HEAD), "GET, HEAD"),
+        Handler::Order(method, _) | Handler::Later(method) => (request.method().as_str() == method, method),
+    };
+    if !is_allowed {
+        return Err(Box::new(response::wrong_method(allowed)));
+    }
+    Ok((endpoint, Query::read(request.uri(), endpoint.query)?, names))
+}
+
+impl Call<'_> {
+    /// The first name in its path.
+    fn pool(&self) -> &str {
+        self.names.first().map_or("", String::as_str)
     }
 }
 
 impl ApiEndpoint {
-    /// If `path` matches: the first name in it, or an empty one.
-    fn named_by(&self, path: &str) -> Option<String> {
+    /// If `path` matches: the names in it.
+    fn named_by(&self, path: &str) -> Option<Vec<String>> {
         let pattern = self.path.split('?').next()?;
         if pattern.split('/').count() != path.split('/').count() {
             return None;
@@ -191,15 +260,12 @@ impl ApiEndpoint {
         let mut names = Vec::new();
         for (wanted, found) in pattern.split('/').zip(path.split('/')) {
             if wanted.starts_with('{') {
-                names.push(found);
+                names.push(decoded(found)?);
             } else if wanted != found {
                 return None;
             }
         }
-        match (&self.answer, names.first()) {
-            (Handler::Read(_), Some(name)) => decoded(name),
-            _ => Some(String::new()),
-        }
+        Some(names)
     }
 }
 
@@ -239,16 +305,7 @@ fn verdict(is_well: bool, reasons: &[String]) -> Response<Body> {
 
 fn with_pool(state: &AdminState, name: &str, answer: impl Fn(&AdminPool) -> Response<Body>) -> Response<Body> {
     let view = state.view();
-    let names: Vec<_> = view.pools.iter().map(|pool| pool.snapshot.get().pool.to_string()).collect();
-    match names.iter().position(|candidate| candidate == name) {
-        Some(index) => answer(&view.pools[index]),
-        None => response::error_with(
-            StatusCode::NOT_FOUND,
-            "unknown_pool",
-            "there is no pool of this name",
-            json!({ "pools": names }),
-        ),
-    }
+    view.pool(name).map_or_else(|| response::unknown("pool", view.names()), answer)
 }
 
 fn stream(call: &Call<'_>) -> Response<Body> {
@@ -260,7 +317,7 @@ fn stream(call: &Call<'_>) -> Response<Body> {
         let message = "too many streams are open; ask /api/v1/events instead";
         return response::error(StatusCode::SERVICE_UNAVAILABLE, "too_many_streams", message);
     };
-    call.connection.is_stream.store(true, Ordering::Relaxed);
+    call.connection.busy.is_stream.store(true, Ordering::Relaxed);
     events::stream(call.state, since, permit)
 }
 
@@ -285,6 +342,15 @@ mod tests {
         let page = include_str!("../../docs/admin.md");
         let wanted: Vec<String> = endpoints().map(|(path, meaning)| format!("| `{path}` | {meaning} |")).collect();
         let found: Vec<&str> = page.lines().filter(|line| line.starts_with("| `/")).collect();
+        assert_eq!(found, wanted, "docs/admin.md must hold:\n\n{}", wanted.join("\n"));
+    }
+
+    #[test]
+    fn the_page_has_every_order_as_the_table_has_it() {
+        let page = include_str!("../../docs/admin.md");
+        let row = |(method, path, meaning)| format!("| `{method} {path}` | {meaning} |");
+        let wanted: Vec<String> = order_endpoints().map(row).collect();
+        let found: Vec<&str> = page.lines().filter(|line| line.starts_with("| `P")).collect();
         assert_eq!(found, wanted, "docs/admin.md must hold:\n\n{}", wanted.join("\n"));
     }
 }

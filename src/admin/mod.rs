@@ -1,7 +1,7 @@
 //! The admin plane: status, metrics and health over HTTP.
 //!
-//! It has its own thread and runtime, so `/livez` and `/metrics` answer even if other threads are stuck. It only reads the
-//! snapshots that control publishes.
+//! It has its own thread and runtime, so `/livez` and `/metrics` answer even if other threads are stuck. It reads the
+//! snapshots that control publishes, and gives orders; it changes nothing itself.
 //!
 //! | file | what it holds |
 //! |---|---|
@@ -10,6 +10,11 @@
 //! | [`host`] | the host names that are accepted |
 //! | [`query`] | the query of a request |
 //! | [`response`] | how an answer is written |
+//! | [`authority`] | who may order, and every refusal |
+//! | [`orders`] | what is ordered of a pool or of the process, and the answer |
+//! | [`process`] | orders for the whole process: to whoever runs it, and back |
+//! | [`rate`] | how often something may happen |
+//! | [`connection`] | what the requests of one connection share |
 //! | [`health`] | is it live, ready, started, and if not, why |
 //! | [`status`] | the JSON of pools, backends and sessions |
 //! | [`sentence`] | the same in words |
@@ -19,12 +24,17 @@
 //! | [`rfc3339`] | moments as text |
 
 mod api;
+mod authority;
+mod connection;
 mod events;
 mod gauges;
 mod health;
 pub(crate) mod host;
+mod orders;
 mod page;
+mod process;
 pub(crate) mod query;
+mod rate;
 mod response;
 mod rfc3339;
 mod sentence;
@@ -34,6 +44,8 @@ mod status;
 
 use std::{fmt, io, sync::Arc, thread::JoinHandle};
 
+pub use authority::{Authority, Denial};
+pub use process::{ProcessOrder, ProcessOrderReceiver, ProcessOrderSender, ProcessRefusal, ProcessVerb, process_orders};
 use tokio::sync::watch;
 
 use crate::{
@@ -41,7 +53,7 @@ use crate::{
     lifecycle::{PhaseWatch, Vital},
     metrics::{BackendMetrics, ListenerMetrics, Metrics, PoolMetrics},
     net::{endpoint::Endpoint, listener::BoundListener},
-    route::{Clock, EventLog, SessionTable, Snapshot, SnapshotWatch},
+    route::{Clock, EventLog, OrderSender, SessionTable, Snapshot, SnapshotWatch},
 };
 
 /// Settings of the admin plane.
@@ -60,8 +72,8 @@ pub struct AdminSettings {
 pub struct AdminState {
     /// Version of mainstay.
     pub version: &'static str,
-    /// Host names by which it may be asked, besides IP addresses and localhost.
-    pub hosts: Vec<Arc<str>>,
+    /// Who may ask and order.
+    pub authority: Authority,
     /// The process's clock.
     pub clock: Clock,
     /// The phase of the process; the admin plane answers until it is `Stopped`.
@@ -109,9 +121,21 @@ pub struct View {
     pub config_json: serde_json::Value,
 }
 
+impl View {
+    fn names(&self) -> Vec<String> {
+        self.pools.iter().map(|pool| pool.snapshot.get().pool.to_string()).collect()
+    }
+
+    fn pool(&self, name: &str) -> Option<&AdminPool> {
+        self.pools.iter().find(|pool| *pool.snapshot.get().pool == *name)
+    }
+}
+
 /// One pool.
 #[derive(Debug)]
 pub struct AdminPool {
+    /// Takes orders for it.
+    pub orders: OrderSender,
     /// Its state.
     pub snapshot: SnapshotWatch,
     /// Its metrics.
@@ -128,9 +152,10 @@ impl AdminPool {
         self.listeners.iter().map(|listener| listener.config.route).collect()
     }
 
-    /// Whether it serves clients now. A pool with only listeners for readers needs no active backend.
+    /// Whether clients may be sent to it now. Those of a paused pool are to wait here, and are not to be sent elsewhere. A pool with
+    /// only listeners for readers needs no active backend.
     fn serves(&self, snapshot: &Snapshot) -> bool {
-        let is_active = snapshot.active.is_some() && !snapshot.suspended;
+        let is_active = snapshot.active.is_some() && (snapshot.paused || !snapshot.suspended);
         let is_for_reading = self.listeners.iter().all(|listener| listener.config.route != ListenerRoute::Primary);
         is_active || (is_for_reading && snapshot.backends.iter().any(|backend| backend.read_eligibility.may_be_read()))
     }
@@ -165,5 +190,9 @@ pub fn spawn(settings: AdminSettings) -> io::Result<JoinHandle<()>> {
     drop(entered);
     let state = Arc::new(settings.state);
     let places = settings.max_connections;
-    settings.vital.thread("mainstay-admin".to_owned(), move || runtime.block_on(server::serve(listeners, places, state)))
+    settings.vital.thread("mainstay-admin".to_owned(), move || {
+        runtime.block_on(server::serve(listeners, places, state));
+        // A disk that does not answer must not keep the process.
+        runtime.shutdown_background();
+    })
 }

@@ -73,6 +73,13 @@ pub(super) fn error_with(status: StatusCode, code: &'static str, message: &str, 
     json(status, &json!({ "error": error }))
 }
 
+/// 404, and the names that exist.
+pub(super) fn unknown(what: &str, names: Vec<String>) -> Response<Body> {
+    let code = if what == "pool" { "unknown_pool" } else { "unknown_backend" };
+    let more = Value::Object([(format!("{what}s"), names.into())].into_iter().collect());
+    error_with(StatusCode::NOT_FOUND, code, &format!("there is no {what} of this name"), more)
+}
+
 /// 405, and the allowed methods.
 pub(super) fn wrong_method(allow: &'static str) -> Response<Body> {
     let message = format!("this path takes {allow}");

@@ -4,13 +4,14 @@ use std::fmt::Write as _;
 
 use crate::{
     config::ListenerRoute,
-    failover::{Class, FailoverReady, Health, Outcome, ReadEligibility, Reason, Role, Verdict, label::Label},
+    failover::{Admin, Class, FailoverReady, Health, Outcome, ReadEligibility, Reason, Role, Verdict, label::Label},
     route::{BackendView, Snapshot},
 };
 
 /// The pool in one or a few sentences, without its name. `held` is the number of clients that wait.
 pub(super) fn summary(pool: &Snapshot, held: u64) -> String {
     let mut text = match pool.active.and_then(|id| pool.backends.get(id.index())) {
+        _ if pool.paused => "PAUSED by an operator: new clients wait, running sessions go on.".to_owned(),
         Some(active) if pool.suspended => {
             format!("{} is in doubt: new clients wait until it is checked again, running sessions go on.", active.name)
         }
@@ -23,6 +24,14 @@ pub(super) fn summary(pool: &Snapshot, held: u64) -> String {
     }
     if pool.conflict && pool.active.is_some() {
         let _ = write!(text, " WARNING: more than one backend says it is the primary ({}): stop the wrong one.", claimants(pool));
+    }
+    for backend in &pool.backends {
+        let name = &backend.name;
+        let _ = match backend.admin {
+            Admin::Ready => Ok(()),
+            Admin::Drain => write!(text, " {name} gets no new sessions: an operator drains it."),
+            Admin::Maint => write!(text, " {name} is in maintenance: an operator took it out."),
+        };
     }
     for backend in &pool.backends {
         let (name, because) = (&backend.name, because(&backend.alert_evidence));

@@ -9,6 +9,7 @@ use std::{
     convert::Infallible,
     future::{Future, poll_fn},
     io,
+    path::Path,
     pin::pin,
     sync::{
         Arc,
@@ -27,17 +28,26 @@ use tokio::{
     time::timeout,
 };
 
-use super::{AdminState, api, host::Reach, socket::Socket};
+use super::{
+    AdminState, api,
+    authority::{Caller, User},
+    connection::{Busy, Connection},
+    host::Reach,
+    socket::Socket,
+};
 use crate::{
     lifecycle::{Phase, PhaseWatch},
     net::{
         backoff::Backoff,
+        endpoint::Endpoint,
         listener::{BoundListener, SocketFile},
     },
 };
 
 /// Event streams per listener: one place in this many.
 const PLACES_PER_STREAM: usize = 4;
+/// The same for orders that are being carried out.
+const PLACES_PER_ORDER: usize = 4;
 /// For a request line with its headers, and for the idle time before one.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 const MAX_HEADER_BYTES: usize = 16 * 1024;
@@ -52,13 +62,22 @@ const FAREWELL: Duration = Duration::from_millis(250);
 
 /// A listener within the admin plane's runtime.
 pub(super) enum Listener {
-    Tcp { listener: TcpListener, reach: Reach },
-    Unix(#[expect(dead_code, reason = "held for its end")] SocketFile, UnixListener),
+    Tcp {
+        listener: TcpListener,
+        reach: Reach,
+    },
+    Unix {
+        listener: UnixListener,
+        path: Arc<Path>,
+        #[expect(dead_code, reason = "held for its end")]
+        file: SocketFile,
+    },
 }
 
 impl Listener {
     /// Must be called within the runtime.
     pub(super) fn new(bound: BoundListener) -> io::Result<Self> {
+        let endpoint = bound.endpoint()?;
         match bound {
             BoundListener::Tcp(listener) => {
                 listener.set_nonblocking(true)?;
@@ -67,7 +86,8 @@ impl Listener {
             }
             BoundListener::Unix(file, listener) => {
                 listener.set_nonblocking(true)?;
-                Ok(Self::Unix(file, UnixListener::from_std(listener)?))
+                let Endpoint::Unix(path) = endpoint else { return Err(io::ErrorKind::InvalidInput.into()) };
+                Ok(Self::Unix { listener: UnixListener::from_std(listener)?, path, file })
             }
         }
     }
@@ -75,14 +95,21 @@ impl Listener {
     const fn reach(&self) -> Reach {
         match self {
             Self::Tcp { reach, .. } => *reach,
-            Self::Unix(..) => Reach::File,
+            Self::Unix { .. } => Reach::File,
         }
     }
 
-    async fn accept(&self) -> io::Result<Socket> {
+    async fn accept(&self) -> io::Result<(Socket, Caller)> {
         Ok(match self {
-            Self::Tcp { listener, .. } => Socket::Tcp(listener.accept().await?.0),
-            Self::Unix(_, listener) => Socket::Unix(listener.accept().await?.0),
+            Self::Tcp { listener, .. } => {
+                let (stream, peer) = listener.accept().await?;
+                (Socket::Tcp(stream), Caller::Tcp(peer))
+            }
+            Self::Unix { listener, path, .. } => {
+                let stream = listener.accept().await?.0;
+                let user = stream.peer_cred().ok().map(|peer| User { uid: peer.uid(), gid: peer.gid() });
+                (Socket::Unix(stream), Caller::Unix { user, socket: Arc::clone(path) })
+            }
         })
     }
 }
@@ -102,6 +129,7 @@ pub(super) async fn serve(listeners: Vec<Listener>, places: usize, state: Arc<Ad
 async fn accept_all(listener: Listener, places: usize, state: Arc<AdminState>) {
     let mut phase = state.phase.clone();
     let streams = Arc::new(Semaphore::new(places / PLACES_PER_STREAM));
+    let orders = Arc::new(Semaphore::new(places / PLACES_PER_ORDER));
     let mut places = OpenConnections { max: places, taken: Vec::new() };
     let requests = Arc::default();
     let mut backoff = Backoff::new(Duration::from_millis(10), Duration::from_secs(1));
@@ -112,14 +140,19 @@ async fn accept_all(listener: Listener, places: usize, state: Arc<AdminState>) {
             () = phase.reached(Phase::Stopped) => break,
         };
         match accepted {
-            Ok(socket) => {
+            Ok((socket, caller)) => {
                 backoff.reset();
-                let is_stream = Arc::new(AtomicBool::new(false));
-                let connection =
-                    api::Connection { reach: listener.reach(), is_stream: Arc::clone(&is_stream), streams: Arc::clone(&streams) };
+                let busy = Arc::new(Busy::default());
+                let connection = Connection {
+                    reach: listener.reach(),
+                    caller,
+                    busy: Arc::clone(&busy),
+                    streams: Arc::clone(&streams),
+                    orders: Arc::clone(&orders),
+                };
                 let asked = LastRequest::new(&requests);
                 let task = connections.spawn(converse(socket, Arc::clone(&state), connection, asked.clone()));
-                places.take(OpenConnection { task, is_stream, asked, has_had_turn: false }).await;
+                places.take(OpenConnection { task, busy, asked, has_had_turn: false }).await;
                 while connections.try_join_next().is_some() {}
             }
             Err(error) => {
@@ -133,20 +166,21 @@ async fn accept_all(listener: Listener, places: usize, state: Arc<AdminState>) {
 }
 
 /// One connection, from its first request to its last.
-async fn converse(socket: Socket, state: Arc<AdminState>, connection: api::Connection, asked: LastRequest) {
+async fn converse(socket: Socket, state: Arc<AdminState>, connection: Connection, asked: LastRequest) {
     let stopped: PhaseWatch = state.phase.clone();
-    let is_stream = Arc::clone(&connection.is_stream);
+    let busy = Arc::clone(&connection.busy);
+    let may_read = state.authority.may_read(&connection.caller).await;
     let is_first = Cell::new(true);
     let service = service_fn(move |request| {
         asked.again();
-        let response = api::respond(&state, &connection, &request);
+        let answer = if may_read { api::respond(&state, &connection, request) } else { api::stranger() };
         let is_first = is_first.replace(false);
         async move {
             if !is_first {
                 // Pipelined requests must not delay the other connections.
                 yield_now().await;
             }
-            Ok::<_, Infallible>(response)
+            Ok::<_, Infallible>(answer.whole().await)
         }
     });
     let mut builder = http1::Builder::new();
@@ -157,14 +191,14 @@ async fn converse(socket: Socket, state: Arc<AdminState>, connection: api::Conne
     let mut left = pin!(socket.left());
     // A reader of events sends nothing: its FIN means that it has left. Without this check, only a comment that it does not read
     // would show that, half a minute later.
-    let reader_left = poll_fn(|cx| if is_stream.load(Ordering::Relaxed) { left.as_mut().poll(cx) } else { Poll::Pending });
+    let reader_left = poll_fn(|cx| if busy.is_stream.load(Ordering::Relaxed) { left.as_mut().poll(cx) } else { Poll::Pending });
     // Errors of a client are neither logged nor counted.
     tokio::select! {
         // The request that opens the stream is answered before the stream is watched.
         biased;
         _ = serving.as_mut() => return,
         () = reader_left => return,
-        () = end_of(stopped, &is_stream) => serving.as_mut().graceful_shutdown(),
+        () = end_of(stopped, &busy.is_stream) => serving.as_mut().graceful_shutdown(),
     }
     let _ = timeout(LAST_ANSWER, serving).await;
 }
@@ -212,15 +246,15 @@ struct OpenConnections {
 #[derive(Debug)]
 struct OpenConnection {
     task: AbortHandle,
-    is_stream: Arc<AtomicBool>,
+    busy: Arc<Busy>,
     asked: LastRequest,
     /// Answer requests that have already arrived.
     has_had_turn: bool,
 }
 
 impl OpenConnections {
-    /// Adds a connection. When there are too many, the one that has asked nothing for longest and is no stream ends. There is
-    /// always one: streams are fewer than places.
+    /// Adds a connection. When there are too many, the one that has asked nothing for longest ends, but no stream, and none whose
+    /// order is being carried out. There is always one: these are at most half of the places.
     async fn take(&mut self, place: OpenConnection) {
         self.taken.retain(|place| !place.task.is_finished());
         if self.taken.len() >= self.max && self.victim().is_none() {
@@ -239,7 +273,7 @@ impl OpenConnections {
     }
 
     fn victim(&self) -> Option<usize> {
-        let is_free_to_go = |place: &OpenConnection| place.has_had_turn && !place.is_stream.load(Ordering::Relaxed);
+        let is_free_to_go = |place: &OpenConnection| place.has_had_turn && !place.busy.keeps_its_place();
         let free_to_go = self.taken.iter().enumerate().filter(|(_, place)| is_free_to_go(place));
         free_to_go.min_by_key(|(_, place)| place.asked.last.load(Ordering::Relaxed)).map(|(index, _)| index)
     }

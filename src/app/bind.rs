@@ -18,7 +18,7 @@ pub(super) type NewSockets = HashMap<SocketKey, BoundListener>;
 
 /// Permissions of a unix socket for clients. As with the databases' own sockets, the database authenticates its users.
 const FOR_EVERYBODY: u32 = 0o666;
-/// For the admin endpoint: its own user and root.
+/// For the admin endpoint: its own user and root. With operators everybody may connect, and the endpoint asks the kernel who it is.
 const FOR_ITSELF: u32 = 0o600;
 
 /// The sockets of a listener, by the keys with which a new configuration finds them.
@@ -51,8 +51,9 @@ pub(super) fn bind_pools(config: &Config, bound: &HashMap<SocketKey, Endpoint>) 
 }
 
 pub(super) fn bind_admin(config: &Config) -> Result<Vec<BoundListener>, StartError> {
+    let mode = if config.admin.operators.is_empty() { FOR_ITSELF } else { FOR_EVERYBODY };
     let bind = |endpoint| {
-        BoundListener::bind(endpoint, &LegOptions::default(), Freebind::Off, FOR_ITSELF)
+        BoundListener::bind(endpoint, &LegOptions::default(), Freebind::Off, mode)
             .map_err(|error| bind_error("the admin endpoint", endpoint, &error, NO_SUCH_ADDRESS))
     };
     config.admin.listen.iter().map(bind).collect()

@@ -18,11 +18,12 @@ pub use reload::{Changes, Reloader};
 use tokio::{runtime, sync::watch};
 
 use crate::{
+    admin::{self, ProcessOrderReceiver},
     config::Config,
     lifecycle,
     metrics::{Metrics, PoolSeries},
     net::endpoint::Endpoint,
-    route::{EventLog, SnapshotWatch},
+    route::{EventLog, OrderSender, SnapshotWatch},
 };
 
 /// A running mainstay, all of it in this process.
@@ -33,6 +34,8 @@ pub struct Running {
     pub admin: Vec<SocketAddr>,
     /// Per pool of the first configuration: its state.
     pub snapshots: Vec<SnapshotWatch>,
+    /// Per pool of the first configuration: takes orders.
+    pub orders: Vec<OrderSender>,
     /// Per pool of the first configuration: its metrics.
     pub series: Vec<PoolSeries>,
     /// State changes of all pools.
@@ -40,6 +43,7 @@ pub struct Running {
     /// All metrics.
     pub metrics: Arc<Metrics>,
     reloader: Reloader,
+    process_orders: Option<ProcessOrderReceiver>,
     stops: watch::Sender<u32>,
     life: JoinHandle<u8>,
 }
@@ -71,10 +75,12 @@ pub fn start_with(config: &Config, metrics: &Arc<Metrics>) -> Result<Running, St
     let admin = answering.iter().filter_map(Endpoint::tcp).collect();
     let limits = Limits::of(config)?;
     let (phase, lifeline) = lifecycle::begin();
-    let (planes, threads) = Planes::start(config, metrics, &lifeline, admin_sockets, sockets, &limits)?;
+    let (process, process_orders) = admin::process_orders();
+    let (planes, threads) = Planes::start(config, metrics, &lifeline, (admin_sockets, process), sockets, &limits)?;
     let pools: Vec<_> = config.pools.iter().filter_map(|pool| planes.pools.get(&pool.name)).collect();
     let listeners: Vec<_> = pools.iter().map(|pool| pool.listening(&planes.bound)).collect();
     let snapshots = pools.iter().map(|pool| pool.snapshots.clone()).collect();
+    let orders = pools.iter().map(|pool| pool.orders.clone()).collect();
     let series = pools.iter().map(|pool| pool.series.clone()).collect();
     let (stops, stop_watch) = watch::channel(0);
     let life = PhaseRunner {
@@ -97,7 +103,8 @@ pub fn start_with(config: &Config, metrics: &Arc<Metrics>) -> Result<Running, St
     let listeners = listeners.into_iter().map(|pool| pool.into_iter().map(addresses).collect()).collect();
     let reloader = Reloader::new(config.clone(), limits.workers, planes);
     let (events, metrics) = (threads.events, Arc::clone(metrics));
-    Ok(Running { listeners, admin, snapshots, series, events, metrics, reloader, stops, life })
+    let process_orders = Some(process_orders);
+    Ok(Running { listeners, admin, snapshots, orders, series, events, metrics, reloader, process_orders, stops, life })
 }
 
 impl Running {
@@ -116,6 +123,11 @@ impl Running {
         self.reloader.clone()
     }
 
+    /// What operators order of the process; nobody answers them until this is taken. It can be taken once.
+    pub fn take_process_orders(&mut self) -> Option<ProcessOrderReceiver> {
+        self.process_orders.take()
+    }
+
     /// Waits until every thread has ended; the process's exit code: 0, or 1 when sessions had to be cut or a vital thread was lost.
     pub fn join(self) -> u8 {
         self.life.join().unwrap_or(1)
@@ -130,6 +142,11 @@ impl Stopper {
     /// As [`Running::stop`].
     pub fn stop(&self) {
         self.0.send_modify(|count| *count += 1);
+    }
+
+    /// Whether a stop has begun.
+    pub fn is_stopping(&self) -> bool {
+        *self.0.borrow() > 0
     }
 }
 

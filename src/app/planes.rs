@@ -11,7 +11,7 @@ use super::{
     limits::Limits,
 };
 use crate::{
-    admin::{self, AdminListener, AdminPool, AdminSettings, AdminState, HealthProblems, View},
+    admin::{self, AdminListener, AdminPool, AdminSettings, AdminState, Authority, HealthProblems, ProcessOrderSender, View},
     config::{Config, ListenerConfig, PoolConfig},
     control::{
         self, ControlHandle, ControlSettings,
@@ -25,7 +25,7 @@ use crate::{
     lifecycle::{Lifeline, Vital},
     metrics::{Metrics, PoolLabels, PoolSeries},
     net::{endpoint::Endpoint, listener::BoundListener},
-    route::{self, Clock, EventLog, ReportSender, RouteWatch, Snapshot, SnapshotWatch},
+    route::{self, Clock, EventLog, OrderSender, ReportSender, RouteWatch, Snapshot, SnapshotWatch},
 };
 
 /// What runs, and the handles that change it.
@@ -51,6 +51,7 @@ pub(super) struct RunningPool {
     pub(super) snapshots: SnapshotWatch,
     routes: RouteWatch,
     reporter: ReportSender,
+    pub(super) orders: OrderSender,
     retired: CancellationToken,
 }
 
@@ -70,7 +71,7 @@ impl Planes {
         config: &Config,
         metrics: &Arc<Metrics>,
         lifeline: &Lifeline,
-        admin: Vec<BoundListener>,
+        (admin, process): (Vec<BoundListener>, ProcessOrderSender),
         sockets: NewSockets,
         limits: &Limits,
     ) -> Result<(Self, Threads), StartError> {
@@ -96,6 +97,7 @@ impl Planes {
             lifeline: lifeline.clone(),
             events: Arc::clone(&events),
             state: state.clone(),
+            sessions: data.sessions.clone(),
             metrics: Arc::clone(metrics),
             heartbeat: heartbeat.clone(),
             grace: config.shutdown.timeout,
@@ -122,7 +124,7 @@ impl Planes {
             vital: lifeline.vital.clone(),
             state: AdminState {
                 version: env!("CARGO_PKG_VERSION"),
-                hosts: config.admin.hosts.clone(),
+                authority: Authority::new(&config.admin, process),
                 clock,
                 phase: lifeline.phase.clone(),
                 view: views,
@@ -177,10 +179,12 @@ impl Planes {
         let first = Snapshot { pool: Arc::clone(&pool.name), ..Snapshot::default() };
         let seam = route::seam(self.clock, control::max_staleness(pool), first);
         let retired = self.lifeline.forced.child_token();
+        let (orders, received) = route::orders();
         self.control.supervise(control::PoolSettings {
             config: pool.clone(),
             publisher: seam.publisher,
             reports: seam.reports,
+            orders: received,
             series: series.clone(),
             retired: retired.clone(),
         });
@@ -190,6 +194,7 @@ impl Planes {
             snapshots: seam.snapshots,
             routes: seam.routes,
             reporter: seam.reporter,
+            orders,
             retired,
         }
     }
@@ -251,6 +256,7 @@ impl RunningPool {
         let names = self.config.backends.iter().map(|backend| Arc::clone(&backend.name));
         AdminPool {
             snapshot: self.snapshots.clone(),
+            orders: self.orders.clone(),
             metrics: Arc::clone(&self.series.pool),
             listeners: listeners.collect(),
             backends: names.zip(self.series.backends.iter().cloned()).collect(),

@@ -9,7 +9,7 @@ use std::{
 use super::{bind, error::StartError, limits::budget, planes::Planes};
 use crate::{
     config::{Config, PoolConfig},
-    data::SocketKey,
+    data::{SocketKey, admission::Budget},
     lifecycle::Phase,
 };
 
@@ -71,15 +71,8 @@ impl Reloader {
     /// What cannot change while mainstay runs, or cannot be bound; the present configuration then stays.
     pub fn reload(&self, config: &Config) -> Result<Changes, StartError> {
         let mut present = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let Current { config: before, workers, planes } = &mut *present;
-        if planes.lifeline.phase.get() != Phase::Running {
-            return Err(StartError("mainstay is stopping".to_owned()));
-        }
-        let fixed = fixed(before, config);
-        if !fixed.is_empty() {
-            return Err(StartError(format!("{} cannot change while mainstay runs: restart it", fixed.join(", "))));
-        }
-        let budget = budget(config, *workers)?;
+        let (changes, budget) = present.changes(config)?;
+        let Current { config: before, planes, .. } = &mut *present;
         let fresh = bind::bind_pools(config, &planes.bound)?;
         let series = planes.series(config)?;
         for key in fresh.keys() {
@@ -89,9 +82,30 @@ impl Reloader {
             tracing::info!(address = %key.endpoint, "no longer listening here");
         }
         planes.apply(config, series, fresh, budget);
-        let changes = compare(before, config);
         *before = config.clone();
         Ok(changes)
+    }
+
+    /// What [`Reloader::reload`] would change; no address is bound, so it may still fail.
+    ///
+    /// # Errors
+    /// What cannot change while mainstay runs.
+    pub fn preview(&self, config: &Config) -> Result<Changes, StartError> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).changes(config).map(|(changes, _)| changes)
+    }
+}
+
+impl Current {
+    /// What differs, if it may, and the limits that the new configuration has.
+    fn changes(&self, config: &Config) -> Result<(Changes, Budget), StartError> {
+        if self.planes.lifeline.phase.get() != Phase::Running {
+            return Err(StartError("mainstay is stopping".to_owned()));
+        }
+        let fixed = fixed(&self.config, config);
+        if !fixed.is_empty() {
+            return Err(StartError(format!("{} cannot change while mainstay runs: restart it", fixed.join(", "))));
+        }
+        Ok((compare(&self.config, config), budget(config, self.workers)?))
     }
 }
 

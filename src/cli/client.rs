@@ -1,17 +1,20 @@
-//! Asks a running mainstay: one HTTP GET over TCP or a unix socket.
+//! Asks a running mainstay, or gives it an order: one HTTP request over TCP or a unix socket.
 
 use std::{fmt, path::PathBuf, str::FromStr, time::Duration};
 
 use bytes::Bytes;
-use http_body_util::{BodyExt as _, Empty, Limited};
-use hyper::{Request, client::conn::http1, header};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::{Method, Request, client::conn::http1, header};
 use hyper_util::rt::TokioIo;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpStream, UnixStream},
 };
 
-use crate::failover::escaped;
+use crate::{
+    config::Secret,
+    failover::{escaped, is_printable},
+};
 
 /// Enough for any complete answer.
 pub const TIMEOUT: Duration = Duration::from_secs(5);
@@ -97,14 +100,33 @@ impl fmt::Display for Unreachable {
 
 impl std::error::Error for Unreachable {}
 
+/// What is sent besides the path.
+#[derive(Clone, Debug, Default)]
+pub struct Ask<'a> {
+    /// How; GET unless it says otherwise.
+    pub method: Method,
+    /// JSON; nothing for GET.
+    pub body: Option<String>,
+    /// What proves that the asker may order. It is sent over TCP only: over a unix socket the kernel says who asks.
+    pub token: Option<&'a Secret>,
+}
+
 /// `GET path`.
 ///
 /// # Errors
 /// When there is no complete answer within `timeout`.
 pub fn get(address: &AdminAddr, path: &str, timeout: Duration) -> Result<Answer, Unreachable> {
+    send(address, path, &Ask::default(), timeout)
+}
+
+/// Sends a request.
+///
+/// # Errors
+/// When there is no complete answer within `timeout`.
+pub fn send(address: &AdminAddr, path: &str, ask: &Ask<'_>, timeout: Duration) -> Result<Answer, Unreachable> {
     let failed = |what: &dyn fmt::Display| Unreachable::new(address, what);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| failed(&error))?;
-    let answer = runtime.block_on(async { tokio::time::timeout(timeout, ask(address, path)).await });
+    let answer = runtime.block_on(async { tokio::time::timeout(timeout, connect(address, path, ask)).await });
     match answer {
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(error)) => Err(failed(&error)),
@@ -114,23 +136,48 @@ pub fn get(address: &AdminAddr, path: &str, timeout: Duration) -> Result<Answer,
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
-async fn ask(address: &AdminAddr, path: &str) -> Result<Answer, Failure> {
+async fn connect(address: &AdminAddr, path: &str, ask: &Ask<'_>) -> Result<Answer, Failure> {
+    // On a loopback address the endpoint refuses unknown names, so the request names `localhost`.
+    let mut request = Request::builder().method(&ask.method).uri(path).header(header::HOST, "localhost");
+    if ask.body.is_some() {
+        request = request.header(header::CONTENT_TYPE, "application/json");
+    }
+    if let (Some(token), AdminAddr::Tcp(_)) = (ask.token, address) {
+        let mut value = header::HeaderValue::from_str(&format!("Bearer {}", token.expose()))?;
+        value.set_sensitive(true);
+        request = request.header(header::AUTHORIZATION, value);
+    }
+    let request = request.body(Full::from(ask.body.clone().unwrap_or_default()))?;
     match address {
-        // On a loopback address the endpoint refuses unknown names, so the request names `localhost`.
-        AdminAddr::Tcp(address) => exchange(TcpStream::connect(address).await?, path).await,
-        AdminAddr::Unix(socket) => exchange(UnixStream::connect(socket).await?, path).await,
+        AdminAddr::Tcp(address) => exchange(TcpStream::connect(address).await?, request).await,
+        AdminAddr::Unix(socket) => exchange(UnixStream::connect(socket).await?, request).await,
     }
 }
 
-async fn exchange(socket: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, path: &str) -> Result<Answer, Failure> {
+async fn exchange(
+    socket: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    request: Request<Full<Bytes>>,
+) -> Result<Answer, Failure> {
     let (mut sender, connection) = http1::handshake(TokioIo::new(socket)).await?;
     let driver = tokio::spawn(connection);
-    let request = Request::get(path).header(header::HOST, "localhost").body(Empty::<Bytes>::new())?;
     let response = sender.send_request(request).await?;
     let status = response.status().as_u16();
     let body = Limited::new(response.into_body(), MAX_ANSWER_BYTES).collect().await?.to_bytes();
     driver.abort();
     Ok(Answer { status, body })
+}
+
+/// The same JSON, with control and invisible characters in its texts escaped.
+pub(super) fn plain_json(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    for c in text.chars() {
+        if is_printable(c) || c.is_ascii_whitespace() {
+            plain.push(c);
+        } else {
+            plain.extend(c.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}")));
+        }
+    }
+    plain
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ pub mod check;
 pub mod client;
 pub mod demo;
 pub mod exit;
+pub mod order;
 pub mod probe;
 pub mod run;
 pub mod status;
@@ -43,7 +44,8 @@ enum Command {
 /// Parses the arguments of the process and runs the command; returns the exit code.
 pub fn main() -> u8 {
     let cli = match parse() {
-        Ok(cli) => cli,
+        Ok(Parsed::Order(order)) => return order::run(&order),
+        Ok(Parsed::Other(cli)) => *cli,
         Err(error) => {
             // Help and version are no errors; if printing them fails, nothing can be done.
             let _ = error.print();
@@ -61,16 +63,30 @@ pub fn main() -> u8 {
     }
 }
 
-fn parse() -> Result<Cli, clap::Error> {
+/// What was typed.
+enum Parsed {
+    /// A command of [`order::COMMANDS`].
+    Order(order::Order),
+    /// Any other.
+    Other(Box<Cli>),
+}
+
+fn parse() -> Result<Parsed, clap::Error> {
+    let command = Cli::command().subcommands(order::commands());
     // An empty variable counts as unset: that is how a systemd unit or a compose file unsets one.
-    let command = Cli::command().mut_subcommands(|command| command.mut_args(without_empty_variable));
+    let command = command.mut_subcommands(|command| command.mut_args(without_empty_variable));
     let mut matches = command.try_get_matches()?;
+    if let Some((name, order)) = matches.subcommand()
+        && let Some(order) = order::read(name, order)?
+    {
+        return Ok(Parsed::Order(order));
+    }
     if let Some(("run", run)) = matches.subcommand()
         && let Some(why) = run::contradiction(run)
     {
         return Err(Cli::command().error(ErrorKind::ArgumentConflict, why));
     }
-    Cli::from_arg_matches_mut(&mut matches)
+    Cli::from_arg_matches_mut(&mut matches).map(|cli| Parsed::Other(Box::new(cli)))
 }
 
 fn without_empty_variable(argument: Arg) -> Arg {
@@ -84,6 +100,6 @@ fn run_without_a_word(config: Option<PathBuf>) -> u8 {
     if config.is_some() {
         return run::run(&run::Args { config, ..run::Args::default() });
     }
-    let _ = Cli::command().print_help();
+    let _ = Cli::command().subcommands(order::commands()).print_help();
     exit::USAGE
 }

@@ -5,7 +5,8 @@ use std::{
     path::PathBuf,
     sync::{
         Arc,
-        mpsc::{SyncSender, sync_channel},
+        atomic::{AtomicBool, Ordering},
+        mpsc::{SyncSender, TrySendError, sync_channel},
     },
 };
 
@@ -17,12 +18,18 @@ use tokio::{
 
 use super::exit;
 use crate::{
-    app::{self, Reloader, Stopper},
+    admin::{ProcessOrder, ProcessOrderReceiver, ProcessRefusal, ProcessVerb},
+    app::{self, Changes, Reloader, Stopper},
     config::{self, Diagnostic, Flags, Loaded},
+    lifecycle::Deadlines,
     metrics::Metrics,
     reason::ReloadResult,
+    route::Done,
     telemetry,
 };
+
+/// Reloads that may wait.
+const RELOADS: usize = 4;
 
 /// Run the proxy: from a file, or from flags for simple use.
 #[derive(Clone, Debug, Default, PartialEq, Eq, clap::Args)]
@@ -135,12 +142,14 @@ fn serve(args: &Args, loaded: &Loaded) -> u8 {
         Ok(signals) => signals,
         Err(error) => return failed(&format!("signals cannot be watched: {error}")),
     };
-    let running = match app::start_with(config, &Arc::clone(&metrics)) {
+    let mut running = match app::start_with(config, &Arc::clone(&metrics)) {
         Ok(running) => running,
         Err(error) => return failed(&error.to_string()),
     };
-    let reload = Reload { args: args.clone(), reloader: running.reloader(), metrics };
-    if let Err(error) = reload.on_request().and_then(|requests| signals.forward(running.stopper(), requests)) {
+    let orders = running.take_process_orders();
+    let reload = Reload { args: args.clone(), reloader: running.reloader(), metrics: Arc::clone(&metrics) };
+    let shutdown = Shutdown { stopper: running.stopper(), deadlines: config.shutdown, metrics };
+    if let Err(error) = reload.on_request().and_then(|requests| signals.forward(shutdown, requests, orders)) {
         return failed(&format!("the signals thread cannot be started: {error}"));
     }
     running.join()
@@ -165,37 +174,123 @@ struct Reload {
     metrics: Arc<Metrics>,
 }
 
-/// Requests a reload. Requests that come while one waits to begin are merged with it.
-type ReloadRequests = SyncSender<()>;
+/// Requests a reload. Signals that come while a reload waits to begin are merged with it; orders are not, since each has its answer.
+#[derive(Clone)]
+struct ReloadRequests {
+    has_signal: Arc<AtomicBool>,
+    queue: SyncSender<Option<ProcessOrder>>,
+}
+
+impl ReloadRequests {
+    /// As SIGHUP asks.
+    fn signal(&self) {
+        self.has_signal.store(true, Ordering::Release);
+        // A full queue: whatever comes out of it next finds the signal.
+        let _ = self.queue.try_send(None);
+    }
+
+    /// As an operator orders.
+    fn order(&self, order: ProcessOrder) {
+        if let Err(TrySendError::Full(Some(order)) | TrySendError::Disconnected(Some(order))) = self.queue.try_send(Some(order)) {
+            order.answer(Err(ProcessRefusal::Busy));
+        }
+    }
+}
 
 impl Reload {
     /// Starts the reload thread: a file on a slow disk must not delay a signal to stop.
     fn on_request(self) -> io::Result<ReloadRequests> {
-        let (requests, requested) = sync_channel(1);
-        let reload = move || requested.iter().for_each(|()| self.once());
+        let (queue, requested) = sync_channel(RELOADS);
+        let has_signal = Arc::new(AtomicBool::new(false));
+        let requests = ReloadRequests { has_signal: Arc::clone(&has_signal), queue };
+        let reload = move || {
+            for order in requested {
+                if has_signal.swap(false, Ordering::AcqRel) {
+                    // Its result is in the log and in the metrics.
+                    let _ = self.once();
+                }
+                if let Some(order) = order {
+                    let (by, reason) = (&order.by, &order.reason);
+                    tracing::info!(%by, %reason, dry_run = order.dry_run, "a reload was ordered");
+                    let answer = if order.dry_run { self.preview() } else { self.once() };
+                    order.answer(answer);
+                }
+            }
+        };
         std::thread::Builder::new().name("mainstay-reload".to_owned()).spawn(reload)?;
         Ok(requests)
     }
 
-    fn once(&self) {
+    fn once(&self) -> Result<Done, ProcessRefusal> {
         let result = match self.args.load() {
             Ok(Loaded { config, warnings }) => {
                 warn(&warnings);
-                self.reloader.reload(&config).map_err(|error| error.to_string())
+                self.reloader.reload(&config).map(|changes| (changes, warnings)).map_err(|error| {
+                    let error = error.to_string();
+                    (error.clone(), ProcessRefusal::Refused(error))
+                })
             }
-            Err(errors) => Err(complain(&errors)),
+            Err(errors) => Err((complain(&errors), ProcessRefusal::Invalid(errors))),
         };
         let process = &self.metrics.process;
         match result {
-            Ok(changes) => {
+            Ok((changes, warnings)) => {
                 process.reloaded(ReloadResult::Success);
                 tracing::info!(%changes, "the configuration was loaded again");
+                Ok(told("the configuration was loaded again", &changes, &warnings))
             }
-            Err(error) => {
+            Err((error, refusal)) => {
                 process.reloaded(ReloadResult::Failure);
                 tracing::error!(%error, "the configuration was not loaded again: mainstay keeps the one in use");
+                Err(refusal)
             }
         }
+    }
+
+    /// What [`Reload::once`] would do.
+    fn preview(&self) -> Result<Done, ProcessRefusal> {
+        let Loaded { config, warnings } = self.args.load().map_err(ProcessRefusal::Invalid)?;
+        let changes = self.reloader.preview(&config).map_err(|error| ProcessRefusal::Refused(error.to_string()))?;
+        Ok(told("the configuration would be loaded again", &changes, &warnings))
+    }
+}
+
+fn told(what: &str, changes: &Changes, warnings: &[Diagnostic]) -> Done {
+    let changes = if *changes == Changes::default() { "no differences".to_owned() } else { changes.to_string() };
+    let warnings = warnings.iter().map(|warning| format!("warning: {} ({})", warning.message, warning.path));
+    Done { lines: [format!("{what} ({changes})")].into_iter().chain(warnings).collect(), sessions: 0 }
+}
+
+/// Stops mainstay as an operator orders.
+struct Shutdown {
+    stopper: Stopper,
+    deadlines: Deadlines,
+    metrics: Arc<Metrics>,
+}
+
+impl Shutdown {
+    fn order(&self, order: ProcessOrder, force: bool) {
+        let sessions = self.metrics.sessions();
+        let Deadlines { delay, timeout } = self.deadlines;
+        let stops = if order.dry_run { "would stop" } else { "stops" };
+        let clients = if delay.is_zero() { "no new clients".to_owned() } else { format!("new clients for {delay:?} more") };
+        let line = match (self.stopper.is_stopping(), force) {
+            (_, true) => format!("mainstay {stops} at once: sessions are cut (open: {sessions})"),
+            (false, false) => {
+                format!("mainstay {stops}: it takes {clients}, then sessions may go on for {timeout:?} (open: {sessions})")
+            }
+            (true, false) => format!("mainstay is stopping already (open sessions: {sessions}); `force` cuts them"),
+        };
+        let (by, reason) = (&order.by, &order.reason);
+        tracing::info!(%by, %reason, force, dry_run = order.dry_run, "a shutdown was ordered");
+        // A second stop, unlike a second order, cuts the sessions.
+        let stops = match (order.dry_run, self.stopper.is_stopping(), force) {
+            (true, ..) | (_, true, false) => 0,
+            (false, false, false) | (false, true, true) => 1,
+            (false, false, true) => 2,
+        };
+        order.answer(Ok(Done { lines: vec![line], sessions: if force { sessions } else { 0 } }));
+        (0..stops).for_each(|_| self.stopper.stop());
     }
 }
 
@@ -234,15 +329,20 @@ impl Signals {
         Ok(Self { runtime, terminate, interrupt, hangup, user1, user2 })
     }
 
-    /// Forwards them on a separate thread, including those that came before.
-    fn forward(self, stopper: Stopper, requests: ReloadRequests) -> io::Result<()> {
+    /// Forwards them, and the orders of operators, on a separate thread, including those that came before.
+    fn forward(self, shutdown: Shutdown, requests: ReloadRequests, orders: Option<ProcessOrderReceiver>) -> io::Result<()> {
         let Self { runtime, mut terminate, mut interrupt, mut hangup, mut user1, mut user2 } = self;
+        let mut orders = orders;
         let forward = async move {
             loop {
                 tokio::select! {
-                    _ = terminate.recv() => stopper.stop(),
-                    _ = interrupt.recv() => stopper.stop(),
-                    _ = hangup.recv() => drop(requests.try_send(())),
+                    _ = terminate.recv() => shutdown.stopper.stop(),
+                    _ = interrupt.recv() => shutdown.stopper.stop(),
+                    _ = hangup.recv() => requests.signal(),
+                    Some(order) = next(&mut orders) => match order.verb {
+                        ProcessVerb::Reload => requests.order(order),
+                        ProcessVerb::Shutdown { force } => shutdown.order(order, force),
+                    },
                     _ = user1.recv() => tracing::warn!(signal = "SIGUSR1", "this signal has no effect"),
                     _ = user2.recv() => tracing::warn!(signal = "SIGUSR2", "this signal has no effect"),
                 }
@@ -251,4 +351,8 @@ impl Signals {
         std::thread::Builder::new().name("mainstay-signals".to_owned()).spawn(move || runtime.block_on(forward))?;
         Ok(())
     }
+}
+
+async fn next(orders: &mut Option<ProcessOrderReceiver>) -> Option<ProcessOrder> {
+    Some(orders.as_mut()?.next().await)
 }

@@ -8,10 +8,8 @@ use std::{
     time::Duration,
 };
 
-use super::client::{self, Admin, Answer, Unreachable};
+use super::client::{self, Admin, Answer, Unreachable, plain_json};
 use table::{Paint, Status};
-
-use crate::failover::is_printable;
 
 /// Refresh interval of `--watch`.
 const PERIOD: Duration = Duration::from_secs(1);
@@ -67,17 +65,4 @@ fn look(admin: &Admin) -> Result<(Status, Answer), Unreachable> {
     let status = serde_json::from_slice(&answer.body)
         .map_err(|error| Unreachable::new(&admin.address, &format_args!("what answered is not mainstay ({error})")))?;
     Ok((status, answer))
-}
-
-/// The same JSON, with control and invisible characters in its texts escaped.
-fn plain_json(text: &str) -> String {
-    let mut plain = String::with_capacity(text.len());
-    for c in text.chars() {
-        if is_printable(c) || c.is_ascii_whitespace() {
-            plain.push(c);
-        } else {
-            plain.extend(c.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}")));
-        }
-    }
-    plain
 }

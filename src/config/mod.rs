@@ -17,8 +17,11 @@
 //! | [`mod@reference`] | the tables of docs/configuration.md |
 //! | [`tree`] | from [`Config`] back to the words of the file |
 //! | [`secret`] | what must never be printed |
+//! | [`operators`] | who may order |
+//! | [`accounts`] | users and groups of this machine |
 //! | [`mod@file`] | reads a file that the configuration names |
 
+mod accounts;
 mod check;
 pub mod diagnostic;
 pub mod file;
@@ -26,6 +29,7 @@ mod findings;
 pub mod flags;
 mod listener;
 mod load;
+mod operators;
 mod pool;
 mod process;
 mod proxy_protocol;
@@ -38,15 +42,18 @@ mod table;
 mod tls;
 mod tree;
 
+pub use accounts::Accounts;
 pub use check::*;
 pub use diagnostic::{Diagnostic, Errors};
 pub use flags::{Flags, from_flags};
 pub use listener::{Balance, Fallback, ListenerConfig, ListenerRoute, Refusal, RelayMode};
 pub(crate) use load::parse_any;
 pub use load::{Loaded, load, parse};
+pub use operators::{Operator, read_token};
 pub use pool::{BackendConfig, HoldConfig, OnDown, PoolConfig};
 pub use process::{AdminConfig, Config, LogConfig, LogFormat, LogLevel};
 pub use proxy_protocol::{ProxyProtocolConfig, ProxySend};
+pub(crate) use raw::quantity::parse_duration;
 pub use reference::reference;
 pub use secret::{Secret, SecretSource};
 pub use table::Row;

@@ -10,6 +10,7 @@ use std::{
 use serde_json::Value as Json;
 
 use super::{
+    operators::{self, Operator},
     pool::{self, PoolConfig},
     raw::{
         node::Value,
@@ -44,13 +45,17 @@ pub struct Config {
     pub pools: Vec<PoolConfig>,
 }
 
-/// Where the admin endpoint listens.
+/// Where the admin endpoint listens, and who may order there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AdminConfig {
     /// TCP addresses and unix sockets.
     pub listen: Vec<Endpoint>,
     /// Host names by which it may be asked, besides IP addresses and localhost.
     pub hosts: Vec<Arc<str>>,
+    /// The file with the token that may order over TCP; `None`: nobody may.
+    pub write: Option<PathBuf>,
+    /// Who may order over a unix socket, besides root and mainstay's own user.
+    pub operators: Vec<Operator>,
 }
 
 /// The log.
@@ -115,7 +120,12 @@ impl Config {
     /// Every key at its default.
     pub(super) fn plain() -> Self {
         Self {
-            admin: AdminConfig { listen: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, ADMIN_PORT)).into()], hosts: Vec::new() },
+            admin: AdminConfig {
+                listen: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, ADMIN_PORT)).into()],
+                hosts: Vec::new(),
+                write: None,
+                operators: Vec::new(),
+            },
             log: LogConfig { level: LogLevel::Info, format: LogFormat::Auto },
             shutdown: Deadlines { delay: Duration::ZERO, timeout: Duration::from_secs(30) },
             workers: None,
@@ -152,7 +162,7 @@ table! {
 }
 
 table! {
-    ADMIN: AdminConfig, planned "write";
+    ADMIN: AdminConfig;
     "listen": elsewhere("`IP:PORT` or `unix:/PATH`, or a list of them", "127.0.0.1:8432", |admin| {
         Some(admin.listen.iter().map(|address| text(address)).collect())
     }), "Its addresses.";
@@ -161,6 +171,16 @@ table! {
         |field, admin| admin.hosts = hosts(field),
         |admin| some_of(&admin.hosts)
     ), "Host names by which it may be asked, besides IP addresses and localhost.";
+    "write": custom(
+        |_| "`false` or `{token_file: PATH}`".into(), "",
+        |field, admin| admin.write = operators::write(field),
+        |admin| Some(operators::print_write(admin.write.as_ref()))
+    ), "Orders over TCP: from nobody, or from who has the token in this file, which is read anew for each order.";
+    "operators": custom(
+        |_| "a user, `@` and a group, or a list of them".into(), "none",
+        |field, admin| admin.operators = operators::operators(field),
+        |admin| some_of(&admin.operators)
+    ), "Who may order over the unix socket, besides root and mainstay's own user.";
 }
 
 table! {
@@ -184,6 +204,12 @@ pub(super) fn admin(file: Section<'_>, claims: &mut Claims, config: &mut AdminCo
         config.listen = fields.into_iter().filter_map(|field| admin_address(field, claims)).collect();
     }
     ADMIN.read(section, config);
+    operators::warn(
+        section.get("write").filter(|_| config.write.is_some()),
+        section.get("operators").filter(|_| !config.operators.is_empty()),
+        || config.listen.iter().any(|endpoint| !endpoint.is_local()),
+        || config.listen.iter().any(|endpoint| endpoint.tcp().is_none()),
+    );
 }
 
 fn hosts(field: Field<'_>) -> Vec<Arc<str>> {

@@ -3,10 +3,11 @@
 
 use std::{sync::Arc, time::Duration};
 
+use super::orders::PAUSED;
 use crate::{
-    failover::{BackendState, Cause, Epoch, Printable, RevokeMode, Time},
+    failover::{BackendState, Cause, Epoch, Printable, Reason, RevokeMode, Time},
     net::addresses::Addresses,
-    route::{LastFailover, Offer, Publisher, Revocation, Route},
+    route::{LastFailover, Offer, Publisher, Revocation, Route, Snapshot},
 };
 
 /// Publishes routes, and keeps withdrawn ones that may still have sessions.
@@ -42,6 +43,7 @@ pub(super) enum Action {
     Aborted,
     /// After a gap, unless it is the first.
     Activated(Option<LastFailover>),
+    /// New clients wait.
     Suspended,
     Resumed,
 }
@@ -60,10 +62,10 @@ impl RoutePublisher {
     }
 
     /// Publishes why no backend may serve, while that is so.
-    pub(super) fn explain(&self, why: &str) {
-        let offer = self.publisher.current();
+    pub(super) fn explain(&self, snapshot: &Snapshot) {
+        let (offer, why) = (self.publisher.current(), why(snapshot));
         if offer.route.is_none() && *offer.why != *why {
-            self.publisher.offer(Offer { route: None, why: why.into() });
+            self.withdraw(&why);
         }
     }
 
@@ -140,18 +142,23 @@ impl RoutePublisher {
         any
     }
 
+    /// New clients go to `route`, unless they are held; `held` says why.
     pub(super) fn activate(
         &mut self,
         now: Time,
         route: Route,
         (epoch, cause): (Epoch, Cause),
         evidence: Printable,
+        held: Option<&str>,
     ) -> RouteChange {
         self.abort_lingering();
         let backend = Arc::clone(&route.backend);
         let route = Arc::new(route);
         self.publisher.verified(now);
-        self.offer(&route);
+        match held {
+            None => self.offer(&route),
+            Some(why) => self.withdraw(why),
+        }
         self.route = Some(route);
         let gap = self.gap.take();
         let after = gap.map(|gap| LastFailover { at: now, to: Arc::clone(&backend), gap: now.since(gap.at), ..gap });
@@ -161,15 +168,15 @@ impl RoutePublisher {
         RouteChange { action: Action::Activated(after), backend, epoch, cause: Some(cause), evidence }
     }
 
-    pub(super) fn suspend(&self, epoch: Epoch, evidence: Printable) -> Option<RouteChange> {
+    /// New clients are held; `why` tells them.
+    pub(super) fn suspend(&self, epoch: Epoch, why: &str, evidence: Printable) -> Option<RouteChange> {
         let backend = Arc::clone(&self.route.as_ref()?.backend);
-        self.withdraw(&format!("{backend} is in doubt and is being probed"));
+        self.withdraw(why);
         Some(RouteChange { action: Action::Suspended, backend, epoch, cause: None, evidence })
     }
 
-    pub(super) fn resume(&self, now: Time, epoch: Epoch) -> Option<RouteChange> {
+    pub(super) fn resume(&self, epoch: Epoch) -> Option<RouteChange> {
         let route = self.route.as_ref()?;
-        self.publisher.verified(now);
         self.offer(route);
         let backend = Arc::clone(&route.backend);
         Some(RouteChange { action: Action::Resumed, backend, epoch, cause: None, evidence: "".into() })
@@ -182,4 +189,14 @@ impl RoutePublisher {
     fn offer(&self, route: &Arc<Route>) {
         self.publisher.offer(Offer { route: Some(Arc::clone(route)), why: "".into() });
     }
+}
+
+/// One sentence for a client that was rejected.
+fn why(snapshot: &Snapshot) -> String {
+    let each = snapshot.backends.iter().map(|backend| match &backend.last_probe {
+        Some(probe) if backend.reason == Reason::Down => format!("{} is down: {}", backend.name, probe.outcome),
+        _ => format!("{}: {}", backend.name, backend.reason),
+    });
+    let each = each.collect::<Vec<_>>().join(", ");
+    if snapshot.paused { format!("{PAUSED}; {each}") } else { each }
 }

@@ -1,9 +1,12 @@
 //! The state of a pool that survives a restart, saved when it changes.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use super::{state_file::Remembered, state_writer::StateFile};
-use crate::{config::BackendConfig, failover::Pool};
+use crate::{
+    config::BackendConfig,
+    failover::{Admin, Pool, label::Label},
+};
 
 /// The saved state of one pool.
 pub(super) struct Memory {
@@ -26,15 +29,31 @@ impl Memory {
     pub(super) fn restore(&self, core: &mut Pool, backends: &[BackendConfig]) {
         core.restore_fence(self.last.fence, self.last.system_id);
         let active = self.last.active.as_deref();
-        if let Some((id, _)) = core.ids().zip(backends).find(|(_, backend)| active == Some(&*backend.name)) {
-            core.restore_active(id);
+        for (id, backend) in core.ids().zip(backends) {
+            if active == Some(&*backend.name) {
+                core.restore_active(id);
+            }
+            core.restore_admin(id, self.admin(&backend.name));
         }
     }
 
+    /// The administrative state of the backend of this name, also of one that has moved to another address.
+    pub(super) fn admin(&self, backend: &str) -> Admin {
+        let word = self.last.admin.get(backend);
+        Admin::ALL.iter().copied().find(|admin| word.is_some_and(|word| *word == admin.as_str())).unwrap_or_default()
+    }
+
     /// Saves the present state. The last active backend stays in it while none is active.
-    pub(super) fn keep(&mut self, (fence, system_id): (Option<u64>, Option<u64>), active: Option<&str>) {
-        let active = active.map(str::to_owned).or_else(|| self.last.active.clone());
-        let now = Remembered { fence, system_id, active };
+    pub(super) fn keep<'a>(&mut self, core: &Pool, names: impl Iterator<Item = &'a str>) {
+        let ((fence, system_id), mut active, mut admin) = (core.fence(), self.last.active.clone(), BTreeMap::new());
+        for (id, name) in core.ids().zip(names) {
+            if core.active() == Some(id) {
+                active = Some(name.to_owned());
+            }
+            let state = core.backend(id).map(|backend| backend.admin).filter(|state| *state != Admin::Ready);
+            admin.extend(state.map(|state| (name.to_owned(), state.to_string())));
+        }
+        let now = Remembered { fence, system_id, active, admin };
         if now == self.last {
             return;
         }

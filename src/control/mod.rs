@@ -9,6 +9,7 @@
 //! | [`effects`] | publishes the route of the active backend |
 //! | [`readers`] | publishes which backends may be read |
 //! | [`reader_slot`] | a backend's place among the readers |
+//! | [`orders`] | what an operator's order means here, and the answer |
 //! | [`notes`] | log lines, events, metrics |
 //! | [`prober`] | runs the probes of one backend at the pace the core asks for |
 //! | [`probe`] | the checks, one file a protocol |
@@ -26,6 +27,7 @@ mod lookups;
 mod memory;
 mod node;
 mod notes;
+mod orders;
 pub mod probe;
 pub mod prober;
 mod reader_slot;

@@ -1,6 +1,9 @@
 //! A backend as the supervisor holds it: what the core does not need.
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use super::{
     prober::{self, ProberEventSender, ProberHandle, ProberKey, ProberSettings},
@@ -9,10 +12,10 @@ use super::{
 };
 use crate::{
     config::{BackendConfig, CheckConfig},
-    failover::{BackendId, Pool},
+    failover::{BackendId, Pool, Time},
     metrics::BackendMetrics,
     net::addresses::Addresses,
-    route::{BackendView, Clock, DemandWatch, LastProbe},
+    route::{BackendView, Clock, DemandWatch, LastProbe, Snapshot},
 };
 
 pub(super) struct Node {
@@ -30,6 +33,17 @@ pub(super) struct Node {
 }
 
 impl Node {
+    /// A probe of it has finished, at `wall` on the wall clock.
+    pub(super) fn probed(&mut self, probe: LastProbe, lateness: Duration, wall: SystemTime) {
+        let metrics = &self.metrics;
+        metrics.probes.get(probe.outcome).inc();
+        metrics.probe_duration.observe(probe.took.as_secs_f64());
+        metrics.probe_lateness.observe(lateness.as_secs_f64());
+        metrics.probe_last_timestamp.set(wall.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64());
+        self.silence.broken(probe.at);
+        self.last_probe = Some(probe);
+    }
+
     /// Its state in the snapshot, from `core`.
     pub(super) fn view(&self, core: &Pool, id: BackendId) -> Option<BackendView> {
         let state = core.backend(id)?;
@@ -49,6 +63,23 @@ impl Node {
             last_probe: self.last_probe.clone(),
             silent_since: self.silence.since(),
         })
+    }
+}
+
+/// The state of a pool, as `core` and its backends tell it at `now`.
+pub(super) fn snapshot(nodes: &[Node], core: &Pool, now: Time) -> Snapshot {
+    Snapshot {
+        epoch: core.epoch(),
+        active: core.active(),
+        suspended: core.suspended(),
+        paused: core.paused_until().is_some(),
+        paused_until: core.paused_until(),
+        verdict: core.verdict(),
+        conflict: core.conflict(),
+        failover_ready: core.failover_ready(now),
+        fence: core.fence().0,
+        backends: nodes.iter().zip(core.ids()).filter_map(|(node, id)| node.view(core, id)).collect(),
+        ..Snapshot::default()
     }
 }
 

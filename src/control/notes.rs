@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use super::{
     effects::{Action, RouteChange},
     node::Node,
+    orders,
     probe::agreement::Agreement,
 };
 use crate::{
@@ -13,7 +14,7 @@ use crate::{
     },
     metrics::PoolMetrics,
     net::endpoint::Endpoint,
-    route::{EventLog, StateEvent},
+    route::{Done, EventLog, Order, Refusal, StateEvent},
 };
 
 /// Reports for one pool.
@@ -52,6 +53,9 @@ impl Teller {
             Note::CommandRefused { backend, reason } => {
                 tracing::warn!(pool, backend = %name(backend), reason = reason.as_str(), "the command was refused");
             }
+            // The answer to the order tells it.
+            Note::NobodyTakesOver(_) => {}
+            Note::Pause(until) => self.pause(at, *until),
         }
     }
 
@@ -113,6 +117,34 @@ impl Teller {
         }
     }
 
+    fn pause(&self, at: Moment, until: Option<Time>) {
+        let pool = &*self.pool;
+        let to = if let Some(until) = until {
+            let max_ms = u64::try_from(until.since(at.0).as_millis()).unwrap_or(u64::MAX);
+            tracing::warn!(pool, max_ms, "paused: new clients wait");
+            "begun"
+        } else {
+            tracing::warn!(pool, "the pause is over");
+            "ended"
+        };
+        self.events.push(StateEvent { to: Some(to), ..self.event(at, None, "pause") });
+    }
+
+    /// What an operator ordered, and the answer; also a refused order.
+    pub(super) fn order(&self, at: Moment, order: &Order, backend: Option<&Arc<str>>, answer: &Result<Done, Refusal>) {
+        let (pool, what, Order { by, reason, .. }) = (&*self.pool, orders::words(&order.verb), order);
+        let (result, said) = match answer {
+            Ok(done) => (if order.dry_run { "dry_run" } else { "done" }, done.lines.join("; ")),
+            Err(refusal) => (refusal.code.as_str(), refusal.message.clone()),
+        };
+        let said = Printable::from(said);
+        tracing::warn!(pool, order = %what, %by, %reason, result, %said, "ordered");
+        let why = if reason.is_empty() { String::new() } else { format!(" because: {reason};") };
+        let evidence = format!("{what} by {by};{why} {said}").into();
+        let cause = Some(Cause::Command.as_str());
+        self.events.push(StateEvent { to: Some(result), cause, evidence, ..self.event(at, backend, "order") });
+    }
+
     fn conflict(&self, at: Moment, claimants: String, present: bool) {
         let pool = &*self.pool;
         if present {
@@ -156,8 +188,8 @@ impl Teller {
     }
 
     /// What was done with the route to the active backend.
-    pub(super) fn route_change(&self, at: Time, change: RouteChange) {
-        let RouteChange { action, backend, epoch, cause, evidence } = change;
+    pub(super) fn route_change(&self, at: Time, change: impl Into<Option<RouteChange>>) {
+        let Some(RouteChange { action, backend, epoch, cause, evidence }) = change.into() else { return };
         let (pool, cause) = (&self.pool, cause.map(Label::as_str));
         let kind = match action {
             Action::Revoked { sessions, mode, detected } => {
@@ -198,11 +230,11 @@ impl Teller {
                 "activate"
             }
             Action::Suspended => {
-                tracing::info!(%pool, %backend, epoch = epoch.0, %evidence, "in doubt: new clients wait for a second opinion");
+                tracing::info!(%pool, %backend, epoch = epoch.0, %evidence, "suspended: new clients wait");
                 "suspend"
             }
             Action::Resumed => {
-                tracing::info!(%pool, %backend, epoch = epoch.0, "the doubt is gone: new clients go on");
+                tracing::info!(%pool, %backend, epoch = epoch.0, "resumed: new clients go on");
                 "resume"
             }
         };

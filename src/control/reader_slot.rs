@@ -43,14 +43,13 @@ impl ReaderSlot {
             *last += 1;
             (self.generation, self.revocation) = (Generation(*last), Arc::default());
         }
-        self.route = Some(Arc::new(Route {
-            backend: Arc::clone(&backend.name),
-            metrics: Arc::clone(metrics),
-            sessions: metrics.connections_active.clone(),
-            id: RouteId::Reader(self.generation),
-            addresses: addresses.clone(),
-            revocation: Arc::clone(&self.revocation),
-        }));
+        self.route = Some(Arc::new(Route::new(
+            Arc::clone(&backend.name),
+            metrics,
+            RouteId::Reader(self.generation),
+            addresses.clone(),
+            Arc::clone(&self.revocation),
+        )));
     }
 
     /// Clients of the present generation, at any address.

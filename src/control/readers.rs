@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::node::Node;
+use super::{node::Node, orders::PAUSED};
 use crate::{
     config::{ListenerRoute, PoolConfig},
     failover::{BackendState, Facts, MaxLag, Pool, ReadEligibility, RevokeMode, Role},
@@ -53,9 +53,11 @@ pub(super) fn are_wanted(pool: &PoolConfig) -> bool {
     pool.listeners.iter().any(|listener| listener.route != ListenerRoute::Primary)
 }
 
-/// Offers the slots that are taken. One whose leaving is yet to be carried out is left out already.
+/// Offers the slots that are taken, but none while the pool is paused. One whose leaving is yet to be carried out is left out
+/// already.
 pub(super) fn offer(nodes: &[Node], core: &Pool, publisher: &Publisher) {
-    let readers = nodes.iter().zip(core.ids()).filter_map(|(node, id)| match core.read_eligibility(id) {
+    let is_open = core.paused_until().is_none();
+    let readers = nodes.iter().zip(core.ids()).filter(|_| is_open).filter_map(|(node, id)| match core.read_eligibility(id) {
         ReadEligibility::Active => node.slot.reader(ReaderKind::Active),
         ReadEligibility::Reader => node.slot.reader(ReaderKind::Replica),
         _ => None,
@@ -87,7 +89,8 @@ pub(super) fn why_not_read(state: &BackendState, to: ReadEligibility, max_lag: O
 /// One sentence for a client that found no reader.
 pub(super) fn why(snapshot: &Snapshot) -> String {
     let each = snapshot.backends.iter().map(|backend| format!("{}: {}", backend.name, backend.read_eligibility));
-    each.collect::<Vec<_>>().join(", ")
+    let each = each.collect::<Vec<_>>().join(", ");
+    if snapshot.paused { format!("{PAUSED}; {each}") } else { each }
 }
 
 /// How much a standby lags too far.

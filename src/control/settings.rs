@@ -9,7 +9,7 @@ use crate::{
     config::PoolConfig,
     lifecycle::Lifeline,
     metrics::{Metrics, PoolSeries},
-    route::{Clock, EventLog, Publisher, ReportReceiver},
+    route::{Clock, EventLog, OrderReceiver, Publisher, ReportReceiver, SessionTable},
 };
 
 /// Settings of the process for the control plane.
@@ -25,6 +25,8 @@ pub struct ControlSettings {
     pub state: Option<StateWriter>,
     /// Of the process.
     pub metrics: Arc<Metrics>,
+    /// The live sessions, one table a worker.
+    pub sessions: Vec<Arc<SessionTable>>,
     /// The heartbeat of this plane.
     pub heartbeat: Heartbeat,
     /// How long the sessions of a retired pool may go on.
@@ -42,6 +44,8 @@ pub struct PoolSettings {
     pub reports: ReportReceiver,
     /// Its metrics.
     pub series: PoolSeries,
+    /// What operators order.
+    pub orders: OrderReceiver,
     /// Cancelled when the pool is no longer configured. It is supervised until its last session has ended, or for the grace period.
     pub retired: CancellationToken,
 }

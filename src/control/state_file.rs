@@ -1,8 +1,9 @@
-//! The state that survives a restart: the highest database epoch that was served, its cluster, and the last active backend. It is a
-//! hint: it raises the fence, and without roles it prefers the backend that served last; the present answers of the databases
+//! The state that survives a restart: the highest database epoch that was served, its cluster, the last active backend, and the
+//! administrative states. It is a hint: it raises the fence, and without roles it prefers the backend that served last; the present answers of the databases
 //! decide. Without it, mainstay starts with those alone. All of this blocks: see [`super::state_writer`] for the thread.
 
 use std::{
+    collections::BTreeMap,
     fs::{self, File, OpenOptions},
     io::{self, Read, Write},
     os::unix::fs::OpenOptionsExt,
@@ -15,7 +16,7 @@ use serde::{Deserialize, Serialize};
 const VERSION: u32 = 1;
 
 /// None of our files is longer.
-const MAX_LEN: u64 = 4096;
+const MAX_LEN: u64 = 64 << 10;
 
 /// The saved state of a pool.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,6 +28,10 @@ pub struct Remembered {
     pub system_id: Option<u64>,
     /// Name of the backend that was active last.
     pub active: Option<String>,
+    /// Administrative states, by backend; only those that are not `ready`. Left out where there is none, so that an earlier version
+    /// reads the file.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub admin: BTreeMap<String, String>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -109,7 +114,7 @@ mod tests {
     }
 
     fn remembered(fence: u64) -> Remembered {
-        Remembered { fence: Some(fence), system_id: Some(42), active: Some("db-b".into()) }
+        Remembered { fence: Some(fence), system_id: Some(42), active: Some("db-b".into()), ..Remembered::default() }
     }
 
     #[test]
@@ -120,6 +125,18 @@ mod tests {
             write(&file, remembered(fence)).unwrap();
             assert_eq!(read(&file), remembered(fence));
         }
+        fs::remove_dir_all(dir).unwrap();
+    }
+
+    #[test]
+    fn a_file_without_administrative_states_is_that_of_an_earlier_version() {
+        let (dir, file) = file("admin");
+        write(&file, remembered(7)).unwrap();
+        assert!(!fs::read_to_string(&file).unwrap().contains("admin"));
+        let admin = BTreeMap::from([("db-a".to_owned(), "maint".to_owned())]);
+        let states = Remembered { admin, ..remembered(7) };
+        write(&file, states.clone()).unwrap();
+        assert_eq!(read(&file), states);
         fs::remove_dir_all(dir).unwrap();
     }
 

@@ -11,8 +11,9 @@ use tokio_util::sync::CancellationToken;
 use super::{
     effects::{Action, RouteChange, RoutePublisher},
     memory::Memory,
-    node::{Node, Probers},
+    node::{self, Node, Probers},
     notes::Teller,
+    orders::{self, Deed, Scene},
     prober::{ProberEvent, ProberKey},
     readers::{self, Readers},
     settings::{Change, ControlSettings, PoolSettings, max_staleness},
@@ -20,11 +21,13 @@ use super::{
 use crate::{
     config::{BackendConfig, PoolConfig},
     failover::{
-        self, BackendId, BackendState, Cause, Class, Configuration, Effect, Epoch, Event, Pool, Printable, ReadEligibility,
+        BackendId, BackendState, Cause, Class, Configuration, Effect, Epoch, Event, Note, Pool, Printable, ReadEligibility,
         Report, RevokeMode, Time,
     },
     metrics::{Metrics, PoolSeries},
-    route::{Clock, LastProbe, PassiveReport, ReportReceiver, Route, RouteId, Snapshot},
+    route::{
+        Clock, LastProbe, Order, OrderReceiver, PassiveReport, ReportReceiver, Route, RouteId, SessionTable, Snapshot, kill,
+    },
 };
 
 /// Interval for values that change with time alone: outage seconds, readiness.
@@ -42,6 +45,8 @@ pub(super) struct Supervisor {
     probers: Probers,
     prober_events: mpsc::Receiver<(ProberKey, ProberEvent)>,
     reports: ReportReceiver,
+    orders: OrderReceiver,
+    sessions: Vec<Arc<SessionTable>>,
     memory: Memory,
     outage_accounted: Time,
     retired: CancellationToken,
@@ -51,7 +56,8 @@ pub(super) struct Supervisor {
 impl Supervisor {
     /// Starts the probers of a pool after reading the state of an earlier process; must be called on the control runtime.
     pub(super) async fn new(pool: PoolSettings, settings: &ControlSettings) -> Self {
-        let PoolSettings { config, publisher, reports, series: PoolSeries { pool: metrics, backends, .. }, retired } = pool;
+        let PoolSettings { config, publisher, reports, orders, series: PoolSeries { pool: metrics, backends, .. }, retired } =
+            pool;
         let clock = settings.clock;
         let memory = Memory::begin(settings.state.as_ref().map(|state| state.file(&config.name))).await;
         let now = clock.now();
@@ -67,6 +73,7 @@ impl Supervisor {
             probers,
             prober_events,
             reports,
+            orders,
             routes: RoutePublisher::new(publisher),
             outage_accounted: now,
             teller: Teller { pool: Arc::clone(&config.name), events: Arc::clone(&settings.events), metrics },
@@ -75,6 +82,7 @@ impl Supervisor {
             core,
             process: Arc::clone(&settings.metrics),
             memory,
+            sessions: settings.sessions.clone(),
             retired,
             grace: settings.grace,
         }
@@ -98,6 +106,7 @@ impl Supervisor {
             };
             tokio::select! {
                 Some((prober, event)) = self.prober_events.recv() => self.on_prober(prober, event),
+                order = self.orders.next() => self.obey(order),
                 report = self.reports.next() => self.on_passive_report(&report),
                 Some(change) = changes.recv() => self.configure(change),
                 () = tick => self.step(&Event::Tick),
@@ -126,7 +135,8 @@ impl Supervisor {
         let kept: Vec<Option<usize>> = config.backends.iter().map(was).collect();
         let backends = self.core.ids().collect::<Vec<_>>();
         let backends = kept.iter().map(|was| was.map(|index| backends[index])).collect();
-        let event = Event::Configure(Box::new(Configuration { policy: config.policy.clone(), backends }));
+        let admin = config.backends.iter().map(|backend| self.memory.admin(&backend.name)).collect();
+        let event = Event::Configure(Box::new(Configuration { policy: config.policy.clone(), backends, admin }));
         let effects = self.core.step(now, &event);
         let mut before: Vec<Option<Node>> = std::mem::take(&mut self.nodes).into_iter().map(Some).collect();
         let check_changed = self.probers.check != config.check;
@@ -149,6 +159,33 @@ impl Supervisor {
         self.carry_out(now, &effects);
         self.offer_readers();
         self.set_paces();
+    }
+
+    /// Carries out an order of an operator, and answers once that can be seen.
+    fn obey(&mut self, order: Order) {
+        let now = self.clock.now();
+        let scene = Scene {
+            pool: &self.config.name,
+            core: &self.core,
+            nodes: &self.nodes,
+            sessions: &self.sessions,
+            is_remembered: self.memory.path().is_some(),
+            is_retired: self.retired.is_cancelled(),
+        };
+        let (answer, deed) = scene.decide(&order.verb, now);
+        self.teller.order((now, self.core.epoch()), &order, scene.named(&order.verb), &answer);
+        match deed {
+            _ if order.dry_run => {}
+            Deed::Nothing => {}
+            Deed::Step(core, effects, rest) => {
+                self.core = *core;
+                self.carry_out(now, &effects);
+                kill(&rest);
+            }
+            Deed::Kill(sessions) => kill(&sessions),
+        }
+        self.publish();
+        order.answer(answer);
     }
 
     fn set_paces(&self) {
@@ -192,21 +229,13 @@ impl Supervisor {
     fn on_report(&mut self, backend: BackendId, report: Report, at: Time, took: Duration, lateness: Duration) {
         let now = self.clock.now();
         let was_failing = self.core.backend(backend).is_some_and(BackendState::is_pending);
-        let node = &mut self.nodes[backend.index()];
-        node.last_seq = report.seq;
+        self.nodes[backend.index()].last_seq = report.seq;
         let effects = self.core.step(now, &Event::Probe(backend, report));
         let Some((state, outcome)) = self.core.backend(backend).and_then(|state| Some((state, state.last_outcome?))) else {
             return self.carry_out(now, &effects);
         };
-        node.silence.broken(at);
-        let metrics = &node.metrics;
-        metrics.probes.get(outcome).inc();
-        metrics.probe_duration.observe(took.as_secs_f64());
-        metrics.probe_lateness.observe(lateness.as_secs_f64());
-        metrics
-            .probe_last_timestamp
-            .set(self.clock.wall(at).duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_secs_f64());
-        node.last_probe = Some(LastProbe { outcome, evidence: state.evidence.clone(), at, took });
+        let node = &mut self.nodes[backend.index()];
+        node.probed(LastProbe { outcome, evidence: state.evidence.clone(), at, took }, lateness, self.clock.wall(at));
         // A failure too few does not change the verdict, but does not extend it either.
         let is_heard = outcome.class() != Class::Failure;
         if is_heard {
@@ -239,24 +268,29 @@ impl Supervisor {
                 Effect::Abort { epoch, backend, cause } => self.abort(now, *epoch, *backend, *cause),
                 Effect::Activate { epoch, backend, cause } => self.activate(now, *epoch, *backend, *cause),
                 Effect::Suspend { epoch } => {
-                    let evidence = self.core.active().map(|active| self.evidence(active)).unwrap_or_default();
-                    self.tell(now, self.routes.suspend(*epoch, evidence));
+                    let (why, evidence) = orders::why_held(&self.core, &self.nodes);
+                    self.teller.route_change(now, self.routes.suspend(*epoch, &why, evidence));
                 }
-                Effect::Resume { epoch } => self.tell(now, self.routes.resume(now, *epoch)),
+                Effect::Resume { epoch } => {
+                    // The end of a pause is no answer of the backend.
+                    if !effects.contains(&Effect::Note(Note::Pause(None))) {
+                        self.routes.publisher().verified(now);
+                    }
+                    self.teller.route_change(now, self.routes.resume(*epoch));
+                }
                 Effect::Read { backend, from, to, sessions } => self.read(now, *backend, (*from, *to), *sessions),
                 Effect::Pace(backend, pace) => self.nodes[backend.index()].prober.pace(*pace),
                 Effect::ProbeNow(backend) => self.nodes[backend.index()].prober.probe_now(),
-                Effect::Note(note) => self.teller.note((now, self.core.epoch()), &self.nodes, note),
+                Effect::Note(note) => {
+                    if let Note::Pause(until) = note {
+                        self.routes.publisher().held_until(until.unwrap_or(now));
+                        self.offer_readers();
+                    }
+                    self.teller.note((now, self.core.epoch()), &self.nodes, note);
+                }
             }
         }
-        let active = self.core.active().map(|id| &*self.nodes[id.index()].config.name);
-        self.memory.keep(self.core.fence(), active);
-    }
-
-    fn tell(&self, now: Time, change: Option<RouteChange>) {
-        if let Some(change) = change {
-            self.teller.route_change(now, change);
-        }
+        self.memory.keep(&self.core, self.nodes.iter().map(|node| &*node.config.name));
     }
 
     fn revoke(&mut self, now: Time, backend: BackendId, order: (Epoch, RevokeMode, Cause)) {
@@ -264,7 +298,7 @@ impl Supervisor {
         let known = self.core.backend(backend).filter(|_| cause != Cause::Removed);
         let readers = known.and_then(|_| self.nodes.get(backend.index())).map_or(0, |node| node.slot.sessions());
         let change = self.routes.revoke(now, order, (known, readers));
-        self.tell(now, change);
+        self.teller.route_change(now, change);
     }
 
     /// A server that said it accepts no clients has nothing more to send: its remaining sessions end.
@@ -278,15 +312,10 @@ impl Supervisor {
     fn activate(&mut self, now: Time, epoch: Epoch, backend: BackendId, cause: Cause) {
         readers::abort_last_words(&self.nodes, &self.core);
         let node = &self.nodes[backend.index()];
-        let route = Route {
-            backend: Arc::clone(&node.config.name),
-            metrics: Arc::clone(&node.metrics),
-            sessions: node.metrics.connections_active.clone(),
-            id: RouteId::Active(epoch),
-            addresses: node.resolved.clone(),
-            revocation: Arc::default(),
-        };
-        let change = self.routes.activate(now, route, (epoch, cause), self.evidence(backend));
+        let name = Arc::clone(&node.config.name);
+        let route = Route::new(name, &node.metrics, RouteId::Active(epoch), node.resolved.clone(), Arc::default());
+        let held = self.core.suspended().then(|| orders::why_held(&self.core, &self.nodes).0);
+        let change = self.routes.activate(now, route, (epoch, cause), self.evidence(backend), held.as_deref());
         self.teller.route_change(now, change);
     }
 
@@ -351,35 +380,14 @@ impl Supervisor {
 
     /// Publishes the state of the pool.
     fn publish(&self) {
-        let snapshot = self.snapshot();
-        self.routes.explain(&why(&snapshot));
+        let (last_failover, state_file) = (self.routes.last_failover().cloned(), self.memory.path());
+        let pool = Arc::clone(&self.config.name);
+        let snapshot = Snapshot { pool, last_failover, state_file, ..node::snapshot(&self.nodes, &self.core, self.clock.now()) };
+        if !self.retired.is_cancelled() {
+            self.teller.metrics.paused.set(i64::from(snapshot.paused));
+        }
+        self.routes.explain(&snapshot);
         self.routes.publisher().explain_readers(&readers::why(&snapshot));
         self.routes.publisher().snapshot(snapshot);
     }
-
-    fn snapshot(&self) -> Snapshot {
-        let backends = self.nodes.iter().zip(self.core.ids()).filter_map(|(node, id)| node.view(&self.core, id));
-        Snapshot {
-            pool: Arc::clone(&self.config.name),
-            epoch: self.core.epoch(),
-            active: self.core.active(),
-            suspended: self.core.suspended(),
-            verdict: self.core.verdict(),
-            conflict: self.core.conflict(),
-            failover_ready: self.core.failover_ready(self.clock.now()),
-            last_failover: self.routes.last_failover().cloned(),
-            fence: self.core.fence().0,
-            state_file: self.memory.path(),
-            backends: backends.collect(),
-        }
-    }
-}
-
-/// One sentence for a client that was rejected.
-fn why(snapshot: &Snapshot) -> String {
-    let each = snapshot.backends.iter().map(|backend| match &backend.last_probe {
-        Some(probe) if backend.reason == failover::Reason::Down => format!("{} is down: {}", backend.name, probe.outcome),
-        _ => format!("{}: {}", backend.name, backend.reason),
-    });
-    each.collect::<Vec<_>>().join(", ")
 }

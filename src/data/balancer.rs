@@ -134,7 +134,7 @@ mod tests {
         },
         failover::{Epoch, Time},
         metrics::{Metrics, PoolLabels, PoolSeries},
-        route::{self, Clock, Generation, Offer, Pulse, Reader, ReaderKind, Revocation, Seam, Snapshot},
+        route::{self, Clock, Generation, Offer, Pulse, Reader, ReaderKind, Seam, Snapshot},
     };
 
     struct World {
@@ -165,14 +165,8 @@ mod tests {
         }
 
         fn route(&self, backend: usize, id: RouteId) -> Arc<Route> {
-            Arc::new(Route {
-                backend: format!("db-{backend}").into(),
-                metrics: Arc::clone(&self.series.backends[backend]),
-                sessions: self.series.backends[backend].connections_active.clone(),
-                id,
-                addresses: [].into(),
-                revocation: Arc::new(Revocation::default()),
-            })
+            let metrics = &self.series.backends[backend];
+            Arc::new(Route::new(format!("db-{backend}").into(), metrics, id, [].into(), Arc::default()))
         }
 
         fn publish(&self, backends: &[usize]) {

@@ -71,6 +71,12 @@ impl Client {
         Self { socket, peer, turn: None, budget, guards }
     }
 
+    /// The end of its time, which is counted from the end of a pause that it waited for.
+    pub(super) fn deadline(&self) -> Instant {
+        let pool = self.pool();
+        self.budget.deadline.max(pool.routes.held_until() + pool.hold_config.timeout)
+    }
+
     pub(super) fn listener(&self) -> &ListenerContext {
         &self.guards.listener
     }

@@ -26,7 +26,7 @@ const FINISH_TIMEOUT: Duration = Duration::from_secs(1);
 /// Closes both sockets of a session, after delivering what is pending if the peer reads it.
 pub(super) async fn both(ended: Ended) {
     let patience = match ended.reason {
-        CloseReason::Revoked | CloseReason::Shutdown => REVOKED_PATIENCE,
+        CloseReason::Revoked | CloseReason::Killed | CloseReason::Shutdown => REVOKED_PATIENCE,
         _ => RESET_PATIENCE,
     };
     if !ended.server_finished {

@@ -49,7 +49,7 @@ fn serve_client(client: Option<Box<Client>>, counted: TaskTrackerToken) -> impl 
             // A client without a session already got its error.
             let Some(Ready { client: near, server, passed, session }) = Box::pin(begin(client)).await else { return };
             let settings = &session.listener().relay;
-            let mut relay = Relay::new(near, server, passed, settings, &session.session, &session.route.metrics);
+            let mut relay = Relay::new(near, server, passed, settings, &session.session, &session.session.route.metrics);
             let reason = relay.run(&session.listening).await;
             let ended = relay.end(reason);
             match session.close(ended) {

@@ -34,7 +34,7 @@ use crate::{
         socket::{Keepalive, LegOptions},
     },
     reason::RejectReason,
-    route::{Clock, PassiveReport, ReportSender, Route, RouteId, RouteWatch, SessionTable},
+    route::{Clock, Frontend, PassiveReport, ReportSender, Route, RouteId, RouteWatch, SessionTable},
     wire::Protocol,
 };
 
@@ -134,7 +134,7 @@ pub(super) struct Counts {
 #[derive(Debug)]
 pub(super) struct ListenerContext {
     pub(super) pool: Arc<PoolContext>,
-    pub(super) name: Arc<str>,
+    pub(super) frontend: Arc<Frontend>,
     /// Of clients' sockets, which inherit them from the listening socket.
     pub(super) client_leg: LegOptions,
     /// Of backends' sockets, from the start.
@@ -172,8 +172,8 @@ impl ListenerContext {
         // keepalive.
         let deferred: Option<Keepalive> = Some(config.keepalive).filter(|_| !pool.protocol.is_greeted());
         Self {
+            frontend: Arc::new(Frontend { pool: Arc::clone(&pool.name), listener: Arc::clone(&config.name) }),
             pool,
-            name: Arc::clone(&config.name),
             client_leg,
             server_leg: LegOptions { keepalive: client_leg.keepalive.filter(|_| deferred.is_none()), ..client_leg },
             relay: RelaySettings {
@@ -216,7 +216,7 @@ impl ListenerContext {
         self.metrics.rejected.get(reason).inc();
         let Some(passed_over) = self.log.may_log(reason, self.pool.process.clock.now()) else { return };
         let passed_over = (passed_over > 0).then_some(passed_over);
-        let (pool, listener, reason) = (&self.pool.name, &self.name, reason.as_str());
+        let (Frontend { pool, listener }, reason) = (&*self.frontend, reason.as_str());
         tracing::info!(%pool, %listener, client = %peer, reason, %why, passed_over, "client turned away");
     }
 }

@@ -2,8 +2,10 @@
 //! client's deadline. One loop for the primary and for readers.
 
 use std::{
+    future::{Future, poll_fn},
     pin::pin,
     sync::atomic::Ordering,
+    task::Poll,
     time::{Duration, Instant},
 };
 
@@ -49,7 +51,7 @@ pub(super) async fn establish(mut client: Client) -> Result<Ready, Refused> {
     }
     loop {
         if client.budget.drops > 0 {
-            if Instant::now() >= client.budget.deadline {
+            if Instant::now() >= client.deadline() {
                 return Err(Refused::for_want_of_a_backend(client, RejectReason::DialFailed));
             }
             client.pool().metrics.dial_retries.inc();
@@ -66,7 +68,8 @@ pub(super) async fn establish(mut client: Client) -> Result<Ready, Refused> {
             }
             Greeted::Dropped => client = session.give_back(near),
             Greeted::Late => {
-                let why = format!("no first packet was exchanged with {} within client_login_timeout", session.route.backend);
+                let why =
+                    format!("no first packet was exchanged with {} within client_login_timeout", session.session.route.backend);
                 return Err(Refused { client: session.give_back(near), reason: RejectReason::LoginTimeout, why: why.into() });
             }
         }
@@ -103,7 +106,7 @@ async fn connect(client: &Client, header: Option<&[u8]>) -> Result<(Socket, Dial
         let id = route.id;
         match in_turn(turn.take(), pin!(dial(pool, route, now, &listener.server_leg, header))).await {
             Ok(connected) => return Ok(connected),
-            Err(_) if Instant::now() >= budget.deadline => return Err(RejectReason::DialFailed),
+            Err(_) if Instant::now() >= client.deadline() => return Err(RejectReason::DialFailed),
             Err(error) => {
                 pool.metrics.dial_retries.inc();
                 match id {
@@ -128,7 +131,7 @@ async fn wait(client: &Client) -> Result<Option<Turn>, RejectReason> {
     // A client that is rejected at once counts as waiting, too: it may come again.
     let _wait = pool.routes.wait();
     let per_ip = client.peer.ip().map(|ip| (ip, pool.hold_config.max_per_ip));
-    let patience = Patience { deadline: client.budget.deadline, max: pool.hold_config.max, per_ip };
+    let patience = Patience { deadline: || client.deadline(), max: pool.hold_config.max, per_ip };
     let held = Box::pin(listener.hold.wait((&client.socket, client.peer), patience, &pool.metrics.held, &pool.retired)).await;
     pool.metrics.hold_duration.observe(started.elapsed().as_secs_f64());
     held
@@ -153,16 +156,23 @@ async fn greet(client: &Socket, server: &mut Socket, session: &SessionRecord, he
     if !pool.protocol.is_greeted() {
         return Greeted::Served(0, 0);
     }
-    let exchange = Box::pin(greeting::exchange(pool.protocol, client, server, &session.listening));
+    let mut exchange = Box::pin(greeting::exchange(pool.protocol, client, server, &session.listening));
+    let exchange =
+        poll_fn(move |cx| if session.session.is_killed() { Poll::Ready(None) } else { exchange.as_mut().poll(cx).map(Some) });
     let greeting = match listener.login_timeout {
         Some(limit) => timeout(limit, exchange).await,
         None => Ok(exchange.await),
     };
-    let Ok(greeting) = greeting else {
-        client.look_again();
-        return Greeted::Late;
+    let greeting = match greeting {
+        Ok(Some(greeting)) => greeting,
+        // The relay ends it before it moves a byte.
+        Ok(None) => return Greeted::Served(0, 0),
+        Err(_) => {
+            client.look_again();
+            return Greeted::Late;
+        }
     };
-    let (route, live) = (&session.route, &session.session);
+    let (route, live) = (&session.session.route, &session.session);
     live.upstream_bytes.store(greeting.upstream, Ordering::Relaxed);
     live.downstream_bytes.store(greeting.downstream, Ordering::Relaxed);
     route.metrics.relay_bytes.get(Direction::Upstream).inc_by(greeting.upstream);

@@ -49,8 +49,9 @@ impl Default for Tickets {
 
 /// For how long, and among how many, a client may wait.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Patience {
-    pub(super) deadline: Instant,
+pub(super) struct Patience<D> {
+    /// Gives the end of its time, which a pause puts off.
+    pub(super) deadline: D,
     /// Clients that may wait at the same time.
     pub(super) max: usize,
     /// The client's address, if any, and how many clients of it may wait once half of the places are taken.
@@ -75,7 +76,7 @@ impl Hold {
     pub(super) async fn wait(
         &self,
         (client, peer): (&Socket, Peer),
-        patience: Patience,
+        patience: Patience<impl Fn() -> Instant>,
         held: &LiveCount,
         retired: &CancellationToken,
     ) -> Result<Option<Turn>, RejectReason> {
@@ -103,7 +104,7 @@ impl Hold {
             }
             () = gone(client) => return Err(RejectReason::ClientGone),
             () = retired.cancelled() => Err(RejectReason::Shutdown),
-            () = sleep_until(patience.deadline) => Err(RejectReason::HoldTimeout),
+            () = passed(patience.deadline) => Err(RejectReason::HoldTimeout),
         };
         // What it has sent meanwhile is still in its socket.
         client.look_again();
@@ -124,6 +125,17 @@ impl Hold {
             } else {
                 self.arrived.notified().await;
             }
+        }
+    }
+}
+
+/// Resolves when the deadline is over, which may be put off meanwhile.
+async fn passed(deadline: impl Fn() -> Instant) {
+    loop {
+        let at = deadline();
+        sleep_until(at).await;
+        if deadline() <= at {
+            return;
         }
     }
 }

@@ -52,7 +52,7 @@ pub(super) struct AcceptLoop(watch::Sender<Arc<ListenerContext>>);
 impl AcceptLoop {
     /// Starts to accept for this listener.
     pub(super) fn start(pool: &WorkerPool, listener: Arc<ListenerContext>, socket: BoundListener) -> Self {
-        let (name, reserve, workers) = (Arc::clone(&listener.name), reserve(), pool.workers());
+        let (name, reserve, workers) = (Arc::clone(&listener.frontend.listener), reserve(), pool.workers());
         let (sender, orders) = watch::channel(listener);
         pool.accept(async move || {
             if let Err(error) = accept(orders, socket, reserve, workers).await {
@@ -147,7 +147,7 @@ async fn obey(mut orders: watch::Receiver<Arc<ListenerContext>>, gate: Weak<Gate
         if let BoundListener::Tcp(socket) = gate.socket.as_ref()
             && let Err(error) = reset_leg_options(&SockRef::from(socket), &listener.client_leg)
         {
-            tracing::warn!(listener = %listener.name, %error, "new clients keep the socket options from before");
+            tracing::warn!(listener = %listener.frontend.listener, %error, "new clients keep the socket options from before");
         }
         gate.acceptor.borrow_mut().listener = listener;
     }
@@ -221,12 +221,12 @@ impl Acceptor {
                     match kind {
                         AcceptError::Aborted => {}
                         AcceptError::FileDescriptors => {
-                            tracing::warn!(listener = %self.listener.name, error = kind.as_str(), "cannot accept: no file descriptor is free");
+                            tracing::warn!(listener = %self.listener.frontend.listener, error = kind.as_str(), "cannot accept: no file descriptor is free");
                             self.shed(socket);
                             return Batch::Short;
                         }
                         AcceptError::Memory | AcceptError::Other => {
-                            tracing::warn!(listener = %self.listener.name, error = %io::Error::from(errno), "cannot accept");
+                            tracing::warn!(listener = %self.listener.frontend.listener, error = %io::Error::from(errno), "cannot accept");
                             return Batch::Short;
                         }
                     }

@@ -1,10 +1,7 @@
 //! The record of a session besides its relay: its entry in the list, its counters, and its log line.
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
@@ -20,12 +17,11 @@ use crate::{
     failover::{Passive, label::Label},
     metrics::LiveGuard,
     reason::CloseReason,
-    route::{Listening, Route, Session, SessionEntry},
+    route::{Listening, Session, SessionEntry},
 };
 
 /// The record of a session besides its relay.
 pub(super) struct SessionRecord {
-    pub(super) route: Arc<Route>,
     pub(super) session: Arc<Session>,
     /// The session is woken when its route ends.
     pub(super) listening: Listening,
@@ -53,20 +49,12 @@ impl SessionRecord {
         let DialedRoute { route, listening, since } = dialed;
         let listener = &*guards.listener;
         let pool = &*listener.pool;
-        let session = Arc::new(Session {
-            client: peer,
-            pool: Arc::clone(&pool.name),
-            listener: Arc::clone(&listener.name),
-            backend: Arc::clone(&route.backend),
-            epoch: route.id.epoch().unwrap_or_default(),
-            since: pool.process.clock.at(since),
-            upstream_bytes: AtomicU64::new(0),
-            downstream_bytes: AtomicU64::new(0),
-        });
+        let since = pool.process.clock.at(since);
+        let active = route.sessions.guard();
+        let session = Arc::new(Session::new(peer, Arc::clone(&listener.frontend), route, since));
         let id = pool.process.next_id.fetch_add(1, Ordering::Relaxed);
         let listed = guards.load.worker().sessions.enter(id, Arc::clone(&session));
-        let active = route.sessions.guard();
-        (socket, Box::new(Self { route, session, listening, listed, active, budget, guards }))
+        (socket, Box::new(Self { session, listening, listed, active, budget, guards }))
     }
 
     pub(super) fn listener(&self) -> &ListenerContext {
@@ -80,8 +68,8 @@ impl SessionRecord {
 
     /// Accounts for a session that has ended.
     pub(super) fn close(self, mut ended: Ended) -> SessionEnd {
-        let Self { route, session, listening, listed, active, budget, guards } = self;
-        let id = listed.id();
+        let Self { session, listening, listed, active, budget, guards } = self;
+        let (id, route) = (listed.id(), &session.route);
         drop((active, listed, listening));
         let listener = &*guards.listener;
         let pool = &*listener.pool;
@@ -89,7 +77,7 @@ impl SessionRecord {
             ended.reason = CloseReason::Shutdown;
         }
         if matches!(ended.reason, CloseReason::ServerReset | CloseReason::ServerEof) {
-            pool.report(&route, Passive::SessionLost);
+            pool.report(route, Passive::SessionLost);
         }
         if ended.reason == CloseReason::ServerReset && ended.untouched {
             close::reset(&ended.server);
@@ -97,7 +85,7 @@ impl SessionRecord {
         }
         let lasted = pool.process.clock.now().since(session.since);
         if ended.is_notable() || tracing::enabled!(tracing::Level::DEBUG) {
-            log(&ended, id, &session, lasted, listener, &route);
+            log(&ended, id, &session, lasted);
         }
         route.metrics.closed.get(ended.reason).inc();
         pool.metrics.connection_duration.observe(lasted.as_secs_f64());
@@ -106,13 +94,13 @@ impl SessionRecord {
 }
 
 #[cold]
-fn log(ended: &Ended, id: u64, session: &Session, lasted: Duration, listener: &ListenerContext, route: &Route) {
-    let pool = &listener.pool;
+fn log(ended: &Ended, id: u64, session: &Session, lasted: Duration) {
+    let (frontend, route) = (&session.frontend, &session.route);
     macro_rules! line {
         ($level:ident) => {
             tracing::$level!(
-                pool = %pool.name,
-                listener = %listener.name,
+                pool = %frontend.pool,
+                listener = %frontend.listener,
                 backend = %route.backend,
                 epoch = route.id.epoch().map(|epoch| epoch.0),
                 generation = route.id.generation().map(|generation| generation.0),

@@ -6,12 +6,12 @@ use super::{
     event::{Configuration, Effect},
     pool::{Pin, Pool, Serving},
     time::Time,
-    vocabulary::{BackendId, Cause, RevokeMode},
+    vocabulary::{Admin, BackendId, Cause, RevokeMode},
 };
 
 impl Pool {
     pub(super) fn on_configure(&mut self, now: Time, configuration: &Configuration, effects: &mut Vec<Effect>) {
-        let Configuration { policy, backends } = configuration;
+        let Configuration { policy, backends, admin } = configuration;
         let moved = |old: BackendId| backends.iter().position(|kept| *kept == Some(old)).map(BackendId::at);
         if let Some(removed) = self.active().filter(|active| moved(*active).is_none()) {
             self.last_revoke = Some(Cause::Removed);
@@ -27,7 +27,9 @@ impl Pool {
         };
         self.pinned = self.pinned.and_then(|pin| Some(Pin { backend: moved(pin.backend)?, ..pin }));
         let known = |kept: &Option<BackendId>| kept.and_then(|id| self.backend(id)).cloned();
-        self.backends = backends.iter().map(|kept| known(kept).unwrap_or_else(|| BackendState::new(now))).collect();
+        let admin = admin.iter().copied().chain(std::iter::repeat(Admin::Ready));
+        let state = |(kept, admin)| known(kept).unwrap_or_else(|| BackendState { admin, ..BackendState::new(now) });
+        self.backends = backends.iter().zip(admin).map(state).collect();
         self.policy = policy.clone();
         while self.switches.len() > self.policy.budget_max as usize {
             self.switches.pop_front();

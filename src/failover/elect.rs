@@ -7,7 +7,7 @@ use super::{
     policy::{Election, OnConflict},
     pool::Pool,
     time::Time,
-    vocabulary::{BackendId, Cause, Health, Reason, Verdict},
+    vocabulary::{Admin, BackendId, Cause, Health, Reason, Verdict},
 };
 
 /// The result of an election.
@@ -75,6 +75,15 @@ impl Pool {
     pub(super) fn highest_claim(&self) -> Option<u64> {
         let claimants = self.claimants().into_iter().map(|id| &self.backends[id.index()]);
         claimants.filter(|backend| backend.health() == Health::Up).filter_map(|backend| backend.facts.db_epoch).max()
+    }
+
+    /// Another backend would be active at once if an operator took this one out.
+    pub(super) fn is_replaced_without(&self, now: Time, id: BackendId) -> bool {
+        let mut without = self.clone();
+        without.backends[id.index()].admin = Admin::Maint;
+        without.refresh_reasons(now, &mut Vec::new());
+        without.drop_pin();
+        without.elect(now).active.is_some()
     }
 
     /// An operator's choice ends when it may no longer serve, and when a primary appears that the operator did not know of: an old
@@ -228,6 +237,6 @@ impl Pool {
         let failback = self.failback().map(|(_, at)| at);
         let held = self.verdict() == Verdict::HoldDown;
         let release = self.eligible().into_iter().filter(|_| held).map(|id| self.released_at(id)).filter(|at| *at > now).min();
-        [settle, failback, release].into_iter().flatten().min()
+        [settle, failback, release, self.paused].into_iter().flatten().min()
     }
 }

@@ -4,6 +4,7 @@ use super::{
     facts::{Facts, Role},
     policy::Policy,
     text::Printable,
+    time::Time,
     vocabulary::{Admin, BackendId, Cause, Epoch, Health, Outcome, Pace, ReadEligibility, Reason, RevokeMode, Verdict},
 };
 use crate::labels;
@@ -53,10 +54,24 @@ labels! {
 /// An operator's order.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Command {
-    /// Sets the administrative state.
-    SetAdmin(BackendId, Admin),
+    /// Sets the administrative state. The active backend is drained, or taken out, only if another one takes over at once.
+    SetAdmin {
+        /// The backend.
+        backend: BackendId,
+        /// From now on.
+        to: Admin,
+        /// Even if no other takes over.
+        force: bool,
+    },
     /// Moves the pool to this backend if it may serve. For a fenced backend, the operator so accepts its lower database epoch.
     Switchover(BackendId),
+    /// Holds new clients until this time, or until [`Command::Resume`]. The latest order counts.
+    Pause {
+        /// Its end, at the latest.
+        until: Time,
+    },
+    /// Ends a pause.
+    Resume,
 }
 
 /// The new configuration of the pool.
@@ -67,6 +82,8 @@ pub struct Configuration {
     /// For each place in the new list: the backend's number until now, `None` for a new one. Backend numbers in later events and
     /// effects are places in the new list.
     pub backends: Vec<Option<BackendId>>,
+    /// For each place: the administrative state of a new backend; `Ready` where the list ends before.
+    pub admin: Vec<Admin>,
 }
 
 /// The events of a pool.
@@ -116,12 +133,12 @@ pub enum Effect {
         /// Why.
         cause: Cause,
     },
-    /// Hold new clients until `Resume` or `Revoke`; sessions go on.
+    /// Hold new clients until `Resume` or `Revoke`, because the active backend is in doubt or the pool is paused; sessions go on.
     Suspend {
-        /// The epoch that is in doubt.
+        /// The epoch that is in doubt, or paused.
         epoch: Epoch,
     },
-    /// The doubt is over.
+    /// The doubt and the pause are over.
     Resume {
         /// The epoch that stands.
         epoch: Epoch,
@@ -211,6 +228,10 @@ pub enum Note {
         /// Why it may not serve.
         reason: Reason,
     },
+    /// An administrative state was refused: this is the active backend, and no other would take over.
+    NobodyTakesOver(BackendId),
+    /// The pool is paused until this time now, or no longer.
+    Pause(Option<Time>),
     /// An administrative state was set.
     AdminSet {
         /// The backend.

@@ -4,6 +4,7 @@ use super::{
     backend::BackendState,
     policy::Policy,
     pool::{Pool, Serving},
+    time::Time,
     vocabulary::{BackendId, Epoch, Pace, Reason, Verdict},
 };
 
@@ -44,6 +45,11 @@ impl Pool {
     /// New clients are held although a backend is active.
     pub const fn suspended(&self) -> bool {
         matches!(self.serving, Serving::Suspended(_))
+    }
+
+    /// Until when new clients are held by command at most, whether a backend is active or not.
+    pub const fn paused_until(&self) -> Option<Time> {
+        self.paused
     }
 
     /// The result of the last election.

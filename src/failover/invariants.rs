@@ -1,7 +1,7 @@
 //! What must hold after every step, checked in debug builds.
 
 use super::{
-    event::{Effect, Event},
+    event::{Command, Effect, Event},
     facts::Role,
     policy::{Election, OnConflict},
     pool::Pool,
@@ -57,6 +57,19 @@ impl Pool {
         }
         assert!(self.wake.is_none_or(|at| at > now), "I12: a deadline was left behind");
         self.check_readers();
+        self.check_orders(before, now, event);
+    }
+
+    fn check_orders(&self, before: &Self, now: Time, event: &Event) {
+        assert!(self.paused.is_none() || self.active().is_none() || self.suspended(), "I17: a paused pool takes clients");
+        assert!(self.paused.is_none_or(|until| until > now), "I17: a pause outlives its time");
+        if before.paused.is_some_and(|until| until > now) && self.paused.is_none() {
+            let ends = matches!(event, Event::Command(Command::Resume | Command::Pause { .. }));
+            assert!(ends, "I17: a pause ended before its time");
+        }
+        if let Event::Command(Command::SetAdmin { to: Admin::Drain | Admin::Maint, force: false, .. }) = event {
+            assert!(before.active().is_none() || self.active().is_some(), "I18: an order without force leaves nobody active");
+        }
     }
 
     fn check_readers(&self) {

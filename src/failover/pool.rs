@@ -15,6 +15,8 @@
 //!   backend · **I15** lag takes a reader out above `max_lag` and brings it back at half of it, and never otherwise
 //! * **I16** sessions are left to a server's last words only while no backend is active, and only while it says that it accepts no
 //!   clients, or is gone after it said so or closed the check's session with FIN
+//! * **I17** while a pool is paused, its active backend is suspended; a pause ends at its time at the latest, and before only by a
+//!   command · **I18** a drain or maintenance without force never leaves a pool without an active backend that had one
 
 use std::collections::VecDeque;
 
@@ -74,6 +76,8 @@ pub struct Pool {
     pub(super) wake: Option<Time>,
     pub(super) verdict: Verdict,
     pub(super) conflict: bool,
+    /// New clients are held until then, by command.
+    pub(super) paused: Option<Time>,
 }
 
 impl Pool {
@@ -97,6 +101,7 @@ impl Pool {
             settled: false,
             verdict: Verdict::Settling,
             conflict: false,
+            paused: None,
         }
     }
 
@@ -110,6 +115,13 @@ impl Pool {
     /// backend with old data that was failed over from; so the last one is preferred while it may serve.
     pub fn restore_active(&mut self, active: BackendId) {
         self.last_active = Some(active).filter(|id| id.index() < self.backends.len()).or(self.last_active);
+    }
+
+    /// Restores an administrative state of an earlier process.
+    pub fn restore_admin(&mut self, id: BackendId, admin: Admin) {
+        if let Some(backend) = self.backends.get_mut(id.index()) {
+            backend.admin = admin;
+        }
     }
 
     /// Takes one event and says what to do.
@@ -136,17 +148,21 @@ impl Pool {
     }
 
     fn on_command(&mut self, now: Time, command: &Command, effects: &mut Vec<Effect>) {
-        let (Command::SetAdmin(id, _) | Command::Switchover(id)) = command;
-        if id.index() >= self.backends.len() {
-            return effects.push(Effect::Note(Note::UnknownBackend(*id)));
-        }
         match *command {
-            Command::SetAdmin(id, to) => {
+            Command::SetAdmin { backend: id, .. } | Command::Switchover(id) if id.index() >= self.backends.len() => {
+                effects.push(Effect::Note(Note::UnknownBackend(id)));
+            }
+            Command::SetAdmin { backend: id, to, force } => {
+                if !force && to != Admin::Ready && self.active() == Some(id) && !self.is_replaced_without(now, id) {
+                    return effects.push(Effect::Note(Note::NobodyTakesOver(id)));
+                }
                 let from = std::mem::replace(&mut self.backends[id.index()].admin, to);
                 if from != to {
                     effects.push(Effect::Note(Note::AdminSet { backend: id, from, to }));
                 }
             }
+            Command::Pause { until } => self.pause(Some(until).filter(|until| *until > now), effects),
+            Command::Resume => self.pause(None, effects),
             Command::Switchover(id) => {
                 let reason = self.reason(id);
                 if self.is_settling(now) || !matches!(reason, Reason::Eligible | Reason::Fenced) {
@@ -160,8 +176,17 @@ impl Pool {
         }
     }
 
+    fn pause(&mut self, until: Option<Time>, effects: &mut Vec<Effect>) {
+        if std::mem::replace(&mut self.paused, until) != until {
+            effects.push(Effect::Note(Note::Pause(until)));
+        }
+    }
+
     /// Elects, and orders what follows from it.
     fn reconsider(&mut self, now: Time, effects: &mut Vec<Effect>) {
+        if self.paused.is_some_and(|until| until <= now) {
+            self.pause(None, effects);
+        }
         self.settled = self.settled || !self.is_settling(now);
         self.refresh_reasons(now, effects);
         self.drop_pin();
@@ -235,11 +260,16 @@ impl Pool {
 
     fn refresh_suspension(&mut self, effects: &mut Vec<Effect>) {
         let Some(active) = self.active() else { return };
-        let suspended = self.backends[active.index()].signs.in_doubt || self.awaits_a_word();
+        let suspended = self.paused.is_some() || self.is_in_doubt(active);
         if suspended != self.suspended() {
             self.serving = if suspended { Serving::Suspended(active) } else { Serving::Active(active) };
             effects.push(if suspended { Effect::Suspend { epoch: self.epoch } } else { Effect::Resume { epoch: self.epoch } });
         }
+    }
+
+    /// New clients wait for another answer of it.
+    fn is_in_doubt(&self, active: BackendId) -> bool {
+        self.backends[active.index()].signs.in_doubt || self.awaits_a_word()
     }
 
     fn revoke_cause(&self, old: BackendId, switch: Option<Cause>) -> Cause {
@@ -283,11 +313,12 @@ impl Pool {
     }
 
     fn refresh_paces(&mut self, effects: &mut Vec<Effect>) {
+        let doubted = self.active().filter(|active| self.is_in_doubt(*active));
         for (index, backend) in self.backends.iter_mut().enumerate() {
             let clients_wait = match self.serving {
                 Serving::Nobody | Serving::LastWords => true,
-                Serving::Active(_) => false,
-                Serving::Suspended(active) => active.index() == index,
+                // The clients of a paused pool wait for no probe.
+                Serving::Active(_) | Serving::Suspended(_) => doubted == Some(BackendId::at(index)),
             };
             let pace = if backend.last_outcome == Some(Outcome::Misconfigured) {
                 // More logins do not correct a password; they fill the server's log and may lock the account or the host out.

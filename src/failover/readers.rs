@@ -160,7 +160,7 @@ mod tests {
         }
 
         fn order(&mut self, backend: u16, admin: Admin) -> Vec<(u16, ReadEligibility, RevokeMode)> {
-            self.step(&Event::Command(Command::SetAdmin(BackendId(backend), admin)))
+            self.step(&Event::Command(Command::SetAdmin { backend: BackendId(backend), to: admin, force: false }))
         }
 
         fn readings(&self) -> Vec<&'static str> {
@@ -313,7 +313,7 @@ mod tests {
         world.standby(1, Some(40));
         let backends = world.pool.ids().map(Some).collect();
         let policy = Policy { max_lag: Some(MaxLag::Bytes(30)), ..world.pool.policy().clone() };
-        let configuration = crate::failover::Configuration { policy, backends };
+        let configuration = crate::failover::Configuration { policy, backends, admin: vec![] };
         let changes = world.step(&Event::Configure(Box::new(configuration)));
         assert_eq!(changes, [(1, ReadEligibility::Lag, RevokeMode::Drain)]);
     }

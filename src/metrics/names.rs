@@ -67,6 +67,7 @@ metrics! {
     FAILOVER_DETECTION = "mainstay_failover_detection_seconds", "From the first sign of trouble to the revocation.";
     FAILOVER_GAP = "mainstay_failover_gap_seconds", "From the revocation to the next activation, while no backend was active.";
     OUTAGE = "mainstay_outage_seconds_total", "Time during which no backend was active.";
+    PAUSED = "mainstay_paused", "1 while new clients are held by command.";
     PRIMARY_CONFLICT = "mainstay_primary_conflict", "1 while more than one backend says it is the primary.";
     FAILOVER_READY = "mainstay_failover_ready", "1 when another backend would take over if the active one died now.";
     FAILOVER_READY_REASON = "mainstay_failover_ready_reason", "1 for the reason why a failover would or would not succeed now.";

@@ -42,6 +42,8 @@ pub struct PoolMetrics {
     pub failover_gap: Histogram,
     /// Seconds during which no backend was active.
     pub outage_seconds: Counter,
+    /// 1 while new clients are held by command.
+    pub paused: IntGauge,
     /// 1 while more than one backend says it is the primary.
     pub primary_conflict: IntGauge,
     /// 1 when another backend would take over now.
@@ -62,6 +64,7 @@ impl PoolMetrics {
             failover_detection: series.histogram(names::FAILOVER_DETECTION, SHORT)?,
             failover_gap: series.histogram(names::FAILOVER_GAP, SHORT)?,
             outage_seconds: series.counter(names::OUTAGE)?,
+            paused: series.int_gauge(names::PAUSED)?,
             primary_conflict: series.int_gauge(names::PRIMARY_CONFLICT)?,
             failover_ready: series.int_gauge(names::FAILOVER_READY)?,
             failover_ready_reason: series.one_hot(names::FAILOVER_READY_REASON, "reason", FailoverReady::NoActive)?,

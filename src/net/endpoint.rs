@@ -87,6 +87,15 @@ impl Peer {
             Self::Unix => None,
         }
     }
+
+    /// The same for an IPv4 client however it came.
+    #[must_use]
+    pub const fn canonical(self) -> Self {
+        match self {
+            Self::Tcp(address) => Self::Tcp(SocketAddr::new(address.ip().to_canonical(), address.port())),
+            Self::Unix => Self::Unix,
+        }
+    }
 }
 
 impl From<SocketAddr> for Peer {

@@ -27,6 +27,11 @@ impl Clock {
         Time::new(moment.saturating_duration_since(self.origin))
     }
 
+    /// The moment `at`, as the byte path counts.
+    pub fn instant(&self, at: Time) -> Instant {
+        self.origin + at.since_origin()
+    }
+
     /// `at` on the wall clock, as it was set when the process started.
     pub fn wall(&self, at: Time) -> SystemTime {
         self.origin_wall + at.since_origin()

@@ -66,6 +66,20 @@ pub struct Route {
     pub revocation: Arc<Revocation>,
 }
 
+impl Route {
+    /// A route to a backend with these metrics.
+    pub fn new(
+        backend: Arc<str>,
+        metrics: &Arc<BackendMetrics>,
+        id: RouteId,
+        addresses: Addresses,
+        revocation: Arc<Revocation>,
+    ) -> Self {
+        let sessions = metrics.connections_active.clone();
+        Self { backend, metrics: Arc::clone(metrics), sessions, id, addresses, revocation }
+    }
+}
+
 /// What a pool offers to new clients now.
 #[derive(Clone, Debug, Default)]
 pub struct Offer {

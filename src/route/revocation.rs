@@ -14,8 +14,8 @@ use slab::Slab;
 
 use crate::failover::RevokeMode;
 
-/// The end of an epoch, or of a reader's generation, in one or two steps. Checking for it is one atomic load, so a session may
-/// check at every turn; only registering and unregistering take a lock.
+/// The end of an epoch, or of a reader's generation, in one or two steps, or of single sessions under it. Checking for it is one
+/// atomic load, so a session may check at every turn; only registering and unregistering take a lock.
 #[derive(Debug, Default)]
 pub struct Revocation {
     stage: AtomicU8,
@@ -25,17 +25,26 @@ pub struct Revocation {
 }
 
 impl Revocation {
-    const LAST_WORDS: u8 = 1;
+    const REVOKED: u8 = 1;
     const ABORTED: u8 = 2;
+    const SINGLED: u8 = 4;
 
     /// Ends it. A later, harsher call overrides an earlier one; a milder one changes nothing.
     pub fn revoke(&self, mode: RevokeMode) {
-        let stage = match mode {
-            RevokeMode::Drain => return,
-            RevokeMode::LastWords => Self::LAST_WORDS,
-            RevokeMode::Abort => Self::ABORTED,
-        };
-        self.stage.fetch_max(stage, Ordering::AcqRel);
+        match mode {
+            RevokeMode::Drain => {}
+            RevokeMode::LastWords => self.advance(Self::REVOKED),
+            RevokeMode::Abort => self.advance(Self::REVOKED | Self::ABORTED),
+        }
+    }
+
+    /// Some of its sessions must end, each of which knows it: all are woken. It stands, and takes new sessions.
+    pub(super) fn single_out(&self) {
+        self.advance(Self::SINGLED);
+    }
+
+    fn advance(&self, stage: u8) {
+        self.stage.fetch_or(stage, Ordering::AcqRel);
         // A task that registers after this sees the stage.
         let listeners: Vec<_> = self.lock().iter().map(|(_, waker)| waker.clone()).collect();
         listeners.into_iter().for_each(Waker::wake);
@@ -48,12 +57,17 @@ impl Revocation {
 
     /// No session may begin (either mode).
     pub fn is_revoked(&self) -> bool {
-        self.is_at(Self::LAST_WORDS)
+        self.stage() & Self::REVOKED != 0
     }
 
     /// The sessions must end.
     pub fn is_aborted(&self) -> bool {
-        self.is_at(Self::ABORTED)
+        self.stage() & Self::ABORTED != 0
+    }
+
+    /// The sessions must end, or some of them.
+    pub fn ends_sessions(&self) -> bool {
+        self.stage() >= Self::ABORTED
     }
 
     /// Waits until [`Revocation::is_revoked`].
@@ -69,8 +83,8 @@ impl Revocation {
         .await;
     }
 
-    fn is_at(&self, stage: u8) -> bool {
-        self.stage.load(Ordering::Acquire) >= stage
+    fn stage(&self) -> u8 {
+        self.stage.load(Ordering::Acquire)
     }
 
     fn lock(&self) -> MutexGuard<'_, Slab<Waker>> {
@@ -161,6 +175,11 @@ mod tests {
         let (first, second) = (Ear::new(&revocation, waker.clone()), Ear::new(&revocation, waker));
         revocation.revoke(RevokeMode::Drain);
         assert_eq!((woken(), revocation.is_revoked()), (0, false));
+        revocation.single_out();
+        assert_eq!(
+            (woken(), revocation.ends_sessions(), revocation.is_revoked(), revocation.is_aborted()),
+            (2, true, false, false)
+        );
         revocation.revoke(RevokeMode::LastWords);
         assert_eq!((woken(), revocation.is_revoked(), revocation.is_aborted()), (2, true, false));
         drop(first);

@@ -25,6 +25,8 @@ use crate::failover::Time;
 struct Verified {
     millis: AtomicU64,
     max_staleness_millis: AtomicU64,
+    /// When the last pause ends, or has ended.
+    held_until_millis: AtomicU64,
 }
 
 /// Whether waiting clients may go.
@@ -81,7 +83,8 @@ pub struct Seam {
 /// frozen, or whose supervisor is stuck, holds its clients instead of trusting an old verdict.
 pub fn seam(clock: Clock, max_staleness: Duration, first: Snapshot) -> Seam {
     let staleness = AtomicU64::new(whole_millis(max_staleness));
-    let verified = Arc::new(Verified { millis: AtomicU64::new(0), max_staleness_millis: staleness });
+    let verified =
+        Arc::new(Verified { millis: AtomicU64::new(0), max_staleness_millis: staleness, held_until_millis: AtomicU64::new(0) });
     let (offer_tx, offer_rx) = watch::channel(Offer { route: None, why: "no check has finished yet".into() });
     let (readers_tx, readers_rx) = watch::channel(ReaderOffer::default());
     let (snapshot_tx, snapshot_rx) = watch::channel(Arc::new(first));
@@ -148,6 +151,11 @@ impl Publisher {
         self.verified.max_staleness_millis.store(whole_millis(max), Ordering::Release);
     }
 
+    /// A pause ends then, or has ended: the time in which clients waited for it does not count.
+    pub fn held_until(&self, end: Time) {
+        self.verified.held_until_millis.store(whole_millis(end.since_origin()), Ordering::Release);
+    }
+
     /// Whether clients wait.
     pub fn demand(&self) -> DemandWatch {
         self.demand.clone()
@@ -169,6 +177,11 @@ impl RouteWatch {
     /// A client waits for a route, or for a reader, until the guard is dropped.
     pub fn wait(&self) -> Wait<'_> {
         self.demand.wait()
+    }
+
+    /// When the last pause ends, or has ended; a moment before any client came, if there was none.
+    pub fn held_until(&self) -> Instant {
+        self.clock.instant(Time::from_millis(self.verified.held_until_millis.load(Ordering::Acquire)))
     }
 
     /// There is a route, even if it is stale.

@@ -1,37 +1,90 @@
-//! The live sessions, for the admin plane.
+//! The live sessions: data → admin, which lists them, and control, which ends them by command.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicU64};
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicBool, AtomicU64, Ordering},
+};
 
 use slab::Slab;
 
-use crate::{
-    failover::{Epoch, Time},
-    net::endpoint::Peer,
-};
+use super::{offer::Route, revocation::Revocation};
+use crate::{failover::Time, net::endpoint::Peer};
+
+/// Where a session came in.
+#[derive(Debug)]
+pub struct Frontend {
+    /// Name of the pool.
+    pub pool: Arc<str>,
+    /// Name of the listener.
+    pub listener: Arc<str>,
+}
 
 /// One live session, as the API lists it. Byte counts are written by its own worker only.
 #[derive(Debug)]
 pub struct Session {
     /// The client.
     pub client: Peer,
-    /// Name of the pool.
-    pub pool: Arc<str>,
-    /// Name of the listener.
-    pub listener: Arc<str>,
-    /// Name of the backend.
-    pub backend: Arc<str>,
-    /// Its epoch; 0 for a session with a reader.
-    pub epoch: Epoch,
+    /// Where it came in.
+    pub frontend: Arc<Frontend>,
+    /// Where it goes, and what it ends with.
+    pub route: Arc<Route>,
     /// Since when.
     pub since: Time,
     /// Bytes relayed from the client to the backend.
     pub upstream_bytes: AtomicU64,
     /// Bytes relayed from the backend to the client.
     pub downstream_bytes: AtomicU64,
+    killed: AtomicBool,
 }
 
-/// The live sessions of one worker. Its lock is taken by the worker when a session starts and ends, and by the admin plane for the
-/// list; never while bytes move.
+impl Session {
+    /// A session in which nothing has gone either way.
+    pub const fn new(client: Peer, frontend: Arc<Frontend>, route: Arc<Route>, since: Time) -> Self {
+        let (upstream_bytes, downstream_bytes) = (AtomicU64::new(0), AtomicU64::new(0));
+        Self { client, frontend, route, since, upstream_bytes, downstream_bytes, killed: AtomicBool::new(false) }
+    }
+
+    /// It must end, by command. To be asked when [`Revocation::ends_sessions`](super::Revocation::ends_sessions).
+    pub fn is_killed(&self) -> bool {
+        self.killed.load(Ordering::Acquire)
+    }
+}
+
+/// Some sessions of a pool.
+#[derive(Clone, Copy, Debug)]
+pub struct Selection<'a> {
+    /// Name of the pool.
+    pub pool: &'a str,
+    /// Only those with this backend.
+    pub backend: Option<&'a str>,
+    /// Only those of this client.
+    pub client: Option<Peer>,
+}
+
+impl Selection<'_> {
+    fn takes(&self, session: &Session) -> bool {
+        *session.frontend.pool == *self.pool
+            && self.backend.is_none_or(|backend| *session.route.backend == *backend)
+            && self.client.is_none_or(|client| session.client.canonical() == client.canonical())
+    }
+}
+
+/// Ends these sessions. Their clients may connect again at once.
+pub fn kill(sessions: &[Arc<Session>]) {
+    let mut routes: Vec<&Arc<Revocation>> = Vec::new();
+    for Session { killed, route, .. } in sessions.iter().map(|session| &**session) {
+        killed.store(true, Ordering::Release);
+        if !routes.iter().any(|known| Arc::ptr_eq(known, &route.revocation)) {
+            routes.push(&route.revocation);
+        }
+    }
+    for route in routes {
+        route.single_out();
+    }
+}
+
+/// The live sessions of one worker. Its lock is taken by the worker when a session starts and ends, by the admin plane for the list
+/// and by control for a command; never while bytes move.
 #[derive(Debug, Default)]
 pub struct SessionTable {
     sessions: Mutex<Slab<(u64, Arc<Session>)>>,
@@ -48,12 +101,19 @@ impl SessionTable {
     pub fn oldest(&self, pool: &str, limit: usize) -> Vec<(u64, Arc<Session>)> {
         let sessions = self.lock();
         let mut listed: Vec<_> =
-            sessions.iter().map(|(_, listed)| listed).filter(|(_, session)| *session.pool == *pool).collect();
+            sessions.iter().map(|(_, listed)| listed).filter(|(_, session)| *session.frontend.pool == *pool).collect();
         if listed.len() > limit {
             listed.select_nth_unstable_by_key(limit, |(id, session)| (session.since, *id));
             listed.truncate(limit);
         }
         listed.into_iter().cloned().collect()
+    }
+
+    /// Those of its sessions that are selected and have not been ended by command.
+    pub fn select(&self, which: Selection<'_>) -> Vec<Arc<Session>> {
+        let sessions = self.lock();
+        let listed = sessions.iter().map(|(_, (_, session))| session);
+        listed.filter(|session| which.takes(session) && !session.is_killed()).cloned().collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, Slab<(u64, Arc<Session>)>> {
@@ -85,27 +145,53 @@ impl Drop for SessionEntry {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        failover::Epoch,
+        metrics::{Metrics, PoolLabels},
+        route::RouteId,
+    };
 
-    fn session(since: u64) -> Arc<Session> {
-        Arc::new(Session {
-            client: Peer::Unix,
-            pool: "orders".into(),
-            listener: "rw".into(),
-            backend: "db-a".into(),
-            epoch: Epoch(1),
-            since: Time::from_millis(since),
-            upstream_bytes: AtomicU64::new(0),
-            downstream_bytes: AtomicU64::new(0),
-        })
+    fn route(backend: usize) -> Arc<Route> {
+        let backends = ["db-a", "db-b"].map(|name| (name.into(), name.into())).into();
+        let labels = PoolLabels { name: "orders".into(), listeners: vec![], backends };
+        let series = Metrics::new().unwrap().series(&labels).unwrap();
+        let name = labels.backends[backend].0.clone();
+        Arc::new(Route::new(name, &series.backends[backend], RouteId::Active(Epoch(1)), [].into(), Arc::default()))
+    }
+
+    fn session(client: Peer, route: &Arc<Route>, since: u64) -> Arc<Session> {
+        let frontend = Arc::new(Frontend { pool: "orders".into(), listener: "rw".into() });
+        Arc::new(Session::new(client, frontend, Arc::clone(route), Time::from_millis(since)))
+    }
+
+    #[test]
+    fn those_selected_are_ended_once_and_no_others() {
+        let table = Arc::new(SessionTable::default());
+        let routes = [route(0), route(1)];
+        let peer = |address: &str| Peer::from(address.parse::<std::net::SocketAddr>().unwrap());
+        let clients = [("10.0.0.1:1", 0), ("[::ffff:10.0.0.1]:2", 0), ("10.0.0.2:1", 1)];
+        let sessions = clients.map(|(client, backend)| session(peer(client), &routes[backend], 1));
+        let _entries: Vec<_> = (1..).zip(&sessions).map(|(id, session)| table.enter(id, Arc::clone(session))).collect();
+        let select =
+            |backend, client: Option<&str>| table.select(Selection { pool: "orders", backend, client: client.map(peer) });
+        let count = |backend, client| select(backend, client).len();
+        assert_eq!((count(None, None), count(Some("db-a"), None), count(Some("db-c"), None)), (3, 2, 0));
+        assert_eq!((count(None, Some("10.0.0.1:2")), count(Some("db-b"), Some("10.0.0.1:2"))), (1, 0));
+        assert!(table.select(Selection { pool: "users", backend: None, client: None }).is_empty());
+        kill(&select(None, Some("10.0.0.1:2")));
+        assert_eq!(routes.each_ref().map(|route| route.revocation.ends_sessions()), [true, false]);
+        assert!(!routes[0].revocation.is_revoked());
+        assert_eq!(sessions.each_ref().map(|session| session.is_killed()), [false, true, false]);
+        assert_eq!(count(None, None), 2, "one that is ending does not count again");
     }
 
     #[test]
     fn the_oldest_are_listed_wherever_their_places_are() {
-        let table = Arc::new(SessionTable::default());
-        let mut entries: Vec<_> = (0..6).map(|id| table.enter(id, session(id))).collect();
+        let (table, route) = (Arc::new(SessionTable::default()), route(0));
+        let mut entries: Vec<_> = (0..6).map(|id| table.enter(id, session(Peer::Unix, &route, id))).collect();
         // The newest takes the place of the oldest.
         drop(entries.remove(0));
-        entries.push(table.enter(6, session(6)));
+        entries.push(table.enter(6, session(Peer::Unix, &route, 6)));
         let ids = |limit| {
             let mut ids: Vec<u64> = table.oldest("orders", limit).into_iter().map(|(id, _)| id).collect();
             ids.sort_unstable();

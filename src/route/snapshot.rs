@@ -18,8 +18,12 @@ pub struct Snapshot {
     pub epoch: Epoch,
     /// The active backend: its position in `backends`.
     pub active: Option<BackendId>,
-    /// The active backend is in doubt; new clients wait for a new login.
+    /// The active backend is in doubt, and new clients wait for a new login; or the pool is paused.
     pub suspended: bool,
+    /// New clients are held by command, whether a backend is active or not.
+    pub paused: bool,
+    /// When that ends by itself.
+    pub paused_until: Option<Time>,
     /// The result of the last election.
     pub verdict: Verdict,
     /// More than one backend says that it is the primary.

@@ -4,5 +4,8 @@ mod fixture;
 mod hostile;
 mod http;
 mod metrics;
+mod operators;
+mod order_commands;
+mod orders;
 mod status;
 mod stream;

@@ -385,6 +385,45 @@ fn a_password_file_that_everybody_can_read_is_a_warning() {
 }
 
 #[test]
+fn a_token_has_a_file_of_its_own_that_others_cannot_read() {
+    let scratch = Scratch::new();
+    let with = |admin: &str| parse(&format!("admin: {{{admin}}}\n{SMALLEST}"));
+    let warned = |admin: &str| {
+        let loaded = with(admin).unwrap_or_else(|errors| panic!("{errors}"));
+        let shown = format!("{:?}{}{}{:?}", loaded.config, loaded.config.to_json(), loaded.config.to_yaml(), loaded.warnings);
+        assert!(!shown.contains("S3cr3t"), "{shown}");
+        loaded.warnings.into_iter().map(|warning| (warning.path, warning.message)).collect::<Vec<_>>()
+    };
+    for (mode, warnings) in [(0o644, 1), (0o640, 0), (0o600, 0)] {
+        let path = scratch.file("token", "S3cr3t-0123456789abcdef\n", mode);
+        let found = warned(&format!("write: {{token_file: {}}}", path.display()));
+        assert_eq!(found.len(), warnings, "{mode:o}: {found:?}");
+        let loaded = with(&format!("write: {{token_file: {}}}", path.display())).unwrap();
+        assert_eq!(loaded.config.to_json()["admin"]["write"]["token_file"], path.display().to_string());
+        assert_eq!(parse(&loaded.config.to_yaml()).unwrap().config, loaded.config);
+    }
+    let token = format!("write: {{token_file: {}}}", scratch.path("token").display());
+    let remote = warned(&format!("listen: \"0.0.0.0:8432\", {token}"));
+    assert!(remote.iter().any(|(path, message)| path == "admin.write" && message.contains("in clear text")), "{remote:?}");
+    assert_eq!(warned(&format!("listen: \"[::1]:8432\", {token}")), []);
+    let idle = warned("operators: root");
+    assert!(idle.len() == 1 && idle[0].1.contains("no effect"), "{idle:?}");
+    assert_eq!(warned("listen: \"unix:/run/mainstay/admin.sock\", operators: root"), []);
+    let long = "S3cr3t".repeat(200);
+    for content in
+        ["", "\n", "S3cr3t-short", "S3cr3t with a space in it", "S3cr3t-0123456789abcdef\n\n", "S3cr3t-Größe-Größe-Größe", &long]
+    {
+        scratch.file("bad", content, 0o600);
+        let errors = with(&format!("write: {{token_file: {}}}", scratch.path("bad").display())).unwrap_err().to_string();
+        assert!(errors.contains("cannot be used") && !errors.contains("S3cr3t"), "{errors}");
+    }
+    for path in [scratch.directory().to_owned(), PathBuf::from("/dev/zero")] {
+        let errors = with(&format!("write: {{token_file: {}}}", path.display())).unwrap_err().to_string();
+        assert!(errors.contains("not a regular file"), "{errors}");
+    }
+}
+
+#[test]
 fn only_regular_files_of_bounded_size_are_read() {
     let scratch = Scratch::new();
     let fifo = scratch.path("fifo");

@@ -26,6 +26,7 @@ mod lifecycle;
 mod mysql;
 mod names;
 mod network;
+mod orders;
 mod probe;
 mod promotion;
 mod psql;

@@ -70,7 +70,7 @@ fn until_reading(process: &Process, backend: &str, word: &str) {
 }
 
 /// A client with a session, which asks one question after the other.
-struct Sql {
+pub(crate) struct Sql {
     child: Child,
     stdin: ChildStdin,
     stdout: Lines,
@@ -78,7 +78,7 @@ struct Sql {
 }
 
 impl Sql {
-    fn open(address: SocketAddr) -> Self {
+    pub(crate) fn open(address: SocketAddr) -> Self {
         let mut child = Command::new("psql")
             .args(["-XAtqw", &format!("host=127.0.0.1 port={} user=postgres dbname=postgres", address.port())])
             .env("LC_ALL", "C")
@@ -92,7 +92,7 @@ impl Sql {
     }
 
     /// The one line that it answers, or what the client says of its end.
-    fn ask(&mut self, sql: &str) -> Result<String, String> {
+    pub(crate) fn ask(&mut self, sql: &str) -> Result<String, String> {
         let asked = writeln!(self.stdin, "{sql};").and_then(|()| self.stdin.flush());
         if let Some(line) = asked.ok().and_then(|()| self.stdout.next()) {
             return Ok(line.trim().to_owned());
@@ -101,7 +101,7 @@ impl Sql {
     }
 
     /// Whether a new session is with a standby: `t` or `f`.
-    fn once(address: SocketAddr) -> String {
+    pub(crate) fn once(address: SocketAddr) -> String {
         Self::open(address).ask(IS_STANDBY).unwrap_or_else(|why| panic!("{why}"))
     }
 }

@@ -12,7 +12,7 @@ at 1ms b ok standby tl=1
   activate a epoch=1 cause=startup
   pace a normal
   pace b normal
-at 1s drain a
+at 1s drain a force
   a admin ready -> drain
   a eligible -> drain
   verdict keep -> no_eligible

@@ -27,6 +27,9 @@ struct Pool {
     #[serde(default)]
     suspended: bool,
     #[serde(default)]
+    paused: bool,
+    pause_left_seconds: Option<u64>,
+    #[serde(default)]
     listeners: Vec<Listener>,
     last_failover: Option<Failover>,
     backends: Vec<Backend>,
@@ -89,6 +92,8 @@ struct Backend {
     address: String,
     health: String,
     role: String,
+    #[serde(default)]
+    admin: String,
     reason: String,
     #[serde(default)]
     reader: bool,
@@ -142,7 +147,7 @@ impl Status {
     pub(super) fn render(&self, paint: Paint) -> String {
         let mut out = String::new();
         for pool in &self.pools {
-            let colour = if pool.serves() { Colour::Good } else { Colour::Bad };
+            let colour = if pool.serves() && !pool.paused { Colour::Good } else { Colour::Bad };
             let _ = writeln!(out, "{}: {}", paint.text(colour, &escaped(&pool.name)), escaped(&pool.summary));
         }
         for pool in &self.pools {
@@ -159,7 +164,7 @@ impl Status {
 impl Pool {
     /// A pool with only listeners for readers needs no active backend.
     fn serves(&self) -> bool {
-        (self.active.is_some() && !self.suspended)
+        (self.active.is_some() && (self.paused || !self.suspended))
             || (self.is_for_reading() && self.backends.iter().any(|backend| backend.reader))
     }
 
@@ -168,7 +173,9 @@ impl Pool {
     }
 
     fn render(&self, paint: Paint, out: &mut String) {
-        let _ = writeln!(out, "{} (epoch {})", escaped(&self.name), self.epoch);
+        let left = self.pause_left_seconds.map(|left| format!(", goes on in {}", span(left))).unwrap_or_default();
+        let paused = if self.paused { format!(", PAUSED{left}") } else { String::new() };
+        let _ = writeln!(out, "{} (epoch {}){}", escaped(&self.name), self.epoch, paint.text(Colour::Bad, &paused));
         let is_read = self.listeners.iter().any(|listener| listener.route != "primary");
         let rows: Vec<[String; 8]> = self.backends.iter().map(|backend| backend.cells(is_read)).collect();
         let widths: [usize; 8] = std::array::from_fn(|column| {
@@ -214,7 +221,11 @@ impl Backend {
         [
             format!("{mark}{}", escaped(&self.name)),
             escaped(&self.address),
-            escaped(&self.health),
+            // What an operator ordered is seen even where it is not the reason.
+            match self.admin.as_str() {
+                "" | "ready" => escaped(&self.health),
+                admin => format!("{}, {}", escaped(&self.health), escaped(admin)),
+            },
             escaped(&self.role),
             self.connections.to_string(),
             self.lag_bytes.map_or_else(|| "-".to_owned(), size),
@@ -335,6 +346,15 @@ mainstay 0.1.0, running, up for 13 min
     }
 
     #[test]
+    fn a_pause_and_what_is_not_ready_are_shown() {
+        let mut status = status();
+        (status.pools[0].paused, status.pools[0].pause_left_seconds) = (true, Some(25));
+        status.pools[0].backends[1].admin = "drain".to_owned();
+        let text = status.render(Paint::Off);
+        assert!(text.contains("\norders (epoch 3), PAUSED, goes on in 25 s\n") && text.contains("  up, drain  "), "{text}");
+    }
+
+    #[test]
     fn colours_change_nothing_but_colour() {
         let mut painted = status().render(Paint::On);
         assert!(painted.contains("\x1b[32m"));
@@ -350,6 +370,9 @@ mainstay 0.1.0, running, up for 13 min
         assert!(status.every_pool_serves());
         status.pools[0].suspended = true;
         assert!(!status.every_pool_serves(), "new clients are held, as /readyz says");
+        status.pools[0].paused = true;
+        assert!(status.every_pool_serves(), "by command, and are to wait here");
+        status.pools[0].paused = false;
         status.pools[0].suspended = false;
         status.pools[0].active = None;
         assert!(!status.every_pool_serves());

@@ -15,7 +15,7 @@ const TIME_UNITS: [(&str, u64); 6] =
 const SIZE_UNITS: [(&str, u64); 4] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)];
 
 /// Parses `50us`, `100ms`, `2s`, `10m`, `1h`, `1d`.
-pub(in crate::config) fn parse_duration(text: &str) -> Result<Duration, Fault> {
+pub(crate) fn parse_duration(text: &str) -> Result<Duration, Fault> {
     parse_quantity(text, &TIME_UNITS).map(Duration::from_micros)
 }
 

@@ -78,11 +78,16 @@ fn from_file(field: Field<'_>) -> Option<Secret> {
             return None;
         }
     };
+    warn_if_readable(field, path, &shown);
+    Some(secret)
+}
+
+/// A file with a secret that other users can read, too.
+pub(in crate::config) fn warn_if_readable(field: Field<'_>, path: &Path, shown: &str) {
     if std::fs::metadata(path).is_ok_and(|meta| meta.permissions().mode() & WORLD_READABLE != 0) {
         field.warning(
             format!("{shown} can be read by every user of this machine"),
             "remove that permission (chmod o-r), and let mainstay's user own the file",
         );
     }
-    Some(secret)
 }

@@ -154,20 +154,30 @@ impl<'a> Relay<'a> {
         }
     }
 
-    /// Relays until the session ends, by itself or because its epoch is aborted; the task that runs this is woken for that. (No
+    /// Relays until the session ends, by itself, because its epoch is aborted, or by command; the task that runs this is
+    /// woken for that. (No
     /// `async fn`, which would keep a second copy of its arguments for as long as the session lasts.)
     #[allow(clippy::manual_async_fn, reason = "as said above")]
     pub fn run<'r>(&'r mut self, listening: &'r Listening) -> impl Future<Output = CloseReason> + use<'r, 'a> {
         async move {
             poll_fn(|cx| {
-                if !listening.is_aborted() {
-                    return self.poll_both(cx);
-                }
+                let Some(reason) = self.must_end(listening) else { return self.poll_both(cx) };
                 // Nothing more goes to the backend. What it has already sent is delivered, as far as one poll shows it.
                 let _ = self.poll_downstream();
-                Poll::Ready(CloseReason::Revoked)
+                Poll::Ready(reason)
             })
             .await
+        }
+    }
+
+    /// One load, unless somebody has to end.
+    fn must_end(&self, listening: &Listening) -> Option<CloseReason> {
+        if !listening.ends_sessions() {
+            None
+        } else if listening.is_aborted() {
+            Some(CloseReason::Revoked)
+        } else {
+            self.session.is_killed().then_some(CloseReason::Killed)
         }
     }
 
@@ -355,6 +365,7 @@ mod tests {
         failover::{Epoch, Time},
         metrics::{Metrics, PoolLabels},
         net::endpoint::Peer,
+        route::{Frontend, Route, RouteId},
     };
 
     #[test]
@@ -366,16 +377,10 @@ mod tests {
             let metrics = Metrics::new().unwrap();
             let series = metrics.series(&labels).unwrap();
             let ((mut client, near_client), (backend, near_backend)) = (pair(), pair());
-            let session = Session {
-                client: Peer::Unix,
-                pool: "orders".into(),
-                listener: "rw".into(),
-                backend: "db-a".into(),
-                epoch: Epoch(1),
-                since: Time::from_millis(0),
-                upstream_bytes: AtomicU64::new(0),
-                downstream_bytes: AtomicU64::new(0),
-            };
+            let id = RouteId::Active(Epoch(1));
+            let route = Route::new("db-a".into(), &series.backends[0], id, [].into(), Arc::default());
+            let frontend = Arc::new(Frontend { pool: "orders".into(), listener: "rw".into() });
+            let session = Session::new(Peer::Unix, frontend, Arc::new(route), Time::from_millis(0));
             let settings = RelaySettings {
                 mode: RelayMode::Auto,
                 idle: None,

@@ -20,7 +20,10 @@ fn event(random: &mut Random, count: u64, seq: u64) -> Event {
     let backend = u16::try_from(random.below(count)).unwrap();
     match random.below(10) {
         0 => Event::Passive(BackendId(backend), Passive::ALL[usize::try_from(random.below(5)).unwrap()]),
-        1 => Event::Command(Command::SetAdmin(BackendId(backend), Admin::ALL[usize::try_from(random.below(3)).unwrap()])),
+        1 => {
+            let to = Admin::ALL[usize::try_from(random.below(3)).unwrap()];
+            Event::Command(Command::SetAdmin { backend: BackendId(backend), to, force: true })
+        }
         2 => Event::Command(Command::Switchover(BackendId(backend))),
         3 => Event::Tick,
         n => {
@@ -76,7 +79,7 @@ fn whatever_the_moment_those_that_stay_stay_as_they_are() {
         let mut random = Random(seed);
         let (before, now, mut seq) = some_pool(&mut random);
         let list = some_list(&mut random, &before);
-        let configuration = Configuration { policy: before.policy().clone(), backends: list.clone() };
+        let configuration = Configuration { policy: before.policy().clone(), backends: list.clone(), admin: vec![] };
         let change = Event::Configure(Box::new(configuration));
         let mut after = before.clone();
         let effects = after.step(now, &change);
@@ -133,7 +136,7 @@ fn a_removed_backend_makes_way_for_the_next_and_comes_back_as_a_stranger() {
     assert_eq!(pool.active(), Some(BackendId(0)));
     let to = |backends: &[Option<u16>]| {
         let backends = backends.iter().map(|was| was.map(BackendId)).collect();
-        Event::Configure(Box::new(Configuration { policy: Policy::default(), backends }))
+        Event::Configure(Box::new(Configuration { policy: Policy::default(), backends, admin: vec![] }))
     };
     let effects = pool.step(Time::ZERO, &to(&[Some(1)]));
     let switch = |effect: &&Effect| matches!(effect, Effect::Revoke { .. } | Effect::Activate { .. });
@@ -156,8 +159,21 @@ fn a_streak_goes_on_over_a_change_of_the_list() {
     pool.step(Time::ZERO, &bad(0, 3));
     let backends = vec![Some(BackendId(1)), Some(BackendId(0))];
     let policy = Policy { fall: 3, ..Policy::default() };
-    pool.step(Time::ZERO, &Event::Configure(Box::new(Configuration { policy, backends })));
+    pool.step(Time::ZERO, &Event::Configure(Box::new(Configuration { policy, backends, admin: vec![] })));
     assert_eq!(pool.active(), Some(BackendId(1)));
     pool.step(Time::ZERO, &bad(1, 4));
     assert_eq!((pool.active(), pool.reason(BackendId(1))), (Some(BackendId(0)), Reason::Down));
+}
+
+#[test]
+fn a_backend_that_moved_keeps_what_was_ordered_and_a_pause_goes_on() {
+    let mut pool = Pool::new(Policy::default(), 1, Time::ZERO);
+    pool.step(Time::ZERO, &up(0, 1));
+    let until = Time::ZERO + 9 * SECOND;
+    pool.step(Time::ZERO, &Event::Command(Command::Pause { until }));
+    let (policy, backends, admin) = (Policy::default(), vec![None, Some(BackendId(0)), None], vec![Admin::Maint]);
+    pool.step(Time::ZERO, &Event::Configure(Box::new(Configuration { policy, backends, admin })));
+    (0..3).for_each(|backend| drop(pool.step(Time::ZERO, &up(backend, 2))));
+    assert_eq!([0, 1, 2].map(|id| pool.reason(BackendId(id))), [Reason::Maint, Reason::Eligible, Reason::Eligible]);
+    assert_eq!((pool.active(), pool.suspended(), pool.paused_until()), (Some(BackendId(1)), true, Some(until)));
 }

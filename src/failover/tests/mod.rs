@@ -2,7 +2,7 @@
 //!
 //! | file | what it does |
 //! |---|---|
-//! | [`model`] | the model: knows the rules I1–I16, and only the stream of events and effects |
+//! | [`model`] | the model: knows the rules I1–I18, and only the stream of events and effects |
 //! | [`walk`] | every state two backends can reach, and every event in it |
 //! | [`stories`] | golden scripts in `tests/stories`, one for each kind of incident |
 //! | [`flapping`] | a backend that dies and returns for ever, in virtual time |
@@ -47,7 +47,11 @@ fn event_words(event: &Event) -> String {
             words.join(" ")
         }
         Event::Passive(id, what) => format!("passive {} {what}", name(*id)),
-        Event::Command(Command::SetAdmin(id, to)) => format!("{to} {}", name(*id)),
+        Event::Command(Command::SetAdmin { backend, to, force }) => {
+            format!("{to} {}{}", name(*backend), if *force { " force" } else { "" })
+        }
+        Event::Command(Command::Pause { until }) => format!("pause until {:?}", until.since_origin()),
+        Event::Command(Command::Resume) => "resume".into(),
         Event::Command(Command::Switchover(id)) => format!("switchover {}", name(*id)),
         Event::Configure(to) => format!("configure {:?}", to.backends),
         Event::Tick => "tick".into(),
@@ -86,6 +90,9 @@ fn note_words(note: &Note) -> String {
         Note::CheckAlert { backend, outcome, evidence } => format!("{} alert {outcome} ({evidence})", name(*backend)),
         Note::UnknownBackend(id) => format!("unknown backend {}", id.0),
         Note::CommandRefused { backend, reason } => format!("refused: {} is {reason}", name(*backend)),
+        Note::NobodyTakesOver(backend) => format!("refused: nobody takes over from {}", name(*backend)),
+        Note::Pause(Some(until)) => format!("paused until {:?}", until.since_origin()),
+        Note::Pause(None) => "pause ends".into(),
         Note::AdminSet { backend, from, to } => format!("{} admin {from} -> {to}", name(*backend)),
     }
 }

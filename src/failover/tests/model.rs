@@ -147,6 +147,7 @@ pub(super) struct Judge {
     settled: bool,
     verdict: Verdict,
     conflict: bool,
+    paused: Option<Time>,
 }
 
 /// One step as the judge sees it.
@@ -206,6 +207,7 @@ impl Judge {
             settled: false,
             verdict: Verdict::Settling,
             conflict: false,
+            paused: None,
         }
     }
 
@@ -219,6 +221,7 @@ impl Judge {
         self.switches.retain(|at| now.since(*at) < horizon);
         self.switches.iter_mut().for_each(|at| *at = shift(*at));
         self.settle_by = if self.settled { Time::ZERO } else { shift(self.settle_by) };
+        self.paused = self.paused.map(shift);
         for node in &mut self.nodes {
             node.down_at = node.down_at.filter(|at| now.since(*at) < horizon).map(shift);
             // More than the rule counts are alike, and so are those that nobody remembers.
@@ -242,6 +245,7 @@ impl Judge {
         mid.note_older_claims(self);
         mid.settled |= step.now >= mid.settle_by || mid.nodes.iter().all(|node| node.last.is_some());
         mid.raise_fence_of_the_active(step);
+        mid.i18_order(self, step)?;
         mid.note_eligible_times(step.now);
         mid.drop_pin();
         let mut end = mid.clone();
@@ -420,13 +424,13 @@ impl Judge {
     }
 
     fn take_command(&mut self, command: &Command, now: Time) -> bool {
-        let (Command::SetAdmin(id, _) | Command::Switchover(id)) = *command;
-        if id.index() >= self.nodes.len() {
-            return false;
-        }
         match *command {
-            Command::SetAdmin(_, to) => self.nodes[id.index()].admin = to,
-            Command::Switchover(_) => {
+            Command::SetAdmin { backend: id, .. } | Command::Switchover(id) if id.index() >= self.nodes.len() => return false,
+            // See I18.
+            Command::SetAdmin { .. } => {}
+            Command::Pause { until } => self.paused = Some(until),
+            Command::Resume => self.paused = None,
+            Command::Switchover(id) => {
                 let settling = !self.settled && now < self.settle_by && self.nodes.iter().any(|node| node.last.is_none());
                 let may = self.eligible(id) || (self.fenced(id) && self.node(id).admin == Admin::Ready);
                 if settling || !may {
@@ -619,10 +623,54 @@ impl Judge {
             && self.last_active != Some(id)
     }
 
-    /// I6, I7, I9: who must be active after this step, from the facts, and under which verdict when the answer is "nobody".
-    fn i6_i7_i9_choice(&self, end: &Self, step: &Step) -> Result<(), String> {
+    /// I18: the active one is taken out without force exactly when somebody takes over; nothing else is refused.
+    fn i18_order(&mut self, was: &Self, step: &Step) -> Result<(), String> {
+        let Event::Command(Command::SetAdmin { backend, to, force }) = *step.event else { return Ok(()) };
+        let Some(from) = self.nodes.get(backend.index()).map(|node| node.admin) else { return Ok(()) };
+        self.nodes[backend.index()].admin = to;
+        let mut end = self.clone();
+        end.drop_pin();
+        let nobody = was.active == Some(backend) && to != Admin::Ready && end.expected(step.now).1.is_none();
+        let refused = step.effects.contains(&Effect::Note(Note::NobodyTakesOver(backend)));
+        rule!(refused == (nobody && !force), "I18: refused={refused}, nobody takes over={nobody}, force={force}");
+        if refused {
+            self.nodes[backend.index()].admin = from;
+        }
+        Ok(())
+    }
+
+    /// Who must be active, from the facts, and by which rule.
+    fn expected(&self, now: Time) -> (&'static str, Option<BackendId>) {
         let eligible = self.all_eligible();
         let stays = self.active.filter(|id| eligible.contains(id));
+        let unless_blocked = |id: BackendId| match () {
+            () if self.active == Some(id) || !self.blocked(id, now) => ("I9", Some(id)),
+            () => ("I6", stays),
+        };
+        if !self.settled {
+            ("settling", None)
+        } else if let Some((pinned, _)) = self.pinned {
+            ("pinned", Some(pinned))
+        } else if eligible.is_empty() {
+            ("I10", None)
+        } else if !self.by_role() {
+            self.by_order(&eligible, stays, now)
+        } else if let [only] = eligible[..] {
+            unless_blocked(only)
+        } else if self.share_writes(&eligible) {
+            ("I6 many", stays.or_else(|| self.one_of_many(&eligible, now)))
+        } else {
+            match (self.policy.on_conflict, self.newest(&eligible)) {
+                (OnConflict::Refuse, _) => ("I9 refuse", stays.filter(|_| self.awaits_a_word(self.conflict))),
+                (OnConflict::Newest, Some(newest)) => unless_blocked(newest),
+                (OnConflict::Newest | OnConflict::Keep, _) => ("I9 keep", stays),
+            }
+        }
+    }
+
+    /// I6, I7, I9: who must be active after this step, and under which verdict when the answer is "nobody".
+    fn i6_i7_i9_choice(&self, end: &Self, step: &Step) -> Result<(), String> {
+        let eligible = self.all_eligible();
         let conflict = end.is_conflict(self.conflict);
         rule!(
             step.after.conflict() == conflict,
@@ -631,29 +679,7 @@ impl Judge {
         );
         let told = step.effects.iter().any(|e| matches!(e, Effect::Note(Note::Conflict { present, .. }) if *present == conflict));
         rule!(told == (conflict != self.conflict), "I9: the conflict changed without a word, or with a word did not");
-        let unless_blocked = |id: BackendId| match () {
-            () if self.active == Some(id) || !self.blocked(id, step.now) => ("I9", Some(id)),
-            () => ("I6", stays),
-        };
-        let (why, expected) = if !self.settled {
-            ("settling", None)
-        } else if let Some((pinned, _)) = self.pinned {
-            ("pinned", Some(pinned))
-        } else if eligible.is_empty() {
-            ("I10", None)
-        } else if !self.by_role() {
-            self.by_order(&eligible, stays, step.now)
-        } else if let [only] = eligible[..] {
-            unless_blocked(only)
-        } else if self.share_writes(&eligible) {
-            ("I6 many", stays.or_else(|| self.one_of_many(&eligible, step.now)))
-        } else {
-            match (self.policy.on_conflict, self.newest(&eligible)) {
-                (OnConflict::Refuse, _) => ("I9 refuse", stays.filter(|_| self.awaits_a_word(self.conflict))),
-                (OnConflict::Newest, Some(newest)) => unless_blocked(newest),
-                (OnConflict::Newest | OnConflict::Keep, _) => ("I9 keep", stays),
-            }
-        };
+        let (why, expected) = self.expected(step.now);
         let active = step.after.active();
         rule!(active == expected, "{why}: {active:?} is active, {expected:?} must be");
         let held = active.is_none() && self.settled && !eligible.is_empty();
@@ -761,12 +787,21 @@ impl Judge {
         Ok(())
     }
 
-    /// New clients are held exactly while the active one is in doubt, or may have given way to another.
-    fn suspension(&self, step: &Step) -> Result<(), String> {
-        let doubted = self.active.is_some_and(|id| self.node(id).doubted) || self.awaits_a_word(self.conflict);
+    /// The active one has not answered since a sign of its death, or may have given way to another.
+    fn doubts_the_active(&self) -> bool {
+        self.active.is_some_and(|id| self.node(id).doubted) || self.awaits_a_word(self.conflict)
+    }
+
+    /// New clients are held exactly while the active one is in doubt, or until a pause ends (I17).
+    fn suspension(&mut self, step: &Step) -> Result<(), String> {
+        self.paused = self.paused.filter(|until| *until > step.now);
+        let (says, paused) = (step.after.paused_until(), self.paused);
+        rule!(says == paused, "I17: paused until {says:?}, ordered {paused:?}");
+        let doubted = self.doubts_the_active();
+        let held = self.active.is_some() && (doubted || paused.is_some());
         let says = step.after.suspended();
         rule!(says == self.suspended, "suspension: the effects say {}, the pool {says}", self.suspended);
-        rule!(says == doubted, "suspension: held={says}, doubted={doubted}");
+        rule!(says == held, "suspension, I17: held={says}, doubted={doubted}, paused={paused:?}");
         Ok(())
     }
 
@@ -847,7 +882,7 @@ impl Judge {
         for id in self.ids() {
             let (node, pace) = (self.node(id), step.after.pace(id));
             let hopeless = node.last == Some(Outcome::Misconfigured);
-            let awaited = self.active.is_none() || (self.suspended && self.active == Some(id));
+            let awaited = self.active.is_none() || (self.active == Some(id) && self.doubts_the_active());
             let urgent = awaited && node.admin != Admin::Maint && !hopeless;
             rule!((pace == Pace::Urgent) == urgent, "pace: {} is probed at {pace}, urgent={urgent}", name(id));
             rule!(!hopeless || pace == Pace::Normal, "pace: {} cannot log in and is hammered at {pace}", name(id));

@@ -80,6 +80,7 @@ enum Happening {
     Chaos,
     Promoter,
     Client,
+    Operator,
 }
 
 /// What happened in a run, so that an empty run is noticed.
@@ -94,12 +95,16 @@ struct Tally {
     two_signals: u64,
     fell_behind: u64,
     caught_up: u64,
+    pauses: u64,
+    refusals: u64,
 }
 
 struct World {
     random: Random,
     /// How far standbys are behind; apart, so that it changes nothing else.
     lags: Random,
+    /// What the operator orders; apart, too.
+    orders: Random,
     now: Time,
     agenda: BTreeMap<(Time, u64), Happening>,
     entries: u64,
@@ -147,6 +152,7 @@ impl World {
             pool: Pool::new(policy, u16::try_from(count).unwrap(), Time::ZERO),
             random,
             lags: Random(!seed),
+            orders: Random(seed ^ 0x5eed),
             tally: Tally::default(),
             trace: Vec::new(),
         };
@@ -156,6 +162,7 @@ impl World {
         world.after(Duration::from_secs(2), Happening::Chaos);
         world.after(Duration::from_secs(1), Happening::Promoter);
         world.after(Duration::from_secs(1), Happening::Client);
+        world.after(Duration::from_secs(5), Happening::Operator);
         world
     }
 
@@ -182,6 +189,7 @@ impl World {
                 Happening::Chaos => self.chaos(),
                 Happening::Promoter => self.promote(),
                 Happening::Client => self.client(),
+                Happening::Operator => self.operate(),
             }
             self.the_dead_are_revoked_in_time();
         }
@@ -211,6 +219,8 @@ impl World {
                 }
                 Effect::Read { from: ReadEligibility::Reader, to: ReadEligibility::Lag, .. } => self.tally.fell_behind += 1,
                 Effect::Read { from: ReadEligibility::Lag, to: ReadEligibility::Reader, .. } => self.tally.caught_up += 1,
+                Effect::Note(Note::Pause(until)) => self.tally.pauses += u64::from(until.is_some()),
+                Effect::Note(Note::NobodyTakesOver(_)) => self.tally.refusals += 1,
                 Effect::Note(Note::Conflict { present: true, .. }) => self.tally.conflicts += 1,
                 Effect::Note(Note::Verdict { to: Verdict::HoldDown, .. }) => self.tally.hold_downs += 1,
                 Effect::Note(Note::Health { cause: Cause::TwoSignals, .. }) => self.tally.two_signals += 1,
@@ -319,7 +329,7 @@ impl World {
             9 => self.nodes[index].read_only ^= true,
             10 => {
                 let to = Admin::ALL[usize::try_from(self.random.below(3)).unwrap()];
-                self.step(&Event::Command(Command::SetAdmin(id, to)));
+                self.step(&Event::Command(Command::SetAdmin { backend: id, to, force: true }));
             }
             11 => self.step(&Event::Command(Command::Switchover(id))),
             17 => {
@@ -370,6 +380,31 @@ impl World {
         self.after(wait, Happening::Client);
     }
 
+    /// Pauses and resumes the pool, and takes backends out and in without force.
+    fn operate(&mut self) {
+        if self.now >= CHAOS {
+            return;
+        }
+        let backend = BackendId(u16::try_from(self.orders.below(self.nodes.len() as u64)).unwrap());
+        let set = |to| Command::SetAdmin { backend, to, force: false };
+        let command = match self.orders.below(6) {
+            0 | 1 => Command::Pause { until: self.now + self.orders.millis(0, 3_000) },
+            2 => Command::Resume,
+            3 => set(Admin::Drain),
+            4 => set(Admin::Maint),
+            _ => set(Admin::Ready),
+        };
+        let out = matches!(command, Command::SetAdmin { to: Admin::Drain | Admin::Maint, .. });
+        self.step(&Event::Command(command));
+        // Nothing stays out for long.
+        if out {
+            let back = self.orders.millis(10, 2_000);
+            self.after(back, Happening::Arrive(Event::Command(set(Admin::Ready))));
+        }
+        let wait = self.orders.millis(100, 6_000);
+        self.after(wait, Happening::Operator);
+    }
+
     /// Everything works again, with one primary: the one with the highest timeline.
     fn heal(&mut self) {
         let newest = (0..self.nodes.len()).max_by_key(|index| (self.nodes[*index].timeline, self.nodes.len() - index)).unwrap();
@@ -377,7 +412,7 @@ impl World {
             self.set(index, Life::Alive);
             (self.nodes[index].primary, self.nodes[index].read_only) = (index == newest, false);
             let id = BackendId(u16::try_from(index).unwrap());
-            self.step(&Event::Command(Command::SetAdmin(id, Admin::Ready)));
+            self.step(&Event::Command(Command::SetAdmin { backend: id, to: Admin::Ready, force: false }));
         }
     }
 
@@ -434,9 +469,12 @@ fn two_hundred_worlds_keep_every_rule() {
         all.two_signals += tally.two_signals;
         all.fell_behind += tally.fell_behind;
         all.caught_up += tally.caught_up;
+        all.pauses += tally.pauses;
+        all.refusals += tally.refusals;
     }
     println!("{all:?}");
     let full = all.steps > 200_000 && all.activations > 800 && all.conflicts > 60 && all.late > 5_000;
+    assert!(all.pauses > 500 && all.refusals > 50, "the operator became dull: {all:?}");
     assert!(all.fell_behind > 500 && all.caught_up > 400, "lag became dull: {all:?}");
     assert!(full && all.hold_downs > 10 && all.suspensions > 250 && all.two_signals > 300, "the worlds became dull: {all:?}");
 }

@@ -9,7 +9,7 @@
 //!                                                  `readers`: who may be read is told as well
 //! at 5ms a refused                                 a report: outcome, role, read_only, tl=, sys=, lag=; `standing`: no new login
 //! at 6ms passive a standing_lost                   a passive sign
-//! at 1s drain b · maint b · ready b · switchover b an operator
+//! at 1s drain b · maint b · ready b · switchover b an operator; also `drain b force`, `pause 30s`, `resume`
 //! at 10m nothing                                   time passes; ticks come when the core asked for them
 //! expect active b                                  the moral, which rewriting cannot change: active, epoch, suspended,
 //!                                                  verdict, a=REASON, read a=READING
@@ -98,7 +98,11 @@ impl Story {
             ["nothing"] => return None,
             ["passive", who, what] => Event::Passive(id(who), word_of(what)),
             ["switchover", who] => Event::Command(Command::Switchover(id(who))),
-            [to @ ("drain" | "maint" | "ready"), who] => Event::Command(Command::SetAdmin(id(who), word_of(to))),
+            [to @ ("drain" | "maint" | "ready"), who, ref force @ ..] => {
+                Event::Command(Command::SetAdmin { backend: id(who), to: word_of(to), force: *force == ["force"] })
+            }
+            ["pause", time] => Event::Command(Command::Pause { until: self.now + duration(time) }),
+            ["resume"] => Event::Command(Command::Resume),
             [who, outcome, ref facts @ ..] => {
                 let (mut learned, mut fresh) = (Facts::default(), true);
                 for word in facts {

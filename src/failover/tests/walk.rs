@@ -60,6 +60,7 @@ fn abstract_pool(pool: &mut Pool, now: Time, horizon: Duration) {
     pool.switches.iter_mut().for_each(|at| *at = shift(*at));
     pool.settle_by = if pool.settled { Time::ZERO } else { shift(pool.settle_by) };
     pool.wake = pool.wake.map(shift);
+    pool.paused = pool.paused.map(shift);
     for backend in &mut pool.backends {
         backend.last_seq = 1;
         backend.evidence = NOTHING.with(Clone::clone);
@@ -141,6 +142,15 @@ fn standby(backend: u16) -> Event {
     ok(backend, facts(Some(Role::Standby), false, Some(1), Some(OWN)), true)
 }
 
+fn set(backend: u16, to: Admin, force: bool) -> Event {
+    Event::Command(Command::SetAdmin { backend: BackendId(backend), to, force })
+}
+
+/// For one unit from now.
+fn pause() -> Event {
+    Event::Command(Command::Pause { until: NOW + UNIT })
+}
+
 /// Every event there is, for two backends and one that does not exist.
 fn alphabet() -> Vec<(Duration, Event)> {
     let mut all = vec![Event::Tick, Event::Passive(BackendId(9), Passive::DialRefused), bad(9, Outcome::Refused)];
@@ -167,9 +177,10 @@ fn alphabet() -> Vec<(Duration, Event)> {
             report(backend, 0, Outcome::Ok, Facts::default(), true),
         ]);
         all.extend(Passive::ALL.iter().map(|what| Event::Passive(id, *what)));
-        all.extend(Admin::ALL.iter().map(|to| Event::Command(Command::SetAdmin(id, *to))));
+        all.extend(Admin::ALL.iter().flat_map(|to| [false, true].map(|force| set(backend, *to, force))));
         all.push(Event::Command(Command::Switchover(id)));
     }
+    all.extend([pause(), Event::Command(Command::Resume), Event::Command(Command::Pause { until: NOW })]);
     let mut timed: Vec<_> = all.into_iter().map(|event| (Duration::ZERO, event)).collect();
     timed.extend([UNIT, HORIZON, HORIZON * 3].map(|wait| (wait, Event::Tick)));
     timed
@@ -198,9 +209,19 @@ fn claims() -> Vec<(Duration, Event)> {
 
 /// The lens of the operator: commands while there are claims.
 fn commands() -> Vec<(Duration, Event)> {
-    let command = |id| [Command::SetAdmin(id, Admin::Drain), Command::SetAdmin(id, Admin::Ready), Command::Switchover(id)];
-    let said = (0..2).flat_map(|id| command(BackendId(id)).map(Event::Command));
+    let command =
+        |id| [set(id, Admin::Drain, true), set(id, Admin::Ready, false), Event::Command(Command::Switchover(BackendId(id)))];
+    let said = (0..2).flat_map(command);
     at_once([primary(0, 1), primary(1, 1), primary(1, 2), standby(0), bad(1, Outcome::Refused)].into_iter().chain(said))
+}
+
+/// The lens of the orders: pauses, and states without force, beside a promotion, a death and a doubt.
+fn orders() -> Vec<(Duration, Event)> {
+    let mut lens = vec![primary(0, 1), primary(1, 2), bad(0, Outcome::Refused), bad(1, Outcome::Refused)];
+    lens.push(Event::Passive(BackendId(0), Passive::DialRefused));
+    lens.extend([pause(), Event::Command(Command::Resume)]);
+    lens.extend((0..2).flat_map(|id| [set(id, Admin::Maint, false), set(id, Admin::Ready, false)]));
+    at_once(lens)
 }
 
 /// The lens of the clusters: who belongs here is learned from the first that serves.
@@ -362,6 +383,12 @@ fn every_choice_by_role_in_every_state() {
     for edge in REVOKE_EDGES.iter().filter(|(cause, _)| by_role(*cause)) {
         assert!(seen.revokes.contains(edge), "no walk ends sessions as {edge:?}");
     }
+}
+
+#[test]
+fn every_order_in_every_state() {
+    let policies = [Election::ByRole, Election::ByOrder].map(|election| policy(election, OnConflict::Newest, (1, 1)));
+    explore("orders", &policies, &orders(), (1_000, 100_000));
 }
 
 #[test]

@@ -10,8 +10,11 @@ use std::{
 };
 
 use mainstay::{
-    admin::{self, AdminListener, AdminPool, AdminSettings, AdminState, HealthProblems, View},
-    config::{ListenerConfig, ListenerRoute},
+    admin::{
+        self, AdminListener, AdminPool, AdminSettings, AdminState, Authority, HealthProblems, ProcessOrderReceiver, View,
+        process_orders,
+    },
+    config::{AdminConfig, ListenerConfig, ListenerRoute},
     failover::{
         Admin, BackendId, Cause, Epoch, Facts, FailoverReady, Health, Outcome, ReadEligibility, Reason, Role, Time, Verdict,
     },
@@ -23,7 +26,8 @@ use mainstay::{
         socket::{Freebind, LegOptions},
     },
     route::{
-        self, BackendView, Clock, EventLog, LastFailover, LastProbe, Publisher, RouteWatch, SessionTable, Snapshot, StateEvent,
+        self, BackendView, Clock, EventLog, LastFailover, LastProbe, OrderReceiver, Publisher, RouteWatch, SessionTable,
+        Snapshot, StateEvent,
     },
 };
 use serde_json::Value;
@@ -41,6 +45,9 @@ pub(super) struct Fixture {
     pub(super) events: Arc<EventLog>,
     pub(super) sessions: Arc<SessionTable>,
     pub(super) ailments: Arc<Mutex<HealthProblems>>,
+    /// What is ordered of the pool, and of the process, until a test takes it.
+    pub(super) orders: Mutex<Option<OrderReceiver>>,
+    pub(super) process_orders: Mutex<Option<ProcessOrderReceiver>>,
     phase: PhaseSender,
     thread: Option<JoinHandle<()>>,
     pub(super) series: PoolSeries,
@@ -56,15 +63,21 @@ impl Fixture {
 
     /// As [`Fixture::new`], with a listener that leads elsewhere.
     pub(super) fn leading(route: ListenerRoute, first: Snapshot) -> Self {
-        Self::at("127.0.0.1:0", route, first)
+        Self::at("127.0.0.1:0", route, first, &no_orders())
+    }
+
+    /// As [`Fixture::new`], with this token file.
+    pub(super) fn writable(token_file: PathBuf) -> Self {
+        let admin = AdminConfig { write: Some(token_file), ..no_orders() };
+        Self::at("127.0.0.1:0", ListenerRoute::Primary, failed_over(), &admin)
     }
 
     /// As [`Fixture::new`], bound to all addresses.
     pub(super) fn everywhere(first: Snapshot) -> Self {
-        Self::at("0.0.0.0:0", ListenerRoute::Primary, first)
+        Self::at("0.0.0.0:0", ListenerRoute::Primary, first, &no_orders())
     }
 
-    fn at(address: &str, route: ListenerRoute, first: Snapshot) -> Self {
+    fn at(address: &str, route: ListenerRoute, first: Snapshot, admin: &AdminConfig) -> Self {
         let listener = TcpListener::bind(address).unwrap();
         let address = SocketAddr::from(([127, 0, 0, 1], listener.local_addr().unwrap().port()));
         let socket = std::env::temp_dir().join(format!("mainstay-admin-{}-{}.sock", std::process::id(), address.port()));
@@ -84,8 +97,10 @@ impl Fixture {
         let (events, sessions) = (Arc::new(EventLog::default()), Arc::new(SessionTable::default()));
         let ailments = Arc::new(Mutex::new(HealthProblems::default()));
         let health = Arc::clone(&ailments);
+        let ((give, orders), (process, process_orders)) = (route::orders(), process_orders());
         let pool = AdminPool {
             snapshot: snapshots,
+            orders: give,
             metrics: Arc::clone(&series.pool),
             listeners: vec![AdminListener {
                 config: ListenerConfig { route, ..config::listener("rw") },
@@ -99,7 +114,7 @@ impl Fixture {
         let (view, views) = watch::channel(Arc::new(View { pools: vec![pool], config_json }));
         let state = AdminState {
             version: "1.2.3",
-            hosts: vec!["mainstay.example".into()],
+            authority: Authority::new(admin, process),
             clock,
             phase: watch,
             view: views,
@@ -111,7 +126,22 @@ impl Fixture {
         let listen = vec![BoundListener::Tcp(listener), unix];
         let thread =
             Some(admin::spawn(AdminSettings { listen, max_connections: 32, vital: lifecycle::Vital::default(), state }).unwrap());
-        Self { address, socket, publisher, events, sessions, ailments, phase, thread, series, _routes: routes, _view: view }
+        let (orders, process_orders) = (Mutex::new(Some(orders)), Mutex::new(Some(process_orders)));
+        Self {
+            address,
+            socket,
+            publisher,
+            events,
+            sessions,
+            ailments,
+            orders,
+            process_orders,
+            phase,
+            thread,
+            series,
+            _routes: routes,
+            _view: view,
+        }
     }
 
     pub(super) fn advance(&self, phase: Phase) {
@@ -136,6 +166,11 @@ impl Fixture {
     pub(super) fn get_unix(&self, path: &str, headers: &str) -> Reply {
         Reply::read(exchange(unix_client(&self.socket), "GET", path, headers))
     }
+}
+
+/// As the configuration is without a word about orders.
+fn no_orders() -> AdminConfig {
+    AdminConfig { hosts: vec!["mainstay.example".into()], ..config::tcp_pool(&[([127, 0, 0, 1], 1).into()]).admin }
 }
 
 impl Drop for Fixture {

@@ -51,7 +51,7 @@ fn a_wrong_path_names_the_right_ones() {
 }
 
 #[test]
-fn nothing_can_be_changed() {
+fn nothing_can_be_changed_over_tcp_unless_the_configuration_says_so() {
     let f = Fixture::new(failed_over());
     for method in ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"] {
         for path in ["/", "/metrics", "/livez", "/api/v1/status", "/api/v1/pools/orders", "/api/v1/events/stream"] {
@@ -59,16 +59,17 @@ fn nothing_can_be_changed() {
             assert_eq!((reply.status, reply.header("allow")), (405, Some("get, head")), "{method} {path}");
         }
     }
-    for (method, path) in [
-        ("PUT", "/api/v1/pools/orders/backends/db-a/state"),
-        ("POST", "/api/v1/pools/orders/switchover"),
-        ("POST", "/api/v1/pools/orders/pause"),
-        ("POST", "/api/v1/pools/orders/resume"),
-        ("POST", "/api/v1/reload"),
-        ("POST", "/api/v1/shutdown"),
+    for (method, path, code) in [
+        ("PUT", "/api/v1/pools/orders/backends/db-a/state", "write_disabled"),
+        ("POST", "/api/v1/pools/orders/switchover", "read_only"),
+        ("POST", "/api/v1/pools/orders/pause", "write_disabled"),
+        ("POST", "/api/v1/pools/orders/resume", "write_disabled"),
+        ("POST", "/api/v1/pools/orders/kill", "write_disabled"),
+        ("POST", "/api/v1/reload", "write_disabled"),
+        ("POST", "/api/v1/shutdown", "write_disabled"),
     ] {
         let reply = f.ask(method, path, "Host: localhost\r\nContent-Length: 0\r\n");
-        assert_eq!((reply.status, reply.json()["error"]["code"].as_str()), (403, Some("read_only")), "{path}");
+        assert_eq!((reply.status, reply.json()["error"]["code"].as_str()), (403, Some(code)), "{path}");
         assert_eq!(
             (f.get(path).status, f.get(path).header("allow")),
             (405, Some(method.to_ascii_lowercase().as_str())),

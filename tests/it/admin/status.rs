@@ -2,19 +2,42 @@
 
 use std::{
     net::SocketAddr,
-    sync::{Arc, atomic::AtomicU64},
+    sync::{Arc, atomic::Ordering},
 };
 
 use clap::Parser;
 use mainstay::{
     cli::{status, wait},
     config::ListenerRoute,
-    failover::{BackendId, Epoch, ReadEligibility, Time, Verdict},
-    route::{Session, Snapshot},
+    failover::{Admin, BackendId, Epoch, ReadEligibility, Time, Verdict},
+    route::{Frontend, Route, RouteId, Session, Snapshot},
 };
 use serde_json::{Value, json};
 
 use super::fixture::{Fixture, dead, failed_over, primary};
+
+#[test]
+fn what_operators_ordered_is_shown() {
+    let mut snapshot =
+        Snapshot { suspended: true, paused: true, paused_until: Some(Time::from_millis(3_600_000)), ..failed_over() };
+    snapshot.backends[0].admin = Admin::Maint;
+    snapshot.backends[1].admin = Admin::Drain;
+    let f = Fixture::new(snapshot);
+    let pool = f.get("/api/v1/pools/orders").json();
+    let left = pool["pause_left_seconds"].as_u64().unwrap();
+    assert!(pool["paused"] == true && (3000..3600).contains(&left), "{pool}");
+    let summary = pool["summary"].as_str().unwrap();
+    assert_eq!(
+        summary,
+        "PAUSED by an operator: new clients wait, running sessions go on. db-a is in maintenance: an operator took it out. db-b gets no new \
+         sessions: an operator drains it."
+    );
+    assert_eq!((&pool["backends"][0]["admin"], &pool["backends"][1]["admin"]), (&json!("maint"), &json!("drain")));
+    assert_eq!(f.get("/readyz").status, 200, "clients of a paused pool are to wait here");
+    f.publisher.snapshot(Snapshot { paused: true, active: None, ..failed_over() });
+    let reason = f.get("/readyz").json()["reasons"][0].as_str().unwrap().to_owned();
+    assert!(reason.starts_with("pool orders: PAUSED by an operator"), "{reason}");
+}
 
 fn assert_moment(value: &Value) {
     let text = value.as_str().unwrap();
@@ -39,7 +62,7 @@ fn status_has_the_documented_fields() {
     status["uptime_seconds"] = json!(0);
     let expected: Value = serde_json::from_str(
         r#"{"version": "1.2.3", "uptime_seconds": 0, "ready": true, "phase": "running", "pools": [{
-        "name": "orders", "epoch": 3, "active": "db-b", "verdict": "keep", "paused": false, "suspended": false, "conflict": false,
+        "name": "orders", "epoch": 3, "active": "db-b", "verdict": "keep", "paused": false, "pause_left_seconds": null, "suspended": false, "conflict": false,
         "held": 2, "failover_ready": false, "failover_ready_reason": "no_candidate",
         "summary": "Clients go to db-b. No other backend is healthy: if it dies, no other can take over. 2 clients wait.",
         "listeners": [{"name": "rw", "listen": ["192.0.2.1:5432"], "route": "primary", "connections": 118, "limit": 9000,
@@ -88,17 +111,15 @@ fn a_pool_that_is_there_to_be_read_is_ready_when_somebody_may_be_read() {
 #[test]
 fn sessions_are_listed_oldest_first_and_at_most_a_thousand() {
     let f = Fixture::new(failed_over());
+    let id = RouteId::Active(Epoch(3));
+    let route = Arc::new(Route::new("db-b".into(), &f.series.backends[1], id, [].into(), Arc::default()));
     let session = |since: u64, pool: &str| {
-        Arc::new(Session {
-            client: SocketAddr::from(([192, 0, 2, 7], 40000)).into(),
-            pool: pool.into(),
-            listener: "rw".into(),
-            backend: "db-b".into(),
-            epoch: Epoch(3),
-            since: Time::from_millis(since),
-            upstream_bytes: AtomicU64::new(10),
-            downstream_bytes: AtomicU64::new(20),
-        })
+        let frontend = Arc::new(Frontend { pool: pool.into(), listener: "rw".into() });
+        let client = SocketAddr::from(([192, 0, 2, 7], 40000)).into();
+        let session = Session::new(client, frontend, Arc::clone(&route), Time::from_millis(since));
+        session.upstream_bytes.store(10, Ordering::Relaxed);
+        session.downstream_bytes.store(20, Ordering::Relaxed);
+        Arc::new(session)
     };
     let _open = [(1, session(500, "orders")), (2, session(400, "orders")), (3, session(300, "users"))]
         .map(|(id, session)| f.sessions.enter(id, session));

@@ -5,7 +5,7 @@ use std::{
     net::TcpListener,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
         mpsc,
     },
     thread,
@@ -21,7 +21,7 @@ use mainstay::{
     failover::{Epoch, Reason, RevokeMode, Time},
     metrics::{Metrics, PoolLabels},
     reason::{CloseReason, Direction},
-    route::{Listening, Session},
+    route::{Frontend, Listening, Route, RouteId, Session},
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -256,16 +256,10 @@ fn heard(mode: RevokeMode, before: &[u8], after: &[u8]) -> (Vec<u8>, u64, CloseR
     let labels = PoolLabels { name: "orders".into(), listeners: vec![], backends: vec![("db-a".into(), "db-a:5432".into())] };
     let metrics = Metrics::new().unwrap();
     let series = metrics.series(&labels).unwrap();
-    let session = Session {
-        client: LOOPBACK.into(),
-        pool: "orders".into(),
-        listener: "rw".into(),
-        backend: "db-a".into(),
-        epoch: Epoch(1),
-        since: Time::from_millis(0),
-        upstream_bytes: AtomicU64::new(0),
-        downstream_bytes: AtomicU64::new(0),
-    };
+    let id = RouteId::Active(Epoch(1));
+    let route = Route::new("db-a".into(), &series.backends[0], id, [].into(), Arc::default());
+    let frontend = Arc::new(Frontend { pool: "orders".into(), listener: "rw".into() });
+    let session = Session::new(LOOPBACK.into(), frontend, Arc::new(route), Time::from_millis(0));
     let talk = async {
         let ((mut client, near_client), (mut backend, near_backend)) = (pair(), pair());
         client.write_all(b"query").await.unwrap();

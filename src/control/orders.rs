@@ -1,0 +1,231 @@
+//! What an operator's order means for a pool: its words, what it does, and the answer. Nothing is done here, so a dry run gets the
+//! same answer.
+
+use std::{sync::Arc, time::Duration};
+
+use super::node::Node;
+use crate::{
+    failover::{Admin, BackendId, Command, Effect, Event, Note, Pool, Printable, Reason, RevokeMode, Time},
+    route::{Done, Refusal, RefusalCode, Selection, Session, SessionTable, Verb},
+};
+
+/// Why new clients of a paused pool wait.
+pub(super) const PAUSED: &str = "the pool is paused by command";
+
+/// The longest pause.
+const MAX_PAUSE: Duration = Duration::from_hours(24);
+
+/// A pool at the moment of an order.
+pub(super) struct Scene<'a> {
+    pub(super) pool: &'a str,
+    pub(super) core: &'a Pool,
+    pub(super) nodes: &'a [Node],
+    pub(super) sessions: &'a [Arc<SessionTable>],
+    /// Administrative states outlive a restart.
+    pub(super) is_remembered: bool,
+    /// The pool is not configured any more.
+    pub(super) is_retired: bool,
+}
+
+/// What an order does.
+pub(super) enum Deed {
+    /// It was refused.
+    Nothing,
+    /// The core as it is afterwards, what follows from that, and the sessions that end besides.
+    Step(Box<Pool>, Vec<Effect>, Vec<Arc<Session>>),
+    /// These sessions end.
+    Kill(Vec<Arc<Session>>),
+}
+
+/// Why new clients are held although a backend is active, and the evidence.
+pub(super) fn why_held(core: &Pool, nodes: &[Node]) -> (String, Printable) {
+    let doubted = core.active().filter(|_| core.paused_until().is_none()).and_then(|id| Some((core.backend(id)?, id)));
+    match doubted {
+        Some((state, id)) => {
+            (format!("{} is in doubt and is being probed", nodes[id.index()].config.name), state.evidence.clone())
+        }
+        None => (PAUSED.to_owned(), PAUSED.into()),
+    }
+}
+
+/// An order in words.
+pub(super) fn words(verb: &Verb) -> Printable {
+    let of = |what: &str, name: Option<&dyn std::fmt::Display>| name.map(|name| format!(" {what} {name}")).unwrap_or_default();
+    let text = match verb {
+        Verb::SetAdmin { backend, to, force } => format!("{to} {backend}{}", if *force { " --force" } else { "" }),
+        Verb::Pause { max } => format!("pause for {max:?} at most"),
+        Verb::Resume => "resume".to_owned(),
+        Verb::Kill { backend: None, client: None } => "kill all sessions".to_owned(),
+        Verb::Kill { backend, client } => {
+            let backend = of("with", backend.as_ref().map(|name| name as _));
+            format!("kill sessions{backend}{}", of("of", client.as_ref().map(|client| client as _)))
+        }
+    };
+    text.into()
+}
+
+impl Scene<'_> {
+    /// The answer to an order at `now`, and what it does.
+    pub(super) fn decide(&self, verb: &Verb, now: Time) -> (Result<Done, Refusal>, Deed) {
+        match self.try_decide(verb, now) {
+            Ok((done, deed)) => (Ok(done), deed),
+            Err(refusal) => (Err(refusal), Deed::Nothing),
+        }
+    }
+
+    fn try_decide(&self, verb: &Verb, now: Time) -> Result<(Done, Deed), Refusal> {
+        if self.is_retired {
+            let message = format!("pool {} is not configured any more", self.pool);
+            return Err(Refusal { code: RefusalCode::Gone, message });
+        }
+        let command = match verb {
+            Verb::SetAdmin { backend, to, force } => Command::SetAdmin { backend: self.id(backend)?, to: *to, force: *force },
+            Verb::Pause { max } => Command::Pause { until: now + *(max.min(&MAX_PAUSE)) },
+            Verb::Resume => Command::Resume,
+            Verb::Kill { backend, client } => {
+                backend.as_deref().map(|name| self.id(name)).transpose()?;
+                let sessions = self.select(Selection { pool: self.pool, backend: backend.as_deref(), client: *client });
+                let ended = sessions.len() as u64;
+                let lines = vec![format!("{} now; new clients are served as before", end(ended))];
+                return Ok((Done { lines, sessions: ended }, Deed::Kill(sessions)));
+            }
+        };
+        let mut after = self.core.clone();
+        let effects = after.step(now, &Event::Command(command));
+        let refused = effects.iter().find_map(|effect| match effect {
+            Effect::Note(Note::NobodyTakesOver(active)) => Some(*active),
+            _ => None,
+        });
+        if let Some(active) = refused {
+            return Err(self.nobody_takes_over(active));
+        }
+        let (lines, sessions) = match verb {
+            Verb::SetAdmin { backend, to, .. } => self.admin_set(backend, *to, &effects),
+            Verb::Pause { .. } => (vec![pause_begins(&after, now)], 0),
+            Verb::Resume | Verb::Kill { .. } => (vec![self.pause_ends(&after)], 0),
+        };
+        let rest = match verb {
+            // Sessions of an earlier epoch, which a drain has left.
+            Verb::SetAdmin { backend, to: Admin::Maint, .. } => {
+                self.select(Selection { pool: self.pool, backend: Some(backend), client: None })
+            }
+            _ => Vec::new(),
+        };
+        Ok((Done { lines, sessions }, Deed::Step(Box::new(after), effects, rest)))
+    }
+
+    /// The name of a backend, as the pool holds it.
+    pub(super) fn named(&self, verb: &Verb) -> Option<&Arc<str>> {
+        let (Verb::SetAdmin { backend, .. } | Verb::Kill { backend: Some(backend), .. }) = verb else { return None };
+        self.nodes.iter().map(|node| &node.config.name).find(|name| *name == backend)
+    }
+
+    fn id(&self, name: &str) -> Result<BackendId, Refusal> {
+        let found = self.nodes.iter().zip(self.core.ids()).find(|(node, _)| *node.config.name == *name);
+        found.map(|(_, id)| id).ok_or_else(|| {
+            let names = self.nodes.iter().map(|node| &*node.config.name).collect::<Vec<_>>().join(", ");
+            let message = format!("pool {} has no backend {}; it has {names}", self.pool, Printable::word(name));
+            Refusal { code: RefusalCode::UnknownBackend, message }
+        })
+    }
+
+    fn name(&self, id: BackendId) -> &str {
+        &self.nodes[id.index()].config.name
+    }
+
+    fn select(&self, which: Selection<'_>) -> Vec<Arc<Session>> {
+        self.sessions.iter().flat_map(|table| table.select(which)).collect()
+    }
+
+    fn nobody_takes_over(&self, active: BackendId) -> Refusal {
+        let others = self.core.ids().filter(|id| *id != active).map(|id| {
+            let why = match self.core.reason(id) {
+                Reason::Eligible => "held back by the failover budget",
+                reason => crate::failover::label::Label::as_str(reason),
+            };
+            format!("{}: {why}", self.name(id))
+        });
+        let others = others.collect::<Vec<_>>().join(", ");
+        let others = if others.is_empty() { "the pool has no other".to_owned() } else { others };
+        let active = self.name(active);
+        let message = format!(
+            "{active} is the active backend and no other would take over now ({others}); promote another one first, or order it \
+             with --force: then new clients wait"
+        );
+        Refusal { code: RefusalCode::NobodyTakesOver, message }
+    }
+
+    /// What becomes of the pool and of sessions, and how many end.
+    fn admin_set(&self, backend: &str, to: Admin, effects: &[Effect]) -> (Vec<String>, u64) {
+        let from = effects.iter().find_map(|effect| match effect {
+            Effect::Note(Note::AdminSet { from, .. }) => Some(*from),
+            _ => None,
+        });
+        let mut lines = vec![match from {
+            Some(from) => format!("{backend}: {from} -> {to}"),
+            None => format!("{backend}: {to}, as it was"),
+        }];
+        let is_revoked = effects.iter().any(|effect| matches!(effect, Effect::Revoke { .. }));
+        let activated = effects.iter().find_map(|effect| match effect {
+            Effect::Activate { backend, epoch, .. } => Some((*backend, *epoch)),
+            _ => None,
+        });
+        match activated {
+            Some((id, epoch)) => lines.push(format!("{} becomes active, epoch {epoch}", self.name(id))),
+            None if is_revoked => lines.push("no backend takes over: new clients wait".to_owned()),
+            None => {}
+        }
+        let sessions = self.select(Selection { pool: self.pool, backend: None, client: None });
+        let is_with = |session: &Session| *session.route.backend == *backend;
+        let ends = |session: &Session| self.is_ended(session, effects) || (to == Admin::Maint && is_with(session));
+        let ended = sessions.iter().filter(|session| ends(session)).count() as u64;
+        let left = sessions.iter().filter(|session| is_with(session) && !ends(session)).count();
+        if ended > 0 {
+            lines.push(format!("{} now", end(ended)));
+        }
+        if left > 0 && to != Admin::Ready {
+            lines.push(format!("{left} sessions with {backend} go on until they end, or another backend becomes active"));
+        }
+        if !self.is_remembered {
+            lines.push("a restart of mainstay forgets this: there is no state_dir".to_owned());
+        }
+        (lines, ended)
+    }
+
+    fn is_ended(&self, session: &Session, effects: &[Effect]) -> bool {
+        let reads = session.route.id.epoch().is_none();
+        let is_with = |id: &BackendId| *self.name(*id) == *session.route.backend;
+        effects.iter().any(|effect| match effect {
+            // What is left of earlier epochs ends.
+            Effect::Activate { .. } => !reads,
+            Effect::Revoke { backend, mode: RevokeMode::Abort, .. } | Effect::Abort { backend, .. } => !reads && is_with(backend),
+            Effect::Read { backend, sessions: RevokeMode::Abort, .. } => reads && is_with(backend),
+            _ => false,
+        })
+    }
+
+    fn pause_ends(&self, after: &Pool) -> String {
+        match after.active() {
+            _ if self.core.paused_until().is_none() => "the pool was not paused".to_owned(),
+            None => "the pause is over; new clients wait until a backend may serve".to_owned(),
+            Some(active) if after.suspended() => {
+                format!("the pause is over; new clients wait until {} has answered a check", self.name(active))
+            }
+            Some(active) => format!("the pause is over; new clients go to {}", self.name(active)),
+        }
+    }
+}
+
+fn pause_begins(after: &Pool, now: Time) -> String {
+    match after.paused_until() {
+        Some(until) => format!("new clients wait until resume, for {:?} at most; sessions go on", until.since(now)),
+        None => "a pause of no time: new clients are not held".to_owned(),
+    }
+}
+
+fn end(sessions: u64) -> String {
+    match sessions {
+        1 => "1 session ends".to_owned(),
+        count => format!("{count} sessions end"),
+    }
+}

@@ -1,0 +1,152 @@
+//! What operators order of a pool: admin → control, and the answer back.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::{
+    failover::{Admin, Printable},
+    labels,
+    net::endpoint::Peer,
+};
+
+/// Orders that may wait for a pool's supervisor; one more is refused as [`RefusalCode::Busy`].
+const QUEUE: usize = 16;
+
+/// What is ordered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verb {
+    /// Sets the administrative state of a backend.
+    SetAdmin {
+        /// Its name.
+        backend: Arc<str>,
+        /// From now on.
+        to: Admin,
+        /// Although nobody could take over from it.
+        force: bool,
+    },
+    /// Holds new clients until [`Verb::Resume`], for this long at most.
+    Pause {
+        /// At most.
+        max: Duration,
+    },
+    /// Ends a pause.
+    Resume,
+    /// Ends sessions.
+    Kill {
+        /// Only those with this backend.
+        backend: Option<Arc<str>>,
+        /// Only that of this client.
+        client: Option<Peer>,
+    },
+}
+
+/// An order, and who gave it.
+#[derive(Debug)]
+pub struct Order {
+    /// What is ordered.
+    pub verb: Verb,
+    /// Who ordered it and from where, as events and logs tell it: `uid 0 (root) over /run/mainstay/admin.sock`.
+    pub by: Printable,
+    /// Why, in the operator's own words; may be empty.
+    pub reason: Printable,
+    /// Nothing is done; the answer says what would be.
+    pub dry_run: bool,
+    answer: oneshot::Sender<Result<Done, Refusal>>,
+}
+
+/// What was done, or would be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Done {
+    /// In words, one line each.
+    pub lines: Vec<String>,
+    /// Sessions that were ended, or would be.
+    pub sessions: u64,
+}
+
+labels! {
+    /// Why an order is not carried out.
+    pub enum RefusalCode {
+        /// There is no backend of this name.
+        UnknownBackend = "unknown_backend",
+        /// It is the active one, and nobody may take over.
+        NobodyTakesOver = "nobody_takes_over",
+        /// Too many orders wait.
+        Busy = "busy",
+        /// The pool is not configured any more, or mainstay stops.
+        Gone = "gone",
+        /// No answer came in time; the order may still be carried out.
+        Timeout = "timeout",
+    }
+}
+
+/// An order was not carried out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// For programs.
+    pub code: RefusalCode,
+    /// For people: why, and what to do.
+    pub message: String,
+}
+
+/// The ordering end of a pool. The admin plane holds it.
+#[derive(Clone, Debug)]
+pub struct OrderSender(mpsc::Sender<Order>);
+
+/// The obeying end. The supervisor holds it.
+#[derive(Debug)]
+pub struct OrderReceiver(mpsc::Receiver<Order>);
+
+/// Both ends.
+pub fn orders() -> (OrderSender, OrderReceiver) {
+    let (sender, receiver) = mpsc::channel(QUEUE);
+    (OrderSender(sender), OrderReceiver(receiver))
+}
+
+impl OrderSender {
+    /// Gives an order and waits for the answer, `patience` at most.
+    ///
+    /// # Errors
+    /// Why it was not carried out.
+    pub async fn give(
+        &self,
+        verb: Verb,
+        (by, reason): (Printable, Printable),
+        dry_run: bool,
+        patience: Duration,
+    ) -> Result<Done, Refusal> {
+        let (answer, answered) = oneshot::channel();
+        let refused = |code, message: &str| Refusal { code, message: message.to_owned() };
+        self.0.try_send(Order { verb, by, reason, dry_run, answer }).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => {
+                refused(RefusalCode::Busy, "other orders for this pool are waiting; order again in a moment")
+            }
+            mpsc::error::TrySendError::Closed(_) => refused(RefusalCode::Gone, "this pool has ended, or mainstay is stopping"),
+        })?;
+        match tokio::time::timeout(patience, answered).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) => Err(refused(RefusalCode::Gone, "this pool has ended, or mainstay is stopping")),
+            Err(_) => Err(refused(
+                RefusalCode::Timeout,
+                "there was no answer in time; look at the pool's status before you order again: it may still be done",
+            )),
+        }
+    }
+}
+
+impl OrderReceiver {
+    /// The next order; waits for ever when nobody can give one any more.
+    pub async fn next(&mut self) -> Order {
+        match self.0.recv().await {
+            Some(order) => order,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+impl Order {
+    /// Answers it. Nobody may be waiting any more.
+    pub fn answer(self, answer: Result<Done, Refusal>) {
+        let _ = self.answer.send(answer);
+    }
+}

@@ -3,7 +3,7 @@
 use std::sync::{Arc, atomic::Ordering};
 
 use hyper::{
-    Method, Request, Response, StatusCode,
+    Request, Response, StatusCode,
     body::{Body as _, Incoming},
     header::HeaderMap,
 };
@@ -15,7 +15,7 @@ use super::{
     connection::Connection,
     events, gauges, health,
     host::{self, Reach},
-    orders, page,
+    operations, orders, page,
     query::{Query, decoded},
     response::{self, Body},
     status,
@@ -38,8 +38,6 @@ enum Handler {
     Read(fn(&Call<'_>) -> Response<Body>),
     /// It orders something, by this method.
     Order(&'static str, orders::Reader),
-    /// The same; this version does not support it.
-    Later(&'static str),
 }
 
 /// A request to a readable endpoint.
@@ -64,10 +62,6 @@ const fn get(
 
 const fn order(method: &'static str, path: &'static str, reader: orders::Reader, meaning: &'static str) -> ApiEndpoint {
     ApiEndpoint { path, query: &[], any_name: Reach::File, answer: Handler::Order(method, reader), meaning }
-}
-
-const fn later(method: &'static str, path: &'static str) -> ApiEndpoint {
-    ApiEndpoint { path, query: &[], any_name: Reach::File, answer: Handler::Later(method), meaning: "" }
 }
 
 const ENDPOINTS: &[ApiEndpoint] = &[
@@ -99,14 +93,14 @@ const ENDPOINTS: &[ApiEndpoint] = &[
         "/api/v1/pools/{pool}",
         &[],
         Reach::File,
-        |call| with_pool(call.state, call.pool(), |pool| response::json(StatusCode::OK, &status::pool(call.state, pool))),
+        |call| with_pool(call.state, call.name(), |pool| response::json(StatusCode::OK, &status::pool(call.state, pool))),
         "The same for one pool.",
     ),
     get(
         "/api/v1/pools/{pool}/connections",
         &[],
         Reach::File,
-        |call| with_pool(call.state, call.pool(), |pool| response::json(StatusCode::OK, &status::sessions(call.state, pool))),
+        |call| with_pool(call.state, call.name(), |pool| response::json(StatusCode::OK, &status::sessions(call.state, pool))),
         "The sessions of one pool, oldest first, at most 1000.",
     ),
     get(
@@ -117,6 +111,14 @@ const ENDPOINTS: &[ApiEndpoint] = &[
         "The last 1000 changes of state, or those after the event `ID`.",
     ),
     get("/api/v1/events/stream", &["since"], Reach::File, stream, "The same as server-sent events, as they happen."),
+    get(
+        "/api/v1/operations?pool=POOL",
+        &["pool"],
+        Reach::File,
+        |call| operations::list(call.state, call.query.get("pool")),
+        "The operations that run and the last ones, step by step, oldest first, at most 100; of every pool or of the named one.",
+    ),
+    get("/api/v1/operations/{id}", &[], Reach::File, |call| operations::one(call.state, call.name()), "One operation."),
     get(
         "/api/v1/config",
         &[],
@@ -143,9 +145,29 @@ const ENDPOINTS: &[ApiEndpoint] = &[
         orders::kill,
         "Ends sessions: all, or only those with `backend`, or only that of `client` (an address, or `unix`).",
     ),
+    order(
+        "POST",
+        "/api/v1/pools/{pool}/switchover",
+        orders::switchover,
+        "Moves the clients to another backend, `to` or the best one, at the ends of their transactions. `force`: also to a standby \
+         that is far behind, and although something is missing.",
+    ),
+    order(
+        "POST",
+        "/api/v1/pools/{pool}/promote",
+        orders::promote,
+        "Makes a standby the primary while no backend is active: `to`, or the best one. `accept_loss`: although it lacks what the old \
+         primary had, or nobody knows. `force`: although another one says that it is a primary, or something is missing.",
+    ),
+    order(
+        "POST",
+        "/api/v1/pools/{pool}/drill",
+        orders::drill,
+        "Changes nothing: says what a failover, a switchover and a promotion would do now.",
+    ),
+    order("DELETE", "/api/v1/operations/{id}", orders::abort, "Aborts an operation before its point of no return."),
     order("POST", "/api/v1/reload", orders::reload, "As SIGHUP: reads the configuration again; see [reload.md](reload.md)."),
     order("POST", "/api/v1/shutdown", orders::shutdown, "As SIGTERM. `force`: sessions are cut at once, as by a second SIGTERM."),
-    later("POST", "/api/v1/pools/{pool}/switchover"),
 ];
 
 /// Every readable endpoint: path and meaning.
@@ -158,7 +180,7 @@ pub(super) fn endpoints() -> impl Iterator<Item = (&'static str, &'static str)> 
 fn order_endpoints() -> impl Iterator<Item = (&'static str, &'static str, &'static str)> {
     ENDPOINTS.iter().filter_map(|endpoint| match endpoint.answer {
         Handler::Order(method, _) => Some((method, endpoint.path, endpoint.meaning)),
-        Handler::Read(_) | Handler::Later(_) => None,
+        Handler::Read(_) => None,
     })
 }
 
@@ -207,10 +229,6 @@ pub(super) fn respond(state: &Arc<AdminState>, connection: &Connection, request:
             let (state, connection) = (Arc::clone(state), connection.clone());
             Answer::Order(Box::new(Pending { state, connection, reader, names, request }))
         }
-        Handler::Later(_) => {
-            let message = "this version of mainstay does not have this order yet";
-            Answer::Now(response::error(StatusCode::FORBIDDEN, "read_only", message))
-        }
     }
 }
 
@@ -222,35 +240,40 @@ fn find(state: &AdminState, connection: &Connection, request: &Request<Incoming>
         return Err(Box::new(orders::denied(Denial::BodyTooLarge)));
     }
     let path = request.uri().path();
-    let Some((endpoint, names)) = ENDPOINTS.iter().find_map(|endpoint| Some((endpoint, endpoint.named_by(path)?))) else {
+    let here = || ENDPOINTS.iter().filter_map(|endpoint| Some((endpoint, endpoint.named_by(path)?)));
+    let Some((first, _)) = here().next() else {
         let message = "there is nothing at this path; these exist";
         let paths = endpoints().map(|(path, _)| path).chain(order_endpoints().map(|(_, path, _)| path));
         let paths = json!({ "paths": paths.collect::<Vec<_>>() });
         return Err(Box::new(response::error_with(StatusCode::NOT_FOUND, "not_found", message, paths)));
     };
-    if connection.reach > endpoint.any_name
+    if connection.reach > first.any_name
         && let Some(foreign) = host::foreign(request.uri(), request.headers(), &state.authority.hosts)
     {
         return Err(Box::new(response::error(StatusCode::FORBIDDEN, "foreign_host", &host::refusal(&foreign))));
     }
-    let (is_allowed, allowed) = match endpoint.answer {
-        Handler::Read(_) => (matches!(*request.method(), Method::GET | Method::HEAD), "GET, HEAD"),
-        Handler::Order(method, _) | Handler::Later(method) => (request.method().as_str() == method, method),
+    let Some((endpoint, names)) = here().find(|(endpoint, _)| endpoint.methods().contains(&request.method().as_str())) else {
+        let allowed: Vec<&str> = here().flat_map(|(endpoint, _)| endpoint.methods().iter().copied()).collect();
+        return Err(Box::new(response::wrong_method(&allowed.join(", "))));
     };
-    if !is_allowed {
-        return Err(Box::new(response::wrong_method(allowed)));
-    }
     Ok((endpoint, Query::read(request.uri(), endpoint.query)?, names))
 }
 
 impl Call<'_> {
     /// The first name in its path.
-    fn pool(&self) -> &str {
+    fn name(&self) -> &str {
         self.names.first().map_or("", String::as_str)
     }
 }
 
 impl ApiEndpoint {
+    const fn methods(&self) -> &[&'static str] {
+        match &self.answer {
+            Handler::Read(_) => &["GET", "HEAD"],
+            Handler::Order(method, _) => std::slice::from_ref(method),
+        }
+    }
+
     /// If `path` matches: the names in it.
     fn named_by(&self, path: &str) -> Option<Vec<String>> {
         let pattern = self.path.split('?').next()?;
@@ -350,7 +373,8 @@ mod tests {
         let page = include_str!("../../docs/admin.md");
         let row = |(method, path, meaning)| format!("| `{method} {path}` | {meaning} |");
         let wanted: Vec<String> = order_endpoints().map(row).collect();
-        let found: Vec<&str> = page.lines().filter(|line| line.starts_with("| `P")).collect();
+        let is_order = |line: &&str| ["| `PUT ", "| `POST ", "| `DELETE "].iter().any(|method| line.starts_with(method));
+        let found: Vec<&str> = page.lines().filter(is_order).collect();
         assert_eq!(found, wanted, "docs/admin.md must hold:\n\n{}", wanted.join("\n"));
     }
 }

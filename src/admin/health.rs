@@ -22,12 +22,12 @@ pub(super) fn ailments(state: &AdminState) -> HealthProblems {
 /// Reasons why no clients should be sent here now.
 pub(super) fn not_ready(state: &AdminState) -> Vec<String> {
     let view = state.view();
-    stopping(state).into_iter().chain(view.pools.iter().filter_map(serves_nobody)).collect()
+    stopping(state).into_iter().chain(view.pools.iter().filter_map(|pool| serves_nobody(state, pool))).collect()
 }
 
 /// Reasons why no clients of one pool should be sent here now.
 pub(super) fn not_ready_for(state: &AdminState, pool: &AdminPool) -> Vec<String> {
-    stopping(state).into_iter().chain(serves_nobody(pool)).collect()
+    stopping(state).into_iter().chain(serves_nobody(state, pool)).collect()
 }
 
 fn stopping(state: &AdminState) -> Option<String> {
@@ -35,10 +35,12 @@ fn stopping(state: &AdminState) -> Option<String> {
     (phase != Phase::Running).then(|| format!("mainstay was told to stop and is {phase}"))
 }
 
-fn serves_nobody(pool: &AdminPool) -> Option<String> {
+fn serves_nobody(state: &AdminState, pool: &AdminPool) -> Option<String> {
     let snapshot = pool.snapshot.get();
-    (!pool.serves(&snapshot))
-        .then(|| format!("pool {}: {}", snapshot.pool, sentence::summary(&snapshot, pool.metrics.held.get())))
+    (!pool.serves(&snapshot)).then(|| {
+        let under_way = state.operations.running(&snapshot.pool).map(|one| sentence::under_way(&one, state.clock.now()));
+        format!("pool {}: {}", snapshot.pool, sentence::summary(&snapshot, pool.metrics.held.get(), under_way))
+    })
 }
 
 /// Reasons why it has not started yet: pools whose first election is still to come.

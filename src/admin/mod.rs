@@ -12,6 +12,7 @@
 //! | [`response`] | how an answer is written |
 //! | [`authority`] | who may order, and every refusal |
 //! | [`orders`] | what is ordered of a pool or of the process, and the answer |
+//! | [`operations`] | the JSON of operations |
 //! | [`process`] | orders for the whole process: to whoever runs it, and back |
 //! | [`rate`] | how often something may happen |
 //! | [`connection`] | what the requests of one connection share |
@@ -30,6 +31,7 @@ mod events;
 mod gauges;
 mod health;
 pub(crate) mod host;
+mod operations;
 mod orders;
 mod page;
 mod process;
@@ -53,7 +55,7 @@ use crate::{
     lifecycle::{PhaseWatch, Vital},
     metrics::{BackendMetrics, ListenerMetrics, Metrics, PoolMetrics},
     net::{endpoint::Endpoint, listener::BoundListener},
-    route::{Clock, EventLog, OrderSender, SessionTable, Snapshot, SnapshotWatch},
+    route::{Clock, EventLog, OperationLog, OrderSender, SessionTable, Snapshot, SnapshotWatch},
 };
 
 /// Settings of the admin plane.
@@ -84,6 +86,8 @@ pub struct AdminState {
     pub sessions: Vec<Arc<SessionTable>>,
     /// State changes.
     pub events: Arc<EventLog>,
+    /// Operations that run, and the last ones.
+    pub operations: Arc<OperationLog>,
     /// All metrics.
     pub metrics: Arc<Metrics>,
     /// Faults of the process itself. Must never ask a database.
@@ -152,12 +156,14 @@ impl AdminPool {
         self.listeners.iter().map(|listener| listener.config.route).collect()
     }
 
-    /// Whether clients may be sent to it now. Those of a paused pool are to wait here, and are not to be sent elsewhere. A pool with
-    /// only listeners for readers needs no active backend.
+    /// Whether clients may be sent to it now. Those of a paused pool, or in an operation, are to wait here, and are not to be
+    /// sent elsewhere. A pool with only listeners for readers needs no active backend.
     fn serves(&self, snapshot: &Snapshot) -> bool {
         let is_active = snapshot.active.is_some() && (snapshot.paused || !snapshot.suspended);
         let is_for_reading = self.listeners.iter().all(|listener| listener.config.route != ListenerRoute::Primary);
-        is_active || (is_for_reading && snapshot.backends.iter().any(|backend| backend.read_eligibility.may_be_read()))
+        snapshot.operation.is_some()
+            || is_active
+            || (is_for_reading && snapshot.backends.iter().any(|backend| backend.read_eligibility.may_be_read()))
     }
 
     /// The metrics of a backend. A snapshot may name one that is not configured any more, or not yet.

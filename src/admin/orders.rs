@@ -17,6 +17,7 @@ use super::{
     AdminState,
     authority::Denial,
     connection::Connection,
+    operations,
     process::{ProcessRefusal, ProcessVerb},
     response::{self, Body},
 };
@@ -33,6 +34,8 @@ pub(super) const MAX_BODY_BYTES: usize = 64 * 1024;
 const BODY_PATIENCE: Duration = Duration::from_secs(5);
 /// For the answer of a pool.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// The same where the servers are looked at before.
+const PREFLIGHT_PATIENCE: Duration = Duration::from_secs(20);
 const DEFAULT_PAUSE: Duration = Duration::from_secs(30);
 const MAX_PAUSE: Duration = Duration::from_hours(1);
 
@@ -48,6 +51,8 @@ pub(super) struct Order {
 enum What {
     /// Of the pool with this name.
     Pool(String, Verb),
+    /// The end of the operation with this number, of whichever pool.
+    Abort(String),
     Process(ProcessVerb),
 }
 
@@ -98,6 +103,35 @@ order! {
     kill, |names, body { #[serde(default)] backend: Option<String>, #[serde(default, deserialize_with = "client")] client: Option<Peer> }| {
         What::Pool(name(names, 0), Verb::Kill { backend: body.backend.map(Arc::from), client: body.client })
     }
+}
+
+order! {
+    /// Moves the clients to another backend.
+    switchover, |names, body { #[serde(default)] to: Option<String>, #[serde(default)] force: bool }| {
+        What::Pool(name(names, 0), Verb::Switchover { to: body.to.map(Arc::from), force: body.force })
+    }
+}
+
+order! {
+    /// Makes a standby the primary.
+    promote, |names, body {
+        #[serde(default)] to: Option<String>, #[serde(default)] accept_loss: bool, #[serde(default)] force: bool
+    }| {
+        What::Pool(
+            name(names, 0),
+            Verb::Promote { to: body.to.map(Arc::from), accept_loss: body.accept_loss, force: body.force },
+        )
+    }
+}
+
+order! {
+    /// What would happen.
+    drill, |names, body {}| What::Pool(name(names, 0), Verb::Drill)
+}
+
+order! {
+    /// Ends an operation.
+    abort, |names, body {}| What::Abort(name(names, 0))
 }
 
 order! {
@@ -172,6 +206,10 @@ pub(super) async fn take(
         Ok(Order { what: What::Pool(pool, verb), reason, dry_run }) => {
             give(state, &pool, verb, (by, reason.into()), dry_run).await
         }
+        Ok(Order { what: What::Abort(id), reason, dry_run }) => match operations::find(state, &id) {
+            Ok(found) => give(state, &found.pool, Verb::Abort { id: found.id }, (by, reason.into()), dry_run).await,
+            Err(unknown) => *unknown,
+        },
         Ok(Order { what: What::Process(verb), reason, dry_run }) => give_process(state, verb, (by, reason.into()), dry_run).await,
         Err(error) => bad_body(&error),
     }
@@ -194,13 +232,18 @@ async fn give(state: &AdminState, pool: &str, verb: Verb, who: (Printable, Print
     let backend = match &verb {
         Verb::SetAdmin { backend, .. } => Some(backend),
         Verb::Kill { backend, .. } => backend.as_ref(),
-        Verb::Pause { .. } | Verb::Resume => None,
+        Verb::Switchover { to, .. } | Verb::Promote { to, .. } => to.as_ref(),
+        Verb::Pause { .. } | Verb::Resume | Verb::Abort { .. } | Verb::Drill => None,
     };
     let unknown = || response::unknown("backend", found.backends.iter().map(|(name, _)| name.to_string()).collect());
     if backend.is_some_and(|backend| found.backend(backend).is_none()) {
         return unknown();
     }
-    match found.orders.give(verb, who, dry_run, PATIENCE).await {
+    let patience = match &verb {
+        Verb::Switchover { .. } | Verb::Promote { .. } => PREFLIGHT_PATIENCE,
+        _ => PATIENCE,
+    };
+    match found.orders.give(verb, who, dry_run, patience).await {
         Ok(done) => done_answer(&done),
         Err(Refusal { code: RefusalCode::UnknownBackend, .. }) => unknown(),
         Err(Refusal { code, message }) => response::error(StatusCode::CONFLICT, code.as_str(), &message),
@@ -239,7 +282,11 @@ async fn give_process(state: &AdminState, verb: ProcessVerb, who: (Printable, Pr
 }
 
 fn done_answer(done: &Done) -> Response<Body> {
-    response::json(StatusCode::OK, &json!({ "done": done.lines, "sessions": done.sessions }))
+    let mut answer = json!({ "done": done.lines, "sessions": done.sessions });
+    if let Some(id) = done.operation {
+        answer["operation"] = id.into();
+    }
+    response::json(StatusCode::OK, &answer)
 }
 
 /// The answer to a request that is refused before any pool hears of it.
@@ -298,6 +345,16 @@ mod tests {
             verb(kill(&names(), br#"{"backend": null, "client": "unix"}"#)),
             Verb::Kill { backend: None, client: Some(Peer::Unix) }
         );
+        let to = || Some("db-b".into());
+        assert_eq!(verb(switchover(&names(), b"")), Verb::Switchover { to: None, force: false });
+        assert_eq!(verb(switchover(&names(), br#"{"to": "db-b", "force": true}"#)), Verb::Switchover { to: to(), force: true });
+        assert_eq!(verb(promote(&names(), b"{}")), Verb::Promote { to: None, accept_loss: false, force: false });
+        assert_eq!(
+            verb(promote(&names(), br#"{"to": "db-b", "accept_loss": true}"#)),
+            Verb::Promote { to: to(), accept_loss: true, force: false }
+        );
+        assert_eq!(verb(drill(&names(), b"{}")), Verb::Drill);
+        assert!(matches!(abort(&["7".to_owned()], b"").unwrap().what, What::Abort(id) if id == "7"));
         assert!(matches!(reload(&[], b"").unwrap().what, What::Process(ProcessVerb::Reload)));
         let forced = shutdown(&[], br#"{"force": true}"#).unwrap().what;
         assert!(matches!(forced, What::Process(ProcessVerb::Shutdown { force: true })));
@@ -305,7 +362,7 @@ mod tests {
 
     #[test]
     fn what_is_no_order_is_told_with_its_place() {
-        let cases: [(Reader, &str, &str); 16] = [
+        let cases: [(Reader, &str, &str); 19] = [
             (state, "{}", "missing field `state`"),
             (state, "[\"drain\"]", "an order is a JSON object"),
             (state, "\"drain\"", "an order is a JSON object"),
@@ -322,6 +379,9 @@ mod tests {
             (resume, "{\"max\": \"3s\"}", "unknown field `max`"),
             (reload, "{\"reason\": \"\n\"}", "control character"),
             (shutdown, "{", "EOF"),
+            (switchover, "{\"accept_loss\": true}", "unknown field `accept_loss`"),
+            (promote, "{\"to\": 3}", "invalid type: integer"),
+            (drill, "{\"to\": \"db-b\"}", "unknown field `to`"),
         ];
         for (reader, body, wanted) in cases {
             let error = reader(&names(), body.as_bytes()).unwrap_err();

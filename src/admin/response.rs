@@ -81,10 +81,10 @@ pub(super) fn unknown(what: &str, names: Vec<String>) -> Response<Body> {
 }
 
 /// 405, and the allowed methods.
-pub(super) fn wrong_method(allow: &'static str) -> Response<Body> {
+pub(super) fn wrong_method(allow: &str) -> Response<Body> {
     let message = format!("this path takes {allow}");
     let mut response = error(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", &message);
-    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allow));
+    response.headers_mut().extend(HeaderValue::from_str(allow).map(|allow| (header::ALLOW, allow)));
     response
 }
 

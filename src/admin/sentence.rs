@@ -4,19 +4,41 @@ use std::fmt::Write as _;
 
 use crate::{
     config::ListenerRoute,
-    failover::{Admin, Class, FailoverReady, Health, Outcome, ReadEligibility, Reason, Role, Verdict, label::Label},
-    route::{BackendView, Snapshot},
+    failover::{
+        Admin, Class, FailoverReady, Health, OperationKind, Outcome, ReadEligibility, Reason, Role, Time, Verdict, label::Label,
+    },
+    route::{BackendView, OperationView, Snapshot},
 };
 
-/// The pool in one or a few sentences, without its name. `held` is the number of clients that wait.
-pub(super) fn summary(pool: &Snapshot, held: u64) -> String {
-    let mut text = match pool.active.and_then(|id| pool.backends.get(id.index())) {
-        _ if pool.paused => "PAUSED by an operator: new clients wait, running sessions go on.".to_owned(),
-        Some(active) if pool.suspended => {
+const PAUSED: &str = "PAUSED by an operator: new clients wait, running sessions go on.";
+
+/// The operation that is under way in a pool.
+pub(super) fn under_way(operation: &OperationView, now: Time) -> String {
+    let what = match operation.kind {
+        OperationKind::Switchover => "SWITCHOVER to",
+        OperationKind::Promote => "PROMOTION by an operator of",
+        OperationKind::Failover => "AUTOMATIC PROMOTION of",
+    };
+    let step = operation.step().map_or_else(String::new, |step| {
+        let seconds = now.since(step.since.unwrap_or(operation.at)).as_secs_f64();
+        format!(" (step {}, {seconds:.1} s)", step.step)
+    });
+    let bound = if operation.can_abort { "" } else { ", past its point of no return" };
+    format!("{what} {} under way{step}{bound}: new clients wait.", operation.to)
+}
+
+/// The pool in one or a few sentences, without its name. `held` is the number of clients that wait, `under_way` tells of the
+/// operation that runs.
+pub(super) fn summary(pool: &Snapshot, held: u64, under_way: Option<String>) -> String {
+    let mut text = match (under_way, pool.active.and_then(|id| pool.backends.get(id.index()))) {
+        (Some(under_way), _) if pool.paused => format!("{under_way} {PAUSED}"),
+        (Some(under_way), _) => under_way,
+        (None, _) if pool.paused => PAUSED.to_owned(),
+        (None, Some(active)) if pool.suspended => {
             format!("{} is in doubt: new clients wait until it is checked again, running sessions go on.", active.name)
         }
-        Some(active) => format!("Clients go to {}. {}", active.name, outlook(pool.failover_ready)),
-        None => nobody(pool),
+        (None, Some(active)) => format!("Clients go to {}. {}", active.name, outlook(pool.failover_ready)),
+        (None, None) => nobody(pool),
     };
     if held > 0 {
         let waiting = if held == 1 { "1 client waits.".to_owned() } else { format!("{held} clients wait.") };
@@ -202,9 +224,13 @@ fn forget(pool: &Snapshot) -> String {
 mod tests {
     use super::*;
     use crate::{
-        failover::{Admin, BackendId, Facts, Outcome, Time},
-        route::LastProbe,
+        failover::{Admin, BackendId, Facts, Outcome, Step},
+        route::{LastProbe, StepView},
     };
+
+    fn summary(pool: &Snapshot, held: u64) -> String {
+        super::summary(pool, held, None)
+    }
 
     fn backend(name: &str, health: Health, role: Option<Role>, reason: Reason, evidence: &str) -> BackendView {
         let outcome = if reason == Reason::Down { Outcome::Refused } else { Outcome::Ok };
@@ -247,6 +273,42 @@ mod tests {
         let down = |name| backend(name, Health::Down, None, Reason::Down, "connect refused");
         assert!(summary(&pool(Verdict::NoEligible, vec![down("a")]), 0).ends_with("a is down: connect refused. Start it."));
         assert!(summary(&pool(Verdict::NoEligible, vec![down("a"), down("b")]), 0).ends_with("Start one of them."));
+    }
+
+    #[test]
+    fn an_operation_is_told_before_all_else() {
+        let step = |step, since| StepView { step, since, took: None, lines: Vec::new() };
+        let mut operation = OperationView {
+            id: 3,
+            pool: "p".into(),
+            kind: OperationKind::Switchover,
+            from: Some("a".into()),
+            to: "b".into(),
+            by: "".into(),
+            reason: "".into(),
+            at: Time::ZERO,
+            steps: vec![
+                step(Step::Gate, Some(Time::ZERO)),
+                step(Step::Drain, Some(Time::from_millis(100))),
+                step(Step::Activate, None),
+            ],
+            can_abort: true,
+            end: None,
+        };
+        let text = |operation: &OperationView| under_way(operation, Time::from_millis(400));
+        let told = text(&operation);
+        assert_eq!(told, "SWITCHOVER to b under way (step drain, 0.3 s): new clients wait.");
+        let mut doubtful = pool(Verdict::Keep, vec![backend("a", Health::Up, None, Reason::Eligible, "")]);
+        (doubtful.active, doubtful.suspended) = (Some(BackendId(0)), true);
+        assert_eq!(super::summary(&doubtful, 2, Some(told.clone())), format!("{told} 2 clients wait."), "nobody doubts a");
+        doubtful.paused = true;
+        assert_eq!(super::summary(&doubtful, 0, Some(told.clone())), format!("{told} {PAUSED}"));
+        (operation.can_abort, operation.kind) = (false, OperationKind::Failover);
+        operation.steps[2].since = Some(Time::from_millis(400));
+        assert_eq!(
+            text(&operation),
+            "AUTOMATIC PROMOTION of b under way (step activate, 0.0 s), past its point of no return: new clients wait."
+        );
     }
 
     #[test]

@@ -11,7 +11,7 @@ use super::{AdminListener, AdminPool, AdminState, health, rfc3339, sentence};
 use crate::{
     failover::{BackendId, FailoverReady, ReadEligibility, Reason, Role, Time, label::Label},
     net::cidr::Cidr,
-    route::{BackendView, LastFailover, Session, Snapshot},
+    route::{BackendView, LastFailover, OperationView, Session, Snapshot},
 };
 
 /// Most sessions in one answer.
@@ -43,9 +43,23 @@ pub(super) struct Pool {
     paused: bool,
     pause_left_seconds: Option<u64>,
     held: u64,
+    operation: Option<Operation>,
     listeners: Vec<Listener>,
     last_failover: Option<Failover>,
     backends: Vec<Backend>,
+}
+
+/// The operation that runs; all of it is at `/api/v1/operations/{id}`.
+#[derive(Serialize)]
+struct Operation {
+    id: u64,
+    kind: &'static str,
+    from: Option<String>,
+    to: String,
+    step: Option<&'static str>,
+    /// When the step began.
+    since: Option<String>,
+    can_abort: bool,
 }
 
 #[derive(Serialize)]
@@ -147,13 +161,15 @@ pub(super) fn status(state: &AdminState) -> Status {
 pub(super) fn pool(state: &AdminState, entry: &AdminPool) -> Pool {
     let snapshot = entry.snapshot.get();
     let held = entry.metrics.held.get();
+    let running = state.operations.running(&snapshot.pool);
+    let under_way = running.as_ref().map(|running| sentence::under_way(running, state.clock.now()));
     let backends = snapshot.backends.iter().enumerate().map(|(index, view)| {
         let connections = entry.backend(&view.name).map_or(0, |metrics| metrics.connections_active.get());
         backend(state, &snapshot, view, snapshot.active.map(BackendId::index) == Some(index), connections)
     });
     Pool {
         name: snapshot.pool.to_string(),
-        summary: sentence::summary(&snapshot, held) + &sentence::reading(&snapshot, &entry.routes()),
+        summary: sentence::summary(&snapshot, held, under_way) + &sentence::reading(&snapshot, &entry.routes()),
         epoch: snapshot.epoch.0,
         active: snapshot.active.map(|id| name_of(&snapshot, id)),
         suspended: snapshot.suspended,
@@ -164,9 +180,23 @@ pub(super) fn pool(state: &AdminState, entry: &AdminPool) -> Pool {
         paused: snapshot.paused,
         pause_left_seconds: snapshot.paused_until.map(|until| until.since(state.clock.now()).as_secs()),
         held,
+        operation: running.map(|running| operation(state, &running)),
         listeners: entry.listeners.iter().map(listener).collect(),
         last_failover: snapshot.last_failover.as_ref().map(|last| failover(state, last)),
         backends: backends.collect(),
+    }
+}
+
+fn operation(state: &AdminState, running: &OperationView) -> Operation {
+    let step = running.step();
+    Operation {
+        id: running.id,
+        kind: running.kind.as_str(),
+        from: running.from.as_ref().map(ToString::to_string),
+        to: running.to.to_string(),
+        step: step.map(|step| step.step.as_str()),
+        since: step.and_then(|step| step.since).map(|since| moment(state, since)),
+        can_abort: running.can_abort,
     }
 }
 
@@ -267,6 +297,6 @@ fn name_of(snapshot: &Snapshot, id: BackendId) -> String {
 }
 
 /// Milliseconds, to a tenth.
-fn millis(duration: Duration) -> f64 {
+pub(super) fn millis(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 10_000.0).round() / 10.0
 }

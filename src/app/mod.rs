@@ -23,7 +23,7 @@ use crate::{
     lifecycle,
     metrics::{Metrics, PoolSeries},
     net::endpoint::Endpoint,
-    route::{EventLog, OrderSender, SnapshotWatch},
+    route::{EventLog, OperationLog, OrderSender, SessionTable, SnapshotWatch},
 };
 
 /// A running mainstay, all of it in this process.
@@ -40,8 +40,13 @@ pub struct Running {
     pub series: Vec<PoolSeries>,
     /// State changes of all pools.
     pub events: Arc<EventLog>,
+    /// Operations of all pools.
+    pub operations: Arc<OperationLog>,
     /// All metrics.
     pub metrics: Arc<Metrics>,
+    /// The live sessions, one table a worker.
+    #[doc(hidden)]
+    pub sessions: Vec<Arc<SessionTable>>,
     reloader: Reloader,
     process_orders: Option<ProcessOrderReceiver>,
     stops: watch::Sender<u32>,
@@ -102,9 +107,23 @@ pub fn start_with(config: &Config, metrics: &Arc<Metrics>) -> Result<Running, St
     let addresses = |bound: Vec<Endpoint>| bound.iter().filter_map(Endpoint::tcp).collect();
     let listeners = listeners.into_iter().map(|pool| pool.into_iter().map(addresses).collect()).collect();
     let reloader = Reloader::new(config.clone(), limits.workers, planes);
-    let (events, metrics) = (threads.events, Arc::clone(metrics));
+    let (events, operations, metrics, sessions) = (threads.events, threads.operations, Arc::clone(metrics), threads.sessions);
     let process_orders = Some(process_orders);
-    Ok(Running { listeners, admin, snapshots, orders, series, events, metrics, reloader, process_orders, stops, life })
+    Ok(Running {
+        listeners,
+        admin,
+        snapshots,
+        orders,
+        series,
+        events,
+        operations,
+        metrics,
+        sessions,
+        reloader,
+        process_orders,
+        stops,
+        life,
+    })
 }
 
 impl Running {

@@ -25,7 +25,7 @@ use crate::{
     lifecycle::{Lifeline, Vital},
     metrics::{Metrics, PoolLabels, PoolSeries},
     net::{endpoint::Endpoint, listener::BoundListener},
-    route::{self, Clock, EventLog, OrderSender, ReportSender, RouteWatch, Snapshot, SnapshotWatch},
+    route::{self, Clock, EventLog, OperationLog, OrderSender, ReportSender, RouteWatch, SessionTable, Snapshot, SnapshotWatch},
 };
 
 /// What runs, and the handles that change it.
@@ -58,11 +58,13 @@ pub(super) struct RunningPool {
 /// What is needed to wait for the end of the planes.
 pub(super) struct Threads {
     pub(super) events: Arc<EventLog>,
+    pub(super) operations: Arc<OperationLog>,
     /// Of the control thread.
     pub(super) heartbeat: Heartbeat,
     /// Every accept loop and session.
     pub(super) tasks: TaskTracker,
     pub(super) handles: Vec<JoinHandle<()>>,
+    pub(super) sessions: Vec<Arc<SessionTable>>,
 }
 
 impl Planes {
@@ -75,9 +77,8 @@ impl Planes {
         sockets: NewSockets,
         limits: &Limits,
     ) -> Result<(Self, Threads), StartError> {
-        let clock = Clock::start();
-        let heartbeat = Heartbeat::default();
-        let events = Arc::new(EventLog::default());
+        let (clock, heartbeat) = (Clock::start(), Heartbeat::default());
+        let (events, operations) = (Arc::new(EventLog::default()), Arc::new(OperationLog::default()));
         let admission = Arc::new(Admission::new(limits.budget.connections));
         let data = data::spawn(DataSettings {
             workers: limits.workers,
@@ -90,12 +91,12 @@ impl Planes {
             process: Arc::clone(metrics),
         })
         .map_err(|error| StartError::thread("data", &error))?;
-        let state = config.state_dir.as_deref().map(|directory| StateWriter::start(directory, metrics)).transpose();
-        let state = state.map_err(|error| StartError::thread("state", &error))?;
+        let state = state_writer(config, metrics)?;
         let (control, control_thread) = control::spawn(ControlSettings {
             clock,
             lifeline: lifeline.clone(),
             events: Arc::clone(&events),
+            operations: Arc::clone(&operations),
             state: state.clone(),
             sessions: data.sessions.clone(),
             metrics: Arc::clone(metrics),
@@ -128,15 +129,16 @@ impl Planes {
                 clock,
                 phase: lifeline.phase.clone(),
                 view: views,
-                sessions: data.sessions,
+                sessions: data.sessions.clone(),
                 events: Arc::clone(&events),
+                operations: Arc::clone(&operations),
                 metrics: Arc::clone(metrics),
                 health: health(&lifeline.vital, &heartbeat, clock, state),
             },
         })
         .map_err(|error| StartError::thread("admin", &error))?;
         let handles = data.threads.into_iter().chain([control_thread, admin_thread]).collect();
-        Ok((planes, Threads { events, heartbeat, tasks: data.tasks, handles }))
+        Ok((planes, Threads { events, operations, heartbeat, tasks: data.tasks, handles, sessions: data.sessions }))
     }
 
     /// The series of every pool of `config`.
@@ -292,4 +294,10 @@ fn health(
         // A restart repairs no disk, and what is lost meanwhile is only what the state file would hold.
         HealthProblems { fatal, others: state.as_ref().map(StateWriter::complaints).unwrap_or_default() }
     })
+}
+
+/// Keeps the state that survives a restart, if configured.
+fn state_writer(config: &Config, metrics: &Arc<Metrics>) -> Result<Option<StateWriter>, StartError> {
+    let writer = config.state_dir.as_deref().map(|directory| StateWriter::start(directory, metrics)).transpose();
+    writer.map_err(|error| StartError::thread("state", &error))
 }

@@ -124,10 +124,15 @@ pub fn get(address: &AdminAddr, path: &str, timeout: Duration) -> Result<Answer,
 /// # Errors
 /// When there is no complete answer within `timeout`.
 pub fn send(address: &AdminAddr, path: &str, ask: &Ask<'_>, timeout: Duration) -> Result<Answer, Unreachable> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Unreachable::new(address, &error))?;
+    runtime.block_on(call(address, path, ask, timeout))
+}
+
+/// The same, within a runtime.
+pub(super) async fn call(address: &AdminAddr, path: &str, ask: &Ask<'_>, timeout: Duration) -> Result<Answer, Unreachable> {
     let failed = |what: &dyn fmt::Display| Unreachable::new(address, what);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| failed(&error))?;
-    let answer = runtime.block_on(async { tokio::time::timeout(timeout, connect(address, path, ask)).await });
-    match answer {
+    match tokio::time::timeout(timeout, connect(address, path, ask)).await {
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(error)) => Err(failed(&error)),
         Err(_elapsed) => Err(failed(&format_args!("no answer within {timeout:?}"))),

@@ -4,6 +4,7 @@ pub mod check;
 pub mod client;
 pub mod demo;
 pub mod exit;
+mod operation;
 pub mod order;
 pub mod probe;
 pub mod run;

@@ -12,8 +12,9 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
-    client::{self, Admin, Ask, plain_json},
+    client::{self, Admin, Answer, Ask, plain_json},
     exit,
+    operation::{self, Output, Show},
 };
 use crate::{
     config::{Secret, parse_duration, read_token},
@@ -56,7 +57,7 @@ pub struct OrderCommand {
     name: &'static str,
     about: &'static str,
     target: Target,
-    /// What it takes besides [`Args`]: `force`, `max`, `client`. Each is a key of the body as well.
+    /// What it takes besides [`Args`]. Each but `no-wait` is a key of the body as well.
     takes: &'static [&'static str],
     method: Method,
     /// The end of its path, behind that of its target.
@@ -92,6 +93,21 @@ pub const COMMANDS: &[OrderCommand] = &[
     post("pause", "Hold new clients of a pool, for a while at most", Target::Pool, &["max"], "/pause"),
     post("resume", "End a pause", Target::Pool, &[], "/resume"),
     post("kill", "End the sessions of a pool, of a backend, or of one client", Target::PoolOrBackend, &["client"], "/kill"),
+    post(
+        "switchover",
+        "Move the clients of a pool to another backend without a broken transaction",
+        Target::Pool,
+        &["to", "force", "no-wait"],
+        "/switchover",
+    ),
+    post(
+        "promote",
+        "Make a standby the primary, while no backend of the pool is active",
+        Target::Pool,
+        &["to", "accept-loss", "force", "no-wait"],
+        "/promote",
+    ),
+    post("drill", "Say what a failover, a switchover and a promotion would do now", Target::Pool, &["no-wait"], "/drill"),
     post("reload", "Read the configuration again, as SIGHUP does", Target::Process, &[], "/reload"),
     post("shutdown", "Stop mainstay in order, as SIGTERM does", Target::Process, &["force"], "/shutdown"),
 ];
@@ -127,6 +143,8 @@ pub struct Order {
     method: Method,
     path: String,
     body: Value,
+    /// For the end of the operation that it begins, if it does.
+    waits: bool,
 }
 
 /// The commands for the command line.
@@ -147,6 +165,14 @@ fn option(name: &'static str, target: Target) -> Arg {
     let option = Arg::new(name).long(name);
     match name {
         "force" if target == Target::Process => option.action(ArgAction::SetTrue).help("At once: sessions are cut"),
+        "force" if target == Target::Pool => option
+            .action(ArgAction::SetTrue)
+            .help("Although a standby is far behind, another one says it is a primary, or something is missing"),
+        "accept-loss" => {
+            option.action(ArgAction::SetTrue).help("Although the standby lacks what the old primary had, or nobody knows")
+        }
+        "no-wait" => option.action(ArgAction::SetTrue).help("Do not wait for the end of the operation"),
+        "to" => option.value_name("BACKEND").help("The backend that is to serve; by default the best one"),
         "force" => option.action(ArgAction::SetTrue).help("Although nobody takes over"),
         "max" => {
             option.value_name("TIME").default_value("30s").value_parser(time).help("Go on by itself after this long: 1ms to 1h")
@@ -174,7 +200,9 @@ pub fn read(name: &str, matches: &ArgMatches) -> Result<Option<Order>, clap::Err
     }
     for key in row.takes {
         match *key {
+            "no-wait" => {}
             "force" => body[key] = matches.get_flag(key).into(),
+            "accept-loss" => body["accept_loss"] = matches.get_flag(key).into(),
             key => {
                 if let Some(value) = matches.get_one::<String>(key) {
                     body[key] = value.as_str().into();
@@ -194,7 +222,8 @@ pub fn read(name: &str, matches: &ArgMatches) -> Result<Option<Order>, clap::Err
             None => {}
         }
     }
-    Ok(Some(Order { args, method: row.method.clone(), path: path.concat() + row.path, body }))
+    let waits = row.takes.contains(&"no-wait") && !matches.get_flag("no-wait");
+    Ok(Some(Order { args, method: row.method.clone(), path: path.concat() + row.path, body, waits }))
 }
 
 /// Gives the order. The exit code is 0 when it was done, and 1 when it was refused or failed.
@@ -204,29 +233,37 @@ pub fn run(order: &Order) -> u8 {
 
 /// [`run`] with given outputs: what was done goes to `out`, why it was not to `err`; with `--json` every answer goes to `out`.
 pub fn run_to(order: &Order, out: &mut dyn Write, err: &mut dyn Write) -> u8 {
-    let result = token(order).and_then(|token| {
+    let mut output = Output { out, err };
+    let code = token(order).and_then(|token| {
         let ask = Ask { method: order.method.clone(), body: Some(order.body.to_string()), token: token.as_ref() };
-        client::send(&order.args.admin.address, &order.path, &ask, TIMEOUT).map_err(|error| error.to_string())
+        let address = &order.args.admin.address;
+        if order.waits {
+            let show = if order.args.json { Show::Json } else { Show::Steps };
+            let tell = |answer: &Answer, output: &mut Output<'_>| tell(order, answer, output);
+            return operation::run(address, (&order.path, &ask, TIMEOUT), show, &mut output, &tell);
+        }
+        let answer = client::send(address, &order.path, &ask, TIMEOUT).map_err(|error| error.to_string())?;
+        Ok(tell(order, &answer, &mut output))
     });
+    code.unwrap_or_else(|error| {
+        let _ = writeln!(output.err, "{error}");
+        exit::FAILED
+    })
+}
+
+/// Prints the answer; returns the exit code.
+fn tell(order: &Order, answer: &Answer, output: &mut Output<'_>) -> u8 {
+    let text = String::from_utf8_lossy(&answer.body);
+    let is_done = answer.status == 200;
     // A reader that closed the pipe early has seen enough; the exit code still tells.
-    match result {
-        Ok(answer) => {
-            let text = String::from_utf8_lossy(&answer.body);
-            let is_done = answer.status == 200;
-            let _ = if order.args.json {
-                write!(out, "{}", plain_json(&text))
-            } else if is_done {
-                write!(out, "{}", done(&text, order.args.dry_run))
-            } else {
-                write!(err, "{}", refused(&text, answer.status))
-            };
-            if is_done { exit::DONE } else { exit::FAILED }
-        }
-        Err(error) => {
-            let _ = writeln!(err, "{error}");
-            exit::FAILED
-        }
-    }
+    let _ = if order.args.json {
+        write!(output.out, "{}", plain_json(&text))
+    } else if is_done {
+        write!(output.out, "{}", done(&text, order.args.dry_run))
+    } else {
+        write!(output.err, "{}", refused(&text, answer.status))
+    };
+    if is_done { exit::DONE } else { exit::FAILED }
 }
 
 fn token(order: &Order) -> Result<Option<Secret>, String> {
@@ -238,6 +275,7 @@ fn token(order: &Order) -> Result<Option<Secret>, String> {
 #[derive(Deserialize)]
 struct Done {
     done: Vec<String>,
+    operation: Option<u64>,
 }
 
 #[derive(Deserialize)]
@@ -272,9 +310,10 @@ struct Diagnostic {
 
 /// What was done, in mainstay's words.
 fn done(text: &str, dry_run: bool) -> String {
-    let Ok(Done { done }) = serde_json::from_str(text) else { return "done\n".to_owned() };
+    let Ok(Done { done, operation }) = serde_json::from_str(text) else { return "done\n".to_owned() };
     let first = dry_run.then(|| "nothing was changed (--dry-run)".to_owned());
-    first.into_iter().chain(done.iter().map(|line| escaped(line))).map(|line| line + "\n").collect()
+    let last = operation.map(|id| format!("operation {id} has begun"));
+    first.into_iter().chain(done.iter().map(|line| escaped(line))).chain(last).map(|line| line + "\n").collect()
 }
 
 /// Why it was not done, and what to do.

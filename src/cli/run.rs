@@ -258,7 +258,7 @@ impl Reload {
 fn told(what: &str, changes: &Changes, warnings: &[Diagnostic]) -> Done {
     let changes = if *changes == Changes::default() { "no differences".to_owned() } else { changes.to_string() };
     let warnings = warnings.iter().map(|warning| format!("warning: {} ({})", warning.message, warning.path));
-    Done { lines: [format!("{what} ({changes})")].into_iter().chain(warnings).collect(), sessions: 0 }
+    Done { lines: [format!("{what} ({changes})")].into_iter().chain(warnings).collect(), ..Done::default() }
 }
 
 /// Stops mainstay as an operator orders.
@@ -289,7 +289,7 @@ impl Shutdown {
             (false, false, false) | (false, true, true) => 1,
             (false, false, true) => 2,
         };
-        order.answer(Ok(Done { lines: vec![line], sessions: if force { sessions } else { 0 } }));
+        order.answer(Ok(Done { lines: vec![line], sessions: if force { sessions } else { 0 }, operation: None }));
         (0..stops).for_each(|_| self.stopper.stop());
     }
 }

@@ -9,6 +9,8 @@
 //! | [`findings`] | the collection |
 //! | [`process`] | the configuration, and the keys of the process |
 //! | [`pool`], [`listener`] | a pool, and where its clients connect |
+//! | [`promotion`] | who promotes another node, and how clients are moved |
+//! | `limits` | what the core needs of that |
 //! | [`check`], [`tls`] | how backends are checked; a file for each kind |
 //! | [`diagnostic`] | one error: place, path, what is wrong, what would be right |
 //! | [`flags`] | the same without a file |
@@ -27,11 +29,13 @@ pub mod diagnostic;
 pub mod file;
 mod findings;
 pub mod flags;
+mod limits;
 mod listener;
 mod load;
 mod operators;
 mod pool;
 mod process;
+mod promotion;
 mod proxy_protocol;
 mod raw;
 mod reference;
@@ -52,6 +56,7 @@ pub use load::{Loaded, load, parse};
 pub use operators::{Operator, read_token};
 pub use pool::{BackendConfig, HoldConfig, OnDown, PoolConfig};
 pub use process::{AdminConfig, Config, LogConfig, LogFormat, LogLevel};
+pub use promotion::{HookConfig, PromotionConfig, PromotionHow, SwitchoverConfig};
 pub use proxy_protocol::{ProxyProtocolConfig, ProxySend};
 pub(crate) use raw::quantity::parse_duration;
 pub use reference::reference;

@@ -5,6 +5,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use super::{
     check::{self, Check, CheckConfig},
     listener::{LISTENER, ListenerConfig},
+    promotion::{self, PROMOTION, PromotionConfig, SWITCHOVER, SwitchoverConfig},
     raw::{
         quantity::{DAY, MILLISECOND, SECOND},
         reader::KnownKeys,
@@ -33,6 +34,10 @@ pub struct PoolConfig {
     pub on_down: OnDown,
     /// The rules of the decision.
     pub policy: Policy,
+    /// How clients are moved to another node on purpose.
+    pub switchover: SwitchoverConfig,
+    /// How another node becomes the primary.
+    pub promotion: PromotionConfig,
     /// Where clients connect.
     pub listeners: Vec<ListenerConfig>,
     /// The backends, in order of preference.
@@ -81,6 +86,8 @@ pub(super) fn plain() -> PoolConfig {
         hold: HoldConfig { timeout: 15 * SECOND, max: 1000, max_per_ip: 100 },
         on_down: OnDown::Close,
         policy: Policy::default(),
+        switchover: promotion::plain_switchover(),
+        promotion: promotion::plain(),
         listeners: Vec::new(),
         backends: Vec::new(),
     }
@@ -130,6 +137,9 @@ table! {
         Some(after.unwrap_or_else(|| text(&"never")))
     }), "With a check without roles: go back to a preferred backend that was healthy for this long.";
     "failover_budget": section(policy, BUDGET), "After this many switches mainstay stops switching.";
+    "switchover": section(switchover, SWITCHOVER), "How clients are moved to another node on purpose.";
+    "promotion": elsewhere("[a map](#promotion)", "see there", |pool| Some(PROMOTION.print(&pool.promotion))),
+        "Who makes another node the primary, and when; see [promotion.md](promotion.md).";
 }
 
 table! {

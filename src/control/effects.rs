@@ -61,6 +61,11 @@ impl RoutePublisher {
         self.last_failover.as_ref()
     }
 
+    /// How the route of the active epoch ends, and its gate.
+    pub(super) fn revocation(&self) -> Option<Arc<Revocation>> {
+        self.route.as_ref().map(|route| Arc::clone(&route.revocation))
+    }
+
     /// Publishes why no backend may serve, while that is so.
     pub(super) fn explain(&self, snapshot: &Snapshot) {
         let (offer, why) = (self.publisher.current(), why(snapshot));

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use super::{state_file::Remembered, state_writer::StateFile};
 use crate::{
     config::BackendConfig,
-    failover::{Admin, Pool, label::Label},
+    failover::{Admin, BackendId, Pool, label::Label},
 };
 
 /// The saved state of one pool.
@@ -43,17 +43,28 @@ impl Memory {
         Admin::ALL.iter().copied().find(|admin| word.is_some_and(|word| *word == admin.as_str())).unwrap_or_default()
     }
 
+    /// The operation that was under way when an earlier process ended.
+    pub(super) fn interrupted(&self) -> Option<&str> {
+        self.last.operation.as_deref()
+    }
+
     /// Saves the present state. The last active backend stays in it while none is active.
-    pub(super) fn keep<'a>(&mut self, core: &Pool, names: impl Iterator<Item = &'a str>) {
+    pub(super) fn keep<'a>(&mut self, core: &Pool, names: impl Iterator<Item = &'a str> + Clone) {
         let ((fence, system_id), mut active, mut admin) = (core.fence(), self.last.active.clone(), BTreeMap::new());
-        for (id, name) in core.ids().zip(names) {
+        for (id, name) in core.ids().zip(names.clone()) {
             if core.active() == Some(id) {
                 active = Some(name.to_owned());
             }
             let state = core.backend(id).map(|backend| backend.admin).filter(|state| *state != Admin::Ready);
             admin.extend(state.map(|state| (name.to_owned(), state.to_string())));
         }
-        let now = Remembered { fence, system_id, active, admin };
+        let operation = core.operation().map(|operation| {
+            let (plan, names) = (operation.plan(), names.collect::<Vec<_>>());
+            let name = |id: BackendId| names.get(id.index()).copied().unwrap_or_default();
+            let from = plan.from.map(|from| format!(" from {}", name(from))).unwrap_or_default();
+            format!("{}{from} to {}, step {}", operation.kind(), name(plan.to), operation.step())
+        });
+        let now = Remembered { fence, system_id, active, admin, operation };
         if now == self.last {
             return;
         }

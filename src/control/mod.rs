@@ -6,12 +6,19 @@
 //! | [`supervisor`] | owns a pool's state; takes every event, asks the core, carries out its effects |
 //! | [`node`] | a backend as the supervisor holds it |
 //! | [`settings`] | settings of the plane |
+//! | [`drain`] | ends the sessions of a gated route where nothing is under way |
+//! | [`carry_out`] | what follows from a step of the core |
+//! | [`operate`] | orders for an operation, and its steps as effects of the core |
+//! | [`operations`] | carries out those steps on the servers |
+//! | [`operation_text`] | what operators read about one |
+//! | [`unpromoted`] | tells why no standby is promoted, when it is time to |
 //! | [`effects`] | publishes the route of the active backend |
 //! | [`readers`] | publishes which backends may be read |
 //! | [`reader_slot`] | a backend's place among the readers |
 //! | [`orders`] | what an operator's order means here, and the answer |
 //! | [`notes`] | log lines, events, metrics |
 //! | [`prober`] | runs the probes of one backend at the pace the core asks for |
+//! | [`promotion`] | makes another node the primary |
 //! | [`probe`] | the checks, one file a protocol |
 //! | [`resolver`] | names to addresses; the last good answer is kept |
 //! | [`lookups`] | resolves names, on separate threads |
@@ -21,15 +28,21 @@
 //! | [`silence`] | detects probes that do not finish |
 //! | [`heartbeat`] | shows that this thread runs |
 
+mod carry_out;
+pub mod drain;
 mod effects;
 pub mod heartbeat;
 mod lookups;
 mod memory;
 mod node;
 mod notes;
+mod operate;
+mod operation_text;
+mod operations;
 mod orders;
 pub mod probe;
 pub mod prober;
+pub mod promotion;
 mod reader_slot;
 mod readers;
 pub mod resolver;
@@ -38,6 +51,7 @@ mod silence;
 mod state_file;
 pub mod state_writer;
 mod supervisor;
+mod unpromoted;
 
 use std::{collections::HashMap, io, sync::Arc, thread::JoinHandle};
 

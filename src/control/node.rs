@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     config::{BackendConfig, CheckConfig},
-    failover::{BackendId, Pool, Time},
+    failover::{BackendId, Operation, Pool, Time},
     metrics::BackendMetrics,
     net::addresses::Addresses,
     route::{BackendView, Clock, DemandWatch, LastProbe, Snapshot},
@@ -74,6 +74,7 @@ pub(super) fn snapshot(nodes: &[Node], core: &Pool, now: Time) -> Snapshot {
         suspended: core.suspended(),
         paused: core.paused_until().is_some(),
         paused_until: core.paused_until(),
+        operation: core.operation().map(Operation::kind),
         verdict: core.verdict(),
         conflict: core.conflict(),
         failover_ready: core.failover_ready(now),

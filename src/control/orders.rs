@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use super::node::Node;
 use crate::{
-    failover::{Admin, BackendId, Command, Effect, Event, Note, Pool, Printable, Reason, RevokeMode, Time},
+    failover::{Admin, BackendId, Command, Effect, Event, FailoverReady, Note, Pool, Printable, Reason, RevokeMode, Time},
     route::{Done, Refusal, RefusalCode, Selection, Session, SessionTable, Verb},
 };
 
@@ -39,12 +39,34 @@ pub(super) enum Deed {
 
 /// Why new clients are held although a backend is active, and the evidence.
 pub(super) fn why_held(core: &Pool, nodes: &[Node]) -> (String, Printable) {
+    if let Some(operation) = core.operation() {
+        let what = format!("a {} is under way", operation.kind());
+        return (what.clone(), what.into());
+    }
     let doubted = core.active().filter(|_| core.paused_until().is_none()).and_then(|id| Some((core.backend(id)?, id)));
     match doubted {
         Some((state, id)) => {
             (format!("{} is in doubt and is being probed", nodes[id.index()].config.name), state.evidence.clone())
         }
         None => (PAUSED.to_owned(), PAUSED.into()),
+    }
+}
+
+/// The backend of this name.
+pub(super) fn find(nodes: &[Node], core: &Pool, pool: &str, name: &str) -> Result<BackendId, Refusal> {
+    let found = nodes.iter().zip(core.ids()).find(|(node, _)| *node.config.name == *name);
+    found.map(|(_, id)| id).ok_or_else(|| {
+        let names = nodes.iter().map(|node| &*node.config.name).collect::<Vec<_>>().join(", ");
+        let message = format!("pool {pool} has no backend {}; it has {names}", Printable::word(name));
+        Refusal { code: RefusalCode::UnknownBackend, message }
+    })
+}
+
+/// Whether a failover would succeed now, in words.
+pub(super) fn readiness(core: &Pool, now: Time) -> String {
+    match core.failover_ready(now) {
+        FailoverReady::Yes => "ready".to_owned(),
+        other => format!("not ready: {other}"),
     }
 }
 
@@ -60,6 +82,15 @@ pub(super) fn words(verb: &Verb) -> Printable {
             let backend = of("with", backend.as_ref().map(|name| name as _));
             format!("kill sessions{backend}{}", of("of", client.as_ref().map(|client| client as _)))
         }
+        Verb::Switchover { to, force } => {
+            format!("switchover{}{}", of("to", to.as_ref().map(|name| name as _)), if *force { " --force" } else { "" })
+        }
+        Verb::Promote { to, accept_loss, force } => {
+            let to = to.as_ref().map(|name| format!(" {name}")).unwrap_or_default();
+            format!("promote{to}{}{}", if *accept_loss { " --accept-loss" } else { "" }, if *force { " --force" } else { "" })
+        }
+        Verb::Abort { id } => format!("abort operation {id}"),
+        Verb::Drill => "drill".to_owned(),
     };
     text.into()
 }
@@ -82,12 +113,16 @@ impl Scene<'_> {
             Verb::SetAdmin { backend, to, force } => Command::SetAdmin { backend: self.id(backend)?, to: *to, force: *force },
             Verb::Pause { max } => Command::Pause { until: now + *(max.min(&MAX_PAUSE)) },
             Verb::Resume => Command::Resume,
+            // Taken before: see `operate`.
+            Verb::Switchover { .. } | Verb::Promote { .. } | Verb::Abort { .. } | Verb::Drill => {
+                return Ok((Done::default(), Deed::Nothing));
+            }
             Verb::Kill { backend, client } => {
                 backend.as_deref().map(|name| self.id(name)).transpose()?;
                 let sessions = self.select(Selection { pool: self.pool, backend: backend.as_deref(), client: *client });
                 let ended = sessions.len() as u64;
                 let lines = vec![format!("{} now; new clients are served as before", end(ended))];
-                return Ok((Done { lines, sessions: ended }, Deed::Kill(sessions)));
+                return Ok((Done { lines, sessions: ended, operation: None }, Deed::Kill(sessions)));
             }
         };
         let mut after = self.core.clone();
@@ -102,7 +137,7 @@ impl Scene<'_> {
         let (lines, sessions) = match verb {
             Verb::SetAdmin { backend, to, .. } => self.admin_set(backend, *to, &effects),
             Verb::Pause { .. } => (vec![pause_begins(&after, now)], 0),
-            Verb::Resume | Verb::Kill { .. } => (vec![self.pause_ends(&after)], 0),
+            _ => (vec![self.pause_ends(&after)], 0),
         };
         let rest = match verb {
             // Sessions of an earlier epoch, which a drain has left.
@@ -111,7 +146,7 @@ impl Scene<'_> {
             }
             _ => Vec::new(),
         };
-        Ok((Done { lines, sessions }, Deed::Step(Box::new(after), effects, rest)))
+        Ok((Done { lines, sessions, operation: None }, Deed::Step(Box::new(after), effects, rest)))
     }
 
     /// The name of a backend, as the pool holds it.
@@ -121,12 +156,7 @@ impl Scene<'_> {
     }
 
     fn id(&self, name: &str) -> Result<BackendId, Refusal> {
-        let found = self.nodes.iter().zip(self.core.ids()).find(|(node, _)| *node.config.name == *name);
-        found.map(|(_, id)| id).ok_or_else(|| {
-            let names = self.nodes.iter().map(|node| &*node.config.name).collect::<Vec<_>>().join(", ");
-            let message = format!("pool {} has no backend {}; it has {names}", self.pool, Printable::word(name));
-            Refusal { code: RefusalCode::UnknownBackend, message }
-        })
+        find(self.nodes, self.core, self.pool, name)
     }
 
     fn name(&self, id: BackendId) -> &str {

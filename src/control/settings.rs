@@ -9,7 +9,7 @@ use crate::{
     config::PoolConfig,
     lifecycle::Lifeline,
     metrics::{Metrics, PoolSeries},
-    route::{Clock, EventLog, OrderReceiver, Publisher, ReportReceiver, SessionTable},
+    route::{Clock, EventLog, OperationLog, OrderReceiver, Publisher, ReportReceiver, SessionTable},
 };
 
 /// Settings of the process for the control plane.
@@ -21,6 +21,8 @@ pub struct ControlSettings {
     pub lifeline: Lifeline,
     /// Where state changes are reported.
     pub events: Arc<EventLog>,
+    /// Where operations are shown.
+    pub operations: Arc<OperationLog>,
     /// Keeps the state that survives a restart, if configured.
     pub state: Option<StateWriter>,
     /// Of the process.

@@ -1,6 +1,6 @@
-//! The state that survives a restart: the highest database epoch that was served, its cluster, the last active backend, and the
-//! administrative states. It is a hint: it raises the fence, and without roles it prefers the backend that served last; the present answers of the databases
-//! decide. Without it, mainstay starts with those alone. All of this blocks: see [`super::state_writer`] for the thread.
+//! The state that survives a restart: the highest database epoch that was served, its cluster, the last active backend, the
+//! administrative states, and the operation that was under way. It is a hint: it raises the fence, and without roles it prefers the
+//! backend that served last; the present answers of the databases decide. Without it, mainstay starts with those alone. All of this blocks: see [`super::state_writer`] for the thread.
 
 use std::{
     collections::BTreeMap,
@@ -32,6 +32,9 @@ pub struct Remembered {
     /// reads the file.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub admin: BTreeMap<String, String>,
+    /// The operation that was under way, in words: a process that finds one tells that it was interrupted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operation: Option<String>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]

@@ -9,48 +9,48 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    effects::{Action, RouteChange, RoutePublisher},
+    effects::RoutePublisher,
     memory::Memory,
     node::{self, Node, Probers},
     notes::Teller,
-    orders::{self, Deed, Scene},
+    operations::Operations,
+    orders::{Deed, Scene},
     prober::{ProberEvent, ProberKey},
+    promotion::Promoter,
     readers::{self, Readers},
     settings::{Change, ControlSettings, PoolSettings, max_staleness},
+    unpromoted::Unpromoted,
 };
 use crate::{
     config::{BackendConfig, PoolConfig},
-    failover::{
-        BackendId, BackendState, Cause, Class, Configuration, Effect, Epoch, Event, Note, Pool, Printable, ReadEligibility,
-        Report, RevokeMode, Time,
-    },
+    failover::{BackendId, BackendState, Class, Configuration, Event, Pool, Printable, Report, Time},
     metrics::{Metrics, PoolSeries},
-    route::{
-        Clock, LastProbe, Order, OrderReceiver, PassiveReport, ReportReceiver, Route, RouteId, SessionTable, Snapshot, kill,
-    },
+    route::{Clock, LastProbe, Order, OrderReceiver, PassiveReport, ReportReceiver, RouteId, SessionTable, Snapshot, kill},
 };
 
 /// Interval for values that change with time alone: outage seconds, readiness.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
 
 pub(super) struct Supervisor {
-    config: PoolConfig,
-    clock: Clock,
-    core: Pool,
-    routes: RoutePublisher,
-    teller: Teller,
-    nodes: Vec<Node>,
-    readers: Readers,
-    process: Arc<Metrics>,
-    probers: Probers,
-    prober_events: mpsc::Receiver<(ProberKey, ProberEvent)>,
-    reports: ReportReceiver,
-    orders: OrderReceiver,
-    sessions: Vec<Arc<SessionTable>>,
-    memory: Memory,
-    outage_accounted: Time,
-    retired: CancellationToken,
-    grace: Duration,
+    pub(super) config: PoolConfig,
+    pub(super) clock: Clock,
+    pub(super) core: Pool,
+    pub(super) routes: RoutePublisher,
+    pub(super) teller: Teller,
+    pub(super) nodes: Vec<Node>,
+    pub(super) readers: Readers,
+    pub(super) process: Arc<Metrics>,
+    pub(super) probers: Probers,
+    pub(super) prober_events: mpsc::Receiver<(ProberKey, ProberEvent)>,
+    pub(super) reports: ReportReceiver,
+    pub(super) orders: OrderReceiver,
+    pub(super) sessions: Vec<Arc<SessionTable>>,
+    pub(super) memory: Memory,
+    pub(super) operations: Operations,
+    pub(super) unpromoted: Unpromoted,
+    pub(super) outage_accounted: Time,
+    pub(super) retired: CancellationToken,
+    pub(super) grace: Duration,
 }
 
 impl Supervisor {
@@ -64,8 +64,13 @@ impl Supervisor {
         let count = u16::try_from(config.backends.len()).unwrap_or(u16::MAX);
         let mut core = Pool::new(config.policy.clone(), count, now);
         memory.restore(&mut core, &config.backends);
+        let teller = Teller { pool: Arc::clone(&config.name), events: Arc::clone(&settings.events), metrics };
+        if let Some(operation) = memory.interrupted() {
+            teller.interrupted((now, core.epoch()), operation);
+        }
         let (sender, prober_events) = mpsc::channel(256);
         let mut probers = Probers::new(sender, clock, config.check.clone(), publisher.demand());
+        let operations = Operations::new(&config, Arc::clone(&settings.operations), Arc::clone(&teller.metrics));
         let nodes = config.backends.iter().zip(backends).map(|(backend, metrics)| probers.node(backend.clone(), metrics));
         Self {
             nodes: nodes.collect(),
@@ -76,12 +81,14 @@ impl Supervisor {
             orders,
             routes: RoutePublisher::new(publisher),
             outage_accounted: now,
-            teller: Teller { pool: Arc::clone(&config.name), events: Arc::clone(&settings.events), metrics },
+            teller,
             config,
             clock,
             core,
             process: Arc::clone(&settings.metrics),
             memory,
+            operations,
+            unpromoted: Unpromoted::default(),
             sessions: settings.sessions.clone(),
             retired,
             grace: settings.grace,
@@ -107,6 +114,7 @@ impl Supervisor {
             tokio::select! {
                 Some((prober, event)) = self.prober_events.recv() => self.on_prober(prober, event),
                 order = self.orders.next() => self.obey(order),
+                heard = self.operations.next() => self.hear(heard),
                 report = self.reports.next() => self.on_passive_report(&report),
                 Some(change) = changes.recv() => self.configure(change),
                 () = tick => self.step(&Event::Tick),
@@ -123,6 +131,7 @@ impl Supervisor {
                 return self.end_all();
             }
             self.account_outage();
+            self.tell_unpromoted();
             self.publish();
         }
     }
@@ -155,6 +164,7 @@ impl Supervisor {
         }
         self.readers.part(before.into_iter().flatten());
         self.routes.publisher().max_staleness(max_staleness(&config));
+        self.operations.promoter = Promoter::new(&config);
         self.config = config;
         self.carry_out(now, &effects);
         self.offer_readers();
@@ -163,6 +173,7 @@ impl Supervisor {
 
     /// Carries out an order of an operator, and answers once that can be seen.
     fn obey(&mut self, order: Order) {
+        let Some(order) = self.operate(order) else { return };
         let now = self.clock.now();
         let scene = Scene {
             pool: &self.config.name,
@@ -255,96 +266,10 @@ impl Supervisor {
     }
 
     /// One step of the core, and everything that follows from it.
-    fn step(&mut self, event: &Event) {
+    pub(super) fn step(&mut self, event: &Event) {
         let now = self.clock.now();
         let effects = self.core.step(now, event);
         self.carry_out(now, &effects);
-    }
-
-    fn carry_out(&mut self, now: Time, effects: &[Effect]) {
-        for effect in effects {
-            match effect {
-                Effect::Revoke { epoch, backend, mode, cause } => self.revoke(now, *backend, (*epoch, *mode, *cause)),
-                Effect::Abort { epoch, backend, cause } => self.abort(now, *epoch, *backend, *cause),
-                Effect::Activate { epoch, backend, cause } => self.activate(now, *epoch, *backend, *cause),
-                Effect::Suspend { epoch } => {
-                    let (why, evidence) = orders::why_held(&self.core, &self.nodes);
-                    self.teller.route_change(now, self.routes.suspend(*epoch, &why, evidence));
-                }
-                Effect::Resume { epoch } => {
-                    // The end of a pause is no answer of the backend.
-                    if !effects.contains(&Effect::Note(Note::Pause(None))) {
-                        self.routes.publisher().verified(now);
-                    }
-                    self.teller.route_change(now, self.routes.resume(*epoch));
-                }
-                Effect::Read { backend, from, to, sessions } => self.read(now, *backend, (*from, *to), *sessions),
-                Effect::Pace(backend, pace) => self.nodes[backend.index()].prober.pace(*pace),
-                Effect::ProbeNow(backend) => self.nodes[backend.index()].prober.probe_now(),
-                Effect::Note(note) => {
-                    if let Note::Pause(until) = note {
-                        self.routes.publisher().held_until(until.unwrap_or(now));
-                        self.offer_readers();
-                    }
-                    self.teller.note((now, self.core.epoch()), &self.nodes, note);
-                }
-            }
-        }
-        self.memory.keep(&self.core, self.nodes.iter().map(|node| &*node.config.name));
-    }
-
-    fn revoke(&mut self, now: Time, backend: BackendId, order: (Epoch, RevokeMode, Cause)) {
-        let (_, _, cause) = order;
-        let known = self.core.backend(backend).filter(|_| cause != Cause::Removed);
-        let readers = known.and_then(|_| self.nodes.get(backend.index())).map_or(0, |node| node.slot.sessions());
-        let change = self.routes.revoke(now, order, (known, readers));
-        self.teller.route_change(now, change);
-    }
-
-    /// A server that said it accepts no clients has nothing more to send: its remaining sessions end.
-    fn abort(&mut self, now: Time, epoch: Epoch, backend: BackendId, cause: Cause) {
-        if self.routes.abort_lingering() {
-            let (backend, evidence) = (Arc::clone(self.name(backend)), self.evidence(backend));
-            self.teller.route_change(now, RouteChange { action: Action::Aborted, backend, epoch, cause: Some(cause), evidence });
-        }
-    }
-
-    fn activate(&mut self, now: Time, epoch: Epoch, backend: BackendId, cause: Cause) {
-        readers::abort_last_words(&self.nodes, &self.core);
-        let node = &self.nodes[backend.index()];
-        let name = Arc::clone(&node.config.name);
-        let route = Route::new(name, &node.metrics, RouteId::Active(epoch), node.resolved.clone(), Arc::default());
-        let held = self.core.suspended().then(|| orders::why_held(&self.core, &self.nodes).0);
-        let change = self.routes.activate(now, route, (epoch, cause), self.evidence(backend), held.as_deref());
-        self.teller.route_change(now, change);
-    }
-
-    /// New clients of the active backend use the address of the last probe. If the name no longer resolves to the addresses that
-    /// were `failing`, nothing else will end the sessions there, so they end like those of a backend that went down.
-    fn readdress(&mut self, failing: bool) {
-        let Some(active) = self.core.active() else { return };
-        let (node, mode) = (&self.nodes[active.index()], self.config.policy.on_down);
-        let leave = Some(mode).filter(|mode| failing && *mode != RevokeMode::Drain);
-        if let Some(sessions) = self.routes.readdress(&node.resolved, leave) {
-            self.teller.moved(&node.config.name, self.core.epoch(), sessions, mode);
-        }
-    }
-
-    /// A backend may be read, or no longer.
-    fn read(&mut self, now: Time, backend: BackendId, (from, to): (ReadEligibility, ReadEligibility), sessions: RevokeMode) {
-        self.readers.update(&mut self.nodes[backend.index()], to);
-        self.offer_readers();
-        let node = &self.nodes[backend.index()];
-        let closed = node.slot.revoke(sessions, (from, to), &node.metrics);
-        if readers::are_wanted(&self.config) {
-            let state = self.core.backend(backend);
-            let why = state.map(|state| readers::why_not_read(state, to, self.config.policy.max_lag)).unwrap_or_default();
-            self.teller.read_eligibility((now, self.core.epoch()), &node.config.name, (from, to), (sessions, closed), why);
-        }
-    }
-
-    fn offer_readers(&self) {
-        readers::offer(&self.nodes, &self.core, self.routes.publisher());
     }
 
     fn end_all(&mut self) {
@@ -362,11 +287,11 @@ impl Supervisor {
         }
     }
 
-    fn name(&self, backend: BackendId) -> &Arc<str> {
+    pub(super) fn name(&self, backend: BackendId) -> &Arc<str> {
         &self.nodes[backend.index()].config.name
     }
 
-    fn evidence(&self, backend: BackendId) -> Printable {
+    pub(super) fn evidence(&self, backend: BackendId) -> Printable {
         self.core.backend(backend).map(|state| state.evidence.clone()).unwrap_or_default()
     }
 
@@ -378,8 +303,16 @@ impl Supervisor {
         self.outage_accounted = now;
     }
 
+    fn tell_unpromoted(&mut self) {
+        let at = (self.clock.now(), self.core.epoch());
+        let news = self.unpromoted.news(self.core.active().is_some(), self.core.promotion_unmet(at.0));
+        if let Some(unmet) = news {
+            self.teller.unpromoted(at, self.core.last_active().map(|id| self.name(id)), &unmet);
+        }
+    }
+
     /// Publishes the state of the pool.
-    fn publish(&self) {
+    pub(super) fn publish(&self) {
         let (last_failover, state_file) = (self.routes.last_failover().cloned(), self.memory.path());
         let pool = Arc::clone(&self.config.name);
         let snapshot = Snapshot { pool, last_failover, state_file, ..node::snapshot(&self.nodes, &self.core, self.clock.now()) };

@@ -10,7 +10,13 @@ use super::{
 };
 
 impl Pool {
-    pub(super) fn on_configure(&mut self, now: Time, configuration: &Configuration, effects: &mut Vec<Effect>) {
+    pub(super) fn on_configure(
+        &mut self,
+        now: Time,
+        configuration: &Configuration,
+        effects: &mut Vec<Effect>,
+        told: &mut Vec<Effect>,
+    ) {
         let Configuration { policy, backends, admin } = configuration;
         let moved = |old: BackendId| backends.iter().position(|kept| *kept == Some(old)).map(BackendId::at);
         if let Some(removed) = self.active().filter(|active| moved(*active).is_none()) {
@@ -18,6 +24,7 @@ impl Pool {
             let (mode, cause) = (RevokeMode::Drain, Cause::Removed);
             effects.push(Effect::Revoke { epoch: self.epoch, backend: removed, mode, cause });
         }
+        self.move_operation(moved, told);
         self.last_active = self.last_active.and_then(moved);
         self.serving = match self.serving {
             Serving::Active(id) => moved(id).map_or(Serving::Nobody, Serving::Active),

@@ -4,6 +4,7 @@
 
 use super::{
     facts::{Facts, MultiPrimary},
+    operation::Operation,
     policy::{Election, OnConflict},
     pool::Pool,
     time::Time,
@@ -114,7 +115,7 @@ impl Pool {
         match (self.pinned, eligible.as_slice()) {
             (Some(pin), _) => self.choice(pin.backend, now, Some(Cause::Command)),
             (None, []) => Choice::none(Verdict::NoEligible),
-            (None, [only]) => self.choice(*only, now, None),
+            (None, [only]) => self.choice(*only, now, self.ordered(*only)),
             (None, several) => self.settle_conflict(several, now),
         }
     }
@@ -224,7 +225,8 @@ impl Pool {
     /// Without roles: the preferred backend, and when to return to it. It must have been eligible without a break for long enough,
     /// and without any doubt: a good backend is not left for a doubtful one.
     fn failback(&self) -> Option<(BackendId, Time)> {
-        let after = self.policy.failback_after.filter(|_| self.policy.election == Election::ByOrder && self.pinned.is_none())?;
+        let is_free = self.policy.election == Election::ByOrder && self.pinned.is_none() && self.operation.is_none();
+        let after = self.policy.failback_after.filter(|_| is_free)?;
         let preferred = self.ids().find(|id| self.reason(*id) == Reason::Eligible).filter(|id| Some(*id) < self.active())?;
         let backend = &self.backends[preferred.index()];
         let due = backend.eligible_since.filter(|_| !backend.signs.in_doubt && !backend.is_pending())? + after;
@@ -237,6 +239,7 @@ impl Pool {
         let failback = self.failback().map(|(_, at)| at);
         let held = self.verdict() == Verdict::HoldDown;
         let release = self.eligible().into_iter().filter(|_| held).map(|id| self.released_at(id)).filter(|at| *at > now).min();
-        [settle, failback, release, self.paused].into_iter().flatten().min()
+        let operation = self.operation.as_ref().map(Operation::deadline);
+        [settle, failback, release, self.paused, operation, self.promotion_due(now)].into_iter().flatten().min()
     }
 }

@@ -2,6 +2,7 @@
 
 use super::{
     facts::{Facts, Role},
+    operation::{Ending, OperationId, OperationKind, Refused, Request, Step},
     policy::Policy,
     text::Printable,
     time::Time,
@@ -63,8 +64,6 @@ pub enum Command {
         /// Even if no other takes over.
         force: bool,
     },
-    /// Moves the pool to this backend if it may serve. For a fenced backend, the operator so accepts its lower database epoch.
-    Switchover(BackendId),
     /// Holds new clients until this time, or until [`Command::Resume`]. The latest order counts.
     Pause {
         /// Its end, at the latest.
@@ -72,6 +71,8 @@ pub enum Command {
     },
     /// Ends a pause.
     Resume,
+    /// Ends an operation before its point of no return.
+    AbortOperation(OperationId),
 }
 
 /// The new configuration of the pool.
@@ -95,6 +96,17 @@ pub enum Event {
     Passive(BackendId, Passive),
     /// A command of the operator.
     Command(Command),
+    /// An operation is asked for.
+    Operate(Box<Request>),
+    /// A step of an operation ended. Anything but the present step of the present operation changes nothing.
+    StepDone {
+        /// Which operation.
+        id: OperationId,
+        /// Which step.
+        step: Step,
+        /// Or why it failed.
+        result: Result<(), Printable>,
+    },
     /// The configuration changed.
     Configure(Box<Configuration>),
     /// Time passed; due at [`super::Pool::next_deadline`].
@@ -142,6 +154,33 @@ pub enum Effect {
     Resume {
         /// The epoch that stands.
         epoch: Epoch,
+    },
+    /// Carry out a step of an operation, and tell its end with [`Event::StepDone`]. `activate` asks for nothing.
+    BeginStep {
+        /// Which operation.
+        id: OperationId,
+        /// What it is for.
+        kind: OperationKind,
+        /// Which step.
+        step: Step,
+        /// The backend that is active, or in a promotion was the last one.
+        from: Option<BackendId>,
+        /// The candidate.
+        to: BackendId,
+    },
+    /// The sessions that the step `gate` has stopped go on.
+    Ungate {
+        /// Which operation.
+        id: OperationId,
+    },
+    /// The operation is over; what is left of its step is of no consequence.
+    EndOperation {
+        /// Which operation.
+        id: OperationId,
+        /// What it was for.
+        kind: OperationKind,
+        /// How it ended.
+        ending: Ending,
     },
     /// Whether a backend may be read has changed. If it has not, the remaining sessions of its readers end.
     Read {
@@ -221,12 +260,12 @@ pub enum Note {
     },
     /// The event named a backend this pool does not have.
     UnknownBackend(BackendId),
-    /// A command was refused.
-    CommandRefused {
-        /// Which backend.
-        backend: BackendId,
-        /// Why it may not serve.
-        reason: Reason,
+    /// An operation, or its abort, was refused.
+    OperationRefused {
+        /// Which operation.
+        id: OperationId,
+        /// Why.
+        refused: Refused,
     },
     /// An administrative state was refused: this is the active backend, and no other would take over.
     NobodyTakesOver(BackendId),

@@ -1,6 +1,6 @@
 //! What a database reports about itself.
 
-use std::time::Duration;
+use std::{num::NonZeroU64, time::Duration};
 
 use super::text::Printable;
 use crate::labels;
@@ -48,6 +48,14 @@ pub struct Facts {
     pub lag_bytes: Option<u64>,
     /// The age of the change that is being applied; infinite for a standby that applies nothing any more.
     pub lag_time: Option<Duration>,
+    /// How far its history goes, in bytes of the log: a primary has written so much, a standby has received so much. Comparable
+    /// between the backends of a pool. (`MariaDB` counts transactions.)
+    pub position: Option<NonZeroU64>,
+    /// Which history that is, where the database has more than one (Redis: its replication id; `MariaDB`: the domain). Positions of
+    /// two histories cannot be compared.
+    pub history: u32,
+    /// A standby's own word on whether it is connected to its primary.
+    pub hears_primary: Option<bool>,
     /// Server version as the server names it.
     pub version: Option<Printable>,
 }

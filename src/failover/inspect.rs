@@ -2,6 +2,7 @@
 
 use super::{
     backend::BackendState,
+    operation::Operation,
     policy::Policy,
     pool::{Pool, Serving},
     time::Time,
@@ -50,6 +51,11 @@ impl Pool {
     /// Until when new clients are held by command at most, whether a backend is active or not.
     pub const fn paused_until(&self) -> Option<Time> {
         self.paused
+    }
+
+    /// The operation that runs.
+    pub const fn operation(&self) -> Option<&Operation> {
+        self.operation.as_ref()
     }
 
     /// The result of the last election.

@@ -3,10 +3,12 @@
 use super::{
     event::{Command, Effect, Event},
     facts::Role,
+    label::Label,
+    operation::{Operation, OperationKind, OperationResult, Step},
     policy::{Election, OnConflict},
     pool::Pool,
     time::Time,
-    vocabulary::{Admin, Health, ReadEligibility, Reason, Verdict},
+    vocabulary::{Admin, Cause, Health, ReadEligibility, Reason, Verdict},
 };
 
 impl Pool {
@@ -58,6 +60,64 @@ impl Pool {
         assert!(self.wake.is_none_or(|at| at > now), "I12: a deadline was left behind");
         self.check_readers();
         self.check_orders(before, now, event);
+        self.check_operation(before, now, event, effects);
+        self.check_end_of_operation(before, effects);
+    }
+
+    fn check_operation(&self, before: &Self, now: Time, event: &Event, effects: &[Effect]) {
+        let held = self.active().is_none() || self.suspended();
+        let (was, is) = (before.operation.as_ref(), self.operation.as_ref());
+        if let Some(operation) = is {
+            let took = Step::ALL.iter().filter(|step| operation.plan.steps.contains(step)).map(|step| operation.limits.of(*step));
+            assert!(now < operation.began + took.sum(), "I25: an operation outlives its deadlines");
+            assert!(now < operation.deadline(), "I25: a step outlives its deadline");
+            assert!(held || !operation.holds(), "I20: an operation holds clients, and the pool takes them");
+            let demoted = operation.plan.steps.contains(&Step::Demote) && operation.step == Step::Promote;
+            let stays = self.active().is_some() && self.active() == operation.plan.from;
+            let begins = effects.iter().any(|effect| matches!(effect, Effect::BeginStep { step: Step::Promote, .. }));
+            assert!(!(demoted && stays && begins), "I21: promotes a second primary");
+        } else if let Some(active) = self.active() {
+            assert!(!self.suspended() || self.paused.is_some() || self.is_in_doubt(active), "I20: clients are held for nothing");
+        }
+        let accepts = was.into_iter().chain(is).any(|operation| operation.accept_loss)
+            || matches!(event, Event::Operate(request) if request.accept_loss);
+        assert!(accepts || self.fence >= before.fence, "I22: the fence sank");
+        let goes_on = |was: &Operation| is.is_some_and(|is| is.id == was.id);
+        if let Some(was) = was.filter(|was| goes_on(was)) {
+            assert!(is.is_some_and(|is| (is.kind, is.began) == (was.kind, was.began)), "I19: an operation was replaced");
+            let failback = effects.iter().any(|effect| matches!(effect, Effect::Revoke { cause: Cause::Failback, .. }));
+            assert!(!failback, "I23: automation acts during an operation");
+        } else if is.is_some_and(|is| is.kind == OperationKind::Failover) {
+            let ordered = |effect: &Effect| matches!(effect, Effect::BeginStep { kind, .. } if *kind != OperationKind::Failover);
+            assert!(self.active().is_none() && !effects.iter().any(ordered), "I23: automation acts against an order");
+        }
+    }
+
+    /// Told once and last, with the gate open again; and before the point of no return nothing has changed by it.
+    fn check_end_of_operation(&self, before: &Self, effects: &[Effect]) {
+        let position = |wanted: &dyn Fn(&Effect) -> bool| effects.iter().position(wanted);
+        let begun = position(&|effect| matches!(effect, Effect::BeginStep { .. }));
+        let ungated = position(&|effect| matches!(effect, Effect::Ungate { .. }));
+        let ended = position(&|effect| matches!(effect, Effect::EndOperation { .. }));
+        let Some(Effect::EndOperation { id, ending, .. }) = ended.map(|at| &effects[at]) else {
+            let goes_on = before.operation.as_ref().is_none_or(|was| self.operation.as_ref().is_some_and(|is| is.id == was.id));
+            return assert!(goes_on, "I19: an operation vanished without a word");
+        };
+        assert!(self.operation.as_ref().is_none_or(|is| is.id != *id), "I19: an operation outlives its end");
+        if let Some(was) = before.operation.as_ref().filter(|was| was.id == *id) {
+            assert!(!was.plan.steps.contains(&Step::Gate) || ungated < ended && ungated.is_some(), "I20: a gate stays closed");
+            assert!(self.operation.is_none() || ended < begun, "I19: two operations at once");
+        }
+        if ending.result == OperationResult::Aborted {
+            let ordered = |effect: &Effect| match effect {
+                Effect::Revoke { backend, cause: Cause::Command, .. } => {
+                    self.backend(*backend).map(|of| of.admin) == Some(Admin::Ready)
+                }
+                _ => false,
+            };
+            assert!(!effects.iter().any(ordered), "I24: an operation that was aborted revoked the active backend");
+            assert!(!ending.step.is_past_no_return(), "I24: aborted after the point of no return");
+        }
     }
 
     fn check_orders(&self, before: &Self, now: Time, event: &Event) {

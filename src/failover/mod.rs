@@ -12,6 +12,10 @@
 //! | [`time`] | the core's idea of time: a duration since the process started |
 //! | [`event`] | what goes in ([`Event`]) and what comes out ([`Effect`]) |
 //! | [`facts`] | what a database reports about itself |
+//! | [`operation`] | switchover and promotion: what is asked for, the steps, how it may end |
+//! | `preflight` | who is the candidate of an operation, and why it is refused |
+//! | `operate` | what goes on in an operation |
+//! | [`promotion`] | when mainstay begins a promotion by itself |
 //! | [`health`] | `Unknown → Up ⇄ Down` from consecutive outcomes |
 //! | [`backend`] | one backend: health, role, admin state, and the truth table that combines them into "eligible" |
 //! | `elect` | the election: by the database's role, or by list order |
@@ -37,8 +41,12 @@ mod invariants;
 pub mod label;
 pub mod lag;
 mod observe;
+mod operate;
+pub mod operation;
 pub mod policy;
 pub mod pool;
+mod preflight;
+pub mod promotion;
 mod readers;
 pub mod ready;
 // Run by `tests/core`, where they are optimized.
@@ -52,8 +60,13 @@ pub use backend::BackendState;
 pub use event::{Command, Configuration, Effect, Event, Finding, Note, Passive, Report};
 pub use facts::{Facts, MultiPrimary, Role};
 pub use lag::MaxLag;
-pub use policy::{Election, OnConflict, Policy};
+pub use operation::{
+    Ending, Fence, How, Limits, Operation, OperationEnd, OperationId, OperationKind, OperationRefusal, OperationResult, Plan,
+    Refused, Request, Step,
+};
+pub use policy::{AutomaticPromotion, Election, OnConflict, Policy};
 pub use pool::Pool;
+pub use promotion::PromotionCondition;
 pub use ready::FailoverReady;
 pub use text::{Printable, escaped, is_printable};
 pub use time::Time;

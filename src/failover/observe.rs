@@ -174,7 +174,7 @@ impl Pool {
 
 impl BackendState {
     /// Orders a new login, once until a report comes: a thousand clients may notice the same thing at the same moment.
-    fn ask(&mut self, id: BackendId, effects: &mut Vec<Effect>) {
+    pub(super) fn ask(&mut self, id: BackendId, effects: &mut Vec<Effect>) {
         if !std::mem::replace(&mut self.asked, true) {
             effects.push(Effect::ProbeNow(id));
         }

@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use super::{lag::MaxLag, vocabulary::RevokeMode};
+use super::{
+    lag::MaxLag,
+    operation::{Fence, Limits},
+    vocabulary::RevokeMode,
+};
 use crate::labels;
 
 /// How the active backend is found.
@@ -24,6 +28,21 @@ labels! {
         /// None.
         Refuse = "refuse",
     }
+}
+
+/// When mainstay makes a standby the primary by itself.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct AutomaticPromotion {
+    /// Nobody was active for this long.
+    pub after: Duration,
+    /// What the candidate may lack of what the dead primary was last seen to have, in bytes.
+    pub max_lag: u64,
+    /// What makes the dead primary unable to write.
+    pub fence: Fence,
+    /// Written by a person: no other mainstay decides for this pool.
+    pub single: bool,
+    /// How long each step may take.
+    pub limits: Limits,
 }
 
 /// The rules of the decision.
@@ -54,6 +73,8 @@ pub struct Policy {
     pub max_lag: Option<MaxLag>,
     /// How far a database epoch may be above all others of the pool; `None` for a database whose epochs jump.
     pub max_epoch_step: Option<u64>,
+    /// `None`: mainstay promotes nobody by itself.
+    pub promotion: Option<AutomaticPromotion>,
 }
 
 impl Default for Policy {
@@ -71,6 +92,7 @@ impl Default for Policy {
             on_down: RevokeMode::Abort,
             max_lag: None,
             max_epoch_step: None,
+            promotion: None,
         }
     }
 }

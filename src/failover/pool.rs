@@ -17,12 +17,19 @@
 //!   clients, or is gone after it said so or closed the check's session with FIN
 //! * **I17** while a pool is paused, its active backend is suspended; a pause ends at its time at the latest, and before only by a
 //!   command · **I18** a drain or maintenance without force never leaves a pool without an active backend that had one
+//! * **I19** at most one operation; its end is told once · **I20** no session stays gated after its end, and new clients are then
+//!   held only by a pause or a doubt; while it holds clients nobody takes them · **I21** a demoted backend is revoked before the
+//!   candidate is promoted, and before the candidate is active · **I22** the fence never sinks without `accept_loss`
+//! * **I23** while an operation runs, automation begins nothing, and an automatic promotion begins only when nobody is active ·
+//!   **I24** one that ends before its point of no return leaves the active backend and the epoch as they were · **I25** every
+//!   operation ends within the sum of its deadlines
 
 use std::collections::VecDeque;
 
 use super::{
     backend::BackendState,
     event::{Command, Effect, Event, Note},
+    operation::{Operation, OperationKind},
     policy::{Election, Policy},
     time::Time,
     vocabulary::{Admin, BackendId, Cause, Epoch, Health, Outcome, Pace, Reason, RevokeMode, Verdict},
@@ -45,7 +52,7 @@ pub(super) enum Serving {
     LastWords,
     /// New clients go to the active one.
     Active(BackendId),
-    /// One is active, but new clients are held until a new login has finished.
+    /// One is active, but new clients are held: until a new login has finished, by command, or by an operation.
     Suspended(BackendId),
 }
 
@@ -78,6 +85,13 @@ pub struct Pool {
     pub(super) conflict: bool,
     /// New clients are held until then, by command.
     pub(super) paused: Option<Time>,
+    pub(super) operation: Option<Operation>,
+    /// Since when nobody is active; kept where a standby is promoted automatically.
+    pub(super) idle_since: Option<Time>,
+    /// Candidates that could not be promoted since a primary was active or an operator acted.
+    pub(super) tried: Vec<BackendId>,
+    /// Automatic promotions that were begun.
+    pub(super) promotions: u64,
 }
 
 impl Pool {
@@ -102,6 +116,10 @@ impl Pool {
             verdict: Verdict::Settling,
             conflict: false,
             paused: None,
+            operation: None,
+            idle_since: None,
+            tried: Vec::new(),
+            promotions: 0,
         }
     }
 
@@ -128,15 +146,17 @@ impl Pool {
     pub fn step(&mut self, now: Time, event: &Event) -> Vec<Effect> {
         #[cfg(debug_assertions)]
         let before = self.clone();
-        let mut effects = Vec::new();
+        let (mut effects, mut told) = (Vec::new(), Vec::new());
         match event {
             Event::Probe(backend, report) => self.on_report(now, *backend, report, &mut effects),
             Event::Passive(backend, what) => self.on_passive(now, *backend, *what, &mut effects),
-            Event::Command(command) => self.on_command(now, command, &mut effects),
-            Event::Configure(configuration) => self.on_configure(now, configuration, &mut effects),
+            Event::Command(command) => self.on_command(now, command, &mut effects, &mut told),
+            Event::Operate(request) => self.on_operate(now, request, &mut effects, &mut told),
+            Event::StepDone { id, step, result } => self.on_step_done((*id, *step), result, &mut effects, &mut told),
+            Event::Configure(configuration) => self.on_configure(now, configuration, &mut effects, &mut told),
             Event::Tick => {}
         }
-        self.reconsider(now, &mut effects);
+        self.reconsider(now, &mut effects, told);
         #[cfg(debug_assertions)]
         self.check_invariants(&before, now, event, &effects);
         effects
@@ -147,9 +167,9 @@ impl Pool {
         self.wake.map(|at| at.max(now))
     }
 
-    fn on_command(&mut self, now: Time, command: &Command, effects: &mut Vec<Effect>) {
+    fn on_command(&mut self, now: Time, command: &Command, effects: &mut Vec<Effect>, told: &mut Vec<Effect>) {
         match *command {
-            Command::SetAdmin { backend: id, .. } | Command::Switchover(id) if id.index() >= self.backends.len() => {
+            Command::SetAdmin { backend: id, .. } if id.index() >= self.backends.len() => {
                 effects.push(Effect::Note(Note::UnknownBackend(id)));
             }
             Command::SetAdmin { backend: id, to, force } => {
@@ -158,21 +178,13 @@ impl Pool {
                 }
                 let from = std::mem::replace(&mut self.backends[id.index()].admin, to);
                 if from != to {
+                    self.tried.clear();
                     effects.push(Effect::Note(Note::AdminSet { backend: id, from, to }));
                 }
             }
             Command::Pause { until } => self.pause(Some(until).filter(|until| *until > now), effects),
             Command::Resume => self.pause(None, effects),
-            Command::Switchover(id) => {
-                let reason = self.reason(id);
-                if self.is_settling(now) || !matches!(reason, Reason::Eligible | Reason::Fenced) {
-                    return effects.push(Effect::Note(Note::CommandRefused { backend: id, reason }));
-                }
-                if reason == Reason::Fenced {
-                    self.fence = self.backends[id.index()].facts.db_epoch;
-                }
-                self.pinned = Some(Pin { backend: id, ceiling: self.highest_claim() });
-            }
+            Command::AbortOperation(id) => self.on_abort(id, effects, told),
         }
     }
 
@@ -183,11 +195,14 @@ impl Pool {
     }
 
     /// Elects, and orders what follows from it.
-    fn reconsider(&mut self, now: Time, effects: &mut Vec<Effect>) {
+    fn reconsider(&mut self, now: Time, effects: &mut Vec<Effect>, mut told: Vec<Effect>) {
         if self.paused.is_some_and(|until| until <= now) {
             self.pause(None, effects);
         }
         self.settled = self.settled || !self.is_settling(now);
+        self.refresh_reasons(now, effects);
+        self.drive_operation(now, &mut told);
+        // The operation may have accepted a lower epoch.
         self.refresh_reasons(now, effects);
         self.drop_pin();
         let choice = self.elect(now);
@@ -199,6 +214,7 @@ impl Pool {
             if let Some(old) = self.active() {
                 let cause = self.revoke_cause(old, choice.cause);
                 let mode = self.revoke_mode(old, cause);
+                let cause = if self.is_demoted_by_order(old, cause) { Cause::Command } else { cause };
                 self.last_revoke = Some(cause);
                 self.serving = if mode == RevokeMode::LastWords { Serving::LastWords } else { Serving::Nobody };
                 effects.push(Effect::Revoke { epoch: self.epoch, backend: old, mode, cause });
@@ -211,17 +227,25 @@ impl Pool {
                 self.refresh_reasons(now, effects);
             }
         }
+        let is_idle = self.active().is_none() && self.policy.promotion.is_some() && self.epoch != Epoch::default();
+        self.idle_since = is_idle.then(|| self.idle_since.unwrap_or(now));
+        self.settle_operation(&mut told);
+        self.promote_by_itself(now, &mut told);
         self.end_last_words(effects);
         self.refresh_conflict(effects);
         self.refresh_suspension(effects);
+        // Clients are held before a step begins, and are let through after the end.
+        effects.append(&mut told);
         self.refresh_read_eligibility(effects);
         self.refresh_paces(effects);
         self.wake = self.wake_after(now);
     }
 
     fn activate(&mut self, now: Time, new: BackendId, effects: &mut Vec<Effect>) {
+        let by_hand = |operation: &Operation| operation.is_due(new) && operation.kind != OperationKind::Failover;
         let cause = match self.last_revoke {
             _ if self.epoch == Epoch::default() => Cause::Startup,
+            _ if self.operation.as_ref().is_some_and(by_hand) => Cause::Command,
             cause => cause.unwrap_or(Cause::Eligible),
         };
         self.epoch = self.epoch.next();
@@ -235,6 +259,7 @@ impl Pool {
         self.fence = self.fence.max(facts.db_epoch);
         self.system_id = self.system_id.or(facts.system_id);
         self.serving = Serving::Active(new);
+        self.tried.clear();
         self.last_active = Some(new);
         effects.push(Effect::Activate { epoch: self.epoch, backend: new, cause });
     }
@@ -260,7 +285,8 @@ impl Pool {
 
     fn refresh_suspension(&mut self, effects: &mut Vec<Effect>) {
         let Some(active) = self.active() else { return };
-        let suspended = self.paused.is_some() || self.is_in_doubt(active);
+        let is_held = self.operation.as_ref().is_some_and(Operation::holds);
+        let suspended = self.paused.is_some() || is_held || self.is_in_doubt(active);
         if suspended != self.suspended() {
             self.serving = if suspended { Serving::Suspended(active) } else { Serving::Active(active) };
             effects.push(if suspended { Effect::Suspend { epoch: self.epoch } } else { Effect::Resume { epoch: self.epoch } });
@@ -268,7 +294,7 @@ impl Pool {
     }
 
     /// New clients wait for another answer of it.
-    fn is_in_doubt(&self, active: BackendId) -> bool {
+    pub(super) fn is_in_doubt(&self, active: BackendId) -> bool {
         self.backends[active.index()].signs.in_doubt || self.awaits_a_word()
     }
 
@@ -314,11 +340,13 @@ impl Pool {
 
     fn refresh_paces(&mut self, effects: &mut Vec<Effect>) {
         let doubted = self.active().filter(|active| self.is_in_doubt(*active));
+        let operation = self.operation.as_ref();
         for (index, backend) in self.backends.iter_mut().enumerate() {
+            let is_awaited = operation.is_some_and(|operation| operation.awaits(BackendId::at(index)));
             let clients_wait = match self.serving {
                 Serving::Nobody | Serving::LastWords => true,
                 // The clients of a paused pool wait for no probe.
-                Serving::Active(_) | Serving::Suspended(_) => doubted == Some(BackendId::at(index)),
+                Serving::Active(_) | Serving::Suspended(_) => is_awaited || doubted == Some(BackendId::at(index)),
             };
             let pace = if backend.last_outcome == Some(Outcome::Misconfigured) {
                 // More logins do not correct a password; they fill the server's log and may lock the account or the host out.

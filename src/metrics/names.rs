@@ -67,6 +67,10 @@ metrics! {
     FAILOVER_DETECTION = "mainstay_failover_detection_seconds", "From the first sign of trouble to the revocation.";
     FAILOVER_GAP = "mainstay_failover_gap_seconds", "From the revocation to the next activation, while no backend was active.";
     OUTAGE = "mainstay_outage_seconds_total", "Time during which no backend was active.";
+    OPERATIONS = "mainstay_operations_total", "Operations that ended, by kind and result.";
+    OPERATION_STEPS = "mainstay_operation_step_seconds", "How long each step took in the last operation of its kind that came so far.";
+    PROMOTIONS = "mainstay_promotions_total", "Operations in which a standby was told to become the primary, by the result of the operation.";
+    PROMOTIONS_REFUSED = "mainstay_promotions_refused_total", "Times that an automatic promotion was due and not begun, by the condition that did not hold.";
     PAUSED = "mainstay_paused", "1 while new clients are held by command.";
     PRIMARY_CONFLICT = "mainstay_primary_conflict", "1 while more than one backend says it is the primary.";
     FAILOVER_READY = "mainstay_failover_ready", "1 when another backend would take over if the active one died now.";

@@ -8,7 +8,10 @@ use super::{
     series::{Info, OneHot, Per, Series},
 };
 use crate::{
-    failover::{Cause, Class, FailoverReady, Health, Outcome, ReadEligibility, Reason, Role, label::Label},
+    failover::{
+        Cause, Class, FailoverReady, Health, OperationKind, OperationResult, Outcome, PromotionCondition, ReadEligibility,
+        Reason, Role, Step, label::Label,
+    },
     reason::{AcceptError, CloseReason, DialError, Direction, RejectReason},
 };
 
@@ -40,6 +43,14 @@ pub struct PoolMetrics {
     pub failover_detection: Histogram,
     /// Seconds from the revocation to the next activation.
     pub failover_gap: Histogram,
+    /// Operations that ended, by kind and result.
+    pub operations: Per<OperationKind, Per<OperationResult, IntCounter>>,
+    /// Seconds of each step, the last time.
+    pub operation_steps: Per<OperationKind, Per<Step, Gauge>>,
+    /// Operations that told a standby to become the primary, by result.
+    pub promotions: Per<OperationResult, IntCounter>,
+    /// Times that no standby was promoted automatically, by the condition that did not hold.
+    pub promotions_refused: Per<PromotionCondition, IntCounter>,
     /// Seconds during which no backend was active.
     pub outage_seconds: Counter,
     /// 1 while new clients are held by command.
@@ -64,6 +75,15 @@ impl PoolMetrics {
             failover_detection: series.histogram(names::FAILOVER_DETECTION, SHORT)?,
             failover_gap: series.histogram(names::FAILOVER_GAP, SHORT)?,
             outage_seconds: series.counter(names::OUTAGE)?,
+            operations: Per::new(|kind: OperationKind| {
+                series.with("kind", kind.as_str()).int_counters(names::OPERATIONS, "result")
+            })?,
+            operation_steps: Per::new(|kind: OperationKind| {
+                let series = series.with("kind", kind.as_str());
+                series.gauges(names::OPERATION_STEPS, "step")
+            })?,
+            promotions: series.int_counters(names::PROMOTIONS, "result")?,
+            promotions_refused: series.int_counters(names::PROMOTIONS_REFUSED, "condition")?,
             paused: series.int_gauge(names::PAUSED)?,
             primary_conflict: series.int_gauge(names::PRIMARY_CONFLICT)?,
             failover_ready: series.int_gauge(names::FAILOVER_READY)?,

@@ -66,6 +66,11 @@ impl<'a> Series<'a> {
         Per::new(|value: L| self.with(label, value.as_str()).int_counter(def))
     }
 
+    /// One gauge for each value of a closed enum.
+    pub(super) fn gauges<L: Label>(&self, def: Def, label: &'static str) -> Result<Per<L, Gauge>, Error> {
+        Per::new(|value: L| self.with(label, value.as_str()).gauge(def))
+    }
+
     /// One gauge for each value of a closed enum, of which `first` is 1.
     pub(super) fn one_hot<L: Label>(&self, def: Def, label: &'static str, first: L) -> Result<OneHot<L>, Error> {
         let state = Arc::new(AtomicUsize::new(first.index()));

@@ -4,8 +4,10 @@
 //! | file | what crosses there |
 //! |---|---|
 //! | [`offer`] | [`Route`]: control → data |
+//! | [`operations`] | what operations do: control → admin |
 //! | [`orders`](mod@orders) | what operators order, and the answer: admin ↔ control |
-//! | [`revocation`] | how a route ends: control → data |
+//! | [`revocation`] | how a route ends, and its gate: control → data |
+//! | [`gate`] | where a session stands at that gate: data ↔ control |
 //! | [`readers`] | which backends may be read: control → data |
 //! | [`snapshot`] | a pool as it stands: control → admin |
 //! | [`events`] | state changes with their causes: control → admin |
@@ -18,7 +20,9 @@
 mod clock;
 mod demand;
 mod events;
+mod gate;
 mod offer;
+mod operations;
 mod orders;
 mod readers;
 mod reports;
@@ -30,11 +34,13 @@ mod snapshot;
 pub use clock::Clock;
 pub use demand::{DemandWatch, Wait};
 pub use events::{EventLog, StateEvent};
+pub use gate::{Gating, Leg, Position, SessionGate, Stand};
 pub use offer::{Generation, Offer, Route, RouteId};
+pub use operations::{EndView, OperationLog, OperationView, StepView};
 pub use orders::{Done, Order, OrderReceiver, OrderSender, Refusal, RefusalCode, Verb, orders};
 pub use readers::{Pulse, Reader, ReaderKind};
 pub use reports::{PassiveReport, ReportReceiver, ReportSender};
 pub use revocation::{Listening, Revocation};
 pub use seam::{Gate, Publisher, RouteWatch, Seam, SnapshotWatch, seam};
-pub use sessions::{Frontend, Selection, Session, SessionEntry, SessionTable, kill};
+pub use sessions::{Frontend, Selection, Session, SessionEntry, SessionTable, kill, send};
 pub use snapshot::{BackendView, LastFailover, LastProbe, Snapshot};

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
-    failover::{Admin, Printable},
+    failover::{Admin, OperationRefusal, Printable, label::Label},
     labels,
     net::endpoint::Peer,
 };
@@ -39,6 +39,29 @@ pub enum Verb {
         /// Only that of this client.
         client: Option<Peer>,
     },
+    /// Moves the clients to another backend, at the ends of their transactions.
+    Switchover {
+        /// To whom; `None`: the best one.
+        to: Option<Arc<str>>,
+        /// Also to a standby that is far behind, and although something is missing.
+        force: bool,
+    },
+    /// Makes a standby the primary while no backend is active.
+    Promote {
+        /// Whom; `None`: the best one.
+        to: Option<Arc<str>>,
+        /// Although it lacks what the dead primary had, or nobody knows.
+        accept_loss: bool,
+        /// Although another backend says that it is a primary, or something is missing.
+        force: bool,
+    },
+    /// Ends an operation before its point of no return.
+    Abort {
+        /// Its number.
+        id: u64,
+    },
+    /// Changes nothing: the answer says what a failover, a switchover and a promotion would do now.
+    Drill,
 }
 
 /// An order, and who gave it.
@@ -56,12 +79,14 @@ pub struct Order {
 }
 
 /// What was done, or would be.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Done {
     /// In words, one line each.
     pub lines: Vec<String>,
     /// Sessions that were ended, or would be.
     pub sessions: u64,
+    /// The operation that has begun.
+    pub operation: Option<u64>,
 }
 
 labels! {
@@ -71,8 +96,38 @@ labels! {
         UnknownBackend = "unknown_backend",
         /// It is the active one, and nobody may take over.
         NobodyTakesOver = "nobody_takes_over",
-        /// Too many orders wait.
+        /// Too many orders wait, or another operation runs.
         Busy = "busy",
+        /// Just started: not every backend has answered.
+        Settling = "settling",
+        /// No backend is active.
+        NoActive = "no_active",
+        /// A backend is active, or says that it is a primary.
+        PrimaryLives = "primary_lives",
+        /// No backend could take over.
+        NoCandidate = "no_candidate",
+        /// This one may not serve.
+        NotEligible = "not_eligible",
+        /// There is a sign of its death.
+        InDoubt = "in_doubt",
+        /// Nothing is configured that promotes a standby.
+        NoPromoter = "no_promoter",
+        /// It is not connected to its primary.
+        NotStreaming = "not_streaming",
+        /// It is too far behind.
+        Lag = "lag",
+        /// Nobody knows how far it is behind.
+        LagUnknown = "lag_unknown",
+        /// Its database epoch is below one that was served.
+        Fenced = "fenced",
+        /// Only mainstay itself begins this.
+        Automatic = "automatic",
+        /// No operation of this number runs.
+        UnknownOperation = "unknown_operation",
+        /// It cannot be aborted any more.
+        PointOfNoReturn = "point_of_no_return",
+        /// Something is missing without which it would fail.
+        NotPrepared = "not_prepared",
         /// The pool is not configured any more, or mainstay stops.
         Gone = "gone",
         /// No answer came in time; the order may still be carried out.
@@ -101,6 +156,13 @@ pub struct OrderReceiver(mpsc::Receiver<Order>);
 pub fn orders() -> (OrderSender, OrderReceiver) {
     let (sender, receiver) = mpsc::channel(QUEUE);
     (OrderSender(sender), OrderReceiver(receiver))
+}
+
+impl From<OperationRefusal> for RefusalCode {
+    /// The code with the same word; a test checks that there is one.
+    fn from(why: OperationRefusal) -> Self {
+        Self::ALL.iter().copied().find(|code| code.as_str() == why.as_str()).unwrap_or(Self::NoCandidate)
+    }
 }
 
 impl OrderSender {
@@ -148,5 +210,17 @@ impl Order {
     /// Answers it. Nobody may be waiting any more.
     pub fn answer(self, answer: Result<Done, Refusal>) {
         let _ = self.answer.send(answer);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_refusal_of_an_operation_has_a_code() {
+        for why in OperationRefusal::ALL {
+            assert_eq!(RefusalCode::from(*why).as_str(), why.as_str());
+        }
     }
 }

@@ -5,29 +5,34 @@ use std::{
     ops::Deref,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU8, AtomicUsize, Ordering},
+        atomic::{AtomicU32, AtomicUsize, Ordering},
     },
     task::{Poll, Waker},
 };
 
 use slab::Slab;
 
+use super::gate::Gating;
 use crate::failover::RevokeMode;
 
-/// The end of an epoch, or of a reader's generation, in one or two steps, or of single sessions under it. Checking for it is one
-/// atomic load, so a session may check at every turn; only registering and unregistering take a lock.
+/// The end of an epoch, or of a reader's generation, in one or two steps, or of single sessions under it; and its gate, which holds
+/// back the clients of its sessions. Checking for all of it is one atomic load, so a session may check at every turn; only
+/// registering and unregistering take a lock.
 #[derive(Debug, Default)]
 pub struct Revocation {
-    stage: AtomicU8,
+    stage: AtomicU32,
     /// Tasks that have registered.
     clients: AtomicUsize,
     listeners: Mutex<Slab<Waker>>,
 }
 
 impl Revocation {
-    const REVOKED: u8 = 1;
-    const ABORTED: u8 = 2;
-    const SINGLED: u8 = 4;
+    const REVOKED: u32 = 1;
+    const ABORTED: u32 = 2;
+    const SINGLED: u32 = 4;
+    const GATED: u32 = 8;
+    /// From this bit on the stage counts how often the gate was closed.
+    const GATING: u32 = 16;
 
     /// Ends it. A later, harsher call overrides an earlier one; a milder one changes nothing.
     pub fn revoke(&self, mode: RevokeMode) {
@@ -43,8 +48,35 @@ impl Revocation {
         self.advance(Self::SINGLED);
     }
 
-    fn advance(&self, stage: u8) {
+    /// Closes the gate: each session stops reading its client at the next boundary, and tells so in its
+    /// [`SessionGate`](super::SessionGate). New sessions under it do the same. A closed gate stays closed.
+    pub fn gate(&self) {
+        let close = |stage: u32| (stage & Self::GATED == 0).then(|| stage.wrapping_add(Self::GATING) | Self::GATED);
+        if self.stage.fetch_update(Ordering::AcqRel, Ordering::Acquire, close).is_ok() {
+            self.wake();
+        }
+    }
+
+    /// Opens the gate: every session goes on.
+    pub fn ungate(&self) {
+        if self.stage.fetch_and(!Self::GATED, Ordering::AcqRel) & Self::GATED != 0 {
+            self.wake();
+        }
+    }
+
+    /// The present closing of the gate, if it is closed.
+    pub fn gating(&self) -> Option<Gating> {
+        let stage = self.stage();
+        (stage & Self::GATED != 0).then(|| Gating::number(stage / Self::GATING))
+    }
+
+    fn advance(&self, stage: u32) {
         self.stage.fetch_or(stage, Ordering::AcqRel);
+        self.wake();
+    }
+
+    /// Wakes its sessions.
+    pub(super) fn wake(&self) {
         // A task that registers after this sees the stage.
         let listeners: Vec<_> = self.lock().iter().map(|(_, waker)| waker.clone()).collect();
         listeners.into_iter().for_each(Waker::wake);
@@ -65,9 +97,9 @@ impl Revocation {
         self.stage() & Self::ABORTED != 0
     }
 
-    /// The sessions must end, or some of them.
-    pub fn ends_sessions(&self) -> bool {
-        self.stage() >= Self::ABORTED
+    /// The sessions must end, or some of them, or the gate is closed: all that concerns a session that has begun.
+    pub fn concerns_sessions(&self) -> bool {
+        self.stage() & (Self::ABORTED | Self::SINGLED | Self::GATED) != 0
     }
 
     /// Waits until [`Revocation::is_revoked`].
@@ -83,7 +115,7 @@ impl Revocation {
         .await;
     }
 
-    fn stage(&self) -> u8 {
+    fn stage(&self) -> u32 {
         self.stage.load(Ordering::Acquire)
     }
 
@@ -177,7 +209,7 @@ mod tests {
         assert_eq!((woken(), revocation.is_revoked()), (0, false));
         revocation.single_out();
         assert_eq!(
-            (woken(), revocation.ends_sessions(), revocation.is_revoked(), revocation.is_aborted()),
+            (woken(), revocation.concerns_sessions(), revocation.is_revoked(), revocation.is_aborted()),
             (2, true, false, false)
         );
         revocation.revoke(RevokeMode::LastWords);
@@ -189,6 +221,30 @@ mod tests {
         revocation.revoke(RevokeMode::LastWords);
         assert_eq!((woken(), revocation.is_aborted()), (0, true), "a milder call changes nothing");
         assert!(revocation.lock().is_empty());
+    }
+
+    #[test]
+    fn a_gate_wakes_who_listens_and_each_closing_has_a_number_of_its_own() {
+        let (revocation, counting) = (Revocation::default(), Arc::new(Counting::default()));
+        let _ear = Ear::new(&revocation, Waker::from(Arc::clone(&counting)));
+        let woken = || counting.0.swap(0, Ordering::Relaxed);
+        let mut seen = Vec::new();
+        for _ in 0..3 {
+            assert!(!revocation.concerns_sessions() && revocation.gating().is_none());
+            revocation.gate();
+            seen.extend(revocation.gating());
+            revocation.gate();
+            assert_eq!((woken(), revocation.gating()), (1, seen.last().copied()), "closed is closed");
+            assert!(revocation.concerns_sessions() && !revocation.is_revoked() && !revocation.is_aborted());
+            revocation.ungate();
+            revocation.ungate();
+            assert_eq!(woken(), 1);
+        }
+        assert!(seen.len() == 3 && seen[0] != seen[1] && seen[1] != seen[2]);
+        revocation.gate();
+        revocation.revoke(RevokeMode::Abort);
+        revocation.ungate();
+        assert!(revocation.is_revoked() && revocation.is_aborted());
     }
 
     #[test]

@@ -153,7 +153,8 @@ impl Publisher {
 
     /// A pause ends then, or has ended: the time in which clients waited for it does not count.
     pub fn held_until(&self, end: Time) {
-        self.verified.held_until_millis.store(whole_millis(end.since_origin()), Ordering::Release);
+        // A whole millisecond more rather than a part of one less.
+        self.verified.held_until_millis.store(whole_millis(end.since_origin()) + 1, Ordering::Release);
     }
 
     /// Whether clients wait.

@@ -7,7 +7,11 @@ use std::sync::{
 
 use slab::Slab;
 
-use super::{offer::Route, revocation::Revocation};
+use super::{
+    gate::{Position, SessionGate, Stand},
+    offer::Route,
+    revocation::Revocation,
+};
 use crate::{failover::Time, net::endpoint::Peer};
 
 /// Where a session came in.
@@ -35,16 +39,19 @@ pub struct Session {
     /// Bytes relayed from the backend to the client.
     pub downstream_bytes: AtomicU64,
     killed: AtomicBool,
+    /// Where it stands while its route is gated.
+    pub gate: SessionGate,
 }
 
 impl Session {
     /// A session in which nothing has gone either way.
-    pub const fn new(client: Peer, frontend: Arc<Frontend>, route: Arc<Route>, since: Time) -> Self {
+    pub fn new(client: Peer, frontend: Arc<Frontend>, route: Arc<Route>, since: Time) -> Self {
         let (upstream_bytes, downstream_bytes) = (AtomicU64::new(0), AtomicU64::new(0));
-        Self { client, frontend, route, since, upstream_bytes, downstream_bytes, killed: AtomicBool::new(false) }
+        let (killed, gate) = (AtomicBool::new(false), SessionGate::default());
+        Self { client, frontend, route, since, upstream_bytes, downstream_bytes, killed, gate }
     }
 
-    /// It must end, by command. To be asked when [`Revocation::ends_sessions`](super::Revocation::ends_sessions).
+    /// It must end, by command. To be asked when [`Revocation::concerns_sessions`].
     pub fn is_killed(&self) -> bool {
         self.killed.load(Ordering::Acquire)
     }
@@ -83,6 +90,15 @@ pub fn kill(sessions: &[Arc<Session>]) {
     }
 }
 
+/// Lets sessions of a gated route go on up to their next boundary, or holds them back again ([`Position::LetPass`],
+/// [`Position::UnderWay`]): those that still stand as they were seen.
+pub fn send(route: &Revocation, sessions: &[(Arc<Session>, Stand, Position)]) {
+    // Each of them: `any` would stop at the first.
+    if sessions.iter().filter(|(session, stand, to)| session.gate.send(*stand, *to)).count() > 0 {
+        route.wake();
+    }
+}
+
 /// The live sessions of one worker. Its lock is taken by the worker when a session starts and ends, by the admin plane for the list
 /// and by control for a command; never while bytes move.
 #[derive(Debug, Default)]
@@ -114,6 +130,13 @@ impl SessionTable {
         let sessions = self.lock();
         let listed = sessions.iter().map(|(_, (_, session))| session);
         listed.filter(|session| which.takes(session) && !session.is_killed()).cloned().collect()
+    }
+
+    /// Those of its sessions that are under this route.
+    pub fn under(&self, route: &Arc<Revocation>) -> Vec<Arc<Session>> {
+        let sessions = self.lock();
+        let listed = sessions.iter().map(|(_, (_, session))| session);
+        listed.filter(|session| Arc::ptr_eq(&session.route.revocation, route)).cloned().collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, Slab<(u64, Arc<Session>)>> {
@@ -172,6 +195,7 @@ mod tests {
         let clients = [("10.0.0.1:1", 0), ("[::ffff:10.0.0.1]:2", 0), ("10.0.0.2:1", 1)];
         let sessions = clients.map(|(client, backend)| session(peer(client), &routes[backend], 1));
         let _entries: Vec<_> = (1..).zip(&sessions).map(|(id, session)| table.enter(id, Arc::clone(session))).collect();
+        assert_eq!(routes.each_ref().map(|route| table.under(&route.revocation).len()), [2, 1]);
         let select =
             |backend, client: Option<&str>| table.select(Selection { pool: "orders", backend, client: client.map(peer) });
         let count = |backend, client| select(backend, client).len();
@@ -179,7 +203,7 @@ mod tests {
         assert_eq!((count(None, Some("10.0.0.1:2")), count(Some("db-b"), Some("10.0.0.1:2"))), (1, 0));
         assert!(table.select(Selection { pool: "users", backend: None, client: None }).is_empty());
         kill(&select(None, Some("10.0.0.1:2")));
-        assert_eq!(routes.each_ref().map(|route| route.revocation.ends_sessions()), [true, false]);
+        assert_eq!(routes.each_ref().map(|route| route.revocation.concerns_sessions()), [true, false]);
         assert!(!routes[0].revocation.is_revoked());
         assert_eq!(sessions.each_ref().map(|session| session.is_killed()), [false, true, false]);
         assert_eq!(count(None, None), 2, "one that is ending does not count again");

@@ -4,7 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use crate::{
     failover::{
-        Admin, BackendId, Cause, Epoch, Facts, FailoverReady, Health, Outcome, Printable, ReadEligibility, Reason, Time, Verdict,
+        Admin, BackendId, Cause, Epoch, Facts, FailoverReady, Health, OperationKind, Outcome, Printable, ReadEligibility, Reason,
+        Time, Verdict,
     },
     net::addresses::Addresses,
 };
@@ -24,6 +25,8 @@ pub struct Snapshot {
     pub paused: bool,
     /// When that ends by itself.
     pub paused_until: Option<Time>,
+    /// The operation that is under way: clients are to wait for its end.
+    pub operation: Option<OperationKind>,
     /// The result of the last election.
     pub verdict: Verdict,
     /// More than one backend says that it is the primary.

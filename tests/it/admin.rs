@@ -4,6 +4,8 @@ mod fixture;
 mod hostile;
 mod http;
 mod metrics;
+mod operation_commands;
+mod operations;
 mod operators;
 mod order_commands;
 mod orders;

@@ -64,9 +64,20 @@ async fn roles_follow_from_replication_and_read_only() {
         }
         assert_eq!(lag, Some(expected), "after {order}");
     }
+    let facts = async |port| once(port, &root()).await.facts;
+    primary.sql("CREATE DATABASE numbered");
+    let wrote = facts(primary.port).await;
+    assert!(wrote.position.is_some() && wrote.history == 0 && wrote.hears_primary.is_none(), "{wrote:?}");
+    until_async("the replica has it", async || {
+        let facts = facts(replica.port).await;
+        assert_eq!(facts.hears_primary, Some(true));
+        (facts.history == wrote.history && facts.position == wrote.position).then_some(())
+    })
+    .await;
     // It has all that its primary had: a primary that is gone is no lag.
     replica.sql("STOP SLAVE IO_THREAD");
-    assert_eq!(once(replica.port, &root()).await.facts.lag_time, None);
+    let alone = facts(replica.port).await;
+    assert_eq!((alone.lag_time, alone.hears_primary, alone.position), (None, Some(false), wrote.position));
     replica.sql("START SLAVE");
     // A replica whose read_only was forgotten is no primary.
     replica.sql("SET GLOBAL read_only = 0");

@@ -18,7 +18,7 @@ use crate::support::{
     front::client,
     process::{Process, settings},
     redis::{Redis, ask},
-    wait::{Watch, patience, until},
+    wait::{Watch, patience, until, until_async},
 };
 
 /// For what must succeed, however slow the machine is.
@@ -45,6 +45,17 @@ async fn roles_versions_and_a_lost_primary() {
     assert_eq!((finding.outcome, finding.facts.role), (Outcome::Ok, Some(Role::Primary)), "{}", finding.evidence);
     assert!(finding.facts.version.is_some_and(|version| version.starts_with(|c: char| c.is_ascii_digit())));
     assert_eq!(once(replica.port, &RedisCheck::default()).await.facts.role, Some(Role::Standby));
+    let facts = async |port| once(port, &RedisCheck::default()).await.facts;
+    primary.ask(&["SET", "k", "v"]);
+    let wrote = facts(primary.port).await;
+    assert_eq!(wrote.hears_primary, None);
+    until_async("the replica has it", async || {
+        let facts = facts(replica.port).await;
+        assert_eq!(facts.hears_primary, Some(true));
+        (facts.history == wrote.history && facts.position >= wrote.position).then_some(())
+    })
+    .await;
+    assert!(wrote.position.is_some() && wrote.history != 0);
     // Without its primary a replica is a replica still, also one that then serves nothing.
     let strict = primary.replica(&["replica-serve-stale-data no"]);
     drop(primary);
@@ -54,6 +65,10 @@ async fn roles_versions_and_a_lost_primary() {
             let finding = once(port, &RedisCheck::default()).await;
             assert_eq!((finding.outcome, finding.facts.role), (Outcome::Ok, Some(Role::Standby)), "{}", finding.evidence);
             if finding.evidence.contains("lost its primary") {
+                assert_eq!(finding.facts.hears_primary, Some(false));
+                if port == replica.port {
+                    assert!(finding.facts.position >= wrote.position, "{:?}", finding.facts);
+                }
                 break;
             }
             assert!(Instant::now() < limit, "the loss was not seen: {}", finding.evidence);

@@ -10,10 +10,15 @@ at 1ms a ok primary tl=1
   verdict settling -> no_eligible
 expect a=fenced
 expect active nobody
-at 10s switchover a
+at 9s switchover a
+  refused: fenced a
+expect active nobody
+at 10s switchover a accept_loss
   a fenced -> eligible
   verdict no_eligible -> switch
   activate a epoch=1 cause=startup
+  switchover activate: nobody -> a
+  switchover done in activate: complete
   pace a normal
   pace b normal
 expect active a

@@ -29,7 +29,9 @@ at 30s b refused
 expect verdict hold_down
 at 40s switchover a
   verdict hold_down -> switch
-  activate a epoch=3 cause=down
+  activate a epoch=3 cause=command
+  switchover activate: nobody -> a
+  switchover done in activate: complete
   pace a normal
   pace b normal
 expect active a

@@ -13,6 +13,8 @@ at 1ms b ok standby tl=1
   pace a normal
   pace b normal
 at 1s switchover a
+  switchover activate: a -> a
+  switchover done in activate: complete
 expect active a
 at 20m b ok primary tl=2
   b role standby -> primary

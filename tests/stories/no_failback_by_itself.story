@@ -22,7 +22,15 @@ at 20s a ok
 at 60m nothing
 expect active b
 at 61m switchover a
+  suspend epoch=2
+  switchover gate: b -> a
+at 61m done gate
+  switchover drain: b -> a
+at 61m done drain
   verdict keep -> switch
   revoke b epoch=2 abort cause=command
   activate a epoch=3 cause=command
+  switchover activate: b -> a
+  ungate
+  switchover done in activate: complete
 expect active a

@@ -23,11 +23,20 @@ at 1s b ok primary tl=2
 at 1001ms a ok primary tl=1
   conflict begins [a b]
 expect active b
-at 2s switchover a
+at 2s switchover a accept_loss
+  suspend epoch=2
+  switchover gate: b -> a
+expect active b
+at 2010ms done gate
+  switchover drain: b -> a
+at 2020ms done drain
   a fenced -> eligible
   verdict keep -> switch
   revoke b epoch=2 abort cause=command
   activate a epoch=3 cause=command
+  switchover activate: b -> a
+  ungate
+  switchover done in activate: complete
 expect active a
 at 3s b ok primary tl=2
 expect active a

@@ -1,4 +1,4 @@
-# mainstay never promotes: the database's own tools do.
+# Nothing is configured that promotes it.
 pool by_role newest
 at 0ms a ok primary tl=1
   a health unknown -> up cause=probe (ok)
@@ -13,6 +13,6 @@ at 1ms b ok standby tl=1
   pace a normal
   pace b normal
 at 1s switchover b
-  refused: b is standby
+  refused: no_promoter b
 expect active a
 expect epoch 1

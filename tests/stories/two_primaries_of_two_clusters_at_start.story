@@ -17,6 +17,8 @@ at 5s switchover a
   activate a epoch=1 cause=startup
   b eligible -> wrong_cluster
   conflict ends [a]
+  switchover activate: nobody -> a
+  switchover done in activate: complete
   pace a normal
   pace b normal
 expect active a

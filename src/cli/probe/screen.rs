@@ -54,8 +54,16 @@ fn facts(check: &CheckKind, finding: &Finding) -> Vec<(&'static str, String)> {
     let epoch = facts.db_epoch.map(|epoch| kind.epoch(epoch)).or_else(|| hidden.clone());
     let system_id = facts.system_id.map(|id| id.to_string()).or(hidden);
     let lag = facts.lag_bytes.map(|lag| format!("{lag} bytes{}", words.lag));
+    let primary = facts.hears_primary.map(|hears| if hears { "connected" } else { "not connected" }.to_owned());
     let version = facts.version.as_deref().map(str::to_owned);
-    let rows = [("role", Some(role)), (words.epoch, epoch), ("system id", system_id), ("lag", lag), ("version", version)];
+    let rows = [
+        ("role", Some(role)),
+        (words.epoch, epoch),
+        ("system id", system_id),
+        ("primary", primary),
+        ("lag", lag),
+        ("version", version),
+    ];
     rows.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
 }
 
@@ -74,6 +82,8 @@ pub(super) fn json(told: &Told<'_>) -> String {
         // As text: JSON numbers are exact only up to 2^53.
         "system_id": facts.and_then(|facts| facts.system_id).map(|id| id.to_string()),
         "lag_bytes": facts.and_then(|facts| facts.lag_bytes),
+        "position": facts.and_then(|facts| facts.position),
+        "hears_primary": facts.and_then(|facts| facts.hears_primary),
         "version": facts.and_then(|facts| facts.version.as_deref()),
         "took_ms": told.took.as_secs_f64() * 1000.0,
         "mainstay": advice.mainstay,

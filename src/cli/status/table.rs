@@ -29,10 +29,19 @@ struct Pool {
     #[serde(default)]
     paused: bool,
     pause_left_seconds: Option<u64>,
+    operation: Option<Operation>,
     #[serde(default)]
     listeners: Vec<Listener>,
     last_failover: Option<Failover>,
     backends: Vec<Backend>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Operation {
+    id: u64,
+    kind: String,
+    to: String,
+    step: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -164,7 +173,8 @@ impl Status {
 impl Pool {
     /// A pool with only listeners for readers needs no active backend.
     fn serves(&self) -> bool {
-        (self.active.is_some() && (self.paused || !self.suspended))
+        self.operation.is_some()
+            || (self.active.is_some() && (self.paused || !self.suspended))
             || (self.is_for_reading() && self.backends.iter().any(|backend| backend.reader))
     }
 
@@ -175,7 +185,12 @@ impl Pool {
     fn render(&self, paint: Paint, out: &mut String) {
         let left = self.pause_left_seconds.map(|left| format!(", goes on in {}", span(left))).unwrap_or_default();
         let paused = if self.paused { format!(", PAUSED{left}") } else { String::new() };
-        let _ = writeln!(out, "{} (epoch {}){}", escaped(&self.name), self.epoch, paint.text(Colour::Bad, &paused));
+        let operation = self.operation.as_ref().map(|Operation { id, kind, to, step }| {
+            let step = step.as_deref().map(|step| format!(", step {}", escaped(step))).unwrap_or_default();
+            format!(", operation {id}: {} to {}{step}", escaped(kind), escaped(to))
+        });
+        let bad = paint.text(Colour::Bad, &(operation.unwrap_or_default() + &paused));
+        let _ = writeln!(out, "{} (epoch {}){bad}", escaped(&self.name), self.epoch);
         let is_read = self.listeners.iter().any(|listener| listener.route != "primary");
         let rows: Vec<[String; 8]> = self.backends.iter().map(|backend| backend.cells(is_read)).collect();
         let widths: [usize; 8] = std::array::from_fn(|column| {

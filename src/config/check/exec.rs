@@ -160,7 +160,7 @@ impl Kind for ExecCheck {
 }
 
 /// A word in `--print`.
-pub(super) fn shown(word: &Word) -> Tree {
+pub(in crate::config) fn shown(word: &Word) -> Tree {
     match word {
         Word::Plain(plain) => text(plain),
         Word::Secret(secret) => tree::hidden(secret.source()),
@@ -168,11 +168,16 @@ pub(super) fn shown(word: &Word) -> Tree {
 }
 
 fn command(field: Field<'_>) -> Vec<Word> {
-    let words: Vec<Word> = field.list(WANTED, MAX_WORDS).unwrap_or_default().into_iter().filter_map(word).collect();
+    let words = words(field);
     if let Some(program) = words.first() {
         check_program(field, program.expose());
     }
     words
+}
+
+/// A program and its arguments, as written.
+pub(in crate::config) fn words(field: Field<'_>) -> Vec<Word> {
+    field.list(WANTED, MAX_WORDS).unwrap_or_default().into_iter().filter_map(word).collect()
 }
 
 fn word(field: Field<'_>) -> Option<Word> {
@@ -207,16 +212,22 @@ fn check_program(field: Field<'_>, program: &str) {
         );
         return;
     }
-    let fault = match fs::metadata(Path::new(program)) {
-        Err(error) => reason(&error),
-        Ok(meta) if !meta.is_file() => "it is not a regular file".into(),
-        Ok(meta) if meta.permissions().mode() & EXECUTABLE == 0 => "it is not executable".into(),
-        Ok(_) => return,
-    };
-    field.warning(
-        format!("the program of this check cannot be run: {fault}"),
-        "until then the check is `misconfigured` and no verdict changes (chmod +x makes a file executable)",
-    );
+    if let Some(fault) = fault(program) {
+        field.warning(
+            format!("the program of this check cannot be run: {fault}"),
+            "until then the check is `misconfigured` and no verdict changes (chmod +x makes a file executable)",
+        );
+    }
+}
+
+/// Why this file cannot be run. Blocks on the disk.
+pub fn fault(program: &str) -> Option<String> {
+    match fs::metadata(Path::new(program)) {
+        Err(error) => Some(reason(&error)),
+        Ok(meta) if !meta.is_file() => Some("it is not a regular file".into()),
+        Ok(meta) if meta.permissions().mode() & EXECUTABLE == 0 => Some("it is not executable".into()),
+        Ok(_) => None,
+    }
 }
 
 fn variables(field: Field<'_>) -> Vec<(String, Secret)> {

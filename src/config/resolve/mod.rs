@@ -5,6 +5,7 @@
 //! |---|---|
 //! | [`super::process`] | the keys of the process |
 //! | [`pool`] | `pools[]` and `defaults` |
+//! | [`promotion`] | which keys of `promotion` go together |
 //! | [`check`] | `check`: which kind, which has its own keys in [`super::check`] |
 //! | [`secrets`] | `password`, `password_file` |
 //! | [`tls`] | `tls_ca_file`, `tls_cert_file`, `tls_key_file` |
@@ -23,6 +24,7 @@ pub(super) mod endpoint;
 pub(super) mod exposure;
 mod listeners;
 mod pool;
+mod promotion;
 pub(super) mod secrets;
 pub(super) mod tls;
 

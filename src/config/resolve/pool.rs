@@ -8,6 +8,7 @@ use super::{
     claims::{Claims, Names},
     exposure,
     listeners::listeners,
+    promotion::promotion,
 };
 use crate::{
     config::{
@@ -69,6 +70,7 @@ fn settings(section: Section<'_>, scope: Scope) -> PoolConfig {
     let Check { config, rise, fall } = check::check(section, scope);
     let mut pool = PoolConfig { check: config, ..pool::plain() };
     SHARED.read(section, &mut pool);
+    pool.promotion = promotion(section, &pool.check, scope);
     let (check, plain) = (&pool.check, pool.policy);
     let election = if check.knows_roles() { Election::ByRole } else { Election::ByOrder };
     pool.policy = Policy {
@@ -86,6 +88,7 @@ fn settings(section: Section<'_>, scope: Scope) -> PoolConfig {
         max_epoch_step: check.max_epoch_step(),
         ..plain
     };
+    pool.policy.promotion = pool.automatic_promotion();
     pool
 }
 

@@ -29,12 +29,17 @@ impl Allowance {
 
     /// A new query begins.
     pub(super) fn renew(&self) {
-        self.0.store(LIMIT, Ordering::Relaxed);
+        self.grant(LIMIT);
+    }
+
+    /// A query begins whose answer may have so many bytes.
+    pub(super) fn grant(&self, bytes: usize) {
+        self.0.store(bytes, Ordering::Relaxed);
     }
 
     fn spend(&self, read: usize) -> io::Result<()> {
         let spent = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(read));
-        spent.map(drop).map_err(|_| Garbage("it sent more than 64 KiB for one check".into()).into())
+        spent.map(drop).map_err(|_| Garbage("it sent more for one check than any answer needs".into()).into())
     }
 }
 

@@ -26,6 +26,11 @@ impl Deadline {
         Self { header, ..self }
     }
 
+    /// The header that must be sent first.
+    pub(in crate::control) const fn version(self) -> Option<Version> {
+        self.header
+    }
+
     /// What must be sent first.
     pub(super) const fn header(self) -> Option<&'static [u8]> {
         match self.header {

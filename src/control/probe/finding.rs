@@ -30,6 +30,30 @@ impl Failure {
     }
 }
 
+/// Why a server did not do what it was told over a session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::control) struct Refusal {
+    /// The role lacks a right.
+    pub(in crate::control) is_denied: bool,
+    /// In words.
+    pub(in crate::control) why: Printable,
+}
+
+impl From<Finding> for Refusal {
+    fn from(finding: Finding) -> Self {
+        Self { is_denied: false, why: finding.evidence }
+    }
+}
+
+impl From<Failure> for Refusal {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Backend(finding) => finding.into(),
+            Failure::Local(why) => Self { is_denied: false, why },
+        }
+    }
+}
+
 /// How a standing session ended. Holds the evidence, as a probe would have reported it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Broken {

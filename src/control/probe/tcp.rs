@@ -1,6 +1,6 @@
 //! The plain check, and the first step of every other: a connect.
 
-use std::{io, time::Duration};
+use std::{io, net::SocketAddr, time::Duration};
 
 use async_trait::async_trait;
 use rustix::io::Errno;
@@ -89,6 +89,14 @@ pub async fn connect(addresses: &Addresses, deadline: Deadline) -> Result<(Plain
     Err(worst.map_or_else(|| Failure::backend(Outcome::Unreachable, "the name has no address"), Failure::Backend))
 }
 
+/// The near end of a connection; a unix socket has none.
+pub(super) fn near(connection: &Plain) -> Option<SocketAddr> {
+    match connection {
+        Either::Left(stream) => stream.local_addr().ok(),
+        Either::Right(_) => None,
+    }
+}
+
 async fn open(endpoint: &Endpoint, deadline: Deadline) -> io::Result<Plain> {
     let mut stream = plain(endpoint).await?;
     if let Some(header) = deadline.header() {
@@ -155,8 +163,6 @@ fn failure(error: &io::Error, address: &Endpoint) -> Failure {
 
 #[cfg(test)]
 mod tests {
-    use std::net::SocketAddr;
-
     use super::*;
 
     fn at(port: u16) -> Endpoint {

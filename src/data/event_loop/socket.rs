@@ -103,6 +103,16 @@ impl<S: AsFd> Watched<S> {
         poll_fn(|_| self.poll_ready(Interest::Readable)).await;
     }
 
+    /// The current task is woken at the next new event, whatever is known already.
+    pub(crate) fn attend(&self) {
+        self.slot.waiter.set(Some(Key::current()));
+    }
+
+    /// The kernel has told that the connection is gone: it was reset, or both sides have finished.
+    pub(crate) fn is_gone(&self) -> bool {
+        !(self.slot.ready.get() & (Ready::FAILED | Ready::WRITE_CLOSED)).is_nothing()
+    }
+
     /// The peer has finished: only unread bytes are left.
     pub(crate) fn is_read_closed(&self) -> bool {
         !(self.slot.ready.get() & Ready::READ_CLOSED).is_nothing()
@@ -183,10 +193,10 @@ impl Socket {
     /// Waits until the connection is gone: it was reset, or both sides have finished. Unread bytes stay in the socket.
     pub(crate) async fn gone(&self) {
         poll_fn(|_| {
-            if !(self.slot.ready.get() & (Ready::FAILED | Ready::WRITE_CLOSED)).is_nothing() {
+            if self.is_gone() {
                 return Poll::Ready(());
             }
-            self.slot.waiter.set(Some(Key::current()));
+            self.attend();
             Poll::Pending
         })
         .await;

@@ -2,9 +2,11 @@
 //!
 //! Each direction is a small state machine ([`half::Half`]). Half-close is relayed. An abort stays an abort: the other side gets
 //! everything that was read before, then RST; a truncated stream never ends in a clean FIN. Each direction decides for itself how
-//! bytes are moved: copied by [`copy`], or by the kernel ([`splice`] and [`pipe`]).
+//! bytes are moved: copied by [`copy`], or by the kernel ([`splice`] and [`pipe`]). While the route is gated, [`gated`] decides
+//! whether the client is read.
 
 mod copy;
+mod gated;
 mod half;
 mod pipe;
 mod splice;
@@ -55,6 +57,8 @@ pub struct Relay<'a> {
     server: Socket,
     upstream: Half,
     downstream: Half,
+    /// The last byte that moved was the server's, or the client has said nothing yet.
+    server_spoke_last: bool,
     /// Which side finished first, and how many bytes the backend had sent by then.
     first_end: Option<(CloseReason, u64)>,
     settings: &'a RelaySettings,
@@ -141,6 +145,8 @@ impl<'a> Relay<'a> {
             server,
             upstream: Half::after(passed.0, settings.mode),
             downstream: Half::after(passed.1, settings.mode),
+            // What a greeting has passed on of the client is not answered yet.
+            server_spoke_last: passed.0 == 0,
             first_end: None,
             settings,
             silence: None,
@@ -154,31 +160,33 @@ impl<'a> Relay<'a> {
         }
     }
 
-    /// Relays until the session ends, by itself, because its epoch is aborted, or by command; the task that runs this is
-    /// woken for that. (No
-    /// `async fn`, which would keep a second copy of its arguments for as long as the session lasts.)
+    /// Relays until the session ends, by itself, because its epoch is aborted, or by command; the task that runs this is woken for
+    /// that, and when the gate of its route is closed or opened. (No `async fn`, which would keep a second copy of its arguments for
+    /// as long as the session lasts.)
     #[allow(clippy::manual_async_fn, reason = "as said above")]
     pub fn run<'r>(&'r mut self, listening: &'r Listening) -> impl Future<Output = CloseReason> + use<'r, 'a> {
         async move {
-            poll_fn(|cx| {
-                let Some(reason) = self.must_end(listening) else { return self.poll_both(cx) };
-                // Nothing more goes to the backend. What it has already sent is delivered, as far as one poll shows it.
-                let _ = self.poll_downstream();
-                Poll::Ready(reason)
-            })
-            .await
+            // One load, mostly.
+            poll_fn(|cx| if listening.concerns_sessions() { self.poll_ordered(cx, listening) } else { self.poll_both(cx) }).await
         }
     }
 
-    /// One load, unless somebody has to end.
-    fn must_end(&self, listening: &Listening) -> Option<CloseReason> {
-        if !listening.ends_sessions() {
-            None
-        } else if listening.is_aborted() {
-            Some(CloseReason::Revoked)
+    /// Somebody has to end, or the gate is closed.
+    #[cold]
+    fn poll_ordered(&mut self, cx: &mut Context<'_>, listening: &Listening) -> Poll<CloseReason> {
+        let reason = if listening.is_aborted() {
+            CloseReason::Revoked
+        } else if self.session.is_killed() {
+            CloseReason::Killed
         } else {
-            self.session.is_killed().then_some(CloseReason::Killed)
-        }
+            return match listening.gating() {
+                Some(gating) => self.poll_gated(cx, gating),
+                None => self.poll_both(cx),
+            };
+        };
+        // Nothing more goes to the backend. What it has already sent is delivered, as far as one poll shows it.
+        let _ = self.poll_downstream();
+        Poll::Ready(reason)
     }
 
     /// What is left when [`Relay::run`] has returned `reason`.
@@ -202,7 +210,9 @@ impl<'a> Relay<'a> {
         }
         let before = self.upstream.bytes();
         let end = self.upstream.poll(&self.client, &self.server, self.downstream.farewell_to_source());
-        tell_growth(&self.upstream, before, Direction::Upstream, &self.session.upstream_bytes, self.metrics);
+        if tell_growth(&self.upstream, before, Direction::Upstream, &self.session.upstream_bytes, self.metrics) {
+            self.server_spoke_last = false;
+        }
         end
     }
 
@@ -212,13 +222,20 @@ impl<'a> Relay<'a> {
         }
         let before = self.downstream.bytes();
         let end = self.downstream.poll(&self.server, &self.client, self.upstream.farewell_to_source());
-        tell_growth(&self.downstream, before, Direction::Downstream, &self.session.downstream_bytes, self.metrics);
+        if tell_growth(&self.downstream, before, Direction::Downstream, &self.session.downstream_bytes, self.metrics) {
+            self.server_spoke_last = true;
+        }
         end
     }
 
     /// Both directions, one turn each.
     fn poll_both(&mut self, cx: &mut Context<'_>) -> Poll<CloseReason> {
         let upstream = self.poll_upstream();
+        self.poll_rest(cx, upstream)
+    }
+
+    /// What follows the client's turn.
+    fn poll_rest(&mut self, cx: &mut Context<'_>, upstream: Poll<End>) -> Poll<CloseReason> {
         if matches!(upstream, Poll::Ready(End::SinkReset)) {
             self.downstream.source_was_reset();
         }
@@ -326,17 +343,18 @@ impl<'a> Relay<'a> {
     }
 }
 
-/// Counts what a direction has moved in its turn. It had moved this many bytes `before`.
-fn tell_growth(half: &Half, before: u64, direction: Direction, live: &AtomicU64, metrics: &BackendMetrics) {
+/// Counts what a direction has moved in its turn, and whether it has. It had moved this many bytes `before`.
+fn tell_growth(half: &Half, before: u64, direction: Direction, live: &AtomicU64, metrics: &BackendMetrics) -> bool {
     let bytes = half.bytes();
     if bytes == before {
-        return;
+        return false;
     }
     live.store(bytes, Ordering::Relaxed);
     metrics.relay_bytes.get(direction).inc_by(bytes - before);
     if half.spliced() > 0 {
         metrics.relay_spliced_bytes.get(direction).inc_by(half.spliced().into());
     }
+    true
 }
 
 /// Which side aborted, if the results of the directions show it and nothing more can be delivered.

@@ -16,7 +16,8 @@ impl Random {
     }
 }
 
-fn event(random: &mut Random, count: u64, seq: u64) -> Event {
+fn event(random: &mut Random, pool: &Pool, seq: u64) -> Event {
+    let count = pool.ids().count() as u64;
     let backend = u16::try_from(random.below(count)).unwrap();
     match random.below(10) {
         0 => Event::Passive(BackendId(backend), Passive::ALL[usize::try_from(random.below(5)).unwrap()]),
@@ -24,14 +25,41 @@ fn event(random: &mut Random, count: u64, seq: u64) -> Event {
             let to = Admin::ALL[usize::try_from(random.below(3)).unwrap()];
             Event::Command(Command::SetAdmin { backend: BackendId(backend), to, force: true })
         }
-        2 => Event::Command(Command::Switchover(BackendId(backend))),
-        3 => Event::Tick,
+        2 | 3 => operation(random, pool, backend),
+        4 => Event::Tick,
         n => {
             let outcome = if n < 8 { Outcome::Ok } else { Outcome::ALL[usize::try_from(random.below(11)).unwrap()] };
             let role = [Role::Primary, Role::Standby][usize::try_from(random.below(2)).unwrap()];
-            let facts = Facts { role: Some(role), db_epoch: Some(random.below(3)), system_id: Some(7), ..Facts::default() };
+            let facts = Facts {
+                role: Some(role),
+                db_epoch: Some(random.below(3)),
+                system_id: Some(7),
+                position: NonZeroU64::new(1 + random.below(2)),
+                hears_primary: Some(random.below(3) == 0),
+                ..Facts::default()
+            };
             report(backend, seq, outcome, if outcome == Outcome::Ok { facts } else { Facts::default() }, random.below(2) == 0)
         }
+    }
+}
+
+/// A request, or what comes of one.
+fn operation(random: &mut Random, pool: &Pool, backend: u16) -> Event {
+    let mut any = |n| random.below(n);
+    let present = pool.operation().map(Operation::step);
+    let step = present.unwrap_or(Step::Fence);
+    let id = pool.operation().map_or(OperationId(1), Operation::id);
+    match any(5) {
+        choice if choice == 0 || present.is_none() => Event::Operate(Box::new(Request {
+            kind: OperationKind::ALL[usize::try_from(any(2)).unwrap()],
+            to: (any(3) > 0).then_some(BackendId(backend)),
+            accept_loss: any(2) == 0,
+            how: How { fence: Fence::ALL[usize::try_from(any(3)).unwrap()], demote: any(2) == 0, promote: any(4) > 0 },
+            limits: limits(20 * LIMIT),
+            ..switchover(BackendId(backend))
+        })),
+        1 => Event::StepDone { id, step, result: Err("broken".into()) },
+        _ => Event::StepDone { id, step, result: Ok(()) },
     }
 }
 
@@ -39,13 +67,14 @@ fn event(random: &mut Random, count: u64, seq: u64) -> Event {
 fn some_pool(random: &mut Random) -> (Pool, Time, u64) {
     let count = 1 + random.below(4);
     let election = [Election::ByRole, Election::ByOrder][usize::try_from(random.below(2)).unwrap()];
-    let policy = Policy { election, ..Policy::default() };
+    let promotion = (random.below(3) > 0).then(|| AutomaticPromotion { max_lag: 1, ..automatic(Fence::Optional) });
+    let policy = Policy { election, promotion, ..Policy::default() };
     let mut pool = Pool::new(policy, u16::try_from(count).unwrap(), Time::ZERO);
     let (mut now, mut seq) = (Time::ZERO, 0);
     for _ in 0..random.below(40) {
         now = now + Duration::from_millis(random.below(2000));
         seq += 1;
-        let event = event(random, count, seq);
+        let event = event(random, &pool, seq);
         pool.step(now, &event);
     }
     (pool, now, seq)
@@ -75,6 +104,7 @@ fn known(pool: &Pool, id: BackendId) -> BackendState {
 #[test]
 fn whatever_the_moment_those_that_stay_stay_as_they_are() {
     let (mut removed_active, mut kept_active) = (0, 0);
+    let (mut went_on, mut lost) = (0, 0);
     for seed in 1..=20_000 {
         let mut random = Random(seed);
         let (before, now, mut seq) = some_pool(&mut random);
@@ -112,15 +142,23 @@ fn whatever_the_moment_those_that_stay_stay_as_they_are() {
             }
             None => assert_eq!(revoked, None, "seed {seed}"),
         }
+        if let Some(was) = before.operation() {
+            let goes_on = after.operation().is_some_and(|is| is.id() == was.id());
+            let needed = was.kind() == OperationKind::Switchover && was.can_abort();
+            let stays = moved(was.plan().to).is_some() && (!needed || was.plan().from.and_then(moved).is_some());
+            assert_eq!(goes_on, stays, "seed {seed}: {was:?} {list:?} {effects:?}");
+            (went_on, lost) = (went_on + u64::from(goes_on), lost + u64::from(!goes_on));
+        }
         assert!(after.fence().0 >= before.fence().0, "seed {seed}: the fence sank");
         assert!(after.fence().1.is_some() || before.fence().1.is_none(), "seed {seed}: the cluster was forgotten");
         // It lives on under the invariants.
         for _ in 0..if list.is_empty() { 0 } else { 20 } {
             seq += 1;
-            let event = event(&mut random, list.len() as u64, seq);
+            let event = event(&mut random, &after, seq);
             after.step(now + SECOND, &event);
         }
     }
+    assert!(went_on > 100 && lost > 100, "the operations are dull: {went_on} {lost}");
     assert!(removed_active > 1000 && kept_active > 5000, "the worlds are dull: {removed_active} {kept_active}");
 }
 

@@ -8,6 +8,8 @@ macro_rules! rule {
     ($holds:expr, $($why:tt)+) => { if !$holds { return Err(format!($($why)+)); } };
 }
 
+mod operation;
+
 /// The edges health may take, and the rule that takes them (I11). `docs/failover.md` draws exactly these.
 pub(super) const HEALTH_EDGES: &[(Health, Health, Cause)] = &[
     (Health::Unknown, Health::Up, Cause::Probe),
@@ -49,6 +51,7 @@ pub(super) const REVOKE_EDGES: &[(Cause, RevokeMode)] = &[
     (Cause::Failback, RevokeMode::Abort),
     (Cause::Command, RevokeMode::Abort),
     (Cause::Command, RevokeMode::Drain),
+    (Cause::Command, RevokeMode::LastWords),
     (Cause::Removed, RevokeMode::Drain),
 ];
 
@@ -113,6 +116,8 @@ pub(super) struct Node {
     last: Option<Outcome>,
     /// As it last told.
     lag: (Option<u64>, Option<Duration>),
+    position: Option<std::num::NonZeroU64>,
+    hears: Option<bool>,
     /// Told of more than `max_lag`, and not of half of it since.
     behind: bool,
     reading: ReadEligibility,
@@ -148,6 +153,12 @@ pub(super) struct Judge {
     verdict: Verdict,
     conflict: bool,
     paused: Option<Time>,
+    operation: Option<operation::Run>,
+    /// Since when nobody is active; kept only where mainstay promotes by itself, as the next two.
+    idle_since: Option<Time>,
+    tried: Vec<BackendId>,
+    /// The last active one was taken out by an order.
+    ordered_out: bool,
 }
 
 /// One step as the judge sees it.
@@ -182,6 +193,8 @@ impl Judge {
             alert: None,
             last: None,
             lag: (None, None),
+            position: None,
+            hears: None,
             behind: false,
             reading: ReadEligibility::Unknown,
             readers_left: false,
@@ -208,6 +221,10 @@ impl Judge {
             verdict: Verdict::Settling,
             conflict: false,
             paused: None,
+            operation: None,
+            idle_since: None,
+            tried: Vec::new(),
+            ordered_out: false,
         }
     }
 
@@ -222,6 +239,8 @@ impl Judge {
         self.switches.iter_mut().for_each(|at| *at = shift(*at));
         self.settle_by = if self.settled { Time::ZERO } else { shift(self.settle_by) };
         self.paused = self.paused.map(shift);
+        self.idle_since = self.idle_since.map(shift);
+        self.operation.iter_mut().for_each(|run| run.rebase(shift));
         for node in &mut self.nodes {
             node.down_at = node.down_at.filter(|at| now.since(*at) < horizon).map(shift);
             // More than the rule counts are alike, and so are those that nobody remembers.
@@ -247,6 +266,10 @@ impl Judge {
         mid.raise_fence_of_the_active(step);
         mid.i18_order(self, step)?;
         mid.note_eligible_times(step.now);
+        let told = mid.drive(self, step)?;
+        let sank = mid.fence < self.fence && !mid.accepts_loss() && !self.accepts_loss();
+        rule!(!sank, "I22: the fence sank without accept_loss");
+        mid.note_eligible_times(step.now);
         mid.drop_pin();
         let mut end = mid.clone();
         end.follow_route(step)?;
@@ -254,6 +277,7 @@ impl Judge {
         end.i2_i10_eligible(&mid, step)?;
         mid.i6_i7_i9_choice(&end, step)?;
         end.i11_edges(self, step)?;
+        end.settle(step, told)?;
         end.i16_last_words()?;
         end.suspension(step)?;
         end.paces(step)?;
@@ -362,7 +386,8 @@ impl Judge {
         match step.event {
             Event::Probe(id, report) => self.take_report(*id, report),
             Event::Passive(id, what) => self.take_passive(*id, *what),
-            Event::Command(command) => self.take_command(command, step.now),
+            Event::Command(command) => self.take_command(command),
+            Event::Operate(_) | Event::StepDone { .. } => true,
             Event::Configure(_) => unreachable!("the walk leaves the configuration alone"),
             Event::Tick => true,
         }
@@ -423,24 +448,13 @@ impl Judge {
         true
     }
 
-    fn take_command(&mut self, command: &Command, now: Time) -> bool {
+    fn take_command(&mut self, command: &Command) -> bool {
         match *command {
-            Command::SetAdmin { backend: id, .. } | Command::Switchover(id) if id.index() >= self.nodes.len() => return false,
-            // See I18.
-            Command::SetAdmin { .. } => {}
+            Command::SetAdmin { backend: id, .. } if id.index() >= self.nodes.len() => return false,
+            // See I18, and what the judge knows of operations.
+            Command::SetAdmin { .. } | Command::AbortOperation(_) => {}
             Command::Pause { until } => self.paused = Some(until),
             Command::Resume => self.paused = None,
-            Command::Switchover(id) => {
-                let settling = !self.settled && now < self.settle_by && self.nodes.iter().any(|node| node.last.is_none());
-                let may = self.eligible(id) || (self.fenced(id) && self.node(id).admin == Admin::Ready);
-                if settling || !may {
-                    return false;
-                }
-                if self.fenced(id) {
-                    self.fence = self.node(id).db_epoch;
-                }
-                self.pinned = Some((id, self.highest_claim()));
-            }
         }
         true
     }
@@ -540,7 +554,8 @@ impl Judge {
         let mut activations = 0;
         for effect in step.effects {
             match effect {
-                Effect::Revoke { epoch, backend, mode, .. } => {
+                Effect::Revoke { epoch, backend, mode, cause } => {
+                    self.ordered_out = self.policy.promotion.is_some() && matches!(cause, Cause::Command | Cause::Removed);
                     rule!(
                         self.active == Some(*backend) && *epoch == self.epoch,
                         "I4: revoked late, or what was not active: {effect:?}"
@@ -563,6 +578,7 @@ impl Judge {
                         self.switches.push(step.now);
                     }
                     (self.active, self.last_active) = (Some(*backend), Some(*backend));
+                    self.tried.clear();
                     self.last_words = false;
                     let node = &self.nodes[backend.index()];
                     self.fence = self.fence.max(node.db_epoch);
@@ -581,6 +597,8 @@ impl Judge {
                     rule!(!asked, "storm: a second probe of {} was ordered before the first answered", name(*id));
                 }
                 Effect::Read { .. } | Effect::Pace(..) | Effect::Note(_) => {}
+                // See I19.
+                Effect::BeginStep { .. } | Effect::Ungate { .. } | Effect::EndOperation { .. } => {}
             }
         }
         let (active, epoch) = (step.after.active(), step.after.epoch());
@@ -632,6 +650,9 @@ impl Judge {
         end.drop_pin();
         let nobody = was.active == Some(backend) && to != Admin::Ready && end.expected(step.now).1.is_none();
         let refused = step.effects.contains(&Effect::Note(Note::NobodyTakesOver(backend)));
+        if !refused && from != to {
+            self.tried.clear();
+        }
         rule!(refused == (nobody && !force), "I18: refused={refused}, nobody takes over={nobody}, force={force}");
         if refused {
             self.nodes[backend.index()].admin = from;
@@ -656,7 +677,7 @@ impl Judge {
         } else if !self.by_role() {
             self.by_order(&eligible, stays, now)
         } else if let [only] = eligible[..] {
-            unless_blocked(only)
+            if self.is_due(only) { ("I9", Some(only)) } else { unless_blocked(only) }
         } else if self.share_writes(&eligible) {
             ("I6 many", stays.or_else(|| self.one_of_many(&eligible, now)))
         } else {
@@ -721,7 +742,7 @@ impl Judge {
         let node = self.node(first);
         let calm = !node.doubted && !matches!(node.run, Run::Bad(_));
         let waited = self.policy.failback_after.zip(node.eligible_since).is_some_and(|(after, since)| now.since(since) >= after);
-        let failback = first < active && waited && calm && !self.blocked(first, now);
+        let failback = self.operation.is_none() && first < active && waited && calm && !self.blocked(first, now);
         ("I7", Some(if failback { first } else { active }))
     }
 
@@ -755,19 +776,25 @@ impl Judge {
                 Effect::Revoke { cause, mode, backend, .. } => {
                     rule!(REVOKE_EDGES.contains(&(*cause, *mode)), "I11: illegal edge {effect:?}");
                     let node = self.node(*backend);
+                    let demotes = self.is_demoted_by_order(*backend);
                     let right = match cause {
                         Cause::Down => node.verdict != Health::Up && node.admin == Admin::Ready,
                         Cause::Starting => node.starting,
                         Cause::Demoted => node.role != Some(Role::Primary) || node.read_only || self.is_absurd(*backend),
                         Cause::Fenced => node.foreign || self.fenced(*backend),
-                        Cause::Command => node.admin != Admin::Ready || self.pinned.is_some(),
+                        Cause::Command => node.admin != Admin::Ready || self.pinned.is_some() || demotes,
                         Cause::Failback => self.policy.failback_after.is_some() && self.active < Some(*backend),
                         Cause::Conflict => self.by_role() && was.active == Some(*backend),
                         _ => false,
                     };
                     rule!(right, "I11: the cause of {effect:?} is not what happened");
-                    let words = *cause == Cause::Starting || (*cause == Cause::Down && node.has_left());
-                    let drain = *cause == Cause::Down && self.policy.on_down == RevokeMode::Drain;
+                    rule!(!demotes || matches!(cause, Cause::Command | Cause::Fenced), "I11: {effect:?} is what was ordered");
+                    let by_order = demotes && node.admin == Admin::Ready;
+                    let is_down = *cause == Cause::Down || (by_order && node.verdict == Health::Down);
+                    let words = *cause == Cause::Starting
+                        || (is_down && node.has_left())
+                        || (by_order && node.verdict == Health::Up && node.starting);
+                    let drain = is_down && self.policy.on_down == RevokeMode::Drain;
                     rule!(drain || words == (*mode == RevokeMode::LastWords), "I11: {effect:?} ends sessions the wrong way");
                 }
                 Effect::Activate { cause, .. } => {
@@ -798,7 +825,7 @@ impl Judge {
         let (says, paused) = (step.after.paused_until(), self.paused);
         rule!(says == paused, "I17: paused until {says:?}, ordered {paused:?}");
         let doubted = self.doubts_the_active();
-        let held = self.active.is_some() && (doubted || paused.is_some());
+        let held = self.active.is_some() && (doubted || paused.is_some() || self.is_gated());
         let says = step.after.suspended();
         rule!(says == self.suspended, "suspension: the effects say {}, the pool {says}", self.suspended);
         rule!(says == held, "suspension, I17: held={says}, doubted={doubted}, paused={paused:?}");
@@ -882,7 +909,8 @@ impl Judge {
         for id in self.ids() {
             let (node, pace) = (self.node(id), step.after.pace(id));
             let hopeless = node.last == Some(Outcome::Misconfigured);
-            let awaited = self.active.is_none() || (self.active == Some(id) && self.doubts_the_active());
+            let doubted = self.active == Some(id) && self.doubts_the_active();
+            let awaited = self.active.is_none() || doubted || self.is_awaited(id);
             let urgent = awaited && node.admin != Admin::Maint && !hopeless;
             rule!((pace == Pace::Urgent) == urgent, "pace: {} is probed at {pace}, urgent={urgent}", name(id));
             rule!(!hopeless || pace == Pace::Normal, "pace: {} cannot log in and is hammered at {pace}", name(id));
@@ -904,6 +932,7 @@ impl Node {
         (self.role, self.read_only, self.multi) = (facts.role, facts.read_only, facts.multi_primary);
         (self.db_epoch, self.system_id) = (facts.db_epoch, facts.system_id);
         self.lag = (facts.lag_bytes, facts.lag_time);
+        (self.position, self.hears) = (facts.position, facts.hears_primary);
     }
 
     /// A server answered: every sign of its death is void.

@@ -81,6 +81,10 @@ enum Happening {
     Promoter,
     Client,
     Operator,
+    /// A person wants a change.
+    Request,
+    /// What was to be carried out is done, or has failed.
+    Carried(Effect),
 }
 
 /// What happened in a run, so that an empty run is noticed.
@@ -97,6 +101,10 @@ struct Tally {
     caught_up: u64,
     pauses: u64,
     refusals: u64,
+    done: u64,
+    aborted: u64,
+    failed: u64,
+    promotions: u64,
 }
 
 struct World {
@@ -105,6 +113,8 @@ struct World {
     lags: Random,
     /// What the operator orders; apart, too.
     orders: Random,
+    /// Operations, and those who carry them out; apart, too.
+    shell: Random,
     now: Time,
     agenda: BTreeMap<(Time, u64), Happening>,
     entries: u64,
@@ -132,6 +142,9 @@ impl World {
                 2 => Some(MaxLag::Time(Duration::from_secs(MAX_LAG))),
                 _ => None,
             },
+            promotion: [None, Some(Fence::None), Some(Fence::Optional), Some(Fence::Required)]
+                [usize::try_from(seed % 4).unwrap()]
+            .map(automatic),
             ..Policy::default()
         };
         let node = |index: u64| Node {
@@ -153,6 +166,7 @@ impl World {
             random,
             lags: Random(!seed),
             orders: Random(seed ^ 0x5eed),
+            shell: Random(seed ^ 0x0be7),
             tally: Tally::default(),
             trace: Vec::new(),
         };
@@ -163,6 +177,7 @@ impl World {
         world.after(Duration::from_secs(1), Happening::Promoter);
         world.after(Duration::from_secs(1), Happening::Client);
         world.after(Duration::from_secs(5), Happening::Operator);
+        world.after(Duration::from_secs(3), Happening::Request);
         world
     }
 
@@ -190,6 +205,8 @@ impl World {
                 Happening::Promoter => self.promote(),
                 Happening::Client => self.client(),
                 Happening::Operator => self.operate(),
+                Happening::Request => self.request(),
+                Happening::Carried(effect) => self.carried(&effect),
             }
             self.the_dead_are_revoked_in_time();
         }
@@ -219,6 +236,20 @@ impl World {
                 }
                 Effect::Read { from: ReadEligibility::Reader, to: ReadEligibility::Lag, .. } => self.tally.fell_behind += 1,
                 Effect::Read { from: ReadEligibility::Lag, to: ReadEligibility::Reader, .. } => self.tally.caught_up += 1,
+                Effect::BeginStep { kind, step, .. } => {
+                    let automatic = kind == OperationKind::Failover && step == crate::failover::Step::Promote;
+                    self.tally.promotions += u64::from(automatic);
+                    // One of ten never says anything.
+                    if !self.shell.chance(10) {
+                        let wait = self.shell.millis(1, 500);
+                        self.after(wait, Happening::Carried(effect));
+                    }
+                }
+                Effect::EndOperation { ending, .. } => match ending.result {
+                    OperationResult::Done => self.tally.done += 1,
+                    OperationResult::Aborted => self.tally.aborted += 1,
+                    OperationResult::Failed => self.tally.failed += 1,
+                },
                 Effect::Note(Note::Pause(until)) => self.tally.pauses += u64::from(until.is_some()),
                 Effect::Note(Note::NobodyTakesOver(_)) => self.tally.refusals += 1,
                 Effect::Note(Note::Conflict { present: true, .. }) => self.tally.conflicts += 1,
@@ -233,6 +264,7 @@ impl World {
         let lost = self.now < CHAOS && self.random.chance(2);
         let wrong_words = self.now < CHAOS && self.random.chance(1);
         let mut took = self.random.millis(1, 40);
+        let heard = self.nodes.iter().any(|node| node.primary && node.life == Life::Alive);
         let node = &mut self.nodes[index];
         let fresh = fresh || !node.standing;
         let outcome = match node.life {
@@ -261,6 +293,8 @@ impl World {
             system_id: Some(CLUSTER),
             lag_bytes: lag,
             lag_time: lag.map(Duration::from_secs),
+            position: NonZeroU64::new(1000),
+            hears_primary: (role == Role::Standby).then_some(heard),
             ..Facts::default()
         };
         let facts = if outcome == Outcome::Ok { facts } else { Facts::default() };
@@ -331,7 +365,7 @@ impl World {
                 let to = Admin::ALL[usize::try_from(self.random.below(3)).unwrap()];
                 self.step(&Event::Command(Command::SetAdmin { backend: id, to, force: true }));
             }
-            11 => self.step(&Event::Command(Command::Switchover(id))),
+            11 => self.step(&Event::Operate(Box::new(switchover(id)))),
             17 => {
                 // An administrator ends our session, and nothing else.
                 self.nodes[index].standing = false;
@@ -405,6 +439,74 @@ impl World {
         self.after(wait, Happening::Operator);
     }
 
+    /// Asks for an operation, or wants it no more.
+    fn request(&mut self) {
+        if self.now >= CHAOS {
+            return;
+        }
+        let mut random = Random(self.shell.next());
+        let to = BackendId(u16::try_from(random.below(self.nodes.len() as u64)).unwrap());
+        let how = How {
+            fence: Fence::ALL[usize::try_from(random.below(3)).unwrap()],
+            demote: random.chance(50),
+            promote: random.chance(80),
+        };
+        let id = OperationId(self.entries);
+        let request = Request {
+            id,
+            kind: OperationKind::ALL[usize::try_from(random.below(2)).unwrap()],
+            to: random.chance(60).then_some(to),
+            force: random.chance(50),
+            accept_loss: random.chance(20),
+            how,
+            limits: limits(random.millis(100, 1_500)),
+            ..switchover(to)
+        };
+        let abort = random.chance(20);
+        let wait = if abort { random.millis(1, 500) } else { random.millis(200, 4_000) };
+        self.step(&Event::Operate(Box::new(request)));
+        if abort {
+            self.after(wait, Happening::Arrive(Event::Command(Command::AbortOperation(id))));
+        }
+        self.after(wait * 2, Happening::Request);
+    }
+
+    /// A step does to the nodes what it should, or does not; and says so.
+    fn carried(&mut self, effect: &Effect) {
+        use crate::failover::Step as Stage;
+        let Effect::BeginStep { id, step, from, to, .. } = *effect else { return };
+        if self.now >= CHAOS {
+            return;
+        }
+        let lives = |node: &Node| node.life == Life::Alive;
+        let mut fails = self.shell.chance(15);
+        match (step, from.map(BackendId::index)) {
+            (Stage::Fence, Some(from)) if !fails => self.set(from, Life::Dead),
+            // Now and then it has stopped, and the word of it is lost.
+            (Stage::Demote, Some(from)) if !fails || self.shell.chance(30) => {
+                if self.shell.chance(50) {
+                    self.set(from, Life::Dead);
+                } else {
+                    self.nodes[from].primary = false;
+                }
+            }
+            (Stage::Promote, from) => {
+                fails |= !lives(&self.nodes[to.index()]);
+                if !fails || self.shell.chance(10) {
+                    if let Some(from) = from {
+                        self.nodes[from].primary &= !lives(&self.nodes[from]);
+                    }
+                    let highest = self.nodes.iter().map(|node| node.timeline).max().unwrap();
+                    let node = &mut self.nodes[to.index()];
+                    (node.primary, node.timeline) = (true, highest + u64::from(!node.primary));
+                }
+            }
+            _ => {}
+        }
+        let result = if fails { Err("broken".into()) } else { Ok(()) };
+        self.step(&Event::StepDone { id, step, result });
+    }
+
     /// Everything works again, with one primary: the one with the highest timeline.
     fn heal(&mut self) {
         let newest = (0..self.nodes.len()).max_by_key(|index| (self.nodes[*index].timeline, self.nodes.len() - index)).unwrap();
@@ -458,7 +560,7 @@ fn two_hundred_worlds_keep_every_rule() {
         return;
     }
     let mut all = Tally::default();
-    for seed in 0..256 {
+    for seed in 0..384 {
         let (tally, _) = run(seed);
         all.steps += tally.steps;
         all.activations += tally.activations;
@@ -471,9 +573,15 @@ fn two_hundred_worlds_keep_every_rule() {
         all.caught_up += tally.caught_up;
         all.pauses += tally.pauses;
         all.refusals += tally.refusals;
+        all.done += tally.done;
+        all.aborted += tally.aborted;
+        all.failed += tally.failed;
+        all.promotions += tally.promotions;
     }
     println!("{all:?}");
     let full = all.steps > 200_000 && all.activations > 800 && all.conflicts > 60 && all.late > 5_000;
+    let operations = all.done > 100 && all.aborted > 100 && all.failed > 40 && all.promotions > 20;
+    assert!(operations, "operations became dull: {all:?}");
     assert!(all.pauses > 500 && all.refusals > 50, "the operator became dull: {all:?}");
     assert!(all.fell_behind > 500 && all.caught_up > 400, "lag became dull: {all:?}");
     assert!(full && all.hold_downs > 10 && all.suspensions > 250 && all.two_signals > 300, "the worlds became dull: {all:?}");

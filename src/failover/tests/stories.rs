@@ -9,7 +9,9 @@
 //!                                                  `readers`: who may be read is told as well
 //! at 5ms a refused                                 a report: outcome, role, read_only, tl=, sys=, lag=; `standing`: no new login
 //! at 6ms passive a standing_lost                   a passive sign
-//! at 1s drain b · maint b · ready b · switchover b an operator; also `drain b force`, `pause 30s`, `resume`
+//! at 1s drain b · maint b · ready b            an operator; also `drain b force`, `pause 30s`, `resume`
+//! at 1s switchover b promoter demote                an operation: [who], fence=required, force, accept_loss, limit=1s; also `promote`;
+//!                                                  then `done STEP`, `failed STEP`, `abort`
 //! at 10m nothing                                   time passes; ticks come when the core asked for them
 //! expect active b                                  the moral, which rewriting cannot change: active, epoch, suspended,
 //!                                                  verdict, a=REASON, read a=READING
@@ -53,6 +55,7 @@ impl Story {
                     policy.max_lag = Some(bytes.unwrap_or_else(|_| MaxLag::Time(duration(max))));
                 }
                 ("max_epoch_step", step) => policy.max_epoch_step = Some(step.parse().unwrap()),
+                ("automatic", fence) => policy.promotion = Some(automatic(word_of(fence))),
                 ("readers", _) => readers = true,
                 ("on_down", _) => policy.on_down = RevokeMode::Drain,
                 ("budget", budget) => {
@@ -97,7 +100,10 @@ impl Story {
         Some(match *words {
             ["nothing"] => return None,
             ["passive", who, what] => Event::Passive(id(who), word_of(what)),
-            ["switchover", who] => Event::Command(Command::Switchover(id(who))),
+            [kind @ ("switchover" | "promote"), ref words @ ..] => Event::Operate(Box::new(request(word_of(kind), words))),
+            ["done", step] => step_done(word_of(step)),
+            ["failed", step] => step_failed(word_of(step)),
+            ["abort"] => Event::Command(Command::AbortOperation(OperationId(1))),
             [to @ ("drain" | "maint" | "ready"), who, ref force @ ..] => {
                 Event::Command(Command::SetAdmin { backend: id(who), to: word_of(to), force: *force == ["force"] })
             }
@@ -113,6 +119,8 @@ impl Story {
                             Ok(bytes) => learned.lag_bytes = Some(bytes),
                             Err(_) => learned.lag_time = Some(duration(lag)),
                         },
+                        Some(("at", position)) => learned.position = Some(position.parse().unwrap()),
+                        _ if ["hears", "deaf"].contains(word) => learned.hears_primary = Some(*word == "hears"),
                         _ if *word == "read_only" => learned.read_only = true,
                         _ if *word == "standing" => fresh = false,
                         _ if *word == "late" => self.seq = 1,
@@ -133,6 +141,8 @@ impl Story {
             ["suspended", yes] => self.pool.suspended() == (yes == "yes"),
             ["verdict", verdict] => self.pool.verdict() == word_of(verdict),
             ["conflict", yes] => self.pool.conflict() == (yes == "yes"),
+            ["operation", "none"] => self.pool.operation().is_none(),
+            ["operation", step] => self.pool.operation().is_some_and(|is| is.step() == word_of(step)),
             ["read", one] => {
                 one.split_once('=').is_some_and(|(who, reading)| self.pool.read_eligibility(id(who)) == word_of(reading))
             }
@@ -151,6 +161,22 @@ impl Story {
             pool.verdict(),
         );
     }
+}
+
+fn request(kind: OperationKind, words: &[&str]) -> Request {
+    let mut request = Request { kind, to: None, accept_loss: false, ..switchover(BackendId(0)) };
+    for word in words {
+        match word.split_once('=').unwrap_or((word, "")) {
+            ("promoter", _) => request.how.promote = true,
+            ("demote", _) => request.how.demote = true,
+            ("fence", fence) => request.how.fence = word_of(fence),
+            ("force", _) => request.force = true,
+            ("accept_loss", _) => request.accept_loss = true,
+            ("limit", each) => request.limits = limits(duration(each)),
+            (who, _) => request.to = Some(id(who)),
+        }
+    }
+    request
 }
 
 fn id(word: &str) -> BackendId {

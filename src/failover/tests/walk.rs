@@ -4,7 +4,12 @@
 //! time, which moves in whole units and is forgotten beyond the longest window. A walk has a *lens*: the events that lead on
 //! to new states. In each state reached through the lens **every** event of the full alphabet is tried and judged.
 
-use std::{collections::HashSet, panic, thread, time::Duration};
+use std::{
+    collections::HashSet,
+    panic::{self, AssertUnwindSafe},
+    thread,
+    time::Duration,
+};
 
 use super::{
     model::{HEALTH_EDGES, Judge, READER_EDGES, REVOKE_EDGES, Step, VERDICT_EDGES, i12_ticks, i13_repeats, rebased},
@@ -61,6 +66,14 @@ fn abstract_pool(pool: &mut Pool, now: Time, horizon: Duration) {
     pool.settle_by = if pool.settled { Time::ZERO } else { shift(pool.settle_by) };
     pool.wake = pool.wake.map(shift);
     pool.paused = pool.paused.map(shift);
+    pool.promotions = 0;
+    pool.idle_since = pool.idle_since.map(shift);
+    if let Some(operation) = &mut pool.operation {
+        (operation.began, operation.since) = (shift(operation.since), shift(operation.since));
+        if operation.kind == OperationKind::Failover {
+            operation.id = OperationId(1 << 63);
+        }
+    }
     for backend in &mut pool.backends {
         backend.last_seq = 1;
         backend.evidence = NOTHING.with(Clone::clone);
@@ -76,7 +89,8 @@ fn abstract_pool(pool: &mut Pool, now: Time, horizon: Duration) {
 
 /// Ages beyond this are alike.
 fn horizon(policy: &Policy) -> Duration {
-    policy.budget_within.max(policy.failback_after.unwrap_or_default())
+    let rested = policy.promotion.as_ref().map(|rule| rule.after);
+    [policy.failback_after, rested].into_iter().flatten().fold(policy.budget_within, Duration::max)
 }
 
 /// The edges that were walked.
@@ -87,6 +101,7 @@ struct Seen {
     revokes: Vec<(Cause, RevokeMode)>,
     aborts: Vec<Cause>,
     readers: Vec<(ReadEligibility, RevokeMode)>,
+    endings: Vec<(crate::failover::Step, OperationEnd)>,
 }
 
 impl Seen {
@@ -96,6 +111,7 @@ impl Seen {
         self.revokes.extend(other.revokes);
         self.aborts.extend(other.aborts);
         self.readers.extend(other.readers);
+        self.endings.extend(other.endings);
     }
 
     fn note(&mut self, effects: &[Effect]) {
@@ -110,6 +126,7 @@ impl Seen {
                 Effect::Note(Note::Verdict { from, to }) => add(&mut self.verdicts, (*from, *to)),
                 Effect::Revoke { cause, mode, .. } => add(&mut self.revokes, (*cause, *mode)),
                 Effect::Abort { cause, .. } => add(&mut self.aborts, *cause),
+                Effect::EndOperation { ending, .. } => add(&mut self.endings, (ending.step, ending.why)),
                 Effect::Read { to, sessions, .. } => add(&mut self.readers, (*to, *sessions)),
                 _ => {}
             }
@@ -146,6 +163,22 @@ fn set(backend: u16, to: Admin, force: bool) -> Event {
     Event::Command(Command::SetAdmin { backend: BackendId(backend), to, force })
 }
 
+fn operate(request: Request) -> Event {
+    Event::Operate(Box::new(request))
+}
+
+/// A switchover with a promotion, if it must be.
+fn promotes(to: u16) -> Request {
+    let how = How { fence: Fence::Required, demote: true, promote: true };
+    Request { accept_loss: false, how, ..switchover(BackendId(to)) }
+}
+
+/// A promotion by hand.
+fn by_hand(fence: Fence, to: Option<u16>) -> Request {
+    let how = How { fence, demote: true, promote: true };
+    Request { kind: OperationKind::Promote, to: to.map(BackendId), how, ..switchover(BackendId(0)) }
+}
+
 /// For one unit from now.
 fn pause() -> Event {
     Event::Command(Command::Pause { until: NOW + UNIT })
@@ -154,7 +187,7 @@ fn pause() -> Event {
 /// Every event there is, for two backends and one that does not exist.
 fn alphabet() -> Vec<(Duration, Event)> {
     let mut all = vec![Event::Tick, Event::Passive(BackendId(9), Passive::DialRefused), bad(9, Outcome::Refused)];
-    all.push(Event::Command(Command::Switchover(BackendId(9))));
+    all.push(operate(switchover(BackendId(9))));
     for backend in 0..2 {
         let id = BackendId(backend);
         for fresh in [true, false] {
@@ -178,8 +211,13 @@ fn alphabet() -> Vec<(Duration, Event)> {
         ]);
         all.extend(Passive::ALL.iter().map(|what| Event::Passive(id, *what)));
         all.extend(Admin::ALL.iter().flat_map(|to| [false, true].map(|force| set(backend, *to, force))));
-        all.push(Event::Command(Command::Switchover(id)));
+        all.push(operate(switchover(id)));
+        all.push(operate(promotes(backend)));
+        all.push(operate(by_hand(Fence::Required, Some(backend))));
     }
+    all.extend(crate::failover::Step::ALL.iter().flat_map(|step| [step_done(*step), step_failed(*step)]));
+    all.extend([1, 2].map(|id| Event::Command(Command::AbortOperation(OperationId(id)))));
+    all.push(operate(Request { to: None, force: true, ..promotes(0) }));
     all.extend([pause(), Event::Command(Command::Resume), Event::Command(Command::Pause { until: NOW })]);
     let mut timed: Vec<_> = all.into_iter().map(|event| (Duration::ZERO, event)).collect();
     timed.extend([UNIT, HORIZON, HORIZON * 3].map(|wait| (wait, Event::Tick)));
@@ -209,8 +247,7 @@ fn claims() -> Vec<(Duration, Event)> {
 
 /// The lens of the operator: commands while there are claims.
 fn commands() -> Vec<(Duration, Event)> {
-    let command =
-        |id| [set(id, Admin::Drain, true), set(id, Admin::Ready, false), Event::Command(Command::Switchover(BackendId(id)))];
+    let command = |id| [set(id, Admin::Drain, true), set(id, Admin::Ready, false), operate(switchover(BackendId(id)))];
     let said = (0..2).flat_map(command);
     at_once([primary(0, 1), primary(1, 1), primary(1, 2), standby(0), bad(1, Outcome::Refused)].into_iter().chain(said))
 }
@@ -221,6 +258,42 @@ fn orders() -> Vec<(Duration, Event)> {
     lens.push(Event::Passive(BackendId(0), Passive::DialRefused));
     lens.extend([pause(), Event::Command(Command::Resume)]);
     lens.extend((0..2).flat_map(|id| [set(id, Admin::Maint, false), set(id, Admin::Ready, false)]));
+    at_once(lens)
+}
+
+/// The lens of the operations: one in all its steps, beside a crash, a return and a promotion by somebody else.
+fn operations() -> Vec<(Duration, Event)> {
+    let mut lens = vec![primary(0, 1), standby(0), bad(0, Outcome::Refused), bad(0, Outcome::Starting)];
+    lens.extend([standby(1), primary(1, 2), bad(1, Outcome::Refused), Event::Passive(BackendId(1), Passive::DialRefused)]);
+    lens.extend([operate(promotes(1)), operate(by_hand(Fence::Optional, None))]);
+    lens.extend(crate::failover::Step::ALL.iter().map(|step| step_done(*step)));
+    lens.extend([crate::failover::Step::Fence, crate::failover::Step::Promote].map(step_failed));
+    lens.push(Event::Command(Command::AbortOperation(OperationId(1))));
+    at_once(lens)
+}
+
+/// As a probe finds it that knows how far its history goes, and whether it hears its primary.
+fn at(backend: u16, role: Role, db_epoch: u64, position: u64, hears_primary: Option<bool>) -> Event {
+    let facts =
+        Facts { position: NonZeroU64::new(position), hears_primary, ..facts(Some(role), false, Some(db_epoch), Some(OWN)) };
+    ok(backend, facts, true)
+}
+
+/// The lens of the promotions: the conditions come and go while a primary dies and returns.
+fn promotions() -> Vec<(Duration, Event)> {
+    let mut lens = vec![at(0, Role::Primary, 1, 2, None), at(1, Role::Primary, 2, 2, None), bad(1, Outcome::Refused)];
+    lens.extend([Outcome::Refused, Outcome::Timeout].map(|outcome| bad(0, outcome)));
+    lens.extend([(1, Some(true)), (1, Some(false)), (2, Some(false))].map(|(far, hears)| at(1, Role::Standby, 1, far, hears)));
+    let steps = [crate::failover::Step::Fence, crate::failover::Step::Promote];
+    let told =
+        |result: Result<(), Printable>| move |step| Event::StepDone { id: OperationId(1 << 63), step, result: result.clone() };
+    lens.extend(steps.map(told(Ok(()))).into_iter().chain(steps.map(told(Err("broken".into())))));
+    lens.extend([
+        set(0, Admin::Drain, true),
+        set(0, Admin::Ready, false),
+        operate(promotes(1)),
+        step_done(crate::failover::Step::Drain),
+    ]);
     at_once(lens)
 }
 
@@ -244,7 +317,7 @@ fn times() -> Vec<(Duration, Event)> {
     let mut timed = Vec::new();
     for backend in 0..2 {
         timed.extend([primary(backend, 1), bad(backend, Outcome::Refused)].map(|event| (Duration::ZERO, event)));
-        timed.push((Duration::ZERO, Event::Command(Command::Switchover(BackendId(backend)))));
+        timed.push((Duration::ZERO, operate(switchover(BackendId(backend)))));
     }
     timed.push((Duration::ZERO, Event::Passive(BackendId(0), Passive::StandingLost)));
     timed.push((UNIT, Event::Tick));
@@ -291,8 +364,11 @@ impl Walk {
             let state = walk.states[at].clone();
             for (index, (wait, event)) in lens.iter().chain(&others).enumerate() {
                 walk.transitions += 1;
-                let next = state
-                    .take(*wait, event, index < lens.len(), &mut walk.seen)
+                let leads_on = index < lens.len();
+                let seen = AssertUnwindSafe(&mut walk.seen);
+                let taken = panic::catch_unwind(|| state.take(*wait, event, leads_on, { seen }.0));
+                let next = taken
+                    .unwrap_or_else(|_| Err("the core broke a rule of its own, see above".into()))
                     .unwrap_or_else(|broken| walk.fail(at, lens, *wait, event, &broken));
                 if let Some(next) = next.filter(|next| !known.contains(next)) {
                     known.insert(next.clone());
@@ -331,6 +407,7 @@ fn policy(election: Election, on_conflict: OnConflict, (rise, fall): (u32, u32))
         on_down: RevokeMode::Abort,
         max_lag: None,
         max_epoch_step: None,
+        promotion: None,
     }
 }
 
@@ -380,7 +457,9 @@ fn every_choice_by_role_in_every_state() {
     let missing: Vec<_> = VERDICT_EDGES.iter().filter(|edge| !seen.verdicts.contains(edge)).collect();
     assert!(missing.is_empty(), "no walk takes these legal edges: {missing:?}");
     let by_role = |cause| !matches!(cause, Cause::Down | Cause::Starting | Cause::Failback | Cause::Removed);
-    for edge in REVOKE_EDGES.iter().filter(|(cause, _)| by_role(*cause)) {
+    // Last words by command are those of an operation; see its walk.
+    let words = (Cause::Command, RevokeMode::LastWords);
+    for edge in REVOKE_EDGES.iter().filter(|edge| by_role(edge.0) && **edge != words) {
         assert!(seen.revokes.contains(edge), "no walk ends sessions as {edge:?}");
     }
 }
@@ -389,6 +468,48 @@ fn every_choice_by_role_in_every_state() {
 fn every_order_in_every_state() {
     let policies = [Election::ByRole, Election::ByOrder].map(|election| policy(election, OnConflict::Newest, (1, 1)));
     explore("orders", &policies, &orders(), (1_000, 100_000));
+}
+
+#[test]
+fn every_operation_in_every_state() {
+    let base = policy(Election::ByRole, OnConflict::Newest, (1, 1));
+    let base = Policy { budget_within: Duration::ZERO, ..base };
+    let policies = [
+        Policy { fall: 2, ..base.clone() },
+        Policy { on_conflict: OnConflict::Refuse, on_down: RevokeMode::Drain, ..base.clone() },
+        Policy { election: Election::ByOrder, failback_after: Some(UNIT), ..base.clone() },
+    ];
+    let seen = explore("operations", &policies, &operations(), (37_000, 6_000_000));
+    for mode in [RevokeMode::Abort, RevokeMode::Drain, RevokeMode::LastWords] {
+        assert!(seen.revokes.contains(&(Cause::Command, mode)), "no walk demotes with {mode}");
+    }
+    let missing: Vec<_> = endings().into_iter().filter(|ending| !seen.endings.contains(ending)).collect();
+    assert!(missing.is_empty(), "no walk ends an operation like this: {missing:?}");
+}
+
+/// How an operation may end, by its step.
+fn endings() -> Vec<(crate::failover::Step, OperationEnd)> {
+    use crate::failover::Step as Stage;
+    let mut all: Vec<_> = Stage::ALL.iter().flat_map(|step| [(*step, OperationEnd::StepFailed)]).collect();
+    all.extend(Stage::ALL.iter().map(|step| (*step, OperationEnd::Deadline)));
+    all.extend([Stage::Fence, Stage::Gate, Stage::Drain].map(|step| (step, OperationEnd::Command)));
+    all.extend([Stage::Gate, Stage::Drain].map(|step| (step, OperationEnd::ActiveLost)));
+    all.extend([Stage::Fence, Stage::Gate, Stage::Drain, Stage::Demote].map(|step| (step, OperationEnd::CandidateLost)));
+    all.extend([Stage::Demote, Stage::Promote, Stage::Activate].map(|step| (step, OperationEnd::Complete)));
+    all.push((Stage::Fence, OperationEnd::PrimaryReturned));
+    all
+}
+
+#[test]
+fn every_promotion_in_every_state() {
+    let base = policy(Election::ByRole, OnConflict::Newest, (1, 1));
+    let policies = [Fence::None, Fence::Optional, Fence::Required].map(|fence| Policy {
+        promotion: Some(automatic(fence)),
+        budget_within: UNIT,
+        ..base.clone()
+    });
+    let seen = explore("promotions", &policies, &promotions(), (15_000, 2_600_000));
+    assert!(seen.endings.contains(&(crate::failover::Step::Fence, OperationEnd::Condition)), "no walk loses a condition");
 }
 
 #[test]

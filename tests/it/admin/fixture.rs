@@ -16,7 +16,8 @@ use mainstay::{
     },
     config::{AdminConfig, ListenerConfig, ListenerRoute},
     failover::{
-        Admin, BackendId, Cause, Epoch, Facts, FailoverReady, Health, Outcome, ReadEligibility, Reason, Role, Time, Verdict,
+        Admin, BackendId, Cause, Epoch, Facts, FailoverReady, Health, OperationEnd, OperationKind, OperationResult, Outcome,
+        ReadEligibility, Reason, Role, Step, Time, Verdict,
     },
     lifecycle::{self, Phase, PhaseSender},
     metrics::{Metrics, PoolLabels, PoolSeries},
@@ -26,8 +27,8 @@ use mainstay::{
         socket::{Freebind, LegOptions},
     },
     route::{
-        self, BackendView, Clock, EventLog, LastFailover, LastProbe, OrderReceiver, Publisher, RouteWatch, SessionTable,
-        Snapshot, StateEvent,
+        self, BackendView, Clock, EndView, EventLog, LastFailover, LastProbe, OperationLog, OperationView, OrderReceiver,
+        Publisher, RouteWatch, SessionTable, Snapshot, StateEvent, StepView,
     },
 };
 use serde_json::Value;
@@ -44,6 +45,7 @@ pub(super) struct Fixture {
     pub(super) publisher: Publisher,
     pub(super) events: Arc<EventLog>,
     pub(super) sessions: Arc<SessionTable>,
+    pub(super) operations: Arc<OperationLog>,
     pub(super) ailments: Arc<Mutex<HealthProblems>>,
     /// What is ordered of the pool, and of the process, until a test takes it.
     pub(super) orders: Mutex<Option<OrderReceiver>>,
@@ -95,6 +97,7 @@ impl Fixture {
         let route::Seam { publisher, routes, snapshots, .. } = route::seam(clock, Duration::from_mins(1), first);
         let (phase, lifecycle::Lifeline { phase: watch, .. }) = lifecycle::begin();
         let (events, sessions) = (Arc::new(EventLog::default()), Arc::new(SessionTable::default()));
+        let operations = Arc::new(OperationLog::default());
         let ailments = Arc::new(Mutex::new(HealthProblems::default()));
         let health = Arc::clone(&ailments);
         let ((give, orders), (process, process_orders)) = (route::orders(), process_orders());
@@ -120,6 +123,7 @@ impl Fixture {
             view: views,
             sessions: vec![Arc::clone(&sessions)],
             events: Arc::clone(&events),
+            operations: Arc::clone(&operations),
             metrics: Arc::clone(&metrics),
             health: Arc::new(move || health.lock().unwrap().clone()),
         };
@@ -133,6 +137,7 @@ impl Fixture {
             publisher,
             events,
             sessions,
+            operations,
             ailments,
             orders,
             process_orders,
@@ -296,6 +301,46 @@ pub(super) fn dead() -> Snapshot {
         verdict: Verdict::NoEligible,
         backends: vec![down("db-a"), down("db-b")],
         ..Snapshot::default()
+    }
+}
+
+/// A switchover from `db-a` to `db-b`, of which no step has begun.
+pub(super) fn switchover(id: u64) -> OperationView {
+    let step = |step: &Step| StepView { step: *step, since: None, took: None, lines: Vec::new() };
+    OperationView {
+        id,
+        pool: "orders".into(),
+        kind: OperationKind::Switchover,
+        from: Some("db-a".into()),
+        to: "db-b".into(),
+        by: "uid 0 (root)".into(),
+        reason: "kernel".into(),
+        at: Time::from_millis(1000),
+        steps: [Step::Gate, Step::Drain, Step::Demote, Step::Promote, Step::Activate].iter().map(step).collect(),
+        can_abort: true,
+        end: None,
+    }
+}
+
+/// Its first steps are over, as is the one before `step`, which begins at `at` (milliseconds).
+pub(super) fn begin(operation: &mut OperationView, step: Step, at: u64) {
+    let at = Time::from_millis(at);
+    end_step(operation, at);
+    operation.can_abort = !step.is_past_no_return();
+    operation.steps.iter_mut().find(|shown| shown.step == step).unwrap().since = Some(at);
+}
+
+/// It ends in this way.
+pub(super) fn end(operation: &mut OperationView, at: u64, (result, why): (OperationResult, OperationEnd), sentence: &str) {
+    let at = Time::from_millis(at);
+    end_step(operation, at);
+    operation.can_abort = false;
+    operation.end = Some(EndView { at, result, why, sentence: sentence.into() });
+}
+
+fn end_step(operation: &mut OperationView, at: Time) {
+    for step in &mut operation.steps {
+        step.took = step.took.or(step.since.map(|since| at.since(since)));
     }
 }
 

@@ -61,7 +61,9 @@ fn nothing_can_be_changed_over_tcp_unless_the_configuration_says_so() {
     }
     for (method, path, code) in [
         ("PUT", "/api/v1/pools/orders/backends/db-a/state", "write_disabled"),
-        ("POST", "/api/v1/pools/orders/switchover", "read_only"),
+        ("POST", "/api/v1/pools/orders/switchover", "write_disabled"),
+        ("POST", "/api/v1/pools/orders/promote", "write_disabled"),
+        ("POST", "/api/v1/pools/orders/drill", "write_disabled"),
         ("POST", "/api/v1/pools/orders/pause", "write_disabled"),
         ("POST", "/api/v1/pools/orders/resume", "write_disabled"),
         ("POST", "/api/v1/pools/orders/kill", "write_disabled"),

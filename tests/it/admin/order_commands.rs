@@ -37,8 +37,8 @@ fn control(f: &Fixture) -> Obeying {
             code: RefusalCode::NobodyTakesOver,
             message: "db-b is the active backend, and nobody may take over (db-a is down: connect refused); --force does it all the same".into(),
         }),
-        Verb::Kill { .. } => Ok(Done { lines: vec!["97 sessions were ended".into()], sessions: 97 }),
-        verb => Ok(Done { lines: vec![format!("{verb:?}"), "evil\u{1b}[31m\nline".into()], sessions: 0 }),
+        Verb::Kill { .. } => Ok(Done { lines: vec!["97 sessions were ended".into()], sessions: 97, operation: None }),
+        verb => Ok(Done { lines: vec![format!("{verb:?}"), "evil\u{1b}[31m\nline".into()], sessions: 0, operation: None }),
     }
     })
 }
@@ -121,13 +121,22 @@ fn what_cannot_be_meant_is_wrong_usage() {
         &["reload", "orders"],
         &["kill"],
         &["shutdown", "now"],
+        &["drain", "orders/db-a", "--no-wait"],
+        &["switchover"],
+        &["switchover", "orders/db-a"],
+        &["switchover", "orders", "--accept-loss"],
+        &["promote", "orders", "--to"],
+        &["drill", "orders", "--to", "db-b"],
+        &["drill", "orders", "--force"],
     ] {
         let (code, text) = mainstay(words);
         assert_eq!(code, i32::from(exit::USAGE), "{words:?}: {text}");
     }
     let (code, help) = mainstay(&["--help"]);
     assert_eq!(code, 0);
-    for command in ["drain", "maint", "ready", "pause", "resume", "kill", "reload", "shutdown", "status"] {
+    for command in
+        ["drain", "maint", "ready", "pause", "resume", "kill", "switchover", "promote", "drill", "reload", "shutdown", "status"]
+    {
         assert!(help.contains(&format!("\n  {command} ")), "{help}");
     }
     let (code, help) = mainstay(&["drain", "--help"]);
@@ -135,4 +144,9 @@ fn what_cannot_be_meant_is_wrong_usage() {
         code == 0 && help.contains("POOL/BACKEND") && help.contains("--token-file <FILE>") && help.contains("--force"),
         "{help}"
     );
+    let (code, help) = mainstay(&["promote", "--help"]);
+    assert_eq!(code, 0);
+    for option in ["--to <BACKEND>", "--accept-loss", "--force", "--no-wait", "--dry-run", "--json", "--reason <TEXT>"] {
+        assert!(help.contains(option), "{option}: {help}");
+    }
 }

@@ -25,8 +25,8 @@ use crate::support::{
     wait::{patience, until},
 };
 
-const TOKEN: &str = "S3cr3t-0123456789abcdef-S3cr3t";
-const JSON: &str = "Content-Type: application/json\r\n";
+pub(super) const TOKEN: &str = "S3cr3t-0123456789abcdef-S3cr3t";
+pub(super) const JSON: &str = "Content-Type: application/json\r\n";
 const STATE: &str = "/api/v1/pools/orders/backends/db-a/state";
 const RESUME: &str = "/api/v1/pools/orders/resume";
 
@@ -68,10 +68,10 @@ pub(super) fn obedient(f: &Fixture) -> Obeying {
 }
 
 fn done() -> Done {
-    Done { lines: vec!["db-a gets no new sessions".into()], sessions: 3 }
+    Done { lines: vec!["db-a gets no new sessions".into()], sessions: 3, operation: None }
 }
 
-fn send(mut stream: impl Read + Write, method: &str, path: &str, headers: &str, body: &str) -> Reply {
+pub(super) fn send(mut stream: impl Read + Write, method: &str, path: &str, headers: &str, body: &str) -> Reply {
     let length = body.len();
     let request = format!(
         "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{headers}Content-Length: {length}\r\n\r\n{body}"
@@ -83,7 +83,7 @@ fn send(mut stream: impl Read + Write, method: &str, path: &str, headers: &str, 
 }
 
 /// An order of root over the unix socket.
-fn order(f: &Fixture, method: &str, path: &str, body: &str) -> Reply {
+pub(super) fn order(f: &Fixture, method: &str, path: &str, body: &str) -> Reply {
     send(unix_client(&f.socket), method, path, JSON, body)
 }
 
@@ -91,16 +91,16 @@ fn with_token(f: &Fixture, token: &str) -> Reply {
     send(f.connect(), "POST", RESUME, &format!("{JSON}Authorization: Bearer {token}\r\n"), "{}")
 }
 
-fn code(reply: &Reply) -> (u16, String) {
+pub(super) fn code(reply: &Reply) -> (u16, String) {
     (reply.status, reply.json()["error"]["code"].as_str().unwrap_or_default().to_owned())
 }
 
 /// A bucket of a second may be full by then; what is asked is not how full.
-fn patiently(ask: impl Fn() -> Reply) -> Reply {
+pub(super) fn patiently(ask: impl Fn() -> Reply) -> Reply {
     until("an answer that is not about too much", || Some(ask()).filter(|reply| reply.status != 429))
 }
 
-fn token_file(scratch: &Scratch) -> std::path::PathBuf {
+pub(super) fn token_file(scratch: &Scratch) -> std::path::PathBuf {
     scratch.file("token", format!("{TOKEN}\n"), 0o600)
 }
 
@@ -466,7 +466,9 @@ fn orders_for_the_process_reach_it_and_are_answered() {
                 tell.send((order.verb, order.by.to_string(), order.reason.to_string(), order.dry_run)).unwrap();
                 let answer = match order.verb {
                     ProcessVerb::Reload => Err(ProcessRefusal::Refused("workers cannot change while mainstay runs".into())),
-                    ProcessVerb::Shutdown { .. } => Ok(Done { lines: vec!["mainstay stops".into()], sessions: 0 }),
+                    ProcessVerb::Shutdown { .. } => {
+                        Ok(Done { lines: vec!["mainstay stops".into()], sessions: 0, operation: None })
+                    }
                 };
                 order.answer(answer);
             }

@@ -55,6 +55,21 @@ async fn roles_timelines_and_lag_of_a_pair() {
         assert!(facts.lag_bytes.is_some() && !facts.read_only, "{facts:?}");
     }
 
+    // The same for every role: the standby has what the primary wrote, and hears it.
+    let facts = async |port, user| once(port, &role(user, None), TIMEOUT).await.0.facts;
+    for user in ["postgres", "ordinary"] {
+        assert_eq!(facts(primary.port, user).await.hears_primary, None);
+        let wrote = facts(primary.port, user).await.position.unwrap();
+        let at = primary.sql("SELECT pg_current_wal_lsn() - '0/0'");
+        assert!(wrote <= at.parse().unwrap(), "{wrote} {at}");
+        until_async("the standby has it", async || {
+            let facts = facts(replica.port, user).await;
+            assert_eq!(facts.hears_primary, Some(true));
+            (facts.position.unwrap() >= wrote).then_some(())
+        })
+        .await;
+    }
+
     replica.sql("SELECT pg_wal_replay_pause()");
     primary.sql("CREATE TABLE t AS SELECT generate_series(1, 10000)");
     let lag = async || once(replica.port, &role("ordinary", None), TIMEOUT).await.0.facts.lag_bytes.unwrap();
@@ -62,10 +77,21 @@ async fn roles_timelines_and_lag_of_a_pair() {
     while lag().await < 100_000 {
         assert!(Instant::now() < limit, "the lag of a paused standby was not seen");
     }
+    // What it has received counts, applied or not.
+    let wrote = facts(primary.port, "ordinary").await.position.unwrap();
+    until_async("it has received it", async || (facts(replica.port, "ordinary").await.position >= Some(wrote)).then_some(()))
+        .await;
+    assert!(lag().await >= 100_000);
     replica.sql("SELECT pg_wal_replay_resume()");
 
     // The new timeline must be seen with the first answer as primary, not with the next checkpoint.
     primary.stop_fast();
+    until_async("the standby has lost it", async || {
+        let facts = facts(replica.port, "ordinary").await;
+        assert!(facts.position >= Some(wrote));
+        (facts.hears_primary == Some(false)).then_some(())
+    })
+    .await;
     let (mut session, _) = standing(replica.port, &role("ordinary", None)).await;
     replica.promote();
     let facts = session.query(Deadline::after(TIMEOUT)).await.facts;

@@ -145,7 +145,8 @@ fn no_port_or_socket_for_a_dial_is_not_the_backends_fault() {
         assert_eq!(failures, 4, "{syscall} {error}");
     }
     assert_eq!(process.metric("mainstay_dial_failures_total", &[]), 16);
-    let doubted = process.log().iter().any(|line| line["message"].as_str().is_some_and(|message| message.starts_with("suspended")));
+    let doubted =
+        process.log().iter().any(|line| line["message"].as_str().is_some_and(|message| message.starts_with("suspended")));
     assert!(!doubted, "clients had to wait for a second opinion of a backend that did nothing");
     assert_eq!(process.metric("mainstay_transitions_total", &[("to", "down")]), 0);
     assert_eq!(process.metric("mainstay_pool_epoch", &[]), 1);

@@ -136,6 +136,11 @@ fn said(check: &ExecCheck, stdout: &[u8], stderr: &[u8]) -> String {
 fn line(check: &ExecCheck, output: &[u8]) -> String {
     let text = String::from_utf8_lossy(output);
     let Some(line) = text.lines().map(str::trim).find(|line| !line.is_empty()) else { return String::new() };
+    without_secrets(check.secrets(), line).chars().take(LONGEST_LINE).collect()
+}
+
+/// A line that may be shown.
+pub(in crate::control) fn without_secrets<'a>(secrets: impl Iterator<Item = &'a str>, line: &str) -> String {
     let printable =
         |text: &str| -> String { text.chars().map(|c| if c == '\t' { ' ' } else { c }).filter(|c| !c.is_control()).collect() };
     // As it will be shown: characters between the letters of a secret are removed by then.
@@ -143,10 +148,10 @@ fn line(check: &ExecCheck, output: &[u8]) -> String {
         secret if secret.len() < SHORTEST_SECRET => line,
         secret => line.replace(&secret, "***"),
     };
-    check.secrets().fold(printable(line), hide).chars().take(LONGEST_LINE).collect()
+    secrets.fold(printable(line), hide)
 }
 
-fn name(signal: i32) -> String {
+pub(in crate::control) fn name(signal: i32) -> String {
     let known = [
         (Signal::HUP, "SIGHUP"),
         (Signal::INT, "SIGINT"),

@@ -10,7 +10,7 @@
 //! | [`answer`] | the meaning of an exit code and an output |
 
 pub mod answer;
-mod process;
+pub(in crate::control) mod process;
 
 use std::{process::Command, sync::Arc, time::Duration};
 
@@ -40,7 +40,7 @@ use crate::{
 pub const MIN_SPACING: Duration = Duration::from_millis(100);
 
 /// The search path of a command when mainstay has no `PATH`.
-const PLAIN_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+pub(in crate::control) const PLAIN_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Both outputs and the process; while it is started, also the other ends of the pipes, an input, and two of the standard library.
 const DESCRIPTORS: usize = 8;

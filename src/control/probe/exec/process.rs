@@ -50,7 +50,7 @@ pub enum Ended {
 
 /// A run.
 #[derive(Debug)]
-pub(super) struct Process {
+pub(in crate::control) struct Process {
     group: Group,
     stdout: Output,
     stderr: Output,
@@ -59,7 +59,7 @@ pub(super) struct Process {
 impl Process {
     /// Starts it in a process group of its own. Blocks until the program was found and loaded. `gone` is dropped when nothing is
     /// left of it.
-    pub(super) fn start(mut command: Command, gone: oneshot::Sender<()>, runtime: &Handle) -> io::Result<Self> {
+    pub(in crate::control) fn start(mut command: Command, gone: oneshot::Sender<()>, runtime: &Handle) -> io::Result<Self> {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
         let mut child = command.spawn()?;
         let leader = Pid::from_child(&child);
@@ -73,7 +73,7 @@ impl Process {
     }
 
     /// Waits for its end. Meanwhile its output is read, so that no full pipe blocks it. Later output of its children is ignored.
-    pub(super) async fn ended(&mut self) -> Ended {
+    pub(in crate::control) async fn ended(&mut self) -> Ended {
         let Self { group, stdout, stderr } = self;
         let listen = async {
             tokio::join!(stdout.follow(), stderr.follow());
@@ -89,8 +89,16 @@ impl Process {
         ended
     }
 
+    /// Asks the group to end, by SIGTERM.
+    pub(in crate::control) fn terminate(&self) {
+        // A process that has ended needs no signal; once it is reaped, the number may belong to another.
+        if self.group.status() != Some(Ended::Unknown) {
+            let _ = kill_process_group(self.group.leader, Signal::TERM);
+        }
+    }
+
     /// The beginning of its standard output and standard error.
-    pub(super) fn said(&self) -> (&[u8], &[u8]) {
+    pub(in crate::control) fn said(&self) -> (&[u8], &[u8]) {
         (&self.stdout.kept, &self.stderr.kept)
     }
 }

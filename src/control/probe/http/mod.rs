@@ -21,6 +21,7 @@ use std::{
 };
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use tokio::time::timeout_at;
 
 use self::{
@@ -110,28 +111,47 @@ impl Login {
         }
     }
 
+    /// Asks another path of the endpoint, or posts JSON to it: the status, and the body if it is not too long.
+    pub(in crate::control) async fn call(
+        &self,
+        addresses: &Addresses,
+        (path, body): (&str, Option<String>),
+        deadline: Deadline,
+    ) -> Result<(u16, Bytes), Failure> {
+        let asking = async {
+            let (mut session, address) = self.connect(addresses, deadline).await?;
+            let password = Password::of(self.password.as_ref(), deadline.for_files()).await;
+            let question = request::call((path, body), &self.check, (&self.host, port_of(&address)), password.as_ref())
+                .map_err(|why| Failure::backend(Outcome::Misconfigured, why))?;
+            let answer = session.ask(question).await.map_err(|interrupted| Failure::Backend(interrupted.finding))?;
+            Ok((answer.status, answer.body.unwrap_or_default()))
+        };
+        timeout_at(deadline.at(), asking).await.unwrap_or_else(|_| Err(Failure::Backend(Finding::late(UNANSWERED, deadline))))
+    }
+
     async fn read(&self, addresses: &Addresses, deadline: Deadline) -> Result<(Standing, Judgement), Failure> {
+        let asking = async {
+            let (mut session, address) = self.connect(addresses, deadline).await?;
+            let asked = self.ask(&mut session, port_of(&address), deadline).await;
+            let judgement = asked.map_err(|interrupted| Failure::Backend(interrupted.finding))?;
+            let session = if session.stands().await { Some(session) } else { None };
+            Ok((Standing { login: self.clone(), address, session, stale: false, broken: None }, judgement))
+        };
+        timeout_at(deadline.at(), asking).await.unwrap_or_else(|_| Err(Failure::Backend(Finding::late(UNANSWERED, deadline))))
+    }
+
+    async fn connect(&self, addresses: &Addresses, deadline: Deadline) -> Result<(Session, Endpoint), Failure> {
         let port = self.check.port;
         let addresses: Addresses = addresses.in_order().filter_map(|(_, address)| endpoint_of(address, port)).collect();
         // The PROXY header is only for the database's port.
         let greeted = if port.is_some() { deadline.with_header(None) } else { deadline };
         let (socket, address) = tcp::connect(&addresses, greeted).await?;
         let allowance = Allowance::new();
-        let asking = async {
-            let (check, socket) = (&self.check, Bounded::new(socket, allowance.clone()));
-            let (authorities, identity) = (check.tls_ca_file.as_deref(), check.tls_identity.as_ref());
-            let security = stream::Security { host: &self.host, mode: check.tls, authorities, identity };
-            let stream = stream::encrypt(socket, security, deadline).await?;
-            let mut session = Session::start(stream, allowance).await?;
-            let judgement =
-                self.ask(&mut session, port_of(&address), deadline).await.map_err(|interrupted| interrupted.finding)?;
-            let session = if session.stands().await { Some(session) } else { None };
-            Ok((Standing { login: self.clone(), address, session, stale: false, broken: None }, judgement))
-        };
-        match timeout_at(deadline.at(), asking).await {
-            Ok(read) => read.map_err(Failure::Backend),
-            Err(_) => Err(Failure::Backend(Finding::late(UNANSWERED, deadline))),
-        }
+        let (check, socket) = (&self.check, Bounded::new(socket, allowance.clone()));
+        let (authorities, identity) = (check.tls_ca_file.as_deref(), check.tls_identity.as_ref());
+        let security = stream::Security { host: &self.host, mode: check.tls, authorities, identity };
+        let stream = stream::encrypt(socket, security, deadline).await.map_err(Failure::Backend)?;
+        Ok((Session::start(stream, allowance).await.map_err(Failure::Backend)?, address))
     }
 
     async fn ask(&self, session: &mut Session, port: u16, deadline: Deadline) -> Result<Judgement, Interrupted> {

@@ -1,11 +1,12 @@
-//! The question: one GET.
+//! The question: one GET; and, of the API that promotes, a POST.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
-use http_body_util::Empty;
+use http_body_util::Full;
 use hyper::{
     Request,
-    header::{ACCEPT, AUTHORIZATION, HOST, HeaderValue, USER_AGENT},
+    header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue, USER_AGENT},
+    http::request::Builder,
 };
 
 use crate::config::{HttpCheck, Secret};
@@ -14,21 +15,44 @@ use crate::config::{HttpCheck, Secret};
 ///
 /// # Errors
 /// When path or host contain invalid characters; one sentence for people.
-pub(super) fn build(
+pub(super) fn build(check: &HttpCheck, host: &str, port: u16, password: Option<&Secret>) -> Result<Request<Full<Bytes>>, String> {
+    let request = with_headers(Request::get(check.path.expose()), check, (host, port), password)?;
+    request.body(Full::default()).map_err(|error| format!("{} cannot be asked for: {error}", check.path.shown()))
+}
+
+/// A GET of another path of the same endpoint, or, with a body, which is JSON, a POST.
+///
+/// # Errors
+/// As [`build`].
+pub(super) fn call(
+    (path, body): (&str, Option<String>),
     check: &HttpCheck,
-    host: &str,
-    port: u16,
+    peer: (&str, u16),
     password: Option<&Secret>,
-) -> Result<Request<Empty<Bytes>>, String> {
+) -> Result<Request<Full<Bytes>>, String> {
+    let request = match &body {
+        Some(_) => Request::post(path).header(CONTENT_TYPE, "application/json"),
+        None => Request::get(path),
+    };
+    let request = with_headers(request, check, peer, password)?;
+    request.body(body.unwrap_or_default().into()).map_err(|error| format!("{path} cannot be asked for: {error}"))
+}
+
+fn with_headers(
+    request: Builder,
+    check: &HttpCheck,
+    (host, port): (&str, u16),
+    password: Option<&Secret>,
+) -> Result<Builder, String> {
     let host = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
-    let mut request = Request::get(check.path.expose())
+    let request = request
         .header(HOST, host)
         .header(USER_AGENT, concat!("mainstay/", env!("CARGO_PKG_VERSION")))
         .header(ACCEPT, "application/json, */*");
     if let (Some(login), Some(password)) = (&check.login, password) {
-        request = request.header(AUTHORIZATION, basic(&login.user, password)?);
+        return Ok(request.header(AUTHORIZATION, basic(&login.user, password)?));
     }
-    request.body(Empty::new()).map_err(|error| format!("{} cannot be asked for: {error}", check.path.shown()))
+    Ok(request)
 }
 
 /// RFC 7617, section 2.

@@ -3,7 +3,7 @@
 use std::{error::Error as _, future::Future, io, pin::Pin, time::Duration};
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Empty};
+use http_body_util::{BodyExt, Full};
 use hyper::{
     Request, Response,
     body::Incoming,
@@ -27,12 +27,12 @@ const HEAD_MAX: usize = 16 * 1024;
 /// After a complete answer the connection is ready, or closed, at once; a loaded machine may need a moment.
 const SETTLE: Duration = Duration::from_millis(20);
 
-type Question = Request<Empty<Bytes>>;
-type Driver = Pin<Box<Connection<TokioIo<Box<dyn Stream>>, Empty<Bytes>>>>;
+type Question = Request<Full<Bytes>>;
+type Driver = Pin<Box<Connection<TokioIo<Box<dyn Stream>>, Full<Bytes>>>>;
 
 /// A connection that was not closed yet. Everything that happens on it happens inside its own methods: it has no task.
 pub(super) struct Session {
-    sender: SendRequest<Empty<Bytes>>,
+    sender: SendRequest<Full<Bytes>>,
     driver: Driver,
     over: bool,
     allowance: Allowance,

@@ -61,12 +61,12 @@ pub fn row(payload: &[u8], columns: usize) -> Option<Vec<Option<String>>> {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Table {
     pub(super) columns: Vec<String>,
-    pub(super) rows: Vec<Vec<Option<String>>>,
+    pub(in crate::control) rows: Vec<Vec<Option<String>>>,
 }
 
 impl Table {
     /// The value of a column in a row, whatever the case of its name; `None` also for NULL.
-    pub(super) fn get(&self, row: usize, column: &str) -> Option<&str> {
+    pub(in crate::control) fn get(&self, row: usize, column: &str) -> Option<&str> {
         let place = self.columns.iter().position(|name| name.eq_ignore_ascii_case(column))?;
         self.rows.get(row)?.get(place)?.as_deref()
     }

@@ -160,6 +160,11 @@ impl Conversation {
         self.allowance.renew();
     }
 
+    /// As [`Self::renew`]; the answer may have so many bytes.
+    pub(super) fn grant(&self, bytes: usize) {
+        self.allowance.grant(bytes);
+    }
+
     async fn log_in(&mut self, greeting: &Greeting, account: Account<'_>) -> Result<(), Trouble> {
         let password = account.password.map_or("", |password| password.expose());
         let mut nonce = greeting.nonce.clone();

@@ -1,6 +1,6 @@
 //! What a server reports: its variables, its replication, its place in a Galera cluster.
 
-use std::fmt::Write;
+use std::{fmt::Write, num::NonZeroU64};
 
 use super::{super::finding::Finding, answer::Table, replication::Source};
 use crate::{
@@ -26,10 +26,10 @@ pub(super) const VARIABLES: [&str; 9] = [
 
 /// The kind of server, as far as the queries differ.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Dialect {
+pub(in crate::control) struct Dialect {
     /// Shown to people.
-    pub(super) version: Printable,
-    is_mariadb: bool,
+    pub(in crate::control) version: Printable,
+    pub(in crate::control) is_mariadb: bool,
     number: (u32, u32, u32),
 }
 
@@ -48,7 +48,7 @@ impl Dialect {
     }
 
     /// The query for replication. The words changed, and the old ones were removed.
-    pub(super) fn replication(&self) -> &'static str {
+    pub(in crate::control) fn replication(&self) -> &'static str {
         match (self.is_mariadb, self.number) {
             (true, (10, 5, 1..) | (10, 6.., _) | (11.., ..)) => "SHOW ALL REPLICAS STATUS",
             (true, _) => "SHOW ALL SLAVES STATUS",
@@ -57,9 +57,14 @@ impl Dialect {
         }
     }
 
+    /// What it calls a replica in its statements.
+    pub(in crate::control) fn replica(&self) -> &'static str {
+        if self.replication().contains("REPLICA") { "REPLICA" } else { "SLAVE" }
+    }
+
     /// The statements that make a server stop replicating, in the words that it knows.
     fn promotion(&self) -> &'static str {
-        if self.replication().contains("REPLICA") { "STOP REPLICA; RESET REPLICA ALL" } else { "STOP SLAVE; RESET SLAVE ALL" }
+        if self.replica() == "REPLICA" { "STOP REPLICA; RESET REPLICA ALL" } else { "STOP SLAVE; RESET SLAVE ALL" }
     }
 }
 
@@ -150,8 +155,43 @@ pub(super) fn read(dialect: &Dialect, answers: &Answers<'_>, writable_replica: W
         }
     };
     let db_epoch = if role == Role::Primary { reign(answers) } else { None };
-    let facts = Facts { role: Some(role), read_only, db_epoch, lag_bytes, lag_time, version, ..Facts::default() };
+    let (history, position) = position(answers, role).unzip();
+    let history = history.unwrap_or_default();
+    let hears_primary = answers.replication.filter(|_| role == Role::Standby).map(Source::any_is_heard);
+    let facts = Facts {
+        role: Some(role),
+        read_only,
+        db_epoch,
+        lag_bytes,
+        lag_time,
+        position: position.and_then(NonZeroU64::new),
+        history,
+        hears_primary,
+        version,
+        ..Facts::default()
+    };
     Finding { outcome: Outcome::Ok, facts, evidence: evidence.into() }
+}
+
+/// How many transactions it has: their domain, and the highest number in it. A replica's own log does not count, since it may hold what
+/// its source never had. `None` where one number does not say it: `MySQL` counts separately for each server, and so does each domain.
+fn position(answers: &Answers<'_>, role: Role) -> Option<(u32, u64)> {
+    let applied = answers.variable("gtid_slave_pos")?;
+    let rest = match role {
+        Role::Standby => Source::received(answers.replication?)?,
+        _ => answers.variable("gtid_binlog_state").filter(|state| !state.is_empty())?,
+    };
+    let mut highest: Option<(u32, u64)> = None;
+    for gtid in applied.split(',').chain(rest.split(',')).filter(|gtid| !gtid.is_empty()) {
+        let mut parts = gtid.trim().splitn(3, '-');
+        let (domain, _, sequence) = (parts.next()?, parts.next()?, parts.next()?);
+        let (domain, sequence) = (domain.parse().ok()?, sequence.parse().ok()?);
+        highest = match highest {
+            Some((known, _)) if known != domain => return None,
+            known => known.max(Some((domain, sequence))),
+        };
+    }
+    highest
 }
 
 /// Where this server's time as primary began, counted in transactions: one more than the last that another server wrote in its
@@ -379,6 +419,46 @@ mod tests {
         // The first again, after it has followed the second.
         assert_eq!(reign("1", "0-1-100,0-2-5000", "0-2-5000"), Some(5001));
         assert_eq!(reign("1", "0-1-100,7-2-9000,rubbish,0-2-x", ""), Some(1));
+    }
+
+    #[test]
+    fn positions_are_numbers_of_one_domain() {
+        let primary = |state, applied| {
+            let variables = [("read_only", "0"), ("gtid_binlog_state", state), ("gtid_slave_pos", applied)];
+            let facts = found(&variables, Some(&Table::default())).facts;
+            assert_eq!(facts.hears_primary, None);
+            facts.position.map(|position| (facts.history, position.get()))
+        };
+        assert_eq!(primary("0-1-100", ""), Some((0, 100)));
+        // Promoted, and nothing written since: its own log ends with its last reign.
+        assert_eq!(primary("0-2-50", "0-1-100"), Some((0, 100)));
+        assert_eq!(primary("0-2-5000,0-1-100", "0-1-100"), Some((0, 5000)));
+        assert_eq!(primary("7-1-3", ""), Some((7, 3)));
+        for unclear in [("", "0-1-100"), ("", ""), ("0-1-100,7-1-3", ""), ("0-1-100", "7-1-3"), ("0-1", ""), ("0-1-x", "")] {
+            assert_eq!(primary(unclear.0, unclear.1), None, "{unclear:?}");
+        }
+        let replica = |receives, received, applied| {
+            let sources = row(&[("Slave_IO_Running", receives), ("Slave_SQL_Running", "Yes"), ("Gtid_IO_Pos", received)]);
+            let variables = [("read_only", "1"), ("gtid_binlog_state", "0-9-999"), ("gtid_slave_pos", applied)];
+            let facts = found(&variables, Some(&sources)).facts;
+            (facts.position.map(|position| (facts.history, position.get())), facts.hears_primary)
+        };
+        assert_eq!(replica("Yes", "0-1-120", "0-1-100"), (Some((0, 120)), Some(true)));
+        // By file and position: only what it has applied has a number.
+        assert_eq!(replica("Connecting", "", "0-1-100"), (Some((0, 100)), Some(false)));
+        assert_eq!(replica("No", "", ""), (None, Some(false)));
+        assert_eq!(replica("Preparing", "1-1-5", "0-1-100"), (None, Some(true)));
+        // MySQL, whose servers count each for itself.
+        let mysql =
+            found(&[("read_only", "1")], Some(&row(&[("Replica_IO_Running", "Yes"), ("Replica_SQL_Running", "Yes")]))).facts;
+        assert_eq!((mysql.position, mysql.hears_primary), (None, Some(true)));
+        let two = Table {
+            rows: [&source("No", "No", "0").rows[..], &source("Yes", "No", "0").rows].concat(),
+            ..source("No", "No", "0")
+        };
+        let facts = found(&[("read_only", "1"), ("gtid_slave_pos", "0-1-100")], Some(&two)).facts;
+        assert_eq!((facts.position, facts.hears_primary), (None, Some(true)), "two sources");
+        assert_eq!(found(&[("read_only", "1")], None).facts.hears_primary, None, "the account may not see it");
     }
 
     #[test]

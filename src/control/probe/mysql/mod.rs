@@ -21,8 +21,11 @@ mod replication;
 mod scramble;
 pub mod wire;
 
+pub(in crate::control) use self::facts::Dialect;
+
 use std::{
     io,
+    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -35,12 +38,12 @@ use tokio::{sync::oneshot, time::timeout_at};
 use self::{
     answer::Table,
     conversation::{Account, Conversation, Trouble},
-    facts::{Answers, Dialect},
+    facts::Answers,
 };
 use super::{
     deadline::Deadline,
     files::Password,
-    finding::{Broken, Failure, Finding},
+    finding::{Broken, Failure, Finding, Refusal},
     kind::{Check, Kind},
     linger::{self, Linger},
     socket::io_error,
@@ -56,6 +59,9 @@ use crate::{
 /// `ER_SPECIFIC_ACCESS_DENIED_ERROR`: the account may not ask this. `ER_PARSE_ERROR`, `ER_NOT_SUPPORTED_YET`: the server does not
 /// know the statement. Errors that may pass are not among these, because nothing asks again.
 const UNANSWERABLE: [u16; 3] = [1227, 1064, 1235];
+
+/// `ER_SPECIFIC_ACCESS_DENIED_ERROR`, `ER_DBACCESS_DENIED_ERROR`, `ER_ACCESS_DENIED_ERROR`, `ER_KILL_DENIED_ERROR`.
+const DENIED: [u16; 4] = [1227, 1044, 1045, 1095];
 
 /// How the check logs in to one backend.
 #[derive(Clone, Debug)]
@@ -81,6 +87,13 @@ pub struct Standing {
     broken: Option<Broken>,
 }
 
+/// Why a statement has no answer.
+pub(in crate::control) struct Refused {
+    /// The server's number, if it refused.
+    pub(in crate::control) code: Option<u16>,
+    pub(in crate::control) finding: Finding,
+}
+
 impl Kind for MysqlCheck {
     fn of(&self, address: &BackendAddr) -> Check {
         Check::Login(Box::new(Login::new(address, self)))
@@ -96,14 +109,7 @@ impl standing::Login for Login {
     /// A login that is still running at the deadline is finished and logged out in the background, within a few seconds, unless too
     /// many are already: a server counts those that are cut off, and eventually locks the host out.
     async fn open(&self, addresses: &Addresses, deadline: Deadline) -> Result<Opened, Failure> {
-        let (socket, _) = tcp::connect(addresses, deadline).await?;
-        let (opened, opening) = oneshot::channel();
-        tokio::spawn(self.clone().run(socket, deadline, opened));
-        let mut standing = match timeout_at(deadline.at(), opening).await {
-            Ok(Ok(opened)) => opened.map_err(Failure::Backend)?,
-            Ok(Err(_)) => return Err(Failure::backend(Outcome::ProtocolError, "the login ended without a result")),
-            Err(_) => return Err(Failure::Backend(Finding::late("connected, but the login did not finish", deadline))),
-        };
+        let (mut standing, _) = self.session(addresses, deadline).await?;
         let finding = standing.query(deadline).await;
         standing::opened(standing, finding)
     }
@@ -119,6 +125,26 @@ impl Login {
         let password = check.password.as_ref().map(Password::new);
         let check = Arc::new(check.clone());
         Self { host: address.host().into(), check, password, blind: Arc::default(), linger: Linger::default() }
+    }
+
+    /// A session that was asked nothing of its role yet, and the near end of its connection.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub(in crate::control) async fn session(
+        &self,
+        addresses: &Addresses,
+        deadline: Deadline,
+    ) -> Result<(Standing, Option<SocketAddr>), Failure> {
+        let (socket, _) = tcp::connect(addresses, deadline).await?;
+        let near = tcp::near(&socket);
+        let (opened, opening) = oneshot::channel();
+        tokio::spawn(self.clone().run(socket, deadline, opened));
+        match timeout_at(deadline.at(), opening).await {
+            Ok(Ok(opened)) => Ok((opened.map_err(Failure::Backend)?, near)),
+            Ok(Err(_)) => Err(Failure::backend(Outcome::ProtocolError, "the login ended without a result")),
+            Err(_) => Err(Failure::Backend(Finding::late("connected, but the login did not finish", deadline))),
+        }
     }
 
     async fn run(self, socket: Plain, deadline: Deadline, mut opened: oneshot::Sender<Result<Standing, Finding>>) {
@@ -195,6 +221,45 @@ impl standing::Standing for Standing {
 }
 
 impl Standing {
+    /// Runs a statement.
+    pub(in crate::control) async fn run(&mut self, statement: &str, deadline: Deadline) -> Result<Table, Refusal> {
+        self.conversation.renew();
+        match timeout_at(deadline.at(), self.conversation.query(statement)).await {
+            Ok(Ok(table)) => Ok(table),
+            Ok(Err(trouble)) => {
+                let is_denied = matches!(&trouble, Trouble::Server(error) if DENIED.contains(&error.code));
+                Err(Refusal { is_denied, why: trouble.finding().evidence })
+            }
+            Err(_) => Err(Finding::late("logged in, but the statement did not end", deadline).into()),
+        }
+    }
+
+    /// The kind of server.
+    pub(in crate::control) const fn dialect(&self) -> &Dialect {
+        &self.dialect
+    }
+
+    /// It is a node of a Galera cluster.
+    pub(in crate::control) const fn is_galera(&self) -> bool {
+        self.is_galera
+    }
+
+    /// Asks something else than the check does; the answer may have so many bytes.
+    ///
+    /// # Errors
+    /// The server's own refusal, or what came instead of an answer.
+    pub(in crate::control) async fn sql(&mut self, sql: &str, bytes: usize, deadline: Deadline) -> Result<Table, Refused> {
+        self.conversation.grant(bytes);
+        match timeout_at(deadline.at(), self.conversation.query(sql)).await {
+            Ok(Ok(table)) => Ok(table),
+            Ok(Err(trouble)) => Err(Refused {
+                code: if let Trouble::Server(error) = &trouble { Some(error.code) } else { None },
+                finding: trouble.finding(),
+            }),
+            Err(_) => Err(Refused { code: None, finding: Finding::late("logged in, but the query was not answered", deadline) }),
+        }
+    }
+
     /// Which variables this server has, once per login: a query for one that it lacks is an error.
     async fn learn(&mut self) -> Result<(), Trouble> {
         let names = facts::VARIABLES.map(|name| format!("'{name}'")).join(", ");

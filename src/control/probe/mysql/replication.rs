@@ -20,15 +20,33 @@ pub(super) struct Source<'a> {
     /// The error that stopped a thread, or keeps it from its source; 0 for none.
     error: u64,
     seconds: Option<u64>,
+    /// What the receiving thread does.
+    receives: &'a str,
+    /// The last transaction that it has received in each domain (`MariaDB`).
+    received: &'a str,
     /// Received and not applied, in bytes.
     pub(super) unapplied: Option<u64>,
 }
 
 impl<'a> Source<'a> {
+    fn all(table: &'a Table) -> impl Iterator<Item = Self> {
+        (0..table.rows.len()).filter_map(|row| Self::row(table, row))
+    }
+
+    /// Whether a server that has these sources is connected to any.
+    pub(super) fn any_is_heard(table: &'a Table) -> bool {
+        Self::all(table).any(|source| !matches!(source.receives, "No" | "Connecting"))
+    }
+
+    /// What the only source has sent, as its transactions are numbered; `None` if there are more.
+    pub(super) fn received(table: &'a Table) -> Option<&'a str> {
+        let mut sources = Self::all(table);
+        sources.next().filter(|_| sources.next().is_none()).map(|source| source.received)
+    }
+
     /// The source that is furthest behind, if any is configured.
     pub(super) fn of(table: &'a Table) -> Option<Self> {
-        let sources = (0..table.rows.len()).filter_map(|row| Self::row(table, row));
-        sources.max_by_key(|source| (source.is_followed, !source.is_whole, source.seconds, source.unapplied))
+        Self::all(table).max_by_key(|source| (source.is_followed, !source.is_whole, source.seconds, source.unapplied))
     }
 
     fn row(table: &'a Table, row: usize) -> Option<Self> {
@@ -58,6 +76,8 @@ impl<'a> Source<'a> {
             is_followed: io_thread != "No" || sql_thread != "No" || applying.is_some(),
             is_whole: io_thread == "Yes" && sql_thread == "Yes",
             applies: sql_thread == "Yes",
+            receives: io_thread,
+            received: table.get(row, "Gtid_IO_Pos").unwrap_or_default(),
             error: applying.or_else(|| error("Last_IO_Errno")).unwrap_or(0),
             seconds: number("Seconds_Behind_Source", "Seconds_Behind_Master"),
             unapplied,

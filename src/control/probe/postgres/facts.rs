@@ -1,5 +1,7 @@
 //! The one query of the check, and how its answer is read.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use tokio_postgres::{SimpleQueryMessage, error::SqlState};
 
 use super::super::finding::Finding;
@@ -12,10 +14,12 @@ use crate::failover::{Facts, Outcome, Printable, Role};
 ///   CASEs keep from being called what raises an error in the other role.
 /// - The timeline of a primary is that of the WAL it writes now: `pg_control_checkpoint()` names the old one until the first
 ///   checkpoint after a promotion.
+/// - Every role may read the `pid` of the receiver, which is NULL unless the standby is connected to its primary; its status needs
+///   `pg_monitor`.
 /// - `default_transaction_read_only` counts when the server or the database sets it, not when it is a precaution on the
 ///   check's own role.
 macro_rules! facts_query {
-    ($system_id:literal, $timeline:expr, $lag_bytes:literal) => {
+    ($system_id:literal, $timeline:expr, $lag_bytes:literal, $position:literal, $hears:literal) => {
         concat!(
             "SELECT r.standby AS in_recovery,
   CASE WHEN r.standby OR pg_catalog.current_setting('default_transaction_read_only') = 'off' THEN 'off'
@@ -31,6 +35,12 @@ macro_rules! facts_query {
   ",
             $lag_bytes,
             " AS lag_bytes,
+  ",
+            $position,
+            " AS position,
+  ",
+            $hears,
+            " AS hears,
   pg_catalog.current_setting('server_version') AS version
 FROM (SELECT pg_catalog.pg_is_in_recovery() AS standby OFFSET 0) r"
         )
@@ -48,7 +58,11 @@ FROM (SELECT pg_catalog.pg_is_in_recovery() AS standby OFFSET 0) r"
             "CASE WHEN r.standby THEN
        (SELECT pg_catalog.pg_wal_lsn_diff(greatest(w.latest_end_lsn, pg_catalog.pg_last_wal_receive_lsn()),
                                           pg_catalog.pg_last_wal_replay_lsn())
-        FROM pg_catalog.pg_stat_get_wal_receiver() w) END"
+        FROM pg_catalog.pg_stat_get_wal_receiver() w) END",
+            "pg_catalog.pg_wal_lsn_diff(
+       CASE WHEN r.standby THEN greatest(pg_catalog.pg_last_wal_receive_lsn(), pg_catalog.pg_last_wal_replay_lsn())
+            ELSE pg_catalog.pg_current_wal_lsn() END, '0/0')",
+            "CASE WHEN r.standby THEN (SELECT w.pid IS NOT NULL FROM pg_catalog.pg_stat_get_wal_receiver() w) END"
         )
     };
 }
@@ -65,11 +79,16 @@ const WITHOUT_CONTROL_FILE: &str =
     facts_query!("NULL::bigint", standby "(SELECT w.received_tli::bigint FROM pg_catalog.pg_stat_get_wal_receiver() w)");
 
 /// Without the functions that tell of the log: neither a timeline nor a lag.
-const WITHOUT_WAL: &str =
-    facts_query!("(SELECT system_identifier FROM pg_catalog.pg_control_system())", "NULL::bigint", "NULL::bigint");
+const WITHOUT_WAL: &str = facts_query!(
+    "(SELECT system_identifier FROM pg_catalog.pg_control_system())",
+    "NULL::bigint",
+    "NULL::bigint",
+    "NULL::bigint",
+    "NULL::bool"
+);
 
 /// The role, which is enough to serve.
-const ROLE_ONLY: &str = facts_query!("NULL::bigint", "NULL::bigint", "NULL::bigint");
+const ROLE_ONLY: &str = facts_query!("NULL::bigint", "NULL::bigint", "NULL::bigint", "NULL::bigint", "NULL::bool");
 
 /// How much the check may ask of this server.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -123,7 +142,18 @@ impl Scope {
     }
 }
 
-pub(super) fn read(messages: &[SimpleQueryMessage], scope: Scope) -> Finding {
+/// The highest timeline that a server was seen to receive as a standby. Once its primary is gone, it names the one of its last
+/// restartpoint, which may be an older one.
+#[derive(Debug, Default)]
+pub(super) struct ReceivedTimeline(AtomicU64);
+
+impl ReceivedTimeline {
+    fn at_least(&self, told: u64) -> u64 {
+        self.0.fetch_max(told, Ordering::Relaxed).max(told)
+    }
+}
+
+pub(super) fn read(messages: &[SimpleQueryMessage], scope: Scope, received: &ReceivedTimeline) -> Finding {
     let row = messages.iter().find_map(|message| match message {
         SimpleQueryMessage::Row(row) => Some(row),
         _ => None,
@@ -136,14 +166,17 @@ pub(super) fn read(messages: &[SimpleQueryMessage], scope: Scope) -> Finding {
     };
     let number = |name| column(name).and_then(|text| text.parse::<i64>().ok());
     let timeline = column("timeline");
+    let number_of_timeline = timeline.and_then(|timeline| timeline.parse::<u32>().ok()).map(u64::from);
     let facts = Facts {
         role: Some(role),
         read_only: column("read_only") == Some("on"),
-        db_epoch: timeline.and_then(|timeline| timeline.parse::<u32>().ok()).map(u64::from),
+        db_epoch: number_of_timeline.map(|told| if role == Role::Standby { received.at_least(told) } else { told }),
         // An unsigned number that SQL shows as a signed one.
         system_id: number("system_id").map(i64::cast_unsigned),
         // Negative for a moment when replay is ahead of what the receiver told last (restored from an archive).
         lag_bytes: number("lag_bytes").map(|lag| u64::try_from(lag).unwrap_or(0)),
+        position: column("position").and_then(|position| position.parse().ok()),
+        hears_primary: column("hears").filter(|_| role == Role::Standby).map(|hears| hears == "t"),
         version: column("version").and_then(|version| version.split_whitespace().next()).map(Printable::word),
         ..Facts::default()
     };

@@ -15,20 +15,21 @@ pub(crate) mod scram;
 mod session;
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError, Weak},
     time::Duration,
 };
 
 use async_trait::async_trait;
 use tokio::{sync::oneshot, time::timeout_at};
-use tokio_postgres::Client;
+use tokio_postgres::{Client, SimpleQueryMessage, error::SqlState};
 use tokio_util::sync::DropGuard;
 
 use super::{
     bounded::Allowance,
     deadline::Deadline,
     files::Password,
-    finding::{Broken, Failure, Finding},
+    finding::{Broken, Failure, Finding, Refusal},
     kind::{Check, Kind},
     linger::{self, Linger},
     standing::{self, Opened, SESSIONS, Standing as _},
@@ -48,6 +49,8 @@ pub struct Login {
     password: Option<Password>,
     /// What the role may read. Tried once, because each refusal is a line in the server's log.
     reduced: Arc<Mutex<facts::Scope>>,
+    /// Of the last session. It lives as long as a session does that has seen it, and no session outlives its server.
+    received: Arc<Mutex<Weak<facts::ReceivedTimeline>>>,
     linger: Linger,
 }
 
@@ -59,6 +62,7 @@ pub struct Standing {
     broken: Option<Broken>,
     allowance: Allowance,
     reduced: Arc<Mutex<facts::Scope>>,
+    received: Arc<facts::ReceivedTimeline>,
     _abandon: DropGuard,
 }
 
@@ -77,13 +81,7 @@ impl standing::Login for Login {
     /// A login that is still running at the deadline is finished and logged out in the background, within a few seconds, unless too
     /// many are already.
     async fn open(&self, addresses: &Addresses, deadline: Deadline) -> Result<Opened, Failure> {
-        let (socket, _) = tcp::connect(addresses, deadline).await?;
-        let opening = session::start(socket, self.clone(), deadline);
-        let mut standing = match timeout_at(deadline.at(), opening).await {
-            Ok(Ok(opened)) => opened?,
-            Ok(Err(_)) => return Err(Failure::backend(Outcome::ProtocolError, "the login ended without a result")),
-            Err(_) => return Err(Failure::Backend(Finding::late("connected, but the login did not finish", deadline))),
-        };
+        let (mut standing, _) = self.session(addresses, deadline).await?;
         let finding = standing.query(deadline).await;
         standing::opened(standing, finding)
     }
@@ -98,7 +96,41 @@ impl Login {
     pub fn new(address: &BackendAddr, check: &PostgresCheck) -> Self {
         let password = check.password.as_ref().map(Password::new);
         let check = Arc::new(check.clone());
-        Self { host: address.host().into(), check, password, reduced: Arc::default(), linger: Linger::default() }
+        Self {
+            host: address.host().into(),
+            check,
+            password,
+            reduced: Arc::default(),
+            received: Arc::default(),
+            linger: Linger::default(),
+        }
+    }
+
+    /// What the sessions of this login know that are open.
+    fn received(&self) -> Arc<facts::ReceivedTimeline> {
+        let mut last = self.received.lock().unwrap_or_else(PoisonError::into_inner);
+        let received = last.upgrade().unwrap_or_default();
+        *last = Arc::downgrade(&received);
+        received
+    }
+
+    /// A session that was asked nothing yet, and the near end of its connection.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub(in crate::control) async fn session(
+        &self,
+        addresses: &Addresses,
+        deadline: Deadline,
+    ) -> Result<(Standing, Option<SocketAddr>), Failure> {
+        let (socket, _) = tcp::connect(addresses, deadline).await?;
+        let near = tcp::near(&socket);
+        let opening = session::start(socket, self.clone(), deadline);
+        match timeout_at(deadline.at(), opening).await {
+            Ok(Ok(opened)) => Ok((opened?, near)),
+            Ok(Err(_)) => Err(Failure::backend(Outcome::ProtocolError, "the login ended without a result")),
+            Err(_) => Err(Failure::Backend(Finding::late("connected, but the login did not finish", deadline))),
+        }
     }
 }
 
@@ -137,13 +169,51 @@ impl standing::Standing for Standing {
 }
 
 impl Standing {
+    /// Runs a statement; the first row of its answer, if it has one.
+    pub(in crate::control) async fn run(&mut self, statement: &str, deadline: Deadline) -> Result<Vec<Option<String>>, Refusal> {
+        self.allowance.renew();
+        let answer = match timeout_at(deadline.at(), self.client.simple_query(statement)).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(error)) if error.is_closed() => return Err(self.broken().await.finding().into()),
+            Ok(Err(error)) => {
+                let is_denied = error.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE);
+                return Err(Refusal { is_denied, why: classify::error(&error).evidence });
+            }
+            Err(_) => return Err(Finding::late("logged in, but the statement did not end", deadline).into()),
+        };
+        let row = answer.iter().find_map(|message| match message {
+            SimpleQueryMessage::Row(row) => Some((0..row.len()).map(|column| row.get(column).map(str::to_owned)).collect()),
+            _ => None,
+        });
+        Ok(row.unwrap_or_default())
+    }
+
+    /// Asks something else than the check does; the answer may have so many bytes.
+    ///
+    /// # Errors
+    /// What came instead of an answer.
+    pub(in crate::control) async fn sql(
+        &mut self,
+        sql: &str,
+        bytes: usize,
+        deadline: Deadline,
+    ) -> Result<Vec<SimpleQueryMessage>, Finding> {
+        self.allowance.grant(bytes);
+        match timeout_at(deadline.at(), self.client.simple_query(sql)).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(error)) if error.is_closed() => Err(self.broken().await.finding()),
+            Ok(Err(error)) => Err(classify::error(&error)),
+            Err(_) => Err(Finding::late("logged in, but the query was not answered", deadline)),
+        }
+    }
+
     async fn ask(&mut self) -> Finding {
         let mut scope = *self.reduced.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
             let error = match self.client.simple_query(scope.query()).await {
                 Ok(answer) => {
                     *self.reduced.lock().unwrap_or_else(PoisonError::into_inner) = scope;
-                    return facts::read(&answer, scope);
+                    return facts::read(&answer, scope, &self.received);
                 }
                 Err(error) => error,
             };

@@ -56,8 +56,9 @@ async fn run(socket: Plain, login: Login, deadline: Deadline, mut opened: onesho
     };
     let abandoned = CancellationToken::new();
     let (end, ended) = oneshot::channel();
-    let standing =
-        Standing { client, ended, broken: None, allowance, reduced: login.reduced, _abandon: abandoned.clone().drop_guard() };
+    let received = login.received();
+    let (reduced, abandon) = (login.reduced, abandoned.clone().drop_guard());
+    let standing = Standing { client, ended, broken: None, allowance, reduced, received, _abandon: abandon };
     // A session that nobody waits for is dropped here, which logs out.
     drop(opened.send(Ok(standing)));
     let broken = tokio::select! {

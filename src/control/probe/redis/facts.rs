@@ -1,6 +1,6 @@
 //! What `INFO` says of a server (Redis documentation, "INFO": lines of `key:value`).
 
-use std::sync::Arc;
+use std::{num::NonZeroU64, sync::Arc};
 
 use super::super::finding::Finding;
 use crate::failover::{Facts, Outcome, Printable, Role};
@@ -8,7 +8,8 @@ use crate::failover::{Facts, Outcome, Printable, Role};
 /// Longest version that is passed on; it is untrusted.
 const LONGEST_VERSION: usize = 40;
 
-fn value<'a>(info: &'a str, key: &str) -> Option<&'a str> {
+/// The value of a key.
+pub(in crate::control) fn value<'a>(info: &'a str, key: &str) -> Option<&'a str> {
     info.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':')).map(str::trim_end)
 }
 
@@ -28,6 +29,11 @@ pub(crate) fn version(info: &str) -> Result<Option<Printable>, String> {
 /// Which process this is, from the section `server`: another after each start.
 pub(super) fn run_id(info: &str) -> Option<Arc<str>> {
     value(info, "run_id").filter(|id| id.len() <= 64).map(Arc::from)
+}
+
+/// The first part of a replication id: offsets count from its beginning, and say nothing about those of another.
+fn history(id: &str) -> Option<u32> {
+    u32::from_str_radix(id.get(..8)?, 16).ok()
 }
 
 /// Reads the section `replication`.
@@ -53,6 +59,14 @@ pub(crate) fn read(info: &str, version: Option<Printable>) -> Finding {
         (Role::Standby, Some(received), Some(applied)) => Some(received.saturating_sub(applied)),
         _ => None,
     };
+    // A primary counts its writes only for the sake of replicas, which the backlog is for.
+    let position = match role {
+        Role::Standby => number("slave_repl_offset"),
+        _ => number("master_repl_offset").filter(|_| value(info, "repl_backlog_active") == Some("1")),
+    };
+    let link = value(info, "master_link_status").filter(|_| role == Role::Standby);
+    // While the primary sends a whole copy, the link counts as down.
+    let hears_primary = link.map(|status| status == "up" || value(info, "master_sync_in_progress") == Some("1"));
     let mut evidence = role.to_string();
     match role {
         Role::Primary => evidence.extend(number("connected_slaves").map(|count| format!(", replicas connected: {count}"))),
@@ -60,7 +74,10 @@ pub(crate) fn read(info: &str, version: Option<Printable>) -> Finding {
             evidence.extend(value(info, "master_link_status").filter(|status| *status != "up").map(|_| ", has lost its primary"));
         }
     }
-    let facts = Facts { role: Some(role), lag_bytes, version, ..Facts::default() };
+    let history = value(info, "master_replid").and_then(history).unwrap_or_default();
+    // The next byte: a new primary has written none.
+    let position = position.and_then(|offset| NonZeroU64::MIN.checked_add(offset));
+    let facts = Facts { role: Some(role), lag_bytes, position, history, hears_primary, version, ..Facts::default() };
     Finding { outcome: Outcome::Ok, facts, evidence: evidence.into() }
 }
 
@@ -79,6 +96,33 @@ mod tests {
             read("role:slave\r\nmaster_link_status:down\r\nslave_read_repl_offset:128\r\nslave_repl_offset:28\r\n", None);
         assert_eq!((replica.facts.role, replica.facts.lag_bytes), (Some(Role::Standby), Some(100)));
         assert_eq!(&*replica.evidence, "standby, has lost its primary");
+    }
+
+    #[test]
+    fn positions_count_only_where_the_server_counts_them() {
+        const ID: &str = "master_replid:8371b4fb1155b71f4a04d3e1bc3e18c4a990aeeb\r\n";
+        let found = |info: &str| {
+            let facts = read(&format!("{ID}{info}"), None).facts;
+            assert_eq!(facts.history, 0x8371_b4fb);
+            (facts.position.map(NonZeroU64::get), facts.hears_primary)
+        };
+        assert_eq!(found("role:master\r\nmaster_repl_offset:28\r\nrepl_backlog_active:1\r\n"), (Some(29), None));
+        // Without a backlog it does not count what it writes.
+        assert_eq!(found("role:master\r\nmaster_repl_offset:28\r\nrepl_backlog_active:0\r\n"), (None, None));
+        // Its own offset goes on to exist for its own replicas; what it read and has not applied ends with the link.
+        let replica = |link: &str, more: &str| {
+            found(&format!(
+                "role:slave\r\nmaster_link_status:{link}\r\n{more}slave_read_repl_offset:90\r\nslave_repl_offset:80\r\n\
+                 master_repl_offset:70\r\nrepl_backlog_active:1\r\n"
+            ))
+        };
+        assert_eq!(replica("up", ""), (Some(81), Some(true)));
+        assert_eq!(replica("down", ""), (Some(81), Some(false)));
+        assert_eq!(replica("down", "master_sync_in_progress:1\r\n"), (Some(81), Some(true)));
+        assert_eq!(found("role:slave\r\nslave_repl_offset:1\r\n"), (Some(2), None));
+        for id in ["", "master_replid:?\r\n", "master_replid:8371\r\n", "master_replid:1234567é\r\n"] {
+            assert_eq!(read(&format!("role:master\r\n{id}"), None).facts.history, 0);
+        }
     }
 
     #[test]

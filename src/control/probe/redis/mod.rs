@@ -35,7 +35,7 @@ use super::{
     bounded::{Allowance, Bounded, Garbage},
     deadline::Deadline,
     files::Password,
-    finding::{Broken, Failure, Finding},
+    finding::{Broken, Failure, Finding, Refusal},
     kind::{Check, Kind},
     socket::io_error,
     standing::{self, Opened, SESSIONS},
@@ -47,6 +47,9 @@ use crate::{
     failover::{Outcome, Printable, Role},
     net::{addr::BackendAddr, addresses::Addresses, endpoint::Endpoint},
 };
+
+/// How far a login came that was not over in time.
+const UNANSWERED: &str = "connected, but the check was not answered";
 
 /// How the check logs in to one backend.
 #[derive(Clone, Debug)]
@@ -92,14 +95,12 @@ impl Kind for RedisCheck {
 #[async_trait]
 impl standing::Login for Login {
     async fn open(&self, addresses: &Addresses, deadline: Deadline) -> Result<Opened, Failure> {
-        let (socket, peer) = tcp::connect(addresses, deadline).await?;
-        let allowance = Allowance::new();
-        let opening = self.converse(Bounded::new(socket, allowance.clone()), allowance, peer, deadline);
-        match timeout_at(deadline.at(), opening).await {
-            Ok(Ok((standing, finding))) => standing::opened(standing, finding),
-            Ok(Err(finding)) => Err(Failure::Backend(finding)),
-            Err(_) => Err(Failure::Backend(Finding::late("connected, but the check was not answered", deadline))),
-        }
+        let mut standing = self.session(addresses, deadline).await?;
+        let finding = match timeout_at(deadline.at(), standing.look()).await {
+            Ok(look) => look.map_err(Failure::Backend)?,
+            Err(_) => return Err(Failure::Backend(Finding::late(UNANSWERED, deadline))),
+        };
+        standing::opened(standing, finding)
     }
 }
 
@@ -110,13 +111,24 @@ impl Login {
         Self { host, check: Arc::new(check.clone()), password, council: Arc::default(), witnessed: Arc::default() }
     }
 
-    async fn converse(
+    /// A session over which nothing was asked yet.
+    pub(in crate::control) async fn session(&self, addresses: &Addresses, deadline: Deadline) -> Result<Standing, Failure> {
+        let (socket, peer) = tcp::connect(addresses, deadline).await?;
+        let allowance = Allowance::new();
+        let opening = self.log_in(Bounded::new(socket, allowance.clone()), allowance, peer, deadline);
+        match timeout_at(deadline.at(), opening).await {
+            Ok(opened) => opened.map_err(Failure::Backend),
+            Err(_) => Err(Failure::Backend(Finding::late(UNANSWERED, deadline))),
+        }
+    }
+
+    async fn log_in(
         &self,
         socket: Bounded,
         allowance: Allowance,
         peer: Endpoint,
         deadline: Deadline,
-    ) -> Result<(Standing, Finding), Finding> {
+    ) -> Result<Standing, Finding> {
         let (authorities, identity) = (self.check.tls_ca_file.as_deref(), self.check.tls_identity.as_ref());
         let security = Security { host: &self.host, mode: self.check.tls, authorities, identity };
         let stream = stream::encrypt(socket, security, deadline).await?;
@@ -130,8 +142,7 @@ impl Login {
                 return Err(classify::error(&error));
             }
         }
-        let finding = standing.look().await?;
-        Ok((standing, finding))
+        Ok(standing)
     }
 
     /// The server that the Sentinels name, if there are any.
@@ -180,6 +191,18 @@ impl standing::Standing for Standing {
 }
 
 impl Standing {
+    /// Gives a command.
+    pub(in crate::control) async fn run(&mut self, words: &[&str], deadline: Deadline) -> Result<Reply, Refusal> {
+        self.allowance.renew();
+        match timeout_at(deadline.at(), self.ask(words)).await {
+            Ok(Ok(Reply::Error(error))) => {
+                Err(Refusal { is_denied: resp::code(&error) == "NOPERM", why: classify::error(&error).evidence })
+            }
+            Ok(answer) => Ok(answer?),
+            Err(_) => Err(Finding::late("logged in, but the command was not answered", deadline).into()),
+        }
+    }
+
     async fn look(&mut self) -> Result<Finding, Finding> {
         let served = self.ask(&["PING"]).await?;
         if let Reply::Error(error) = &served

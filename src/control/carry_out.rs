@@ -1,0 +1,103 @@
+//! What follows from a step of the core: routes, readers, probes, operations, notes.
+
+use super::{
+    effects::{Action, RouteChange},
+    orders, readers,
+    supervisor::Supervisor,
+};
+use crate::{
+    failover::{BackendId, Cause, Effect, Epoch, Note, ReadEligibility, RevokeMode, Time},
+    route::{Route, RouteId},
+};
+use std::sync::Arc;
+
+impl Supervisor {
+    pub(super) fn carry_out(&mut self, now: Time, effects: &[Effect]) {
+        for effect in effects {
+            match effect {
+                Effect::Revoke { epoch, backend, mode, cause } => self.revoke(now, *backend, (*epoch, *mode, *cause)),
+                Effect::Abort { epoch, backend, cause } => self.abort(now, *epoch, *backend, *cause),
+                Effect::Activate { epoch, backend, cause } => self.activate(now, *epoch, *backend, *cause),
+                Effect::Suspend { epoch } => {
+                    let (why, evidence) = orders::why_held(&self.core, &self.nodes);
+                    self.teller.route_change(now, self.routes.suspend(*epoch, &why, evidence));
+                }
+                Effect::Resume { epoch } => {
+                    // The end of a pause is no answer of the backend.
+                    if !effects.contains(&Effect::Note(Note::Pause(None))) {
+                        self.routes.publisher().verified(now);
+                    }
+                    self.teller.route_change(now, self.routes.resume(*epoch));
+                }
+                Effect::BeginStep { id, kind, step, from, to } => self.begin_step(now, (*id, *kind, *step), (*from, *to)),
+                Effect::Ungate { .. } => self.operations.ungate(),
+                Effect::EndOperation { kind, ending, .. } => self.end_operation(now, *kind, ending),
+                Effect::Read { backend, from, to, sessions } => self.read(now, *backend, (*from, *to), *sessions),
+                Effect::Pace(backend, pace) => self.nodes[backend.index()].prober.pace(*pace),
+                Effect::ProbeNow(backend) => self.nodes[backend.index()].prober.probe_now(),
+                Effect::Note(note) => {
+                    if let Note::Pause(until) = note {
+                        self.routes.publisher().held_until(until.unwrap_or(now));
+                        self.offer_readers();
+                    }
+                    self.teller.note((now, self.core.epoch()), &self.nodes, note);
+                }
+            }
+        }
+        self.memory.keep(&self.core, self.nodes.iter().map(|node| &*node.config.name));
+    }
+
+    fn revoke(&mut self, now: Time, backend: BackendId, order: (Epoch, RevokeMode, Cause)) {
+        let (_, _, cause) = order;
+        let known = self.core.backend(backend).filter(|_| cause != Cause::Removed);
+        let readers = known.and_then(|_| self.nodes.get(backend.index())).map_or(0, |node| node.slot.sessions());
+        let change = self.routes.revoke(now, order, (known, readers));
+        self.teller.route_change(now, change);
+    }
+
+    /// A server that said it accepts no clients has nothing more to send: its remaining sessions end.
+    fn abort(&mut self, now: Time, epoch: Epoch, backend: BackendId, cause: Cause) {
+        if self.routes.abort_lingering() {
+            let (backend, evidence) = (Arc::clone(self.name(backend)), self.evidence(backend));
+            self.teller.route_change(now, RouteChange { action: Action::Aborted, backend, epoch, cause: Some(cause), evidence });
+        }
+    }
+
+    fn activate(&mut self, now: Time, epoch: Epoch, backend: BackendId, cause: Cause) {
+        readers::abort_last_words(&self.nodes, &self.core);
+        let node = &self.nodes[backend.index()];
+        let name = Arc::clone(&node.config.name);
+        let route = Route::new(name, &node.metrics, RouteId::Active(epoch), node.resolved.clone(), Arc::default());
+        let held = self.core.suspended().then(|| orders::why_held(&self.core, &self.nodes).0);
+        let change = self.routes.activate(now, route, (epoch, cause), self.evidence(backend), held.as_deref());
+        self.teller.route_change(now, change);
+    }
+
+    /// New clients of the active backend use the address of the last probe. If the name no longer resolves to the addresses that
+    /// were `failing`, nothing else will end the sessions there, so they end like those of a backend that went down.
+    pub(super) fn readdress(&mut self, failing: bool) {
+        let Some(active) = self.core.active() else { return };
+        let (node, mode) = (&self.nodes[active.index()], self.config.policy.on_down);
+        let leave = Some(mode).filter(|mode| failing && *mode != RevokeMode::Drain);
+        if let Some(sessions) = self.routes.readdress(&node.resolved, leave) {
+            self.teller.moved(&node.config.name, self.core.epoch(), sessions, mode);
+        }
+    }
+
+    /// A backend may be read, or no longer.
+    fn read(&mut self, now: Time, backend: BackendId, (from, to): (ReadEligibility, ReadEligibility), sessions: RevokeMode) {
+        self.readers.update(&mut self.nodes[backend.index()], to);
+        self.offer_readers();
+        let node = &self.nodes[backend.index()];
+        let closed = node.slot.revoke(sessions, (from, to), &node.metrics);
+        if readers::are_wanted(&self.config) {
+            let state = self.core.backend(backend);
+            let why = state.map(|state| readers::why_not_read(state, to, self.config.policy.max_lag)).unwrap_or_default();
+            self.teller.read_eligibility((now, self.core.epoch()), &node.config.name, (from, to), (sessions, closed), why);
+        }
+    }
+
+    pub(super) fn offer_readers(&self) {
+        readers::offer(&self.nodes, &self.core, self.routes.publisher());
+    }
+}

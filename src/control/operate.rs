@@ -1,0 +1,296 @@
+//! Orders for an operation, and the effects of the core that concern one.
+
+use std::sync::Arc;
+
+use super::{
+    drain::Drain,
+    operation_text,
+    operations::{self, Heard, Operations, PREFLIGHT, deadline},
+    orders,
+    probe::Deadline,
+    promotion::{Member, Occasion, Severity, Shortcoming},
+    supervisor::Supervisor,
+    unpromoted,
+};
+use crate::{
+    failover::{
+        BackendId, Command, Effect, Ending, Event, Note, OperationId, OperationKind, OperationResult, Plan, Printable, Refused,
+        Request, Step, Time, label::Label,
+    },
+    route::{Done, Order, Refusal, RefusalCode, Verb},
+};
+
+impl Supervisor {
+    /// Takes an order for an operation; gives any other order back.
+    pub(super) fn operate(&mut self, order: Order) -> Option<Order> {
+        let now = self.clock.now();
+        let answer = match &order.verb {
+            Verb::Switchover { to, .. } | Verb::Promote { to, .. } => match self.plan(now, &order, to.as_ref()) {
+                Ok((request, plan)) => {
+                    self.prepare(order, request, &plan);
+                    return None;
+                }
+                Err(refusal) => Err(refusal),
+            },
+            Verb::Abort { id } => self.abort_operation(now, *id, order.dry_run),
+            Verb::Drill => Ok(Done { lines: self.drill(now), sessions: 0, operation: None }),
+            _ => return Some(order),
+        };
+        self.answer(order, answer);
+        None
+    }
+
+    /// What a task of an operation has to say.
+    pub(super) fn hear(&mut self, heard: Heard) {
+        match heard {
+            Heard::Prepared { order, request, missing } => {
+                self.operations.is_preparing = false;
+                let answer = self.begin(&order, request, &missing);
+                self.answer(order, answer);
+            }
+            Heard::StepOver { id, step, result } => {
+                if self.operations.said(id, step, &result)
+                    && let Ok(lines) = &result
+                {
+                    let at = (self.clock.now(), self.core.epoch());
+                    self.teller.operation_said(at, step, self.operations.shown_id(), lines);
+                }
+                self.step(&Event::StepDone { id, step, result: result.map(|_| ()) });
+            }
+            Heard::Aside { what, backend, result } => {
+                self.teller.aside((self.clock.now(), self.core.epoch()), what, &backend, &result);
+            }
+        }
+    }
+
+    fn answer(&mut self, order: Order, answer: Result<Done, Refusal>) {
+        let at = (self.clock.now(), self.core.epoch());
+        self.teller.order(at, &order, self.named(&order.verb).as_ref(), &answer);
+        self.publish();
+        order.answer(answer);
+    }
+
+    fn named(&self, verb: &Verb) -> Option<Arc<str>> {
+        let (Verb::Switchover { to, .. } | Verb::Promote { to, .. }) = verb else { return None };
+        let name = to.as_ref()?;
+        self.nodes.iter().map(|node| &node.config.name).find(|known| *known == name).cloned()
+    }
+
+    /// What is asked of the core, and what that would do.
+    fn plan(&self, now: Time, order: &Order, to: Option<&Arc<str>>) -> Result<(Request, Plan), Refusal> {
+        if self.retired.is_cancelled() {
+            let message = format!("pool {} is not configured any more", self.config.name);
+            return Err(Refusal { code: RefusalCode::Gone, message });
+        }
+        if self.operations.is_preparing {
+            let message = "another order for an operation is being looked at; order again in a moment".to_owned();
+            return Err(Refusal { code: RefusalCode::Busy, message });
+        }
+        let to = to.map(|name| orders::find(&self.nodes, &self.core, &self.config.name, name)).transpose()?;
+        let Some(request) = Operations::request(&self.config, &order.verb, to) else {
+            return Err(Refusal { code: RefusalCode::Gone, message: "no operation".to_owned() });
+        };
+        match self.core.preflight(now, &request) {
+            Ok(plan) => Ok((request, plan)),
+            Err(refused) => Err(self.refusal(refused)),
+        }
+    }
+
+    fn refusal(&self, Refused { why, backend }: Refused) -> Refusal {
+        let detail = if let Some(id) = backend {
+            self.why_not(id)
+        } else {
+            let others = self.core.ids().filter(|id| Some(*id) != self.core.active());
+            others.map(|id| format!("{}: {}", self.name(id), self.why_not(id))).collect::<Vec<_>>().join(", ")
+        };
+        operation_text::refusal(why, backend.map(|id| &**self.name(id)), &detail)
+    }
+
+    fn why_not(&self, id: BackendId) -> String {
+        let lag = self.core.lack(id).or_else(|| self.core.backend(id)?.facts.lag_bytes);
+        let lag = lag.filter(|lag| *lag > 0).map(|lag| format!(", {lag} bytes behind")).unwrap_or_default();
+        format!("{}{lag}", self.core.reason(id).as_str())
+    }
+
+    /// Looks at the servers first: what is missing there is known before anything is done.
+    fn prepare(&mut self, order: Order, request: Request, plan: &Plan) {
+        let (from, to) = (plan.from.map(|id| self.member(id)), self.member(plan.to));
+        let switches = request.kind == OperationKind::Switchover;
+        let from = from.filter(|_| switches);
+        let is_promotion = plan.steps.contains(&Step::Promote);
+        let drain = plan.steps.contains(&Step::Drain).then(|| plan.from.and_then(|id| self.drain(id, Arc::default()))).flatten();
+        let (promoter, is_dry) = (self.operations.promoter.clone(), order.dry_run);
+        self.operations.prepare(order, request, async move {
+            let mut missing = Vec::new();
+            if is_promotion {
+                missing = promoter.preflight(from.as_ref(), &to, Deadline::after(PREFLIGHT)).await;
+            }
+            if let Some(drain) = drain {
+                let words = drain.preflight().await;
+                missing.extend(words.into_iter().map(|words| Shortcoming { severity: Severity::Costs, words }));
+            }
+            let is_forbidden = missing.iter().any(|one| one.severity == Severity::Forbids);
+            if let Some(from) = from.filter(|_| is_promotion && !is_dry && !is_forbidden) {
+                // It makes the stop shorter, and is no condition of it.
+                let _ = promoter.prepare(&from, Deadline::after(PREFLIGHT)).await;
+            }
+            missing
+        });
+    }
+
+    /// Begins an operation that was looked at.
+    fn begin(&mut self, order: &Order, mut request: Box<Request>, missing: &[Shortcoming]) -> Result<Done, Refusal> {
+        let now = self.clock.now();
+        let forbids = missing.iter().filter(|one| one.severity == Severity::Forbids);
+        let forbids: Vec<String> = forbids.map(|one| one.words.to_string()).collect();
+        if !forbids.is_empty() && !request.force {
+            let message = format!("it would fail: {}; nothing was changed", forbids.join("; "));
+            return Err(Refusal { code: RefusalCode::NotPrepared, message });
+        }
+        let plan = self.core.preflight(now, &request).map_err(|refused| self.refusal(refused))?;
+        let steps = plan.steps.iter().map(|step| step.as_str()).collect::<Vec<_>>().join(", ");
+        let from = plan.from.map_or_else(String::new, |id| format!(" from {}", self.name(id)));
+        let mut lines = vec![format!("{}{from} to {}: {steps}", request.kind, self.name(plan.to))];
+        lines.extend(missing.iter().map(|one| format!("missing: {}", one.words)));
+        if order.dry_run {
+            return Ok(Done { lines, sessions: 0, operation: None });
+        }
+        let id = self.operations.ordered(plan, order);
+        request.id = id;
+        self.step(&Event::Operate(request));
+        Ok(Done { lines, sessions: 0, operation: Some(id.0) })
+    }
+
+    fn abort_operation(&mut self, now: Time, shown: u64, is_dry: bool) -> Result<Done, Refusal> {
+        let id = self.operations.core_id(shown);
+        let mut after = self.core.clone();
+        let effects = after.step(now, &Event::Command(Command::AbortOperation(id)));
+        let refused = effects.iter().find_map(|effect| match effect {
+            Effect::Note(Note::OperationRefused { refused, .. }) => Some(*refused),
+            _ => None,
+        });
+        if let Some(refused) = refused {
+            return Err(self.refusal(refused));
+        }
+        if !is_dry {
+            self.core = after;
+            self.carry_out(now, &effects);
+        }
+        Ok(Done { lines: vec!["aborted; everything is as it was".to_owned()], sessions: 0, operation: None })
+    }
+
+    /// What would happen now.
+    fn drill(&self, now: Time) -> Vec<String> {
+        let mut lines = vec![format!("failover: {}", orders::readiness(&self.core, now))];
+        for (verb, word) in [
+            (Verb::Switchover { to: None, force: false }, "switchover"),
+            (Verb::Promote { to: None, accept_loss: false, force: false }, "promote"),
+        ] {
+            let Some(request) = Operations::request(&self.config, &verb, None) else { continue };
+            lines.push(match self.core.preflight(now, &request) {
+                Ok(plan) => {
+                    let steps = plan.steps.iter().map(|step| step.as_str()).collect::<Vec<_>>().join(", ");
+                    format!("{word}: possible, to {}: {steps}", self.name(plan.to))
+                }
+                Err(refused) => format!("{word}: not now: {}", self.refusal(refused).message),
+            });
+        }
+        lines.push(match self.core.promotion_unmet(now) {
+            None => "automatic promotion: off".to_owned(),
+            Some(unmet) => format!(
+                "automatic promotion: on; conditions that do not hold now: {}",
+                unpromoted::words(&unpromoted::essential(unmet))
+            ),
+        });
+        lines
+    }
+
+    fn member(&self, id: BackendId) -> Member {
+        Member::from(&self.nodes[id.index()])
+    }
+
+    fn drain(&self, id: BackendId, route: Arc<crate::route::Revocation>) -> Option<Drain> {
+        let node = self.nodes.get(id.index())?;
+        Some(Drain {
+            check: self.config.check.clone(),
+            address: node.config.address.clone(),
+            addresses: node.resolved.clone(),
+            sessions: self.sessions.clone(),
+            route,
+            timeout: self.config.switchover.drain_timeout,
+        })
+    }
+
+    /// The core wants a step to be carried out.
+    pub(super) fn begin_step(
+        &mut self,
+        now: Time,
+        (id, kind, step): (OperationId, OperationKind, Step),
+        (from, to): (Option<BackendId>, BackendId),
+    ) {
+        let plan = self.core.operation().map(|operation| operation.plan().clone());
+        let name = |id: BackendId| Arc::clone(&self.nodes[id.index()].config.name);
+        let (old, new) = (from.map(name), name(to));
+        let pool = Arc::clone(&self.config.name);
+        self.operations.begin(now, &pool, (id, kind, step), plan.as_ref(), (old.as_ref(), &new));
+        self.teller.operation_step((now, self.core.epoch()), (kind, step), self.operations.shown_id(), (old.as_ref(), &new));
+        let (from, to) = (from.map(|id| (id, self.member(id))), self.member(to));
+        let occasion = Occasion { epoch: self.core.epoch().0, cause: kind.as_str() };
+        let (promoter, deadline) = (self.operations.promoter.clone(), deadline(&self.config, step));
+        let one = |done: super::promotion::Done| done.map(|words| vec![words]);
+        match (step, from) {
+            (Step::Gate, _) => {
+                let route = self.routes.revocation();
+                self.operations.gate(id, route);
+            }
+            (Step::Drain, Some((old, _))) => {
+                let gated = self.operations.gated();
+                let Some(drain) = gated.and_then(|route| self.drain(old, route)) else { return };
+                self.operations.spawn(id, step, |cancel| Box::pin(operations::drain(drain, cancel)));
+            }
+            (Step::Fence, Some((_, from))) => {
+                let work = async move { one(promoter.fence(&from, &to, &occasion, deadline).await) };
+                self.operations.spawn(id, step, |_| Box::pin(work));
+            }
+            (Step::Demote, Some((_, from))) => {
+                let work = async move { one(promoter.demote(&from, &to, &occasion, deadline).await) };
+                self.operations.spawn(id, step, |_| Box::pin(work));
+            }
+            (Step::Promote, from) => {
+                let from = from.map(|(_, from)| from).filter(|_| kind == OperationKind::Switchover);
+                let work = async move { one(promoter.promote(from.as_ref(), &to, &occasion, deadline).await) };
+                self.operations.spawn(id, step, |_| Box::pin(work));
+            }
+            // The election does it; or there is no old one to fence, drain or demote, and the step's deadline tells.
+            (Step::Activate | Step::Drain | Step::Fence | Step::Demote, _) => {}
+        }
+    }
+
+    /// An operation is over.
+    pub(super) fn end_operation(&mut self, now: Time, kind: OperationKind, ending: &Ending) {
+        let serves = self.core.active().map(|id| Arc::clone(self.name(id)));
+        let Some(shown) = self.operations.names() else { return };
+        let sentence = operation_text::sentence(kind, ending, (shown.0.as_deref(), &shown.1), serves.as_deref());
+        let Some((view, demoted)) = self.operations.end(now, ending, sentence) else { return };
+        self.teller.operation_end((now, self.core.epoch()), &view);
+        let find = |name: &Arc<str>| self.nodes.iter().find(|node| node.config.name == *name).map(Member::from);
+        let (old, new) = (view.from.as_ref().and_then(find), find(&view.to));
+        let promoter = self.operations.promoter.clone();
+        let occasion = Occasion { epoch: self.core.epoch().0, cause: kind.as_str() };
+        match (ending.result, old, new) {
+            (OperationResult::Failed, Some(old), _) if demoted => {
+                let name = Arc::clone(&old.name);
+                self.operations
+                    .aside("undo_demote", name, async move { promoter.undo_demote(&old, Deadline::after(PREFLIGHT)).await });
+            }
+            (OperationResult::Done, Some(old), Some(new)) if self.config.promotion.rejoin.is_some() && old.name != new.name => {
+                let (name, timeout) = (Arc::clone(&old.name), self.config.promotion.rejoin.as_ref().map(|hook| hook.timeout));
+                let deadline = Deadline::after(timeout.unwrap_or(PREFLIGHT));
+                self.operations.aside("rejoin", name, async move {
+                    promoter.rejoin(&old, &new, &occasion, deadline).await.unwrap_or_else(|| Ok(Printable::default()))
+                });
+            }
+            _ => {}
+        }
+    }
+}

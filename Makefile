@@ -28,12 +28,15 @@ deps:
 SESSIONS = test(/^(bytes|doors::(mariadb|proxied|sent)|streams|splice|resources::(crowd|descriptors|processor)|network|hold|psql|unix|shutdown::smart)::/)
 
 # Most tests wait for servers most of the time.
-NEXTEST = cargo nextest run --locked --workspace --no-fail-fast --test-threads $$((5 * $$(nproc) / 2))
+NEXTEST = cargo nextest run --locked --workspace --no-fail-fast --test-threads $$((3 * $$(nproc)))
+# Two of them side by side: only what is not as it should be.
+QUIET = --status-level slow
 
 test: deps
 	cargo nextest --version >/dev/null 2>&1 || cargo install --locked cargo-nextest
 	$(NEXTEST)
-	for relay in splice copy; do MAINSTAY_TEST_RELAY=$$relay $(NEXTEST) -E '$(SESSIONS)' || exit 1; done
+	MAINSTAY_TEST_RELAY=splice $(NEXTEST) $(QUIET) -E '$(SESSIONS)' & splice=$$!; \
+	MAINSTAY_TEST_RELAY=copy $(NEXTEST) $(QUIET) -E '$(SESSIONS)'; copy=$$?; wait $$splice && exit $$copy
 	cargo test --locked --doc
 
 # What it finds goes into fuzz/corpus/TARGET/, which `make test` tries from then on. src/fuzzing.rs has the list of targets.

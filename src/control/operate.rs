@@ -25,7 +25,10 @@ impl Supervisor {
     pub(super) fn operate(&mut self, order: Order) -> Option<Order> {
         let now = self.clock.now();
         let answer = match &order.verb {
-            Verb::Switchover { to, .. } | Verb::Promote { to, .. } => match self.plan(now, &order, to.as_ref()) {
+            Verb::Switchover { to: Some(to), .. } if self.core.active().is_some_and(|active| self.name(active) == to) => {
+                Ok(Done { lines: vec![format!("{to} is active already: nothing to do")], ..Done::default() })
+            }
+            Verb::Switchover { to, .. } | Verb::Promote { to, .. } => match self.plan(now, &order.verb, to.as_ref()) {
                 Ok((request, plan)) => {
                     self.prepare(order, request, &plan);
                     return None;
@@ -33,7 +36,14 @@ impl Supervisor {
                 Err(refusal) => Err(refusal),
             },
             Verb::Abort { id } => self.abort_operation(now, *id, order.dry_run),
-            Verb::Drill => Ok(Done { lines: self.drill(now), sessions: 0, operation: None }),
+            // What the servers lack for a switchover is a part of it.
+            Verb::Drill => match self.plan(now, &Verb::Switchover { to: None, force: false }, None) {
+                Ok((request, plan)) => {
+                    self.prepare(order, request, &plan);
+                    return None;
+                }
+                Err(_) => Ok(Done { lines: self.drill(now, &[]), ..Done::default() }),
+            },
             _ => return Some(order),
         };
         self.answer(order, answer);
@@ -45,7 +55,10 @@ impl Supervisor {
         match heard {
             Heard::Prepared { order, request, missing } => {
                 self.operations.is_preparing = false;
-                let answer = self.begin(&order, request, &missing);
+                let answer = match order.verb {
+                    Verb::Drill => Ok(Done { lines: self.drill(self.clock.now(), &missing), ..Done::default() }),
+                    _ => self.begin(&order, request, &missing),
+                };
                 self.answer(order, answer);
             }
             Heard::StepOver { id, step, result } => {
@@ -77,7 +90,7 @@ impl Supervisor {
     }
 
     /// What is asked of the core, and what that would do.
-    fn plan(&self, now: Time, order: &Order, to: Option<&Arc<str>>) -> Result<(Request, Plan), Refusal> {
+    fn plan(&self, now: Time, verb: &Verb, to: Option<&Arc<str>>) -> Result<(Request, Plan), Refusal> {
         if self.retired.is_cancelled() {
             let message = format!("pool {} is not configured any more", self.config.name);
             return Err(Refusal { code: RefusalCode::Gone, message });
@@ -87,7 +100,7 @@ impl Supervisor {
             return Err(Refusal { code: RefusalCode::Busy, message });
         }
         let to = to.map(|name| orders::find(&self.nodes, &self.core, &self.config.name, name)).transpose()?;
-        let Some(request) = Operations::request(&self.config, &order.verb, to) else {
+        let Some(request) = Operations::request(&self.config, verb, to) else {
             return Err(Refusal { code: RefusalCode::Gone, message: "no operation".to_owned() });
         };
         match self.core.preflight(now, &request) {
@@ -119,7 +132,8 @@ impl Supervisor {
         let from = from.filter(|_| switches);
         let is_promotion = plan.steps.contains(&Step::Promote);
         let drain = plan.steps.contains(&Step::Drain).then(|| plan.from.and_then(|id| self.drain(id, Arc::default()))).flatten();
-        let (promoter, is_dry) = (self.operations.promoter.clone(), order.dry_run);
+        let is_dry = order.dry_run || order.verb == Verb::Drill;
+        let promoter = self.operations.promoter.clone();
         self.operations.prepare(order, request, async move {
             let mut missing = Vec::new();
             if is_promotion {
@@ -180,7 +194,7 @@ impl Supervisor {
     }
 
     /// What would happen now.
-    fn drill(&self, now: Time) -> Vec<String> {
+    fn drill(&self, now: Time, missing: &[Shortcoming]) -> Vec<String> {
         let mut lines = vec![format!("failover: {}", orders::readiness(&self.core, now))];
         for (verb, word) in [
             (Verb::Switchover { to: None, force: false }, "switchover"),
@@ -188,6 +202,7 @@ impl Supervisor {
         ] {
             let Some(request) = Operations::request(&self.config, &verb, None) else { continue };
             lines.push(match self.core.preflight(now, &request) {
+                Ok(_) if missing.iter().any(|one| one.severity == Severity::Forbids) => format!("{word}: not now: it would fail"),
                 Ok(plan) => {
                     let steps = plan.steps.iter().map(|step| step.as_str()).collect::<Vec<_>>().join(", ");
                     format!("{word}: possible, to {}: {steps}", self.name(plan.to))
@@ -195,6 +210,7 @@ impl Supervisor {
                 Err(refused) => format!("{word}: not now: {}", self.refusal(refused).message),
             });
         }
+        lines.extend(missing.iter().map(|one| format!("missing for a switchover: {}", one.words)));
         lines.push(match self.core.promotion_unmet(now) {
             None => "automatic promotion: off".to_owned(),
             Some(unmet) => format!(

@@ -113,7 +113,7 @@ fn missing(who: &Printable, sees: bool, ends: bool) -> Vec<Printable> {
         notes.push(
             format!(
                 "{who} may not see what the sessions of other roles do: they are left to end by themselves until the drain's timeout; \
-                 as a superuser on the primary: GRANT pg_monitor TO {who};"
+                 as a superuser on the primary: GRANT pg_monitor TO {who}"
             )
             .into(),
         );
@@ -122,7 +122,7 @@ fn missing(who: &Printable, sees: bool, ends: bool) -> Vec<Printable> {
         notes.push(
             format!(
                 "{who} may not end the sessions of other roles: they are left to end by themselves until the drain's timeout; as a \
-                 superuser on the primary: GRANT pg_signal_backend TO {who};"
+                 superuser on the primary: GRANT pg_signal_backend TO {who}"
             )
             .into(),
         );

@@ -45,7 +45,7 @@ fn preflight(scene: &Scene) -> Vec<String> {
 fn a_role_needs_two_grants_and_says_which_is_missing() {
     let server = server();
     let scene = Scene::postgres(&server, "mainstay");
-    let (sees, ends) = ("GRANT pg_monitor TO mainstay;", "GRANT pg_signal_backend TO mainstay;");
+    let (sees, ends) = ("GRANT pg_monitor TO mainstay", "GRANT pg_signal_backend TO mainstay");
     let notes = left_alone(&scene);
     assert!(notes.len() == 2 && notes[0].contains(sees) && notes[1].contains(ends), "{notes:?}");
     assert_eq!(preflight(&scene), notes);

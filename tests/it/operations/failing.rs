@@ -106,6 +106,10 @@ fn what_is_missing_is_told_before_anything_is_done() {
     let refusal = order(site.running(), to("db-b")).unwrap_err();
     assert_eq!(refusal.code, RefusalCode::NotPrepared);
     assert!(refusal.message.contains("no `promotion.demote`"), "{}", refusal.message);
+    let drill = order(site.running(), Verb::Drill).unwrap().lines.join("\n");
+    assert!(drill.contains("switchover: not now: it would fail\n") && drill.contains("no `promotion.demote`"), "{drill}");
+    let there = order(site.running(), to("db-a")).unwrap();
+    assert_eq!((&*there.lines[0], there.operation), ("db-a is active already: nothing to do", None));
     let refusal = order(site.running(), Verb::Promote { to: None, accept_loss: false, force: false }).unwrap_err();
     assert_eq!(refusal.code, RefusalCode::PrimaryLives);
     let refusal = order(site.running(), to("db-c")).unwrap_err();

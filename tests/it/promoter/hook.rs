@@ -92,7 +92,8 @@ async fn one_that_hangs_is_asked_to_end_and_then_killed_with_its_children() {
     let start = Watch::start();
     let why = refused(run(&promoter, ample()).await, "did not end within 3s and was killed");
     let took = start.unhindered();
-    assert!(why.ends_with("; it said: hanging") && took < Duration::from_secs(10), "{took:?}: {why}");
+    // The shell may add that its child was terminated.
+    assert!(why.contains("; it said: hanging") && took < Duration::from_secs(10), "{took:?}: {why}");
     assert_eq!(scratch.written("asked").as_deref(), Some("asked\n"));
     let (leader, child) = (scratch.written("leader").unwrap(), scratch.written("child").unwrap());
     until_async("both are gone", async || (!is_alive(&leader) && !is_alive(&child)).then_some(())).await;

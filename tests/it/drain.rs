@@ -4,7 +4,7 @@ mod mariadb;
 mod plain;
 mod postgres;
 mod privileges;
-mod writers;
+pub mod writers;
 
 use std::{
     io::{self, Read, Write},

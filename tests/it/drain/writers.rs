@@ -13,31 +13,31 @@ use std::{
 use super::{Client, LONG, Scene, drained, took, until_sessions};
 use crate::support::{postgres::Postgres, random::Random, wait::until};
 
-const WRITERS: usize = 8;
+pub const WRITERS: usize = 8;
 const ROUNDS: u64 = 8;
 
 #[derive(Debug, Default)]
-struct Tally {
-    committed: AtomicU64,
+pub struct Tally {
+    pub committed: AtomicU64,
     /// Ended within a transaction.
-    aborted: AtomicU64,
+    pub aborted: AtomicU64,
     /// Without an answer to COMMIT.
-    ambiguous: AtomicU64,
+    pub ambiguous: AtomicU64,
     /// Ended between two transactions, by the server's own word.
-    ended: AtomicU64,
+    pub ended: AtomicU64,
     /// And without it.
-    untold: AtomicU64,
+    pub untold: AtomicU64,
     /// No login.
-    refused: AtomicU64,
-    stop: AtomicBool,
+    pub refused: AtomicU64,
+    pub stop: AtomicBool,
 }
 
 impl Tally {
-    fn of(count: &AtomicU64) -> u64 {
+    pub fn of(count: &AtomicU64) -> u64 {
         count.load(Ordering::SeqCst)
     }
 
-    fn write(&self, address: SocketAddr, think: usize, mut random: Random) {
+    pub fn write(&self, address: SocketAddr, think: usize, mut random: Random) {
         let add = |count: &AtomicU64| count.fetch_add(1, Ordering::SeqCst);
         while !self.stop.load(Ordering::SeqCst) {
             let Ok(mut client) = Client::open(address, "postgres") else {

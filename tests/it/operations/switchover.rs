@@ -1,13 +1,8 @@
 //! A switchover of `PostgreSQL` under load: no transaction breaks, nothing is lost, nobody is turned away.
 
 use std::{
-    net::SocketAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     thread,
-    time::Duration,
 };
 
 use mainstay::{
@@ -17,63 +12,12 @@ use mainstay::{
 
 use super::{Site, active, begun, ended, give, result, to, took};
 use crate::{
-    drain::Client,
+    drain::{
+        Client,
+        writers::{Tally, WRITERS},
+    },
     support::{random::Random, wait::until},
 };
-
-const WRITERS: usize = 8;
-
-/// What the writers felt.
-#[derive(Debug, Default)]
-struct Tally {
-    committed: AtomicU64,
-    /// Ended within a transaction.
-    aborted: AtomicU64,
-    /// Without an answer to COMMIT.
-    ambiguous: AtomicU64,
-    /// Ended between two transactions, with the server's own word.
-    told: AtomicU64,
-    /// And without it.
-    untold: AtomicU64,
-    /// Connects and logins that failed.
-    refused: AtomicU64,
-    stop: AtomicBool,
-}
-
-impl Tally {
-    fn write(&self, address: SocketAddr, think: usize, mut random: Random) {
-        let add = |count: &AtomicU64| count.fetch_add(1, Ordering::SeqCst);
-        while !self.stop.load(Ordering::SeqCst) {
-            let Ok(mut client) = Client::open(address, "postgres") else {
-                add(&self.refused);
-                continue;
-            };
-            while !self.stop.load(Ordering::SeqCst) {
-                if let Err(end) = client.query("BEGIN") {
-                    add(if end.is_shutdown() { &self.told } else { &self.untold });
-                    break;
-                }
-                if client.query("INSERT INTO t VALUES (1)").is_err() || client.query("SELECT pg_sleep(0.001)").is_err() {
-                    add(&self.aborted);
-                    break;
-                }
-                if client.query("COMMIT").is_err() {
-                    add(&self.ambiguous);
-                    break;
-                }
-                add(&self.committed);
-                if think > 0 {
-                    // The time is the subject.
-                    thread::sleep(Duration::from_micros(random.between(0, 2 * think) as u64));
-                }
-            }
-        }
-    }
-
-    fn committed(&self) -> u64 {
-        self.committed.load(Ordering::SeqCst)
-    }
-}
 
 /// Writers that think for `think` microseconds on average, and idle sessions beside them.
 fn moved(think: usize, idle: usize) {
@@ -87,10 +31,10 @@ fn moved(think: usize, idle: usize) {
         })
         .collect();
     let idlers: Vec<_> = (0..idle).map(|_| Client::open(address, "postgres").unwrap()).collect();
-    until("they write", || (tally.committed() > 100).then_some(()));
+    until("they write", || (Tally::of(&tally.committed) > 100).then_some(()));
     let view = ended(site.running(), begun(site.running(), to("db-b")));
-    let before = tally.committed();
-    until("they write to the new primary", || (tally.committed() > before + 100).then_some(()));
+    let before = Tally::of(&tally.committed);
+    until("they write to the new primary", || (Tally::of(&tally.committed) > before + 100).then_some(()));
     tally.stop.store(true, Ordering::SeqCst);
     for writer in writers {
         writer.join().unwrap();
@@ -99,9 +43,9 @@ fn moved(think: usize, idle: usize) {
     idlers.into_iter().for_each(Client::was_ended);
     assert_eq!(result(&view), OperationResult::Done);
     assert_eq!(active(site.running()), (Some("db-b".into()), 2));
-    let counted = [&tally.aborted, &tally.ambiguous, &tally.untold, &tally.refused].map(|count| count.load(Ordering::SeqCst));
+    let counted = [&tally.aborted, &tally.ambiguous, &tally.untold, &tally.refused].map(Tally::of);
     assert_eq!(counted, [0; 4], "aborted, ambiguous, ended without a word, refused");
-    assert_eq!(site.standby.sql("SELECT count(*) FROM t"), tally.committed().to_string(), "lost or written twice");
+    assert_eq!(site.standby.sql("SELECT count(*) FROM t"), Tally::of(&tally.committed).to_string(), "lost or written twice");
     let metrics = &site.running().series[0].pool;
     assert_eq!(metrics.operations.get(view.kind).get(OperationResult::Done).get(), 1);
     assert_eq!(metrics.failovers.get(mainstay::failover::Cause::Command).get(), 1);

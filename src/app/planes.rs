@@ -14,7 +14,7 @@ use crate::{
     admin::{self, AdminListener, AdminPool, AdminSettings, AdminState, Authority, HealthProblems, ProcessOrderSender, View},
     config::{Config, ListenerConfig, PoolConfig},
     control::{
-        self, ControlHandle, ControlSettings,
+        self, ControlHandle, ControlSettings, PoolHandle,
         heartbeat::{self, Heartbeat},
         state_writer::StateWriter,
     },
@@ -52,6 +52,7 @@ pub(super) struct RunningPool {
     routes: RouteWatch,
     reporter: ReportSender,
     pub(super) orders: OrderSender,
+    control: PoolHandle,
     retired: CancellationToken,
 }
 
@@ -156,7 +157,7 @@ impl Planes {
         let mut pools = Vec::new();
         for (pool, series) in config.pools.iter().zip(series) {
             let live = match before.remove(&pool.name) {
-                Some(live) => self.change(live, pool, series),
+                Some(live) => live.change(pool, series),
                 None => self.begin(pool, series),
             };
             let listeners = pool.listeners.iter().zip(&live.series.listeners);
@@ -182,7 +183,7 @@ impl Planes {
         let seam = route::seam(self.clock, control::max_staleness(pool), first);
         let retired = self.lifeline.forced.child_token();
         let (orders, received) = route::orders();
-        self.control.supervise(control::PoolSettings {
+        let control = self.control.supervise(control::PoolSettings {
             config: pool.clone(),
             publisher: seam.publisher,
             reports: seam.reports,
@@ -197,15 +198,9 @@ impl Planes {
             routes: seam.routes,
             reporter: seam.reporter,
             orders,
+            control,
             retired,
         }
-    }
-
-    fn change(&self, live: RunningPool, pool: &PoolConfig, series: PoolSeries) -> RunningPool {
-        if live.config != *pool {
-            self.control.configure(pool.clone(), series.clone());
-        }
-        RunningPool { config: pool.clone(), series, ..live }
     }
 
     /// The sockets of a listener: `fresh` ones are new, the others stay; all are recorded in `bound`.
@@ -227,6 +222,13 @@ impl Planes {
 }
 
 impl RunningPool {
+    fn change(self, pool: &PoolConfig, series: PoolSeries) -> Self {
+        if self.config != *pool {
+            self.control.configure(pool.clone(), series.clone());
+        }
+        Self { config: pool.clone(), series, ..self }
+    }
+
     fn settings(&self, listeners: Vec<ListenerSettings>) -> data::PoolSettings {
         data::PoolSettings {
             name: Arc::clone(&self.config.name),

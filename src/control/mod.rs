@@ -53,7 +53,7 @@ pub mod state_writer;
 mod supervisor;
 mod unpromoted;
 
-use std::{collections::HashMap, io, sync::Arc, thread::JoinHandle};
+use std::{io, sync::Arc, thread::JoinHandle};
 
 use settings::Change;
 pub use settings::{ControlSettings, PoolSettings, max_staleness};
@@ -63,27 +63,29 @@ use tokio::{runtime, sync::mpsc, task::JoinSet};
 
 use crate::{config::PoolConfig, lifecycle::Phase, metrics::PoolSeries};
 
-/// Orders to the control plane.
+/// Gives pools to the control plane.
 #[derive(Clone, Debug)]
-pub struct ControlHandle(mpsc::UnboundedSender<Order>);
-
-#[derive(Debug)]
-enum Order {
-    Supervise(Box<PoolSettings>),
-    Configure(Box<Change>),
-}
+pub struct ControlHandle(mpsc::UnboundedSender<(Box<PoolSettings>, mpsc::UnboundedReceiver<Change>)>);
 
 impl ControlHandle {
     /// Supervises one more pool. A retired one of the same name goes on beside it until it ends.
-    pub fn supervise(&self, pool: PoolSettings) {
+    pub fn supervise(&self, pool: PoolSettings) -> PoolHandle {
+        let (sender, receiver) = mpsc::unbounded_channel();
         // The plane has ended only when the process has.
-        let _ = self.0.send(Order::Supervise(Box::new(pool)));
+        let _ = self.0.send((Box::new(pool), receiver));
+        PoolHandle(sender)
     }
+}
 
-    /// Gives a pool another configuration. Backends that stay (same name, same address) keep their state; the kind of the check
-    /// must be the same.
+/// Changes a supervised pool.
+#[derive(Debug)]
+pub struct PoolHandle(mpsc::UnboundedSender<Change>);
+
+impl PoolHandle {
+    /// Gives the pool another configuration. Backends that stay (same name, same address) keep their state; the kind of the check
+    /// must be the same. An order that is given later finds this configuration.
     pub fn configure(&self, config: PoolConfig, series: PoolSeries) {
-        let _ = self.0.send(Order::Configure(Box::new(Change { config, series })));
+        let _ = self.0.send(Change { config, series });
     }
 }
 
@@ -94,9 +96,9 @@ impl ControlHandle {
 pub fn spawn(settings: ControlSettings) -> io::Result<(ControlHandle, JoinHandle<()>)> {
     let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
     let (vital, state) = (settings.lifeline.vital.clone(), settings.state.clone());
-    let (handle, orders) = mpsc::unbounded_channel();
+    let (handle, pools) = mpsc::unbounded_channel();
     let thread = vital.thread("mainstay-control".to_owned(), move || {
-        runtime.block_on(run(settings, orders));
+        runtime.block_on(run(settings, pools));
         // A program that does not start must not delay the end of the process.
         runtime.shutdown_background();
         if let Some(state) = state {
@@ -106,32 +108,25 @@ pub fn spawn(settings: ControlSettings) -> io::Result<(ControlHandle, JoinHandle
     Ok((ControlHandle(handle), thread))
 }
 
-async fn run(settings: ControlSettings, mut orders: mpsc::UnboundedReceiver<Order>) {
+async fn run(
+    settings: ControlSettings,
+    mut pools: mpsc::UnboundedReceiver<(Box<PoolSettings>, mpsc::UnboundedReceiver<Change>)>,
+) {
     let mut phase = settings.lifeline.phase.clone();
     let settings = Arc::new(settings);
     let heartbeat = settings.heartbeat.beat(settings.clock);
     tokio::pin!(heartbeat);
     let mut supervisors = JoinSet::new();
-    let mut changes: HashMap<Arc<str>, mpsc::UnboundedSender<Change>> = HashMap::new();
     loop {
         tokio::select! {
-            Some(order) = orders.recv() => match order {
-                Order::Supervise(pool) => {
-                    let (sender, receiver) = mpsc::unbounded_channel();
-                    changes.insert(Arc::clone(&pool.config.name), sender);
-                    let settings = Arc::clone(&settings);
-                    let (guard, forced) = (settings.lifeline.vital.guard(), settings.lifeline.forced.clone());
-                    supervisors.spawn(async move {
-                        let _guard = guard;
-                        Supervisor::new(*pool, &settings).await.run(receiver, forced).await;
-                    });
-                }
-                Order::Configure(change) => {
-                    if let Some(supervisor) = changes.get(&change.config.name) {
-                        let _ = supervisor.send(*change);
-                    }
-                }
-            },
+            Some((pool, changes)) = pools.recv() => {
+                let settings = Arc::clone(&settings);
+                let (guard, forced) = (settings.lifeline.vital.guard(), settings.lifeline.forced.clone());
+                supervisors.spawn(async move {
+                    let _guard = guard;
+                    Supervisor::new(*pool, &settings).await.run(changes, forced).await;
+                });
+            }
             Some(_) = supervisors.join_next() => {}
             () = &mut heartbeat => {}
             () = phase.reached(Phase::Stopped) => return,

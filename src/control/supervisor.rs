@@ -113,7 +113,13 @@ impl Supervisor {
             };
             tokio::select! {
                 Some((prober, event)) = self.prober_events.recv() => self.on_prober(prober, event),
-                order = self.orders.next() => self.obey(order),
+                order = self.orders.next() => {
+                    // What was configured before the order was given counts.
+                    while let Ok(change) = changes.try_recv() {
+                        self.configure(change);
+                    }
+                    self.obey(order);
+                }
                 heard = self.operations.next() => self.hear(heard),
                 report = self.reports.next() => self.on_passive_report(&report),
                 Some(change) = changes.recv() => self.configure(change),

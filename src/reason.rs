@@ -35,6 +35,10 @@ labels! {
         HoldTimeout = "hold_timeout",
         /// `hold.max` clients already waited, or holding is off.
         HoldFull = "hold_full",
+        /// A backend has `max_connections` sessions, and `hold.max` clients already waited for it.
+        QueueFull = "queue_full",
+        /// A backend had `max_connections` sessions, and none ended for the client within `hold.timeout`.
+        QueueTimeout = "queue_timeout",
         /// `hold.max_per_ip` clients of its address already waited.
         HoldFullPerIp = "hold_full_per_ip",
         /// `max_connections` of the listener or of the process.

@@ -112,6 +112,7 @@ struct Backend {
     reader_reason: &'static str,
     since: String,
     connections: u64,
+    limit: Option<i64>,
     lag_bytes: Option<u64>,
     version: Option<String>,
     db_epoch: Option<u64>,
@@ -164,8 +165,11 @@ pub(super) fn pool(state: &AdminState, entry: &AdminPool) -> Pool {
     let running = state.operations.running(&snapshot.pool);
     let under_way = running.as_ref().map(|running| sentence::under_way(running, state.clock.now()));
     let backends = snapshot.backends.iter().enumerate().map(|(index, view)| {
-        let connections = entry.backend(&view.name).map_or(0, |metrics| metrics.connections_active.get());
-        backend(state, &snapshot, view, snapshot.active.map(BackendId::index) == Some(index), connections)
+        let metrics = entry.backend(&view.name);
+        let connections = metrics.map_or(0, |metrics| metrics.connections_active.get());
+        let limit = metrics.map(|metrics| metrics.connections_limit.get()).filter(|limit| *limit > 0);
+        let active = snapshot.active.map(BackendId::index) == Some(index);
+        backend(state, &snapshot, view, active, (connections, limit))
     });
     Pool {
         name: snapshot.pool.to_string(),
@@ -248,7 +252,13 @@ pub(super) fn moment(state: &AdminState, at: Time) -> String {
     rfc3339::format(state.clock.wall(at))
 }
 
-fn backend(state: &AdminState, snapshot: &Snapshot, view: &BackendView, active: bool, connections: u64) -> Backend {
+fn backend(
+    state: &AdminState,
+    snapshot: &Snapshot,
+    view: &BackendView,
+    active: bool,
+    (connections, limit): (u64, Option<i64>),
+) -> Backend {
     let last_probe = view.last_probe.as_ref().map(|probe| Probe {
         outcome: probe.outcome.as_str(),
         evidence: probe.evidence.to_string(),
@@ -272,6 +282,7 @@ fn backend(state: &AdminState, snapshot: &Snapshot, view: &BackendView, active: 
         reader_reason: view.read_eligibility.as_str(),
         since: moment(state, view.since),
         connections,
+        limit,
         lag_bytes: view.facts.lag_bytes,
         version: view.facts.version.as_deref().map(str::to_owned),
         db_epoch: view.facts.db_epoch,

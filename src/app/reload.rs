@@ -134,7 +134,7 @@ fn find<'a>(config: &'a Config, pool: &PoolConfig) -> Option<&'a PoolConfig> {
 
 /// Backends of one pool that another does not have.
 fn missing(of: &PoolConfig, from: &PoolConfig) -> impl Iterator<Item = Arc<str>> {
-    let missing = of.backends.iter().filter(|backend| !from.backends.contains(backend));
+    let missing = of.backends.iter().filter(|backend| !from.backends.iter().any(|other| other.is_same(backend)));
     missing.map(|backend| format!("{}/{}", of.name, backend.name).into())
 }
 

@@ -54,7 +54,7 @@ pub use listener::{Balance, Fallback, ListenerConfig, ListenerRoute, Refusal, Re
 pub(crate) use load::parse_any;
 pub use load::{Loaded, load, parse};
 pub use operators::{Operator, read_token};
-pub use pool::{BackendConfig, HoldConfig, OnDown, PoolConfig};
+pub use pool::{BackendConfig, ConnectRamp, HoldConfig, OnDown, PoolConfig};
 pub use process::{AdminConfig, Config, LogConfig, LogFormat, LogLevel};
 pub use promotion::{HookConfig, PromotionConfig, PromotionHow, SwitchoverConfig};
 pub use proxy_protocol::{ProxyProtocolConfig, ProxySend};

@@ -12,7 +12,7 @@ use super::{
     },
     resolve::claims::{MAX_NAME_BYTES, is_legal_name},
     table::{counts_from, names, set, table},
-    tree::{Tree, duration, number, text, word},
+    tree::{Tree, count, duration, number, text, word},
 };
 use crate::{
     failover::{Election, Policy},
@@ -30,6 +30,8 @@ pub struct PoolConfig {
     pub connect_timeout: Duration,
     /// How new clients wait while no backend may serve.
     pub hold: HoldConfig,
+    /// How fast held clients go to a backend that has just become active.
+    pub connect_ramp: ConnectRamp,
     /// What happens to the sessions of a backend that goes down.
     pub on_down: OnDown,
     /// The rules of the decision.
@@ -55,6 +57,15 @@ pub struct HoldConfig {
     pub max_per_ip: usize,
 }
 
+/// How fast held clients go to a backend that has just become active: a token bucket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConnectRamp {
+    /// How many in a second; `None`: no ramp.
+    pub per_second: Option<u32>,
+    /// How many at once.
+    pub burst: u32,
+}
+
 crate::labels! {
     /// What happens to the sessions of a backend that goes down.
     pub enum OnDown {
@@ -72,10 +83,27 @@ pub struct BackendConfig {
     pub name: Arc<str>,
     /// Its address.
     pub address: BackendAddr,
+    /// Sessions at most.
+    pub max_connections: Option<usize>,
+}
+
+impl BackendConfig {
+    /// Whether it is the same backend, perhaps with other limits: its name and its address identify it.
+    pub fn is_same(&self, other: &Self) -> bool {
+        (&self.name, &self.address) == (&other.name, &other.address)
+    }
+}
+
+/// The keys of a backend besides its name and its address.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct BackendLimits {
+    pub(super) max_connections: Option<usize>,
 }
 
 const MAX_HELD: u32 = 1_000_000;
 const MAX_FAILOVERS: u32 = 1000;
+const MAX_RATE: u32 = 1_000_000;
+const MAX_PLACES: u32 = 1_000_000;
 
 /// A pool of which nothing is said.
 pub(super) fn plain() -> PoolConfig {
@@ -84,6 +112,7 @@ pub(super) fn plain() -> PoolConfig {
         check: Check::plain().config,
         connect_timeout: 2 * SECOND,
         hold: HoldConfig { timeout: 15 * SECOND, max: 1000, max_per_ip: 100 },
+        connect_ramp: ConnectRamp { per_second: None, burst: 100 },
         on_down: OnDown::Close,
         policy: Policy::default(),
         switchover: promotion::plain_switchover(),
@@ -115,7 +144,7 @@ table! {
         Some(pool.listeners.iter().map(|listener| LISTENER.print(listener)).collect())
     }), "Where clients connect.";
     "backends": elsewhere(
-        "a list of `HOST:PORT` or `unix:/PATH`, or of maps with `name` and `address`", "required",
+        "a list of `HOST:PORT` or `unix:/PATH`, or of [maps](#backends)", "required",
         |pool| Some(backends(&pool.backends))
     ), "The backends, in order of preference. The name of a backend is its host, unless another is given.";
 }
@@ -128,6 +157,8 @@ table! {
     }), "How the backends are checked.";
     "connect_timeout": duration(connect_timeout, MILLISECOND..=DAY), "Deadline of a connect to a backend.";
     "hold": section(hold, HOLD), "How new clients wait while no backend may serve.";
+    "connect_ramp": section(connect_ramp, RAMP),
+        "How fast held clients go to a backend that has just become active; see [limits.md](limits.md).";
     "on_down": word(on_down), "The sessions of a backend that goes down: closed at once, or kept until another takes over.";
     "on_conflict": elsewhere("`newest`, `keep` or `refuse`", "", |pool| Some(word(pool.policy.on_conflict)))
         if |pool| pool.policy.election == Election::ByRole,
@@ -162,6 +193,25 @@ table! {
 }
 
 table! {
+    RAMP: ConnectRamp;
+    "per_second": custom(
+        |_| format!("{}, or `off`", counts_from(&(1..=MAX_RATE))), "",
+        |field, ramp| ramp.per_second = if field.is_word("off") { None } else { field.count(1..=MAX_RATE) },
+        |ramp| Some(ramp.per_second.map_or_else(|| text(&"off"), count))
+    ), "Clients in a second, after the burst; `off` is no ramp.";
+    "burst": count(burst, 1..=MAX_HELD), "Clients at once.";
+}
+
+table! {
+    BACKEND: BackendLimits;
+    "name": elsewhere("letters, digits, `.`, `_` and `-`, at most 63", "its host", |_| None),
+        "Its name in logs, metrics and the status.";
+    "address": elsewhere("`HOST:PORT` or `unix:/PATH`", "required", |_| None), "Where it is.";
+    "max_connections": limit(max_connections, 1..=MAX_PLACES, "no limit"),
+        "Sessions at most; further clients wait like held ones. See [limits.md](limits.md).";
+}
+
+table! {
     BUDGET: Policy;
     "max": count(budget_max, 1..=MAX_FAILOVERS), "Switches at most.";
     "within": duration(budget_within, SECOND..=DAY), "Within this time.";
@@ -173,11 +223,13 @@ fn backends(backends: &[BackendConfig]) -> Tree {
     let names: Vec<&Arc<str>> = backends.iter().map(|backend| &backend.name).collect();
     let follow = default_names(&unnamed).iter().eq(names);
     let one = |backend: &BackendConfig| {
-        if follow || !is_legal_name(&backend.name) {
-            text(&backend.address)
-        } else {
-            Tree::Map(vec![("name", text(&backend.name)), ("address", text(&backend.address))])
+        let name = (!follow && is_legal_name(&backend.name)).then(|| ("name", text(&backend.name)));
+        if name.is_none() && backend.max_connections.is_none() {
+            return text(&backend.address);
         }
+        let limits = BackendLimits { max_connections: backend.max_connections };
+        let address = ("address", text(&backend.address));
+        Tree::Map(name.into_iter().chain([address]).chain(BACKEND.entries(&limits)).collect())
     };
     backends.iter().map(one).collect()
 }

@@ -3,11 +3,12 @@
 use super::{
     effects::{Action, RouteChange},
     orders, readers,
+    settings::ramp_rate,
     supervisor::Supervisor,
 };
 use crate::{
     failover::{BackendId, Cause, Effect, Epoch, Note, ReadEligibility, RevokeMode, Time},
-    route::{Route, RouteId},
+    route::RouteId,
 };
 use std::sync::Arc;
 
@@ -65,9 +66,11 @@ impl Supervisor {
 
     fn activate(&mut self, now: Time, epoch: Epoch, backend: BackendId, cause: Cause) {
         readers::abort_last_words(&self.nodes, &self.core);
-        let node = &self.nodes[backend.index()];
-        let name = Arc::clone(&node.config.name);
-        let route = Route::new(name, &node.metrics, RouteId::Active(epoch), node.resolved.clone(), Arc::default());
+        // Nothing says that the first one has just become active.
+        let ramp = ramp_rate(&self.config).filter(|_| !self.routes.is_first());
+        self.nodes.iter().for_each(|node| node.places.ramp(None));
+        self.nodes[backend.index()].places.ramp(ramp);
+        let route = self.nodes[backend.index()].route(RouteId::Active(epoch), Arc::default());
         let held = self.core.suspended().then(|| orders::why_held(&self.core, &self.nodes).0);
         let change = self.routes.activate(now, route, (epoch, cause), self.evidence(backend), held.as_deref());
         self.teller.route_change(now, change);

@@ -66,6 +66,11 @@ impl RoutePublisher {
         self.route.as_ref().map(|route| Arc::clone(&route.revocation))
     }
 
+    /// Whether no backend was active before the next one.
+    pub(super) const fn is_first(&self) -> bool {
+        self.route.is_none() && self.gap.is_none()
+    }
+
     /// Publishes why no backend may serve, while that is so.
     pub(super) fn explain(&self, snapshot: &Snapshot) {
         let (offer, why) = (self.publisher.current(), why(snapshot));

@@ -1,7 +1,7 @@
 //! A backend as the supervisor holds it: what the core does not need.
 
 use std::{
-    sync::Arc,
+    sync::{Arc, Weak},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -15,13 +15,14 @@ use crate::{
     failover::{BackendId, Operation, Pool, Time},
     metrics::BackendMetrics,
     net::addresses::Addresses,
-    route::{BackendView, Clock, DemandWatch, LastProbe, Snapshot},
+    route::{BackendView, Clock, DemandWatch, LastProbe, Places, Revocation, Route, RouteId, Snapshot},
 };
 
 pub(super) struct Node {
-    /// Name and address: together they identify the backend across a reload.
+    /// Its name and address identify it across a reload.
     pub(super) config: BackendConfig,
     pub(super) metrics: Arc<BackendMetrics>,
+    pub(super) places: Arc<Places>,
     pub(super) resolved: Addresses,
     pub(super) last_probe: Option<LastProbe>,
     pub(super) last_seq: u64,
@@ -33,6 +34,19 @@ pub(super) struct Node {
 }
 
 impl Node {
+    /// Goes on as configured.
+    pub(super) fn configure(&mut self, config: BackendConfig) {
+        self.places.resize(config.max_connections);
+        self.metrics.connections_limit.set(config.max_connections.map_or(0, |limit| i64::try_from(limit).unwrap_or(i64::MAX)));
+        self.config = config;
+    }
+
+    /// A new route to it.
+    pub(super) fn route(&self, id: RouteId, revocation: Arc<Revocation>) -> Route {
+        let (name, places) = (Arc::clone(&self.config.name), Arc::clone(&self.places));
+        Route { places, ..Route::new(name, &self.metrics, id, self.resolved.clone(), revocation) }
+    }
+
     /// A probe of it has finished, at `wall` on the wall clock.
     pub(super) fn probed(&mut self, probe: LastProbe, lateness: Duration, wall: SystemTime) {
         let metrics = &self.metrics;
@@ -91,11 +105,13 @@ pub(super) struct Probers {
     pub(super) check: CheckConfig,
     demand: DemandWatch,
     made: u64,
+    /// Of all backends: one that was removed may come back while it still has sessions.
+    places: Vec<(BackendConfig, Weak<Places>)>,
 }
 
 impl Probers {
     pub(super) const fn new(events: ProberEventSender, clock: Clock, check: CheckConfig, demand: DemandWatch) -> Self {
-        Self { events, clock, check, demand, made: 0 }
+        Self { events, clock, check, demand, made: 0, places: Vec::new() }
     }
 
     /// A backend without any result yet; must be called on the control runtime.
@@ -103,7 +119,21 @@ impl Probers {
         let resolved = Addresses::default();
         let (prober, key) = self.spawn(&config, 0, resolved.clone());
         let (slot, silence) = (ReaderSlot::default(), Silence::begin(self.clock.now()));
-        Node { config, metrics, resolved, last_probe: None, last_seq: 0, silence, slot, prober, key }
+        let (places, plain) = (self.places(&config), config.clone());
+        let mut node =
+            Node { config: plain, metrics, places, resolved, last_probe: None, last_seq: 0, silence, slot, prober, key };
+        node.configure(config);
+        node
+    }
+
+    fn places(&mut self, config: &BackendConfig) -> Arc<Places> {
+        self.places.retain(|(_, places)| places.strong_count() > 0);
+        let known = self.places.iter().find(|(known, _)| known.is_same(config)).and_then(|(_, places)| places.upgrade());
+        known.unwrap_or_else(|| {
+            let places = Arc::default();
+            self.places.push((config.clone(), Arc::downgrade(&places)));
+            places
+        })
     }
 
     /// Probes a backend with the present check from now on.

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use crate::{
-    config::BackendConfig,
     failover::{ReadEligibility, RevokeMode, Time},
     metrics::BackendMetrics,
     net::addresses::Addresses,
@@ -32,8 +31,8 @@ impl ReaderSlot {
         self.generation == generation && generation != Generation::default()
     }
 
-    /// The backend may be read. `last` is the generation that was given last.
-    pub(super) fn take(&mut self, last: &mut u64, backend: &BackendConfig, metrics: &Arc<BackendMetrics>, addresses: &Addresses) {
+    /// The backend may be read, by `route` under a generation. `last` is the one that was given last.
+    pub(super) fn take(&mut self, last: &mut u64, route: Route) {
         if self.route.is_some() {
             return;
         }
@@ -43,13 +42,8 @@ impl ReaderSlot {
             *last += 1;
             (self.generation, self.revocation) = (Generation(*last), Arc::default());
         }
-        self.route = Some(Arc::new(Route::new(
-            Arc::clone(&backend.name),
-            metrics,
-            RouteId::Reader(self.generation),
-            addresses.clone(),
-            Arc::clone(&self.revocation),
-        )));
+        let (id, revocation) = (RouteId::Reader(self.generation), Arc::clone(&self.revocation));
+        self.route = Some(Arc::new(Route { id, revocation, ..route }));
     }
 
     /// Clients of the present generation, at any address.

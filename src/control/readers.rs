@@ -6,7 +6,7 @@ use super::{node::Node, orders::PAUSED};
 use crate::{
     config::{ListenerRoute, PoolConfig},
     failover::{BackendState, Facts, MaxLag, Pool, ReadEligibility, RevokeMode, Role},
-    route::{Publisher, ReaderKind, Revocation, Snapshot},
+    route::{Generation, Publisher, ReaderKind, Revocation, RouteId, Snapshot},
 };
 
 /// What a pool keeps of its readers besides their slots.
@@ -22,7 +22,8 @@ impl Readers {
     /// A backend takes its slot, or leaves it, as it may be read or not. That is yet to be offered.
     pub(super) fn update(&mut self, node: &mut Node, to: ReadEligibility) {
         if to.may_be_read() {
-            node.slot.take(&mut self.last, &node.config, &node.metrics, &node.resolved);
+            let route = node.route(RouteId::Reader(Generation::default()), Arc::default());
+            node.slot.take(&mut self.last, route);
         } else {
             node.slot.give_up();
         }

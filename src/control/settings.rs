@@ -9,7 +9,7 @@ use crate::{
     config::PoolConfig,
     lifecycle::Lifeline,
     metrics::{Metrics, PoolSeries},
-    route::{Clock, EventLog, OperationLog, OrderReceiver, Publisher, ReportReceiver, SessionTable},
+    route::{Clock, EventLog, OperationLog, OrderReceiver, Publisher, RampRate, ReportReceiver, SessionTable},
 };
 
 /// Settings of the process for the control plane.
@@ -63,4 +63,10 @@ pub(super) struct Change {
 /// its death has failed to finish.
 pub fn max_staleness(pool: &PoolConfig) -> Duration {
     2 * (pool.check.interval + pool.check.timeout) + Duration::from_secs(1)
+}
+
+/// How fast clients go to a backend that has just become active.
+pub(super) fn ramp_rate(pool: &PoolConfig) -> Option<RampRate> {
+    let burst = pool.connect_ramp.burst;
+    pool.connect_ramp.per_second.map(|per_second| RampRate { per_second, burst })
 }

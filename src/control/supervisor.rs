@@ -18,7 +18,7 @@ use super::{
     prober::{ProberEvent, ProberKey},
     promotion::Promoter,
     readers::{self, Readers},
-    settings::{Change, ControlSettings, PoolSettings, max_staleness},
+    settings::{Change, ControlSettings, PoolSettings, max_staleness, ramp_rate},
     unpromoted::Unpromoted,
 };
 use crate::{
@@ -146,7 +146,7 @@ impl Supervisor {
     fn configure(&mut self, change: Change) {
         let Change { config, series } = change;
         let now = self.clock.now();
-        let was = |backend: &BackendConfig| self.nodes.iter().position(|node| node.config == *backend);
+        let was = |backend: &BackendConfig| self.nodes.iter().position(|node| node.config.is_same(backend));
         let kept: Vec<Option<usize>> = config.backends.iter().map(was).collect();
         let backends = self.core.ids().collect::<Vec<_>>();
         let backends = kept.iter().map(|was| was.map(|index| backends[index])).collect();
@@ -155,10 +155,15 @@ impl Supervisor {
         let effects = self.core.step(now, &event);
         let mut before: Vec<Option<Node>> = std::mem::take(&mut self.nodes).into_iter().map(Some).collect();
         let check_changed = self.probers.check != config.check;
+        let ramp_changed = self.config.connect_ramp != config.connect_ramp;
         self.probers.check = config.check.clone();
         for ((backend, metrics), was) in config.backends.iter().zip(series.backends).zip(kept) {
             let node = match was.and_then(|index| before[index].take()) {
                 Some(mut node) => {
+                    node.configure(backend.clone());
+                    if ramp_changed {
+                        node.places.change_ramp(ramp_rate(&config));
+                    }
                     if check_changed {
                         self.probers.renew(&mut node);
                     }

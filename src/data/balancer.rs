@@ -15,8 +15,8 @@ use tokio::sync::Semaphore;
 use super::target::ReadTarget;
 use crate::{
     config::Balance,
-    metrics::LiveGuard,
-    route::{Gate, Route, RouteId, RouteWatch},
+    metrics::LiveCount,
+    route::{Gate, Reader, Route, RouteId, RouteWatch, TakenRoute},
 };
 
 /// Cancel requests that are sent to several backends at the same time: each opens a connection to every backend.
@@ -31,20 +31,6 @@ pub(super) struct ReaderBalancer {
     turns: AtomicUsize,
     /// Cancel requests that are being sent to several backends.
     pub(super) cancels: Semaphore,
-}
-
-/// Where a client goes.
-pub(super) struct Chosen {
-    pub(super) route: Arc<Route>,
-    /// Held until its session counts itself.
-    pub(super) underway: Option<LiveGuard>,
-}
-
-impl Chosen {
-    /// The active backend, which needs no choice.
-    pub(super) const fn active(route: Arc<Route>) -> Self {
-        Self { route, underway: None }
-    }
 }
 
 impl ReaderBalancer {
@@ -68,23 +54,34 @@ impl ReaderBalancer {
         }
     }
 
-    /// Chooses among the readers except those that just failed, then the fallback. For a client that was dropped `drops` times
-    /// before a byte, readers take turns, since the reader with the fewest sessions may be the one that drops every client. Once
-    /// all of them may have dropped it, the fallback is next.
+    /// Where its clients may go, in the order to try.
+    pub(super) fn routes(&self, routes: &RouteWatch, now: Instant) -> Vec<Arc<Route>> {
+        self.target.routes(routes, now)
+    }
+
+    /// Whether a client that waited, and was dropped `drops` times, goes to any reader that has a place for it.
+    pub(super) fn is_for_any(&self, drops: u32) -> bool {
+        self.balance != Balance::Source && drops == 0
+    }
+
+    /// Chooses among the readers that take more, except those that just failed, then the fallback. `held` clients of the pool wait.
+    /// For a client that was dropped `drops` times before a byte, readers take turns, since the reader with the fewest sessions may
+    /// be the one that drops every client. Once all of them may have dropped it, the fallback is next.
     pub(super) fn choose(
         &self,
-        routes: &RouteWatch,
+        (routes, held): (&RouteWatch, &LiveCount),
         failed: &[RouteId],
         drops: u32,
         client: Option<IpAddr>,
         now: Instant,
-    ) -> Option<Chosen> {
+    ) -> Option<TakenRoute> {
         let readers = routes.readers();
         let good = || {
             let taken = readers.iter().filter(|reader| self.target.takes(reader));
             taken.filter(|reader| !failed.contains(&reader.route.id) && routes.is_fresh(reader, now))
         };
-        let fallback = || self.target.fallback(routes, now).map(Chosen::active);
+        let take = |route: &Arc<Route>| TakenRoute::take(Arc::clone(route), now, held).ok();
+        let fallback = || take(&self.target.fallback(routes, now)?);
         let count = good().count();
         if count == 0 {
             return fallback();
@@ -104,8 +101,15 @@ impl ReaderBalancer {
             }
             _ => in_turn().next(),
         };
-        reader.map(|reader| Chosen { route: Arc::clone(&reader.route), underway: Some(reader.underway()) })
+        take(&reader?.route).or_else(|| beside(good().collect(), take)).or_else(fallback)
     }
+}
+
+/// Another reader, since the first takes no more.
+#[cold]
+fn beside(mut readers: Vec<&Reader>, take: impl Fn(&Arc<Route>) -> Option<TakenRoute>) -> Option<TakenRoute> {
+    readers.sort_by_key(|reader| reader.load());
+    readers.into_iter().find_map(|reader| take(&reader.route))
 }
 
 /// Rendezvous hashing: only clients of a backend that leaves, or of one that joins, move. The same in every process (FNV-1a, and
@@ -134,7 +138,7 @@ mod tests {
         },
         failover::{Epoch, Time},
         metrics::{Metrics, PoolLabels, PoolSeries},
-        route::{self, Clock, Generation, Offer, Pulse, Reader, ReaderKind, Seam, Snapshot},
+        route::{self, Clock, Generation, Offer, Places, Pulse, Reader, ReaderKind, Seam, Snapshot},
     };
 
     struct World {
@@ -142,6 +146,8 @@ mod tests {
         series: PoolSeries,
         clock: Clock,
         pulses: Vec<Arc<Pulse>>,
+        places: Vec<Arc<Places>>,
+        held: LiveCount,
         _metrics: Arc<Metrics>,
     }
 
@@ -155,7 +161,8 @@ mod tests {
             let labels = PoolLabels { name: "orders".into(), listeners: vec![], backends };
             let series = metrics.series(&labels).unwrap();
             let pulses = series.backends.iter().map(|_| Arc::default()).collect();
-            let world = Self { seam, series, clock, pulses, _metrics: metrics };
+            let places = series.backends.iter().map(|_| Arc::default()).collect();
+            let world = Self { seam, series, clock, pulses, places, held: LiveCount::default(), _metrics: metrics };
             world.pulses.iter().for_each(|pulse| pulse.heard(world.clock.now()));
             world.publish(&(0..=readers).collect::<Vec<_>>());
             let route = Some(world.route(0, RouteId::Active(Epoch(1))));
@@ -165,8 +172,9 @@ mod tests {
         }
 
         fn route(&self, backend: usize, id: RouteId) -> Arc<Route> {
-            let metrics = &self.series.backends[backend];
-            Arc::new(Route::new(format!("db-{backend}").into(), metrics, id, [].into(), Arc::default()))
+            let (metrics, places) = (&self.series.backends[backend], Arc::clone(&self.places[backend]));
+            let route = Route::new(format!("db-{backend}").into(), metrics, id, [].into(), Arc::default());
+            Arc::new(Route { places, ..route })
         }
 
         fn publish(&self, backends: &[usize]) {
@@ -179,8 +187,19 @@ mod tests {
         }
 
         /// So many sessions with a backend.
-        fn sessions(&self, backend: usize, count: usize) -> Vec<LiveGuard> {
-            (0..count).map(|_| self.series.backends[backend].connections_active.guard()).collect()
+        fn sessions(&self, backend: usize, count: usize) -> Vec<TakenRoute> {
+            let route = self.route(backend, RouteId::Active(Epoch(1)));
+            (0..count).map(|_| TakenRoute::take(Arc::clone(&route), Instant::now(), &self.held).unwrap()).collect()
+        }
+
+        fn choose(
+            &self,
+            balancer: &ReaderBalancer,
+            failed: &[RouteId],
+            drops: u32,
+            client: Option<IpAddr>,
+        ) -> Option<TakenRoute> {
+            balancer.choose((&self.seam.routes, &self.held), failed, drops, client, Instant::now())
         }
 
         fn withdraw_active(&self) {
@@ -189,13 +208,12 @@ mod tests {
 
         /// Chooses so often, each on its way until all are.
         fn crowd(&self, balancer: &ReaderBalancer, clients: usize) -> Vec<String> {
-            let chosen: Vec<_> =
-                (0..clients).map(|_| balancer.choose(&self.seam.routes, &[], 0, None, Instant::now()).unwrap()).collect();
-            chosen.iter().map(|chosen| chosen.route.backend.to_string()).collect()
+            let chosen: Vec<_> = (0..clients).map(|_| self.choose(balancer, &[], 0, None).unwrap()).collect();
+            chosen.iter().map(|chosen| chosen.backend.to_string()).collect()
         }
 
         fn one(&self, balancer: &ReaderBalancer, failed: &[RouteId], drops: u32) -> Option<String> {
-            balancer.choose(&self.seam.routes, failed, drops, None, Instant::now()).map(|chosen| chosen.route.backend.to_string())
+            self.choose(balancer, failed, drops, None).map(|chosen| chosen.backend.to_string())
         }
     }
 
@@ -232,9 +250,7 @@ mod tests {
         let world = World::new(3);
         let balancer = balancer(ReadTarget::Replica, Balance::Source);
         let clients = || (0..=u8::MAX).map(|last| IpAddr::from([10, 0, 0, last]));
-        let of = |client, failed: &[RouteId]| {
-            balancer.choose(&world.seam.routes, failed, 0, Some(client), Instant::now()).unwrap().route.backend.to_string()
-        };
+        let of = |client, failed: &[RouteId]| world.choose(&balancer, failed, 0, Some(client)).unwrap().backend.to_string();
         let before: Vec<_> = clients().map(|client| of(client, &[])).collect();
         assert!(counts(&before, 4)[1..].iter().all(|count| *count > 50), "{:?}", counts(&before, 4));
         let failed = [RouteId::Reader(Generation(3))];
@@ -264,6 +280,25 @@ mod tests {
             let _sessions = world.sessions(0, 9);
             assert_eq!(world.one(&balancer, &failed[..1], 0).as_deref(), Some("db-2"), "{target:?}");
             assert_eq!(world.one(&balancer, &failed[1..], 0).as_deref(), Some("db-1"), "{target:?}");
+        }
+    }
+
+    #[test]
+    fn one_that_is_full_makes_way_for_one_below_its_limit_and_all_together_for_the_fallback() {
+        let client = Some(IpAddr::from([10, 0, 0, 7]));
+        for balance in [Balance::LeastConnections, Balance::RoundRobin, Balance::Source] {
+            let world = World::new(2);
+            let [fallback, replica] = [ReadTarget::ReplicaOrActive, ReadTarget::Replica].map(|target| balancer(target, balance));
+            world.places.iter().zip([1, 2, 3]).for_each(|(places, limit)| places.resize(Some(limit)));
+            let mut chosen: Vec<_> = (0..5).map(|_| world.choose(&replica, &[], 0, client).unwrap()).collect();
+            let names: Vec<_> = chosen.iter().map(|chosen| chosen.backend.to_string()).collect();
+            assert_eq!(counts(&names, 3), [0, 2, 3], "{balance:?}");
+            assert!(world.choose(&replica, &[], 0, client).is_none(), "{balance:?}");
+            chosen.push(world.choose(&fallback, &[], 0, client).unwrap());
+            assert_eq!(&*chosen[5].backend, "db-0");
+            assert!(world.choose(&fallback, &[], 0, client).is_none(), "{balance:?}");
+            chosen.remove(0);
+            assert!(world.choose(&fallback, &[], 0, client).is_some_and(|chosen| &*chosen.backend != "db-0"));
         }
     }
 

@@ -10,15 +10,46 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rustix::net::{RecvFlags, recv};
+
 use super::{
     context::ListenerContext,
     dial::{connect_any, send_whole},
-    event_loop::timeout,
+    event_loop::{Interest, Socket, timeout},
 };
-use crate::route::Route;
+use crate::{
+    net::socket::is_gone,
+    route::Route,
+    wire::postgres::{STARTUP_HEADER, Startup},
+};
 
 /// To reach all backends and wait until they close.
 const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Whether what the client has sent begins such a request; `None` when that is too short to tell. It stays in its socket.
+pub(super) fn is_sent(client: &Socket) -> Option<bool> {
+    let mut header = [0; STARTUP_HEADER];
+    let (_, sent) = recv(client, &mut header, RecvFlags::PEEK | RecvFlags::DONTWAIT).ok()?;
+    let [.., a, b, c, d] = header;
+    (sent >= STARTUP_HEADER).then(|| Startup::of(u32::from_be_bytes([a, b, c, d])) == Startup::Cancel)
+}
+
+/// Waits until the client has sent enough to tell whether it is such a request.
+pub(super) async fn is_to_come(client: &Socket) -> bool {
+    let told = async {
+        loop {
+            client.readable().await;
+            match is_sent(client) {
+                Some(told) => return told,
+                None if is_gone(client) => return false,
+                None => client.forget(Interest::Readable),
+            }
+        }
+    };
+    let told = timeout(PATIENCE, told).await.unwrap_or(false);
+    client.look_again();
+    told
+}
 
 /// Sends it to every backend except `told`, and waits until each has closed its connection: the client takes that for the sign that
 /// its next query will not be cancelled. Does nothing where clients have only one backend.

@@ -71,10 +71,11 @@ impl Client {
         Self { socket, peer, turn: None, budget, guards }
     }
 
-    /// The end of its time, which is counted from the end of a pause that it waited for.
+    /// The end of its time, which is counted from the end of a pause or of a ramp that it waited for.
     pub(super) fn deadline(&self) -> Instant {
         let pool = self.pool();
-        self.budget.deadline.max(pool.routes.held_until() + pool.hold_config.timeout)
+        let held_until = self.listener().hold.ramped_until().into_iter().fold(pool.routes.held_until(), Instant::max);
+        self.budget.deadline.max(held_until + pool.hold_config.timeout)
     }
 
     pub(super) fn listener(&self) -> &ListenerContext {

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use socket2::SockRef;
+use rustix::net::connect_unspec;
 
 use super::{
     event_loop::{Socket, sleep, yield_now},
@@ -23,21 +23,23 @@ pub(super) const RESET_PATIENCE: Duration = Duration::from_secs(30);
 /// How long a peer that got FIN may take to finish before its socket is closed.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Closes both sockets of a session, after delivering what is pending if the peer reads it.
-pub(super) async fn both(ended: Ended) {
+/// Closes both sockets of a session, after delivering what is pending if the peer reads it. Drops `place` once the backend's is
+/// closed.
+pub(super) async fn both(ended: Ended, place: impl Sized) {
     let patience = match ended.reason {
         CloseReason::Revoked | CloseReason::Killed | CloseReason::Shutdown => REVOKED_PATIENCE,
         _ => RESET_PATIENCE,
     };
-    if !ended.server_finished {
+    if ended.server_finished {
+        drop(ended.server);
+    } else if matches!(ended.reason, CloseReason::ClientReset) {
+        abort(ended.server, REVOKED_PATIENCE).await;
+    } else {
         // What a dead or demoted backend has not read yet must not reach it.
-        if matches!(ended.reason, CloseReason::ClientReset) {
-            abort(ended.server, REVOKED_PATIENCE).await;
-        } else {
-            reset(&ended.server);
-            drop(ended.server);
-        }
+        reset(&ended.server);
+        drop(ended.server);
     }
+    drop(place);
     match (ended.client_finished, ended.reason) {
         (_, CloseReason::ClientReset) => reset(&ended.client),
         (true, _) => finish(ended.client, patience).await,
@@ -79,8 +81,9 @@ impl Drop for Cut {
 
 /// Sends RST at once; the socket closes when it is dropped.
 pub(super) fn reset(stream: &impl AsFd) {
-    // Fails only on a socket that is already gone.
-    let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
+    // Not by SO_LINGER, which sends it at the last close: a child process has a copy until it runs its program. Fails only on a
+    // socket that is already gone, and on a unix socket, which knows no RST.
+    let _ = connect_unspec(stream);
 }
 
 /// The peer got everything and FIN. Reads what it still sends until it finishes too, since bytes left unread at the close would

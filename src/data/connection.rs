@@ -13,7 +13,7 @@ use super::{
     relay::{Ended, Relay},
     session::SessionEnd,
 };
-use crate::reason::RejectReason;
+use crate::{reason::RejectReason, route::OpenSession};
 
 /// Runs a client to its end.
 pub(super) fn serve(accepted: Accepted, turn: Option<Turn>, counted: TaskTrackerToken) -> impl Future<Output = ()> {
@@ -54,7 +54,7 @@ fn serve_client(client: Option<Box<Client>>, counted: TaskTrackerToken) -> impl 
             let ended = relay.end(reason);
             match session.close(ended) {
                 SessionEnd::Over => return,
-                SessionEnd::Closing(ended, guards) => return Box::pin(finish(ended, guards)).await,
+                SessionEnd::Closing(ended, session, guards) => return Box::pin(finish(ended, session, guards)).await,
                 SessionEnd::Retryable(again) => client = again,
             }
         }
@@ -62,8 +62,8 @@ fn serve_client(client: Option<Box<Client>>, counted: TaskTrackerToken) -> impl 
 }
 
 /// Closes what is left of a session; the session counts until that is done.
-async fn finish(ended: Ended, _guards: ConnectionGuards) {
-    close::both(ended).await;
+async fn finish(ended: Ended, session: OpenSession, _guards: ConnectionGuards) {
+    close::both(ended, session).await;
 }
 
 /// Finds a backend for a client, or rejects it when none serves it before its deadline.

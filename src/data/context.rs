@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     access::{AccessRules, RejectLog},
     admission::Admission,
-    balancer::{Chosen, ReaderBalancer},
+    balancer::ReaderBalancer,
     close::RESET_PATIENCE,
     descriptors::Descriptors,
     event_loop::Handle,
@@ -34,7 +34,7 @@ use crate::{
         socket::{Keepalive, LegOptions},
     },
     reason::RejectReason,
-    route::{Clock, Frontend, PassiveReport, ReportSender, Route, RouteId, RouteWatch, SessionTable},
+    route::{Clock, Frontend, PassiveReport, ReportSender, Route, RouteId, RouteWatch, SessionTable, TakenRoute},
     wire::Protocol,
 };
 
@@ -197,18 +197,44 @@ impl ListenerContext {
     }
 
     /// Where the next client goes now; not to the readers that just `failed`. It was dropped `drops` times before a byte.
-    pub(super) fn choose(&self, failed: &[RouteId], drops: u32, peer: Peer, now: Instant) -> Option<Chosen> {
-        let routes = &self.pool.routes;
+    pub(super) fn choose(&self, failed: &[RouteId], drops: u32, peer: Peer, now: Instant) -> Option<TakenRoute> {
+        let (routes, held) = (&self.pool.routes, &self.pool.metrics.held);
         match &self.balancer {
-            None => routes.take(now).map(Chosen::active),
-            Some(balancer) => balancer.choose(routes, failed, drops, peer.ip(), now),
+            None => TakenRoute::take(routes.take(now)?, now, held).ok(),
+            Some(balancer) => balancer.choose((routes, held), failed, drops, peer.ip(), now),
         }
+    }
+
+    /// Whether a client that waited, and was dropped `drops` times, goes to any backend that has a place for it.
+    pub(super) fn is_for_any(&self, drops: u32) -> bool {
+        self.balancer.as_ref().is_none_or(|balancer| balancer.is_for_any(drops))
+    }
+
+    /// Where its clients may go, in the order to try.
+    pub(super) fn offered(&self) -> Vec<Arc<Route>> {
+        let (routes, now) = (&self.pool.routes, Instant::now());
+        self.balancer.as_ref().map_or_else(|| routes.take(now).into_iter().collect(), |balancer| balancer.routes(routes, now))
+    }
+
+    /// Every backend that its clients may use has as many sessions as it may.
+    pub(super) fn is_full(&self) -> bool {
+        let offered = self.offered();
+        !offered.is_empty() && offered.iter().all(|route| route.places.is_full())
     }
 
     /// Why its clients find no backend.
     pub(super) fn why(&self) -> Arc<str> {
         let routes = &self.pool.routes;
         self.balancer.as_ref().map_or_else(|| routes.why(), |balancer| balancer.why(routes))
+    }
+
+    /// Why its clients find no place at a backend.
+    pub(super) fn why_full(&self) -> Arc<str> {
+        let each = self.offered().into_iter().filter_map(|route| {
+            let limit = route.places.limit()?;
+            Some(format!("{} is at its max_connections, {limit}", route.backend))
+        });
+        each.collect::<Vec<_>>().join(", ").into()
     }
 
     /// Counts a rejected client and logs it, at a limited rate, since strangers can cause it at will.

@@ -31,7 +31,7 @@ use crate::{
         socket::{LegOptions, is_its_own_peer, set_leg_options},
     },
     reason::DialError,
-    route::{Listening, Route},
+    route::{Listening, Route, TakenRoute},
 };
 
 /// Pause between attempts on a unix socket whose queue is full.
@@ -39,7 +39,7 @@ const FULL_QUEUE_PAUSE: Duration = Duration::from_millis(5);
 
 /// A route under which the backend was reached.
 pub(super) struct DialedRoute {
-    pub(super) route: Arc<Route>,
+    pub(super) route: TakenRoute,
     /// The task is woken when the route ends.
     pub(super) listening: Listening,
     /// When the backend was reached.
@@ -54,7 +54,7 @@ pub(super) struct DialedRoute {
 /// Why there is no connection. It was already reported to control.
 pub(super) async fn dial(
     pool: &PoolContext,
-    route: Arc<Route>,
+    route: TakenRoute,
     started: Instant,
     options: &LegOptions,
     header: Option<&[u8]>,
@@ -89,6 +89,8 @@ async fn reach(
             .await?;
     let now = Instant::now();
     if !pool.routes.stands(route, now) || listening.is_revoked() {
+        // Not by its close alone: a child process may have a copy.
+        let _ = server.finish();
         return Err(DialError::Stale);
     }
     if let Some(header) = header {

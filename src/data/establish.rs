@@ -10,14 +10,13 @@ use std::{
 };
 
 use super::{
-    balancer::Chosen,
     cancel,
     client::Client,
     close,
     dial::{DialedRoute, dial},
     event_loop::{Socket, sleep, timeout},
     greeting::{self, Next},
-    hold::Patience,
+    hold::{Number, Patience},
     order::{Turn, in_turn},
     refusal::Refused,
     session::SessionRecord,
@@ -26,7 +25,8 @@ use crate::{
     failover::Passive,
     net::backoff::Backoff,
     reason::{DialError, Direction, RejectReason},
-    route::RouteId,
+    route::{RouteId, TakenRoute},
+    wire::Protocol,
 };
 
 /// A client and its backend, ready to relay.
@@ -66,8 +66,15 @@ pub(super) async fn establish(mut client: Client) -> Result<Ready, Refused> {
             Greeted::Served(upstream, downstream) => {
                 return Ok(Ready { client: near, server, passed: (upstream, downstream), session });
             }
-            Greeted::Dropped => client = session.give_back(near),
+            Greeted::Dropped => {
+                // Before its place is free.
+                drop(server);
+                client = session.give_back(near);
+            }
             Greeted::Late => {
+                // Not by its close alone: a child process may have a copy.
+                let _ = server.finish();
+                drop(server);
                 let why =
                     format!("no first packet was exchanged with {} within client_login_timeout", session.session.route.backend);
                 return Err(Refused { client: session.give_back(near), reason: RejectReason::LoginTimeout, why: why.into() });
@@ -87,16 +94,21 @@ async fn connect(client: &Client, header: Option<&[u8]>) -> Result<(Socket, Dial
     let mut failed = Vec::new();
     // Behind clients that already wait.
     let mut queue = listener.hold.is_occupied();
-    let mut turn = None;
+    let (mut number, mut turn, mut handed) = (Number::default(), None, None);
     loop {
         let now = Instant::now();
-        let chosen = if queue { None } else { listener.choose(&failed, budget.drops, client.peer, now) };
+        let chosen = match handed.take() {
+            _ if queue => None,
+            Some(route) if listener.is_for_any(budget.drops) => Some(route),
+            handed => listener.choose(&failed, budget.drops, client.peer, now).or(handed),
+        };
         queue = false;
-        let Some(Chosen { route, underway: _underway }) = chosen else {
+        let Some(route) = chosen else {
             // It waits: others may pass.
             drop(turn.take());
             if failed.is_empty() {
-                turn = wait(client).await?;
+                let (its_turn, place) = wait(client, &mut number).await?;
+                (turn, handed) = (its_turn, Some(place));
             } else {
                 failed.clear();
                 sleep(pause.next_pause()).await;
@@ -124,17 +136,31 @@ async fn connect(client: &Client, header: Option<&[u8]>) -> Result<(Socket, Dial
     }
 }
 
-/// Waits in the hold for its turn.
-async fn wait(client: &Client) -> Result<Option<Turn>, RejectReason> {
+/// Waits in the hold for its turn and a place. A request to cancel a query needs none: what it is to end may be what it waits for.
+async fn wait(client: &Client, number: &mut Number) -> Result<(Option<Turn>, TakenRoute), RejectReason> {
     let (listener, pool) = (client.listener(), client.pool());
     let started = Instant::now();
     // A client that is rejected at once counts as waiting, too: it may come again.
     let _wait = pool.routes.wait();
     let per_ip = client.peer.ip().map(|ip| (ip, pool.hold_config.max_per_ip));
     let patience = Patience { deadline: || client.deadline(), max: pool.hold_config.max, per_ip };
-    let held = Box::pin(listener.hold.wait((&client.socket, client.peer), patience, &pool.metrics.held, &pool.retired)).await;
+    let is_full = listener.is_full();
+    let _queued = is_full.then(|| pool.metrics.queued.guard());
+    let may_cancel = pool.protocol == Protocol::Postgres;
+    let uncounted = || listener.offered().into_iter().next().map(TakenRoute::without_place);
+    let passes = || if may_cancel && cancel::is_sent(&client.socket) == Some(true) { uncounted() } else { None };
+    let held = Box::pin(listener.hold.wait((&client.socket, client.peer), number, patience, passes, &pool.retired)).await;
     pool.metrics.hold_duration.observe(started.elapsed().as_secs_f64());
-    held
+    match held {
+        Err(RejectReason::HoldFull | RejectReason::HoldFullPerIp)
+            if is_full && may_cancel && cancel::is_to_come(&client.socket).await =>
+        {
+            uncounted().map(|route| (None, route)).ok_or(RejectReason::HoldFull)
+        }
+        Err(RejectReason::HoldFull) if is_full => Err(RejectReason::QueueFull),
+        Err(RejectReason::HoldTimeout) if listener.is_full() => Err(RejectReason::QueueTimeout),
+        held => held,
+    }
 }
 
 const fn retry_pause() -> Backoff {
@@ -179,7 +205,10 @@ async fn greet(client: &Socket, server: &mut Socket, session: &SessionRecord, he
     route.metrics.relay_bytes.get(Direction::Downstream).inc_by(greeting.downstream);
     match greeting.next {
         Next::Relay => {}
-        Next::Cancel(request) => Box::pin(cancel::tell_others(&request, route, listener, header)).await,
+        Next::Cancel(request) => {
+            live.give_place_back();
+            Box::pin(cancel::tell_others(&request, route, listener, header)).await;
+        }
         Next::Again => {
             if !route.revocation.is_revoked() {
                 pool.report(route, Passive::SessionLost);

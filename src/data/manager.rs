@@ -147,7 +147,7 @@ impl ListenerManager {
     /// The holds of a pool; missing ones are created.
     fn holds_of(&mut self, pool: &PoolSettings) -> Holds {
         let open = |gate| {
-            let hold = Arc::new(Hold::among(self.workers.count()));
+            let hold = Arc::new(Hold::among(self.workers.count(), pool.metrics.held.clone()));
             self.workers.release(Arc::clone(&hold), gate, pool.retired.clone());
             hold
         };

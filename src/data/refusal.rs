@@ -30,7 +30,11 @@ pub(super) struct Refused {
 impl Refused {
     /// A client for which there is no backend.
     pub(super) fn for_want_of_a_backend(client: Client, reason: RejectReason) -> Self {
-        let why = client.listener().why();
+        let listener = client.listener();
+        let why = match reason {
+            RejectReason::QueueFull | RejectReason::QueueTimeout => listener.why_full(),
+            _ => listener.why(),
+        };
         Self { client, reason, why }
     }
 
@@ -77,8 +81,11 @@ async fn refuse(mut client: Socket, protocol: Protocol, reason: RejectReason, wh
 }
 
 fn nobody_serves(why: &str) -> String {
-    let because = if why.is_empty() { String::new() } else { format!(" ({why})") };
-    format!("mainstay: no database node may serve now{because}")
+    format!("mainstay: no database node may serve now{}", because(why))
+}
+
+fn because(why: &str) -> String {
+    if why.is_empty() { String::new() } else { format!(" ({why})") }
 }
 
 async fn say(client: &mut Socket, last_words: &[u8]) -> bool {
@@ -117,6 +124,9 @@ fn mysql_error(reason: RejectReason, why: &str) -> Vec<u8> {
     // ER_CON_COUNT_ERROR and ER_SERVER_SHUTDOWN: clients and poolers retry.
     let (code, message) = match reason {
         RejectReason::MaxConnections => (mysql::TOO_MANY, "Too many connections".to_owned()),
+        RejectReason::QueueFull | RejectReason::QueueTimeout => {
+            (mysql::TOO_MANY, format!("Too many connections{}", because(why)))
+        }
         RejectReason::MaxConnectionsPerIp => (mysql::TOO_MANY, "mainstay: too many connections from this address".to_owned()),
         RejectReason::Shutdown => (mysql::SHUTDOWN, "mainstay is shutting down".to_owned()),
         _ => (mysql::SHUTDOWN, nobody_serves(why)),
@@ -132,6 +142,7 @@ fn redis_error(reason: RejectReason, why: &str) -> String {
     let why: String = why.chars().filter(|c| !c.is_control()).collect();
     match reason {
         RejectReason::MaxConnections | RejectReason::MaxConnectionsPerIp => redis::error(&format!("ERR {TOO_MANY} reached")),
+        RejectReason::QueueFull | RejectReason::QueueTimeout => redis::error(&format!("ERR {TOO_MANY} reached{}", because(&why))),
         RejectReason::Shutdown => redis::error(&format!("{LOADING} mainstay is shutting down")),
         _ => redis::error(&format!("{LOADING} {}", nobody_serves(&why))),
     }
@@ -142,6 +153,9 @@ fn postgres_error(reason: RejectReason, why: &str) -> Vec<u8> {
     // 57P03 cannot_connect_now and 53300 too_many_connections: clients and poolers retry.
     let (code, message) = match reason {
         RejectReason::MaxConnections => ("53300", "mainstay: too many connections".to_owned()),
+        RejectReason::QueueFull | RejectReason::QueueTimeout => {
+            ("53300", format!("mainstay: too many connections{}", because(why)))
+        }
         RejectReason::MaxConnectionsPerIp => ("53300", "mainstay: too many connections from this address".to_owned()),
         RejectReason::Shutdown => ("57P03", "mainstay is shutting down".to_owned()),
         _ => ("57P03", nobody_serves(why)),
@@ -157,6 +171,20 @@ mod tests {
     fn who_is_told_no_reason_is_told_no_empty_one() {
         assert_eq!(redis_error(RejectReason::HoldTimeout, ""), "-LOADING mainstay: no database node may serve now\r\n");
         assert_eq!(nobody_serves("db-a: down"), "mainstay: no database node may serve now (db-a: down)");
+    }
+
+    #[test]
+    fn who_finds_no_place_at_a_backend_is_told_so_in_the_databases_words() {
+        let (full, why) = (RejectReason::QueueFull, "db-a is at its max_connections, 5");
+        assert_eq!(redis_error(full, why), "-ERR max number of clients reached (db-a is at its max_connections, 5)\r\n");
+        assert_eq!(redis_error(RejectReason::QueueTimeout, ""), "-ERR max number of clients reached\r\n");
+        let packet = mysql_error(full, why);
+        assert_eq!(packet[5..7], 1040_u16.to_le_bytes());
+        assert_eq!(packet[7..], *b"Too many connections (db-a is at its max_connections, 5)");
+        let packet = postgres_error(RejectReason::QueueTimeout, why);
+        let text = String::from_utf8_lossy(&packet[5..]);
+        let fields: Vec<&str> = text.split('\0').collect();
+        assert_eq!(fields[2..4], ["C53300", "Mmainstay: too many connections (db-a is at its max_connections, 5)"]);
     }
 
     #[test]

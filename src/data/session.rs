@@ -15,18 +15,16 @@ use super::{
 };
 use crate::{
     failover::{Passive, label::Label},
-    metrics::LiveGuard,
     reason::CloseReason,
-    route::{Listening, Session, SessionEntry},
+    route::{Listening, OpenSession, Session, SessionEntry},
 };
 
 /// The record of a session besides its relay.
 pub(super) struct SessionRecord {
-    pub(super) session: Arc<Session>,
+    pub(super) session: OpenSession,
     /// The session is woken when its route ends.
     pub(super) listening: Listening,
     listed: SessionEntry,
-    active: LiveGuard,
     /// Of the client, in case it needs another backend.
     budget: RetryBudget,
     guards: ConnectionGuards,
@@ -37,7 +35,7 @@ pub(super) enum SessionEnd {
     /// Nothing: closing the sockets was enough.
     Over,
     /// A side has not received everything yet, or not how the session ended.
-    Closing(Ended, ConnectionGuards),
+    Closing(Ended, OpenSession, ConnectionGuards),
     /// The backend dropped the connection before a byte went either way: the client can try another one.
     Retryable(Box<Client>),
 }
@@ -50,11 +48,10 @@ impl SessionRecord {
         let listener = &*guards.listener;
         let pool = &*listener.pool;
         let since = pool.process.clock.at(since);
-        let active = route.sessions.guard();
-        let session = Arc::new(Session::new(peer, Arc::clone(&listener.frontend), route, since));
+        let session = route.begin(peer, Arc::clone(&listener.frontend), since);
         let id = pool.process.next_id.fetch_add(1, Ordering::Relaxed);
         let listed = guards.load.worker().sessions.enter(id, Arc::clone(&session));
-        (socket, Box::new(Self { session, listening, listed, active, budget, guards }))
+        (socket, Box::new(Self { session, listening, listed, budget, guards }))
     }
 
     pub(super) fn listener(&self) -> &ListenerContext {
@@ -68,9 +65,10 @@ impl SessionRecord {
 
     /// Accounts for a session that has ended.
     pub(super) fn close(self, mut ended: Ended) -> SessionEnd {
-        let Self { session, listening, listed, active, budget, guards } = self;
+        let Self { session, listening, listed, budget, guards } = self;
         let (id, route) = (listed.id(), &session.route);
-        drop((active, listed, listening));
+        session.end();
+        drop((listed, listening));
         let listener = &*guards.listener;
         let pool = &*listener.pool;
         if ended.reason == CloseReason::Revoked && pool.process.lifeline.forced.is_cancelled() {
@@ -81,6 +79,7 @@ impl SessionRecord {
         }
         if ended.reason == CloseReason::ServerReset && ended.untouched {
             close::reset(&ended.server);
+            drop(ended.server);
             return SessionEnd::Retryable(Box::new(Client::again(ended.client, session.client, budget, guards)));
         }
         let lasted = pool.process.clock.now().since(session.since);
@@ -89,7 +88,12 @@ impl SessionRecord {
         }
         route.metrics.closed.get(ended.reason).inc();
         pool.metrics.connection_duration.observe(lasted.as_secs_f64());
-        if ended.is_over() { SessionEnd::Over } else { SessionEnd::Closing(ended, guards) }
+        if !ended.is_over() {
+            return SessionEnd::Closing(ended, session, guards);
+        }
+        // Before its place is free.
+        drop(ended);
+        SessionEnd::Over
     }
 }
 

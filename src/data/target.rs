@@ -14,6 +14,9 @@ use crate::{
 /// Pause between polls of a verdict that is too old.
 const STALE_PAUSE: Duration = Duration::from_millis(20);
 
+/// A backend may become one for a waiting client without a change: its verdict was too old, and is not any more.
+const RECHECK: Duration = Duration::from_millis(100);
+
 /// Which backends the clients of a listener for readers may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum ReadTarget {
@@ -45,6 +48,14 @@ impl ReadTarget {
         if self == Self::ReplicaOrActive { routes.take(now) } else { None }
     }
 
+    /// Where its clients may go: to the reader with the fewest sessions, then to others, then to the fallback.
+    pub(super) fn routes(self, routes: &RouteWatch, now: Instant) -> Vec<Arc<Route>> {
+        let readers = routes.readers();
+        let mut readers: Vec<_> = readers.iter().filter(|reader| self.takes(reader) && routes.is_fresh(reader, now)).collect();
+        readers.sort_by_key(|reader| reader.load());
+        readers.into_iter().map(|reader| Arc::clone(&reader.route)).chain(self.fallback(routes, now)).collect()
+    }
+
     /// Whether there is a backend for its clients.
     pub(super) fn gate(self, routes: &RouteWatch) -> Gate {
         let (readers, now) = (routes.readers(), Instant::now());
@@ -74,6 +85,20 @@ impl HoldGate {
             Self::Active(routes) => routes.gate(),
             Self::Reader(routes, target) => target.gate(routes),
         }
+    }
+
+    /// Where clients may go, in the order to try.
+    pub(super) fn routes(&self, now: Instant) -> Vec<Arc<Route>> {
+        match self {
+            Self::Active(routes) => routes.take(now).into_iter().collect(),
+            Self::Reader(routes, target) => target.routes(routes, now),
+        }
+    }
+
+    /// Waits until [`HoldGate::routes`] may be others; `None` when the pool has ended.
+    pub(super) async fn changed(&mut self) -> Option<()> {
+        let (Self::Active(routes) | Self::Reader(routes, _)) = self;
+        timeout(RECHECK, routes.changed()).await.unwrap_or(Some(()))
     }
 
     /// Waits until it is open; `None` when the pool has ended.

@@ -99,14 +99,15 @@ impl WorkerPool {
     /// Releases held clients, until the pool is retired.
     pub(super) fn release(&self, hold: Arc<Hold>, gate: HoldGate, retired: CancellationToken) {
         let guard = self.lifeline.vital.guard();
-        let run = async move {
-            let _guard = guard;
-            tokio::select! {
-                () = hold.release(gate) => {}
-                () = retired.cancelled() => {}
-            }
-        };
-        self.first.run(|| event_loop::spawn(run));
+        self.first.run(move || {
+            event_loop::spawn(async move {
+                let _guard = guard;
+                tokio::select! {
+                    () = hold.release(gate) => {}
+                    () = retired.cancelled() => {}
+                }
+            });
+        });
     }
 }
 

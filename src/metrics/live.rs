@@ -17,8 +17,18 @@ impl LiveCount {
 
     /// One more, until the guard is dropped.
     pub fn guard(&self) -> LiveGuard {
-        self.0.fetch_add(1, Ordering::Relaxed);
+        self.enter();
         LiveGuard(self.clone())
+    }
+
+    /// One more, for who guards it without another reference to this: until [`LiveCount::leave`].
+    pub(crate) fn enter(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// One less.
+    pub(crate) fn leave(&self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -28,6 +38,6 @@ pub struct LiveGuard(LiveCount);
 
 impl Drop for LiveGuard {
     fn drop(&mut self) {
-        self.0.0.fetch_sub(1, Ordering::Relaxed);
+        self.0.leave();
     }
 }

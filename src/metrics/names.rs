@@ -32,7 +32,9 @@ metrics! {
     CONNECTIONS_REJECTED = "mainstay_connections_rejected_total", "Client connections that were rejected before they reached a backend.";
     ACCEPT_ERRORS = "mainstay_accept_errors_total", "Failed calls of accept.";
     CONNECTIONS_ACTIVE = "mainstay_connections_active", "Sessions between a client and this backend.";
-    CONNECTIONS_HELD = "mainstay_connections_held", "Clients that wait because no backend may serve.";
+    CONNECTIONS_LIMIT = "mainstay_connections_limit", "max_connections of the backend; 0 when it has none.";
+    CONNECTIONS_HELD = "mainstay_connections_held", "Clients that wait because no backend may serve, or takes more.";
+    CONNECTIONS_QUEUED = "mainstay_connections_queued", "Those of the held clients that found a backend which had max_connections sessions.";
     HOLD_DURATION = "mainstay_hold_duration_seconds", "How long held clients waited.";
     CONNECTIONS_CLOSED = "mainstay_connections_closed_total", "Sessions that ended.";
     CONNECTION_DURATION = "mainstay_connection_duration_seconds", "How long sessions lasted.";

@@ -27,8 +27,10 @@ const SESSION: &[f64] = &[0.01, 0.1, 1.0, 10.0, 60.0, 300.0, 1800.0, 3600.0, 14_
 /// Metrics of a pool.
 #[derive(Debug)]
 pub struct PoolMetrics {
-    /// Clients that wait because no backend may serve.
+    /// Clients that wait because no backend may serve, or takes more.
     pub held: LiveCount,
+    /// Those of them that found a backend which had `max_connections` sessions.
+    pub queued: LiveCount,
     /// Seconds that held clients waited.
     pub hold_duration: Histogram,
     /// Seconds that sessions lasted.
@@ -67,6 +69,7 @@ impl PoolMetrics {
     pub(super) fn new(series: &Series<'_>) -> Result<Self, Error> {
         Ok(Self {
             held: series.live(names::CONNECTIONS_HELD)?,
+            queued: series.live(names::CONNECTIONS_QUEUED)?,
             hold_duration: series.histogram(names::HOLD_DURATION, HOLD)?,
             connection_duration: series.histogram(names::CONNECTION_DURATION, SESSION)?,
             dial_retries: series.int_counter(names::DIAL_RETRIES)?,
@@ -121,6 +124,8 @@ impl ListenerMetrics {
 pub struct BackendMetrics {
     /// Sessions.
     pub connections_active: LiveCount,
+    /// Its `max_connections`; 0 for none. Only shown: nothing decides by it.
+    pub connections_limit: IntGauge,
     /// Sessions that ended, by reason.
     pub closed: Per<CloseReason, IntCounter>,
     /// Bytes relayed, counted as they are relayed.
@@ -178,6 +183,7 @@ impl BackendMetrics {
         let transitions = |to: Health| series.with("to", to.as_str()).int_counters(names::TRANSITIONS, "cause");
         Ok(Self {
             connections_active: series.live(names::CONNECTIONS_ACTIVE)?,
+            connections_limit: series.int_gauge(names::CONNECTIONS_LIMIT)?,
             closed: series.int_counters(names::CONNECTIONS_CLOSED, "reason")?,
             relay_bytes: series.int_counters(names::RELAY_BYTES, "direction")?,
             relay_spliced_bytes: series.int_counters(names::RELAY_SPLICED_BYTES, "direction")?,

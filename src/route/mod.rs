@@ -8,6 +8,8 @@
 //! | [`orders`](mod@orders) | what operators order, and the answer: admin ↔ control |
 //! | [`revocation`] | how a route ends, and its gate: control → data |
 //! | [`gate`] | where a session stands at that gate: data ↔ control |
+//! | [`places`] | how many sessions a backend may have, and how fast they may begin: control → data |
+//! | [`taken`] | a route, and a session, with a place at its backend |
 //! | [`readers`] | which backends may be read: control → data |
 //! | [`snapshot`] | a pool as it stands: control → admin |
 //! | [`events`] | state changes with their causes: control → admin |
@@ -24,12 +26,14 @@ mod gate;
 mod offer;
 mod operations;
 mod orders;
+mod places;
 mod readers;
 mod reports;
 mod revocation;
 mod seam;
 mod sessions;
 mod snapshot;
+mod taken;
 
 pub use clock::Clock;
 pub use demand::{DemandWatch, Wait};
@@ -38,9 +42,11 @@ pub use gate::{Gating, Leg, Position, SessionGate, Stand};
 pub use offer::{Generation, Offer, Route, RouteId};
 pub use operations::{EndView, OperationLog, OperationView, StepView};
 pub use orders::{Done, Order, OrderReceiver, OrderSender, Refusal, RefusalCode, Verb, orders};
+pub use places::{Busy, PlaceTurn, Places, RampRate};
 pub use readers::{Pulse, Reader, ReaderKind};
 pub use reports::{PassiveReport, ReportReceiver, ReportSender};
 pub use revocation::{Listening, Revocation};
 pub use seam::{Gate, Publisher, RouteWatch, Seam, SnapshotWatch, seam};
 pub use sessions::{Frontend, Selection, Session, SessionEntry, SessionTable, kill, send};
 pub use snapshot::{BackendView, LastFailover, LastProbe, Snapshot};
+pub use taken::{OpenSession, TakenRoute};

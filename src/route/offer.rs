@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use super::revocation::Revocation;
+use super::{places::Places, revocation::Revocation};
 use crate::{
     failover::Epoch,
     metrics::{BackendMetrics, LiveCount},
@@ -58,6 +58,8 @@ pub struct Route {
     pub metrics: Arc<BackendMetrics>,
     /// The pool's sessions with it, under this route and under others.
     pub sessions: LiveCount,
+    /// Its places for sessions, under this route and under others.
+    pub places: Arc<Places>,
     /// Its activation, or its reader's generation.
     pub id: RouteId,
     /// Last known good addresses, in the order to try them. Empty when the name never resolved.
@@ -67,7 +69,7 @@ pub struct Route {
 }
 
 impl Route {
-    /// A route to a backend with these metrics.
+    /// A route to a backend with these metrics, and any number of places.
     pub fn new(
         backend: Arc<str>,
         metrics: &Arc<BackendMetrics>,
@@ -76,7 +78,7 @@ impl Route {
         revocation: Arc<Revocation>,
     ) -> Self {
         let sessions = metrics.connections_active.clone();
-        Self { backend, metrics: Arc::clone(metrics), sessions, id, addresses, revocation }
+        Self { backend, metrics: Arc::clone(metrics), sessions, places: Arc::default(), id, addresses, revocation }
     }
 }
 

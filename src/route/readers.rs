@@ -7,18 +7,13 @@ use std::sync::{
 };
 
 use super::{clock::whole_millis, offer::Route};
-use crate::{
-    failover::Time,
-    metrics::{LiveCount, LiveGuard},
-};
+use crate::failover::Time;
 
-/// What both planes record of a reader, without a lock.
+/// What is recorded of a reader, without a lock.
 #[derive(Debug, Default)]
 pub struct Pulse {
     /// When it last answered, in milliseconds of the process's clock.
     pub(super) heard_millis: AtomicU64,
-    /// Clients on their way to it: chosen, but not yet counted as sessions.
-    underway: LiveCount,
 }
 
 impl Pulse {
@@ -50,13 +45,8 @@ pub struct Reader {
 
 impl Reader {
     /// Sessions of this pool with the backend, and clients on their way to it.
-    pub fn load(&self) -> u64 {
-        self.route.sessions.get() + self.pulse.underway.get()
-    }
-
-    /// Counts a client in [`Reader::load`] until the guard is dropped, which is when its session counts itself.
-    pub fn underway(&self) -> LiveGuard {
-        self.pulse.underway.guard()
+    pub fn load(&self) -> usize {
+        self.route.places.used()
     }
 }
 

@@ -39,6 +39,9 @@ pub struct Session {
     /// Bytes relayed from the backend to the client.
     pub downstream_bytes: AtomicU64,
     killed: AtomicBool,
+    /// It has a place at its backend, and it counts among the sessions there; see [`OpenSession`](super::OpenSession).
+    pub(super) has_place: AtomicBool,
+    pub(super) is_counted: AtomicBool,
     /// Where it stands while its route is gated.
     pub gate: SessionGate,
 }
@@ -47,8 +50,9 @@ impl Session {
     /// A session in which nothing has gone either way.
     pub fn new(client: Peer, frontend: Arc<Frontend>, route: Arc<Route>, since: Time) -> Self {
         let (upstream_bytes, downstream_bytes) = (AtomicU64::new(0), AtomicU64::new(0));
-        let (killed, gate) = (AtomicBool::new(false), SessionGate::default());
-        Self { client, frontend, route, since, upstream_bytes, downstream_bytes, killed, gate }
+        let [killed, has_place, is_counted] = [const { AtomicBool::new(false) }; 3];
+        let gate = SessionGate::default();
+        Self { client, frontend, route, since, upstream_bytes, downstream_bytes, killed, has_place, is_counted, gate }
     }
 
     /// It must end, by command. To be asked when [`Revocation::concerns_sessions`].

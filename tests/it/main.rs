@@ -24,6 +24,7 @@ mod house;
 mod http;
 mod ipv6;
 mod lifecycle;
+mod limits;
 mod mysql;
 mod names;
 mod network;

@@ -110,6 +110,7 @@ struct Backend {
     reader_reason: String,
     active: bool,
     connections: i64,
+    limit: Option<i64>,
     lag_bytes: Option<u64>,
     version: Option<String>,
 }
@@ -242,7 +243,7 @@ impl Backend {
                 admin => format!("{}, {}", escaped(&self.health), escaped(admin)),
             },
             escaped(&self.role),
-            self.connections.to_string(),
+            self.limit.map_or_else(|| self.connections.to_string(), |limit| format!("{}/{limit}", self.connections)),
             self.lag_bytes.map_or_else(|| "-".to_owned(), size),
             self.version.as_deref().map_or_else(|| "-".to_owned(), escaped),
             serves,
@@ -295,7 +296,7 @@ mod tests {
                 {"name": "db-a", "address": "db-a:5432", "health": "down", "role": "unknown", "reason": "down: connect refused",
                  "active": false, "connections": 0, "lag_bytes": null, "version": null},
                 {"name": "db-b", "address": "db-b:5432", "health": "up", "role": "primary", "reason": "eligible",
-                 "active": true, "connections": 118, "lag_bytes": 2048, "version": "15.20\u{1b}[2J"}]}]}))
+                 "active": true, "connections": 118, "limit": 500, "lag_bytes": 2048, "version": "15.20\u{1b}[2J"}]}]}))
         .unwrap()
     }
 
@@ -307,7 +308,7 @@ orders: Clients go to db-b. Another backend is ready to take over.
 orders (epoch 3)
   BACKEND  ADDRESS    HEALTH  ROLE     SESSIONS  LAG      VERSION         MAY SERVE
     db-a   db-a:5432  down    unknown  0         -        -               no, down: connect refused
-  * db-b   db-b:5432  up      primary  118       2.0 KiB  15.20\\u{1b}[2J  yes
+  * db-b   db-b:5432  up      primary  118/500   2.0 KiB  15.20\\u{1b}[2J  yes
   listener rw on 127.0.0.1:5432: 118 of 9000 connections
   last failover 2026-11-23T02:00:00.000Z: db-a -> db-b, cause down (connect refused), no backend served for 51 ms, 97 sessions closed
 

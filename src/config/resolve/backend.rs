@@ -6,18 +6,13 @@ use super::{
     claims::{Claims, Names, Targets},
     endpoint::backend_address,
 };
-use crate::{
-    config::{
-        pool::{BackendConfig, default_names},
-        raw::{
-            node::Value,
-            reader::{Field, KnownKeys, Section},
-        },
+use crate::config::{
+    pool::{BACKEND, BackendConfig, BackendLimits, default_names},
+    raw::{
+        node::Value,
+        reader::{Field, Section},
     },
-    net::addr::BackendAddr,
 };
-
-const BACKEND_KEYS: KnownKeys = KnownKeys { known: &["name", "address"], planned: &["max_connections"] };
 
 /// Far more nodes than any database has; positions in the list are 16-bit numbers.
 const MAX_BACKENDS: usize = 1024;
@@ -32,29 +27,32 @@ pub(super) fn backends<'a>(pool: Section<'a>, claims: &mut Claims<'a>) -> Vec<Ba
     let mut targets = Targets::default();
     let mut found = Vec::new();
     for field in fields {
-        let (name, address) = backend(field, &mut names);
-        if let Some((field, address)) = address {
-            claims.backend(field, address.clone());
-            targets.claim(field, &address);
-            found.push((name, address));
-        }
+        let Some((field, written, backend)) = backend(field, &mut names) else { continue };
+        claims.backend(field, backend.address.clone());
+        targets.claim(field, &backend.address);
+        found.push((written, backend));
     }
-    let written = found.iter().map(|(name, address)| (name.as_ref(), address)).collect::<Vec<_>>();
+    let written = found.iter().map(|(name, backend)| (name.as_ref(), &backend.address)).collect::<Vec<_>>();
     let chosen = default_names(&written);
-    found.into_iter().zip(chosen).map(|((_, address), name)| BackendConfig { name, address }).collect()
+    found.into_iter().zip(chosen).map(|((_, backend), name)| BackendConfig { name, ..backend }).collect()
 }
 
-type Located<'a> = Option<(Field<'a>, BackendAddr)>;
+/// A backend, with the place of its address and the name that is written.
+type Located<'a> = Option<(Field<'a>, Option<Arc<str>>, BackendConfig)>;
 
-fn backend<'a>(field: Field<'a>, names: &mut Names) -> (Option<Arc<str>>, Located<'a>) {
+fn backend<'a>(field: Field<'a>, names: &mut Names) -> Located<'a> {
     if !matches!(field.value(), Value::Map(_)) {
-        return (None, with_place(field));
+        return located(field, None, BackendLimits::default());
     }
-    let Some(section) = field.map(BACKEND_KEYS) else { return (None, None) };
+    let section = field.map(BACKEND.keys())?;
     let name = section.get("name").and_then(|field| names.read(field));
-    (name, section.require("address", "db-a:5432").and_then(with_place))
+    let mut limits = BackendLimits::default();
+    BACKEND.read(section, &mut limits);
+    section.require("address", "db-a:5432").and_then(|field| located(field, name, limits))
 }
 
-fn with_place(field: Field<'_>) -> Located<'_> {
-    backend_address(field).map(|address| (field, address))
+fn located(field: Field<'_>, written: Option<Arc<str>>, limits: BackendLimits) -> Located<'_> {
+    let BackendLimits { max_connections } = limits;
+    let backend = |address| BackendConfig { name: "?".into(), address, max_connections };
+    backend_address(field).map(|address| (field, written, backend(address)))
 }

@@ -151,7 +151,7 @@ mod tests {
             let ended = relay.end(reason);
             end.set(Some(reason));
             drop(listening);
-            close::both(ended).await;
+            close::both(ended, ()).await;
         });
         Pair { client, server, route, session, near_server: address, ended }
     }

@@ -28,8 +28,13 @@ use self::screen::Told;
 pub use self::{args::Args, connect::connect};
 use super::exit;
 use crate::{
-    control::probe::{self, Deadline},
-    failover::Outcome,
+    config::CheckKind,
+    control::{
+        drain,
+        probe::{self, Deadline},
+        resolver,
+    },
+    failover::{Outcome, Printable},
 };
 
 /// Runs the command. 0: the backend answered as asked; 1: it did not; 2: the arguments cannot be used.
@@ -52,11 +57,29 @@ pub fn run(args: &Args) -> u8 {
     let started = Instant::now();
     let deadline = Deadline::after(args.timeout).with_header(args.proxy_protocol);
     let result = runtime.block_on(probe::once_by(&args.address, &check, deadline));
-    let told = Told { address: &args.address, check: &check, timeout: args.timeout, took: started.elapsed(), result: &result };
+    let took = started.elapsed();
+    let lacks = match &result {
+        Ok(finding) if finding.outcome == Outcome::Ok => runtime.block_on(lacks(args, &check)),
+        _ => Vec::new(),
+    };
+    let told = Told { address: &args.address, check: &check, timeout: args.timeout, took, result: &result, lacks: &lacks };
     // A hung name server must not delay the command.
     runtime.shutdown_background();
     let text = if args.json { screen::json(&told) } else { screen::screen(&told) };
     let written = writeln!(out, "{text}");
     let ok = written.is_ok() && result.is_ok_and(|finding| finding.outcome == Outcome::Ok);
     if ok { exit::DONE } else { exit::FAILED }
+}
+
+/// What the role lacks for a switchover that breaks no transaction, and what to grant.
+async fn lacks(args: &Args, check: &CheckKind) -> Vec<Printable> {
+    if !matches!(check, CheckKind::Postgres(_) | CheckKind::Mysql(_)) {
+        return Vec::new();
+    }
+    let deadline = Deadline::after(args.timeout).with_header(args.proxy_protocol);
+    // It was found a moment ago.
+    match tokio::time::timeout_at(deadline.at(), resolver::lookup(&args.address)).await {
+        Ok(Ok(addresses)) => drain::shortcomings(check, &args.address, &addresses, deadline).await,
+        _ => Vec::new(),
+    }
 }

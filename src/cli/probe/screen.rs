@@ -18,6 +18,8 @@ pub(super) struct Told<'a> {
     pub(super) took: Duration,
     /// The finding, or why this machine could not probe.
     pub(super) result: &'a Result<Finding, Printable>,
+    /// What the check's role lacks for a switchover that breaks no transaction.
+    pub(super) lacks: &'a [Printable],
 }
 
 pub(super) fn screen(told: &Told<'_>) -> String {
@@ -36,6 +38,10 @@ pub(super) fn screen(told: &Told<'_>) -> String {
     let mut text: Vec<String> = rows.iter().map(|(name, value)| format!("{name:<10}{value}")).collect();
     if let Some(now) = advice.now {
         text.push(format!("\nDo now:\n{now}"));
+    }
+    if !told.lacks.is_empty() {
+        text.push("\nOnly for a switchover that breaks no transaction:".to_owned());
+        text.extend(told.lacks.iter().map(|lack| format!("  {lack}")));
     }
     text.join("\n")
 }
@@ -88,6 +94,7 @@ pub(super) fn json(told: &Told<'_>) -> String {
         "took_ms": told.took.as_secs_f64() * 1000.0,
         "mainstay": advice.mainstay,
         "advice": advice.now,
+        "switchover_lacks": told.lacks.iter().map(AsRef::as_ref).collect::<Vec<&str>>(),
     })
     .to_string()
 }
@@ -143,10 +150,16 @@ mod tests {
         let address: BackendAddr = "127.0.0.1:5432".parse().unwrap();
         for &outcome in Outcome::ALL {
             let result = Ok(Finding { outcome, facts: Facts::default(), evidence: "seen".into() });
-            let told =
-                Told { address: &address, check: &kind, timeout: Duration::from_secs(1), took: Duration::ZERO, result: &result };
+            let told = Told {
+                address: &address,
+                check: &kind,
+                timeout: Duration::from_secs(1),
+                took: Duration::ZERO,
+                result: &result,
+                lacks: &["grant".into()],
+            };
             let (screen, json) = (screen(&told), json(&told));
-            for word in [outcome.as_str(), "seen", "mainstay", "asked"] {
+            for word in [outcome.as_str(), "seen", "mainstay", "asked", "grant"] {
                 assert!(screen.contains(word), "{word} in {screen}");
             }
             assert!(json.contains(outcome.as_str()));

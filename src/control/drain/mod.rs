@@ -26,7 +26,12 @@ pub use server::{Drain, Drained};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::{config::CheckKind, failover::Printable};
+use super::probe::Deadline;
+use crate::{
+    config::CheckKind,
+    failover::Printable,
+    net::{addr::BackendAddr, addresses::Addresses},
+};
 
 impl Drain {
     /// Ends the sessions of the route, until none is left, the time is over, or `cancel` is called. Sessions that begin meanwhile are
@@ -48,31 +53,39 @@ impl Drain {
         if self.knows_no_transactions() {
             return Vec::new();
         }
-        let (server, notes) = self.open().await;
-        if let Some(server) = server {
-            server.close().await;
-        }
-        notes
+        shortcomings(&self.check.kind, &self.address, &self.addresses, self.deadline()).await
     }
 
     async fn open(&self) -> Opened {
-        let deadline = self.deadline();
-        match &self.check.kind {
-            CheckKind::Postgres(check) => postgres::open(check, &self.address, &self.addresses, deadline).await,
-            CheckKind::Mysql(check) => mysql::open(check, &self.address, &self.addresses, deadline).await,
-            other => {
-                let why = format!(
-                    "the check ({}) cannot see which sessions are inside a transaction: they are left to end by themselves until the \
-                     drain's timeout; a check that logs in to the database can",
-                    other.name()
-                );
-                (None, vec![why.into()])
-            }
-        }
+        open(&self.check.kind, &self.address, &self.addresses, self.deadline()).await
     }
 
     /// Nothing on the server outlives a request: a session ends at its boundary, and needs no server for that.
     const fn knows_no_transactions(&self) -> bool {
         matches!(self.check.kind, CheckKind::Redis(_) | CheckKind::Tcp(_) | CheckKind::Exec(_) | CheckKind::Exchange(_))
+    }
+}
+
+/// What the role of a check that logs in lacks to drain this backend, what that costs, and what to grant.
+pub async fn shortcomings(kind: &CheckKind, address: &BackendAddr, addresses: &Addresses, deadline: Deadline) -> Vec<Printable> {
+    let (server, notes) = open(kind, address, addresses, deadline).await;
+    if let Some(server) = server {
+        server.close().await;
+    }
+    notes
+}
+
+async fn open(kind: &CheckKind, address: &BackendAddr, addresses: &Addresses, deadline: Deadline) -> Opened {
+    match kind {
+        CheckKind::Postgres(check) => postgres::open(check, address, addresses, deadline).await,
+        CheckKind::Mysql(check) => mysql::open(check, address, addresses, deadline).await,
+        other => {
+            let why = format!(
+                "the check ({}) cannot see which sessions are inside a transaction: they are left to end by themselves until the \
+                 drain's timeout; a check that logs in to the database can",
+                other.name()
+            );
+            (None, vec![why.into()])
+        }
     }
 }

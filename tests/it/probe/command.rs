@@ -3,12 +3,13 @@
 use std::{
     io::{Read, Write},
     net::TcpListener,
+    process::Command,
 };
 
 use clap::Parser;
 use mainstay::cli::probe::{Args, run};
 
-use crate::support::wait::accept;
+use crate::support::{child::Bounded, postgres::Postgres, wait::accept};
 
 #[derive(Parser)]
 struct Cli {
@@ -69,4 +70,25 @@ fn the_exit_code_tells_what_the_screen_does() {
     answers.join().unwrap();
     drop(listener);
     assert_eq!(exit_code(&format!("postgres {address}")), 1);
+}
+
+#[test]
+fn what_the_role_lacks_for_a_switchover_is_told_until_it_is_granted() {
+    let server = Postgres::primary(&[]);
+    server.sql("CREATE ROLE ordinary LOGIN");
+    let address = format!("127.0.0.1:{}", server.port);
+    let probe = |more: &[&str]| {
+        let words = ["probe", "postgres", &address, "--user", "ordinary", "--tls", "off", "--timeout", "10s"];
+        let output = Command::new(env!("CARGO_BIN_EXE_mainstay")).args(words).args(more).bounded_output().unwrap();
+        assert!(output.status.success(), "a right that only a switchover needs is no failure: {output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let screen = probe(&[]);
+    for words in ["Only for a switchover", "GRANT pg_monitor TO ordinary", "GRANT pg_signal_backend TO ordinary"] {
+        assert!(screen.contains(words), "{words} in {screen}");
+    }
+    server.sql("GRANT pg_monitor, pg_signal_backend TO ordinary");
+    assert!(!probe(&[]).contains("switchover"));
+    let json: serde_json::Value = serde_json::from_str(&probe(&["--json"])).unwrap();
+    assert_eq!(json["switchover_lacks"], serde_json::json!([]));
 }

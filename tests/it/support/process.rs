@@ -311,7 +311,8 @@ impl Process {
         self.processor_time_so_far().saturating_sub(before)
     }
 
-    fn processor_time_so_far(&self) -> Duration {
+    /// The same since it started; of threads that have ended nothing is known.
+    pub fn processor_time_so_far(&self) -> Duration {
         let nanos = |task: fs::DirEntry| {
             let text = fs::read_to_string(task.path().join("schedstat")).unwrap_or_default();
             text.split(' ').next().and_then(|nanos| nanos.parse::<u64>().ok()).unwrap_or(0)

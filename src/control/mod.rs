@@ -56,7 +56,7 @@ mod unpromoted;
 use std::{io, sync::Arc, thread::JoinHandle};
 
 use settings::Change;
-pub use settings::{ControlSettings, PoolSettings, max_staleness};
+pub use settings::{ControlSettings, PoolSettings, descriptors, max_staleness};
 pub use state_file::{Remembered, look as remembered};
 use supervisor::Supervisor;
 use tokio::{runtime, sync::mpsc, task::JoinSet};

@@ -4,9 +4,13 @@ use std::{sync::Arc, time::Duration};
 
 use tokio_util::sync::CancellationToken;
 
-use super::{heartbeat::Heartbeat, state_writer::StateWriter};
+use super::{
+    heartbeat::Heartbeat,
+    probe::{self, exec},
+    state_writer::StateWriter,
+};
 use crate::{
-    config::PoolConfig,
+    config::{CheckKind, PoolConfig, PromotionHow},
     lifecycle::Lifeline,
     metrics::{Metrics, PoolSeries},
     route::{Clock, EventLog, OperationLog, OrderReceiver, Publisher, RampRate, ReportReceiver, SessionTable},
@@ -69,4 +73,39 @@ pub fn max_staleness(pool: &PoolConfig) -> Duration {
 pub(super) fn ramp_rate(pool: &PoolConfig) -> Option<RampRate> {
     let burst = pool.connect_ramp.burst;
     pool.connect_ramp.per_second.map(|per_second| RampRate { per_second, burst })
+}
+
+/// Most descriptors that the checks and the operation of a pool hold; they are reserved from clients.
+pub fn descriptors(pool: &PoolConfig) -> usize {
+    let check = probe::descriptors(&pool.check);
+    let promotion = &pool.promotion;
+    // The drain logs in where sessions have transactions. Then the promoter does, to both backends.
+    let drains = matches!(pool.check.kind, CheckKind::Postgres(_) | CheckKind::Mysql(_));
+    let logins = usize::from(drains) + if promotion.how == PromotionHow::None { 0 } else { 2 };
+    let runs = matches!(promotion.how, PromotionHow::Exec(_))
+        || promotion.demote.is_some()
+        || promotion.fence.is_some()
+        || promotion.rejoin.is_some();
+    pool.backends.len() * check + logins * check + if runs { exec::DESCRIPTORS } else { 0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_operation_has_its_own_descriptors() {
+        let count = |check: &str, promotion: &str| {
+            let text =
+                format!("pools: [{{name: p, listen: '127.0.0.1:0', backends: ['a:1', 'b:1'], check: {check}{promotion}}}]");
+            descriptors(&crate::config::parse(&text, "m.yaml", &|_| None).unwrap().config.pools[0])
+        };
+        let sql = "{postgres: {user: m, tls: 'off'}}";
+        let (tcp, one) = (count("{tcp: {}}", ""), count(sql, "") / 3);
+        assert_eq!(count(sql, ""), 3 * one, "two checks and the drain");
+        assert_eq!(count(sql, ", promotion: {how: sql}"), 5 * one, "and the promoter at both");
+        let demote = ", promotion: {how: sql, demote: {exec: [/bin/true]}}";
+        assert_eq!(count(sql, demote), 5 * one + exec::DESCRIPTORS);
+        assert_eq!(tcp % 2, 0, "nobody logs in");
+    }
 }

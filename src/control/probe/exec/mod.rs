@@ -43,7 +43,7 @@ pub const MIN_SPACING: Duration = Duration::from_millis(100);
 pub(in crate::control) const PLAIN_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Both outputs and the process; while it is started, also the other ends of the pipes, an input, and two of the standard library.
-const DESCRIPTORS: usize = 8;
+pub(crate) const DESCRIPTORS: usize = 8;
 
 impl Kind for ExecCheck {
     fn of(&self, address: &BackendAddr) -> Check {

@@ -64,6 +64,7 @@ pub(super) fn local() -> Rc<Local> {
 }
 
 /// Does something with it; `None` on a thread without a loop, or at its end.
+#[inline]
 pub(super) fn try_local<T>(act: impl FnOnce(&Local) -> T) -> Option<T> {
     LOCAL.try_with(|local| local.borrow().as_deref().map(act)).ok().flatten()
 }

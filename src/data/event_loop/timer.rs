@@ -64,8 +64,15 @@ impl Timers {
     }
 
     /// Sets the timerfd to the nearest deadline.
+    #[inline]
     pub(super) fn arm(&mut self) -> io::Result<()> {
-        let Some(nearest) = self.nearest.filter(|nearest| self.armed.is_none_or(|armed| *nearest < armed)) else { return Ok(()) };
+        match self.nearest.filter(|nearest| self.armed.is_none_or(|armed| *nearest < armed)) {
+            Some(nearest) => self.arm_for(nearest),
+            None => Ok(()),
+        }
+    }
+
+    fn arm_for(&mut self, nearest: Instant) -> io::Result<()> {
         self.armed = Some(nearest);
         // Zero would disarm it. A deadline beyond the kernel's range counts as never.
         let pause = nearest.saturating_duration_since(Instant::now()).max(Duration::from_nanos(1));

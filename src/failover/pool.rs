@@ -146,6 +146,14 @@ impl Pool {
     pub fn step(&mut self, now: Time, event: &Event) -> Vec<Effect> {
         #[cfg(debug_assertions)]
         let before = self.clone();
+        let effects = self.advance(now, event);
+        #[cfg(debug_assertions)]
+        self.check_invariants(&before, now, event, &effects);
+        effects
+    }
+
+    /// [`Pool::step`] without a check of what must hold after it.
+    pub(super) fn advance(&mut self, now: Time, event: &Event) -> Vec<Effect> {
         let (mut effects, mut told) = (Vec::new(), Vec::new());
         match event {
             Event::Probe(backend, report) => self.on_report(now, *backend, report, &mut effects),
@@ -157,8 +165,6 @@ impl Pool {
             Event::Tick => {}
         }
         self.reconsider(now, &mut effects, told);
-        #[cfg(debug_assertions)]
-        self.check_invariants(&before, now, event, &effects);
         effects
     }
 

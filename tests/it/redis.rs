@@ -96,8 +96,9 @@ async fn the_least_privilege_that_is_advised_is_enough_and_less_is_told_apart() 
         assert_eq!(finding.outcome, Outcome::Misconfigured, "{}", finding.evidence);
         assert!(!finding.evidence.contains("wrong\"") && finding.evidence.contains("the server says"), "{}", finding.evidence);
     }
-    let encrypted = RedisCheck { tls: TlsMode::Require, ..RedisCheck::default() };
-    let finding = once(server.port, &encrypted).await;
+    // It takes a ClientHello for the beginning of a command and waits for the rest: only the deadline ends this.
+    let encrypted = CheckKind::Redis(RedisCheck { tls: TlsMode::Require, ..RedisCheck::default() });
+    let finding = probe::once(&local(server.port), &encrypted, Duration::from_secs(1)).await.unwrap();
     assert_ne!(finding.outcome, Outcome::Ok, "TLS with a server that has none: {}", finding.evidence);
 }
 

@@ -3,7 +3,7 @@
 //! | file | what it does |
 //! |---|---|
 //! | [`model`] | the model: knows the rules I1–I25, and only the stream of events and effects |
-//! | [`walk`] | every state two backends can reach, and every event in it |
+//! | [`walk`] | every state two backends can reach, and every event in it; its `forget`: what a state need not keep, proven |
 //! | [`stories`] | golden scripts in `tests/stories`, one for each kind of incident |
 //! | [`flapping`] | a backend that dies and returns for ever, in virtual time |
 //! | [`simulation`] | a seeded world of nodes that die, hang and lie, in virtual time |

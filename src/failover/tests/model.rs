@@ -255,6 +255,24 @@ impl Judge {
         self.epoch = Epoch(u64::from(self.epoch.0 > 0));
     }
 
+    /// Forgets at `now` what no rule reads before it is told anew; see the walk's `forget`, which proves it.
+    pub(super) fn forget(&mut self, now: Time) {
+        self.ordered_out &= self.active.is_none();
+        let last = self.nodes.len() - 1;
+        for (index, node) in self.nodes.iter_mut().enumerate() {
+            node.last = node.last.map(last_word);
+            if node.verdict == Health::Down && !matches!(node.run, Run::Good(_)) && self.policy.max_epoch_step.is_none() {
+                node.role = node.role.filter(|role| *role != Role::Unknown);
+                (node.read_only, node.multi, node.hears) = (false, MultiPrimary::No, None);
+                (node.db_epoch, node.system_id, node.foreign, node.lag) = (None, None, false, (None, None));
+            }
+            if let Some(after) = self.policy.failback_after {
+                let oldest = if index == last { now } else { Time::new(now.since_origin() - after) };
+                node.eligible_since = node.eligible_since.map(|at| at.max(oldest));
+            }
+        }
+    }
+
     /// What it knows after one step; or the first rule that the step breaks.
     pub(super) fn hear(&self, step: &Step) -> Result<Self, String> {
         let mut mid = self.clone();
@@ -962,7 +980,7 @@ pub(super) fn i12_ticks(step: &Step) -> Result<(), String> {
     }
     rule!(!due(step.after), "I12: a deadline is left behind: {:?} at {:?}", step.after.next_deadline(Time::ZERO), step.now);
     let mut again = step.after.clone();
-    let effects = again.step(step.now, &Event::Tick);
+    let effects = again.advance(step.now, &Event::Tick);
     rule!(effects.is_empty() && again == *step.after, "I12: the step left work for a second tick: {effects:?}");
     Ok(())
 }
@@ -970,8 +988,13 @@ pub(super) fn i12_ticks(step: &Step) -> Result<(), String> {
 /// I13, on the pool itself: the same inputs give the same outputs.
 pub(super) fn i13_repeats(step: &Step) -> Result<(), String> {
     let mut again = step.before.clone();
-    rule!(again.step(step.now, step.event) == step.effects && again == *step.after, "I13: the same inputs, other outputs");
+    rule!(again.advance(step.now, step.event) == step.effects && again == *step.after, "I13: the same inputs, other outputs");
     Ok(())
+}
+
+/// What a rule asks of the outcome of an earlier report.
+pub(super) fn last_word(outcome: Outcome) -> Outcome {
+    if matches!(outcome, Outcome::Misconfigured | Outcome::WrongCluster) { outcome } else { Outcome::Ok }
 }
 
 /// `at`, seen from `now`, put at the same distance from `to`; what is past the horizon is at the horizon.

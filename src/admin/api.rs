@@ -150,7 +150,20 @@ const ENDPOINTS: &[ApiEndpoint] = &[
         "/api/v1/pools/{pool}/switchover",
         orders::switchover,
         "Moves the clients to another backend, `to` or the best one, at the ends of their transactions. `force`: also to a standby \
-         that is far behind, and although something is missing.",
+         that is far behind, and although something is missing. `trial`: a trial of this length follows, 1s to 24h.",
+    ),
+    order(
+        "POST",
+        "/api/v1/pools/{pool}/rollback",
+        orders::rollback,
+        "Moves the clients back to the backend that was active before. `accept_loss`: when no backend is active, although it lacks what \
+         the last one had, or nobody knows.",
+    ),
+    order(
+        "POST",
+        "/api/v1/pools/{pool}/abort",
+        orders::abort_present,
+        "Aborts the operation that runs, before its point of no return; if none runs, ends the trial.",
     ),
     order(
         "POST",
@@ -163,7 +176,8 @@ const ENDPOINTS: &[ApiEndpoint] = &[
         "POST",
         "/api/v1/pools/{pool}/drill",
         orders::drill,
-        "Changes nothing: says what a failover, a switchover and a promotion would do now.",
+        "Changes nothing: says what a failover, a switchover, a promotion and a rollback would do now. `switch`: makes a switchover \
+         there and back.",
     ),
     order("DELETE", "/api/v1/operations/{id}", orders::abort, "Aborts an operation before its point of no return."),
     order("POST", "/api/v1/reload", orders::reload, "As SIGHUP: reads the configuration again; see [reload.md](reload.md)."),

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     failover::label::Label,
-    route::{EndView, OperationView, StepView},
+    route::{EndView, OperationView, StepView, TrialView},
 };
 
 #[derive(Serialize)]
@@ -33,6 +33,16 @@ struct Operation {
     can_abort: bool,
     steps: Vec<Step>,
     end: Option<End>,
+    trial: Option<Trial>,
+}
+
+#[derive(Serialize)]
+struct Trial {
+    returns: bool,
+    until: String,
+    end: Option<&'static str>,
+    sentence: String,
+    operation: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -95,6 +105,13 @@ fn shape(state: &AdminState, view: &OperationView) -> Operation {
         why: why.as_str(),
         sentence: sentence.to_string(),
     };
+    let trial = |TrialView { returns, until, end, sentence, back }: &TrialView| Trial {
+        returns: *returns,
+        until: moment(state, *until),
+        end: end.map(Label::as_str),
+        sentence: sentence.to_string(),
+        operation: *back,
+    };
     Operation {
         id: view.id,
         pool: view.pool.to_string(),
@@ -108,5 +125,6 @@ fn shape(state: &AdminState, view: &OperationView) -> Operation {
         can_abort: view.can_abort,
         steps: view.steps.iter().map(step).collect(),
         end: view.end.as_ref().map(end),
+        trial: view.trial.as_ref().map(trial),
     }
 }

@@ -39,6 +39,9 @@ const PREFLIGHT_PATIENCE: Duration = Duration::from_secs(20);
 const DEFAULT_PAUSE: Duration = Duration::from_secs(30);
 const MAX_PAUSE: Duration = Duration::from_hours(1);
 
+const MIN_TRIAL: Duration = Duration::from_secs(1);
+const MAX_TRIAL: Duration = Duration::from_hours(24);
+
 /// What a request orders.
 #[derive(Debug)]
 pub(super) struct Order {
@@ -107,9 +110,28 @@ order! {
 
 order! {
     /// Moves the clients to another backend.
-    switchover, |names, body { #[serde(default)] to: Option<String>, #[serde(default)] force: bool }| {
-        What::Pool(name(names, 0), Verb::Switchover { to: body.to.map(Arc::from), force: body.force })
+    switchover, |names, body {
+        #[serde(default)] to: Option<String>, #[serde(default)] force: bool,
+        #[serde(default, deserialize_with = "trial_for")] trial: Option<Duration>
+    }| {
+        let (to, force) = (body.to.map(Arc::from), body.force);
+        What::Pool(name(names, 0), match body.trial {
+            Some(time) => Verb::Trial { to, force, time },
+            None => Verb::Switchover { to, force },
+        })
     }
+}
+
+order! {
+    /// Moves the clients back.
+    rollback, |names, body { #[serde(default)] accept_loss: bool }| {
+        What::Pool(name(names, 0), Verb::Rollback { accept_loss: body.accept_loss })
+    }
+}
+
+order! {
+    /// Ends the operation that runs, or the trial.
+    abort_present, |names, body {}| What::Pool(name(names, 0), Verb::AbortPresent)
 }
 
 order! {
@@ -126,7 +148,9 @@ order! {
 
 order! {
     /// What would happen.
-    drill, |names, body {}| What::Pool(name(names, 0), Verb::Drill)
+    drill, |names, body { #[serde(default)] switch: bool }| {
+        What::Pool(name(names, 0), if body.switch { Verb::Rehearse } else { Verb::Drill })
+    }
 }
 
 order! {
@@ -173,6 +197,13 @@ fn pause_for<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
     let wanted = || de::Error::custom("`max` is a duration from 1ms to 1h, such as \"30s\"");
     let max = parse_duration(&String::deserialize(from)?).map_err(|_| wanted())?;
     if (Duration::from_millis(1)..=MAX_PAUSE).contains(&max) { Ok(max) } else { Err(wanted()) }
+}
+
+fn trial_for<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Duration>, D::Error> {
+    let wanted = || de::Error::custom("`trial` is a duration from 1s to 24h, such as \"15m\"");
+    let Some(text) = Option::<String>::deserialize(from)? else { return Ok(None) };
+    let time = parse_duration(&text).map_err(|_| wanted())?;
+    if (MIN_TRIAL..=MAX_TRIAL).contains(&time) { Ok(Some(time)) } else { Err(wanted()) }
 }
 
 fn client<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Peer>, D::Error> {
@@ -232,15 +263,26 @@ async fn give(state: &AdminState, pool: &str, verb: Verb, who: (Printable, Print
     let backend = match &verb {
         Verb::SetAdmin { backend, .. } => Some(backend),
         Verb::Kill { backend, .. } => backend.as_ref(),
-        Verb::Switchover { to, .. } | Verb::Promote { to, .. } => to.as_ref(),
-        Verb::Pause { .. } | Verb::Resume | Verb::Abort { .. } | Verb::Drill => None,
+        Verb::Switchover { to, .. } | Verb::Trial { to, .. } | Verb::Promote { to, .. } => to.as_ref(),
+        Verb::Pause { .. }
+        | Verb::Resume
+        | Verb::Rollback { .. }
+        | Verb::Rehearse
+        | Verb::AbortPresent
+        | Verb::Abort { .. }
+        | Verb::Drill => None,
     };
     let unknown = || response::unknown("backend", found.backends.iter().map(|(name, _)| name.to_string()).collect());
     if backend.is_some_and(|backend| found.backend(backend).is_none()) {
         return unknown();
     }
     let patience = match &verb {
-        Verb::Switchover { .. } | Verb::Promote { .. } => PREFLIGHT_PATIENCE,
+        Verb::Switchover { .. }
+        | Verb::Trial { .. }
+        | Verb::Rollback { .. }
+        | Verb::Promote { .. }
+        | Verb::Rehearse
+        | Verb::Drill => PREFLIGHT_PATIENCE,
         _ => PATIENCE,
     };
     match found.orders.give(verb, who, dry_run, patience).await {
@@ -354,6 +396,13 @@ mod tests {
             Verb::Promote { to: to(), accept_loss: true, force: false }
         );
         assert_eq!(verb(drill(&names(), b"{}")), Verb::Drill);
+        assert_eq!(verb(drill(&names(), br#"{"switch": true}"#)), Verb::Rehearse);
+        let trial = |time| Verb::Trial { to: to(), force: false, time };
+        assert_eq!(verb(switchover(&names(), br#"{"to": "db-b", "trial": "24h"}"#)), trial(MAX_TRIAL));
+        assert_eq!(verb(switchover(&names(), br#"{"trial": null}"#)), Verb::Switchover { to: None, force: false });
+        assert_eq!(verb(rollback(&names(), b"")), Verb::Rollback { accept_loss: false });
+        assert_eq!(verb(rollback(&names(), br#"{"accept_loss": true}"#)), Verb::Rollback { accept_loss: true });
+        assert_eq!(verb(abort_present(&names(), b"{}")), Verb::AbortPresent);
         assert!(matches!(abort(&["7".to_owned()], b"").unwrap().what, What::Abort(id) if id == "7"));
         assert!(matches!(reload(&[], b"").unwrap().what, What::Process(ProcessVerb::Reload)));
         let forced = shutdown(&[], br#"{"force": true}"#).unwrap().what;
@@ -362,7 +411,10 @@ mod tests {
 
     #[test]
     fn what_is_no_order_is_told_with_its_place() {
-        let cases: [(Reader, &str, &str); 19] = [
+        let cases: [(Reader, &str, &str); 22] = [
+            (switchover, "{\"trial\": \"0s\"}", "from 1s to 24h"),
+            (switchover, "{\"trial\": \"25h\"}", "from 1s to 24h"),
+            (rollback, "{\"to\": \"db-b\"}", "unknown field `to`"),
             (state, "{}", "missing field `state`"),
             (state, "[\"drain\"]", "an order is a JSON object"),
             (state, "\"drain\"", "an order is a JSON object"),

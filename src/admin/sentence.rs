@@ -130,6 +130,9 @@ const fn outlook(ready: FailoverReady) -> &'static str {
         FailoverReady::SingleBackend => "It is the only one: if it dies, no other can take over.",
         FailoverReady::NoCandidate => "No other backend is healthy: if it dies, no other can take over.",
         FailoverReady::Lag => "Every other backend is too far behind to take over without losing data.",
+        FailoverReady::Witness => {
+            "No standby says whether it hears its primary, so mainstay would promote none of them: look at the rights of the check."
+        }
         FailoverReady::Budget => "There were many failovers recently: mainstay will not switch again to a backend that failed.",
         FailoverReady::NoActive => "Whether another could take over is not known yet.",
     }
@@ -294,6 +297,7 @@ mod tests {
             ],
             can_abort: true,
             end: None,
+            trial: None,
         };
         let text = |operation: &OperationView| under_way(operation, Time::from_millis(400));
         let told = text(&operation);

@@ -1,4 +1,5 @@
-//! Waits for the end of an operation: prints its steps as they come, and aborts it on Ctrl-C.
+//! Waits for the end of an operation, and of the one that leads back if that is a part of it: prints the steps as they come, and
+//! aborts on Ctrl-C.
 
 use std::{
     io::Write,
@@ -49,10 +50,22 @@ struct Begun {
 #[derive(Deserialize)]
 struct Operation {
     pool: String,
+    from: Option<String>,
+    to: String,
     at: String,
+    took_ms: f64,
     can_abort: bool,
     steps: Vec<Step>,
     end: Option<End>,
+    trial: Option<Trial>,
+}
+
+#[derive(Deserialize)]
+struct Trial {
+    returns: bool,
+    end: Option<String>,
+    sentence: String,
+    operation: Option<u64>,
 }
 
 #[derive(Deserialize)]
@@ -96,8 +109,9 @@ pub(super) fn run(
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string())?;
     runtime.block_on(async {
         let interrupts = signal(SignalKind::interrupt()).map_err(|error| error.to_string())?;
-        let (lost, seen) = (None, Seen { identity: None, can_abort: true, begun: 0, over: 0 });
-        let mut waiting = Waiting { address, token: ask.token, show, output, interrupts, is_aborting: false, lost, seen };
+        let (token, seen) = (ask.token, Seen::default());
+        let (is_aborting, lost, next, ways) = (false, None, None, Vec::new());
+        let mut waiting = Waiting { address, token, show, output, interrupts, is_aborting, lost, seen, next, ways };
         let answer = waiting.order(client::call(address, path, ask, timeout)).await?;
         let begun = serde_json::from_slice(&answer.body).ok().and_then(|Begun { operation }| operation);
         let Some(id) = begun.filter(|_| answer.status == 200) else { return Ok(tell(&answer, waiting.output)) };
@@ -120,13 +134,20 @@ struct Waiting<'a, 'b> {
     /// There has been no answer since.
     lost: Option<Instant>,
     seen: Seen,
+    /// The operation that leads back.
+    next: Option<u64>,
+    /// What is over of a way there and back: from where to where, and how long clients waited at most.
+    ways: Vec<String>,
 }
 
 /// The operation as it was last seen.
+#[derive(Default)]
 struct Seen {
     /// Its pool and its beginning. The numbers start again with the process.
     identity: Option<(String, String)>,
-    can_abort: bool,
+    cannot_abort: bool,
+    /// What was last said of the way back.
+    said: String,
     /// Steps whose beginning was printed.
     begun: usize,
     /// Steps whose end was printed.
@@ -152,10 +173,13 @@ impl Waiting<'_, '_> {
     }
 
     /// Returns the exit code.
-    async fn follow(&mut self, id: u64) -> u8 {
-        let path = format!("/api/v1/operations/{id}");
+    async fn follow(&mut self, mut id: u64) -> u8 {
+        let mut path = format!("/api/v1/operations/{id}");
         let mut code = if self.is_aborting { self.abort(id, &path).await } else { None };
         while code.is_none() {
+            if let Some(next) = self.next.take() {
+                (id, path, self.seen) = (next, format!("/api/v1/operations/{next}"), Seen::default());
+            }
             let (address, ask) = (self.address, Ask::default());
             let look = async {
                 sleep(PERIOD).await;
@@ -174,7 +198,7 @@ impl Waiting<'_, '_> {
             return Some(self.leave(id));
         }
         self.is_aborting = true;
-        if !self.seen.can_abort {
+        if self.seen.cannot_abort {
             self.say("it has passed its point of no return and cannot be aborted any more; waiting for its end. Ctrl-C once more leaves");
             return None;
         }
@@ -256,18 +280,49 @@ impl Waiting<'_, '_> {
         if *self.seen.identity.get_or_insert_with(|| identity.clone()) != identity {
             return Some(self.restarted(id));
         }
-        self.seen.can_abort = operation.can_abort;
+        let goes_on = operation.trial.as_ref().is_some_and(|trial| trial.returns && trial.end.is_none());
+        self.seen.cannot_abort = !operation.can_abort && !goes_on;
         if self.show == Show::Steps {
             self.steps(&operation.steps);
         }
         let End { result, sentence } = operation.end.as_ref()?;
+        if let Some(trial) = operation.trial.as_ref().filter(|trial| trial.returns) {
+            return self.turn(operation, trial, answer);
+        }
         let code = if result == "done" { exit::DONE } else { exit::FAILED };
+        self.print_end(answer, sentence, code);
+        if self.show == Show::Steps && code == exit::DONE && !self.ways.is_empty() {
+            self.ways.push(way(operation));
+            let _ = writeln!(self.output.out, "clients waited at most: {}", self.ways.join(", "));
+        }
+        Some(code)
+    }
+
+    fn print_end(&mut self, answer: &Answer, sentence: &str, code: u8) {
         let _ = match self.show {
             Show::Json => write!(self.output.out, "{}", plain_json(&String::from_utf8_lossy(&answer.body))),
             Show::Steps if code == exit::DONE => writeln!(self.output.out, "{}", escaped(sentence)),
             Show::Steps => writeln!(self.output.err, "{}", escaped(sentence)),
         };
-        Some(code)
+    }
+
+    /// It is there, and is to go back.
+    fn turn(&mut self, operation: &Operation, trial: &Trial, answer: &Answer) -> Option<u8> {
+        if trial.operation.is_none() && trial.end.as_ref().is_some_and(|end| end != "went_back") {
+            self.print_end(answer, &format!("NOT back: {}", trial.sentence), exit::FAILED);
+            return Some(exit::FAILED);
+        }
+        if self.show == Show::Steps && !trial.sentence.is_empty() && self.seen.said != trial.sentence {
+            let _ = writeln!(self.output.out, "{}", escaped(&trial.sentence));
+            self.seen.said.clone_from(&trial.sentence);
+        }
+        let next = trial.operation?;
+        if self.show == Show::Json {
+            self.print_end(answer, "", exit::DONE);
+        }
+        self.ways.push(way(operation));
+        self.next = Some(next);
+        None
     }
 
     /// Steps begin and end in their order.
@@ -292,6 +347,10 @@ impl Waiting<'_, '_> {
     fn say(&mut self, text: &str) {
         let _ = writeln!(self.output.err, "{}", escaped(text));
     }
+}
+
+fn way(Operation { from, to, took_ms, .. }: &Operation) -> String {
+    format!("{} from {} to {}", span(*took_ms), escaped(from.as_deref().unwrap_or("nobody")), escaped(to))
 }
 
 fn span(millis: f64) -> String {

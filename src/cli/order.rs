@@ -97,9 +97,17 @@ pub const COMMANDS: &[OrderCommand] = &[
         "switchover",
         "Move the clients of a pool to another backend without a broken transaction",
         Target::Pool,
-        &["to", "force", "no-wait"],
+        &["to", "trial", "force", "no-wait"],
         "/switchover",
     ),
+    post(
+        "rollback",
+        "Move the clients back to the backend that was active before the last switchover or failover",
+        Target::Pool,
+        &["accept-loss", "no-wait"],
+        "/rollback",
+    ),
+    post("abort", "Abort the operation of a pool before its point of no return, or end its trial", Target::Pool, &[], "/abort"),
     post(
         "promote",
         "Make a standby the primary, while no backend of the pool is active",
@@ -107,7 +115,13 @@ pub const COMMANDS: &[OrderCommand] = &[
         &["to", "accept-loss", "force", "no-wait"],
         "/promote",
     ),
-    post("drill", "Say what a failover, a switchover and a promotion would do now", Target::Pool, &["no-wait"], "/drill"),
+    post(
+        "drill",
+        "Say what a failover, a switchover, a promotion and a rollback would do now; with --switch make a switchover there and back",
+        Target::Pool,
+        &["switch", "no-wait"],
+        "/drill",
+    ),
     post("reload", "Read the configuration again, as SIGHUP does", Target::Process, &[], "/reload"),
     post("shutdown", "Stop mainstay in order, as SIGTERM does", Target::Process, &["force"], "/shutdown"),
 ];
@@ -171,6 +185,11 @@ fn option(name: &'static str, target: Target) -> Arg {
         "accept-loss" => {
             option.action(ArgAction::SetTrue).help("Although the standby lacks what the old primary had, or nobody knows")
         }
+        "switch" => option.action(ArgAction::SetTrue).help("Make a real switchover there and back, and show what clients felt"),
+        "trial" => option
+            .value_name("TIME")
+            .value_parser(time)
+            .help("Go back by itself if the new one is in trouble within this time, 1s to 24h, and nothing would be lost"),
         "no-wait" => option.action(ArgAction::SetTrue).help("Do not wait for the end of the operation"),
         "to" => option.value_name("BACKEND").help("The backend that is to serve; by default the best one"),
         "force" => option.action(ArgAction::SetTrue).help("Although nobody takes over"),
@@ -201,7 +220,7 @@ pub fn read(name: &str, matches: &ArgMatches) -> Result<Option<Order>, clap::Err
     for key in row.takes {
         match *key {
             "no-wait" => {}
-            "force" => body[key] = matches.get_flag(key).into(),
+            "force" | "switch" => body[key] = matches.get_flag(key).into(),
             "accept-loss" => body["accept_loss"] = matches.get_flag(key).into(),
             key => {
                 if let Some(value) = matches.get_one::<String>(key) {

@@ -41,6 +41,9 @@ impl Supervisor {
                         self.routes.publisher().held_until(until.unwrap_or(now));
                         self.offer_readers();
                     }
+                    if let Note::Trial(id, news) = note {
+                        self.on_trial(now, *id, news);
+                    }
                     self.teller.note((now, self.core.epoch()), &self.nodes, note);
                 }
             }

@@ -1,6 +1,6 @@
 //! The state of a pool that survives a restart, saved when it changes.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, num::NonZeroU64, sync::Arc};
 
 use super::{state_file::Remembered, state_writer::StateFile};
 use crate::{
@@ -43,7 +43,17 @@ impl Memory {
         Admin::ALL.iter().copied().find(|admin| word.is_some_and(|word| *word == admin.as_str())).unwrap_or_default()
     }
 
-    /// The operation that was under way when an earlier process ended.
+    /// The backend that was active before the last one.
+    pub(super) fn previous(&self) -> Option<&str> {
+        self.last.previous.as_deref()
+    }
+
+    /// The position at which the last active one became active.
+    pub(super) const fn began(&self) -> Option<u64> {
+        self.last.began
+    }
+
+    /// The operation or trial that was under way when an earlier process ended.
     pub(super) fn interrupted(&self) -> Option<&str> {
         self.last.operation.as_deref()
     }
@@ -51,20 +61,24 @@ impl Memory {
     /// Saves the present state. The last active backend stays in it while none is active.
     pub(super) fn keep<'a>(&mut self, core: &Pool, names: impl Iterator<Item = &'a str> + Clone) {
         let ((fence, system_id), mut active, mut admin) = (core.fence(), self.last.active.clone(), BTreeMap::new());
+        let (mut previous, mut began) = (self.last.previous.clone(), self.last.began);
         for (id, name) in core.ids().zip(names.clone()) {
-            if core.active() == Some(id) {
-                active = Some(name.to_owned());
+            if core.active() == Some(id) && active.as_deref() != Some(name) {
+                previous = active.replace(name.to_owned()).or(previous);
+                began = core.backend(id).and_then(|backend| backend.facts.position).map(NonZeroU64::get);
             }
             let state = core.backend(id).map(|backend| backend.admin).filter(|state| *state != Admin::Ready);
             admin.extend(state.map(|state| (name.to_owned(), state.to_string())));
         }
+        let names = names.collect::<Vec<_>>();
+        let name = |id: BackendId| names.get(id.index()).copied().unwrap_or_default();
+        let trial = core.trial().map(|trial| format!("the trial of {} after a switchover", name(trial.backends().1)));
         let operation = core.operation().map(|operation| {
-            let (plan, names) = (operation.plan(), names.collect::<Vec<_>>());
-            let name = |id: BackendId| names.get(id.index()).copied().unwrap_or_default();
+            let plan = operation.plan();
             let from = plan.from.map(|from| format!(" from {}", name(from))).unwrap_or_default();
             format!("{}{from} to {}, step {}", operation.kind(), name(plan.to), operation.step())
         });
-        let now = Remembered { fence, system_id, active, admin, operation };
+        let now = Remembered { fence, system_id, active, previous, began, admin, operation: operation.or(trial) };
         if now == self.last {
             return;
         }

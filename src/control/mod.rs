@@ -11,6 +11,7 @@
 //! | [`operate`] | orders for an operation, and its steps as effects of the core |
 //! | [`operations`] | carries out those steps on the servers |
 //! | [`operation_text`] | what operators read about one |
+//! | [`rollback`] | the way back after a switchover or a failover, and trials |
 //! | [`unpromoted`] | tells why no standby is promoted, when it is time to |
 //! | [`effects`] | publishes the route of the active backend |
 //! | [`readers`] | publishes which backends may be read |
@@ -46,6 +47,7 @@ pub mod promotion;
 mod reader_slot;
 mod readers;
 pub mod resolver;
+mod rollback;
 mod settings;
 mod silence;
 mod state_file;

@@ -53,7 +53,7 @@ impl Teller {
             Note::CheckAlert { backend, outcome, evidence } => self.check(at, name(backend), *outcome, evidence),
             Note::UnknownBackend(id) => tracing::warn!(pool, backend = id.0, "an event names a backend this pool does not have"),
             // The answer to the order tells it.
-            Note::OperationRefused { .. } | Note::NobodyTakesOver(_) => {}
+            Note::OperationRefused { .. } | Note::NobodyTakesOver(_) | Note::Trial(..) => {}
             Note::Pause(until) => self.pause(at, *until),
         }
     }
@@ -388,7 +388,7 @@ impl Teller {
     }
 
     /// An event with only its kind set.
-    fn event(&self, (at, epoch): Moment, backend: Option<&Arc<str>>, kind: &'static str) -> StateEvent {
+    pub(super) fn event(&self, (at, epoch): Moment, backend: Option<&Arc<str>>, kind: &'static str) -> StateEvent {
         let (pool, backend) = (Arc::clone(&self.pool), backend.cloned());
         StateEvent { at, pool, backend, kind, epoch, ..StateEvent::default() }
     }

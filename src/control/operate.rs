@@ -9,13 +9,14 @@ use super::{
     orders,
     probe::Deadline,
     promotion::{Member, Occasion, Severity, Shortcoming},
+    rollback,
     supervisor::Supervisor,
     unpromoted,
 };
 use crate::{
     failover::{
-        BackendId, Command, Effect, Ending, Event, Note, OperationId, OperationKind, OperationResult, Plan, Printable, Refused,
-        Request, Step, Time, label::Label,
+        BackendId, Command, Effect, Ending, Event, Note, Operation, OperationId, OperationKind, OperationResult, Plan, Printable,
+        Refused, Request, Step, Time, Trial, label::Label,
     },
     route::{Done, Order, Refusal, RefusalCode, Verb},
 };
@@ -25,19 +26,24 @@ impl Supervisor {
     pub(super) fn operate(&mut self, order: Order) -> Option<Order> {
         let now = self.clock.now();
         let answer = match &order.verb {
-            Verb::Switchover { to: Some(to), .. } if self.core.active().is_some_and(|active| self.name(active) == to) => {
+            Verb::Switchover { to: Some(to), .. } | Verb::Trial { to: Some(to), .. }
+                if self.core.active().is_some_and(|active| self.name(active) == to) =>
+            {
                 Ok(Done { lines: vec![format!("{to} is active already: nothing to do")], ..Done::default() })
             }
-            Verb::Switchover { to, .. } | Verb::Promote { to, .. } => match self.plan(now, &order.verb, to.as_ref()) {
-                Ok((request, plan)) => {
-                    self.prepare(order, request, &plan);
-                    return None;
+            Verb::Switchover { .. } | Verb::Trial { .. } | Verb::Rehearse | Verb::Rollback { .. } | Verb::Promote { .. } => {
+                match self.plan(now, &order.verb) {
+                    Ok((request, plan)) => {
+                        self.prepare(order, request, &plan);
+                        return None;
+                    }
+                    Err(refusal) => Err(refusal),
                 }
-                Err(refusal) => Err(refusal),
-            },
-            Verb::Abort { id } => self.abort_operation(now, *id, order.dry_run),
+            }
+            Verb::AbortPresent => self.present().and_then(|id| self.abort_operation(now, id, order.dry_run)),
+            Verb::Abort { id } => self.abort_operation(now, self.operations.core_id(*id), order.dry_run),
             // What the servers lack for a switchover is a part of it.
-            Verb::Drill => match self.plan(now, &Verb::Switchover { to: None, force: false }, None) {
+            Verb::Drill => match self.plan(now, &Verb::Switchover { to: None, force: false }) {
                 Ok((request, plan)) => {
                     self.prepare(order, request, &plan);
                     return None;
@@ -84,13 +90,12 @@ impl Supervisor {
     }
 
     fn named(&self, verb: &Verb) -> Option<Arc<str>> {
-        let (Verb::Switchover { to, .. } | Verb::Promote { to, .. }) = verb else { return None };
-        let name = to.as_ref()?;
+        let name = rollback::wanted(verb)?;
         self.nodes.iter().map(|node| &node.config.name).find(|known| *known == name).cloned()
     }
 
     /// What is asked of the core, and what that would do.
-    fn plan(&self, now: Time, verb: &Verb, to: Option<&Arc<str>>) -> Result<(Request, Plan), Refusal> {
+    fn plan(&self, now: Time, verb: &Verb) -> Result<(Request, Plan), Refusal> {
         if self.retired.is_cancelled() {
             let message = format!("pool {} is not configured any more", self.config.name);
             return Err(Refusal { code: RefusalCode::Gone, message });
@@ -99,17 +104,18 @@ impl Supervisor {
             let message = "another order for an operation is being looked at; order again in a moment".to_owned();
             return Err(Refusal { code: RefusalCode::Busy, message });
         }
-        let to = to.map(|name| orders::find(&self.nodes, &self.core, &self.config.name, name)).transpose()?;
-        let Some(request) = Operations::request(&self.config, verb, to) else {
+        let to = match verb {
+            Verb::Rollback { .. } => Some(self.previous()?),
+            _ => rollback::wanted(verb).map(|name| orders::find(&self.nodes, &self.core, &self.config.name, name)).transpose()?,
+        };
+        let Some(request) = Operations::request(&self.config, verb, to, self.core.active().is_some()) else {
             return Err(Refusal { code: RefusalCode::Gone, message: "no operation".to_owned() });
         };
-        match self.core.preflight(now, &request) {
-            Ok(plan) => Ok((request, plan)),
-            Err(refused) => Err(self.refusal(refused)),
-        }
+        let plan = self.judge(now, verb, &request)?;
+        Ok((request, plan))
     }
 
-    fn refusal(&self, Refused { why, backend }: Refused) -> Refusal {
+    pub(super) fn refusal(&self, Refused { why, backend }: Refused) -> Refusal {
         let detail = if let Some(id) = backend {
             self.why_not(id)
         } else {
@@ -161,10 +167,15 @@ impl Supervisor {
             let message = format!("it would fail: {}; nothing was changed", forbids.join("; "));
             return Err(Refusal { code: RefusalCode::NotPrepared, message });
         }
-        let plan = self.core.preflight(now, &request).map_err(|refused| self.refusal(refused))?;
+        let plan = self.judge(now, &order.verb, &request)?;
         let steps = plan.steps.iter().map(|step| step.as_str()).collect::<Vec<_>>().join(", ");
         let from = plan.from.map_or_else(String::new, |id| format!(" from {}", self.name(id)));
         let mut lines = vec![format!("{}{from} to {}: {steps}", request.kind, self.name(plan.to))];
+        let names = plan.from.map_or("", |id| self.name(id));
+        lines.extend(rollback::afterwards(&order.verb, (names, self.name(plan.to))));
+        if order.verb == Verb::Rehearse && plan.steps.contains(&Step::Promote) && self.config.promotion.rejoin.is_none() {
+            lines.push(format!("missing: promotion.rejoin; {names} must become a standby in another way before it can go back"));
+        }
         lines.extend(missing.iter().map(|one| format!("missing: {}", one.words)));
         if order.dry_run {
             return Ok(Done { lines, sessions: 0, operation: None });
@@ -175,8 +186,17 @@ impl Supervisor {
         Ok(Done { lines, sessions: 0, operation: Some(id.0) })
     }
 
-    fn abort_operation(&mut self, now: Time, shown: u64, is_dry: bool) -> Result<Done, Refusal> {
-        let id = self.operations.core_id(shown);
+    /// The operation that runs, or the one that a trial follows.
+    fn present(&self) -> Result<OperationId, Refusal> {
+        let trial = || self.core.trial().map(Trial::id);
+        self.core.operation().map(Operation::id).or_else(trial).ok_or_else(|| Refusal {
+            code: RefusalCode::UnknownOperation,
+            message: format!("no operation of pool {} is under way, and no trial", self.config.name),
+        })
+    }
+
+    fn abort_operation(&mut self, now: Time, id: OperationId, is_dry: bool) -> Result<Done, Refusal> {
+        let is_trial = self.core.operation().is_none_or(|running| running.id() != id);
         let mut after = self.core.clone();
         let effects = after.step(now, &Event::Command(Command::AbortOperation(id)));
         let refused = effects.iter().find_map(|effect| match effect {
@@ -190,7 +210,8 @@ impl Supervisor {
             self.core = after;
             self.carry_out(now, &effects);
         }
-        Ok(Done { lines: vec!["aborted; everything is as it was".to_owned()], sessions: 0, operation: None })
+        let said = if is_trial { "nothing leads back by itself any more" } else { "aborted; everything is as it was" };
+        Ok(Done { lines: vec![said.to_owned()], sessions: 0, operation: None })
     }
 
     /// What would happen now.
@@ -200,7 +221,7 @@ impl Supervisor {
             (Verb::Switchover { to: None, force: false }, "switchover"),
             (Verb::Promote { to: None, accept_loss: false, force: false }, "promote"),
         ] {
-            let Some(request) = Operations::request(&self.config, &verb, None) else { continue };
+            let Some(request) = Operations::request(&self.config, &verb, None, true) else { continue };
             lines.push(match self.core.preflight(now, &request) {
                 Ok(_) if missing.iter().any(|one| one.severity == Severity::Forbids) => format!("{word}: not now: it would fail"),
                 Ok(plan) => {
@@ -210,6 +231,8 @@ impl Supervisor {
                 Err(refused) => format!("{word}: not now: {}", self.refusal(refused).message),
             });
         }
+        lines.push(format!("rollback: {}", self.rollback_words(now)));
+        lines.extend(self.on_trial_words(now));
         lines.extend(missing.iter().map(|one| format!("missing for a switchover: {}", one.words)));
         lines.push(match self.core.promotion_unmet(now) {
             None => "automatic promotion: off".to_owned(),
@@ -287,7 +310,8 @@ impl Supervisor {
         let serves = self.core.active().map(|id| Arc::clone(self.name(id)));
         let Some(shown) = self.operations.names() else { return };
         let sentence = operation_text::sentence(kind, ending, (shown.0.as_deref(), &shown.1), serves.as_deref());
-        let Some((view, demoted)) = self.operations.end(now, ending, sentence) else { return };
+        let at = (now, self.clock.wall(now));
+        let Some((view, demoted)) = self.operations.end(at, ending, sentence, self.core.trial()) else { return };
         self.teller.operation_end((now, self.core.epoch()), &view);
         let find = |name: &Arc<str>| self.nodes.iter().find(|node| node.config.name == *name).map(Member::from);
         let (old, new) = (view.from.as_ref().and_then(find), find(&view.to));

@@ -1,7 +1,11 @@
 //! Carries out the steps of an operation on the servers, beside the supervisor, which hears of each end. What operators see of an
 //! operation is kept up to date on the way.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use tokio::sync::mpsc;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -13,13 +17,19 @@ use super::{
 };
 use crate::{
     config::{PoolConfig, PromotionHow},
-    failover::{Ending, How, OperationId, OperationKind, OperationResult, Plan, Printable, Request, Step, Time},
+    failover::{
+        Afterwards, BackendId, Ending, How, OperationId, OperationKind, OperationResult, Plan, Printable, Request, Step, Time,
+        Trial, TrialEnd, TrialNews,
+    },
     metrics::PoolMetrics,
-    route::{EndView, OperationLog, OperationView, Order, Revocation, StepView, Verb},
+    route::{EndView, OperationLog, OperationView, Order, Revocation, StepView, TrialView, Verb},
 };
 
 /// For looking at the servers before an operation.
 pub(super) const PREFLIGHT: Duration = Duration::from_secs(3);
+
+/// How long a rehearsal waits for the way back, besides the time of the hook that makes a standby of the old primary.
+const REHEARSAL: Duration = Duration::from_mins(1);
 
 /// What a task beside the supervisor has to say.
 pub(super) enum Heard {
@@ -45,6 +55,8 @@ pub(super) struct Operations {
     pub(super) is_preparing: bool,
     /// The operation that begins next: what was planned, who ordered it, and why.
     ordered: Option<(OperationId, Plan, Printable, Printable)>,
+    /// The operation that begins next leads back from this one.
+    back_from: Option<OperationView>,
     running: Option<Running>,
 }
 
@@ -56,13 +68,15 @@ struct Running {
     /// Ends the task of the present step.
     step: Option<DropGuard>,
     demoted: bool,
+    /// It ends a rehearsal.
+    rehearsed: bool,
 }
 
 impl Operations {
     pub(super) fn new(pool: &PoolConfig, log: Arc<OperationLog>, metrics: Arc<PoolMetrics>) -> Self {
         let (sender, heard) = mpsc::unbounded_channel();
         let promoter = Promoter::new(pool);
-        Self { log, metrics, promoter, sender, heard, is_preparing: false, ordered: None, running: None }
+        Self { log, metrics, promoter, sender, heard, is_preparing: false, ordered: None, back_from: None, running: None }
     }
 
     /// The next thing that a task says.
@@ -74,11 +88,20 @@ impl Operations {
     }
 
     /// What the core is to be asked for. It has no number until it begins.
-    pub(super) fn request(config: &PoolConfig, verb: &Verb, to: Option<crate::failover::BackendId>) -> Option<Request> {
-        let (kind, force, accept_loss) = match verb {
-            Verb::Switchover { force, .. } => (OperationKind::Switchover, *force, false),
-            Verb::Promote { accept_loss, force, .. } => (OperationKind::Promote, *force, *accept_loss),
+    pub(super) fn request(config: &PoolConfig, verb: &Verb, to: Option<BackendId>, is_served: bool) -> Option<Request> {
+        let (kind, force, accept_loss) = match (verb, is_served) {
+            (Verb::Switchover { force, .. } | Verb::Trial { force, .. }, _) => (OperationKind::Switchover, *force, false),
+            (Verb::Rehearse, _) | (Verb::Rollback { .. }, true) => (OperationKind::Switchover, false, false),
+            (Verb::Rollback { accept_loss }, false) => (OperationKind::Promote, false, *accept_loss),
+            (Verb::Promote { accept_loss, force, .. }, _) => (OperationKind::Promote, *force, *accept_loss),
             _ => return None,
+        };
+        let afterwards = match verb {
+            Verb::Trial { time, .. } => Afterwards::Trial(*time),
+            Verb::Rehearse => {
+                Afterwards::Return(REHEARSAL + config.promotion.rejoin.as_ref().map(|hook| hook.timeout).unwrap_or_default())
+            }
+            _ => Afterwards::Stay,
         };
         Some(Request {
             id: OperationId(0),
@@ -89,6 +112,7 @@ impl Operations {
             max_lag: config.promotion.max_lag,
             how: how(config),
             limits: config.limits(),
+            afterwards,
         })
     }
 
@@ -153,7 +177,14 @@ impl Operations {
             let ordered = self.ordered.take().filter(|(ordered, ..)| *ordered == id);
             let Some(plan) = plan.or(ordered.as_ref().map(|(_, plan, ..)| plan)).cloned() else { return };
             let shown = if ordered.is_some() { id.0 } else { self.log.next_id() };
-            let (by, reason) = ordered.map_or_else(|| ("mainstay".into(), Printable::default()), |one| (one.2, one.3));
+            let first = self.back_from.take().filter(|_| ordered.is_none());
+            let rehearsed = first.as_ref().and_then(|first| first.trial.as_ref()).is_some_and(|trial| trial.returns);
+            let why = first.as_ref().map(|first| format!("after operation {}", first.id).into());
+            if let Some(mut first) = first {
+                first.trial.iter_mut().for_each(|trial| trial.back = Some(shown));
+                self.log.show(first);
+            }
+            let (by, reason) = ordered.map_or_else(|| ("mainstay".into(), why.unwrap_or_default()), |one| (one.2, one.3));
             let step = |step: &Step| StepView { step: *step, since: None, took: None, lines: Vec::new() };
             let view = OperationView {
                 id: shown,
@@ -167,8 +198,9 @@ impl Operations {
                 steps: plan.steps.iter().map(step).collect(),
                 can_abort: true,
                 end: None,
+                trial: None,
             };
-            self.running = Some(Running { id, view, gated: None, step: None, demoted: false });
+            self.running = Some(Running { id, view, gated: None, step: None, demoted: false, rehearsed });
         }
         let Some(running) = &mut self.running else { return };
         running.leave_step(step);
@@ -233,8 +265,34 @@ impl Operations {
         true
     }
 
+    /// An operation as operators see it.
+    pub(super) fn shown(&self, id: u64) -> Option<OperationView> {
+        self.log.get(id)
+    }
+
+    /// Something is told of the trial that follows an operation.
+    pub(super) fn tried(&mut self, mut view: OperationView, news: &TrialNews, sentence: Printable) -> OperationView {
+        if let Some(trial) = &mut view.trial {
+            trial.sentence = sentence;
+            if let TrialNews::Ended(end) = news {
+                trial.end = Some(*end);
+            }
+        }
+        if *news == TrialNews::Ended(TrialEnd::WentBack) {
+            self.back_from = Some(view.clone());
+        }
+        self.log.show(view.clone());
+        view
+    }
+
     /// The operation is over. Returns how it is shown, and whether its old primary was told to stop.
-    pub(super) fn end(&mut self, now: Time, ending: &Ending, sentence: Printable) -> Option<(OperationView, bool)> {
+    pub(super) fn end(
+        &mut self,
+        (now, wall): (Time, SystemTime),
+        ending: &Ending,
+        sentence: Printable,
+        trial: Option<&Trial>,
+    ) -> Option<(OperationView, bool)> {
         let mut running = self.running.take()?;
         if ending.result == OperationResult::Done {
             running.leave_step(ending.step);
@@ -243,7 +301,18 @@ impl Operations {
         let mut view = running.view;
         view.can_abort = false;
         view.end = Some(EndView { at: now, result: ending.result, why: ending.why, sentence });
+        // Whoever sees the end sees that something follows.
+        view.trial = trial.filter(|trial| trial.id() == running.id).map(|trial| TrialView {
+            returns: trial.returns(),
+            until: trial.until(),
+            end: None,
+            sentence: Printable::default(),
+            back: None,
+        });
         self.metrics.operations.get(view.kind).get(ending.result).inc();
+        if running.rehearsed && ending.result == OperationResult::Done {
+            self.metrics.drill_success.set(wall.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64());
+        }
         if view.steps.iter().any(|step| step.step == Step::Promote && step.since.is_some()) {
             self.metrics.promotions.get(ending.result).inc();
         }

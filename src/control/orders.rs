@@ -89,6 +89,13 @@ pub(super) fn words(verb: &Verb) -> Printable {
             let to = to.as_ref().map(|name| format!(" {name}")).unwrap_or_default();
             format!("promote{to}{}{}", if *accept_loss { " --accept-loss" } else { "" }, if *force { " --force" } else { "" })
         }
+        Verb::Trial { to, force, time } => {
+            let to = of("to", to.as_ref().map(|name| name as _));
+            format!("switchover{to} --trial {time:?}{}", if *force { " --force" } else { "" })
+        }
+        Verb::Rehearse => "drill --switch".to_owned(),
+        Verb::Rollback { accept_loss } => format!("rollback{}", if *accept_loss { " --accept-loss" } else { "" }),
+        Verb::AbortPresent => "abort".to_owned(),
         Verb::Abort { id } => format!("abort operation {id}"),
         Verb::Drill => "drill".to_owned(),
     };
@@ -114,7 +121,14 @@ impl Scene<'_> {
             Verb::Pause { max } => Command::Pause { until: now + *(max.min(&MAX_PAUSE)) },
             Verb::Resume => Command::Resume,
             // Taken before: see `operate`.
-            Verb::Switchover { .. } | Verb::Promote { .. } | Verb::Abort { .. } | Verb::Drill => {
+            Verb::Switchover { .. }
+            | Verb::Trial { .. }
+            | Verb::Rehearse
+            | Verb::Rollback { .. }
+            | Verb::Promote { .. }
+            | Verb::AbortPresent
+            | Verb::Abort { .. }
+            | Verb::Drill => {
                 return Ok((Done::default(), Deed::Nothing));
             }
             Verb::Kill { backend, client } => {

@@ -1,5 +1,5 @@
-//! The state that survives a restart: the highest database epoch that was served, its cluster, the last active backend, the
-//! administrative states, and the operation that was under way. It is a hint: it raises the fence, and without roles it prefers the
+//! The state that survives a restart: the highest database epoch that was served, its cluster, the last active backend
+//! and the one before, the administrative states, and the operation that was under way. It is a hint: it raises the fence, and without roles it prefers the
 //! backend that served last; the present answers of the databases decide. Without it, mainstay starts with those alone. All of this blocks: see [`super::state_writer`] for the thread.
 
 use std::{
@@ -28,11 +28,17 @@ pub struct Remembered {
     pub system_id: Option<u64>,
     /// Name of the backend that was active last.
     pub active: Option<String>,
+    /// Name of the backend that was active before that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous: Option<String>,
+    /// The position of the active one when it became active, of this or of an earlier process.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub began: Option<u64>,
     /// Administrative states, by backend; only those that are not `ready`. Left out where there is none, so that an earlier version
     /// reads the file.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub admin: BTreeMap<String, String>,
-    /// The operation that was under way, in words: a process that finds one tells that it was interrupted.
+    /// The operation or trial that was under way, in words: a process that finds one tells that it was interrupted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub operation: Option<String>,
 }

@@ -329,6 +329,7 @@ impl Supervisor {
         let snapshot = Snapshot { pool, last_failover, state_file, ..node::snapshot(&self.nodes, &self.core, self.clock.now()) };
         if !self.retired.is_cancelled() {
             self.teller.metrics.paused.set(i64::from(snapshot.paused));
+            self.measure_rollback(self.clock.now());
         }
         self.routes.explain(&snapshot);
         self.routes.publisher().explain_readers(&readers::why(&snapshot));

@@ -1,5 +1,7 @@
 //! One backend as the core knows it, and the truth table that decides whether it may be active.
 
+use std::num::NonZeroU64;
+
 use super::{
     facts::{Facts, Role},
     health::Tracker,
@@ -52,6 +54,8 @@ pub struct BackendState {
     pub(super) readiness: Readiness,
     /// What it reported when it last answered.
     pub facts: Facts,
+    /// Its position in the report before, of the same history.
+    pub(super) earlier: Option<NonZeroU64>,
     /// The check does not work; cleared by a new login that succeeds.
     pub alert: Option<Outcome>,
     /// The evidence for that.

@@ -240,6 +240,7 @@ impl Pool {
         let held = self.verdict() == Verdict::HoldDown;
         let release = self.eligible().into_iter().filter(|_| held).map(|id| self.released_at(id)).filter(|at| *at > now).min();
         let operation = self.operation.as_ref().map(Operation::deadline);
-        [settle, failback, release, self.paused, operation, self.promotion_due(now)].into_iter().flatten().min()
+        let trial = self.trial.as_ref().map(|trial| trial.wake_after(now));
+        [settle, failback, release, self.paused, operation, trial, self.promotion_due(now)].into_iter().flatten().min()
     }
 }

@@ -6,6 +6,7 @@ use super::{
     policy::Policy,
     text::Printable,
     time::Time,
+    trial::TrialNews,
     vocabulary::{Admin, BackendId, Cause, Epoch, Health, Outcome, Pace, ReadEligibility, Reason, RevokeMode, Verdict},
 };
 use crate::labels;
@@ -267,6 +268,8 @@ pub enum Note {
         /// Why.
         refused: Refused,
     },
+    /// Of the trial that follows this switchover.
+    Trial(OperationId, TrialNews),
     /// An administrative state was refused: this is the active backend, and no other would take over.
     NobodyTakesOver(BackendId),
     /// The pool is paused until this time now, or no longer.

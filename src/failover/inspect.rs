@@ -6,6 +6,7 @@ use super::{
     policy::Policy,
     pool::{Pool, Serving},
     time::Time,
+    trial::Trial,
     vocabulary::{BackendId, Epoch, Pace, Reason, Verdict},
 };
 
@@ -56,6 +57,11 @@ impl Pool {
     /// The operation that runs.
     pub const fn operation(&self) -> Option<&Operation> {
         self.operation.as_ref()
+    }
+
+    /// What follows the last switchover.
+    pub const fn trial(&self) -> Option<&Trial> {
+        self.trial.as_ref()
     }
 
     /// The result of the last election.

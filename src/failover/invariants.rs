@@ -61,6 +61,7 @@ impl Pool {
         self.check_readers();
         self.check_orders(before, now, event);
         self.check_operation(before, now, event, effects);
+        self.check_trial(before, event);
         self.check_end_of_operation(before, effects);
     }
 
@@ -117,6 +118,28 @@ impl Pool {
             };
             assert!(!effects.iter().any(ordered), "I24: an operation that was aborted revoked the active backend");
             assert!(!ending.step.is_past_no_return(), "I24: aborted after the point of no return");
+        }
+    }
+
+    fn check_trial(&self, before: &Self, event: &Event) {
+        if let Some(trial) = &self.trial {
+            assert!(self.operation.is_none() && self.active() == Some(trial.to), "I26: a trial outlives what it tries");
+        }
+        let known = before.operation.as_ref().map(Operation::id);
+        let begun = self.operation.as_ref().filter(|is| is.kind == OperationKind::Switchover && known != Some(is.id));
+        // Numbers of backends change with the configuration.
+        let Some(back) = begun.filter(|_| !matches!(event, Event::Operate(_) | Event::Configure(_))) else { return };
+        let returns = before.trial.as_ref().filter(|trial| (Some(trial.to), trial.from) == (back.plan.from, back.plan.to));
+        assert!(returns.is_some() && self.trial.is_none(), "I26: went back from no trial, or twice");
+        let to = &self.backends[back.plan.to.index()];
+        let follows = to.facts.hears_primary == Some(true) && !self.is_below_fence(back.plan.to);
+        let behind = self.behind(back.plan.to).unwrap_or(0);
+        match to.reason {
+            Reason::Eligible => assert!(
+                !self.is_apart(returns.map_or(back.plan.to, |trial| trial.to), back.plan.to),
+                "I26: went back to a second primary"
+            ),
+            _ => assert!(follows && behind == 0, "I26: went back with a loss"),
         }
     }
 

@@ -16,6 +16,8 @@
 //! | `preflight` | who is the candidate of an operation, and why it is refused |
 //! | `operate` | what goes on in an operation |
 //! | [`promotion`] | when mainstay begins a promotion by itself |
+//! | [`trial`] | what follows a switchover that is not meant to stay |
+//! | `go_back` | what goes on in a trial |
 //! | [`health`] | `Unknown → Up ⇄ Down` from consecutive outcomes |
 //! | [`backend`] | one backend: health, role, admin state, and the truth table that combines them into "eligible" |
 //! | `elect` | the election: by the database's role, or by list order |
@@ -34,6 +36,7 @@ mod configure;
 mod elect;
 pub mod event;
 pub mod facts;
+mod go_back;
 pub mod health;
 mod inspect;
 #[cfg(debug_assertions)]
@@ -54,6 +57,7 @@ pub mod ready;
 mod tests;
 pub mod text;
 pub mod time;
+pub mod trial;
 pub mod vocabulary;
 
 pub use backend::BackendState;
@@ -61,8 +65,8 @@ pub use event::{Command, Configuration, Effect, Event, Finding, Note, Passive, R
 pub use facts::{Facts, MultiPrimary, Role};
 pub use lag::MaxLag;
 pub use operation::{
-    Ending, Fence, How, Limits, Operation, OperationEnd, OperationId, OperationKind, OperationRefusal, OperationResult, Plan,
-    Refused, Request, Step,
+    Afterwards, Ending, Fence, How, Limits, Operation, OperationEnd, OperationId, OperationKind, OperationRefusal,
+    OperationResult, Plan, Refused, Request, Step,
 };
 pub use policy::{AutomaticPromotion, Election, OnConflict, Policy};
 pub use pool::Pool;
@@ -70,6 +74,7 @@ pub use promotion::PromotionCondition;
 pub use ready::FailoverReady;
 pub use text::{Printable, escaped, is_printable};
 pub use time::Time;
+pub use trial::{Trial, TrialEnd, TrialNews};
 pub use vocabulary::{
     Admin, BackendId, Cause, Class, Epoch, Health, Outcome, Pace, ReadEligibility, Reason, RevokeMode, Verdict,
 };

@@ -65,7 +65,7 @@ impl Pool {
                 Transition::Unchanged
             }
             Class::Success => {
-                backend.facts = report.finding.facts.clone();
+                backend.learn(&report.finding.facts);
                 backend.foreign = false;
                 backend.readiness = Readiness::Serving;
                 backend.trouble_since = None;
@@ -103,6 +103,9 @@ impl Pool {
             self.ask_older_claims(id, effects);
         }
         self.raise_fence(id, outcome);
+        if outcome != Outcome::Ok {
+            self.note_trouble(now, id);
+        }
     }
 
     /// Another backend says that it is a primary now. Those that said so before may have been demoted since: they are asked at
@@ -156,6 +159,7 @@ impl Pool {
         if let Some(evidence) = evidence {
             backend.evidence = evidence.into();
         }
+        let is_first = backend.trouble_since.is_none() && what != Passive::SessionLost;
         backend.trouble_since.get_or_insert(now);
         if backend.signs.are_proof() {
             backend.evidence = "session lost and connect refused".into();
@@ -169,6 +173,9 @@ impl Pool {
         // held.
         backend.signs.in_doubt |= !matches!(what, Passive::SessionLost | Passive::DialFailed);
         backend.ask(id, effects);
+        if is_first {
+            self.note_trouble(now, id);
+        }
     }
 }
 
@@ -213,6 +220,12 @@ impl BackendState {
         if self.readiness == so_far {
             self.readiness = Readiness::ShuttingDown;
         }
+    }
+
+    fn learn(&mut self, facts: &Facts) {
+        let before = self.facts.position.filter(|_| self.facts.history == facts.history);
+        self.earlier = before.or(facts.position);
+        self.facts = facts.clone();
     }
 
     /// A server answered, so every sign of its death is cancelled. Only a new login proves that one is possible.

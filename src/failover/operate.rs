@@ -31,8 +31,9 @@ impl Pool {
             plan,
             force: request.force,
             accept_loss: request.accept_loss,
-            fence: request.how.fence,
+            how: request.how,
             limits: request.limits,
+            afterwards: request.afterwards,
             began: now,
             step: first,
             since: now,
@@ -65,7 +66,7 @@ impl Pool {
                     self.backends[id.index()].ask(id, effects);
                 }
             }
-            Err(_) if step == Step::Fence && operation.fence == Fence::Optional && self.refuses(from) => {
+            Err(_) if step == Step::Fence && operation.how.fence == Fence::Optional && self.refuses(from) => {
                 self.operation.iter_mut().for_each(|operation| operation.reported = true);
             }
             Err(evidence) => self.end_operation(OperationEnd::StepFailed, evidence.clone(), told),
@@ -78,11 +79,10 @@ impl Pool {
     }
 
     pub(super) fn on_abort(&mut self, id: OperationId, effects: &mut Vec<Effect>, told: &mut Vec<Effect>) {
-        let why = match self.operation.as_ref().filter(|operation| operation.id == id) {
-            Some(operation) if operation.can_abort() => {
-                return self.end_operation(OperationEnd::Command, Printable::default(), told);
-            }
-            Some(_) => OperationRefusal::PointOfNoReturn,
+        let why = match self.operation.as_ref().filter(|operation| operation.id == id).map(Operation::can_abort) {
+            Some(true) => return self.end_operation(OperationEnd::Command, Printable::default(), told),
+            Some(false) => OperationRefusal::PointOfNoReturn,
+            None if self.abort_trial(id, told) => return,
             None => OperationRefusal::UnknownOperation,
         };
         effects.push(Effect::Note(Note::OperationRefused { id, refused: Refused { why, backend: None } }));
@@ -179,7 +179,7 @@ impl Pool {
     }
 
     /// After the election: who is active now, and what that means for the operation.
-    pub(super) fn settle_operation(&mut self, told: &mut Vec<Effect>) {
+    pub(super) fn settle_operation(&mut self, now: Time, told: &mut Vec<Effect>) {
         let Some(operation) = &self.operation else { return };
         let active = self.active();
         let Plan { from, to, .. } = operation.plan;
@@ -191,7 +191,11 @@ impl Pool {
             }
             _ => return,
         };
+        let done = self.operation.clone().filter(|_| why == OperationEnd::Complete);
         self.end_operation(why, Printable::default(), told);
+        if let Some(done) = done {
+            self.begin_trial(now, &done, told);
+        }
     }
 
     pub(super) fn end_operation(&mut self, why: OperationEnd, evidence: Printable, told: &mut Vec<Effect>) {
@@ -220,7 +224,8 @@ impl Pool {
                 None => self.end_operation(OperationEnd::Removed, Printable::default(), told),
             }
         }
-        self.tried = self.tried.iter().copied().filter_map(moved).collect();
+        self.tried = self.tried.iter().copied().filter_map(&moved).collect();
+        self.move_trial(moved, told);
     }
 
     /// The loss of this backend is what an operation wants.

@@ -205,6 +205,18 @@ impl Limits {
     }
 }
 
+/// What follows a switchover that is done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Afterwards {
+    /// Nothing.
+    #[default]
+    Stay,
+    /// A trial of this length.
+    Trial(Duration),
+    /// A switchover back, as soon as that loses nothing, within this time.
+    Return(Duration),
+}
+
 /// What is asked for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Request {
@@ -224,6 +236,8 @@ pub struct Request {
     pub how: How,
     /// How long each may take.
     pub limits: Limits,
+    /// What follows a switchover.
+    pub afterwards: Afterwards,
 }
 
 /// Why a request is refused, and which backend is the cause.
@@ -261,8 +275,9 @@ pub struct Operation {
     pub(super) plan: Plan,
     pub(super) force: bool,
     pub(super) accept_loss: bool,
-    pub(super) fence: Fence,
+    pub(super) how: How,
     pub(super) limits: Limits,
+    pub(super) afterwards: Afterwards,
     pub(super) began: Time,
     pub(super) step: Step,
     pub(super) since: Time,

@@ -23,6 +23,8 @@
 //! * **I23** while an operation runs, automation begins nothing, and an automatic promotion begins only when nobody is active ·
 //!   **I24** one that ends before its point of no return leaves the active backend and the epoch as they were · **I25** every
 //!   operation ends within the sum of its deadlines
+//! * **I26** a trial has the active backend it began with, and runs beside no operation; it begins one switchover at most, back to
+//!   the backend it came from, which says that it follows and lacks nothing
 
 use std::collections::VecDeque;
 
@@ -32,6 +34,7 @@ use super::{
     operation::{Operation, OperationKind},
     policy::{Election, Policy},
     time::Time,
+    trial::Trial,
     vocabulary::{Admin, BackendId, Cause, Epoch, Health, Outcome, Pace, Reason, RevokeMode, Verdict},
 };
 
@@ -86,11 +89,13 @@ pub struct Pool {
     /// New clients are held until then, by command.
     pub(super) paused: Option<Time>,
     pub(super) operation: Option<Operation>,
+    /// What follows the last switchover.
+    pub(super) trial: Option<Trial>,
     /// Since when nobody is active; kept where a standby is promoted automatically.
     pub(super) idle_since: Option<Time>,
     /// Candidates that could not be promoted since a primary was active or an operator acted.
     pub(super) tried: Vec<BackendId>,
-    /// Automatic promotions that were begun.
+    /// Operations that mainstay itself has begun.
     pub(super) promotions: u64,
 }
 
@@ -117,6 +122,7 @@ impl Pool {
             conflict: false,
             paused: None,
             operation: None,
+            trial: None,
             idle_since: None,
             tried: Vec::new(),
             promotions: 0,
@@ -235,7 +241,8 @@ impl Pool {
         }
         let is_idle = self.active().is_none() && self.policy.promotion.is_some() && self.epoch != Epoch::default();
         self.idle_since = is_idle.then(|| self.idle_since.unwrap_or(now));
-        self.settle_operation(&mut told);
+        self.drive_trial(now, &mut told);
+        self.settle_operation(now, &mut told);
         self.promote_by_itself(now, &mut told);
         self.end_last_words(effects);
         self.refresh_conflict(effects);

@@ -1,6 +1,6 @@
 //! Who would be the candidate of an operation, what its steps would be, and why it is refused.
 
-use std::cmp::Reverse;
+use std::{cmp::Reverse, num::NonZeroU64};
 
 use super::{
     operation::{Fence, OperationKind, OperationRefusal, Plan, Refused, Request, Step},
@@ -109,13 +109,23 @@ impl Pool {
 
     /// What a standby has not received of what the last active one was seen to have, in bytes.
     pub fn lack(&self, id: BackendId) -> Option<u64> {
+        self.lack_of(self.backend(self.last_active?)?.facts.position, id)
+    }
+
+    /// The same while the active one writes: against what it had in its report before the last. The two are asked at different moments,
+    /// so one that follows closely would seem to lack something otherwise.
+    pub fn behind(&self, id: BackendId) -> Option<u64> {
+        self.lack_of(self.backend(self.last_active?)?.earlier, id)
+    }
+
+    fn lack_of(&self, written: Option<NonZeroU64>, id: BackendId) -> Option<u64> {
         let (old, new) = (&self.backend(self.last_active?)?.facts, &self.backend(id)?.facts);
-        let lack = old.position?.get().saturating_sub(new.position?.get());
+        let lack = written?.get().saturating_sub(new.position?.get());
         (old.history == new.history).then_some(lack)
     }
 
     /// Its history ended before one that was already served.
-    pub(super) fn is_below_fence(&self, id: BackendId) -> bool {
+    pub fn is_below_fence(&self, id: BackendId) -> bool {
         let epoch = self.backends[id.index()].facts.db_epoch;
         epoch.zip(self.fence).is_some_and(|(epoch, fence)| epoch < fence)
     }
@@ -159,7 +169,7 @@ mod tests {
         pool.last_active = Some(BackendId::at(0));
         let mut lack = |old: (Option<u64>, u32), new: (Option<u64>, u32)| {
             for (index, (position, history)) in [old, new].into_iter().enumerate() {
-                let position = position.and_then(std::num::NonZeroU64::new);
+                let position = position.and_then(NonZeroU64::new);
                 pool.backends[index].facts = Facts { position, history, ..Facts::default() };
             }
             pool.lack(BackendId::at(1))

@@ -6,7 +6,7 @@ use std::cmp::Reverse;
 use super::{
     event::Effect,
     label::Label,
-    operation::{Fence, How, OperationId, OperationKind, Plan, Request, Step},
+    operation::{Afterwards, Fence, How, OperationId, OperationKind, Plan, Request, Step},
     policy::AutomaticPromotion,
     pool::Pool,
     time::Time,
@@ -18,7 +18,7 @@ use crate::labels;
 const ATTEMPTS: usize = 2;
 
 /// Automatic operations have numbers from here on; orders have lower ones.
-const AUTOMATIC: u64 = 1 << 63;
+pub(super) const AUTOMATIC: u64 = 1 << 63;
 
 labels! {
     /// What must hold before a standby is promoted automatically.
@@ -141,6 +141,7 @@ impl Pool {
             max_lag: rule.max_lag,
             how: How { fence: rule.fence, demote: false, promote: true },
             limits: rule.limits,
+            afterwards: Afterwards::Stay,
         };
         self.promotions += 1;
         self.begin_operation(now, &request, Plan { from: self.last_active, to, steps }, told);

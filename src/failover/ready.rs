@@ -4,8 +4,9 @@ use super::{
     facts::Role,
     policy::Election,
     pool::{Pool, Serving},
+    promotion::PromotionCondition,
     time::Time,
-    vocabulary::{Admin, BackendId, Health, Verdict},
+    vocabulary::{BackendId, Cause, Reason, Verdict},
 };
 use crate::labels;
 
@@ -24,54 +25,75 @@ labels! {
         NoCandidate = "no_candidate",
         /// Every healthy candidate lags by more than `max_lag`.
         Lag = "lag",
+        /// mainstay would have to promote a standby, and none says whether it hears its primary.
+        Witness = "witness",
         /// The failover budget is used up.
         Budget = "budget",
     }
 }
 
 impl Pool {
-    /// What would happen if the active backend died at `now`. With a check that knows roles, a standby counts if mainstay would
-    /// follow it once it was promoted.
+    /// What would happen if the process of the active backend died at `now`, and its host refused connects. With a check that knows
+    /// roles, a standby counts if mainstay would promote it; or where mainstay promotes nobody, if it would follow one that somebody
+    /// else has promoted.
     pub fn failover_ready(&self, now: Time) -> FailoverReady {
         let Some(active) = self.active() else { return FailoverReady::NoActive };
         if self.backends.len() < 2 {
             return FailoverReady::SingleBackend;
         }
-        let mut without = self.clone();
-        without.backends[active.index()].health.force_down();
-        without.serving = Serving::Nobody;
-        without.pinned = None;
-        match self.policy.election {
-            Election::ByOrder => without.verdict_now(now),
-            Election::ByRole => {
-                let standbys = self.ids().filter(|id| *id != active && self.could_be_promoted(*id));
-                let mut answer = FailoverReady::NoCandidate;
-                for id in standbys {
-                    let facts = &self.backends[id.index()].facts;
-                    if self.policy.max_lag.is_some_and(|max| max.is_exceeded(facts)) {
-                        answer = FailoverReady::Lag;
-                        continue;
-                    }
-                    let mut promoted = without.clone();
-                    let facts = &mut promoted.backends[id.index()].facts;
-                    facts.role = Some(Role::Primary);
-                    facts.db_epoch = self.fence.map(|fence| fence.saturating_add(1)).max(facts.db_epoch);
-                    if promoted.verdict_now(now) == FailoverReady::Yes {
-                        return FailoverReady::Yes;
-                    }
-                }
-                answer
-            }
+        let mut without = self.without(active);
+        match (without.verdict_now(now), self.policy.election, &self.policy.promotion) {
+            (FailoverReady::Yes, ..) => FailoverReady::Yes,
+            (answer, Election::ByOrder, _) => answer,
+            (_, Election::ByRole, Some(_)) => without.would_promote(now),
+            (_, Election::ByRole, None) => without.would_follow(now),
         }
     }
 
-    fn could_be_promoted(&self, id: BackendId) -> bool {
-        let backend = &self.backends[id.index()];
-        backend.health() == Health::Up
-            && backend.admin == Admin::Ready
-            && !backend.is_starting()
-            && !backend.is_foreign(self.system_id)
-            && backend.facts.role == Some(Role::Standby)
+    /// As it would be after the death of the active backend, and every standby would notice.
+    fn without(&self, active: BackendId) -> Self {
+        let mut without = self.clone();
+        for backend in &mut without.backends {
+            backend.facts.hears_primary = backend.facts.hears_primary.map(|_| false);
+        }
+        let old = &mut without.backends[active.index()];
+        (old.signs.session_lost, old.signs.refused) = (true, true);
+        old.health.force_down();
+        old.facts.position = old.earlier;
+        (without.serving, without.pinned, without.operation) = (Serving::Nobody, None, None);
+        without.last_revoke = Some(Cause::Down);
+        without
+    }
+
+    fn would_promote(&self, now: Time) -> FailoverReady {
+        let unmet = self.promotion_unmet(now).unwrap_or_default();
+        // It would pass.
+        let first = unmet.into_iter().find(|one| *one != PromotionCondition::After);
+        match first {
+            None => FailoverReady::Yes,
+            Some(PromotionCondition::Witness) => FailoverReady::Witness,
+            Some(PromotionCondition::Lag) => FailoverReady::Lag,
+            Some(PromotionCondition::Budget) => FailoverReady::Budget,
+            Some(_) => FailoverReady::NoCandidate,
+        }
+    }
+
+    fn would_follow(&self, now: Time) -> FailoverReady {
+        let mut answer = FailoverReady::NoCandidate;
+        for id in self.ids().filter(|id| self.reason(*id) == Reason::Standby) {
+            let mut promoted = self.clone();
+            let facts = &mut promoted.backends[id.index()].facts;
+            if self.policy.max_lag.is_some_and(|max| max.is_exceeded(facts)) {
+                answer = FailoverReady::Lag;
+                continue;
+            }
+            facts.role = Some(Role::Primary);
+            facts.db_epoch = self.fence.map(|fence| fence.saturating_add(1)).max(facts.db_epoch);
+            if promoted.verdict_now(now) == FailoverReady::Yes {
+                return FailoverReady::Yes;
+            }
+        }
+        answer
     }
 
     fn verdict_now(&mut self, now: Time) -> FailoverReady {

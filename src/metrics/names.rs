@@ -73,6 +73,9 @@ metrics! {
     OPERATION_STEPS = "mainstay_operation_step_seconds", "How long each step took in the last operation of its kind that came so far.";
     PROMOTIONS = "mainstay_promotions_total", "Operations in which a standby was told to become the primary, by the result of the operation.";
     PROMOTIONS_REFUSED = "mainstay_promotions_refused_total", "Times that an automatic promotion was due and not begun, by the condition that did not hold.";
+    ROLLBACK_READY = "mainstay_rollback_ready", "1 when mainstay rollback would lose nothing now.";
+    ROLLBACK_LOST = "mainstay_rollback_lost_bytes", "What the backend that was active before lacks and does not receive any more; 0 when it follows, or nobody knows.";
+    DRILL_SUCCESS = "mainstay_drill_last_success_timestamp_seconds", "When mainstay drill --switch was last done, there and back, in seconds since 1970; 0 before.";
     PAUSED = "mainstay_paused", "1 while new clients are held by command.";
     PRIMARY_CONFLICT = "mainstay_primary_conflict", "1 while more than one backend says it is the primary.";
     FAILOVER_READY = "mainstay_failover_ready", "1 when another backend would take over if the active one died now.";

@@ -55,6 +55,12 @@ pub struct PoolMetrics {
     pub promotions_refused: Per<PromotionCondition, IntCounter>,
     /// Seconds during which no backend was active.
     pub outage_seconds: Counter,
+    /// 1 when a rollback would lose nothing.
+    pub rollback_ready: IntGauge,
+    /// Bytes that it would lose.
+    pub rollback_lost: IntGauge,
+    /// When a rehearsal was last done.
+    pub drill_success: Gauge,
     /// 1 while new clients are held by command.
     pub paused: IntGauge,
     /// 1 while more than one backend says it is the primary.
@@ -87,6 +93,9 @@ impl PoolMetrics {
             })?,
             promotions: series.int_counters(names::PROMOTIONS, "result")?,
             promotions_refused: series.int_counters(names::PROMOTIONS_REFUSED, "condition")?,
+            rollback_ready: series.int_gauge(names::ROLLBACK_READY)?,
+            rollback_lost: series.int_gauge(names::ROLLBACK_LOST)?,
+            drill_success: series.gauge(names::DRILL_SUCCESS)?,
             paused: series.int_gauge(names::PAUSED)?,
             primary_conflict: series.int_gauge(names::PRIMARY_CONFLICT)?,
             failover_ready: series.int_gauge(names::FAILOVER_READY)?,

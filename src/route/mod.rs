@@ -40,7 +40,7 @@ pub use demand::{DemandWatch, Wait};
 pub use events::{EventLog, StateEvent};
 pub use gate::{Gating, Leg, Position, SessionGate, Stand};
 pub use offer::{Generation, Offer, Route, RouteId};
-pub use operations::{EndView, OperationLog, OperationView, StepView};
+pub use operations::{EndView, OperationLog, OperationView, StepView, TrialView};
 pub use orders::{Done, Order, OrderReceiver, OrderSender, Refusal, RefusalCode, Verb, orders};
 pub use places::{Busy, PlaceTurn, Places, RampRate};
 pub use readers::{Pulse, Reader, ReaderKind};

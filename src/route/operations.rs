@@ -11,7 +11,7 @@ use std::{
 
 use tokio::sync::watch;
 
-use crate::failover::{OperationEnd, OperationKind, OperationResult, Printable, Step, Time};
+use crate::failover::{OperationEnd, OperationKind, OperationResult, Printable, Step, Time, TrialEnd};
 
 /// An operation, as far as it has come.
 #[derive(Clone, Debug)]
@@ -38,6 +38,8 @@ pub struct OperationView {
     pub can_abort: bool,
     /// How it ended; `None` while it runs.
     pub end: Option<EndView>,
+    /// The trial that follows it, or the way back.
+    pub trial: Option<TrialView>,
 }
 
 impl OperationView {
@@ -71,6 +73,21 @@ pub struct EndView {
     pub why: OperationEnd,
     /// For people: what happened, who serves now, and what to do.
     pub sentence: Printable,
+}
+
+/// What follows a switchover that is not meant to stay.
+#[derive(Clone, Debug)]
+pub struct TrialView {
+    /// It goes back in any case.
+    pub returns: bool,
+    /// When it ends by itself.
+    pub until: Time,
+    /// How it ended; `None` while it runs.
+    pub end: Option<TrialEnd>,
+    /// What was said of it last.
+    pub sentence: Printable,
+    /// The operation that goes back.
+    pub back: Option<u64>,
 }
 
 /// The operations of the process, bounded: written by the supervisors, read by the admin plane.

@@ -55,12 +55,30 @@ pub enum Verb {
         /// Although another backend says that it is a primary, or something is missing.
         force: bool,
     },
-    /// Ends an operation before its point of no return.
+    /// As [`Verb::Switchover`], and a trial follows.
+    Trial {
+        /// To whom; `None`: the best one.
+        to: Option<Arc<str>>,
+        /// Also to a standby that is far behind, and although something is missing.
+        force: bool,
+        /// How long the trial is.
+        time: Duration,
+    },
+    /// A switchover there and back.
+    Rehearse,
+    /// Moves the clients back to the backend that was active before.
+    Rollback {
+        /// When no backend is active: although it lacks what the last one had, or nobody knows.
+        accept_loss: bool,
+    },
+    /// Ends the operation that runs before its point of no return, or the trial.
+    AbortPresent,
+    /// Ends an operation before its point of no return, or the trial that follows it.
     Abort {
         /// Its number.
         id: u64,
     },
-    /// Changes nothing: the answer says what a failover, a switchover and a promotion would do now.
+    /// Changes nothing: the answer says what a failover, a switchover, a promotion and a rollback would do now.
     Drill,
 }
 
@@ -126,6 +144,10 @@ labels! {
         UnknownOperation = "unknown_operation",
         /// It cannot be aborted any more.
         PointOfNoReturn = "point_of_no_return",
+        /// No other backend was active before.
+        NoPrevious = "no_previous",
+        /// The backend that was active before does not follow the active one.
+        CutOff = "cut_off",
         /// Something is missing without which it would fail.
         NotPrepared = "not_prepared",
         /// The pool is not configured any more, or mainstay stops.

@@ -39,6 +39,7 @@ mod redis;
 mod reload;
 mod replicas;
 mod resources;
+mod rollback;
 mod shutdown;
 mod splice;
 mod strangers;

@@ -2,7 +2,7 @@
 //!
 //! | file | what it does |
 //! |---|---|
-//! | [`model`] | the model: knows the rules I1–I25, and only the stream of events and effects |
+//! | [`model`] | the model: knows the rules I1–I26, and only the stream of events and effects |
 //! | [`walk`] | every state two backends can reach, and every event in it; its `forget`: what a state need not keep, proven |
 //! | [`stories`] | golden scripts in `tests/stories`, one for each kind of incident |
 //! | [`flapping`] | a backend that dies and returns for ever, in virtual time |
@@ -52,6 +52,7 @@ fn switchover(id: BackendId) -> Request {
         max_lag: 0,
         how: How::default(),
         limits: limits(LIMIT),
+        afterwards: Afterwards::Stay,
     }
 }
 
@@ -152,6 +153,10 @@ fn note_words(note: &Note) -> String {
                 backend.map(|id| format!(" {}", NAMES.get(id.index()).unwrap_or(&"?"))).unwrap_or_default()
             )
         }
+        Note::Trial(_, TrialNews::Begun) => "trial begins".into(),
+        Note::Trial(_, TrialNews::Failed(evidence)) => format!("trial failed ({evidence})"),
+        Note::Trial(_, TrialNews::Waits(Refused { why, .. })) => format!("trial waits: {why}"),
+        Note::Trial(_, TrialNews::Ended(end)) => format!("trial ends: {end}"),
         Note::NobodyTakesOver(backend) => format!("refused: nobody takes over from {}", name(*backend)),
         Note::Pause(Some(until)) => format!("paused until {:?}", until.since_origin()),
         Note::Pause(None) => "pause ends".into(),

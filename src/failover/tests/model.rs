@@ -9,6 +9,7 @@ macro_rules! rule {
 }
 
 mod operation;
+mod trial;
 
 /// The edges health may take, and the rule that takes them (I11). `docs/failover.md` draws exactly these.
 pub(super) const HEALTH_EDGES: &[(Health, Health, Cause)] = &[
@@ -154,6 +155,7 @@ pub(super) struct Judge {
     conflict: bool,
     paused: Option<Time>,
     operation: Option<operation::Run>,
+    trial: Option<trial::Trial>,
     /// Since when nobody is active; kept only where mainstay promotes by itself, as the next two.
     idle_since: Option<Time>,
     tried: Vec<BackendId>,
@@ -222,6 +224,7 @@ impl Judge {
             conflict: false,
             paused: None,
             operation: None,
+            trial: None,
             idle_since: None,
             tried: Vec::new(),
             ordered_out: false,
@@ -277,6 +280,7 @@ impl Judge {
     pub(super) fn hear(&self, step: &Step) -> Result<Self, String> {
         let mut mid = self.clone();
         let accepted = mid.take_event(step);
+        mid.note_sign(self, step, accepted);
         i8_late_reports(self, step)?;
         mid.follow_health(self, step, accepted)?;
         mid.note_older_claims(self);

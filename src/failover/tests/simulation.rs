@@ -105,6 +105,8 @@ struct Tally {
     aborted: u64,
     failed: u64,
     promotions: u64,
+    trials: u64,
+    went_back: u64,
 }
 
 struct World {
@@ -251,6 +253,8 @@ impl World {
                     OperationResult::Failed => self.tally.failed += 1,
                 },
                 Effect::Note(Note::Pause(until)) => self.tally.pauses += u64::from(until.is_some()),
+                Effect::Note(Note::Trial(_, TrialNews::Begun)) => self.tally.trials += 1,
+                Effect::Note(Note::Trial(_, TrialNews::Ended(TrialEnd::WentBack))) => self.tally.went_back += 1,
                 Effect::Note(Note::NobodyTakesOver(_)) => self.tally.refusals += 1,
                 Effect::Note(Note::Conflict { present: true, .. }) => self.tally.conflicts += 1,
                 Effect::Note(Note::Verdict { to: Verdict::HoldDown, .. }) => self.tally.hold_downs += 1,
@@ -460,6 +464,11 @@ impl World {
             accept_loss: random.chance(20),
             how,
             limits: limits(random.millis(100, 1_500)),
+            afterwards: match id.0 % 3 {
+                0 => Afterwards::Stay,
+                1 => Afterwards::Trial(Duration::from_secs(8)),
+                _ => Afterwards::Return(Duration::from_secs(12)),
+            },
             ..switchover(to)
         };
         let abort = random.chance(20);
@@ -577,11 +586,14 @@ fn two_hundred_worlds_keep_every_rule() {
         all.aborted += tally.aborted;
         all.failed += tally.failed;
         all.promotions += tally.promotions;
+        all.trials += tally.trials;
+        all.went_back += tally.went_back;
     }
     println!("{all:?}");
     let full = all.steps > 200_000 && all.activations > 800 && all.conflicts > 60 && all.late > 5_000;
     let operations = all.done > 100 && all.aborted > 100 && all.failed > 40 && all.promotions > 20;
     assert!(operations, "operations became dull: {all:?}");
+    assert!(all.trials > 40 && all.went_back > 20, "trials became dull: {all:?}");
     assert!(all.pauses > 500 && all.refusals > 50, "the operator became dull: {all:?}");
     assert!(all.fell_behind > 500 && all.caught_up > 400, "lag became dull: {all:?}");
     assert!(full && all.hold_downs > 10 && all.suspensions > 250 && all.two_signals > 300, "the worlds became dull: {all:?}");

@@ -11,10 +11,11 @@
 //! at 6ms passive a standing_lost                   a passive sign
 //! at 1s drain b · maint b · ready b            an operator; also `drain b force`, `pause 30s`, `resume`
 //! at 1s switchover b promoter demote                an operation: [who], fence=required, force, accept_loss, limit=1s; also `promote`;
+//!                                                  `trial=5m` or `return=1m` follows it;
 //!                                                  then `done STEP`, `failed STEP`, `abort`
 //! at 10m nothing                                   time passes; ticks come when the core asked for them
 //! expect active b                                  the moral, which rewriting cannot change: active, epoch, suspended,
-//!                                                  verdict, a=REASON, read a=READING
+//!                                                  verdict, a=REASON, read a=READING, ready WORD, trial yes
 //! ```
 //! `UPDATE_GOLDEN=1` writes the answers anew; the difference is then read by a human.
 
@@ -101,8 +102,8 @@ impl Story {
             ["nothing"] => return None,
             ["passive", who, what] => Event::Passive(id(who), word_of(what)),
             [kind @ ("switchover" | "promote"), ref words @ ..] => Event::Operate(Box::new(request(word_of(kind), words))),
-            ["done", step] => step_done(word_of(step)),
-            ["failed", step] => step_failed(word_of(step)),
+            ["done", step] => Event::StepDone { id: self.operation(), step: word_of(step), result: Ok(()) },
+            ["failed", step] => Event::StepDone { id: self.operation(), step: word_of(step), result: Err("broken".into()) },
             ["abort"] => Event::Command(Command::AbortOperation(OperationId(1))),
             [to @ ("drain" | "maint" | "ready"), who, ref force @ ..] => {
                 Event::Command(Command::SetAdmin { backend: id(who), to: word_of(to), force: *force == ["force"] })
@@ -133,6 +134,12 @@ impl Story {
         })
     }
 
+    /// The switchover that runs, or what was ordered.
+    fn operation(&self) -> OperationId {
+        let running = self.pool.operation().filter(|is| is.kind() == OperationKind::Switchover);
+        running.map_or(OperationId(1), Operation::id)
+    }
+
     fn expect(&self, words: &[&str]) {
         let holds = match *words {
             ["active", "nobody"] => self.pool.active().is_none(),
@@ -141,6 +148,8 @@ impl Story {
             ["suspended", yes] => self.pool.suspended() == (yes == "yes"),
             ["verdict", verdict] => self.pool.verdict() == word_of(verdict),
             ["conflict", yes] => self.pool.conflict() == (yes == "yes"),
+            ["ready", word] => self.pool.failover_ready(self.now) == word_of(word),
+            ["trial", yes] => self.pool.trial().is_some() == (yes == "yes"),
             ["operation", "none"] => self.pool.operation().is_none(),
             ["operation", step] => self.pool.operation().is_some_and(|is| is.step() == word_of(step)),
             ["read", one] => {
@@ -172,6 +181,8 @@ fn request(kind: OperationKind, words: &[&str]) -> Request {
             ("fence", fence) => request.how.fence = word_of(fence),
             ("force", _) => request.force = true,
             ("accept_loss", _) => request.accept_loss = true,
+            ("trial", time) => request.afterwards = Afterwards::Trial(duration(time)),
+            ("return", time) => request.afterwards = Afterwards::Return(duration(time)),
             ("limit", each) => request.limits = limits(duration(each)),
             (who, _) => request.to = Some(id(who)),
         }

@@ -319,6 +319,7 @@ pub(super) fn switchover(id: u64) -> OperationView {
         steps: [Step::Gate, Step::Drain, Step::Demote, Step::Promote, Step::Activate].iter().map(step).collect(),
         can_abort: true,
         end: None,
+        trial: None,
     }
 }
 

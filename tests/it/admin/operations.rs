@@ -67,6 +67,7 @@ fn every_operation_is_shown_step_by_step() {
             nothing("demote"), nothing("promote"), nothing("activate"),
         ],
         "end": {"at": "moment", "result": "aborted", "why": "command", "sentence": "switchover aborted in step drain (command)"},
+        "trial": null,
     });
     assert_eq!(timeless(list["operations"][0].clone()), expected);
     assert_eq!(timeless(f.get("/api/v1/operations/1").json()), expected);
@@ -78,7 +79,7 @@ fn every_operation_is_shown_step_by_step() {
             "id": 2, "pool": "orders", "kind": "promotion", "from": null, "to": "db-b", "by": "mainstay", "reason": "",
             "at": "moment", "took_ms": null, "can_abort": false,
             "steps": [{"step": "promote", "since": "moment", "took_ms": null, "lines": []}, nothing("activate")],
-            "end": null,
+            "end": null, "trial": null,
         })
     );
 }

@@ -128,15 +128,31 @@ fn what_cannot_be_meant_is_wrong_usage() {
         &["promote", "orders", "--to"],
         &["drill", "orders", "--to", "db-b"],
         &["drill", "orders", "--force"],
+        &["switchover", "orders", "--trial", "15"],
+        &["rollback", "orders", "--to", "db-a"],
+        &["abort"],
     ] {
         let (code, text) = mainstay(words);
         assert_eq!(code, i32::from(exit::USAGE), "{words:?}: {text}");
     }
     let (code, help) = mainstay(&["--help"]);
     assert_eq!(code, 0);
-    for command in
-        ["drain", "maint", "ready", "pause", "resume", "kill", "switchover", "promote", "drill", "reload", "shutdown", "status"]
-    {
+    for command in [
+        "drain",
+        "maint",
+        "ready",
+        "pause",
+        "resume",
+        "kill",
+        "switchover",
+        "rollback",
+        "abort",
+        "promote",
+        "drill",
+        "reload",
+        "shutdown",
+        "status",
+    ] {
         assert!(help.contains(&format!("\n  {command} ")), "{help}");
     }
     let (code, help) = mainstay(&["drain", "--help"]);

@@ -3,21 +3,25 @@
 
 use std::cmp::Reverse;
 
-use super::*;
+use super::{trial::i26_news, *};
 use crate::failover::Step as Stage;
+
+/// Numbers of operations that mainstay begins.
+const AUTOMATIC: u64 = 1 << 63;
 
 /// As the judge remembers it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Run {
-    id: OperationId,
+    pub(super) id: OperationId,
     kind: OperationKind,
-    from: Option<BackendId>,
-    to: BackendId,
+    pub(super) from: Option<BackendId>,
+    pub(super) to: BackendId,
     steps: Vec<Stage>,
     force: bool,
     accept_loss: bool,
-    fence: Fence,
-    limits: Limits,
+    pub(super) how: How,
+    pub(super) limits: Limits,
+    afterwards: Afterwards,
     step: Stage,
     since: Time,
     reported: bool,
@@ -36,6 +40,15 @@ impl Run {
         self.steps.contains(&Stage::Gate)
     }
 
+    /// It goes back in any case, and within which time; or is on trial so long.
+    pub(super) fn wanted_after(&self) -> Option<(bool, Duration)> {
+        match self.afterwards {
+            Afterwards::Stay => None,
+            Afterwards::Trial(time) => Some((false, time)),
+            Afterwards::Return(time) => Some((true, time)),
+        }
+    }
+
     fn begins(&self) -> Effect {
         let Self { id, kind, step, from, to, .. } = *self;
         Effect::BeginStep { id, kind, step, from, to }
@@ -44,7 +57,7 @@ impl Run {
     pub(super) fn rebase(&mut self, shift: impl Fn(Time) -> Time) {
         self.since = shift(self.since);
         if self.kind == OperationKind::Failover {
-            self.id = OperationId(1 << 63);
+            self.id = OperationId(AUTOMATIC);
         }
     }
 }
@@ -126,7 +139,7 @@ impl Judge {
         Ok(promotes)
     }
 
-    fn plan(&self, request: &Request, now: Time) -> Result<Planned, OperationRefusal> {
+    pub(super) fn plan(&self, request: &Request, now: Time) -> Result<Planned, OperationRefusal> {
         let moves = request.kind == OperationKind::Switchover;
         rule_of(request.kind != OperationKind::Failover, OperationRefusal::Automatic)?;
         rule_of(self.operation.is_none(), OperationRefusal::Busy)?;
@@ -264,7 +277,7 @@ impl Judge {
             Event::StepDone { id, step: of, result } => {
                 let Some(mut run) = self.operation.clone().filter(|run| run.id == *id && run.step == *of) else { return Ok(()) };
                 let refuses = run.from.is_some_and(|from| self.node(from).refused);
-                let spared = *of == Stage::Fence && run.fence == Fence::Optional && refuses;
+                let spared = *of == Stage::Fence && run.how.fence == Fence::Optional && refuses;
                 match result {
                     Err(why) if !spared => self.finish(OperationEnd::StepFailed, why, told),
                     _ => {
@@ -276,6 +289,7 @@ impl Judge {
             Event::Command(Command::AbortOperation(id)) => match &self.operation {
                 Some(run) if run.id == *id && !run.past() => self.finish(OperationEnd::Command, "", told),
                 Some(run) if run.id == *id => should.push(OperationRefusal::PointOfNoReturn),
+                _ if self.tries_out(*id) => {}
                 _ => should.push(OperationRefusal::UnknownOperation),
             },
             _ => {}
@@ -284,17 +298,19 @@ impl Judge {
         Ok(())
     }
 
-    fn start(&mut self, request: &Request, (from, to, steps): Planned, now: Time, told: &mut Vec<Effect>) {
+    pub(super) fn start(&mut self, request: &Request, (from, to, steps): Planned, now: Time, told: &mut Vec<Effect>) {
         let first = steps[0];
-        let (id, kind, accept_loss, fence) = (request.id, request.kind, request.accept_loss, request.how.fence);
-        let (limits, force) = (request.limits, request.force);
-        let run = Run { id, kind, from, to, steps, force, accept_loss, fence, limits, step: first, since: now, reported: false };
+        let (id, kind, accept_loss, how) = (request.id, request.kind, request.accept_loss, request.how);
+        let (limits, force, afterwards) = (request.limits, request.force, request.afterwards);
+        let (step, since, reported) = (first, now, false);
+        let run = Run { id, kind, from, to, steps, force, accept_loss, how, limits, afterwards, step, since, reported };
         self.operation = Some(run);
         self.begin_step(first, now, told);
     }
 
     /// After the election: an operation whose candidate is active is done, one whose ground is gone is over; and what was told.
     pub(super) fn settle(&mut self, step: &Step, mut told: Vec<Effect>) -> Result<(), String> {
+        let mut news = self.try_out(step, &mut told);
         if let Some(run) = self.operation.clone() {
             let moved = self.active != run.from;
             let why = match run.kind {
@@ -305,8 +321,12 @@ impl Judge {
             };
             if let Some(why) = why {
                 self.finish(why, "", &mut told);
+                if why == OperationEnd::Complete {
+                    news.extend(self.begin_trial(&run, step.now));
+                }
             }
         }
+        i26_news(step, &news)?;
         self.idle_since = match self.active {
             None if self.policy.promotion.is_some() && self.epoch > Epoch(0) => self.idle_since.or(Some(step.now)),
             _ => None,
@@ -371,17 +391,28 @@ impl Judge {
         // Its number is the pool's own choice.
         let id = step.after.operation().map_or(OperationId(0), Operation::id);
         let (kind, limits) = (OperationKind::Failover, rule.limits);
-        let request = Request { id, kind, to: Some(to), force: false, accept_loss: false, max_lag: rule.max_lag, how, limits };
+        let request = Request {
+            id,
+            kind,
+            to: Some(to),
+            force: false,
+            accept_loss: false,
+            max_lag: rule.max_lag,
+            how,
+            limits,
+            afterwards: Afterwards::Stay,
+        };
         self.start(&request, (self.last_active, to, steps), now, told);
     }
 }
 
 /// Automatic ones are numbered; nobody asks how.
 fn nameless(effect: Effect) -> Effect {
-    let anonymous = |id: OperationId, kind| if kind == OperationKind::Failover { OperationId(1 << 63) } else { id };
+    let anonymous = |id: OperationId| OperationId(id.0.min(AUTOMATIC));
     match effect {
-        Effect::BeginStep { id, kind, step, from, to } => Effect::BeginStep { id: anonymous(id, kind), kind, step, from, to },
-        Effect::EndOperation { id, kind, ending } => Effect::EndOperation { id: anonymous(id, kind), kind, ending },
+        Effect::BeginStep { id, kind, step, from, to } => Effect::BeginStep { id: anonymous(id), kind, step, from, to },
+        Effect::EndOperation { id, kind, ending } => Effect::EndOperation { id: anonymous(id), kind, ending },
+        Effect::Ungate { id } => Effect::Ungate { id: anonymous(id) },
         other => other,
     }
 }

@@ -1,11 +1,13 @@
 # What a developer needs; CI calls the same targets.
 
-.PHONY: help fmt lint test fuzz doc demo deps deny failover-report bench-peers
+.PHONY: help fmt lint test long attack fuzz doc demo deps deny failover-report bench-peers
 
 help:
 	@echo "make fmt              format"
 	@echo "make lint             what CI lints"
 	@echo "make test             install what the tests need, run everything"
+	@echo "make long             failovers by chance under load, with a check of the whole history (RUNS=100)"
+	@echo "make attack           pages in a real browser attack the admin endpoint (installs chromium-headless-shell)"
 	@echo "make fuzz             look for bytes that break a reader (TARGET=redis_reply SECONDS=60; installs cargo-fuzz)"
 	@echo "make doc              documentation of the library"
 	@echo "make demo             watch a failover"
@@ -40,6 +42,16 @@ test: deps
 	MAINSTAY_TEST_RELAY=splice $(NEXTEST) $(QUIET) -E '$(SESSIONS)' & splice=$$!; \
 	MAINSTAY_TEST_RELAY=copy $(NEXTEST) $(QUIET) -E '$(SESSIONS)'; copy=$$?; wait $$splice && exit $$copy
 	cargo test --locked --doc
+
+# Nobody waits for these at each change. .config/nextest.toml keeps them out of `make test`.
+long attack: APART = cargo nextest run --locked --test it --ignore-default-filter --no-capture
+long: deps
+	$(APART) -E 'test(/^long::/)'
+
+# The browser is 100 MB, and its pages make thousands of requests.
+attack:
+	./tests/install-deps browser
+	$(APART) -E 'test(/^browser::/)'
 
 # What it finds goes into fuzz/corpus/TARGET/, which `make test` tries from then on. src/fuzzing.rs has the list of targets.
 TARGET ?= redis_reply

@@ -136,7 +136,7 @@ const ENDPOINTS: &[ApiEndpoint] = &[
         "POST",
         "/api/v1/pools/{pool}/pause",
         orders::pause,
-        "Holds new clients for `max` at most: 1ms to 1h, by default 30s. Running sessions go on.",
+        "Holds new clients for `max` at most: 1ms to 1h, by default 30s. Sessions stop between two transactions, where the check can tell.",
     ),
     order("POST", "/api/v1/pools/{pool}/resume", orders::resume, "Ends a pause."),
     order(

@@ -10,7 +10,8 @@ use crate::{
     route::{BackendView, OperationView, Snapshot},
 };
 
-const PAUSED: &str = "PAUSED by an operator: new clients wait, running sessions go on.";
+const PAUSED: &str =
+    "PAUSED by an operator: new clients wait, and sessions stop between two transactions, where the check can tell.";
 
 /// The operation that is under way in a pool.
 pub(super) fn under_way(operation: &OperationView, now: Time) -> String {

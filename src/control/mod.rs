@@ -12,6 +12,9 @@
 //! | [`operations`] | carries out those steps on the servers |
 //! | [`operation_text`] | what operators read about one |
 //! | [`rollback`] | the way back after a switchover or a failover, and trials |
+//! | [`boundary`] | what a pause, an operation and a maintenance mean for clients |
+//! | [`departure`] | ends the sessions of a backend before its maintenance |
+//! | [`session_pause`] | what a pause means for sessions that have begun |
 //! | [`unpromoted`] | tells why no standby is promoted, when it is time to |
 //! | [`effects`] | publishes the route of the active backend |
 //! | [`readers`] | publishes which backends may be read |
@@ -29,7 +32,9 @@
 //! | [`silence`] | detects probes that do not finish |
 //! | [`heartbeat`] | shows that this thread runs |
 
+mod boundary;
 mod carry_out;
+mod departure;
 pub mod drain;
 mod effects;
 pub mod heartbeat;
@@ -48,6 +53,7 @@ mod reader_slot;
 mod readers;
 pub mod resolver;
 mod rollback;
+mod session_pause;
 mod settings;
 mod silence;
 mod state_file;

@@ -248,7 +248,7 @@ impl Supervisor {
         Member::from(&self.nodes[id.index()])
     }
 
-    fn drain(&self, id: BackendId, route: Arc<crate::route::Revocation>) -> Option<Drain> {
+    pub(super) fn drain(&self, id: BackendId, route: Arc<crate::route::Revocation>) -> Option<Drain> {
         let node = self.nodes.get(id.index())?;
         Some(Drain {
             check: self.config.check.clone(),

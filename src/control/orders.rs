@@ -3,8 +3,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::node::Node;
+use super::{drain::can_keep, node::Node};
 use crate::{
+    config::CheckConfig,
     failover::{Admin, BackendId, Command, Effect, Event, FailoverReady, Note, Pool, Printable, Reason, RevokeMode, Time},
     route::{Done, Refusal, RefusalCode, Selection, Session, SessionTable, Verb},
 };
@@ -25,6 +26,10 @@ pub(super) struct Scene<'a> {
     pub(super) is_remembered: bool,
     /// The pool is not configured any more.
     pub(super) is_retired: bool,
+    /// The check of the pool.
+    pub(super) check: &'a CheckConfig,
+    /// For sessions that are to end at the end of their transaction.
+    pub(super) drain_timeout: Duration,
 }
 
 /// What an order does.
@@ -33,6 +38,8 @@ pub(super) enum Deed {
     Nothing,
     /// The core as it is afterwards, what follows from that, and the sessions that end besides.
     Step(Box<Pool>, Vec<Effect>, Vec<Arc<Session>>),
+    /// The core once the backend is drained, and what follows from that. Its maintenance begins when its sessions have ended.
+    Depart(Box<Pool>, Vec<Effect>, BackendId),
     /// These sessions end.
     Kill(Vec<Arc<Session>>),
 }
@@ -148,9 +155,14 @@ impl Scene<'_> {
         if let Some(active) = refused {
             return Err(self.nobody_takes_over(active));
         }
+        if let Verb::SetAdmin { backend, to: Admin::Maint, force } = verb
+            && let Some((done, deed)) = self.depart(backend, *force, &effects, now)
+        {
+            return Ok((done, deed));
+        }
         let (lines, sessions) = match verb {
             Verb::SetAdmin { backend, to, .. } => self.admin_set(backend, *to, &effects),
-            Verb::Pause { .. } => (vec![pause_begins(&after, now)], 0),
+            Verb::Pause { .. } => (self.pause_begins(&after, now), 0),
             _ => (vec![self.pause_ends(&after)], 0),
         };
         let rest = match verb {
@@ -161,6 +173,34 @@ impl Scene<'_> {
             _ => Vec::new(),
         };
         Ok((Done { lines, sessions, operation: None }, Deed::Step(Box::new(after), effects, rest)))
+    }
+
+    /// For a maintenance with these effects: its sessions first end where they are in no transaction. When another backend becomes
+    /// active, they cannot: both would be written to.
+    fn depart(&self, backend: &str, force: bool, effects: &[Effect], now: Time) -> Option<(Done, Deed)> {
+        let id = self.id(backend).ok()?;
+        let activates = effects.iter().any(|effect| matches!(effect, Effect::Activate { .. }));
+        let from = self.core.backend(id).map(|state| state.admin)?;
+        let sessions = self.select(Selection { pool: self.pool, backend: Some(backend), client: None }).len() as u64;
+        if activates || from == Admin::Maint || sessions == 0 || !can_keep(self.check) {
+            return None;
+        }
+        let mut drained = self.core.clone();
+        let effects = drained.step(now, &Event::Command(Command::SetAdmin { backend: id, to: Admin::Drain, force }));
+        let rest = match self.drain_timeout {
+            Duration::ZERO => String::new(),
+            timeout => format!(", the rest after {timeout:?}"),
+        };
+        let mut lines = vec![
+            format!("{backend}: {from} -> drain, and maint when its sessions have ended"),
+            format!("{} at the end of a transaction{rest}", end(sessions)),
+        ];
+        lines.extend(self.forgets());
+        Some((Done { lines, sessions, operation: None }, Deed::Depart(Box::new(drained), effects, id)))
+    }
+
+    fn forgets(&self) -> Option<String> {
+        (!self.is_remembered).then(|| "a restart of mainstay forgets this: there is no state_dir".to_owned())
     }
 
     /// The name of a backend, as the pool holds it.
@@ -230,9 +270,7 @@ impl Scene<'_> {
         if left > 0 && to != Admin::Ready {
             lines.push(format!("{left} sessions with {backend} go on until they end, or another backend becomes active"));
         }
-        if !self.is_remembered {
-            lines.push("a restart of mainstay forgets this: there is no state_dir".to_owned());
-        }
+        lines.extend(self.forgets());
         (lines, ended)
     }
 
@@ -248,6 +286,19 @@ impl Scene<'_> {
         })
     }
 
+    fn pause_begins(&self, after: &Pool, now: Time) -> Vec<String> {
+        let Some(until) = after.paused_until() else { return vec!["a pause of no time: new clients are not held".to_owned()] };
+        let begins = format!("new clients wait until resume, for {:?} at most", until.since(now));
+        let sessions = match after.active() {
+            Some(active) if can_keep(self.check) => {
+                format!("sessions with {} stop where they are in no transaction", self.name(active))
+            }
+            Some(_) => format!("sessions go on: the check ({}) cannot tell which are in a transaction", self.check.kind.name()),
+            None => return vec![begins],
+        };
+        vec![begins, sessions]
+    }
+
     fn pause_ends(&self, after: &Pool) -> String {
         match after.active() {
             _ if self.core.paused_until().is_none() => "the pool was not paused".to_owned(),
@@ -257,13 +308,6 @@ impl Scene<'_> {
             }
             Some(active) => format!("the pause is over; new clients go to {}", self.name(active)),
         }
-    }
-}
-
-fn pause_begins(after: &Pool, now: Time) -> String {
-    match after.paused_until() {
-        Some(until) => format!("new clients wait until resume, for {:?} at most; sessions go on", until.since(now)),
-        None => "a pause of no time: new clients are not held".to_owned(),
     }
 }
 

@@ -9,6 +9,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    departure::Departures,
     effects::RoutePublisher,
     memory::Memory,
     node::{self, Node, Probers},
@@ -18,14 +19,19 @@ use super::{
     prober::{ProberEvent, ProberKey},
     promotion::Promoter,
     readers::{self, Readers},
+    session_pause::SessionPause,
     settings::{Change, ControlSettings, PoolSettings, max_staleness, ramp_rate},
     unpromoted::Unpromoted,
 };
 use crate::{
     config::{BackendConfig, PoolConfig},
-    failover::{BackendId, BackendState, Class, Configuration, Event, Pool, Printable, Report, Time},
+    failover::{
+        BackendId, BackendState, Class, Configuration, Epoch, Event, Pool, Printable,
+        PromotionCondition::{After, NoOperation},
+        Report, Time,
+    },
     metrics::{Metrics, PoolSeries},
-    route::{Clock, LastProbe, Order, OrderReceiver, PassiveReport, ReportReceiver, RouteId, SessionTable, Snapshot, kill},
+    route::{Clock, LastProbe, Order, OrderReceiver, PassiveReport, ReportReceiver, RouteId, SessionTable, Snapshot, Verb, kill},
 };
 
 /// Interval for values that change with time alone: outage seconds, readiness.
@@ -48,6 +54,12 @@ pub(super) struct Supervisor {
     pub(super) memory: Memory,
     pub(super) operations: Operations,
     pub(super) unpromoted: Unpromoted,
+    /// When it began.
+    pub(super) begun: Time,
+    pub(super) session_pause: Option<SessionPause>,
+    pub(super) departures: Departures,
+    /// The end of a pause or of the step of an operation, while there is one.
+    pub(super) held_until: Option<Time>,
     pub(super) outage_accounted: Time,
     pub(super) retired: CancellationToken,
     pub(super) grace: Duration,
@@ -81,6 +93,10 @@ impl Supervisor {
             orders,
             routes: RoutePublisher::new(publisher),
             outage_accounted: now,
+            begun: now,
+            session_pause: None,
+            departures: Departures::new(),
+            held_until: None,
             teller,
             config,
             clock,
@@ -121,6 +137,7 @@ impl Supervisor {
                     self.obey(order);
                 }
                 heard = self.operations.next() => self.hear(heard),
+                departed = self.departures.next() => self.on_departed(&departed),
                 report = self.reports.next() => self.on_passive_report(&report),
                 Some(change) = changes.recv() => self.configure(change),
                 () = tick => self.step(&Event::Tick),
@@ -138,6 +155,7 @@ impl Supervisor {
             }
             self.account_outage();
             self.tell_unpromoted();
+            self.hold_clients();
             self.publish();
         }
     }
@@ -193,9 +211,17 @@ impl Supervisor {
             sessions: &self.sessions,
             is_remembered: self.memory.path().is_some(),
             is_retired: self.retired.is_cancelled(),
+            check: &self.config.check,
+            drain_timeout: self.config.switchover.drain_timeout,
         };
         let (answer, deed) = scene.decide(&order.verb, now);
         self.teller.order((now, self.core.epoch()), &order, scene.named(&order.verb), &answer);
+        if let Verb::SetAdmin { backend, .. } = &order.verb
+            && !order.dry_run
+            && answer.is_ok()
+        {
+            self.departures.call_off(backend);
+        }
         match deed {
             _ if order.dry_run => {}
             Deed::Nothing => {}
@@ -204,8 +230,14 @@ impl Supervisor {
                 self.carry_out(now, &effects);
                 kill(&rest);
             }
+            Deed::Depart(core, effects, id) => {
+                self.core = *core;
+                self.carry_out(now, &effects);
+                self.depart(id);
+            }
             Deed::Kill(sessions) => kill(&sessions),
         }
+        self.hold_clients();
         self.publish();
         order.answer(answer);
     }
@@ -316,7 +348,11 @@ impl Supervisor {
 
     fn tell_unpromoted(&mut self) {
         let at = (self.clock.now(), self.core.epoch());
-        let news = self.unpromoted.news(self.core.active().is_some(), self.core.promotion_unmet(at.0));
+        let Some(rule) = &self.config.policy.promotion else { return };
+        // Before the first active backend `after` never passes, so it is no reason to wait with the news.
+        let waited = at.0.since(self.begun) >= self.config.policy.settle + rule.after;
+        let early: &[_] = if at.1 == Epoch::default() && waited { &[NoOperation] } else { &[NoOperation, After] };
+        let news = self.unpromoted.news(self.core.active().is_some(), self.core.promotion_unmet(at.0), early);
         if let Some(unmet) = news {
             self.teller.unpromoted(at, self.core.last_active().map(|id| self.name(id)), &unmet);
         }

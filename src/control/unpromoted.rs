@@ -10,13 +10,17 @@ const MOST: usize = 16;
 pub(super) struct Unpromoted(Vec<Vec<PromotionCondition>>);
 
 impl Unpromoted {
-    /// The conditions to be told now: each set once in an outage, and none before `after` has passed or while an operation runs.
-    pub(super) fn news(&mut self, is_served: bool, unmet: Option<Vec<PromotionCondition>>) -> Option<Vec<PromotionCondition>> {
+    /// The conditions to be told now: each set once in an outage, and none while one of `early` does not hold.
+    pub(super) fn news(
+        &mut self,
+        is_served: bool,
+        unmet: Option<Vec<PromotionCondition>>,
+        early: &[PromotionCondition],
+    ) -> Option<Vec<PromotionCondition>> {
         if is_served {
             self.0.clear();
             return None;
         }
-        let early = [PromotionCondition::After, PromotionCondition::NoOperation];
         let unmet = unmet.filter(|unmet| !unmet.iter().any(|one| early.contains(one)))?;
         let unmet = essential(unmet);
         if unmet.is_empty() || self.0.contains(&unmet) || self.0.len() >= MOST {
@@ -47,7 +51,7 @@ const fn wants(condition: PromotionCondition) -> &'static str {
         PromotionCondition::NoPrimary => "a backend is active, or says that it is a primary",
         PromotionCondition::PrimaryDown => "the last active backend is not down",
         PromotionCondition::NotOrdered => "an order or a reload took the last active backend out",
-        PromotionCondition::After => "promotion.after has not passed without an active backend",
+        PromotionCondition::After => "promotion.after has not passed since this mainstay had an active backend",
         PromotionCondition::Candidate => "no standby is up, in no doubt and of the history that was served",
         PromotionCondition::Witness => "a standby still hears its primary, or does not say whether it does",
         PromotionCondition::Fence => "the primary is silent, not refused, and the pool has no promotion.fence",
@@ -67,7 +71,8 @@ mod tests {
     fn each_set_is_told_once_in_an_outage() {
         use PromotionCondition::{After, Candidate, Lag, NoOperation, Witness};
         let mut told = Unpromoted::default();
-        let mut news = |served, unmet: &[PromotionCondition]| told.news(served, Some(unmet.to_vec())).is_some();
+        let early = [After, NoOperation];
+        let mut news = |served, unmet: &[PromotionCondition]| told.news(served, Some(unmet.to_vec()), &early).is_some();
         for _ in 0..2 {
             assert!(!news(false, &[After, Witness]) && !news(false, &[NoOperation]) && !news(false, &[]));
             assert!(news(false, &[Witness]) && !news(false, &[Witness]));
@@ -75,7 +80,7 @@ mod tests {
             assert!(news(false, &[Lag]) && !news(false, &[Witness]) && !news(false, &[Lag]));
             assert!(!news(true, &[Witness]));
         }
-        assert_eq!(told.news(false, None), None);
+        assert_eq!(told.news(false, None, &early), None);
     }
 
     /// docs/promotion.md has a row for each.

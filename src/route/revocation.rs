@@ -30,9 +30,12 @@ impl Revocation {
     const REVOKED: u32 = 1;
     const ABORTED: u32 = 2;
     const SINGLED: u32 = 4;
+    /// The gate is closed for an operation, and for a pause.
     const GATED: u32 = 8;
+    const PAUSED: u32 = 16;
+    const CLOSED: u32 = Self::GATED | Self::PAUSED;
     /// From this bit on the stage counts how often the gate was closed.
-    const GATING: u32 = 16;
+    const GATING: u32 = 32;
 
     /// Ends it. A later, harsher call overrides an earlier one; a milder one changes nothing.
     pub fn revoke(&self, mode: RevokeMode) {
@@ -51,23 +54,45 @@ impl Revocation {
     /// Closes the gate: each session stops reading its client at the next boundary, and tells so in its
     /// [`SessionGate`](super::SessionGate). New sessions under it do the same. A closed gate stays closed.
     pub fn gate(&self) {
-        let close = |stage: u32| (stage & Self::GATED == 0).then(|| stage.wrapping_add(Self::GATING) | Self::GATED);
-        if self.stage.fetch_update(Ordering::AcqRel, Ordering::Acquire, close).is_ok() {
-            self.wake();
-        }
+        self.close(Self::GATED);
     }
 
-    /// Opens the gate: every session goes on.
+    /// Opens the gate: every session goes on, unless they are paused.
     pub fn ungate(&self) {
-        if self.stage.fetch_and(!Self::GATED, Ordering::AcqRel) & Self::GATED != 0 {
-            self.wake();
-        }
+        self.open(Self::GATED);
+    }
+
+    /// Closes the gate for a pause, beside the other closing.
+    pub fn pause(&self) {
+        self.close(Self::PAUSED);
+    }
+
+    /// The pause is over.
+    pub fn resume(&self) {
+        self.open(Self::PAUSED);
     }
 
     /// The present closing of the gate, if it is closed.
     pub fn gating(&self) -> Option<Gating> {
         let stage = self.stage();
-        (stage & Self::GATED != 0).then(|| Gating::number(stage / Self::GATING))
+        (stage & Self::CLOSED != 0).then(|| Gating::number(stage / Self::GATING))
+    }
+
+    fn close(&self, by: u32) {
+        let close = |stage: u32| match stage & Self::CLOSED {
+            0 => Some(stage.wrapping_add(Self::GATING) | by),
+            _ => Some(stage | by),
+        };
+        let before = self.stage.fetch_update(Ordering::AcqRel, Ordering::Acquire, close);
+        if before.is_ok_and(|before| before & Self::CLOSED == 0) {
+            self.wake();
+        }
+    }
+
+    fn open(&self, by: u32) {
+        if self.stage.fetch_and(!by, Ordering::AcqRel) & Self::CLOSED == by {
+            self.wake();
+        }
     }
 
     fn advance(&self, stage: u32) {
@@ -99,7 +124,7 @@ impl Revocation {
 
     /// The sessions must end, or some of them, or the gate is closed: all that concerns a session that has begun.
     pub fn concerns_sessions(&self) -> bool {
-        self.stage() & (Self::ABORTED | Self::SINGLED | Self::GATED) != 0
+        self.stage() & (Self::ABORTED | Self::SINGLED | Self::CLOSED) != 0
     }
 
     /// Waits until [`Revocation::is_revoked`].
@@ -241,6 +266,19 @@ mod tests {
             assert_eq!(woken(), 1);
         }
         assert!(seen.len() == 3 && seen[0] != seen[1] && seen[1] != seen[2]);
+        // A pause and an operation do not open it for each other.
+        let operation: [fn(&Revocation); 2] = [Revocation::gate, Revocation::ungate];
+        let pause: [fn(&Revocation); 2] = [Revocation::pause, Revocation::resume];
+        for ([close, open], [close_too, open_too]) in [(operation, pause), (pause, operation)] {
+            close(&revocation);
+            let gating = revocation.gating();
+            close_too(&revocation);
+            assert_eq!((woken(), revocation.gating()), (1, gating), "one closing");
+            open(&revocation);
+            assert_eq!((woken(), revocation.gating()), (0, gating));
+            open_too(&revocation);
+            assert_eq!((woken(), revocation.gating()), (1, None));
+        }
         revocation.gate();
         revocation.revoke(RevokeMode::Abort);
         revocation.ungate();

@@ -8,6 +8,7 @@
 )]
 
 mod admin;
+mod browser;
 mod bytes;
 mod config;
 mod demo;
@@ -22,9 +23,11 @@ mod greeting;
 mod hold;
 mod house;
 mod http;
+mod interrupted;
 mod ipv6;
 mod lifecycle;
 mod limits;
+mod long;
 mod mysql;
 mod names;
 mod network;

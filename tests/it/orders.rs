@@ -2,7 +2,9 @@
 
 mod kept;
 mod kill;
+mod maint_sessions;
 mod pause;
+mod pause_sessions;
 mod state;
 
 use std::{

@@ -13,7 +13,7 @@
 //!
 //! Sentinel promotes by itself when its source is dead, and Patroni's ways are in `http::cluster`.
 
-mod automatic;
+pub mod automatic;
 mod mariadb;
 mod postgres;
 mod redis;

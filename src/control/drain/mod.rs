@@ -2,6 +2,7 @@
 //!
 //! | file | what it holds |
 //! |---|---|
+//! | [`keep`] | the same for a pause, in which nobody is ended |
 //! | [`rounds`] | looks at all sessions every few milliseconds, and decides about each |
 //! | [`server`] | what is asked of a server, and the answer; the order to drain |
 //! | [`postgres`] | what `PostgreSQL` shows of its sessions, and how it ends one |
@@ -15,11 +16,13 @@
 //! The caller suspends the route first, so that new clients wait, then closes its gate, then drains; it opens the gate afterwards if
 //! the change is given up.
 
+mod keep;
 mod mysql;
 mod postgres;
 mod rounds;
 mod server;
 
+pub use keep::can_keep;
 use rounds::Rounds;
 use server::Opened;
 pub use server::{Drain, Drained};

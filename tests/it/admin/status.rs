@@ -29,7 +29,7 @@ fn what_operators_ordered_is_shown() {
     let summary = pool["summary"].as_str().unwrap();
     assert_eq!(
         summary,
-        "PAUSED by an operator: new clients wait, running sessions go on. db-a is in maintenance: an operator took it out. db-b gets no new \
+        "PAUSED by an operator: new clients wait, and sessions stop between two transactions, where the check can tell. db-a is in maintenance: an operator took it out. db-b gets no new \
          sessions: an operator drains it."
     );
     assert_eq!((&pool["backends"][0]["admin"], &pool["backends"][1]["admin"]), (&json!("maint"), &json!("drain")));

@@ -1,6 +1,7 @@
 //! pause and resume.
 
 use std::{
+    io::{Read, Write},
     thread,
     time::{Duration, Instant},
 };
@@ -16,6 +17,7 @@ use mainstay::{
 use super::{Server, Session, active, add_reader, at, becomes_active, give, held, order, pause, set, until_held};
 use crate::support::{
     config::tcp_pool,
+    echo::Backend,
     front::{client, end, is_over},
     wait::{until, within},
 };
@@ -175,6 +177,40 @@ fn clients_of_readers_wait_as_well_and_a_reload_does_not_end_the_pause() {
     assert_eq!((held(&running), a.clients() + b.clients()), (1, before));
     order(&running, Verb::Resume).unwrap();
     Session(reader).ask().unwrap();
+    end(running);
+}
+
+/// An operation takes longer than a client waits by itself.
+#[test]
+fn clients_wait_through_an_operation_as_through_a_pause() {
+    const HOLD: Duration = Duration::from_millis(300);
+    let silent = Backend::start(|mut stream| drop(stream.read_to_end(&mut Vec::new())));
+    let b = Server::new(b'b');
+    let mut config = tcp_pool(&[silent.address, b.address()]);
+    config.pools[0].hold.timeout = HOLD;
+    config.pools[0].switchover.drain_timeout = Duration::ZERO;
+    let running = app::start(&config).unwrap();
+    becomes_active(&running, "db-a");
+    let mut under_way = client(at(&running, 0));
+    under_way.write_all(b"?").unwrap();
+    until("db-b is up", || (running.snapshots[0].get().failover_ready.to_string() == "ready").then_some(()));
+    let begun = Instant::now();
+    order(&running, Verb::Switchover { to: Some("db-b".into()), force: false }).unwrap();
+    let mut clients = crowd(&running, 5);
+    while begun.elapsed() < HOLD * 5 {
+        assert_eq!((held(&running), rejected(&running)), (5, 0), "after {:?}", begun.elapsed());
+        // Time is what this is about.
+        thread::sleep(Duration::from_millis(20));
+    }
+    drop(under_way);
+    for client in &mut clients {
+        assert_eq!(client.ask().unwrap(), b'b');
+    }
+    assert_eq!(rejected(&running), 0);
+    // From now on a client waits for the usual time again.
+    drop((silent, b));
+    until("nobody is active", || active(&running).is_none().then_some(()));
+    assert!(is_over(&client(at(&running, 0))));
     end(running);
 }
 

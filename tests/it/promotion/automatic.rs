@@ -3,7 +3,7 @@
 mod failing;
 mod others;
 mod refused;
-mod register;
+pub mod register;
 
 use std::{
     io,
@@ -25,9 +25,9 @@ use crate::support::{
 };
 
 /// A primary, a standby that streams from it, and where mainstay reaches the primary.
-struct Pair {
-    primary: Postgres,
-    standby: Postgres,
+pub struct Pair {
+    pub primary: Postgres,
+    pub standby: Postgres,
     /// Everybody's address of the primary, or mainstay's own.
     address: SocketAddr,
 }
@@ -38,7 +38,7 @@ impl Pair {
     }
 
     /// A commit is acknowledged only when the standby has it.
-    fn synchronous() -> Self {
+    pub fn synchronous() -> Self {
         Self::with(&["synchronous_standby_names=*"], &[])
     }
 
@@ -52,20 +52,20 @@ impl Pair {
     }
 
     /// mainstay before them.
-    fn site(&self, promotion: &Value) -> Site {
+    pub fn site(&self, promotion: &Value) -> Site {
         Site::start(&[self.address, local(&self.standby)], promotion, |_| {})
     }
 
-    fn kill(&self) {
+    pub fn kill(&self) {
         self.primary.signal_all("-KILL");
     }
 
-    fn is_standby_still(&self) -> bool {
+    pub fn is_standby_still(&self) -> bool {
         is_standby(&self.standby)
     }
 }
 
-fn local(server: &Postgres) -> SocketAddr {
+pub fn local(server: &Postgres) -> SocketAddr {
     ([127, 0, 0, 1], server.port).into()
 }
 
@@ -74,7 +74,7 @@ fn is_standby(server: &Postgres) -> bool {
 }
 
 /// So many standbys stream from it.
-fn streams(primary: &Postgres, count: usize) {
+pub fn streams(primary: &Postgres, count: usize) {
     until("the standbys stream", || {
         let streaming = primary.sql("SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'");
         (streaming == count.to_string()).then_some(())
@@ -82,7 +82,7 @@ fn streams(primary: &Postgres, count: usize) {
 }
 
 /// What every automatic promotion here has, and `more`.
-fn promotion(more: &Value) -> Value {
+pub fn promotion(more: &Value) -> Value {
     let mut promotion = json!({"how": "sql", "automatic": true, "single": true, "after": "1s"});
     promotion.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     promotion
@@ -94,7 +94,7 @@ fn fence(scratch: &Scratch, script: &str, more: &Value) -> Value {
     promotion(&json!({"fence": hook}))
 }
 
-struct Site(Process);
+pub struct Site(Process);
 
 impl Site {
     fn start(backends: &[SocketAddr], promotion: &Value, change: impl FnOnce(&mut Value)) -> Self {
@@ -110,7 +110,7 @@ impl Site {
         site
     }
 
-    fn pool(&self) -> Value {
+    pub fn pool(&self) -> Value {
         self.0.status()["pools"][0].clone()
     }
 
@@ -130,7 +130,7 @@ impl Site {
     }
 
     /// Automatic promotions that ended in this way.
-    fn promotions(&self, result: &str) -> u64 {
+    pub fn promotions(&self, result: &str) -> u64 {
         self.0.metric("mainstay_operations_total", &[("kind", "promotion"), ("result", result)])
     }
 
@@ -185,7 +185,7 @@ impl Site {
         until("it has asked the primary again", || (asked() >= before + count).then_some(()));
     }
 
-    fn endpoint(&self) -> Endpoint {
+    pub fn endpoint(&self) -> Endpoint {
         Endpoint::Tcp(self.0.address)
     }
 }

@@ -36,7 +36,9 @@ struct Read {
 }
 
 #[derive(Default)]
-struct History {
+pub struct History {
+    /// Between two requests of a client.
+    think: Duration,
     over: AtomicBool,
     next: AtomicU64,
     writes: Mutex<Vec<Write>>,
@@ -54,11 +56,16 @@ impl Drop for Over<'_> {
 impl History {
     /// Four write and one reads through mainstay while `work` is done.
     fn of(site: &Site, work: impl FnOnce(&Self)) -> Self {
-        let history = Self::default();
+        Self::through(&|| site.endpoint(), Duration::from_millis(2), 4, work)
+    }
+
+    /// So many write, and one reads, where `endpoint` says, and each thinks for that long.
+    pub fn through(endpoint: &(dyn Fn() -> Endpoint + Sync), think: Duration, writers: usize, work: impl FnOnce(&Self)) -> Self {
+        let history = Self { think, ..Self::default() };
         thread::scope(|scope| {
-            for number in 0..5 {
-                let (history, endpoint) = (&history, site.endpoint());
-                scope.spawn(move || history.use_it(&endpoint, number == 0));
+            for number in 0..=writers {
+                let history = &history;
+                scope.spawn(move || history.use_it(endpoint, number == 0));
             }
             let _over = Over(&history.over);
             until("they write and read", || {
@@ -69,11 +76,11 @@ impl History {
         history
     }
 
-    fn use_it(&self, endpoint: &Endpoint, reads: bool) {
+    fn use_it(&self, endpoint: &(dyn Fn() -> Endpoint + Sync), reads: bool) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             while !self.over.load(Ordering::SeqCst) {
-                let Ok(mut session) = Session::connect(endpoint, "postgres", "postgres").await else {
+                let Ok(mut session) = Session::connect(&endpoint(), "postgres", "postgres").await else {
                     // Who is refused does not ask at once again.
                     tokio::time::sleep(Duration::from_millis(5)).await;
                     continue;
@@ -96,7 +103,7 @@ impl History {
             let ids = rows.iter().map(|row| row[0].as_ref().unwrap().parse().unwrap()).collect();
             self.reads.lock().unwrap().push(Read { began, ids });
             // A client thinks between two requests.
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            tokio::time::sleep(self.think * 10).await;
             return Some(());
         }
         let id = self.next.fetch_add(1, Ordering::SeqCst);
@@ -104,8 +111,19 @@ impl History {
         let port = rows[0][0].as_ref().unwrap().parse().unwrap();
         self.writes.lock().unwrap().push(Write { id, port, began, ended: Instant::now() });
         // A client thinks between two requests.
-        tokio::time::sleep(Duration::from_millis(2)).await;
+        tokio::time::sleep(self.think).await;
         Some(())
+    }
+
+    /// Waits until a write that begins from now on is acknowledged, by the server at one of these ports.
+    #[track_caller]
+    pub fn goes_on(&self, ports: &[u16]) {
+        let now = Instant::now();
+        until(&format!("writes are acknowledged by {ports:?}"), || {
+            let writes = self.writes.lock().unwrap();
+            let mut new = writes.iter().rev().take_while(|write| write.ended > now);
+            new.any(|write| write.began > now && ports.contains(&write.port)).then_some(())
+        });
     }
 
     /// The first write that another server than this one has acknowledged.
@@ -114,7 +132,7 @@ impl History {
     }
 
     #[track_caller]
-    fn check(&self, old: u16, stored: &str) {
+    pub fn check(&self, old: u16, stored: &str) {
         let (writes, reads) = (self.writes.lock().unwrap(), self.reads.lock().unwrap());
         let stored: HashSet<u64> = stored.lines().map(|id| id.parse().unwrap()).collect();
         let lost = |ids: &HashSet<u64>, before: Option<Instant>| {

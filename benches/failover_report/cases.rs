@@ -8,10 +8,12 @@ mod idle;
 mod in_place;
 mod lateness;
 mod patroni;
+mod promoted;
 mod replica;
 mod returning;
 mod run;
 mod sink;
+mod switchover;
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -21,10 +23,12 @@ use std::{
 use clap::ValueEnum;
 use lab::{
     failure::Failure,
+    pairs::{mariadb::MariaDbPair, patroni::PatroniPair, postgres::PostgresPair, redis::RedisPair},
     servers::{mariadb::MariaDb, redis::Redis},
     stop::Stop,
 };
 
+use self::switchover::{Goals, Load};
 use crate::{
     rng::Rng,
     table::{CaseResult, Row},
@@ -72,6 +76,15 @@ pub(crate) enum Case {
     RedisPromotion,
     MariadbPromotion,
     Patroni,
+    Switchover,
+    SwitchoverBusy,
+    SwitchoverCrowd,
+    SwitchoverRedis,
+    SwitchoverMariadb,
+    SwitchoverPatroni,
+    SwitchoverAborted,
+    AutomaticPromotion,
+    CutOff,
 }
 
 impl Case {
@@ -95,6 +108,15 @@ impl Case {
             Self::RedisPromotion => "redis_promotion",
             Self::MariadbPromotion => "mariadb_promotion",
             Self::Patroni => "patroni",
+            Self::Switchover => "switchover",
+            Self::SwitchoverBusy => "switchover_busy",
+            Self::SwitchoverCrowd => "switchover_crowd",
+            Self::SwitchoverRedis => "switchover_redis",
+            Self::SwitchoverMariadb => "switchover_mariadb",
+            Self::SwitchoverPatroni => "switchover_patroni",
+            Self::SwitchoverAborted => "switchover_aborted",
+            Self::AutomaticPromotion => "automatic_promotion",
+            Self::CutOff => "cut_off",
         }
     }
 
@@ -126,6 +148,19 @@ impl Case {
             Self::Patroni => {
                 "A Patroni 3 cluster (two nodes, etcd, synchronous mode): its API hangs, a switchover, its leader is killed."
             }
+            Self::Switchover => {
+                "`mainstay switchover`, PostgreSQL: eight clients write in transactions of 2 ms and pause for 10 ms on average."
+            }
+            Self::SwitchoverBusy => "The same; the clients never pause.",
+            Self::SwitchoverCrowd => "The same; 20 clients never pause, and 200 sessions are idle.",
+            Self::SwitchoverRedis => "`mainstay switchover`, Redis (FAILOVER): eight clients, as in switchover.",
+            Self::SwitchoverMariadb => "`mainstay switchover`, MariaDB: eight clients, as in switchover.",
+            Self::SwitchoverPatroni => "`mainstay switchover`, PostgreSQL under Patroni 3: eight clients, as in switchover.",
+            Self::SwitchoverAborted => "`mainstay switchover`, PostgreSQL: the command that stops the old primary fails.",
+            Self::AutomaticPromotion => {
+                "`promotion.automatic`, two nodes, synchronous: the primary is killed (kill -9), and comes back as a primary later."
+            }
+            Self::CutOff => "`promotion.automatic`: mainstay cannot reach the primary, and the standby can.",
         }
     }
 
@@ -161,6 +196,33 @@ impl Case {
             Self::MariadbPromotion => replica::promotion::<MariaDb>(bench, self.name()),
             Self::Patroni => patroni::run(bench),
             Self::MariadbKill9 => replica::kill9::<MariaDb>(bench),
+            Self::Switchover => {
+                let goals = Goals { drain_median: Some(100.0), added: Some(150.0), hold: Some(400.0), told: true };
+                switchover::run::<PostgresPair>(bench, self.name(), Load::THINKING, goals)
+            }
+            Self::SwitchoverBusy => {
+                let goals = Goals { hold: Some(1000.0), told: true, ..Goals::default() };
+                switchover::run::<PostgresPair>(bench, self.name(), Load::BUSY, goals)
+            }
+            Self::SwitchoverCrowd => {
+                let goals = Goals { told: true, ..Goals::default() };
+                switchover::run::<PostgresPair>(bench, self.name(), Load::CROWD, goals)
+            }
+            Self::SwitchoverRedis => {
+                let goals = Goals { hold: Some(300.0), ..Goals::default() };
+                switchover::run::<RedisPair>(bench, self.name(), Load::THINKING, goals)
+            }
+            Self::SwitchoverMariadb => {
+                let goals = Goals { hold: Some(500.0), ..Goals::default() };
+                switchover::run::<MariaDbPair>(bench, self.name(), Load::THINKING, goals)
+            }
+            Self::SwitchoverPatroni => {
+                let goals = Goals { hold: Some(4000.0), told: true, ..Goals::default() };
+                switchover::run::<PatroniPair>(bench, self.name(), Load::THINKING, goals)
+            }
+            Self::SwitchoverAborted => switchover::aborted(bench),
+            Self::AutomaticPromotion => promoted::kill9_alone(bench),
+            Self::CutOff => promoted::cut_off(bench),
         }
     }
 }

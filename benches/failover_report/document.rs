@@ -33,6 +33,11 @@ const DEFINITIONS: &str = "\
 | detection | From the fault to the moment at which mainstay published the revocation of the old primary. |
 | failed connect | A connect through mainstay that ends before its login is done. |
 | acknowledged writes lost | Rows that were acknowledged to a client, and that the surviving primary does not have. |
+| aborted, ambiguous | A transaction that ended after its first statement; one whose COMMIT had no answer. A command that Redis executed without an answer counts as lost, or done without an answer. |
+| whole hold | Of a switchover: from the closing of the gate to the first client that is let through to the new primary, in mainstay's own account. |
+| drain | Of a switchover: from then to the end of the last session, in mainstay's own account. |
+| added to the old one's stop and the promotion | The whole hold without the time of the command that stops the old primary (`promotion.demote` measures it; for MariaDB it is the step `demote`) and without the step `promote`. |
+| from the failed step to a transaction of every client | From the end of the operation, as mainstay tells it, until each client has committed again, its new login included. |
 | writes on the old primary after the new one's first | Writes that the old primary acknowledged after the new one's first write, or that it has although they were sent only then. |
 
 The worst value of a row is the one farthest from its bound. A row without a bound is for information.

@@ -22,6 +22,11 @@
 //! * **failed connect**: a connect through mainstay that ends before its login is done. Clients wait up to 100 s for it; mainstay
 //!   gives up after 15 s, or after the 90 s that a case sets.
 //! * **acknowledged writes lost**: rows whose acknowledgement a client has, and that the surviving primary does not hold.
+//! * **aborted**, **ambiguous**: a transaction of a switchover's clients that ended after its first statement; one whose COMMIT had no
+//!   answer.
+//! * **whole hold**, **drain**: of a switchover, in mainstay's own account of its steps.
+//! * **added**: the whole hold without the stop of the old primary, as the command that stops it measures it, and without the step
+//!   `promote`.
 //! * **writes on the old primary after the new one's first**: acknowledgements of the old one that came after the first write of
 //!   the new one; and, where the old one can be asked afterwards (it was frozen), rows it holds that were only sent after it.
 //!
@@ -62,6 +67,9 @@ use lab::{failure::Failure, stop::Stop};
 use rng::Rng;
 use table::CaseResult;
 
+/// Runs of each case with `--long`.
+const LONG: u32 = 100;
+
 /// Measures failovers of a real `PostgreSQL` through mainstay, and tells which bounds hold.
 #[derive(Debug, Parser)]
 #[command(name = "failover_report")]
@@ -69,6 +77,9 @@ struct Args {
     /// How often each case is repeated.
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
     runs: u32,
+    /// Each case is repeated 100 times.
+    #[arg(long, conflicts_with = "runs")]
+    long: bool,
     /// Only these cases; all of them otherwise, which also writes docs/failover-report.md.
     #[arg(long = "case", value_name = "NAME", num_args = 1..)]
     cases: Vec<Case>,
@@ -100,12 +111,13 @@ fn main() -> ExitCode {
 
 fn report(args: &Args) -> Result<Vec<CaseResult>, Failure> {
     let seed = args.seed.unwrap_or_else(seed);
+    let count = if args.long { LONG } else { args.runs };
     fs::create_dir_all(logs())?;
-    let mut bench = Bench { runs: args.runs, rng: Rng::new(seed), stop: Stop::on_signals()?, logs: logs(), postgres: None };
+    let mut bench = Bench { runs: count, rng: Rng::new(seed), stop: Stop::on_signals()?, logs: logs(), postgres: None };
     let cases = if args.cases.is_empty() { Case::value_variants() } else { &args.cases };
-    println!("{} runs, seed {seed}", args.runs);
+    println!("{count} runs, seed {seed}");
     let results = cases.iter().map(|case| case.run(&mut bench)).collect::<Result<Vec<_>, _>>()?;
-    let facts = document::Facts { runs: args.runs, seed, postgres: bench.postgres };
+    let facts = document::Facts { runs: count, seed, postgres: bench.postgres };
     print!("{}{}", facts.text(), table::text(&results));
     if let Some(file) = &args.json {
         fs::write(file, format!("{:#}\n", facts.json(&results)))?;

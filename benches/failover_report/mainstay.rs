@@ -10,15 +10,28 @@ use std::{
     time::{Duration, Instant},
 };
 
-use lab::{cluster::Node, failure::Failure, port::ReservedPort, process, stop::Stop, wait::wait_until};
-use mainstay::cli::client::{self, AdminAddr, Answer};
+use hyper::Method;
+use lab::{
+    cluster::Node,
+    directory::{Directory, Owner},
+    failure::Failure,
+    pairs::{self, Pair},
+    port::ReservedPort,
+    process,
+    stop::Stop,
+    wait::wait_until,
+};
+use mainstay::cli::client::{self, AdminAddr, Answer, Ask};
 use rustix::process::{Pid, Signal};
 use serde::Deserialize;
+use serde_json::{Value, json};
 
 use crate::{scrape::Scrape, wall::Anchor};
 
 /// Longest wait for mainstay to start or to become ready.
 const READY_TIMEOUT: Duration = Duration::from_mins(1);
+/// Longest wait for the answer to an order, which may have to ask the servers first.
+const ORDER_TIMEOUT: Duration = Duration::from_secs(30);
 /// Longest wait for its end.
 const END_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -57,6 +70,8 @@ pub(crate) struct Mainstay {
     listen: Vec<ReservedPort>,
     anchor: Anchor,
     config: PathBuf,
+    /// Its socket for orders is in here.
+    directory: Directory,
     _admin_port: ReservedPort,
 }
 
@@ -91,6 +106,44 @@ pub(crate) struct BackendStatus {
     pub(crate) alert: Option<String>,
     pub(crate) active: bool,
     pub(crate) health: String,
+}
+
+/// One operation, as far as it is used here.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Operation {
+    pub(crate) took_ms: f64,
+    steps: Vec<OperationStep>,
+    pub(crate) end: Option<OperationEnd>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct OperationStep {
+    step: String,
+    since: Option<String>,
+    took_ms: Option<f64>,
+}
+
+/// How it ended.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct OperationEnd {
+    pub(crate) at: String,
+    pub(crate) result: String,
+    pub(crate) sentence: String,
+}
+
+impl Operation {
+    /// How long a step took; nothing, when it has none of this name.
+    pub(crate) fn took(&self, name: &str) -> f64 {
+        self.steps.iter().find(|step| step.step == name).and_then(|step| step.took_ms).unwrap_or_default()
+    }
+}
+
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:.1} ms", self.took_ms)?;
+        let steps = self.steps.iter().filter(|step| step.since.is_some());
+        steps.into_iter().try_for_each(|step| write!(f, ", {} {:.1} ms", step.step, step.took_ms.unwrap_or_default()))
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -129,10 +182,24 @@ impl fmt::Display for Event {
 impl Mainstay {
     /// Starts it with a configuration file beside `log`. With `files`, it may open that many files and no more.
     pub(crate) fn start(pools: &[PoolSpec], log: &Path, files: Option<u32>) -> Result<Self, Failure> {
-        let admin_port = ReservedPort::new()?;
         let listen = pools.iter().map(|_| ReservedPort::new()).collect::<Result<Vec<_>, _>>()?;
+        let text = yaml(pools, &listen);
+        Self::launch(&text, listen, log, files)
+    }
+
+    /// Starts it before two servers, with more keys of their pool.
+    pub(crate) fn before<P: Pair>(pair: &P, more: &Value, log: &Path) -> Result<Self, Failure> {
+        let listen = ReservedPort::new()?;
+        let pool = pairs::pool(pair, &listen.address().to_string(), more);
+        // JSON is YAML.
+        Self::launch(&format!("pools: {}\n", json!([pool])), vec![listen], log, None)
+    }
+
+    fn launch(pools: &str, listen: Vec<ReservedPort>, log: &Path, files: Option<u32>) -> Result<Self, Failure> {
+        let (admin_port, directory) = (ReservedPort::new()?, Directory::new(Owner::Ourselves)?);
         let config = log.with_extension("yaml");
-        fs::write(&config, yaml(admin_port.address(), pools, &listen))?;
+        let addresses = json!([admin_port.address().to_string(), format!("unix:{}", socket(&directory).display())]);
+        fs::write(&config, format!("admin: {{listen: {addresses}}}\n{pools}"))?;
         let binary = env!("CARGO_BIN_EXE_mainstay");
         let mut command = match files {
             None => Command::new(binary),
@@ -148,7 +215,7 @@ impl Mainstay {
         // Its own process group: a Ctrl-C at the terminal is for us, and we end mainstay.
         let child = command.stderr(Stdio::from(File::options().append(true).open(log)?)).process_group(0).spawn()?;
         let admin = AdminAddr::Tcp(admin_port.address().to_string());
-        Ok(Self { child, admin, listen, anchor, config, _admin_port: admin_port })
+        Ok(Self { child, admin, listen, anchor, config, directory, _admin_port: admin_port })
     }
 
     /// Where clients of a pool connect.
@@ -168,6 +235,19 @@ impl Mainstay {
     /// One answer of the admin API.
     pub(crate) fn get(&self, path: &str) -> Result<Answer, Failure> {
         client::get(&self.admin, path, client::TIMEOUT).map_err(|error| Failure::Said(error.to_string()))
+    }
+
+    /// Gives an order; what it answers, also when it refuses.
+    pub(crate) fn order(&self, path: &str, body: &str) -> Result<Value, Failure> {
+        let ask = Ask { method: Method::POST, body: Some(body.to_owned()), token: None };
+        let answer = client::send(&AdminAddr::Unix(socket(&self.directory)), path, &ask, ORDER_TIMEOUT);
+        let answer = answer.map_err(|error| Failure::Said(error.to_string()))?;
+        Ok(serde_json::from_slice(&answer.body)?)
+    }
+
+    /// An operation as it stands.
+    pub(crate) fn operation(&self, id: u64) -> Result<Operation, Failure> {
+        Ok(serde_json::from_slice(&self.get(&format!("/api/v1/operations/{id}"))?.body)?)
     }
 
     /// Its admin address, for a thread of the harness that asks by itself.
@@ -200,7 +280,12 @@ impl Mainstay {
 
     /// When an event happened, on our clock.
     pub(crate) fn moment(&self, event: &Event) -> Option<Instant> {
-        self.anchor.moment(&event.at)
+        self.moment_of(&event.at)
+    }
+
+    /// A moment that it tells, on our clock.
+    pub(crate) fn moment_of(&self, text: &str) -> Option<Instant> {
+        self.anchor.moment(text)
     }
 
     /// Waits until the first pool is as wanted.
@@ -241,8 +326,12 @@ impl Drop for Mainstay {
     }
 }
 
-fn yaml(admin: SocketAddr, pools: &[PoolSpec], listen: &[ReservedPort]) -> String {
-    let mut yaml = format!("admin: {{listen: \"{admin}\"}}\npools:\n");
+fn socket(directory: &Path) -> PathBuf {
+    directory.join("admin.sock")
+}
+
+fn yaml(pools: &[PoolSpec], listen: &[ReservedPort]) -> String {
+    let mut yaml = "pools:\n".to_owned();
     for (pool, port) in pools.iter().zip(listen) {
         // Writing to a String cannot fail.
         let _ = write!(yaml, "  - name: {}\n    listen: \"{}\"\n    check: {}\n", pool.name, port.address(), pool.check);

@@ -33,6 +33,8 @@ pub(crate) enum Bound {
     Told,
     /// No number is larger.
     Worst(f64),
+    /// The median is no larger.
+    Median(f64),
     /// The median and every number are no larger.
     MedianAndWorst(f64, f64),
     /// Every number is this one.
@@ -47,6 +49,7 @@ impl Bound {
         match self {
             Self::Told => true,
             Self::Worst(most) => all_at_most(most),
+            Self::Median(most) => median(values).is_some_and(|median| median <= most),
             Self::MedianAndWorst(middle, most) => median(values).is_some_and(|median| median <= middle) && all_at_most(most),
             Self::Exactly(wanted) => values.iter().all(|value| (value - wanted).abs() < f64::EPSILON),
             Self::ZeroInNineOfTen => {
@@ -60,6 +63,7 @@ impl Bound {
         match self {
             Self::Told => String::new(),
             Self::Worst(most) => format!("worst ≤ {}", unit.show(most)),
+            Self::Median(most) => format!("median ≤ {}", unit.show(most)),
             Self::MedianAndWorst(middle, most) => format!("median ≤ {}, worst ≤ {}", unit.show(middle), unit.show(most)),
             Self::Exactly(wanted) => format!("always {}", unit.show(wanted)),
             Self::ZeroInNineOfTen => "0 in at least 9 of 10 runs".to_owned(),

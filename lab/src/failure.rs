@@ -2,7 +2,7 @@
 
 use std::{fmt, io};
 
-use crate::{cluster::ClusterError, session::SessionError};
+use crate::{cluster::ClusterError, session::SessionError, transactions::Failed};
 
 /// Why something could not be measured.
 #[derive(Debug)]
@@ -51,6 +51,12 @@ impl From<ClusterError> for Failure {
 impl From<SessionError> for Failure {
     fn from(error: SessionError) -> Self {
         Self::Said(error.to_string())
+    }
+}
+
+impl From<Failed> for Failure {
+    fn from(failed: Failed) -> Self {
+        Self::Said(format!("{failed:?}"))
     }
 }
 

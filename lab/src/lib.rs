@@ -5,6 +5,7 @@
 //! |---|---|
 //! | [`cluster`] | a real `PostgreSQL` primary and its synchronous standby; whatever fails is an error in words |
 //! | [`servers`] | real servers for tests and benches: `PostgreSQL`, `MariaDB`, Redis, Patroni; whatever fails panics |
+//! | [`pairs`], [`transactions`] | two real servers between which a writer can be moved; blocking clients, and how their transactions end |
 //! | [`server`], [`system`] | the embedded `PostgreSQL` look-alike, and what it stores |
 //! | [`wire`], [`protocol`] | protocol 3.0: messages, and their constants |
 //! | [`session`], [`clients`] | a tiny client; writing clients and their books |
@@ -18,6 +19,7 @@ pub mod clients;
 pub mod cluster;
 pub mod directory;
 pub mod failure;
+pub mod pairs;
 pub mod port;
 pub mod process;
 pub mod procfs;
@@ -27,6 +29,7 @@ pub mod session;
 pub mod stats;
 pub mod stop;
 pub mod system;
+pub mod transactions;
 pub mod wait;
 pub mod wire;
 

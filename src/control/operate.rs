@@ -297,7 +297,7 @@ impl Supervisor {
             }
             (Step::Promote, from) => {
                 let from = from.map(|(_, from)| from).filter(|_| kind == OperationKind::Switchover);
-                let work = async move { one(promoter.promote(from.as_ref(), &to, &occasion, deadline).await) };
+                let work = async move { one(promoter.take_over(from.as_ref(), &to, &occasion, deadline).await) };
                 self.operations.spawn(id, step, |_| Box::pin(work));
             }
             // The election does it; or there is no old one to fence, drain or demote, and the step's deadline tells.

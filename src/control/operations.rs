@@ -16,7 +16,7 @@ use super::{
     promotion::{Done, Promoter, Shortcoming},
 };
 use crate::{
-    config::{PoolConfig, PromotionHow},
+    config::{CheckKind, PoolConfig, PromotionHow},
     failover::{
         Afterwards, BackendId, Ending, How, OperationId, OperationKind, OperationResult, Plan, Printable, Request, Step, Time,
         Trial, TrialEnd, TrialNews,
@@ -205,7 +205,7 @@ impl Operations {
         let Some(running) = &mut self.running else { return };
         running.leave_step(step);
         running.end_step(now, &self.metrics);
-        running.demoted |= step == Step::Demote;
+        running.demoted |= step == Step::Demote || step == Step::Promote && kind == OperationKind::Switchover;
         running.view.can_abort = !step.is_past_no_return();
         if let Some(shown) = running.view.steps.iter_mut().find(|shown| shown.step == step) {
             shown.since = Some(now);
@@ -350,10 +350,10 @@ impl Running {
 pub(super) fn how(config: &PoolConfig) -> How {
     let promotion = &config.promotion;
     let promotes = promotion.how != PromotionHow::None;
-    // Patroni does both in one.
+    // Patroni does both in one, and so does Redis.
     let demotes = match promotion.how {
         PromotionHow::None | PromotionHow::Patroni => false,
-        PromotionHow::Sql => true,
+        PromotionHow::Sql => !matches!(config.check.kind, CheckKind::Redis(_)),
         PromotionHow::Exec(_) => promotion.demote.is_some(),
     };
     How { fence: config.fence(), demote: demotes, promote: promotes }

@@ -4,15 +4,15 @@ mod mariadb;
 mod plain;
 mod postgres;
 mod privileges;
-pub mod writers;
+mod writers;
 
 use std::{
-    io::{self, Read, Write},
-    net::{SocketAddr, TcpStream},
+    net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
 
+use lab::transactions::postgres::Client;
 use mainstay::{
     app::{self, Running},
     config::{CheckKind, Config, PostgresCheck},
@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::support::{
     config::tcp_pool,
-    front::{end, try_client},
+    front::end,
     postgres::Postgres,
     wait::{patience, until},
 };
@@ -135,96 +135,8 @@ fn draining(drain: Drain) -> std::thread::JoinHandle<Drained> {
     std::thread::spawn(move || drained(drain))
 }
 
-/// How a question failed.
-#[derive(Debug)]
-pub enum Failed {
-    /// With the server's own word.
-    Told(String),
-    Broke(io::Error),
-}
-
-impl From<io::Error> for Failed {
-    fn from(error: io::Error) -> Self {
-        Self::Broke(error)
-    }
-}
-
-impl Failed {
-    pub fn is_shutdown(&self) -> bool {
-        matches!(self, Self::Told(code) if code == "57P01")
-    }
-}
-
-/// A `PostgreSQL` client, spoken by hand: nothing between the test and the bytes.
-pub struct Client(TcpStream);
-
-impl Client {
-    pub fn open(address: SocketAddr, user: &str) -> Result<Self, Failed> {
-        let mut client = Self(try_client(address)?);
-        let words = format!("\0\x03\0\0user\0{user}\0database\0postgres\0\0");
-        client.0.write_all(&u32::try_from(words.len() + 4).unwrap().to_be_bytes())?;
-        client.0.write_all(words.as_bytes())?;
-        client.answer()?;
-        Ok(client)
-    }
-
-    fn through(scene: &Scene) -> Self {
-        Self::open(scene.address(), "postgres").unwrap()
-    }
-
-    /// The first column of the last row, if there is one.
-    pub fn query(&mut self, sql: &str) -> Result<String, Failed> {
-        // The end may have been told before.
-        let asked = self.ask(sql);
-        match self.answer() {
-            Err(Failed::Broke(error)) => Err(Failed::Broke(asked.err().unwrap_or(error))),
-            answered => answered,
-        }
-    }
-
-    fn ask(&mut self, sql: &str) -> io::Result<()> {
-        self.send(b'Q', format!("{sql}\0").as_bytes())
-    }
-
-    fn send(&mut self, tag: u8, body: &[u8]) -> io::Result<()> {
-        let mut message = vec![tag];
-        message.extend(u32::try_from(body.len() + 4).unwrap().to_be_bytes());
-        message.extend(body);
-        self.0.write_all(&message)
-    }
-
-    fn answer(&mut self) -> Result<String, Failed> {
-        self.until(b'Z')
-    }
-
-    /// Reads up to a message with this tag.
-    fn until(&mut self, tag: u8) -> Result<String, Failed> {
-        let mut value = String::new();
-        loop {
-            let mut head = [0; 5];
-            self.0.read_exact(&mut head)?;
-            let mut body = vec![0; u32::from_be_bytes(head[1..].try_into().unwrap()) as usize - 4];
-            self.0.read_exact(&mut body)?;
-            match head[0] {
-                // One column: how many there are, how long it is, what it holds.
-                b'D' => value = String::from_utf8_lossy(&body[6..]).into_owned(),
-                b'E' => {
-                    let code = body.split(|byte| *byte == 0).find(|field| field.first() == Some(&b'C')).unwrap();
-                    return Err(Failed::Told(String::from_utf8_lossy(&code[1..]).into_owned()));
-                }
-                read if read == tag => return Ok(value),
-                _ => {}
-            }
-        }
-    }
-
-    /// The server itself has said that the session is over, and it is.
-    #[track_caller]
-    pub fn was_ended(mut self) {
-        let told = self.answer().unwrap_err();
-        assert!(told.is_shutdown(), "{told:?}");
-        assert_eq!(self.0.read(&mut [0; 1]).unwrap(), 0, "it must end with FIN");
-    }
+fn through(scene: &Scene) -> Client {
+    Client::open(scene.address(), "postgres").unwrap()
 }
 
 /// Until the session does what is said of it on the server.
@@ -239,7 +151,7 @@ fn all_ended(ended: u64) -> Drained {
     Drained { ended, ..Drained::default() }
 }
 
-pub fn took<T>(act: impl FnOnce() -> T) -> (T, Duration) {
+fn took<T>(act: impl FnOnce() -> T) -> (T, Duration) {
     let begun = Instant::now();
     let result = act();
     (result, begun.elapsed())

@@ -2,6 +2,7 @@
 
 mod failing;
 mod plain;
+mod rights;
 mod switchover;
 
 use std::{sync::Arc, time::Duration};

@@ -140,6 +140,10 @@ impl Server for Mysql {
         Ok(shown)
     }
 
+    fn shows_late(&self) -> bool {
+        true
+    }
+
     async fn close(self: Box<Self>) {
         Box::new(self.standing).close().await;
     }

@@ -21,6 +21,11 @@ const PAUSE: Duration = Duration::from_millis(5);
 /// From then on a session ends whose client has sent a request that nobody has read: it may be sent again.
 const UNREAD_AFTER: Duration = Duration::from_millis(20);
 
+/// Where a transaction that has only begun does not show: a session ends whose client has been silent for this long,
+const SILENT_FOR: Duration = Duration::from_millis(50);
+/// or has sent so many requests, one after the other, of which none has opened one. (SET TRANSACTION, BEGIN, and the first that does.)
+const LET_PASS: u32 = 3;
+
 /// How long sessions that were ended may take to be gone.
 const FAREWELL: Duration = Duration::from_millis(250);
 
@@ -45,9 +50,29 @@ struct Look {
 /// A session, which is kept so that no other gets its address.
 struct Known {
     session: Arc<Session>,
-    /// The last look.
+    /// The last look, and since when it has been the same.
     look: Option<Look>,
+    since: Instant,
+    /// Requests that were let pass, while nobody knew whether a transaction had begun.
+    passed: u32,
+    /// A transaction has shown: the next time that none does, it has ended.
+    has_shown: bool,
     was_ended: bool,
+}
+
+impl Known {
+    fn new(session: Arc<Session>) -> Self {
+        Self { session, look: None, since: Instant::now(), passed: 0, has_shown: false, was_ended: false }
+    }
+
+    fn note(&mut self, look: Look) {
+        if !self.look.is_some_and(|before| look.is_as(&before)) {
+            self.since = Instant::now();
+        }
+        let rests = matches!(look.stand.position(), Position::Silent | Position::Unread);
+        self.has_shown |= rests && look.shown.is_some_and(|shown| shown.is_open && shown.doing == Doing::Waits);
+        self.look = Some(look);
+    }
 }
 
 impl Look {
@@ -57,11 +82,12 @@ impl Look {
     }
 
     /// How the server is to end it, when it was seen so twice.
-    fn end(&self, before: Option<&Self>, is_unread_ended: bool) -> End {
-        let settled = before.filter(|before| self.is_as(before)).and_then(|before| before.shown);
+    fn end(&self, known: &Known, (shows_late, is_unread_ended): (bool, bool)) -> End {
+        let settled = known.look.filter(|before| self.is_as(before)).and_then(|before| before.shown);
+        let is_sure = known.has_shown || !shows_late;
         let is_due = match self.stand.position() {
-            Position::Silent => true,
-            Position::Unread => is_unread_ended,
+            Position::Silent => is_sure || known.since.elapsed() >= SILENT_FOR,
+            Position::Unread => is_unread_ended && (is_sure || known.passed >= LET_PASS),
             Position::UnderWay | Position::LetPass => false,
         };
         match settled {
@@ -71,9 +97,13 @@ impl Look {
     }
 
     /// Where the session is to stand from now on, if elsewhere.
-    fn sent_to(&self, before: Option<&Self>) -> Option<Position> {
-        let twice = before.is_some_and(|before| self.is_as(before) && self.doing() == before.doing());
+    fn sent_to(&self, known: &Known, shows_late: bool) -> Option<Position> {
+        let twice = known.look.is_some_and(|before| self.is_as(&before) && self.doing() == before.doing());
         match (self.stand.position(), self.doing()) {
+            // Perhaps a transaction has begun, and this will show it.
+            (Position::Unread, Doing::Idle) if shows_late && !known.has_shown && known.passed < LET_PASS && !known.was_ended => {
+                Some(Position::LetPass)
+            }
             // Nobody but the client can go on.
             (Position::Silent | Position::Unread, Doing::Waits) => Some(Position::LetPass),
             // It cannot be found on the server, or not be ended there: it ends by itself, and must not be kept from that.
@@ -155,17 +185,19 @@ impl<'a> Rounds<'a> {
 
     async fn round(&mut self, server: &mut Option<Box<dyn Server>>, ends_all: bool) {
         let is_unread_ended = self.begun.elapsed() >= UNREAD_AFTER;
-        let looks = self.looks().filter_map(|(known, look)| Some((place(&known.session), known.look, look?)));
-        let mut looks: Vec<_> = looks.collect();
-        let target = |(_, before, look): &(_, Option<Look>, Look)| {
-            let end = match before.and_then(|before| before.shown) {
+        let shows_late = server.as_ref().is_some_and(|server| server.shows_late());
+        let target = |(known, look): (&mut Known, Option<Look>)| {
+            let look = look?;
+            let end = match known.look.and_then(|before| before.shown) {
                 Some(shown) if ends_all && shown.may_end => End::Now(shown.id),
                 _ if ends_all => End::No,
-                _ => look.end(before.as_ref(), is_unread_ended),
+                _ => look.end(known, (shows_late, is_unread_ended)),
             };
-            Target { leg: look.stand.leg(), end }
+            Some((place(&known.session), look, Target { leg: look.stand.leg(), end }))
         };
-        let targets: Vec<_> = looks.iter().map(target).collect();
+        let targets: Vec<_> = self.looks().filter_map(target).collect();
+        let mut looks: Vec<_> = targets.iter().map(|(session, look, _)| (*session, *look)).collect();
+        let targets: Vec<_> = targets.into_iter().map(|(_, _, target)| target).collect();
         let shown = match server {
             Some(asked) if !targets.is_empty() => match asked.look(&targets, self.drain.deadline()).await {
                 Ok(shown) => shown,
@@ -179,16 +211,17 @@ impl<'a> Rounds<'a> {
         };
         let mut sent = Vec::new();
         let mut ended = Vec::new();
-        for (index, (session, before, look)) in looks.iter_mut().enumerate() {
+        for (index, (session, look)) in looks.iter_mut().enumerate() {
             look.shown = shown.get(index).copied().flatten();
             let Some(known) = self.known.get_mut(session) else { continue };
-            known.look = Some(*look);
             if let Some(shown) = look.shown.filter(|shown| shown.was_ended && !known.was_ended) {
                 known.was_ended = true;
                 ended.push(ends_all && shown.is_open);
-            } else if let Some(to) = look.sent_to(before.as_ref()) {
+            } else if let Some(to) = look.sent_to(known, shows_late) {
+                known.passed += u32::from(look.doing() == Doing::Idle && to == Position::LetPass);
                 sent.push((Arc::clone(&known.session), look.stand, to));
             }
+            known.note(*look);
         }
         self.count(ended.into_iter());
         send(&self.drain.route, &sent);
@@ -206,8 +239,7 @@ impl<'a> Rounds<'a> {
         let live = self.sessions();
         self.known.retain(|known, _| live.iter().any(|session| place(session) == *known));
         for session in live {
-            let new = || Known { session: Arc::clone(&session), look: None, was_ended: false };
-            self.known.entry(place(&session)).or_insert_with(new);
+            self.known.entry(place(&session)).or_insert_with(|| Known::new(Arc::clone(&session)));
         }
         self.known.values_mut().map(move |known| {
             let look = gating.and_then(|gating| look(&known.session, gating));

@@ -95,6 +95,11 @@ pub(super) trait Server: Debug + Send {
     /// Why there is no answer. Nothing more can be asked.
     async fn look(&mut self, targets: &[Target], deadline: Deadline) -> Result<Vec<Option<Shown>>, Printable>;
 
+    /// Whether a transaction shows only from its first access to data on. Until then its session looks idle.
+    fn shows_late(&self) -> bool {
+        false
+    }
+
     async fn close(self: Box<Self>);
 }
 

@@ -148,14 +148,23 @@ impl Promoter {
         }
     }
 
+    /// The step that promotes. Where the old primary shows no demotion until its `FAILOVER`, it is demoted here, and not in a step
+    /// that would wait to see it.
+    pub async fn take_over(&self, from: Option<&Member>, to: &Member, occasion: &Occasion, deadline: Deadline) -> Done {
+        if let (Some(from), Driver::Redis(redis)) = (from, &self.0.driver) {
+            redis.demote(from, to, self.headed(deadline)).await?;
+        }
+        self.promote(from, to, occasion, deadline).await
+    }
+
     /// Takes [`Promoter::demote`] back: after it the old primary takes writes again, or the words say why not.
     pub async fn undo_demote(&self, from: &Member, deadline: Deadline) -> Done {
         let deadline = self.headed(deadline);
         match &self.0.driver {
             Driver::Mysql(mysql) => mysql.undo_demote(from, deadline).await,
             Driver::Redis(redis) => redis.undo_demote(from, deadline).await,
-            Driver::Nobody => Ok("nothing to take back".into()),
-            Driver::Postgres(_) | Driver::Patroni(_) | Driver::Command => {
+            Driver::Nobody | Driver::Patroni(_) => Ok("nothing to take back".into()),
+            Driver::Postgres(_) | Driver::Command => {
                 let finding = self.look(from, deadline).await?;
                 if finding.outcome == Outcome::Ok && finding.facts.role != Some(Role::Standby) {
                     return Ok(format!("{} runs on: {}", from.name, finding.evidence).into());

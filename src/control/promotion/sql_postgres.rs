@@ -165,14 +165,15 @@ impl Postgres {
     /// How far the old primary has written, which is the least that the new one must have. `to` must be receiving: then an orderly stop
     /// waits until it has received all.
     pub(super) async fn position(&self, from: &Member, to: &Member, deadline: Deadline) -> Result<Lsn, Printable> {
-        if !is(&self.ask(to, RECEIVED, deadline).await?, 2) {
+        let wrote = self.ask(from, "SELECT pg_catalog.pg_current_wal_insert_lsn()", deadline);
+        let (received, row) = tokio::try_join!(self.ask(to, RECEIVED, deadline), wrote)?;
+        if !is(&received, 2) {
             return Err(format!(
                 "{} receives nothing from its primary (pg_stat_wal_receiver is empty), so {} was not stopped: look at its log",
                 to.name, from.name
             )
             .into());
         }
-        let row = self.ask(from, "SELECT pg_catalog.pg_current_wal_insert_lsn()", deadline).await?;
         let wrote = text(&row, 0).unwrap_or_default().parse()?;
         *self.wrote.lock().unwrap_or_else(PoisonError::into_inner) = Some(wrote);
         Ok(wrote)

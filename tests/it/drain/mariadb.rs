@@ -2,7 +2,11 @@
 
 use std::{thread, time::Duration};
 
-use mainstay::config::{CheckKind, MysqlCheck};
+use lab::transactions::mysql;
+use mainstay::{
+    config::{CheckKind, MysqlCheck},
+    route::Position,
+};
 
 use super::{Drained, LONG, Scene, all_ended, draining, runtime};
 use crate::support::{config::tcp_pool, mariadb::MariaDb, wait::until};
@@ -95,6 +99,52 @@ fn idle_sessions_end_and_a_transaction_goes_on_to_its_end() {
     assert_eq!(server.sql("SELECT COUNT(*) FROM db.t"), "9");
     open.write("SELECT 1;");
     assert!(open.error().contains("ERROR"));
+}
+
+/// No server shows it: its statement waits at the gate, and it is let pass until a transaction shows, or three have shown none.
+#[test]
+fn a_transaction_that_has_only_begun_goes_on_to_its_end() {
+    let (server, scene) = server();
+    for row in 0..3 {
+        let mut client = mysql::Client::open(scene.address(), "root").unwrap();
+        client.query("BEGIN").unwrap();
+        let route = scene.gate();
+        client.ask("INSERT INTO db.t VALUES (1)").unwrap();
+        until("it waits at the gate", || {
+            let stand = scene.sessions().first()?.gate.stand(route.gating()?)?;
+            (stand.position() == Position::Unread).then_some(())
+        });
+        let drain = draining(scene.drain(&route, LONG));
+        client.answer().unwrap();
+        client.query("SELECT SLEEP(0.01)").unwrap();
+        client.query("COMMIT").unwrap();
+        assert_eq!(drain.join().unwrap(), all_ended(1));
+        assert_eq!(server.sql("SELECT COUNT(*) FROM db.t"), (row + 1).to_string());
+        scene.give_up(&route);
+    }
+}
+
+/// Statement by statement, each of which is one transaction.
+#[test]
+fn a_client_that_commits_each_statement_and_never_pauses_is_ended_soon() {
+    let (server, scene) = server();
+    let address = scene.address();
+    let writer = thread::spawn(move || {
+        let mut client = mysql::Client::open(address, "root").unwrap();
+        let mut written = 0_u32;
+        while client.query("INSERT INTO db.t VALUES (1)").is_ok() {
+            written += 1;
+        }
+        written
+    });
+    until_some_rows(&server);
+    assert_eq!(scene.emptied(LONG), all_ended(1));
+    assert_eq!(server.sql("SELECT COUNT(*) FROM db.t"), writer.join().unwrap().to_string());
+}
+
+#[track_caller]
+fn until_some_rows(server: &MariaDb) {
+    until("rows come", || (server.sql("SELECT COUNT(*) > 20 FROM db.t") == "1").then_some(()));
 }
 
 #[test]

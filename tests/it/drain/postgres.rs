@@ -9,7 +9,7 @@ use std::{
 
 use tokio_util::sync::CancellationToken;
 
-use super::{Client, LONG, Scene, all_ended, drained, draining, runtime, took, until_sessions};
+use super::{Client, LONG, Scene, all_ended, drained, draining, runtime, through, took, until_sessions};
 use crate::support::{child::output, postgres::Postgres, scratch::Scratch, wait::until};
 
 /// Long enough that a fault has its chance, and nobody waits for it in vain.
@@ -25,7 +25,7 @@ fn server() -> (Postgres, Scene) {
 #[test]
 fn idle_sessions_are_ended_by_the_server_itself() {
     let (_server, scene) = server();
-    let clients: Vec<_> = (0..20).map(|_| Client::through(&scene)).collect();
+    let clients: Vec<_> = (0..20).map(|_| through(&scene)).collect();
     let (result, took) = took(|| scene.emptied(LONG));
     assert_eq!(result, all_ended(20));
     println!("20 idle sessions took {took:?}");
@@ -35,7 +35,7 @@ fn idle_sessions_are_ended_by_the_server_itself() {
 #[test]
 fn a_transaction_goes_on_through_the_gate_and_is_ended_at_its_end() {
     let (server, scene) = server();
-    let mut client = Client::through(&scene);
+    let mut client = through(&scene);
     client.query("BEGIN").unwrap();
     let route = scene.gate();
     let drain = draining(scene.drain(&route, LONG));
@@ -56,7 +56,7 @@ fn a_transaction_goes_on_through_the_gate_and_is_ended_at_its_end() {
 #[test]
 fn a_failed_transaction_is_let_roll_back() {
     let (_server, scene) = server();
-    let mut client = Client::through(&scene);
+    let mut client = through(&scene);
     client.query("BEGIN").unwrap();
     client.query("SELECT 1/0").unwrap_err();
     // The error is the answer; what follows it is still to be read.
@@ -74,7 +74,7 @@ fn a_failed_transaction_is_let_roll_back() {
 #[test]
 fn a_statement_that_runs_is_answered_first() {
     let (_server, scene) = server();
-    let mut client = Client::through(&scene);
+    let mut client = through(&scene);
     client.ask("SELECT 42 FROM pg_sleep(0.3)").unwrap();
     let result = scene.emptied(LONG);
     assert_eq!(client.answer().unwrap(), "42");
@@ -85,7 +85,7 @@ fn a_statement_that_runs_is_answered_first() {
 #[test]
 fn a_copy_is_let_finish() {
     let (server, scene) = server();
-    let mut client = Client::through(&scene);
+    let mut client = through(&scene);
     client.ask("COPY t FROM STDIN").unwrap();
     client.until(b'G').unwrap();
     let route = scene.gate();
@@ -109,7 +109,7 @@ fn what_is_sent_ahead_is_done_first() {
     let (server, scene) = server();
     for _ in 0..5 {
         let before: usize = server.sql("SELECT count(*) FROM t").parse().unwrap();
-        let mut client = Client::through(&scene);
+        let mut client = through(&scene);
         let ahead: Vec<_> = (0..STATEMENTS).flat_map(|_| *b"Q\0\0\0\x1dINSERT INTO t VALUES (1)\0").collect();
         client.0.write_all(&ahead).unwrap();
         client.answer().unwrap();
@@ -130,7 +130,7 @@ fn what_is_sent_ahead_is_done_first() {
 #[test]
 fn a_request_that_nobody_has_read_waits_for_a_moment_and_was_not_executed() {
     let (server, scene) = server();
-    let mut client = Client::through(&scene);
+    let mut client = through(&scene);
     let route = scene.gate();
     client.ask("INSERT INTO t VALUES (1)").unwrap();
     // Unread, by the time of the first look.
@@ -149,13 +149,13 @@ fn a_request_that_nobody_has_read_waits_for_a_moment_and_was_not_executed() {
 #[test]
 fn after_the_timeout_the_rest_is_broken_and_counted_apart() {
     let (server, scene) = server();
-    let mut open = Client::through(&scene);
+    let mut open = through(&scene);
     open.query("BEGIN").unwrap();
     open.query("INSERT INTO t VALUES (1)").unwrap();
-    let mut runs = Client::through(&scene);
+    let mut runs = through(&scene);
     runs.ask("SELECT pg_sleep(600)").unwrap();
     until_sessions(&server, "state = 'active' AND query LIKE '%pg_sleep(600)%' AND query NOT LIKE '%count%'", 1);
-    let idle = Client::through(&scene);
+    let idle = through(&scene);
     let (result, took) = took(|| scene.emptied(Duration::from_millis(400)));
     assert_eq!((result.ended, result.broken, result.left), (1, 2, 0));
     assert!(took >= Duration::from_millis(400), "after {took:?}");
@@ -168,7 +168,7 @@ fn after_the_timeout_the_rest_is_broken_and_counted_apart() {
 #[test]
 fn given_up_everybody_goes_on() {
     let (server, scene) = server();
-    let mut open = Client::through(&scene);
+    let mut open = through(&scene);
     open.query("BEGIN").unwrap();
     open.query("INSERT INTO t VALUES (1)").unwrap();
     let route = scene.gate();
@@ -189,7 +189,7 @@ fn given_up_everybody_goes_on() {
     scene.give_up(&route);
     open.answer().unwrap();
     assert_eq!(server.sql("SELECT count(*) FROM t"), "1");
-    Client::through(&scene).query("SELECT 1").unwrap();
+    through(&scene).query("SELECT 1").unwrap();
 }
 
 /// psql with TLS, which reads its statements from the test.

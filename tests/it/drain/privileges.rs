@@ -2,7 +2,7 @@
 
 use std::{thread, time::Duration};
 
-use super::{Client, LONG, Scene, all_ended, drained, draining, runtime};
+use super::{Client, LONG, Scene, all_ended, drained, draining, runtime, through};
 use crate::support::{echo::Backend, postgres::Postgres};
 
 const SHORT: Duration = Duration::from_millis(400);
@@ -69,7 +69,7 @@ fn a_superusers_session_is_left_and_keeps_nobody_else() {
     let server = server();
     server.sql("GRANT pg_monitor, pg_signal_backend TO mainstay");
     let scene = Scene::postgres(&server, "mainstay");
-    let (mut root, session) = (Client::through(&scene), app(&scene));
+    let (mut root, session) = (through(&scene), app(&scene));
     let route = scene.gate();
     let result = drained(scene.drain(&route, SHORT));
     assert_eq!((result.ended, result.broken, result.left), (1, 0, 1), "{result:?}");

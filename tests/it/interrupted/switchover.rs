@@ -2,11 +2,11 @@
 
 use std::fs;
 
+use lab::transactions::postgres::Client;
 use serde_json::json;
 
 use super::Site;
 use crate::{
-    drain::Client,
     promotion::automatic::{Pair, streams},
     support::{postgres::Postgres, scratch::Scratch, wait::until},
 };

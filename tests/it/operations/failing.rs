@@ -7,21 +7,22 @@ use std::{
     time::Duration,
 };
 
+use lab::{
+    pairs::{self, Pair as _, redis::RedisPair},
+    transactions::{Client as _, postgres::Client, redis},
+};
 use mainstay::{
     failover::{OperationEnd, OperationResult, Step},
     route::{RefusalCode, Verb},
 };
 use serde_json::{Value, json};
 
-use super::{Site, active, begun, ended, order, result, to};
-use crate::{
-    drain::Client,
-    support::{
-        front::unix_client,
-        process::Process,
-        scratch::Scratch,
-        wait::{Watch, until},
-    },
+use super::{Site, active, begun, ended, give, order, result, start, to};
+use crate::support::{
+    front::{end as end_of, unix_client},
+    process::Process,
+    scratch::Scratch,
+    wait::{Watch, until},
 };
 
 fn in_step(site: &Site, id: u64, step: Step) {
@@ -75,6 +76,28 @@ fn a_promoter_that_fails_leaves_the_old_primary_serving() {
     assert!(since.unhindered() < Duration::from_secs(2), "{:?}", since.elapsed());
     assert_eq!(active(site.running()).0, Some("db-a".into()));
     assert_eq!(site.source.sql("SELECT count(*) FROM t"), "2");
+}
+
+/// Redis holds its writes before it hands over: what is refused in between is taken back.
+#[test]
+fn a_failover_that_redis_refuses_leaves_the_old_primary_taking_writes() {
+    let pair = RedisPair::start();
+    let running = start(&pairs::pool(&pair, "127.0.0.1:0", &json!({"switchover": {"timeout": "20s"}})));
+    until("db-a is active", || (active(&running).0.as_deref() == Some("db-a")).then_some(()));
+    until("db-b may take over", || give(&running, to("db-b"), true).ok());
+    pair.administer(0, "ACL SETUSER mainstay -failover");
+    let id = begun(&running, Verb::Switchover { to: Some("db-b".into()), force: true });
+    let view = ended(&running, id);
+    let end = view.end.as_ref().unwrap();
+    assert_eq!((result(&view), end.why), (OperationResult::Failed, OperationEnd::StepFailed));
+    assert!(end.sentence.contains("ACL SETUSER mainstay +failover"), "{}", end.sentence);
+    let since = Watch::start();
+    let mut client = until("a client is let in", || redis::Client::login(running.listeners[0][0][0]).ok());
+    client.say("INCR counter").unwrap();
+    // Held, they would be for 20 s and more.
+    assert!(since.unhindered() < Duration::from_secs(5), "{:?}", since.elapsed());
+    assert_eq!((active(&running).0, pair.written(0)), (Some("db-a".into()), 1));
+    end_of(running);
 }
 
 #[test]

@@ -35,7 +35,7 @@ fn the_clients_of_a_pool_without_roles_move_at_the_end_of_a_request() {
     let mut session = hello(b'a');
     let view = ended(&running, begun(&running, to("db-b")));
     assert_eq!(result(&view), OperationResult::Done);
-    assert_eq!(active(&running), (Some("db-b".into()), 2));
+    until("it is shown", || (active(&running) == (Some("db-b".into()), 2)).then_some(()));
     assert!(!matches!(session.read(&mut [0; 1]), Ok(1..)), "the session must be over");
     hello(b'b');
     // And back.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use lab::transactions::postgres::Client;
 use mainstay::{
     app::{self, Running},
     config::{CheckKind, Config, ListenerRoute, PostgresCheck},
@@ -10,10 +11,7 @@ use mainstay::{
 };
 
 use super::{add_reader, at, becomes_active, by_force, order, set};
-use crate::{
-    drain::Client,
-    support::{config::tcp_pool, front::end, postgres::Postgres, wait::until},
-};
+use crate::support::{config::tcp_pool, front::end, postgres::Postgres, wait::until};
 
 fn config(servers: &[&Postgres], drain_timeout: Duration) -> Config {
     let addresses: Vec<_> = servers.iter().map(|server| ([127, 0, 0, 1], server.port).into()).collect();

@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use lab::transactions::postgres::Client;
 use mainstay::{
     app::{self, Running},
     config::{CheckKind, PostgresCheck},
@@ -14,10 +15,7 @@ use mainstay::{
 };
 
 use super::{at, becomes_active, order, pause};
-use crate::{
-    drain::Client,
-    support::{config::tcp_pool, front::end, postgres::Postgres, wait::until},
-};
+use crate::support::{config::tcp_pool, front::end, postgres::Postgres, wait::until};
 
 const LONG: Duration = Duration::from_hours(1);
 

@@ -1,12 +1,10 @@
 //! Real `PostgreSQL`: no way back where something would be lost.
 
+use lab::transactions::postgres::Client;
 use serde_json::json;
 
 use super::{Said, Site};
-use crate::{
-    drain::Client,
-    support::{postgres::Postgres, scratch::Scratch, wait::until},
-};
+use crate::support::{postgres::Postgres, scratch::Scratch, wait::until};
 
 struct Pair {
     site: Site,

@@ -1,6 +1,6 @@
 //! Chance that can be repeated: the seed is printed, and `MAINSTAY_TEST_SEED` sets it.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// xorshift64*, which is good enough to choose sizes and moments.
 #[derive(Clone, Debug)]
@@ -46,6 +46,11 @@ impl Random {
             _ => 256 << 10,
         };
         1 + self.between(0, limit.min(max))
+    }
+
+    /// Pauses of a writer that thinks for `mean` microseconds on average.
+    pub fn pauses(mut self, mean: usize) -> impl FnMut() -> Duration + Send + 'static {
+        move || Duration::from_micros(if mean == 0 { 0 } else { self.between(0, 2 * mean) as u64 })
     }
 
     /// Another sequence, for a thread of its own.

@@ -14,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use lab::{failure::Failure, stats::millis};
+use lab::{failure::Failure, stats::millis, transactions::Failed};
 
 use super::{Bench, Rows, delay, run::random_phase};
 use crate::{
@@ -28,8 +28,6 @@ use crate::{
 
 const WRITERS: usize = 8;
 const PATIENCE: Duration = Duration::from_secs(30);
-/// Longer than mainstay holds a client in any case.
-const CLIENT_PATIENCE: Duration = Duration::from_secs(100);
 /// Writers go on for this long after the last of them was served.
 const SETTLE: Duration = Duration::from_millis(300);
 
@@ -49,13 +47,18 @@ pub(crate) trait Database: Sized {
 
 /// A client's connection.
 pub(crate) trait Client: Sized {
-    fn open(address: SocketAddr) -> io::Result<Self>;
+    fn open(address: SocketAddr) -> Result<Self, Failed>;
     /// Writes once, and asks in the same breath who did it: the port of the server that answered.
-    fn write(&mut self) -> io::Result<u16>;
+    fn write(&mut self) -> Result<u16, Failed>;
     /// Makes its server a primary.
-    fn promote(&mut self) -> io::Result<()>;
+    fn promote(&mut self) -> Result<(), Failed>;
     /// How many writes its server has.
-    fn written(&mut self) -> io::Result<usize>;
+    fn written(&mut self) -> Result<usize, Failed>;
+}
+
+/// What a server answered, as a number.
+fn number<T: std::str::FromStr<Err: std::error::Error + Send + Sync + 'static>>(answer: &str) -> Result<T, Failed> {
+    answer.parse().map_err(|error| io::Error::other(error).into())
 }
 
 /// What the writers have seen.

@@ -1,16 +1,14 @@
 //! Redis, as the case sees it.
 
-use std::{
-    io::{self, BufRead, BufReader, Write},
-    net::{SocketAddr, TcpStream},
-};
+use std::net::SocketAddr;
 
 use lab::{
     failure::Failure,
     servers::redis::{Redis, command},
+    transactions::{Client as _, Failed, redis},
 };
 
-use super::{Bench, CLIENT_PATIENCE, Client, Database};
+use super::{Bench, Client, Database};
 
 impl Database for Redis {
     const CASE: &'static str = "redis_kill9";
@@ -31,52 +29,25 @@ impl Database for Redis {
 }
 
 /// A client's connection.
-pub(crate) struct Session(BufReader<TcpStream>);
-
-impl Session {
-    fn send(&mut self, words: &[&str]) -> io::Result<()> {
-        self.0.get_mut().write_all(command(words).as_bytes())
-    }
-
-    fn line(&mut self) -> io::Result<String> {
-        let mut line = String::new();
-        match self.0.read_line(&mut line)? {
-            0 => Err(io::ErrorKind::UnexpectedEof.into()),
-            _ => Ok(line.trim_end().to_owned()),
-        }
-    }
-}
+pub(crate) struct Session(redis::Client);
 
 impl Client for Session {
-    fn open(address: SocketAddr) -> io::Result<Self> {
-        let stream = TcpStream::connect(address)?;
-        stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(CLIENT_PATIENCE))?;
-        Ok(Self(BufReader::new(stream)))
+    fn open(address: SocketAddr) -> Result<Self, Failed> {
+        redis::Client::open(address).map(Self)
     }
 
     /// Counts one up, and asks in the same breath who did it: the port of the server that answered.
-    fn write(&mut self) -> io::Result<u16> {
-        let both = command(&["INCR", "counter"]) + &command(&["CONFIG", "GET", "port"]);
-        self.0.get_mut().write_all(both.as_bytes())?;
-        let counted = self.line()?;
-        if !counted.starts_with(':') {
-            return Err(io::Error::other(counted));
-        }
-        // *2, $4, port, $N, and the number.
-        for _ in 0..4 {
-            self.line()?;
-        }
-        self.line()?.parse().map_err(io::Error::other)
+    fn write(&mut self) -> Result<u16, Failed> {
+        self.0.send(&(command(&["INCR", "counter"]) + &command(&["CONFIG", "GET", "port"])))?;
+        self.0.reply()?;
+        super::number(&self.0.reply()?)
     }
 
-    fn promote(&mut self) -> io::Result<()> {
-        self.send(&["REPLICAOF", "NO", "ONE"])?;
-        self.line().map(drop)
+    fn promote(&mut self) -> Result<(), Failed> {
+        self.0.say("REPLICAOF NO ONE").map(drop)
     }
 
-    fn written(&mut self) -> io::Result<usize> {
-        self.send(&["INCRBY", "counter", "0"])?;
-        self.line()?.trim_start_matches(':').parse().map_err(io::Error::other)
+    fn written(&mut self) -> Result<usize, Failed> {
+        super::number(&self.0.say("INCRBY counter 0")?)
     }
 }

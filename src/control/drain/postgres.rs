@@ -79,7 +79,7 @@ pub(super) async fn open(check: &PostgresCheck, address: &BackendAddr, addresses
                 Failure::Backend(finding) => finding.evidence,
                 Failure::Local(evidence) => evidence,
             })?;
-        let rights = standing.sql(RIGHTS, ROW_BYTES, deadline).await.map_err(|finding| finding.evidence)?;
+        let rights = standing.sql(RIGHTS, ROW_BYTES, deadline).await.map_err(|refusal| refusal.why)?;
         Ok((standing, near, rights))
     };
     let (standing, near, rights) = match opened.await {
@@ -135,7 +135,7 @@ impl Server for Postgres {
     async fn look(&mut self, targets: &[Target], deadline: Deadline) -> Result<Vec<Option<Shown>>, Printable> {
         let question = question(targets, self.is_super, self.ends);
         let answer = self.standing.sql(&question, ROW_BYTES * (targets.len() + 1), deadline).await;
-        let answer = answer.map_err(|finding| finding.evidence)?;
+        let answer = answer.map_err(|refusal| refusal.why)?;
         let mut found: HashMap<u16, Vec<(IpAddr, Shown)>> = HashMap::new();
         for row in rows(&answer) {
             if let Some((port, address, shown)) = read(row) {

@@ -16,7 +16,7 @@ use super::tcp::Plain;
 use crate::wire::postgres::{HEADER, is_plausible};
 
 /// Bytes that one probe may read. A login with a long certificate chain and one row of facts needs about 10 KiB.
-const LIMIT: usize = 64 * 1024;
+pub(super) const LIMIT: usize = 64 * 1024;
 
 /// How many bytes may still be read; shared between the socket and the session that asks over it.
 #[derive(Clone, Debug)]

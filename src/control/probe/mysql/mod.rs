@@ -41,6 +41,7 @@ use self::{
     facts::Answers,
 };
 use super::{
+    bounded,
     deadline::Deadline,
     files::Password,
     finding::{Broken, Failure, Finding, Refusal},
@@ -223,15 +224,10 @@ impl standing::Standing for Standing {
 impl Standing {
     /// Runs a statement.
     pub(in crate::control) async fn run(&mut self, statement: &str, deadline: Deadline) -> Result<Table, Refusal> {
-        self.conversation.renew();
-        match timeout_at(deadline.at(), self.conversation.query(statement)).await {
-            Ok(Ok(table)) => Ok(table),
-            Ok(Err(trouble)) => {
-                let is_denied = matches!(&trouble, Trouble::Server(error) if DENIED.contains(&error.code));
-                Err(Refusal { is_denied, why: trouble.finding().evidence })
-            }
-            Err(_) => Err(Finding::late("logged in, but the statement did not end", deadline).into()),
-        }
+        self.sql(statement, bounded::LIMIT, deadline).await.map_err(|refused| Refusal {
+            is_denied: refused.code.is_some_and(|code| DENIED.contains(&code)),
+            why: refused.finding.evidence,
+        })
     }
 
     /// The kind of server.
@@ -256,7 +252,7 @@ impl Standing {
                 code: if let Trouble::Server(error) = &trouble { Some(error.code) } else { None },
                 finding: trouble.finding(),
             }),
-            Err(_) => Err(Refused { code: None, finding: Finding::late("logged in, but the query was not answered", deadline) }),
+            Err(_) => Err(Refused { code: None, finding: Finding::late("logged in, but the statement did not end", deadline) }),
         }
     }
 

@@ -26,7 +26,7 @@ use tokio_postgres::{Client, SimpleQueryMessage, error::SqlState};
 use tokio_util::sync::DropGuard;
 
 use super::{
-    bounded::Allowance,
+    bounded::{self, Allowance},
     deadline::Deadline,
     files::Password,
     finding::{Broken, Failure, Finding, Refusal},
@@ -171,16 +171,7 @@ impl standing::Standing for Standing {
 impl Standing {
     /// Runs a statement; the first row of its answer, if it has one.
     pub(in crate::control) async fn run(&mut self, statement: &str, deadline: Deadline) -> Result<Vec<Option<String>>, Refusal> {
-        self.allowance.renew();
-        let answer = match timeout_at(deadline.at(), self.client.simple_query(statement)).await {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(error)) if error.is_closed() => return Err(self.broken().await.finding().into()),
-            Ok(Err(error)) => {
-                let is_denied = error.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE);
-                return Err(Refusal { is_denied, why: classify::error(&error).evidence });
-            }
-            Err(_) => return Err(Finding::late("logged in, but the statement did not end", deadline).into()),
-        };
+        let answer = self.sql(statement, bounded::LIMIT, deadline).await?;
         let row = answer.iter().find_map(|message| match message {
             SimpleQueryMessage::Row(row) => Some((0..row.len()).map(|column| row.get(column).map(str::to_owned)).collect()),
             _ => None,
@@ -197,13 +188,16 @@ impl Standing {
         sql: &str,
         bytes: usize,
         deadline: Deadline,
-    ) -> Result<Vec<SimpleQueryMessage>, Finding> {
+    ) -> Result<Vec<SimpleQueryMessage>, Refusal> {
         self.allowance.grant(bytes);
         match timeout_at(deadline.at(), self.client.simple_query(sql)).await {
             Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(error)) if error.is_closed() => Err(self.broken().await.finding()),
-            Ok(Err(error)) => Err(classify::error(&error)),
-            Err(_) => Err(Finding::late("logged in, but the query was not answered", deadline)),
+            Ok(Err(error)) if error.is_closed() => Err(self.broken().await.finding().into()),
+            Ok(Err(error)) => {
+                let is_denied = error.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE);
+                Err(Refusal { is_denied, why: classify::error(&error).evidence })
+            }
+            Err(_) => Err(Finding::late("logged in, but the statement did not end", deadline).into()),
         }
     }
 

@@ -1,6 +1,12 @@
 //! Builds the planes and the seams between them: from one configuration at the start, and from another at a reload.
 
-use std::{collections::HashMap, sync::Arc, thread::JoinHandle};
+use std::{
+    collections::HashMap,
+    convert::Infallible,
+    sync::{Arc, mpsc::Sender},
+    thread::JoinHandle,
+    time::Duration,
+};
 
 use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -27,6 +33,9 @@ use crate::{
     net::{endpoint::Endpoint, listener::BoundListener},
     route::{self, Clock, EventLog, OperationLog, OrderSender, ReportSender, RouteWatch, SessionTable, Snapshot, SnapshotWatch},
 };
+
+/// How long a reload waits for pools that are busy; then they show it later.
+const SHOWN: Duration = Duration::from_secs(2);
 
 /// What runs, and the handles that change it.
 #[derive(Debug)]
@@ -148,16 +157,17 @@ impl Planes {
         series.collect::<Result<_, _>>().map_err(|error| StartError(format!("metrics cannot be set up: {error}")))
     }
 
-    /// Switches to this configuration. Nothing here can fail: everything that can was done before.
+    /// Switches to this configuration, and waits until the status shows it. Nothing here can fail: everything that can was done before.
     pub(super) fn apply(&mut self, config: &Config, series: Vec<PoolSeries>, mut fresh: NewSockets, budget: Budget) {
         self.admission.resize(budget.connections);
         let mut before = std::mem::take(&mut self.pools);
         let mut bound = HashMap::new();
         let mut settings = Vec::new();
         let mut pools = Vec::new();
+        let (showing, shown) = std::sync::mpsc::channel();
         for (pool, series) in config.pools.iter().zip(series) {
             let live = match before.remove(&pool.name) {
-                Some(live) => live.change(pool, series),
+                Some(live) => live.change(pool, series, &showing),
                 None => self.begin(pool, series),
             };
             let listeners = pool.listeners.iter().zip(&live.series.listeners);
@@ -176,6 +186,9 @@ impl Planes {
             gone.retired.cancel();
         }
         self.view.send_replace(Arc::new(View { pools, config_json: config.to_json() }));
+        drop(showing);
+        // Ends when each pool has dropped its sender.
+        let _ = shown.recv_timeout(SHOWN);
     }
 
     fn begin(&self, pool: &PoolConfig, series: PoolSeries) -> RunningPool {
@@ -222,9 +235,9 @@ impl Planes {
 }
 
 impl RunningPool {
-    fn change(self, pool: &PoolConfig, series: PoolSeries) -> Self {
+    fn change(self, pool: &PoolConfig, series: PoolSeries, shown: &Sender<Infallible>) -> Self {
         if self.config != *pool {
-            self.control.configure(pool.clone(), series.clone());
+            self.control.configure(pool.clone(), series.clone(), shown.clone());
         }
         Self { config: pool.clone(), series, ..self }
     }

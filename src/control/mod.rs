@@ -61,7 +61,12 @@ pub mod state_writer;
 mod supervisor;
 mod unpromoted;
 
-use std::{io, sync::Arc, thread::JoinHandle};
+use std::{
+    convert::Infallible,
+    io,
+    sync::{Arc, mpsc::Sender},
+    thread::JoinHandle,
+};
 
 use settings::Change;
 pub use settings::{ControlSettings, PoolSettings, descriptors, max_staleness};
@@ -91,9 +96,9 @@ pub struct PoolHandle(mpsc::UnboundedSender<Change>);
 
 impl PoolHandle {
     /// Gives the pool another configuration. Backends that stay (same name, same address) keep their state; the kind of the check
-    /// must be the same. An order that is given later finds this configuration.
-    pub fn configure(&self, config: PoolConfig, series: PoolSeries) {
-        let _ = self.0.send(Change { config, series });
+    /// must be the same. An order that is given later finds this configuration. `shown` is dropped when the status shows it.
+    pub fn configure(&self, config: PoolConfig, series: PoolSeries, shown: Sender<Infallible>) {
+        let _ = self.0.send(Change { config, series, shown });
     }
 }
 

@@ -1,6 +1,10 @@
 //! Settings of the control plane.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    sync::{Arc, mpsc::Sender},
+    time::Duration,
+};
 
 use tokio_util::sync::CancellationToken;
 
@@ -61,6 +65,8 @@ pub struct PoolSettings {
 pub(super) struct Change {
     pub(super) config: PoolConfig,
     pub(super) series: PoolSeries,
+    /// Dropped when the status shows it.
+    pub(super) shown: Sender<Infallible>,
 }
 
 /// How old the last answer of an active backend may be before new clients wait for a newer one: every probe that could have shown

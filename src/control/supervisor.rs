@@ -162,7 +162,7 @@ impl Supervisor {
 
     /// Goes on with a new configuration of the same pool.
     fn configure(&mut self, change: Change) {
-        let Change { config, series } = change;
+        let Change { config, series, shown } = change;
         let now = self.clock.now();
         let was = |backend: &BackendConfig| self.nodes.iter().position(|node| node.config.is_same(backend));
         let kept: Vec<Option<usize>> = config.backends.iter().map(was).collect();
@@ -198,6 +198,8 @@ impl Supervisor {
         self.carry_out(now, &effects);
         self.offer_readers();
         self.set_paces();
+        self.publish();
+        drop(shown);
     }
 
     /// Carries out an order of an operator, and answers once that can be seen.

@@ -11,6 +11,7 @@ mod smart;
 use std::{
     io::{self, Read, Write},
     net::TcpStream,
+    time::Duration,
 };
 
 use mainstay::{
@@ -30,6 +31,8 @@ fn pool(servers: &[&Postgres]) -> Config {
     let addresses: Vec<_> = servers.iter().map(|server| ([127, 0, 0, 1], server.port).into()).collect();
     let mut config = tcp_pool(&addresses);
     config.pools[0].check.kind = CheckKind::Postgres(PostgresCheck::default());
+    // A server that serves its old sessions until they leave says so only to a new one.
+    config.pools[0].check.fresh_login = Duration::from_secs(1);
     config.pools[0].policy = Policy { election: Election::ByRole, on_down: RevokeMode::Abort, ..Policy::default() };
     config
 }

@@ -73,9 +73,13 @@ fn a_failed_transaction_is_let_roll_back() {
 
 #[test]
 fn a_statement_that_runs_is_answered_first() {
-    let (_server, scene) = server();
+    let (server, scene) = server();
     let mut client = through(&scene);
-    client.ask("SELECT 42 FROM pg_sleep(0.3)").unwrap();
+    client.ask("SELECT 42 FROM pg_sleep(0.5)").unwrap();
+    until("it runs", || {
+        (server.sql("SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'SELECT 42 %' AND state = 'active'") == "1")
+            .then_some(())
+    });
     let result = scene.emptied(LONG);
     assert_eq!(client.answer().unwrap(), "42");
     assert_eq!(result, all_ended(1));

@@ -21,8 +21,7 @@ struct Lease(Child);
 
 /// A lease for writing: it is given only while nobody has the file open, and whoever opens it waits until it is given back.
 const HOLD: &str = "import fcntl, os, signal, sys
-tell = lambda what: open(os.path.dirname(sys.argv[1]) + '/' + what, 'w').write('yes\\n')
-signal.signal(signal.SIGURG, lambda *_: tell('wanted'))
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGURG])
 file = os.open(sys.argv[1], os.O_RDONLY)
 fcntl.fcntl(file, fcntl.F_SETSIG, signal.SIGURG)
 while True:
@@ -31,6 +30,8 @@ while True:
         break
     except BlockingIOError:
         pass
+signal.sigwait([signal.SIGURG])
+open(os.path.dirname(sys.argv[1]) + '/wanted', 'w').write('yes\\n')
 sys.stdin.read()";
 
 impl Lease {

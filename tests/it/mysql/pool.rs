@@ -148,7 +148,7 @@ fn a_wrong_password_fails_nothing_over() {
     primary.sql("CREATE USER probe; GRANT SLAVE MONITOR ON *.* TO probe");
     until("the replica has it", || replica.sql("SELECT COUNT(*) FROM mysql.user WHERE user = 'probe'").eq("1").then_some(()));
     let mut settings = before(&[&primary, &replica]);
-    settings["pools"][0]["check"] = json!({"mysql": {"user": "probe"}});
+    settings["pools"][0]["check"] = json!({"mysql": {"user": "probe"}, "fresh_login": "1s"});
     let process = Process::start(&settings).serving();
     let before = process.metric("mainstay_transitions_total", &[]);
     primary.sql("ALTER USER probe IDENTIFIED BY 'new'");

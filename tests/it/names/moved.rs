@@ -2,6 +2,7 @@
 
 use std::{
     io::{self, Read, Write},
+    thread,
     time::Duration,
 };
 
@@ -70,8 +71,16 @@ fn sessions_at_an_address_that_fell_silent_end_when_the_name_leaves_it() {
     });
 }
 
+/// Both wait half a minute for the next lookup: side by side, each in a network of its own.
 #[test]
-fn a_name_that_leaves_a_server_that_lives_takes_new_clients_along_and_leaves_sessions() {
+fn a_name_that_leaves_a_server_that_lives_takes_only_new_clients_along_and_only_to_a_server_that_was_asked() {
+    thread::scope(|scope| {
+        scope.spawn(new_clients_are_taken_along_and_sessions_are_left);
+        scope.spawn(nobody_is_led_to_the_new_address_before_the_server_there_was_asked);
+    });
+}
+
+fn new_clients_are_taken_along_and_sessions_are_left() {
     Network::new().inside(|| {
         let dns = Dns::start();
         let old = speaker(b'1', "127.0.0.2", 0);
@@ -90,7 +99,7 @@ fn a_name_that_leaves_a_server_that_lives_takes_new_clients_along_and_leaves_ses
                 _ => break moved.elapsed(),
             }
             // A pace for those who ask: nothing is waited for.
-            std::thread::sleep(Duration::from_millis(50));
+            thread::sleep(Duration::from_millis(50));
         };
         assert!(took > Duration::from_secs(20), "looked up after {took:?} although nothing was wrong");
         assert!(dns.lookups("db-a.test") <= 3, "{} lookups", dns.lookups("db-a.test"));
@@ -120,7 +129,6 @@ fn redis(role: &'static str, name: u8, ip: &str, port: u16) -> Backend {
     })
 }
 
-#[test]
 fn nobody_is_led_to_the_new_address_before_the_server_there_was_asked() {
     Network::new().inside(|| {
         let dns = Dns::start();
@@ -146,7 +154,7 @@ fn nobody_is_led_to_the_new_address_before_the_server_there_was_asked() {
             }
             assert!(moved.elapsed() < 3 * patience(), "never followed: {}", shown(&process, 0));
             // A pace for those who ask: nothing is waited for.
-            std::thread::sleep(Duration::from_millis(5));
+            thread::sleep(Duration::from_millis(5));
         }
         assert_eq!(shown(&process, 0)["resolved"], json!([format!("127.0.0.3:{port}")]));
         assert_eq!(process.status()["pools"][0]["active"], json!(null));

@@ -31,7 +31,7 @@ use crate::{
 };
 
 /// How long its log is watched.
-const WATCHED: Duration = Duration::from_secs(10);
+const WATCHED: Duration = Duration::from_secs(5);
 
 fn refusals(server: &Postgres) -> usize {
     server.log().lines().filter(|line| line.contains("FATAL:  the database system is ")).count()
@@ -74,7 +74,7 @@ fn logged(server: &Postgres, text: &str) -> f64 {
     line.split(' ').next().unwrap().parse().unwrap()
 }
 
-/// A server starts for longer than ten seconds: how soon after the end of that its first client has written.
+/// A server starts for as long as its log is watched: how soon after the end of that its first client has written.
 fn first_write(primary: &Postgres, comes: Client) -> Duration {
     // Takes nobody in for as long as it follows another.
     let server = primary.standby_that_serves_nobody(&["log_line_prefix=%n "]);
@@ -204,9 +204,9 @@ fn a_client_that_waits_makes_us_ask_a_server_that_starts_at_once_and_then_often(
             waited
         };
         // Nobody would come by within a second otherwise.
-        let shortest = (0..4).map(|_| visit()).min().unwrap();
-        println!("hold {hold:?}: asked {shortest:?} after a client had come");
-        assert!(shortest < Duration::from_millis(400), "{shortest:?}");
+        let asked = (0..4).map(|_| visit()).find(|waited| *waited < Duration::from_millis(400));
+        println!("hold {hold:?}: asked {asked:?} after a client had come");
+        assert!(asked.is_some(), "hold {hold:?}: not asked when a client came");
         if hold < Duration::from_secs(1) {
             end(running);
             continue;

@@ -4,7 +4,7 @@ use std::{
     io::{Read, Write},
     net::{SocketAddr, TcpStream},
     sync::mpsc::{self, Receiver},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use mainstay::{
@@ -97,7 +97,10 @@ fn disordered_by_the_hold(workers: usize, rows: usize, row: u32) -> usize {
     let is_disordered = |_: &usize| {
         let (mut backend, _) = noting();
         backend.stop();
-        let running = app::start(&config(&backend, workers)).unwrap();
+        let mut config = config(&backend, workers);
+        // How soon they are released is not the subject.
+        config.pools[0].check.interval = Duration::from_millis(50);
+        let running = app::start(&config).unwrap();
         let held = &running.series[0].pool.held;
         let clients: Vec<TcpStream> = (0..row)
             .map(|number| {
@@ -109,6 +112,8 @@ fn disordered_by_the_hold(workers: usize, rows: usize, row: u32) -> usize {
             .collect();
         let (_backend, notes) = noting_at(backend.address);
         let mut order: Vec<_> = clients.iter().map(|_| notes.recv_timeout(patience()).unwrap()).collect();
+        // Their sessions end, instead of being waited for.
+        drop(clients);
         end(running);
         order.sort_unstable_by_key(|(_, at)| *at);
         !order.is_sorted_by_key(|(number, _)| *number)

@@ -74,9 +74,10 @@ fn a_backend_in_maintenance_that_moves_to_another_address_stays_out() {
     becomes_active(&running, "db-a");
     until("db-b is up", || (running.snapshots[0].get().failover_ready.to_string() == "ready").then_some(()));
     order(&running, set("db-a", Admin::Maint)).unwrap();
-    // An order that comes after a reload finds what was reloaded, however busy the pool is.
+    // The status shows what was reloaded, and an order finds it, however busy the pool is.
     for server in [&c, &a].into_iter().cycle().take(101) {
         running.reloader().reload(&tcp_pool(&[server.address(), b.address()])).unwrap();
+        assert_eq!(*running.snapshots[0].get().backends[0].address, server.address().to_string(), "right after the reload");
         order(&running, set("db-b", Admin::Ready)).unwrap();
         let snapshot = running.snapshots[0].get();
         let moved = &snapshot.backends[0];

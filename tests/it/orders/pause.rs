@@ -10,7 +10,7 @@ use mainstay::{
     app::{self, Running},
     config::{HoldConfig, ListenerRoute},
     failover::Admin,
-    reason::RejectReason,
+    reason::{Direction, RejectReason},
     route::{RefusalCode, Verb},
 };
 
@@ -194,6 +194,9 @@ fn clients_wait_through_an_operation_as_through_a_pause() {
     becomes_active(&running, "db-a");
     let mut under_way = client(at(&running, 0));
     under_way.write_all(b"?").unwrap();
+    until("its request is with db-a", || {
+        (running.series[0].backends[0].relay_bytes.get(Direction::Upstream).get() > 0).then_some(())
+    });
     until("db-b is up", || (running.snapshots[0].get().failover_ready.to_string() == "ready").then_some(()));
     let begun = Instant::now();
     order(&running, Verb::Switchover { to: Some("db-b".into()), force: false }).unwrap();

@@ -1,7 +1,7 @@
 //! The two places where mainstay spends time for others: the step of the core, and the relay. For comparing one version with the
 //! next on the same machine; what whole sessions cost beside other proxies is measured by `make bench-peers`.
 //!
-//! `cargo bench --bench micro`
+//! `cargo bench -p micro`
 
 mod relay;
 mod step;

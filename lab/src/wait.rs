@@ -10,20 +10,27 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How often a condition is looked at. Short, because failovers are timed with it.
-const LOOK_EVERY: Duration = Duration::from_millis(2);
+/// How often a condition is looked at in the beginning. Short, because failovers are timed with it.
+const FIRST_LOOKS: Duration = Duration::from_millis(2);
+/// How often at the end. In between, a look follows after a sixteenth of the time waited so far: looks cost processor time, which what
+/// is awaited may need.
+const LATE_LOOKS: Duration = Duration::from_millis(25);
+
+fn until_next_look(since: Instant) -> Duration {
+    (since.elapsed() / 16).clamp(FIRST_LOOKS, LATE_LOOKS)
+}
 
 /// Looks at a condition until it holds or the time is over; whether it held.
 pub fn wait_until(timeout: Duration, mut condition: impl FnMut() -> bool) -> bool {
-    let deadline = Instant::now() + timeout;
+    let since = Instant::now();
     loop {
         if condition() {
             return true;
         }
-        if Instant::now() >= deadline {
+        if since.elapsed() >= timeout {
             return false;
         }
-        std::thread::sleep(LOOK_EVERY);
+        std::thread::sleep(until_next_look(since));
     }
 }
 
@@ -53,13 +60,13 @@ pub fn within<T>(limit: Duration, what: &str, mut condition: impl FnMut() -> Opt
 
 /// As [`until`], for a test whose own runtime has to go on meanwhile.
 pub async fn until_async<T>(what: &str, mut condition: impl AsyncFnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + patience();
+    let since = Instant::now();
     loop {
         if let Some(value) = condition().await {
             return value;
         }
-        assert!(Instant::now() < deadline, "waited in vain for: {what}");
-        tokio::time::sleep(LOOK_EVERY).await;
+        assert!(since.elapsed() < patience(), "waited in vain for: {what}");
+        tokio::time::sleep(until_next_look(since)).await;
     }
 }
 

@@ -36,6 +36,8 @@ QUIET = --status-level slow
 
 # Half of the processor's time in the tests goes into the files of new database servers; in memory they take less than half of that.
 test: export TMPDIR := $(or $(TMPDIR),$(shell findmnt -bno AVAIL,OPTIONS -t tmpfs /dev/shm | awk '$$1 >= 8e9 && !/noexec/ {print "/dev/shm"; exit}'),/tmp)
+# What is left of it, once for many.
+test: export MAINSTAY_LAB_TEMPLATES := $(CURDIR)/target/templates
 test: deps
 	cargo nextest --version >/dev/null 2>&1 || cargo install --locked cargo-nextest
 	$(NEXTEST)

@@ -10,6 +10,7 @@
 //! | [`wire`], [`protocol`] | protocol 3.0: messages, and their constants |
 //! | [`session`], [`clients`] | a tiny client; writing clients and their books |
 //! | [`directory`], [`port`] | as whom a server runs, a directory and a port that are its own |
+//! | `template` | the files of new servers, made once for many |
 //! | [`process`], [`child`], [`wait`] | processes by their id, programs that must end, conditions awaited |
 //! | [`procfs`], [`stats`] | what the kernel says of a process, what is said of several numbers |
 //! | [`stop`], [`failure`] | of the benches: Ctrl-C, and why something could not be measured |
@@ -29,6 +30,7 @@ pub mod session;
 pub mod stats;
 pub mod stop;
 pub mod system;
+mod template;
 pub mod transactions;
 pub mod wait;
 pub mod wire;

@@ -1,4 +1,4 @@
-//! The two of the server's own tools that make a data directory.
+//! The server's own tools that make a data directory.
 
 use std::{
     fs::{self, File},
@@ -6,13 +6,14 @@ use std::{
     os::unix::process::CommandExt,
     path::Path,
     process::{Command, Stdio},
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 use super::{
     error::{ClusterError, STEP_TIMEOUT, doing},
     shared::{Auth, Options, Shared},
 };
-use crate::{process, wait};
+use crate::{process, template::Template, wait};
 
 /// Settings of the lab: small and quick. What the lab does to a server is kill, stop and freeze its processes; the kernel keeps
 /// what they wrote, so `fsync` protects against nothing here, and without it a killed server does not sync its whole directory
@@ -32,6 +33,36 @@ log_line_prefix = '%m [%p] '
 
 /// Makes the data directory of a primary.
 pub(crate) fn initdb(shared: &Shared, data: &Path, options: &Options) -> Result<(), ClusterError> {
+    let password = if let Auth::Scram(password) = &options.auth { Some(password) } else { None };
+    let template = Template::of("postgres", &shared.binaries.directory().join("initdb"), password);
+    let copied = template.as_ref().map_or(Ok(false), |template| template.fill(data));
+    if doing("cannot copy a data directory", copied)? {
+        renew(shared, data)?;
+    } else {
+        make(shared, data, options)?;
+        let taken = template.map_or(Ok(()), |template| template.take(data));
+        doing("cannot keep a data directory as a template", taken)?;
+    }
+    let append = || {
+        let mut file = File::options().append(true).open(data.join("postgresql.conf"))?;
+        file.write_all(SETTINGS.as_bytes())?;
+        options.settings.iter().try_for_each(|line| writeln!(file, "{line}"))
+    };
+    doing("cannot write postgresql.conf", append())
+}
+
+/// Makes another cluster of a copied one, with a system identifier of its own, as initdb draws it: seconds, microseconds, process
+/// (`BootStrapXLOG`). It is the first thing in the control file; `pg_resetwal` begins a log of that cluster, and mends the checksum.
+fn renew(shared: &Shared, data: &Path) -> Result<(), ClusterError> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let process = u64::from(std::process::id()) & 0xfff;
+    let id = (now.as_secs() << 32) | (u64::from(now.subsec_micros()) << 12) | process;
+    let write = || File::options().write(true).open(data.join("global/pg_control"))?.write_all(&id.to_ne_bytes());
+    doing("cannot write the control file", write())?;
+    run(shared, shared.command("pg_resetwal").arg("--force").arg("-D").arg(data), "pg_resetwal")
+}
+
+fn make(shared: &Shared, data: &Path, options: &Options) -> Result<(), ClusterError> {
     let mut command = shared.command("initdb");
     command.args([
         "--no-sync",
@@ -50,13 +81,7 @@ pub(crate) fn initdb(shared: &Shared, data: &Path, options: &Options) -> Result<
             command.arg("--auth-host=scram-sha-256").arg("--pwfile").arg(file)
         }
     };
-    run(shared, command.arg("-D").arg(data), "initdb")?;
-    let append = || {
-        let mut file = File::options().append(true).open(data.join("postgresql.conf"))?;
-        file.write_all(SETTINGS.as_bytes())?;
-        options.settings.iter().try_for_each(|line| writeln!(file, "{line}"))
-    };
-    doing("cannot write postgresql.conf", append())
+    run(shared, command.arg("-D").arg(data), "initdb")
 }
 
 /// Makes the data directory of a standby that follows the server on this host (or in this directory of sockets) and port.

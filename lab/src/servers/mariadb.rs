@@ -12,11 +12,15 @@ use crate::{
     child::ended,
     directory::Directory,
     port::ReservedPort,
+    template::Template,
     wait::{patience, until, wait_until},
 };
 
 /// Where Debian and its children put the library of Galera.
 const GALERA: &str = "/usr/lib/galera/libgalera_smm.so";
+
+/// Where it puts the server.
+const SERVER: &str = "/usr/sbin/mariadbd";
 
 /// A server. Dropping it kills it and removes its files.
 #[must_use = "it ends when it is dropped"]
@@ -52,7 +56,15 @@ fn command(program: &str) -> Command {
 fn install(root: &Path) {
     let paths = [format!("--tmpdir={}", root.join("tmp").display()), format!("--datadir={}", root.join("data").display())];
     let plain = ["--auth-root-authentication-method=normal", "--skip-test-db", "--innodb-log-file-size=8M"];
+    let template = Template::of("mariadb", Path::new(SERVER), plain);
+    let data = root.join("data");
+    if template.as_ref().is_some_and(|template| template.fill(&data).unwrap()) {
+        return;
+    }
     succeed(command("mariadb-install-db").args(plain).args(paths));
+    if let Some(template) = template {
+        template.take(&data).unwrap();
+    }
 }
 
 impl MariaDb {

@@ -11,7 +11,7 @@ use super::{AdminListener, AdminPool, AdminState, health, rfc3339, sentence};
 use crate::{
     failover::{BackendId, FailoverReady, ReadEligibility, Reason, Role, Time, label::Label},
     net::cidr::Cidr,
-    route::{BackendView, LastFailover, OperationView, Session, Snapshot},
+    route::{BackendView, LastFailover, OperationView, Session, Snapshot, TrialView},
 };
 
 /// Most sessions in one answer.
@@ -44,6 +44,7 @@ pub(super) struct Pool {
     pause_left_seconds: Option<u64>,
     held: u64,
     operation: Option<Operation>,
+    trial: Option<Trial>,
     listeners: Vec<Listener>,
     last_failover: Option<Failover>,
     backends: Vec<Backend>,
@@ -60,6 +61,19 @@ struct Operation {
     /// When the step began.
     since: Option<String>,
     can_abort: bool,
+}
+
+/// The trial that runs, or the way back of a drill.
+#[derive(Serialize)]
+struct Trial {
+    /// The number of the switchover that it follows.
+    operation: u64,
+    /// The backend to which it goes back.
+    from: Option<String>,
+    to: String,
+    returns: bool,
+    until: String,
+    sentence: String,
 }
 
 #[derive(Serialize)]
@@ -185,6 +199,7 @@ pub(super) fn pool(state: &AdminState, entry: &AdminPool) -> Pool {
         pause_left_seconds: snapshot.paused_until.map(|until| until.since(state.clock.now()).as_secs()),
         held,
         operation: running.map(|running| operation(state, &running)),
+        trial: state.operations.on_trial(&snapshot.pool).and_then(|after| trial(state, &after)),
         listeners: entry.listeners.iter().map(listener).collect(),
         last_failover: snapshot.last_failover.as_ref().map(|last| failover(state, last)),
         backends: backends.collect(),
@@ -202,6 +217,18 @@ fn operation(state: &AdminState, running: &OperationView) -> Operation {
         since: step.and_then(|step| step.since).map(|since| moment(state, since)),
         can_abort: running.can_abort,
     }
+}
+
+fn trial(state: &AdminState, after: &OperationView) -> Option<Trial> {
+    let TrialView { returns, until, sentence, .. } = after.trial.as_ref()?;
+    Some(Trial {
+        operation: after.id,
+        from: after.from.as_ref().map(ToString::to_string),
+        to: after.to.to_string(),
+        returns: *returns,
+        until: moment(state, *until),
+        sentence: sentence.to_string(),
+    })
 }
 
 fn listener(listener: &AdminListener) -> Listener {

@@ -32,9 +32,11 @@ use crate::{
     control::{
         drain,
         probe::{self, Deadline},
+        promotion::{self, Member, Severity, Shortcoming},
         resolver,
     },
     failover::{Outcome, Printable},
+    net::addresses::Addresses,
 };
 
 /// Runs the command. 0: the backend answered as asked; 1: it did not; 2: the arguments cannot be used.
@@ -58,17 +60,38 @@ pub fn run(args: &Args) -> u8 {
     let deadline = Deadline::after(args.timeout).with_header(args.proxy_protocol);
     let result = runtime.block_on(probe::once_by(&args.address, &check, deadline));
     let took = started.elapsed();
-    let lacks = match &result {
-        Ok(finding) if finding.outcome == Outcome::Ok => runtime.block_on(lacks(args, &check)),
-        _ => Vec::new(),
+    let (lacks, rights) = match &result {
+        Ok(finding) if finding.outcome == Outcome::Ok => {
+            runtime.block_on(async { (lacks(args, &check).await, rights(args, &check).await) })
+        }
+        _ => Default::default(),
     };
-    let told = Told { address: &args.address, check: &check, timeout: args.timeout, took, result: &result, lacks: &lacks };
+    let told = Told {
+        address: &args.address,
+        check: &check,
+        timeout: args.timeout,
+        took,
+        result: &result,
+        lacks: &lacks,
+        rights: &rights,
+    };
     // A hung name server must not delay the command.
     runtime.shutdown_background();
     let text = if args.json { screen::json(&told) } else { screen::screen(&told) };
     let written = writeln!(out, "{text}");
     let ok = written.is_ok() && result.is_ok_and(|finding| finding.outcome == Outcome::Ok);
     if ok { exit::DONE } else { exit::FAILED }
+}
+
+/// What the role lacks for a promotion by mainstay, and what to grant.
+async fn rights(args: &Args, check: &CheckKind) -> Vec<Shortcoming> {
+    let name = args.address.to_string().into();
+    let node = Member { name, address: args.address.clone(), addresses: Addresses::default() };
+    let deadline = Deadline::after(args.timeout).with_header(args.proxy_protocol);
+    promotion::rights(check, &node, deadline).await.unwrap_or_else(|why| {
+        let words = format!("the rights on {} are not known: {why}", node.name).into();
+        vec![Shortcoming { severity: Severity::Forbids, words }]
+    })
 }
 
 /// What the role lacks for a switchover that breaks no transaction, and what to grant.

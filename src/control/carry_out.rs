@@ -54,8 +54,12 @@ impl Supervisor {
     fn revoke(&mut self, now: Time, backend: BackendId, order: (Epoch, RevokeMode, Cause)) {
         let (_, _, cause) = order;
         let known = self.core.backend(backend).filter(|_| cause != Cause::Removed);
+        let evidence = match known {
+            Some(_) => self.evidence_of(backend, cause),
+            None => "it is no longer in the configuration".into(),
+        };
         let readers = known.and_then(|_| self.nodes.get(backend.index())).map_or(0, |node| node.slot.sessions());
-        let change = self.routes.revoke(now, order, (known, readers));
+        let change = self.routes.revoke(now, order, (known, readers), evidence);
         self.teller.route_change(now, change);
     }
 
@@ -75,7 +79,7 @@ impl Supervisor {
         self.nodes[backend.index()].places.ramp(ramp);
         let route = self.nodes[backend.index()].route(RouteId::Active(epoch), Arc::default());
         let held = self.core.suspended().then(|| orders::why_held(&self.core, &self.nodes).0);
-        let change = self.routes.activate(now, route, (epoch, cause), self.evidence(backend), held.as_deref());
+        let change = self.routes.activate(now, route, (epoch, cause), self.evidence_of(backend, cause), held.as_deref());
         self.teller.route_change(now, change);
     }
 

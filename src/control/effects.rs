@@ -118,9 +118,9 @@ impl RoutePublisher {
         now: Time,
         (epoch, mode, cause): (Epoch, RevokeMode, Cause),
         (known, readers): (Option<&BackendState>, usize),
+        evidence: Printable,
     ) -> Option<RouteChange> {
         let route = self.route.take()?;
-        let evidence = known.map_or_else(|| "it is no longer in the configuration".into(), |state| state.evidence.clone());
         let detected = known.and_then(|state| state.trouble_since).map(|since| now.since(since)).unwrap_or_default();
         let sessions = route.sessions.get().saturating_sub(readers as u64);
         let backend = Arc::clone(&route.backend);

@@ -122,7 +122,7 @@ impl Supervisor {
             let others = self.core.ids().filter(|id| Some(*id) != self.core.active());
             others.map(|id| format!("{}: {}", self.name(id), self.why_not(id))).collect::<Vec<_>>().join(", ")
         };
-        operation_text::refusal(why, backend.map(|id| &**self.name(id)), &detail)
+        operation_text::refusal(&self.config.name, why, backend.map(|id| &**self.name(id)), &detail)
     }
 
     fn why_not(&self, id: BackendId) -> String {
@@ -149,7 +149,7 @@ impl Supervisor {
                 let words = drain.preflight().await;
                 missing.extend(words.into_iter().map(|words| Shortcoming { severity: Severity::Costs, words }));
             }
-            let is_forbidden = missing.iter().any(|one| one.severity == Severity::Forbids);
+            let is_forbidden = missing.iter().any(|one| one.severity != Severity::Costs);
             if let Some(from) = from.filter(|_| is_promotion && !is_dry && !is_forbidden) {
                 // It makes the stop shorter, and is no condition of it.
                 let _ = promoter.prepare(&from, Deadline::after(PREFLIGHT)).await;
@@ -161,13 +161,17 @@ impl Supervisor {
     /// Begins an operation that was looked at.
     fn begin(&mut self, order: &Order, mut request: Box<Request>, missing: &[Shortcoming]) -> Result<Done, Refusal> {
         let now = self.clock.now();
-        let forbids = missing.iter().filter(|one| one.severity == Severity::Forbids);
-        let forbids: Vec<String> = forbids.map(|one| one.words.to_string()).collect();
+        let plan = self.judge(now, &order.verb, &request)?;
+        let of = |severity| missing.iter().filter(move |one| one.severity == severity).map(|one| &*one.words).collect::<Vec<_>>();
+        let (loses, forbids) = (of(Severity::Loses).join("; "), of(Severity::Forbids).join("; "));
+        if !loses.is_empty() {
+            let how = operation_text::to_lose(&self.config.name, self.name(plan.to));
+            return Err(Refusal { code: RefusalCode::NotStreaming, message: format!("{loses}. {how}; nothing was changed") });
+        }
         if !forbids.is_empty() && !request.force {
-            let message = format!("it would fail: {}; nothing was changed", forbids.join("; "));
+            let message = format!("it would fail: {forbids}; nothing was changed");
             return Err(Refusal { code: RefusalCode::NotPrepared, message });
         }
-        let plan = self.judge(now, &order.verb, &request)?;
         let steps = plan.steps.iter().map(|step| step.as_str()).collect::<Vec<_>>().join(", ");
         let from = plan.from.map_or_else(String::new, |id| format!(" from {}", self.name(id)));
         let mut lines = vec![format!("{}{from} to {}: {steps}", request.kind, self.name(plan.to))];
@@ -223,7 +227,7 @@ impl Supervisor {
         ] {
             let Some(request) = Operations::request(&self.config, &verb, None, true) else { continue };
             lines.push(match self.core.preflight(now, &request) {
-                Ok(_) if missing.iter().any(|one| one.severity == Severity::Forbids) => format!("{word}: not now: it would fail"),
+                Ok(_) if missing.iter().any(|one| one.severity != Severity::Costs) => format!("{word}: not now: it would fail"),
                 Ok(plan) => {
                     let steps = plan.steps.iter().map(|step| step.as_str()).collect::<Vec<_>>().join(", ");
                     format!("{word}: possible, to {}: {steps}", self.name(plan.to))

@@ -1,12 +1,14 @@
 //! What operators read about operations: why one is refused, and how one ended.
 
+use std::fmt::Display;
+
 use crate::{
     failover::{Ending, OperationKind, OperationRefusal, OperationResult, Printable, label::Label},
     route::Refusal,
 };
 
 /// Why an operation is not begun, and what to do.
-pub(super) fn refusal(why: OperationRefusal, backend: Option<&str>, detail: &str) -> Refusal {
+pub(super) fn refusal(pool: &str, why: OperationRefusal, backend: Option<&str>, detail: &str) -> Refusal {
     let name = backend.unwrap_or("the backend");
     let message = match why {
         OperationRefusal::Busy => "another operation of this pool is under way; wait for it, or abort it".to_owned(),
@@ -41,7 +43,8 @@ pub(super) fn refusal(why: OperationRefusal, backend: Option<&str>, detail: &str
         ),
         OperationRefusal::NotStreaming => format!(
             "{name} is not connected to its primary, so it would lack what was written last: look at its log and at its replication \
-             settings; --force takes it all the same"
+             settings. {}",
+            to_lose(pool, name)
         ),
         OperationRefusal::Automatic => "only mainstay itself begins this".to_owned(),
         OperationRefusal::UnknownOperation => "no operation of this number is under way".to_owned(),
@@ -50,6 +53,17 @@ pub(super) fn refusal(why: OperationRefusal, backend: Option<&str>, detail: &str
         }
     };
     Refusal { code: why.into(), message }
+}
+
+/// How to take a standby all the same that does not follow the primary. Two writers are worse than an order that is refused.
+pub(super) fn to_lose(pool: &str, name: &str) -> String {
+    format!("To lose that: stop the primary, then `mainstay promote {pool} --to {name} --accept-loss`")
+}
+
+/// What was ordered, by whom and why.
+pub(super) fn ordered(what: impl Display, by: &Printable, reason: &Printable) -> String {
+    let because = if reason.is_empty() { String::new() } else { format!(", because: {reason}") };
+    format!("{what} by {by}{because}")
 }
 
 /// How an operation ended, for people.

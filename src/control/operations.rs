@@ -12,6 +12,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{
     drain::{Drain, Drained},
+    operation_text,
     probe::Deadline,
     promotion::{Done, Promoter, Shortcoming},
 };
@@ -131,6 +132,12 @@ impl Operations {
     pub(super) fn names(&self) -> Option<(Option<Arc<str>>, Arc<str>)> {
         let view = &self.running.as_ref()?.view;
         Some((view.from.clone(), Arc::clone(&view.to)))
+    }
+
+    /// The operation that runs, and who ordered it.
+    pub(super) fn by_whom(&self) -> Option<Printable> {
+        let OperationView { id, kind, by, reason, .. } = &self.running.as_ref()?.view;
+        Some(format!("operation {id}: {}", operation_text::ordered(kind, by, reason)).into())
     }
 
     /// The next operation was ordered by somebody. Returns its number.

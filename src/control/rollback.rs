@@ -8,6 +8,7 @@ use crate::{
     failover::{
         BackendId, OperationId, OperationRefusal, Plan, Printable, Reason, Refused, Request, Time, Trial, TrialEnd, TrialNews,
         label::Label,
+        trial::{SIGNS, WINDOW},
     },
     route::{OperationView, Refusal, RefusalCode, StateEvent, TrialView, Verb},
 };
@@ -113,7 +114,9 @@ impl Supervisor {
         let before = view.trial.as_ref().map(|trial| &*trial.sentence).unwrap_or_default();
         let sentence = match news {
             TrialNews::Begun => begun(self.core.trial(), (old, new), now),
-            TrialNews::Failed(evidence) => format!("the trial of {new} has failed: {evidence}"),
+            TrialNews::Failed(evidence) => {
+                format!("the trial of {new} has failed: {evidence}; back to {old} as soon as nothing would be lost")
+            }
             TrialNews::Waits(refused) => format!("{new} stays for now: {}", self.no_way_back(*refused).message),
             TrialNews::Ended(TrialEnd::Passed) => format!("the trial has passed: {new} stays"),
             TrialNews::Ended(TrialEnd::WentBack) if returns => format!("going back to {old}"),
@@ -138,7 +141,11 @@ fn begun(trial: Option<&Trial>, (old, new): (&str, &str), now: Time) -> String {
     if trial.returns() {
         format!("{new} serves until {old} follows it; then back to {old}, within {time}")
     } else {
-        format!("{new} is on trial for {time}; if it fails, back to {old}")
+        let window = span(WINDOW);
+        format!(
+            "{new} is on trial for {time}; if it fails, back to {old}: after {SIGNS} signs of trouble within {window}, and only if nothing \
+             would be lost"
+        )
     }
 }
 

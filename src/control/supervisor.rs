@@ -14,8 +14,9 @@ use super::{
     memory::Memory,
     node::{self, Node, Probers},
     notes::Teller,
+    operation_text,
     operations::Operations,
-    orders::{Deed, Scene},
+    orders::{self, Deed, Scene},
     prober::{ProberEvent, ProberKey},
     promotion::Promoter,
     readers::{self, Readers},
@@ -26,7 +27,7 @@ use super::{
 use crate::{
     config::{BackendConfig, PoolConfig},
     failover::{
-        BackendId, BackendState, Class, Configuration, Epoch, Event, Pool, Printable,
+        BackendId, BackendState, Cause, Class, Configuration, Epoch, Event, Pool, Printable,
         PromotionCondition::{After, NoOperation},
         Report, Time,
     },
@@ -56,6 +57,8 @@ pub(super) struct Supervisor {
     pub(super) unpromoted: Unpromoted,
     /// When it began.
     pub(super) begun: Time,
+    /// What is ordered, and by whom, while it is carried out.
+    ordered: Option<Printable>,
     pub(super) session_pause: Option<SessionPause>,
     pub(super) departures: Departures,
     /// The end of a pause or of the step of an operation, while there is one.
@@ -94,6 +97,7 @@ impl Supervisor {
             routes: RoutePublisher::new(publisher),
             outage_accounted: now,
             begun: now,
+            ordered: None,
             session_pause: None,
             departures: Departures::new(),
             held_until: None,
@@ -224,6 +228,8 @@ impl Supervisor {
         {
             self.departures.call_off(backend);
         }
+        let words = operation_text::ordered(orders::words(&order.verb), &order.by, &order.reason);
+        self.ordered = Some(words.into());
         match deed {
             _ if order.dry_run => {}
             Deed::Nothing => {}
@@ -239,6 +245,7 @@ impl Supervisor {
             }
             Deed::Kill(sessions) => kill(&sessions),
         }
+        self.ordered = None;
         self.hold_clients();
         self.publish();
         order.answer(answer);
@@ -338,6 +345,12 @@ impl Supervisor {
 
     pub(super) fn evidence(&self, backend: BackendId) -> Printable {
         self.core.backend(backend).map(|state| state.evidence.clone()).unwrap_or_default()
+    }
+
+    /// The same of a change; of one that was ordered, the order.
+    pub(super) fn evidence_of(&self, backend: BackendId, cause: Cause) -> Printable {
+        let by = (cause == Cause::Command).then(|| self.operations.by_whom().or_else(|| self.ordered.clone())).flatten();
+        by.unwrap_or_else(|| self.evidence(backend))
     }
 
     fn account_outage(&mut self) {

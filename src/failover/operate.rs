@@ -29,7 +29,6 @@ impl Pool {
             id: request.id,
             kind: request.kind,
             plan,
-            force: request.force,
             accept_loss: request.accept_loss,
             how: request.how,
             limits: request.limits,
@@ -133,7 +132,7 @@ impl Pool {
             Step::Fence | Step::Gate | Step::Promote => true,
             Step::Drain => {
                 !self.is_doubtful(to)
-                    && (operation.force || operation.accept_loss || self.may_stream(to))
+                    && (operation.accept_loss || self.may_stream(to))
                     && !from.is_some_and(|from| self.is_in_doubt(from))
             }
             Step::Demote => from.is_none_or(|from| self.reason(from) != Reason::Eligible),

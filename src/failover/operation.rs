@@ -226,7 +226,7 @@ pub struct Request {
     pub kind: OperationKind,
     /// The candidate; `None`: the best one.
     pub to: Option<BackendId>,
-    /// A switchover to a standby that is too far behind, or does not hear its primary; a promotion beside a backend that says it is a primary and is not active.
+    /// A switchover to a standby that is too far behind; a promotion beside a backend that says it is a primary and is not active.
     pub force: bool,
     /// Accepts a lower database epoch, and in a promotion a candidate that lacks more than `max_lag`, or nobody knows how much.
     pub accept_loss: bool,
@@ -273,7 +273,6 @@ pub struct Operation {
     pub(super) id: OperationId,
     pub(super) kind: OperationKind,
     pub(super) plan: Plan,
-    pub(super) force: bool,
     pub(super) accept_loss: bool,
     pub(super) how: How,
     pub(super) limits: Limits,

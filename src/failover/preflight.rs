@@ -89,7 +89,8 @@ impl Pool {
             return Err(OperationRefusal::Fenced);
         }
         if request.kind == OperationKind::Switchover {
-            if !request.force && !self.may_stream(id) {
+            // No force makes it have what was written last.
+            if !self.may_stream(id) {
                 return Err(OperationRefusal::NotStreaming);
             }
             let lags = !request.force && self.policy.max_lag.is_some_and(|max| max.is_exceeded(facts));

@@ -137,6 +137,12 @@ impl OperationLog {
         self.lock().iter().rfind(|operation| operation.end.is_none() && *operation.pool == *pool).cloned()
     }
 
+    /// The last one of a pool, if its trial runs.
+    pub fn on_trial(&self, pool: &str) -> Option<OperationView> {
+        let runs = |operation: &&OperationView| operation.trial.as_ref().is_some_and(|trial| trial.end.is_none());
+        self.lock().iter().rfind(|operation| *operation.pool == *pool).filter(runs).cloned()
+    }
+
     /// The one of this number.
     pub fn get(&self, id: u64) -> Option<OperationView> {
         self.lock().iter().find(|operation| operation.id == id).cloned()

@@ -1,9 +1,11 @@
 //! Operations of a whole mainstay on real servers: what is done, step by step, and what clients feel of it.
 
+mod cut_off;
 mod failing;
 mod plain;
 mod rights;
 mod switchover;
+mod told;
 
 use std::{sync::Arc, time::Duration};
 
@@ -92,7 +94,7 @@ impl Drop for Site {
     }
 }
 
-fn start(pool: &Value) -> Running {
+pub(crate) fn start(pool: &Value) -> Running {
     let whole = json!({"admin": {"listen": "127.0.0.1:0"}, "pools": [pool]});
     let loaded = config::parse(&whole.to_string(), "mainstay.yaml", &|_| None).unwrap_or_else(|errors| panic!("{errors}"));
     app::start(&loaded.config).unwrap()

@@ -4,6 +4,8 @@ mod kept;
 mod kill;
 mod maint_sessions;
 mod pause;
+mod pause_mariadb;
+mod pause_redis;
 mod pause_sessions;
 mod state;
 

@@ -12,6 +12,8 @@ mod prober;
 mod real;
 #[path = "probe/refused.rs"]
 mod refused;
+#[path = "probe/rights.rs"]
+mod rights;
 #[path = "probe/scripted.rs"]
 mod scripted;
 

@@ -13,7 +13,7 @@ CHANGE MASTER TO master_host='127.0.0.1', master_port=${MAINSTAY_PEER_ADDRESS##*
 master_demote_to_slave=1, master_connect_retry=1; START SLAVE\"";
 
 pub struct MariaDbPair {
-    servers: [MariaDb; 2],
+    pub servers: [MariaDb; 2],
     hooks: Directory,
 }
 

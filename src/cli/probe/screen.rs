@@ -5,7 +5,10 @@ use std::time::Duration;
 use super::{advice, kind, source::SourceAddr};
 use crate::{
     config::CheckKind,
-    control::probe::Finding,
+    control::{
+        probe::Finding,
+        promotion::{Severity, Shortcoming},
+    },
     failover::{MultiPrimary, Printable, label::Label},
     net::addr::BackendAddr,
 };
@@ -20,6 +23,8 @@ pub(super) struct Told<'a> {
     pub(super) result: &'a Result<Finding, Printable>,
     /// What the check's role lacks for a switchover that breaks no transaction.
     pub(super) lacks: &'a [Printable],
+    /// What it lacks for a promotion by mainstay.
+    pub(super) rights: &'a [Shortcoming],
 }
 
 pub(super) fn screen(told: &Told<'_>) -> String {
@@ -42,6 +47,20 @@ pub(super) fn screen(told: &Told<'_>) -> String {
     if !told.lacks.is_empty() {
         text.push("\nOnly for a switchover that breaks no transaction:".to_owned());
         text.extend(told.lacks.iter().map(|lack| format!("  {lack}")));
+    }
+    let of = |is_needed: bool| told.rights.iter().filter(move |one| (one.severity != Severity::Costs) == is_needed);
+    for (is_needed, title) in [
+        (
+            true,
+            "Only for a promotion or a switchover by mainstay (promotion.how: sql), which are refused without it; a failover that follows \
+             a promotion by others needs none of it:",
+        ),
+        (false, "Only to make such a switchover shorter:"),
+    ] {
+        if of(is_needed).next().is_some() {
+            text.push(format!("\n{title}"));
+            text.extend(of(is_needed).map(|one| format!("  {}", one.words)));
+        }
     }
     text.join("\n")
 }
@@ -95,6 +114,7 @@ pub(super) fn json(told: &Told<'_>) -> String {
         "mainstay": advice.mainstay,
         "advice": advice.now,
         "switchover_lacks": told.lacks.iter().map(AsRef::as_ref).collect::<Vec<&str>>(),
+        "promotion_lacks": told.rights.iter().map(|one| &*one.words).collect::<Vec<&str>>(),
     })
     .to_string()
 }
@@ -157,9 +177,10 @@ mod tests {
                 took: Duration::ZERO,
                 result: &result,
                 lacks: &["grant".into()],
+                rights: &[Shortcoming { severity: Severity::Forbids, words: "promote".into() }],
             };
             let (screen, json) = (screen(&told), json(&told));
-            for word in [outcome.as_str(), "seen", "mainstay", "asked", "grant"] {
+            for word in [outcome.as_str(), "seen", "mainstay", "asked", "grant", "promote"] {
                 assert!(screen.contains(word), "{word} in {screen}");
             }
             assert!(json.contains(outcome.as_str()));

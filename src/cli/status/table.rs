@@ -30,6 +30,7 @@ struct Pool {
     paused: bool,
     pause_left_seconds: Option<u64>,
     operation: Option<Operation>,
+    trial: Option<Trial>,
     #[serde(default)]
     listeners: Vec<Listener>,
     last_failover: Option<Failover>,
@@ -42,6 +43,13 @@ struct Operation {
     kind: String,
     to: String,
     step: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Trial {
+    operation: u64,
+    until: String,
+    sentence: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -213,6 +221,9 @@ impl Pool {
             let route =
                 if listener.route == "primary" { String::new() } else { format!(" (route {})", escaped(&listener.route)) };
             let _ = writeln!(out, "  listener {name} on {listen}{route}: {}{of} connections{rules}", listener.connections);
+        }
+        if let Some(Trial { operation, until, sentence }) = &self.trial {
+            let _ = writeln!(out, "  trial after operation {operation}, until {}: {}", escaped(until), escaped(sentence));
         }
         if let Some(last) = &self.last_failover {
             let (from, to, evidence) = (escaped(&last.from), escaped(&last.to), escaped(&last.evidence));

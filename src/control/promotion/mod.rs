@@ -59,6 +59,19 @@ enum Driver {
     Command,
 }
 
+/// What the role of a check that logs in lacks for `promotion.how: sql` on a node, and what to grant. Changes nothing.
+///
+/// # Errors
+/// Why nobody knows.
+pub async fn rights(check: &CheckKind, node: &Member, deadline: Deadline) -> Result<Vec<Shortcoming>, Printable> {
+    match check {
+        CheckKind::Postgres(check) => Postgres::new(check).rights(node, deadline).await,
+        CheckKind::Mysql(check) => Mysql::new(check).rights(node, deadline).await,
+        CheckKind::Redis(check) => Redis::new(check).rights(node, deadline).await,
+        CheckKind::Http(_) | CheckKind::Tcp(_) | CheckKind::Exec(_) | CheckKind::Exchange(_) => Ok(Vec::new()),
+    }
+}
+
 impl Promoter {
     /// As the pool is configured.
     pub fn new(pool: &PoolConfig) -> Self {

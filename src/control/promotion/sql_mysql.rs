@@ -11,7 +11,7 @@ use crate::{
     config::MysqlCheck,
     control::probe::{
         Deadline,
-        finding::Refusal,
+        finding::{Finding, Refusal},
         mysql::{Dialect, Login, Standing, answer::Table},
         standing::Standing as _,
     },
@@ -62,6 +62,8 @@ impl Mysql {
                 let finding = session.query(deadline).await;
                 if finding.outcome != Outcome::Ok || finding.facts.role != Some(Role::Standby) {
                     missing.push(Shortcoming::forbids(format!("{} is no replica: {}", to.name, finding.evidence)));
+                } else if from.is_some() {
+                    missing.extend(hears(&finding, &session, to).err().map(Shortcoming::loses));
                 }
                 missing.extend(one_source(&mut session, to, deadline).await.err().map(Shortcoming::forbids));
             }
@@ -78,12 +80,23 @@ impl Mysql {
         missing
     }
 
+    /// What the account lacks on a node, whatever that is now.
+    pub(super) async fn rights(&self, node: &Member, deadline: Deadline) -> Result<Vec<Shortcoming>, Printable> {
+        let mut session = self.session(node, deadline).await?;
+        if session.is_galera() {
+            return Ok(Vec::new());
+        }
+        Ok(lacking(&mut session, node, |rights| rights.new, deadline).await.into_iter().collect())
+    }
+
     pub(super) async fn demote(&self, from: &Member, to: &Member, deadline: Deadline) -> Done {
         let mut old = self.session(from, deadline).await?;
         if old.is_galera() {
             return Ok("every node of a Galera cluster takes writes: nothing is demoted".into());
         }
         let mut new = self.session(to, deadline).await?;
+        // Or nothing would be written until the time is over.
+        hears(&new.query(deadline).await, &new, to)?;
         let began = Instant::now();
         let id = run(&mut old, from, "SELECT CONNECTION_ID() AS id", deadline).await?;
         *self.demoting() = id.get(0, "id").and_then(|id| id.parse().ok());
@@ -155,6 +168,20 @@ impl Mysql {
         let session = Login::new(&member.address, &self.check).session(&addresses, deadline).await.map(|(session, _)| session);
         session.map_err(|failure| no_login(member, Refusal::from(failure).why))
     }
+}
+
+/// A replica does not say that it receives nothing.
+fn hears(finding: &Finding, session: &Standing, member: &Member) -> Result<(), Printable> {
+    if finding.facts.hears_primary != Some(false) {
+        return Ok(());
+    }
+    Err(format!(
+        "{} receives nothing from its primary (its IO thread is not connected), so it would lack what was written last: look at SHOW {} \
+         STATUS there, and at its log",
+        member.name,
+        session.dialect().replica()
+    )
+    .into())
 }
 
 /// Makes a server refuse writes. `MySQL` has another variable, for accounts with `SUPER`; it sets the first as well.

@@ -94,21 +94,39 @@ impl Postgres {
         let Some(from) = from else { return missing };
         match self.ask(from, PRIMARY, deadline).await {
             Ok(row) if is(&row, 0) => missing.push(Shortcoming::forbids(format!("{} is no primary", from.name))),
-            Ok(row) if !is(&row, 1) => {
-                let grant = if is(&row, 2) {
-                    format!("GRANT pg_checkpoint TO {}", self.role())
-                } else {
-                    "only a superuser may, before PostgreSQL 15".into()
-                };
-                missing.push(Shortcoming::costs(format!(
-                    "no CHECKPOINT is made before {} stops, so that its stop takes as long as one: {grant}",
-                    from.name
-                )));
-            }
-            Ok(_) => {}
+            Ok(row) => missing.extend(self.no_checkpoint(&row, from)),
             Err(why) => missing.push(Shortcoming::forbids(why)),
         }
         missing
+    }
+
+    /// What the role lacks on a node, whatever that is now.
+    pub(super) async fn rights(&self, node: &Member, deadline: Deadline) -> Result<Vec<Shortcoming>, Printable> {
+        let (promotes, stops) = (self.ask(node, STANDBY, deadline).await?, self.ask(node, PRIMARY, deadline).await?);
+        Ok(self.no_promotion(&promotes, node).into_iter().chain(self.no_checkpoint(&stops, node)).collect())
+    }
+
+    fn no_checkpoint(&self, row: &Row, from: &Member) -> Option<Shortcoming> {
+        let grant = match (is(row, 1), is(row, 2)) {
+            (true, _) => return None,
+            (false, true) => format!("GRANT pg_checkpoint TO {}", self.role()),
+            (false, false) => "only a superuser may, before PostgreSQL 15".into(),
+        };
+        Some(Shortcoming::costs(format!(
+            "no CHECKPOINT is made before {} stops, so that its stop takes as long as one: {grant}",
+            from.name
+        )))
+    }
+
+    fn no_promotion(&self, row: &Row, to: &Member) -> Option<Shortcoming> {
+        match text(row, 1) {
+            Some("t") => None,
+            Some(_) => Some(Shortcoming::forbids(self.may_not_promote(to))),
+            None => Some(Shortcoming::forbids(format!(
+                "{} has no pg_promote(), which came with PostgreSQL 12: promote by a command (how: {{exec: […]}})",
+                to.name
+            ))),
+        }
     }
 
     fn of_standby(&self, row: &Row, to: &Member, switchover: bool) -> Vec<Shortcoming> {
@@ -116,16 +134,9 @@ impl Postgres {
         if !is(row, 0) {
             return vec![Shortcoming::forbids(format!("{} is no standby", to.name))];
         }
-        match text(row, 1) {
-            Some("t") => {}
-            Some(_) => missing.push(Shortcoming::forbids(self.may_not_promote(to))),
-            None => missing.push(Shortcoming::forbids(format!(
-                "{} has no pg_promote(), which came with PostgreSQL 12: promote by a command (how: {{exec: […]}})",
-                to.name
-            ))),
-        }
+        missing.extend(self.no_promotion(row, to));
         if switchover && !is(row, 2) {
-            missing.push(Shortcoming::forbids(format!(
+            missing.push(Shortcoming::loses(format!(
                 "{} receives nothing from its primary (pg_stat_wal_receiver is empty), so it would lack what was written last: look at \
                  primary_conninfo and at its log",
                 to.name

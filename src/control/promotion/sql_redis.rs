@@ -65,14 +65,41 @@ impl Redis {
         let mut missing = Vec::new();
         if value(&info, "role") != Some("slave") {
             missing.push(Shortcoming::forbids(format!("{} is no replica", to.name)));
-        } else if switchover && value(&info, "master_link_status") != Some("up") {
-            missing.push(Shortcoming::forbids(format!("{} has lost its primary (master_link_status is down)", to.name)));
+        } else if switchover {
+            missing.extend(hears(&info, to).err().map(Shortcoming::loses));
         }
+        if !switchover {
+            missing.extend(self.no_replicaof(session, to, deadline).await);
+        }
+        missing
+    }
+
+    /// What the user lacks on a node, whatever that is now.
+    pub(super) async fn rights(&self, node: &Member, deadline: Deadline) -> Result<Vec<Shortcoming>, Printable> {
+        let (mut session, _) = self.session(node, deadline).await?;
+        let mut missing = self.no_failover(&mut session, node, deadline).await;
+        missing.extend(self.no_replicaof(&mut session, node, deadline).await);
+        Ok(missing)
+    }
+
+    async fn no_replicaof(&self, session: &mut Standing, to: &Member, deadline: Deadline) -> Option<Shortcoming> {
         // With this port the command does nothing, whoever may give it.
-        if !switchover
-            && let Err(Refusal { is_denied: true, .. }) = session.run(&["REPLICAOF", "localhost", "none"], deadline).await
-        {
-            missing.push(Shortcoming::forbids(self.denied(to, "REPLICAOF", "+replicaof")));
+        let refused = session.run(&["REPLICAOF", "localhost", "none"], deadline).await.err().filter(|refusal| refusal.is_denied);
+        refused.map(|_| Shortcoming::forbids(self.denied(to, "REPLICAOF", "+replicaof")))
+    }
+
+    async fn no_failover(&self, session: &mut Standing, from: &Member, deadline: Deadline) -> Vec<Shortcoming> {
+        let mut missing = Vec::new();
+        // No time has this name, so nothing is paused.
+        if let Err(Refusal { is_denied: true, .. }) = session.run(&["CLIENT", "PAUSE", "none", "WRITE"], deadline).await {
+            missing.push(Shortcoming::costs(format!(
+                "{}; without that FAILOVER waits up to a second for the next acknowledgement of the replica",
+                self.denied(from, "CLIENT PAUSE", MAY_PAUSE)
+            )));
+        }
+        // With no time it does nothing; `ABORT` would end one that somebody else has begun.
+        if let Err(Refusal { is_denied: true, .. }) = session.run(&["FAILOVER", "TIMEOUT", "0"], deadline).await {
+            missing.push(Shortcoming::forbids(self.denied(from, "FAILOVER", "+failover")));
         }
         missing
     }
@@ -83,7 +110,7 @@ impl Redis {
             Err(why) => return vec![Shortcoming::forbids(why)],
         };
         let mut missing = Vec::new();
-        missing.extend(replica(&info, from, to).err().map(Shortcoming::forbids));
+        missing.extend(replica(&info, from, to).err().map(Shortcoming::loses));
         match value(&info, "master_failover_state") {
             Some("no-failover") => {}
             Some(_) => return vec![Shortcoming::forbids(format!("{} makes a FAILOVER already: wait for its end", from.name))],
@@ -95,17 +122,7 @@ impl Redis {
                 return vec![Shortcoming::forbids(old)];
             }
         }
-        // No time has this name, so nothing is paused.
-        if let Err(Refusal { is_denied: true, .. }) = session.run(&["CLIENT", "PAUSE", "none", "WRITE"], deadline).await {
-            missing.push(Shortcoming::costs(format!(
-                "{}; without that FAILOVER waits up to a second for the next acknowledgement of the replica",
-                self.denied(from, "CLIENT PAUSE", MAY_PAUSE)
-            )));
-        }
-        // There is none to abort.
-        if let Err(Refusal { is_denied: true, .. }) = session.run(&["FAILOVER", "ABORT"], deadline).await {
-            missing.push(Shortcoming::forbids(self.denied(from, "FAILOVER", "+failover")));
-        }
+        missing.extend(self.no_failover(&mut session, from, deadline).await);
         missing
     }
 
@@ -301,6 +318,18 @@ async fn info_of(session: &mut Standing, deadline: Deadline) -> Result<String, P
         Ok(_) => Err("its answer is none".into()),
         Err(refusal) => Err(refusal.why),
     }
+}
+
+/// A replica receives from its primary.
+fn hears(info: &str, member: &Member) -> Result<(), Printable> {
+    if value(info, "master_link_status") == Some("up") {
+        return Ok(());
+    }
+    Err(format!(
+        "{} has lost its primary (master_link_status is down), so it would lack what was written last: look at its log",
+        member.name
+    )
+    .into())
 }
 
 /// The host and the port by which the primary knows a replica. It may know it by another address than clients do.

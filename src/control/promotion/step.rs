@@ -62,6 +62,8 @@ pub struct Occasion {
 crate::labels! {
     /// How much a shortcoming matters.
     pub enum Severity {
+        /// The candidate does not follow the primary: it would lack what was written last, whoever insists.
+        Loses = "loses",
         /// The step would fail.
         Forbids = "forbids",
         /// It would take longer, or less would be sure.
@@ -79,6 +81,10 @@ pub struct Shortcoming {
 }
 
 impl Shortcoming {
+    pub(super) fn loses(words: impl Into<Printable>) -> Self {
+        Self { severity: Severity::Loses, words: words.into() }
+    }
+
     pub(super) fn forbids(words: impl Into<Printable>) -> Self {
         Self { severity: Severity::Forbids, words: words.into() }
     }

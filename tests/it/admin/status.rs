@@ -64,7 +64,7 @@ fn status_has_the_documented_fields() {
     let expected: Value = serde_json::from_str(
         r#"{"version": "1.2.3", "uptime_seconds": 0, "ready": true, "phase": "running", "pools": [{
         "name": "orders", "epoch": 3, "active": "db-b", "verdict": "keep", "paused": false, "pause_left_seconds": null, "suspended": false, "conflict": false,
-        "held": 2, "operation": null, "failover_ready": false, "failover_ready_reason": "no_candidate",
+        "held": 2, "operation": null, "trial": null, "failover_ready": false, "failover_ready_reason": "no_candidate",
         "summary": "Clients go to db-b. No other backend is healthy: if it dies, no other can take over. 2 clients wait.",
         "listeners": [{"name": "rw", "listen": ["192.0.2.1:5432"], "route": "primary", "connections": 118, "limit": 9000,
             "limit_per_ip": null, "allow": [], "deny": [], "proxy_protocol": {"accept_from": [], "send": "off"}}],

@@ -11,7 +11,7 @@ use mainstay::{
     app::{self, Running},
     config::{CheckKind, PostgresCheck},
     failover::{Election, Policy, RevokeMode},
-    route::Verb,
+    route::{Position, Session, Verb},
 };
 
 use super::{at, becomes_active, order, pause};
@@ -44,8 +44,17 @@ fn asks(mut client: Client, sql: &'static str) -> JoinHandle<Client> {
     })
 }
 
-fn is_gated(running: &Running) -> bool {
+pub(super) fn is_gated(running: &Running) -> bool {
     running.sessions.iter().flat_map(|table| table.oldest("orders", 1)).any(|(_, one)| one.route.revocation.gating().is_some())
+}
+
+/// How many sessions have stopped at the gate with a request that nobody has read.
+pub(super) fn wait_unread(running: &Running) -> usize {
+    let waits = |one: &Session| {
+        let stand = one.route.revocation.gating().and_then(|gating| one.gate.stand(gating));
+        stand.is_some_and(|stand| stand.position() == Position::Unread)
+    };
+    running.sessions.iter().flat_map(|table| table.oldest("orders", 1000)).filter(|(_, one)| waits(one)).count()
 }
 
 #[test]

@@ -161,7 +161,7 @@ fn a_server_that_is_no_replica_of_the_primary_is_not_promoted() {
     let promoter = promoter(&json!("redis"), &json!({"how": "sql"}));
     let missing = wait(promoter.preflight(Some(&from), &to, ample()));
     lacks(&missing, Severity::Forbids, "redis-b is no replica");
-    lacks(&missing, Severity::Forbids, "as its replica; it knows none");
+    lacks(&missing, Severity::Loses, "as its replica; it knows none");
     refused(wait(promoter.promote(Some(&from), &to, &OCCASION, ample())), "it knows none");
     assert_eq!(source.ask(&["SET", "a", "1"]), "+OK");
 }

@@ -17,7 +17,6 @@ pub(super) struct Run {
     pub(super) from: Option<BackendId>,
     pub(super) to: BackendId,
     steps: Vec<Stage>,
-    force: bool,
     accept_loss: bool,
     pub(super) how: How,
     pub(super) limits: Limits,
@@ -124,7 +123,7 @@ impl Judge {
         if promotes && !request.accept_loss {
             rule_of(!self.is_behind_the_fence(id), OperationRefusal::Fenced)?;
             let streams = self.node(id).hears != Some(false);
-            rule_of(!moves || request.force || streams, OperationRefusal::NotStreaming)?;
+            rule_of(!moves || streams, OperationRefusal::NotStreaming)?;
             let (bytes, time) = self.node(id).lag;
             let exceeds = match self.policy.max_lag {
                 Some(MaxLag::Bytes(max)) => bytes > Some(max),
@@ -216,7 +215,7 @@ impl Judge {
         let doubted =
             run.from.is_some_and(|from| self.node(from).doubted) || (self.active == run.from && self.awaits_a_word(was.conflict));
         let may = match run.step {
-            Drain => !doubted && !self.wavers(run.to) && (run.force || run.accept_loss || self.node(run.to).hears != Some(false)),
+            Drain => !doubted && !self.wavers(run.to) && (run.accept_loss || self.node(run.to).hears != Some(false)),
             Demote => run.from.is_none_or(|from| !self.eligible(from)),
             Activate => false,
             _ => true,
@@ -301,9 +300,9 @@ impl Judge {
     pub(super) fn start(&mut self, request: &Request, (from, to, steps): Planned, now: Time, told: &mut Vec<Effect>) {
         let first = steps[0];
         let (id, kind, accept_loss, how) = (request.id, request.kind, request.accept_loss, request.how);
-        let (limits, force, afterwards) = (request.limits, request.force, request.afterwards);
+        let (limits, afterwards) = (request.limits, request.afterwards);
         let (step, since, reported) = (first, now, false);
-        let run = Run { id, kind, from, to, steps, force, accept_loss, how, limits, afterwards, step, since, reported };
+        let run = Run { id, kind, from, to, steps, accept_loss, how, limits, afterwards, step, since, reported };
         self.operation = Some(run);
         self.begin_step(first, now, told);
     }

@@ -203,7 +203,8 @@ fn settings(backends: &[(&Counted, Option<u32>)]) -> Value {
             "name": "orders",
             "check": {
                 "exchange": [{"send": CHECK}, {"expect": "+"}],
-                "interval": "50ms", "fast_interval": "20ms", "timeout": "5s", "fall": 1, "rise": 1,
+                // One that waits behind a thousand others in the backend's queue is no failure; a backend that is down says so.
+                "interval": "50ms", "fast_interval": "20ms", "timeout": "1m", "fall": 1, "rise": 1,
             },
             "hold": {"timeout": "1h", "max": 10_000, "max_per_ip": 10_000},
             "failover_budget": {"max": 1000},

@@ -235,7 +235,7 @@ fn one_too_many(ask: impl Fn() -> Reply + Sync) -> Reply {
     let orders = || std::iter::repeat_with(&ask).take_while(|_| Instant::now() < end).find(|reply| reply.status == 429);
     let first = thread::scope(|scope| {
         let threads: Vec<_> = (0..8).map(|_| scope.spawn(orders)).collect();
-        threads.into_iter().filter_map(|thread| thread.join().unwrap()).next()
+        threads.into_iter().find_map(|thread| thread.join().unwrap())
     });
     first.expect("too many orders at once")
 }

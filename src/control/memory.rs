@@ -11,13 +11,13 @@ use crate::{
 /// The saved state of one pool.
 pub(super) struct Memory {
     /// Where it is kept, if anywhere.
-    file: Option<StateFile>,
+    file: Option<StateFile<Remembered>>,
     last: Remembered,
 }
 
 impl Memory {
     /// Reads what an earlier process knew.
-    pub(super) async fn begin(file: Option<StateFile>) -> Self {
+    pub(super) async fn begin(file: Option<StateFile<Remembered>>) -> Self {
         let last = match &file {
             Some(file) => file.read().await,
             None => Remembered::default(),
@@ -83,7 +83,7 @@ impl Memory {
             return;
         }
         if let Some(file) = &self.file {
-            file.write(now.clone());
+            file.write(&now);
         }
         self.last = now;
     }

@@ -10,13 +10,26 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 /// Version of the file format. A file of another version is ignored.
 const VERSION: u32 = 1;
 
-/// None of our files is longer.
-const MAX_LEN: u64 = 64 << 10;
+/// What is kept in a file of its own.
+pub(super) trait Kept: Serialize + DeserializeOwned + Default + Send + 'static {
+    /// The end of the file's name, after that of the pool.
+    const NAME: &'static str;
+    /// No such file is longer.
+    const MAX_LEN: u64;
+    /// What it means that the file cannot be used.
+    const LOST: &'static str;
+}
+
+impl Kept for Remembered {
+    const NAME: &'static str = "state";
+    const MAX_LEN: u64 = 64 << 10;
+    const LOST: &'static str = "until a backend is active, an old primary cannot be told from the present one by it";
+}
 
 /// The saved state of a pool.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,9 +57,9 @@ pub struct Remembered {
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-struct Content {
+struct Content<T> {
     version: u32,
-    pool: Remembered,
+    pool: T,
 }
 
 /// The saved state of a pool, and its file, for reading only.
@@ -54,7 +67,7 @@ struct Content {
 /// # Errors
 /// When there is a file that cannot be read, or that is not of this version.
 pub fn look(dir: &Path, pool: &str) -> io::Result<(PathBuf, Remembered)> {
-    let path = path(dir, pool);
+    let path = path::<Remembered>(dir, pool);
     match try_read(&path) {
         Ok(content) => Ok((path, content.pool)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok((path, Remembered::default())),
@@ -62,45 +75,51 @@ pub fn look(dir: &Path, pool: &str) -> io::Result<(PathBuf, Remembered)> {
     }
 }
 
-/// Where the state of a pool is saved.
-pub(super) fn path(dir: &Path, pool: &str) -> PathBuf {
-    dir.join(format!("{pool}.state.json"))
+/// Where it is kept for a pool.
+pub(super) fn path<T: Kept>(dir: &Path, pool: &str) -> PathBuf {
+    dir.join(format!("{pool}.{}.json", T::NAME))
 }
 
 /// What an earlier process knew. A file that is missing, damaged, of another version or no regular file is no hint.
-pub(super) fn read(path: &Path) -> Remembered {
-    match try_read(path) {
+pub(super) fn read<T: Kept>(path: &Path) -> T {
+    match try_read::<T>(path) {
         Ok(content) => content.pool,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Remembered::default(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => T::default(),
         Err(error) => {
-            passed_over(path, &error.to_string());
-            Remembered::default()
+            passed_over::<T>(path, &error.to_string());
+            T::default()
         }
     }
 }
 
 /// Reports that the file is not used.
-pub(super) fn passed_over(path: &Path, error: &str) {
-    tracing::warn!(file = %path.display(), %error, "the state file is passed over; until a backend is active, an old primary cannot be told from the present one by it");
+pub(super) fn passed_over<T: Kept>(path: &Path, error: &str) {
+    tracing::warn!(file = %path.display(), %error, "the {} file is passed over; {}", T::NAME, T::LOST);
 }
 
-fn try_read(path: &Path) -> io::Result<Content> {
+fn try_read<T: Kept>(path: &Path) -> io::Result<Content<T>> {
     let file = OpenOptions::new().read(true).custom_flags(FLAGS).open(path)?;
     if !file.metadata()?.is_file() {
         return Err(io::Error::other("it is not a regular file"));
     }
     let mut text = String::new();
-    file.take(MAX_LEN).read_to_string(&mut text)?;
-    let content: Content = serde_json::from_str(&text)?;
+    file.take(T::MAX_LEN).read_to_string(&mut text)?;
+    let content: Content<T> = serde_json::from_str(&text)?;
     if content.version == VERSION { Ok(content) } else { Err(io::Error::other(format!("its version is {}", content.version))) }
 }
 
+/// The content of the file.
+pub(super) fn content<T: Kept>(pool: &T) -> Vec<u8> {
+    // Maps with text for keys, numbers and text: nothing that JSON has not.
+    serde_json::to_vec(&Content { version: VERSION, pool }).unwrap_or_default()
+}
+
 /// Replaces the file as a whole, or leaves it as it was.
-pub(super) fn write(path: &Path, pool: Remembered) -> io::Result<()> {
+pub(super) fn write(path: &Path, content: &[u8]) -> io::Result<()> {
     let temporary = path.with_extension("tmp");
     let _ = fs::remove_file(&temporary);
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).custom_flags(FLAGS).open(&temporary)?;
-    file.write_all(&serde_json::to_vec(&Content { version: VERSION, pool })?)?;
+    file.write_all(content)?;
     file.sync_all()?;
     fs::rename(&temporary, path)?;
     File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
@@ -129,10 +148,10 @@ mod tests {
     #[test]
     fn what_is_written_is_read() {
         let (dir, file) = file("roundtrip");
-        assert_eq!(read(&file), Remembered::default());
+        assert_eq!(read::<Remembered>(&file), Remembered::default());
         for fence in [7, 8] {
-            write(&file, remembered(fence)).unwrap();
-            assert_eq!(read(&file), remembered(fence));
+            write(&file, &content(&remembered(fence))).unwrap();
+            assert_eq!(read::<Remembered>(&file), remembered(fence));
         }
         fs::remove_dir_all(dir).unwrap();
     }
@@ -140,39 +159,39 @@ mod tests {
     #[test]
     fn a_file_without_administrative_states_is_that_of_an_earlier_version() {
         let (dir, file) = file("admin");
-        write(&file, remembered(7)).unwrap();
+        write(&file, &content(&remembered(7))).unwrap();
         assert!(!fs::read_to_string(&file).unwrap().contains("admin"));
         let admin = BTreeMap::from([("db-a".to_owned(), "maint".to_owned())]);
         let states = Remembered { admin, ..remembered(7) };
-        write(&file, states.clone()).unwrap();
-        assert_eq!(read(&file), states);
+        write(&file, &content(&states)).unwrap();
+        assert_eq!(read::<Remembered>(&file), states);
         fs::remove_dir_all(dir).unwrap();
     }
 
     #[test]
     fn every_truncation_and_a_foreign_version_are_no_hint() {
         let (dir, file) = file("damage");
-        write(&file, remembered(7)).unwrap();
+        write(&file, &content(&remembered(7))).unwrap();
         let whole = fs::read_to_string(&file).unwrap();
         for len in 0..whole.len() {
             fs::write(&file, &whole[..len]).unwrap();
-            assert_eq!(read(&file), Remembered::default(), "cut at {len}");
+            assert_eq!(read::<Remembered>(&file), Remembered::default(), "cut at {len}");
         }
         fs::write(&file, whole.replace("\"version\":1", "\"version\":2")).unwrap();
-        assert_eq!(read(&file), Remembered::default());
+        assert_eq!(read::<Remembered>(&file), Remembered::default());
         fs::remove_dir_all(dir).unwrap();
     }
 
     #[test]
     fn neither_a_link_is_followed_nor_a_device_or_directory_read() {
         let (dir, file) = file("link");
-        write(&file, remembered(9)).unwrap();
+        write(&file, &content(&remembered(9))).unwrap();
         let target = dir.join("target");
         fs::rename(&file, &target).unwrap();
         std::os::unix::fs::symlink(&target, &file).unwrap();
-        assert_eq!(read(&file), Remembered::default());
-        assert!(try_read(Path::new("/dev/zero")).unwrap_err().to_string().contains("not a regular file"));
-        assert!(try_read(&dir).unwrap_err().to_string().contains("not a regular file"));
+        assert_eq!(read::<Remembered>(&file), Remembered::default());
+        assert!(try_read::<Remembered>(Path::new("/dev/zero")).unwrap_err().to_string().contains("not a regular file"));
+        assert!(try_read::<Remembered>(&dir).unwrap_err().to_string().contains("not a regular file"));
         fs::remove_dir_all(dir).unwrap();
     }
 }

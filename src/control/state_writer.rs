@@ -9,6 +9,7 @@
 use std::{
     collections::{BTreeMap, VecDeque},
     fmt, io,
+    marker::PhantomData,
     path::{Path, PathBuf},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread,
@@ -17,7 +18,7 @@ use std::{
 
 use tokio::{sync::oneshot, time::timeout};
 
-use super::state_file::{self, Remembered};
+use super::state_file::{self, Kept};
 use crate::metrics::Metrics;
 
 /// How long to wait for the state of an earlier process. A pool that waits for it is not probed.
@@ -54,9 +55,12 @@ struct Book {
     is_closed: bool,
 }
 
+/// A file, its content, and whether it was written.
+type Written = (Arc<Path>, Arc<[u8]>, io::Result<()>);
+
 enum Job {
-    Read(oneshot::Sender<Remembered>),
-    Write(Remembered),
+    Read(Box<dyn FnOnce() + Send>),
+    Write(Arc<[u8]>),
 }
 
 impl Book {
@@ -106,8 +110,9 @@ impl StateWriter {
     }
 
     /// The file of one pool.
-    pub(super) fn file(&self, pool: &str) -> StateFile {
-        StateFile { shared: Arc::clone(&self.0), path: state_file::path(&self.0.directory, pool).into() }
+    pub(super) fn file<T: Kept>(&self, pool: &str) -> StateFile<T> {
+        let path = state_file::path::<T>(&self.0.directory, pool).into();
+        StateFile { shared: Arc::clone(&self.0), path, kept: PhantomData }
     }
 
     /// Waits for the last writes, but not for long, and reports what is not on disk. Blocks.
@@ -137,31 +142,35 @@ impl fmt::Debug for StateWriter {
     }
 }
 
-/// The state file of one pool.
-pub(super) struct StateFile {
+/// A file of one pool.
+pub(super) struct StateFile<T> {
     shared: Arc<Shared>,
     path: Arc<Path>,
+    kept: PhantomData<T>,
 }
 
-impl StateFile {
+impl<T: Kept> StateFile<T> {
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
     /// The state of an earlier process, or of this one before a reload; nothing when the disk does not answer in time.
-    pub(super) async fn read(&self) -> Remembered {
+    pub(super) async fn read(&self) -> T {
         let (reply, answer) = oneshot::channel();
-        self.shared.add(Arc::clone(&self.path), Job::Read(reply));
-        if let Ok(Ok(remembered)) = timeout(READ_PATIENCE, answer).await {
-            return remembered;
+        let path = Arc::clone(&self.path);
+        // The caller may have given up.
+        let read = move || drop(reply.send(state_file::read(&path)));
+        self.shared.add(Arc::clone(&self.path), Job::Read(Box::new(read)));
+        if let Ok(Ok(kept)) = timeout(READ_PATIENCE, answer).await {
+            return kept;
         }
-        state_file::passed_over(&self.path, &format!("the disk did not answer within {READ_PATIENCE:?}"));
-        Remembered::default()
+        state_file::passed_over::<T>(&self.path, &format!("the disk did not answer within {READ_PATIENCE:?}"));
+        T::default()
     }
 
     /// Queues a write, in place of any pending one. Does not wait.
-    pub(super) fn write(&self, remembered: Remembered) {
-        self.shared.add(Arc::clone(&self.path), Job::Write(remembered));
+    pub(super) fn write(&self, kept: &T) {
+        self.shared.add(Arc::clone(&self.path), Job::Write(state_file::content(kept).into()));
     }
 }
 
@@ -190,14 +199,13 @@ impl Shared {
     fn work(&self) {
         while let Some((path, job)) = self.next() {
             match job {
-                Job::Read(reply) => {
-                    // The caller may have given up.
-                    let _ = reply.send(state_file::read(&path));
+                Job::Read(read) => {
+                    read();
                     self.done(None);
                 }
-                Job::Write(remembered) => {
-                    let written = state_file::write(&path, remembered.clone());
-                    self.done(Some((path, remembered, written)));
+                Job::Write(content) => {
+                    let written = state_file::write(&path, &content);
+                    self.done(Some((path, content, written)));
                 }
             }
         }
@@ -222,7 +230,7 @@ impl Shared {
         }
     }
 
-    fn done(&self, write: Option<(Arc<Path>, Remembered, io::Result<()>)>) {
+    fn done(&self, write: Option<Written>) {
         let mut book = self.lock();
         book.busy = None;
         match write {
@@ -230,15 +238,15 @@ impl Shared {
                 tracing::info!(file = %path.display(), "the state file can be written again");
             }
             None | Some((_, _, Ok(()))) => {}
-            Some((path, remembered, Err(error))) => {
+            Some((path, content, Err(error))) => {
                 self.metrics.process.state_write_failures.inc();
                 if book.failed.insert(Arc::clone(&path), error.to_string()).is_none() {
-                    tracing::error!(file = %path.display(), %error, "the state file cannot be written; a restart would forget the highest database epoch");
+                    tracing::error!(file = %path.display(), %error, "the state file cannot be written; a restart would forget what it holds, such as the highest database epoch");
                 }
                 if !book.is_closed {
                     book.rest = Some(Instant::now() + RETRY);
                     if !book.writes().any(|other| *other == path) {
-                        book.jobs.push_back((path, Job::Write(remembered)));
+                        book.jobs.push_back((path, Job::Write(content)));
                     }
                 }
             }
@@ -250,7 +258,7 @@ impl Shared {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::state_file::Remembered, *};
 
     #[test]
     fn what_is_newer_takes_the_place_of_what_is_still_to_be_written() {
@@ -260,12 +268,12 @@ mod tests {
         let value = |fence| Remembered { fence: Some(fence), ..Remembered::default() };
         let (orders, users) = (state.file("orders"), state.file("users"));
         for fence in 1..=1000 {
-            orders.write(value(fence));
-            users.write(value(fence + 1));
+            orders.write(&value(fence));
+            users.write(&value(fence + 1));
         }
         let writes: Vec<_> = shared.lock().jobs.drain(..).collect();
         assert_eq!(writes.len(), 2);
-        let fence = |job: &Job| if let Job::Write(remembered) = job { remembered.fence } else { None };
-        assert_eq!(writes.iter().map(|(_, job)| fence(job)).collect::<Vec<_>>(), [Some(1000), Some(1001)]);
+        let is = |job: &Job, fence| matches!(job, Job::Write(content) if **content == *state_file::content(&value(fence)));
+        assert!(is(&writes[0].1, 1000) && is(&writes[1].1, 1001));
     }
 }

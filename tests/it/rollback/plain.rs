@@ -10,11 +10,11 @@ use std::{
 use rustix::process::{Pid, kill_process};
 use serde_json::{Value, json};
 
-use super::{Said, Site};
 use crate::support::{
     echo::Backend,
     process::{Signal, settings},
     scratch::Scratch,
+    site::{Said, Site},
     wait::until,
 };
 

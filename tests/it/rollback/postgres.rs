@@ -3,8 +3,12 @@
 use lab::transactions::postgres::Client;
 use serde_json::json;
 
-use super::{Said, Site};
-use crate::support::{postgres::Postgres, scratch::Scratch, wait::until};
+use crate::support::{
+    postgres::Postgres,
+    scratch::Scratch,
+    site::{Said, Site},
+    wait::until,
+};
 
 struct Pair {
     site: Site,

@@ -11,6 +11,7 @@ pub mod noise;
 pub mod process;
 pub mod random;
 pub mod scratch;
+pub mod site;
 
 pub use lab::{
     child,

@@ -13,7 +13,7 @@ use super::{
     AdminPool, AdminState, HealthProblems,
     authority::Denial,
     connection::Connection,
-    events, gauges, health,
+    diff, events, gauges, health,
     host::{self, Reach},
     operations, orders, page,
     query::{Query, decoded},
@@ -104,6 +104,13 @@ const ENDPOINTS: &[ApiEndpoint] = &[
         "The sessions of one pool, oldest first, at most 1000.",
     ),
     get(
+        "/api/v1/pools/{pool}/diff?a=BACKEND&b=BACKEND",
+        &["a", "b"],
+        Reach::File,
+        |call| with_pool(call.state, call.name(), |pool| diff::answer(call.state, pool, &call.query)),
+        "What differs between the active backend and each other one, or between two: see [updates.md](updates.md).",
+    ),
+    get(
         "/api/v1/events?since=ID",
         &["since"],
         Reach::File,
@@ -178,6 +185,25 @@ const ENDPOINTS: &[ApiEndpoint] = &[
         orders::drill,
         "Changes nothing: says what a failover, a switchover, a promotion and a rollback would do now. `switch`: makes a switchover \
          there and back.",
+    ),
+    order(
+        "POST",
+        "/api/v1/pools/{pool}/prove",
+        orders::prove,
+        "Runs the proofs of `backend`, or of every backend that has not proven itself.",
+    ),
+    order("POST", "/api/v1/pools/{pool}/backends/{backend}/prove", orders::prove_one, "Runs the proofs of one backend."),
+    order(
+        "POST",
+        "/api/v1/pools/{pool}/backends/{backend}/approve",
+        orders::approve,
+        "Takes a backend for good as it is now, whatever its proofs say. It needs a `reason`.",
+    ),
+    order(
+        "POST",
+        "/api/v1/pools/{pool}/backends/{backend}/reject",
+        orders::reject,
+        "Takes a backend for bad as it is now. It needs a `reason`.",
     ),
     order("DELETE", "/api/v1/operations/{id}", orders::abort, "Aborts an operation before its point of no return."),
     order("POST", "/api/v1/reload", orders::reload, "As SIGHUP: reads the configuration again; see [reload.md](reload.md)."),

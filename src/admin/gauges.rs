@@ -40,6 +40,7 @@ fn refresh_backend(metrics: &BackendMetrics, view: &BackendView) {
     for (outcome, gauge) in &metrics.check_alert {
         gauge.set(i64::from(view.alert == Some(*outcome)));
     }
+    metrics.proof.set(view.proof);
     metrics.reader.set(i64::from(view.read_eligibility == ReadEligibility::Reader));
     metrics.reader_reason.set(view.read_eligibility);
     metrics.replication_lag_bytes.set(saturating(view.facts.lag_bytes.unwrap_or(0)));

@@ -12,6 +12,7 @@
 //! | [`response`] | how an answer is written |
 //! | [`authority`] | who may order, and every refusal |
 //! | [`orders`] | what is ordered of a pool or of the process, and the answer |
+//! | [`diff`] | what differs between the backends of a pool |
 //! | [`operations`] | the JSON of operations |
 //! | [`process`] | orders for the whole process: to whoever runs it, and back |
 //! | [`rate`] | how often something may happen |
@@ -27,6 +28,7 @@
 mod api;
 mod authority;
 mod connection;
+mod diff;
 mod events;
 mod gauges;
 mod health;
@@ -55,7 +57,7 @@ use crate::{
     lifecycle::{PhaseWatch, Vital},
     metrics::{BackendMetrics, ListenerMetrics, Metrics, PoolMetrics},
     net::{endpoint::Endpoint, listener::BoundListener},
-    route::{Clock, EventLog, OperationLog, OrderSender, SessionTable, Snapshot, SnapshotWatch},
+    route::{Clock, EventLog, GuardLog, OperationLog, OrderSender, SessionTable, Snapshot, SnapshotWatch},
 };
 
 /// Settings of the admin plane.
@@ -88,6 +90,8 @@ pub struct AdminState {
     pub events: Arc<EventLog>,
     /// Operations that run, and the last ones.
     pub operations: Arc<OperationLog>,
+    /// What is proven of each backend.
+    pub guards: Arc<GuardLog>,
     /// All metrics.
     pub metrics: Arc<Metrics>,
     /// Faults of the process itself. Must never ask a database.

@@ -154,6 +154,28 @@ order! {
 }
 
 order! {
+    /// Runs proofs.
+    prove, |names, body { #[serde(default)] backend: Option<String> }| {
+        What::Pool(name(names, 0), Verb::Prove { backend: body.backend.map(Arc::from) })
+    }
+}
+
+order! {
+    /// Runs the proofs of one backend.
+    prove_one, |names, body {}| What::Pool(name(names, 0), Verb::Prove { backend: Some(name(names, 1).into()) })
+}
+
+order! {
+    /// Takes a backend for good.
+    approve, |names, body {}| What::Pool(name(names, 0), Verb::Approve { backend: name(names, 1).into() })
+}
+
+order! {
+    /// Takes a backend for bad.
+    reject, |names, body {}| What::Pool(name(names, 0), Verb::Reject { backend: name(names, 1).into() })
+}
+
+order! {
     /// Ends an operation.
     abort, |names, body {}| What::Abort(name(names, 0))
 }
@@ -166,6 +188,15 @@ order! {
 order! {
     /// As SIGTERM.
     shutdown, |_names, body { #[serde(default)] force: bool }| What::Process(ProcessVerb::Shutdown { force: body.force })
+}
+
+/// What a person says of an update is kept with it, so it has to be said.
+fn reasoned(order: Order) -> serde_json::Result<Order> {
+    let needs_one = matches!(order.what, What::Pool(_, Verb::Approve { .. } | Verb::Reject { .. }));
+    if needs_one && order.reason.trim().is_empty() {
+        return Err(de::Error::custom("`reason` is needed: it is kept with the decision"));
+    }
+    Ok(order)
 }
 
 fn name(names: &[String], index: usize) -> String {
@@ -233,7 +264,7 @@ pub(super) async fn take(
         Ok(body) => body,
         Err(denial) => return denied(denial),
     };
-    match reader(&names, &body) {
+    match reader(&names, &body).and_then(reasoned) {
         Ok(Order { what: What::Pool(pool, verb), reason, dry_run }) => {
             give(state, &pool, verb, (by, reason.into()), dry_run).await
         }
@@ -261,8 +292,8 @@ async fn give(state: &AdminState, pool: &str, verb: Verb, who: (Printable, Print
     let view = state.view();
     let Some(found) = view.pool(pool) else { return response::unknown("pool", view.names()) };
     let backend = match &verb {
-        Verb::SetAdmin { backend, .. } => Some(backend),
-        Verb::Kill { backend, .. } => backend.as_ref(),
+        Verb::SetAdmin { backend, .. } | Verb::Approve { backend } | Verb::Reject { backend } => Some(backend),
+        Verb::Kill { backend, .. } | Verb::Prove { backend } => backend.as_ref(),
         Verb::Switchover { to, .. } | Verb::Trial { to, .. } | Verb::Promote { to, .. } => to.as_ref(),
         Verb::Pause { .. }
         | Verb::Resume
@@ -403,6 +434,15 @@ mod tests {
         assert_eq!(verb(rollback(&names(), b"")), Verb::Rollback { accept_loss: false });
         assert_eq!(verb(rollback(&names(), br#"{"accept_loss": true}"#)), Verb::Rollback { accept_loss: true });
         assert_eq!(verb(abort_present(&names(), b"{}")), Verb::AbortPresent);
+        assert_eq!(verb(prove(&names(), b"")), Verb::Prove { backend: None });
+        assert_eq!(verb(prove(&names(), br#"{"backend": "db-b"}"#)), Verb::Prove { backend: to() });
+        let own = || "db-a".into();
+        assert_eq!(verb(prove_one(&names(), b"{}")), Verb::Prove { backend: Some(own()) });
+        assert_eq!(verb(approve(&names(), br#"{"reason": "seen"}"#)), Verb::Approve { backend: own() });
+        assert_eq!(verb(reject(&names(), br#"{"reason": "slow"}"#)), Verb::Reject { backend: own() });
+        for (reader, is_fine) in [(approve as Reader, false), (reject, false), (prove, true), (resume, true)] {
+            assert_eq!(reader(&names(), br#"{"reason": " "}"#).and_then(reasoned).is_ok(), is_fine);
+        }
         assert!(matches!(abort(&["7".to_owned()], b"").unwrap().what, What::Abort(id) if id == "7"));
         assert!(matches!(reload(&[], b"").unwrap().what, What::Process(ProcessVerb::Reload)));
         let forced = shutdown(&[], br#"{"force": true}"#).unwrap().what;

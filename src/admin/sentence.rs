@@ -111,7 +111,9 @@ pub(super) fn reason(pool: &Snapshot, backend: &BackendView) -> String {
             }
             None => reason.to_string(),
         },
-        Reason::Eligible | Reason::Maint | Reason::Drain | Reason::Standby | Reason::ReadOnly => reason.to_string(),
+        Reason::Eligible | Reason::Maint | Reason::Drain | Reason::Standby | Reason::ReadOnly | Reason::Unproven => {
+            reason.to_string()
+        }
     }
 }
 
@@ -135,6 +137,7 @@ const fn outlook(ready: FailoverReady) -> &'static str {
             "No standby says whether it hears its primary, so mainstay would promote none of them: look at the rights of the check."
         }
         FailoverReady::Budget => "There were many failovers recently: mainstay will not switch again to a backend that failed.",
+        FailoverReady::Unproven => "Every other backend that could take over has changed and has not proven itself.",
         FailoverReady::NoActive => "Whether another could take over is not known yet.",
     }
 }
@@ -152,7 +155,7 @@ fn nobody(pool: &Snapshot) -> String {
              Find out why they fail; mainstay tries again by itself later.",
             listed(pool)
         ),
-        Verdict::NoEligible | Verdict::Keep | Verdict::Switch => {
+        Verdict::NoEligible | Verdict::NoProvenNode | Verdict::Keep | Verdict::Switch => {
             format!("NO BACKEND MAY SERVE. {} {}", listed(pool), advice(pool))
         }
     }
@@ -178,7 +181,9 @@ fn advice(pool: &Snapshot) -> String {
         let unsettled = |backend: &&BackendView| matches!(backend.reason, Reason::Down | Reason::Unknown);
         pool.backends.iter().filter(unsettled).any(|backend| last(backend) == Some(class))
     };
-    let words = if last_of(Class::Success) {
+    let words = if any(Reason::Unproven) {
+        "One has changed and has not proven itself: look at its proofs, and approve it if it may serve."
+    } else if last_of(Class::Success) {
         "One answers again: it is used as soon as it has answered often enough."
     } else if any(Reason::Starting) || last_of(Class::NotServing) {
         "One is starting: wait for it, or look into its log."
@@ -228,7 +233,7 @@ fn forget(pool: &Snapshot) -> String {
 mod tests {
     use super::*;
     use crate::{
-        failover::{Admin, BackendId, Facts, Outcome, Step},
+        failover::{Admin, BackendId, Facts, Outcome, Proof, Step},
         route::{LastProbe, StepView},
     };
 
@@ -248,6 +253,8 @@ mod tests {
             admin: Admin::Ready,
             reason,
             read_eligibility: ReadEligibility::Reader,
+            proof: Proof::Proven,
+            proof_what: "".into(),
             facts: Facts { role, ..Facts::default() },
             alert: None,
             alert_evidence: "".into(),
@@ -399,9 +406,7 @@ mod tests {
 
     #[test]
     fn no_state_is_without_words() {
-        for verdict in
-            [Verdict::Settling, Verdict::Keep, Verdict::Switch, Verdict::NoEligible, Verdict::SplitBrain, Verdict::HoldDown]
-        {
+        for &verdict in Verdict::ALL {
             for active in [None, Some(BackendId(0)), Some(BackendId(9))] {
                 let mut pool = pool(verdict, vec![backend("a", Health::Unknown, None, Reason::Unknown, "")]);
                 pool.active = active;

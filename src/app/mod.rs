@@ -23,7 +23,7 @@ use crate::{
     lifecycle,
     metrics::{Metrics, PoolSeries},
     net::endpoint::Endpoint,
-    route::{EventLog, OperationLog, OrderSender, SessionTable, SnapshotWatch},
+    route::{EventLog, GuardLog, OperationLog, OrderSender, SessionTable, SnapshotWatch},
 };
 
 /// A running mainstay, all of it in this process.
@@ -42,6 +42,8 @@ pub struct Running {
     pub events: Arc<EventLog>,
     /// Operations of all pools.
     pub operations: Arc<OperationLog>,
+    /// What is proven of each backend.
+    pub guards: Arc<GuardLog>,
     /// All metrics.
     pub metrics: Arc<Metrics>,
     /// The live sessions, one table a worker.
@@ -108,6 +110,7 @@ pub fn start_with(config: &Config, metrics: &Arc<Metrics>) -> Result<Running, St
     let listeners = listeners.into_iter().map(|pool| pool.into_iter().map(addresses).collect()).collect();
     let reloader = Reloader::new(config.clone(), limits.workers, planes);
     let (events, operations, metrics, sessions) = (threads.events, threads.operations, Arc::clone(metrics), threads.sessions);
+    let guards = threads.guards;
     let process_orders = Some(process_orders);
     Ok(Running {
         listeners,
@@ -117,6 +120,7 @@ pub fn start_with(config: &Config, metrics: &Arc<Metrics>) -> Result<Running, St
         series,
         events,
         operations,
+        guards,
         metrics,
         sessions,
         reloader,

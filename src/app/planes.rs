@@ -31,7 +31,10 @@ use crate::{
     lifecycle::{Lifeline, Vital},
     metrics::{Metrics, PoolLabels, PoolSeries},
     net::{endpoint::Endpoint, listener::BoundListener},
-    route::{self, Clock, EventLog, OperationLog, OrderSender, ReportSender, RouteWatch, SessionTable, Snapshot, SnapshotWatch},
+    route::{
+        self, Clock, EventLog, GuardLog, OperationLog, OrderSender, ReportSender, RouteWatch, SessionTable, Snapshot,
+        SnapshotWatch,
+    },
 };
 
 /// How long a reload waits for pools that are busy; then they show it later.
@@ -69,6 +72,7 @@ pub(super) struct RunningPool {
 pub(super) struct Threads {
     pub(super) events: Arc<EventLog>,
     pub(super) operations: Arc<OperationLog>,
+    pub(super) guards: Arc<GuardLog>,
     /// Of the control thread.
     pub(super) heartbeat: Heartbeat,
     /// Every accept loop and session.
@@ -89,24 +93,17 @@ impl Planes {
     ) -> Result<(Self, Threads), StartError> {
         let (clock, heartbeat) = (Clock::start(), Heartbeat::default());
         let (events, operations) = (Arc::new(EventLog::default()), Arc::new(OperationLog::default()));
+        let guards = Arc::new(GuardLog::default());
         let admission = Arc::new(Admission::new(limits.budget.connections));
-        let data = data::spawn(DataSettings {
-            workers: limits.workers,
-            busy_poll: limits.busy_poll,
-            pipes: limits.budget.pipes,
-            admission: Arc::clone(&admission),
-            shutdown_delay: config.shutdown.delay,
-            clock,
-            lifeline: lifeline.clone(),
-            process: Arc::clone(metrics),
-        })
-        .map_err(|error| StartError::thread("data", &error))?;
+        let data = data_settings(config, limits, Arc::clone(&admission), (clock, lifeline, metrics));
+        let data = data::spawn(data).map_err(|error| StartError::thread("data", &error))?;
         let state = state_writer(config, metrics)?;
         let (control, control_thread) = control::spawn(ControlSettings {
             clock,
             lifeline: lifeline.clone(),
             events: Arc::clone(&events),
             operations: Arc::clone(&operations),
+            guards: Arc::clone(&guards),
             state: state.clone(),
             sessions: data.sessions.clone(),
             metrics: Arc::clone(metrics),
@@ -142,13 +139,14 @@ impl Planes {
                 sessions: data.sessions.clone(),
                 events: Arc::clone(&events),
                 operations: Arc::clone(&operations),
+                guards: Arc::clone(&guards),
                 metrics: Arc::clone(metrics),
                 health: health(&lifeline.vital, &heartbeat, clock, state),
             },
         })
         .map_err(|error| StartError::thread("admin", &error))?;
         let handles = data.threads.into_iter().chain([control_thread, admin_thread]).collect();
-        Ok((planes, Threads { events, operations, heartbeat, tasks: data.tasks, handles, sessions: data.sessions }))
+        Ok((planes, Threads { events, operations, guards, heartbeat, tasks: data.tasks, handles, sessions: data.sessions }))
     }
 
     /// The series of every pool of `config`.
@@ -231,6 +229,24 @@ impl Planes {
             (key, new)
         };
         bind::keys(pool, listener).map(socket).collect()
+    }
+}
+
+fn data_settings(
+    config: &Config,
+    limits: &Limits,
+    admission: Arc<Admission>,
+    (clock, lifeline, metrics): (Clock, &Lifeline, &Arc<Metrics>),
+) -> DataSettings {
+    DataSettings {
+        workers: limits.workers,
+        busy_poll: limits.busy_poll,
+        pipes: limits.budget.pipes,
+        admission,
+        shutdown_delay: config.shutdown.delay,
+        clock,
+        lifeline: lifeline.clone(),
+        process: Arc::clone(metrics),
     }
 }
 

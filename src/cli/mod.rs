@@ -3,6 +3,7 @@
 pub mod check;
 pub mod client;
 pub mod demo;
+pub mod diff;
 pub mod exit;
 mod operation;
 pub mod order;
@@ -38,6 +39,8 @@ enum Command {
     Probe(probe::Args),
     /// Show pools, backends, sessions and the last failover of a running mainstay.
     Status(status::Args),
+    /// Show what differs between the backends of a pool: versions, settings, extensions.
+    Diff(diff::Args),
     /// Wait until a running mainstay has started, or is ready.
     Wait(wait::Args),
 }
@@ -59,6 +62,7 @@ pub fn main() -> u8 {
         Some(Command::Check(args)) => check::run(&args, &probe::connect),
         Some(Command::Probe(args)) => probe::run(&args),
         Some(Command::Status(args)) => status::run(&args),
+        Some(Command::Diff(args)) => diff::run(&args),
         Some(Command::Wait(args)) => wait::run(&args),
         None => run_without_a_word(cli.config),
     }

@@ -122,6 +122,15 @@ pub const COMMANDS: &[OrderCommand] = &[
         &["switch", "no-wait"],
         "/drill",
     ),
+    post(
+        "prove",
+        "Run the proofs of a backend, or of every backend that has not proven itself since it changed",
+        Target::PoolOrBackend,
+        &[],
+        "/prove",
+    ),
+    post("approve", "Take a backend for good as it is now; needs --reason", Target::Backend, &[], "/approve"),
+    post("reject", "Take a backend for bad as it is now; needs --reason", Target::Backend, &[], "/reject"),
     post("reload", "Read the configuration again, as SIGHUP does", Target::Process, &[], "/reload"),
     post("shutdown", "Stop mainstay in order, as SIGTERM does", Target::Process, &["force"], "/shutdown"),
 ];
@@ -280,7 +289,7 @@ fn tell(order: &Order, answer: &Answer, output: &mut Output<'_>) -> u8 {
     } else if is_done {
         write!(output.out, "{}", done(&text, order.args.dry_run))
     } else {
-        write!(output.err, "{}", refused(&text, answer.status))
+        write!(output.err, "not done: {}", refused(&text, answer.status))
     };
     if is_done { exit::DONE } else { exit::FAILED }
 }
@@ -336,16 +345,15 @@ fn done(text: &str, dry_run: bool) -> String {
 }
 
 /// Why it was not done, and what to do.
-fn refused(text: &str, status: u16) -> String {
+pub(super) fn refused(text: &str, status: u16) -> String {
     let Ok(Refused { error }) = serde_json::from_str(text) else {
-        return format!("not done: HTTP status {status}, which is not an answer of mainstay\n");
+        return format!("HTTP status {status}, which is not an answer of mainstay\n");
     };
     let names = |what: &str, names: &[String]| match names {
         [] => String::new(),
         names => format!("; {what}: {}", escaped(&names.join(", "))),
     };
-    let mut told =
-        format!("not done: {}{}{}\n", escaped(&error.message), names("pools", &error.pools), names("backends", &error.backends));
+    let mut told = format!("{}{}{}\n", escaped(&error.message), names("pools", &error.pools), names("backends", &error.backends));
     for Diagnostic { severity, message, file, line, column, path, help } in &error.diagnostics {
         let place = line.zip(*column).map(|(line, column)| format!(":{line}:{column}")).unwrap_or_default();
         let path = if path.is_empty() { String::new() } else { format!(" ({path})") };

@@ -10,6 +10,7 @@
 //! | [`process`] | the configuration, and the keys of the process |
 //! | [`pool`], [`listener`] | a pool, and where its clients connect |
 //! | [`promotion`] | who promotes another node, and how clients are moved |
+//! | [`guard`] | what a backend that has changed must prove |
 //! | `limits` | what the core needs of that |
 //! | [`check`], [`tls`] | how backends are checked; a file for each kind |
 //! | [`diagnostic`] | one error: place, path, what is wrong, what would be right |
@@ -29,6 +30,7 @@ pub mod diagnostic;
 pub mod file;
 mod findings;
 pub mod flags;
+mod guard;
 mod limits;
 mod listener;
 mod load;
@@ -50,6 +52,9 @@ pub use accounts::Accounts;
 pub use check::*;
 pub use diagnostic::{Diagnostic, Errors};
 pub use flags::{Flags, from_flags};
+pub use guard::{
+    Approval, BuiltIn, GuardConfig, OnCommitStuck, ProofConfig, ProofHow, RowOrder, Slowdown, SqlProof, core_guard, has_print,
+};
 pub use listener::{Balance, Fallback, ListenerConfig, ListenerRoute, Refusal, RelayMode};
 pub(crate) use load::parse_any;
 pub use load::{Loaded, load, parse};

@@ -4,6 +4,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use super::{
     check::{self, Check, CheckConfig},
+    guard::{self, GUARD, GuardConfig},
     listener::{LISTENER, ListenerConfig},
     promotion::{self, PROMOTION, PromotionConfig, SWITCHOVER, SwitchoverConfig},
     raw::{
@@ -40,6 +41,8 @@ pub struct PoolConfig {
     pub switchover: SwitchoverConfig,
     /// How another node becomes the primary.
     pub promotion: PromotionConfig,
+    /// What a backend that has changed must prove.
+    pub guard: Arc<GuardConfig>,
     /// Where clients connect.
     pub listeners: Vec<ListenerConfig>,
     /// The backends, in order of preference.
@@ -117,6 +120,7 @@ pub(super) fn plain() -> PoolConfig {
         policy: Policy::default(),
         switchover: promotion::plain_switchover(),
         promotion: promotion::plain(),
+        guard: Arc::new(guard::plain()),
         listeners: Vec::new(),
         backends: Vec::new(),
     }
@@ -171,6 +175,8 @@ table! {
     "switchover": section(switchover, SWITCHOVER), "How clients are moved to another node on purpose.";
     "promotion": elsewhere("[a map](#promotion)", "see there", |pool| Some(PROMOTION.print(&pool.promotion))),
         "Who makes another node the primary, and when; see [promotion.md](promotion.md).";
+    "guard": elsewhere("[a map](#guard)", "see there", |pool| Some(GUARD.print(&pool.guard))),
+        "What a backend that has changed must prove before it serves; see [proofs.md](proofs.md).";
 }
 
 table! {

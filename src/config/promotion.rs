@@ -78,6 +78,7 @@ pub(super) const fn plain_hook(timeout: Duration) -> HookConfig {
 pub(super) const DEMOTE_TIMEOUT: Duration = Duration::from_mins(1);
 pub(super) const FENCE_TIMEOUT: Duration = Duration::from_secs(10);
 pub(super) const REJOIN_TIMEOUT: Duration = Duration::from_mins(10);
+pub(super) const ON_UNPROVEN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Nothing is promoted.
 pub(super) const fn plain() -> PromotionConfig {
@@ -140,7 +141,7 @@ macro_rules! hook_tables {
             $name: HookConfig;
             "exec": custom(
                 |_| "a list: the program by its absolute path, and its arguments".into(), "required",
-                |field, hook| hook.command = argv(field),
+                |field, hook| hook.command = hook_argv(field),
                 |hook| Some(hook.command.iter().map(exec::shown).collect())
             ), "What to run, without a shell.";
             "timeout": duration(timeout, MILLISECOND..=DAY), "It is killed after this long, with its children.";
@@ -152,6 +153,7 @@ hook_tables! {
     DEMOTE {}
     FENCE { "required": flag(required), "With `true` nothing is promoted when it fails."; }
     REJOIN {}
+    ON_UNPROVEN {}
 }
 
 table! {
@@ -163,7 +165,7 @@ table! {
 
 fn how(field: Field<'_>) -> Option<PromotionHow> {
     if let Value::Map(_) = field.value() {
-        let command = field.map(EXEC_KEYS)?.require("exec", "[/usr/local/bin/promote]").map(argv)?;
+        let command = field.map(EXEC_KEYS)?.require("exec", "[/usr/local/bin/promote]").map(hook_argv)?;
         return Some(PromotionHow::Exec(command));
     }
     match field.scalar(HOW)?.text.as_str() {
@@ -175,7 +177,7 @@ fn how(field: Field<'_>) -> Option<PromotionHow> {
     }
 }
 
-fn hook(field: Field<'_>, keys: &Table<HookConfig>, timeout: Duration) -> Option<HookConfig> {
+pub(super) fn hook(field: Field<'_>, keys: &Table<HookConfig>, timeout: Duration) -> Option<HookConfig> {
     if matches!(field.value(), Value::List(_)) {
         let key = field.path().leaf();
         return field.wrong("a map (key: value)", Some(format!("write `{key}: {{exec: [/usr/local/bin/{key}]}}`")));
@@ -187,20 +189,21 @@ fn hook(field: Field<'_>, keys: &Table<HookConfig>, timeout: Duration) -> Option
     Some(hook)
 }
 
-/// The words of a hook. A missing program is only a warning.
-fn argv(field: Field<'_>) -> Vec<Word> {
+fn hook_argv(field: Field<'_>) -> Vec<Word> {
+    argv(field, "hook", "until then nothing that needs it is promoted")
+}
+
+/// The words of a hook or the like. A missing program is only a warning.
+pub(super) fn argv(field: Field<'_>, what: &str, until_then: &str) -> Vec<Word> {
     let words = exec::words(field);
     let Some(program) = words.first().map(Word::expose) else { return words };
     if !program.starts_with('/') {
         field.error(
-            "the program of a hook must be given by its absolute path",
+            format!("the program of a {what} must be given by its absolute path"),
             "no shell runs it and no PATH is searched; write for example [/usr/local/bin/fence, --now]",
         );
     } else if let Some(fault) = exec::fault(program) {
-        field.warning(
-            format!("this hook cannot be run: {fault}"),
-            "until then nothing that needs it is promoted (chmod +x makes a file executable)",
-        );
+        field.warning(format!("this {what} cannot be run: {fault}"), format!("{until_then} (chmod +x makes a file executable)"));
     }
     words
 }

@@ -2,10 +2,11 @@
 
 use super::{
     check,
+    guard::{self, GUARD, PROOF, Written},
     listener::{self, KEEPALIVE, LISTENER},
     pool,
     process::{ADMIN, Config, FILE, LOG, SHUTDOWN},
-    promotion::{self, DEMOTE, FENCE, PROMOTION, REJOIN, SWITCHOVER, plain_hook},
+    promotion::{self, DEMOTE, FENCE, ON_UNPROVEN, PROMOTION, REJOIN, SWITCHOVER, plain_hook},
     proxy_protocol::{PROXY_PROTOCOL, ProxyProtocolConfig, ProxySend},
     table::Row,
 };
@@ -31,6 +32,9 @@ pub fn reference() -> Vec<(&'static str, Vec<Row>)> {
         ("`demote`", DEMOTE.reference(&plain_hook(promotion::DEMOTE_TIMEOUT))),
         ("`fence`", FENCE.reference(&plain_hook(promotion::FENCE_TIMEOUT))),
         ("`rejoin`", REJOIN.reference(&plain_hook(promotion::REJOIN_TIMEOUT))),
+        ("`guard`", GUARD.reference(&guard::plain())),
+        ("`proofs`", PROOF.reference(&Written::plain())),
+        ("`on_unproven`", ON_UNPROVEN.reference(&plain_hook(promotion::ON_UNPROVEN_TIMEOUT))),
         ("`backends[]`", pool::BACKEND.reference(&pool::BackendLimits::default())),
         ("`listeners[]`", LISTENER.reference(&listener::plain())),
         ("`proxy_protocol`", PROXY_PROTOCOL.reference(&no_header)),

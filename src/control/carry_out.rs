@@ -7,7 +7,7 @@ use super::{
     supervisor::Supervisor,
 };
 use crate::{
-    failover::{BackendId, Cause, Effect, Epoch, Note, ReadEligibility, RevokeMode, Time},
+    failover::{BackendId, Cause, Effect, Epoch, Health, Note, ReadEligibility, RevokeMode, Time},
     route::RouteId,
 };
 use std::sync::Arc;
@@ -36,10 +36,23 @@ impl Supervisor {
                 Effect::Read { backend, from, to, sessions } => self.read(now, *backend, (*from, *to), *sessions),
                 Effect::Pace(backend, pace) => self.nodes[backend.index()].prober.pace(*pace),
                 Effect::ProbeNow(backend) => self.nodes[backend.index()].prober.probe_now(),
+                Effect::ProveNow(backend) => self.prove_now(*backend),
                 Effect::Note(note) => {
                     if let Note::Pause(until) = note {
                         self.routes.publisher().held_until(until.unwrap_or(now));
                         self.offer_readers();
+                    }
+                    if let Note::Proof { backend, from, to, .. } = note
+                        && from.is_good() != to.is_good()
+                    {
+                        self.tell_promoter(*backend, *to);
+                    }
+                    if let Note::Health { backend, to, .. } = note {
+                        match to {
+                            Health::Down => self.on_absence(*backend),
+                            Health::Up => self.guard_is_due = true,
+                            Health::Unknown => {}
+                        }
                     }
                     if let Note::Trial(id, news) = note {
                         self.on_trial(now, *id, news);
@@ -108,6 +121,6 @@ impl Supervisor {
     }
 
     pub(super) fn offer_readers(&self) {
-        readers::offer(&self.nodes, &self.core, self.routes.publisher());
+        readers::offer(&self.nodes, &self.core, |id| self.canary(id), self.routes.publisher());
     }
 }

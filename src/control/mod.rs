@@ -10,7 +10,11 @@
 //! | [`carry_out`] | what follows from a step of the core |
 //! | [`operate`] | orders for an operation, and its steps as effects of the core |
 //! | [`operations`] | carries out those steps on the servers |
+//! | [`operation_notes`] | log lines, events and metrics of operations and orders |
 //! | [`operation_text`] | what operators read about one |
+//! | [`proving`] | what the pool's guard finds, for the core and for operators |
+//! | [`guard`] | proves backends that have changed |
+//! | [`reconfigure`] | a new configuration of a pool that goes on |
 //! | [`rollback`] | the way back after a switchover or a failover, and trials |
 //! | [`boundary`] | what a pause, an operation and a maintenance mean for clients |
 //! | [`departure`] | ends the sessions of a backend before its maintenance |
@@ -37,20 +41,24 @@ mod carry_out;
 mod departure;
 pub mod drain;
 mod effects;
+pub mod guard;
 pub mod heartbeat;
 mod lookups;
 mod memory;
 mod node;
 mod notes;
 mod operate;
+mod operation_notes;
 mod operation_text;
 mod operations;
 mod orders;
 pub mod probe;
 pub mod prober;
 pub mod promotion;
+mod proving;
 mod reader_slot;
 mod readers;
+mod reconfigure;
 pub mod resolver;
 mod rollback;
 mod session_pause;

@@ -1,6 +1,7 @@
 //! A backend as the supervisor holds it: what the core does not need.
 
 use std::{
+    collections::VecDeque,
     sync::{Arc, Weak},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -12,11 +13,14 @@ use super::{
 };
 use crate::{
     config::{BackendConfig, CheckConfig},
-    failover::{BackendId, Operation, Pool, Time},
+    failover::{BackendId, Operation, Outcome, Pool, Time},
     metrics::BackendMetrics,
     net::addresses::Addresses,
     route::{BackendView, Clock, DemandWatch, LastProbe, Places, Revocation, Route, RouteId, Snapshot},
 };
+
+/// Probes of which [`Node::slow_probe`] tells.
+const MEASURED: usize = 80;
 
 pub(super) struct Node {
     /// Its name and address identify it across a reload.
@@ -25,6 +29,8 @@ pub(super) struct Node {
     pub(super) places: Arc<Places>,
     pub(super) resolved: Addresses,
     pub(super) last_probe: Option<LastProbe>,
+    /// How long the last probes took.
+    took: VecDeque<Duration>,
     pub(super) last_seq: u64,
     pub(super) silence: Silence,
     /// Its place among the readers.
@@ -55,7 +61,18 @@ impl Node {
         metrics.probe_lateness.observe(lateness.as_secs_f64());
         metrics.probe_last_timestamp.set(wall.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64());
         self.silence.broken(probe.at);
+        if probe.outcome == Outcome::Ok {
+            self.took.truncate(MEASURED - 1);
+            self.took.push_front(probe.took);
+        }
         self.last_probe = Some(probe);
+    }
+
+    /// How long its slow probes took lately: the 95th percentile. `None` before there were enough.
+    pub(super) fn slow_probe(&self) -> Option<Duration> {
+        let mut took: Vec<_> = self.took.iter().copied().collect();
+        took.sort_unstable();
+        took.get(took.len() * 95 / 100).copied().filter(|_| took.len() >= MEASURED / 4)
     }
 
     /// Its state in the snapshot, from `core`.
@@ -70,6 +87,8 @@ impl Node {
             admin: state.admin,
             reason: core.reason(id),
             read_eligibility: core.read_eligibility(id),
+            proof: state.proof,
+            proof_what: state.proof_what.clone(),
             facts: state.facts.clone(),
             alert: state.alert,
             alert_evidence: state.alert_evidence.clone(),
@@ -120,8 +139,19 @@ impl Probers {
         let (prober, key) = self.spawn(&config, 0, resolved.clone());
         let (slot, silence) = (ReaderSlot::default(), Silence::begin(self.clock.now()));
         let (places, plain) = (self.places(&config), config.clone());
-        let mut node =
-            Node { config: plain, metrics, places, resolved, last_probe: None, last_seq: 0, silence, slot, prober, key };
+        let mut node = Node {
+            config: plain,
+            metrics,
+            places,
+            resolved,
+            last_probe: None,
+            took: VecDeque::new(),
+            last_seq: 0,
+            silence,
+            slot,
+            prober,
+            key,
+        };
         node.configure(config);
         node
     }

@@ -82,7 +82,7 @@ impl Supervisor {
         }
     }
 
-    fn answer(&mut self, order: Order, answer: Result<Done, Refusal>) {
+    pub(super) fn answer(&mut self, order: Order, answer: Result<Done, Refusal>) {
         let at = (self.clock.now(), self.core.epoch());
         self.teller.order(at, &order, self.named(&order.verb).as_ref(), &answer);
         self.publish();
@@ -95,7 +95,7 @@ impl Supervisor {
     }
 
     /// What is asked of the core, and what that would do.
-    fn plan(&self, now: Time, verb: &Verb) -> Result<(Request, Plan), Refusal> {
+    pub(super) fn plan(&self, now: Time, verb: &Verb) -> Result<(Request, Plan), Refusal> {
         if self.retired.is_cancelled() {
             let message = format!("pool {} is not configured any more", self.config.name);
             return Err(Refusal { code: RefusalCode::Gone, message });
@@ -128,7 +128,9 @@ impl Supervisor {
     fn why_not(&self, id: BackendId) -> String {
         let lag = self.core.lack(id).or_else(|| self.core.backend(id)?.facts.lag_bytes);
         let lag = lag.filter(|lag| *lag > 0).map(|lag| format!(", {lag} bytes behind")).unwrap_or_default();
-        format!("{}{lag}", self.core.reason(id).as_str())
+        let unproven = self.core.backend(id).filter(|backend| !backend.proof.is_good());
+        let proof = unproven.map(|backend| format!(", {}: {}", backend.proof, backend.proof_what)).unwrap_or_default();
+        format!("{}{lag}{proof}", self.core.reason(id).as_str())
     }
 
     /// Looks at the servers first: what is missing there is known before anything is done.

@@ -46,6 +46,10 @@ pub(super) fn refusal(pool: &str, why: OperationRefusal, backend: Option<&str>, 
              settings. {}",
             to_lose(pool, name)
         ),
+        OperationRefusal::Unproven => format!(
+            "{name} has changed and has not proven itself: {detail}; `mainstay prove` runs its proofs, `mainstay approve` accepts it as it \
+             is, and --force takes it all the same"
+        ),
         OperationRefusal::Automatic => "only mainstay itself begins this".to_owned(),
         OperationRefusal::UnknownOperation => "no operation of this number is under way".to_owned(),
         OperationRefusal::PointOfNoReturn => {

@@ -105,6 +105,9 @@ pub(super) fn words(verb: &Verb) -> Printable {
         Verb::AbortPresent => "abort".to_owned(),
         Verb::Abort { id } => format!("abort operation {id}"),
         Verb::Drill => "drill".to_owned(),
+        Verb::Prove { backend } => format!("prove{}", backend.as_ref().map(|name| format!(" {name}")).unwrap_or_default()),
+        Verb::Approve { backend } => format!("approve {backend}"),
+        Verb::Reject { backend } => format!("reject {backend}"),
     };
     text.into()
 }
@@ -127,7 +130,7 @@ impl Scene<'_> {
             Verb::SetAdmin { backend, to, force } => Command::SetAdmin { backend: self.id(backend)?, to: *to, force: *force },
             Verb::Pause { max } => Command::Pause { until: now + *(max.min(&MAX_PAUSE)) },
             Verb::Resume => Command::Resume,
-            // Taken before: see `operate`.
+            // Taken before: see `operate` and `proving`.
             Verb::Switchover { .. }
             | Verb::Trial { .. }
             | Verb::Rehearse
@@ -135,7 +138,10 @@ impl Scene<'_> {
             | Verb::Promote { .. }
             | Verb::AbortPresent
             | Verb::Abort { .. }
-            | Verb::Drill => {
+            | Verb::Drill
+            | Verb::Prove { .. }
+            | Verb::Approve { .. }
+            | Verb::Reject { .. } => {
                 return Ok((Done::default(), Deed::Nothing));
             }
             Verb::Kill { backend, client } => {
@@ -205,7 +211,14 @@ impl Scene<'_> {
 
     /// The name of a backend, as the pool holds it.
     pub(super) fn named(&self, verb: &Verb) -> Option<&Arc<str>> {
-        let (Verb::SetAdmin { backend, .. } | Verb::Kill { backend: Some(backend), .. }) = verb else { return None };
+        let (Verb::SetAdmin { backend, .. }
+        | Verb::Kill { backend: Some(backend), .. }
+        | Verb::Prove { backend: Some(backend) }
+        | Verb::Approve { backend }
+        | Verb::Reject { backend }) = verb
+        else {
+            return None;
+        };
         self.nodes.iter().map(|node| &node.config.name).find(|name| *name == backend)
     }
 

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use super::{node::Node, orders::PAUSED};
 use crate::{
     config::{ListenerRoute, PoolConfig},
-    failover::{BackendState, Facts, MaxLag, Pool, ReadEligibility, RevokeMode, Role},
+    failover::{BackendId, BackendState, Facts, MaxLag, Pool, ReadEligibility, RevokeMode, Role},
     route::{Generation, Publisher, ReaderKind, Revocation, RouteId, Snapshot},
 };
 
@@ -56,11 +56,12 @@ pub(super) fn are_wanted(pool: &PoolConfig) -> bool {
 
 /// Offers the slots that are taken, but none while the pool is paused. One whose leaving is yet to be carried out is left out
 /// already.
-pub(super) fn offer(nodes: &[Node], core: &Pool, publisher: &Publisher) {
+pub(super) fn offer(nodes: &[Node], core: &Pool, canary: impl Fn(BackendId) -> Option<u32>, publisher: &Publisher) {
     let is_open = core.paused_until().is_none();
     let readers = nodes.iter().zip(core.ids()).filter(|_| is_open).filter_map(|(node, id)| match core.read_eligibility(id) {
         ReadEligibility::Active => node.slot.reader(ReaderKind::Active),
         ReadEligibility::Reader => node.slot.reader(ReaderKind::Replica),
+        ReadEligibility::Canary => node.slot.reader(ReaderKind::Canary(canary(id)?)),
         _ => None,
     });
     publisher.offer_readers(readers.collect());

@@ -14,10 +14,11 @@ use super::{
     state_writer::StateWriter,
 };
 use crate::{
-    config::{CheckKind, PoolConfig, PromotionHow},
+    config::{CheckKind, PoolConfig, PromotionHow, ProofHow, has_print},
+    failover::GuardMode,
     lifecycle::Lifeline,
     metrics::{Metrics, PoolSeries},
-    route::{Clock, EventLog, OperationLog, OrderReceiver, Publisher, RampRate, ReportReceiver, SessionTable},
+    route::{Clock, EventLog, GuardLog, OperationLog, OrderReceiver, Publisher, RampRate, ReportReceiver, SessionTable},
 };
 
 /// Settings of the process for the control plane.
@@ -31,6 +32,8 @@ pub struct ControlSettings {
     pub events: Arc<EventLog>,
     /// Where operations are shown.
     pub operations: Arc<OperationLog>,
+    /// Where it is shown what is proven of each backend.
+    pub guards: Arc<GuardLog>,
     /// Keeps the state that survives a restart, if configured.
     pub state: Option<StateWriter>,
     /// Of the process.
@@ -92,7 +95,19 @@ pub fn descriptors(pool: &PoolConfig) -> usize {
         || promotion.demote.is_some()
         || promotion.fence.is_some()
         || promotion.rejoin.is_some();
-    pool.backends.len() * check + logins * check + if runs { exec::DESCRIPTORS } else { 0 }
+    pool.backends.len() * check + logins * check + if runs { exec::DESCRIPTORS } else { 0 } + guard(pool)
+}
+
+/// Of what looks after backends that have changed: a login to each, which reads its print or runs its proofs, one more for each that
+/// compares with the active one, and one that commits there.
+fn guard(pool: &PoolConfig) -> usize {
+    /// Its socket, a lookup of its name, and a password while it is read.
+    const LOGIN: usize = 3;
+    if pool.guard.mode == GuardMode::Off || !has_print(&pool.check.kind) {
+        return 0;
+    }
+    let runs = pool.guard.on_unproven.is_some() || pool.guard.proofs.iter().any(|proof| matches!(proof.how, ProofHow::Exec(_)));
+    (2 * pool.backends.len() + 1) * LOGIN + if runs { exec::DESCRIPTORS } else { 0 }
 }
 
 #[cfg(test)]
@@ -102,8 +117,9 @@ mod tests {
     #[test]
     fn an_operation_has_its_own_descriptors() {
         let count = |check: &str, promotion: &str| {
-            let text =
-                format!("pools: [{{name: p, listen: '127.0.0.1:0', backends: ['a:1', 'b:1'], check: {check}{promotion}}}]");
+            let text = format!(
+                "pools: [{{name: p, listen: '127.0.0.1:0', guard: {{mode: 'off'}}, backends: ['a:1', 'b:1'], check: {check}{promotion}}}]"
+            );
             descriptors(&crate::config::parse(&text, "m.yaml", &|_| None).unwrap().config.pools[0])
         };
         let sql = "{postgres: {user: m, tls: 'off'}}";
@@ -113,5 +129,19 @@ mod tests {
         let demote = ", promotion: {how: sql, demote: {exec: [/bin/true]}}";
         assert_eq!(count(sql, demote), 5 * one + exec::DESCRIPTORS);
         assert_eq!(tcp % 2, 0, "nobody logs in");
+    }
+
+    #[test]
+    fn who_looks_after_changes_logs_in_as_well() {
+        let count = |check: &str, guard: &str| {
+            let text =
+                format!("pools: [{{name: p, listen: '127.0.0.1:0', backends: ['a:1', 'b:1'], check: {check}, guard: {guard}}}]");
+            descriptors(&crate::config::parse(&text, "m.yaml", &|_| None).unwrap().config.pools[0])
+        };
+        let more = |check: &str, guard: &str| count(check, guard) - count(check, "{mode: 'off'}");
+        let sql = "{postgres: {user: m, tls: 'off'}}";
+        assert_eq!(more("{tcp: {}}", "{mode: warn}"), 0);
+        assert_eq!(more(sql, "{mode: warn}"), 15);
+        assert_eq!(more(sql, "{mode: warn, on_unproven: {exec: [/bin/true]}}"), 15 + exec::DESCRIPTORS);
     }
 }

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     departure::Departures,
     effects::RoutePublisher,
+    guard::{Commits, Keeper},
     memory::Memory,
     node::{self, Node, Probers},
     notes::Teller,
@@ -18,21 +19,23 @@ use super::{
     operations::Operations,
     orders::{self, Deed, Scene},
     prober::{ProberEvent, ProberKey},
-    promotion::Promoter,
     readers::{self, Readers},
     session_pause::SessionPause,
-    settings::{Change, ControlSettings, PoolSettings, max_staleness, ramp_rate},
+    settings::{Change, ControlSettings, PoolSettings, max_staleness},
     unpromoted::Unpromoted,
 };
 use crate::{
-    config::{BackendConfig, PoolConfig},
+    config::PoolConfig,
     failover::{
-        BackendId, BackendState, Cause, Class, Configuration, Epoch, Event, Pool, Printable,
+        BackendId, BackendState, Cause, Class, Epoch, Event, GuardMode, Pool, Printable,
         PromotionCondition::{After, NoOperation},
         Report, Time,
     },
     metrics::{Metrics, PoolSeries},
-    route::{Clock, LastProbe, Order, OrderReceiver, PassiveReport, ReportReceiver, RouteId, SessionTable, Snapshot, Verb, kill},
+    route::{
+        Clock, GuardLog, LastProbe, Order, OrderReceiver, PassiveReport, ReportReceiver, RouteId, SessionTable, Snapshot, Verb,
+        kill,
+    },
 };
 
 /// Interval for values that change with time alone: outage seconds, readiness.
@@ -55,6 +58,11 @@ pub(super) struct Supervisor {
     pub(super) memory: Memory,
     pub(super) operations: Operations,
     pub(super) unpromoted: Unpromoted,
+    pub(super) keeper: Keeper,
+    /// Its look cannot wait.
+    pub(super) guard_is_due: bool,
+    pub(super) commits: Commits,
+    pub(super) guards: Arc<GuardLog>,
     /// When it began.
     pub(super) begun: Time,
     /// What is ordered, and by whom, while it is carried out.
@@ -74,11 +82,17 @@ impl Supervisor {
         let PoolSettings { config, publisher, reports, orders, series: PoolSeries { pool: metrics, backends, .. }, retired } =
             pool;
         let clock = settings.clock;
-        let memory = Memory::begin(settings.state.as_ref().map(|state| state.file(&config.name))).await;
+        let state = settings.state.as_ref();
+        let memory = Memory::begin(state.map(|state| state.file(&config.name)));
+        let (memory, mut keeper) = tokio::join!(memory, Keeper::begin(state.map(|state| state.file(&config.name))));
+        keeper.seat(config.backends.iter().map(|backend| (&backend.name, backend.address.to_string())));
         let now = clock.now();
         let count = u16::try_from(config.backends.len()).unwrap_or(u16::MAX);
         let mut core = Pool::new(config.policy.clone(), count, now);
         memory.restore(&mut core, &config.backends);
+        if config.guard.mode != GuardMode::Off {
+            keeper.restore(&mut core, &config.backends);
+        }
         let teller = Teller { pool: Arc::clone(&config.name), events: Arc::clone(&settings.events), metrics };
         if let Some(operation) = memory.interrupted() {
             teller.interrupted((now, core.epoch()), operation);
@@ -109,6 +123,10 @@ impl Supervisor {
             memory,
             operations,
             unpromoted: Unpromoted::default(),
+            keeper,
+            guard_is_due: false,
+            commits: Commits::new(),
+            guards: Arc::clone(&settings.guards),
             sessions: settings.sessions.clone(),
             retired,
             grace: settings.grace,
@@ -141,22 +159,32 @@ impl Supervisor {
                     self.obey(order);
                 }
                 heard = self.operations.next() => self.hear(heard),
+                found = self.keeper.next() => self.on_guard(found),
+                (backend, commit) = self.commits.next() => self.on_commit(&backend, &commit),
                 departed = self.departures.next() => self.on_departed(&departed),
                 report = self.reports.next() => self.on_passive_report(&report),
                 Some(change) = changes.recv() => self.configure(change),
                 () = tick => self.step(&Event::Tick),
-                _ = housekeeping.tick() => self.listen_for_silence(),
+                _ = housekeeping.tick() => {
+                    self.listen_for_silence();
+                    self.guard_is_due = true;
+                }
                 () = forced.cancelled() => return self.end_all(),
                 () = self.retired.cancelled(), if out_of_patience.is_none() => {
                     out_of_patience = Some(Instant::now() + self.grace);
                     // From now on another supervisor saves the state of this name.
                     self.memory.leave();
+                    self.keeper.leave();
                 }
             }
             let has_sessions = || self.routes.has_sessions() || self.readers.has_sessions(&self.nodes);
             if out_of_patience.is_some_and(|at| !has_sessions() || at <= Instant::now()) {
                 return self.end_all();
             }
+            if std::mem::take(&mut self.guard_is_due) {
+                self.look_after();
+            }
+            self.watch_commits();
             self.account_outage();
             self.tell_unpromoted();
             self.hold_clients();
@@ -164,51 +192,9 @@ impl Supervisor {
         }
     }
 
-    /// Goes on with a new configuration of the same pool.
-    fn configure(&mut self, change: Change) {
-        let Change { config, series, shown } = change;
-        let now = self.clock.now();
-        let was = |backend: &BackendConfig| self.nodes.iter().position(|node| node.config.is_same(backend));
-        let kept: Vec<Option<usize>> = config.backends.iter().map(was).collect();
-        let backends = self.core.ids().collect::<Vec<_>>();
-        let backends = kept.iter().map(|was| was.map(|index| backends[index])).collect();
-        let admin = config.backends.iter().map(|backend| self.memory.admin(&backend.name)).collect();
-        let event = Event::Configure(Box::new(Configuration { policy: config.policy.clone(), backends, admin }));
-        let effects = self.core.step(now, &event);
-        let mut before: Vec<Option<Node>> = std::mem::take(&mut self.nodes).into_iter().map(Some).collect();
-        let check_changed = self.probers.check != config.check;
-        let ramp_changed = self.config.connect_ramp != config.connect_ramp;
-        self.probers.check = config.check.clone();
-        for ((backend, metrics), was) in config.backends.iter().zip(series.backends).zip(kept) {
-            let node = match was.and_then(|index| before[index].take()) {
-                Some(mut node) => {
-                    node.configure(backend.clone());
-                    if ramp_changed {
-                        node.places.change_ramp(ramp_rate(&config));
-                    }
-                    if check_changed {
-                        self.probers.renew(&mut node);
-                    }
-                    node
-                }
-                None => self.probers.node(backend.clone(), metrics),
-            };
-            self.nodes.push(node);
-        }
-        self.readers.part(before.into_iter().flatten());
-        self.routes.publisher().max_staleness(max_staleness(&config));
-        self.operations.promoter = Promoter::new(&config);
-        self.config = config;
-        self.carry_out(now, &effects);
-        self.offer_readers();
-        self.set_paces();
-        self.publish();
-        drop(shown);
-    }
-
     /// Carries out an order of an operator, and answers once that can be seen.
     fn obey(&mut self, order: Order) {
-        let Some(order) = self.operate(order) else { return };
+        let Some(order) = self.operate(order).and_then(|order| self.decide_proof(order)) else { return };
         let now = self.clock.now();
         let scene = Scene {
             pool: &self.config.name,
@@ -251,7 +237,7 @@ impl Supervisor {
         order.answer(answer);
     }
 
-    fn set_paces(&self) {
+    pub(super) fn set_paces(&self) {
         for (id, node) in self.core.ids().zip(&self.nodes) {
             node.prober.pace(self.core.pace(id));
         }
@@ -275,7 +261,10 @@ impl Supervisor {
         let Some(backend) = self.core.ids().nth(index) else { return };
         match event {
             ProberEvent::Report { report, at, took, lateness } => self.on_report(backend, report, at, took, lateness),
-            ProberEvent::Passive(what) => self.step(&Event::Passive(backend, what)),
+            ProberEvent::Passive(what) => {
+                self.on_absence(backend);
+                self.step(&Event::Passive(backend, what));
+            }
             ProberEvent::Resolved(addresses) => {
                 self.teller.addresses(&self.nodes, index, &addresses);
                 self.nodes[index].resolved = addresses;

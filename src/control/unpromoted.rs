@@ -34,7 +34,7 @@ impl Unpromoted {
 /// Without a candidate, what is asked of one says nothing more.
 pub(super) fn essential(mut unmet: Vec<PromotionCondition>) -> Vec<PromotionCondition> {
     if unmet.contains(&PromotionCondition::Candidate) {
-        unmet.retain(|one| !matches!(one, PromotionCondition::Witness | PromotionCondition::Lag));
+        unmet.retain(|one| !matches!(one, PromotionCondition::Witness | PromotionCondition::Lag | PromotionCondition::Proven));
     }
     unmet
 }
@@ -56,6 +56,7 @@ const fn wants(condition: PromotionCondition) -> &'static str {
         PromotionCondition::Witness => "a standby still hears its primary, or does not say whether it does",
         PromotionCondition::Fence => "the primary is silent, not refused, and the pool has no promotion.fence",
         PromotionCondition::Lag => "the candidate lacks more than promotion.max_lag, or nobody knows how much",
+        PromotionCondition::Proven => "the candidate has changed and has not proven itself, and guard.mode is enforce",
         PromotionCondition::SingleDecider => "promotion.single is not true",
         PromotionCondition::Budget => "failover_budget is used up",
         PromotionCondition::Attempts => "two candidates were tried in vain",

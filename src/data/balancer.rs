@@ -29,13 +29,15 @@ pub(super) struct ReaderBalancer {
     balance: Balance,
     /// Clients so far; round robin follows from it.
     turns: AtomicUsize,
+    /// New clients so far, while there was a canary; whose turn it is follows from it.
+    news: AtomicUsize,
     /// Cancel requests that are being sent to several backends.
     pub(super) cancels: Semaphore,
 }
 
 impl ReaderBalancer {
     pub(super) fn new(target: ReadTarget, balance: Balance) -> Self {
-        Self { target, balance, turns: AtomicUsize::new(0), cancels: Semaphore::new(CANCELS_AT_ONCE) }
+        Self { target, balance, turns: AtomicUsize::new(0), news: AtomicUsize::new(0), cancels: Semaphore::new(CANCELS_AT_ONCE) }
     }
 
     /// Why there is none.
@@ -54,14 +56,35 @@ impl ReaderBalancer {
         }
     }
 
-    /// Where its clients may go, in the order to try.
+    /// Where its clients may be.
     pub(super) fn routes(&self, routes: &RouteWatch, now: Instant) -> Vec<Arc<Route>> {
         self.target.routes(routes, now)
+    }
+
+    /// Where any of its clients may go, in the order to try.
+    pub(super) fn places(&self, routes: &RouteWatch, now: Instant) -> Vec<Arc<Route>> {
+        self.target.places(routes, now)
     }
 
     /// Whether a client that waited, and was dropped `drops` times, goes to any reader that has a place for it.
     pub(super) fn is_for_any(&self, drops: u32) -> bool {
         self.balance != Balance::Source && drops == 0
+    }
+
+    /// A canary, for those of the new clients that it gets. Asked once for each client.
+    pub(super) fn canary(
+        &self,
+        (routes, held): (&RouteWatch, &LiveCount),
+        client: Option<IpAddr>,
+        now: Instant,
+    ) -> Option<TakenRoute> {
+        let readers = routes.readers();
+        let mut canaries = readers.iter().filter(|reader| reader.percent().is_some()).peekable();
+        canaries.peek()?;
+        let turns = self.news.fetch_add(1, Ordering::Relaxed);
+        let mut its_own = canaries
+            .filter(|reader| self.target.takes(reader) && routes.is_fresh(reader, now) && self.is_turn_of(reader, turns, client));
+        its_own.find_map(|reader| TakenRoute::take(Arc::clone(&reader.route), now, held).ok())
     }
 
     /// Chooses among the readers that take more, except those that just failed, then the fallback. `held` clients of the pool wait.
@@ -77,11 +100,12 @@ impl ReaderBalancer {
     ) -> Option<TakenRoute> {
         let readers = routes.readers();
         let good = || {
-            let taken = readers.iter().filter(|reader| self.target.takes(reader));
+            let taken = readers.iter().filter(|reader| self.target.takes(reader) && reader.percent().is_none());
             taken.filter(|reader| !failed.contains(&reader.route.id) && routes.is_fresh(reader, now))
         };
         let take = |route: &Arc<Route>| TakenRoute::take(Arc::clone(route), now, held).ok();
         let fallback = || take(&self.target.fallback(routes, now)?);
+        let turns = self.turns.fetch_add(1, Ordering::Relaxed);
         let count = good().count();
         if count == 0 {
             return fallback();
@@ -91,7 +115,7 @@ impl ReaderBalancer {
         {
             return Some(chosen);
         }
-        let turn = self.turns.fetch_add(1, Ordering::Relaxed) % count;
+        let turn = turns % count;
         // The set may shrink meanwhile when a verdict becomes too old; then none is a legal answer.
         let in_turn = || good().skip(turn).chain(good().take(turn));
         let reader = match (self.balance, client) {
@@ -102,6 +126,18 @@ impl ReaderBalancer {
             _ => in_turn().next(),
         };
         take(&reader?.route).or_else(|| beside(good().collect(), take)).or_else(fallback)
+    }
+}
+
+impl ReaderBalancer {
+    /// Whether this client is one of those that a canary gets: each so many, or always the same addresses.
+    fn is_turn_of(&self, reader: &Reader, turns: usize, client: Option<IpAddr>) -> bool {
+        let Some(percent) = reader.percent() else { return false };
+        if let (Balance::Source, Some(client)) = (self.balance, client) {
+            return weight(client, &reader.route.backend) % 100 < u64::from(percent);
+        }
+        let share = |turns: usize| turns as u128 * u128::from(percent) / 100;
+        share(turns + 1) > share(turns)
     }
 }
 
@@ -199,7 +235,10 @@ mod tests {
             drops: u32,
             client: Option<IpAddr>,
         ) -> Option<TakenRoute> {
-            balancer.choose((&self.seam.routes, &self.held), failed, drops, client, Instant::now())
+            let (pool, now) = ((&self.seam.routes, &self.held), Instant::now());
+            let canary = || balancer.canary(pool, client, now);
+            let is_new = failed.is_empty() && drops == 0;
+            is_new.then(canary).flatten().or_else(|| balancer.choose(pool, failed, drops, client, now))
         }
 
         fn withdraw_active(&self) {
@@ -219,6 +258,62 @@ mod tests {
 
     fn balancer(target: ReadTarget, balance: Balance) -> ReaderBalancer {
         ReaderBalancer::new(target, balance)
+    }
+
+    #[test]
+    fn a_canary_has_its_share_and_never_more() {
+        let world = World::new(2);
+        let readers = |percent| {
+            let mut readers: Vec<_> = world.seam.routes.readers().iter().cloned().collect();
+            readers[2].kind = ReaderKind::Canary(percent);
+            world.seam.publisher.offer_readers(readers.into());
+        };
+        for percent in [1, 5, 33, 100] {
+            readers(percent);
+            for balance in [Balance::RoundRobin, Balance::LeastConnections] {
+                let chosen = counts(&world.crowd(&balancer(ReadTarget::Replica, balance), 200), 3);
+                assert_eq!(chosen, [0, 200 - 2 * percent as usize, 2 * percent as usize], "{percent} {balance:?}");
+            }
+        }
+        readers(20);
+        let source = balancer(ReadTarget::Replica, Balance::Source);
+        let of = |last| world.choose(&source, &[], 0, Some(IpAddr::from([10, 0, 0, last]))).unwrap().backend.to_string();
+        let first: Vec<_> = (0..=u8::MAX).map(of).collect();
+        assert_eq!(first, (0..=u8::MAX).map(of).collect::<Vec<_>>(), "an address stays");
+        assert!((20..80).contains(&counts(&first, 3)[2]), "{:?}", counts(&first, 3));
+        // Alone it does not become the one that everybody reads from.
+        let only = world.seam.routes.readers()[2].clone();
+        world.seam.publisher.offer_readers(Arc::from([only]));
+        let turns = balancer(ReadTarget::Replica, Balance::RoundRobin);
+        assert_eq!((0..100).filter(|_| world.one(&turns, &[], 0).is_some()).count(), 20);
+    }
+
+    /// The clients that are not its own wait for another one, whose place they get.
+    #[test]
+    fn a_canary_releases_nobody_who_waits() {
+        testing::run(async {
+            let world = World::new(2);
+            let mut readers: Vec<_> = world.seam.routes.readers().iter().cloned().collect();
+            readers[2].kind = ReaderKind::Canary(5);
+            let (replica, canary) = (readers[1].clone(), readers[2].clone());
+            let routes = &world.seam.routes;
+            let names =
+                |gate: &HoldGate| gate.routes(Instant::now()).iter().map(|route| route.backend.to_string()).collect::<Vec<_>>();
+            let hold = |target| HoldGate::Reader(routes.clone(), target);
+            world.seam.publisher.offer_readers(Arc::from([canary.clone()]));
+            world.withdraw_active();
+            for target in [ReadTarget::Replica, ReadTarget::ReplicaOrActive, ReadTarget::Any] {
+                assert_eq!((target.gate(routes), names(&hold(target))), (Gate::Shut, vec![]), "{target:?}");
+                let cancels = balancer(target, Balance::RoundRobin).routes(routes, Instant::now());
+                assert_eq!(cancels.len(), 1, "a query on it can be cancelled");
+            }
+            let mut door = hold(ReadTarget::Replica);
+            assert_eq!(timeout(Duration::from_millis(30), door.opens()).await, Err(Elapsed));
+            // One that is full is waited for all the same.
+            world.seam.publisher.offer_readers(Arc::from([canary, replica]));
+            assert_eq!(names(&door), ["db-1"]);
+            assert_eq!(timeout(Duration::from_secs(9), door.opens()).await, Ok(Some(())));
+        });
     }
 
     fn counts(chosen: &[String], backends: usize) -> Vec<usize> {

@@ -196,6 +196,12 @@ impl ListenerContext {
         }
     }
 
+    /// A canary, if the new client is one of those that it gets.
+    pub(super) fn canary(&self, peer: Peer, now: Instant) -> Option<TakenRoute> {
+        let (routes, held) = (&self.pool.routes, &self.pool.metrics.held);
+        self.balancer.as_ref()?.canary((routes, held), peer.ip(), now)
+    }
+
     /// Where the next client goes now; not to the readers that just `failed`. It was dropped `drops` times before a byte.
     pub(super) fn choose(&self, failed: &[RouteId], drops: u32, peer: Peer, now: Instant) -> Option<TakenRoute> {
         let (routes, held) = (&self.pool.routes, &self.pool.metrics.held);
@@ -210,16 +216,22 @@ impl ListenerContext {
         self.balancer.as_ref().is_none_or(|balancer| balancer.is_for_any(drops))
     }
 
-    /// Where its clients may go, in the order to try.
+    /// Where its clients may be.
     pub(super) fn offered(&self) -> Vec<Arc<Route>> {
         let (routes, now) = (&self.pool.routes, Instant::now());
         self.balancer.as_ref().map_or_else(|| routes.take(now).into_iter().collect(), |balancer| balancer.routes(routes, now))
     }
 
-    /// Every backend that its clients may use has as many sessions as it may.
+    /// Where any of its clients may go.
+    fn places(&self) -> Vec<Arc<Route>> {
+        let (routes, now) = (&self.pool.routes, Instant::now());
+        self.balancer.as_ref().map_or_else(|| routes.take(now).into_iter().collect(), |balancer| balancer.places(routes, now))
+    }
+
+    /// Every backend that any of its clients may use has as many sessions as it may.
     pub(super) fn is_full(&self) -> bool {
-        let offered = self.offered();
-        !offered.is_empty() && offered.iter().all(|route| route.places.is_full())
+        let places = self.places();
+        !places.is_empty() && places.iter().all(|route| route.places.is_full())
     }
 
     /// Why its clients find no backend.
@@ -230,7 +242,7 @@ impl ListenerContext {
 
     /// Why its clients find no place at a backend.
     pub(super) fn why_full(&self) -> Arc<str> {
-        let each = self.offered().into_iter().filter_map(|route| {
+        let each = self.places().into_iter().filter_map(|route| {
             let limit = route.places.limit()?;
             Some(format!("{} is at its max_connections, {limit}", route.backend))
         });

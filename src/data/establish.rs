@@ -3,6 +3,7 @@
 
 use std::{
     future::{Future, poll_fn},
+    mem::take,
     pin::pin,
     sync::atomic::Ordering,
     task::Poll,
@@ -94,15 +95,17 @@ async fn connect(client: &Client, header: Option<&[u8]>) -> Result<(Socket, Dial
     let mut failed = Vec::new();
     // Behind clients that already wait.
     let mut queue = listener.hold.is_occupied();
+    // Nobody waits for a canary, so its own clients need not either.
+    let mut canary = (budget.drops == 0).then(|| listener.canary(client.peer, Instant::now())).flatten();
     let (mut number, mut turn, mut handed) = (Number::default(), None, None);
     loop {
         let now = Instant::now();
-        let chosen = match handed.take() {
-            _ if queue => None,
-            Some(route) if listener.is_for_any(budget.drops) => Some(route),
-            handed => listener.choose(&failed, budget.drops, client.peer, now).or(handed),
+        let chosen = match (canary.take(), handed.take()) {
+            (Some(route), _) => Some(route),
+            _ if take(&mut queue) => None,
+            (_, Some(route)) if listener.is_for_any(budget.drops) => Some(route),
+            (_, handed) => listener.choose(&failed, budget.drops, client.peer, now).or(handed),
         };
-        queue = false;
         let Some(route) = chosen else {
             // It waits: others may pass.
             drop(turn.take());
@@ -124,6 +127,8 @@ async fn connect(client: &Client, header: Option<&[u8]>) -> Result<(Socket, Dial
                 match id {
                     // If it was chosen again, it is not among the failed, or may be tried again.
                     _ if error == DialError::Stale => {}
+                    // A canary, which is chosen once only; others still wait.
+                    _ if queue => {}
                     RouteId::Reader(_) => failed.push(id),
                     // The primary, or the fallback of a client that wanted a reader.
                     RouteId::Active(_) => {

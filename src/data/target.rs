@@ -40,7 +40,7 @@ impl ReadTarget {
     }
 
     pub(super) fn takes(self, reader: &Reader) -> bool {
-        self == Self::Any || reader.kind == ReaderKind::Replica
+        self == Self::Any || reader.kind != ReaderKind::Active
     }
 
     /// Where a client goes that found no reader.
@@ -48,18 +48,28 @@ impl ReadTarget {
         if self == Self::ReplicaOrActive { routes.take(now) } else { None }
     }
 
-    /// Where its clients may go: to the reader with the fewest sessions, then to others, then to the fallback.
+    /// Where its clients may be: with the reader with the fewest sessions, then with others, then with the fallback.
     pub(super) fn routes(self, routes: &RouteWatch, now: Instant) -> Vec<Arc<Route>> {
+        self.among(|_| true, routes, now)
+    }
+
+    /// Where any of its clients may go: all of these but the canaries.
+    pub(super) fn places(self, routes: &RouteWatch, now: Instant) -> Vec<Arc<Route>> {
+        self.among(|reader| reader.percent().is_none(), routes, now)
+    }
+
+    fn among(self, which: impl Fn(&Reader) -> bool, routes: &RouteWatch, now: Instant) -> Vec<Arc<Route>> {
         let readers = routes.readers();
-        let mut readers: Vec<_> = readers.iter().filter(|reader| self.takes(reader) && routes.is_fresh(reader, now)).collect();
+        let may = |reader: &&Reader| self.takes(reader) && which(reader) && routes.is_fresh(reader, now);
+        let mut readers: Vec<_> = readers.iter().filter(may).collect();
         readers.sort_by_key(|reader| reader.load());
         readers.into_iter().map(|reader| Arc::clone(&reader.route)).chain(self.fallback(routes, now)).collect()
     }
 
-    /// Whether there is a backend for its clients.
+    /// Whether there is a backend for any of its clients.
     pub(super) fn gate(self, routes: &RouteWatch) -> Gate {
         let (readers, now) = (routes.readers(), Instant::now());
-        let mut taken = readers.iter().filter(|reader| self.takes(reader)).peekable();
+        let mut taken = readers.iter().filter(|reader| self.takes(reader) && reader.percent().is_none()).peekable();
         let has_reader = taken.peek().is_some();
         if taken.any(|reader| routes.is_fresh(reader, now)) || self.fallback(routes, now).is_some() {
             Gate::Open
@@ -91,7 +101,7 @@ impl HoldGate {
     pub(super) fn routes(&self, now: Instant) -> Vec<Arc<Route>> {
         match self {
             Self::Active(routes) => routes.take(now).into_iter().collect(),
-            Self::Reader(routes, target) => target.routes(routes, now),
+            Self::Reader(routes, target) => target.places(routes, now),
         }
     }
 

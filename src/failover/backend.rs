@@ -6,6 +6,7 @@ use super::{
     facts::{Facts, Role},
     health::Tracker,
     policy::Policy,
+    proof::{Proof, Quick},
     text::Printable,
     time::Time,
     vocabulary::{Admin, Health, Outcome, Pace, ReadEligibility, Reason},
@@ -54,6 +55,12 @@ pub struct BackendState {
     pub(super) readiness: Readiness,
     /// What it reported when it last answered.
     pub facts: Facts,
+    /// Whether it has proven itself.
+    pub proof: Proof,
+    /// What has changed, or which proof failed.
+    pub proof_what: Printable,
+    /// The quick proofs of that.
+    pub(super) quick: Quick,
     /// Its position in the report before, of the same history.
     pub(super) earlier: Option<NonZeroU64>,
     /// The check does not work; cleared by a new login that succeeds.
@@ -175,6 +182,8 @@ impl BackendState {
     /// | ready | up | yes | own | primary, read-only | · | `read_only` |
     /// | ready | up | yes | own | primary | below the fence | `fenced` |
     /// | ready | up | yes | own | primary | at or above | `eligible` |
+    ///
+    /// `unproven` comes before `eligible`; it depends on the other backends, see `guard.rs`.
     pub(super) fn judge(&self, by_role: bool, is_absurd: bool, fence: Option<u64>, system_id: Option<u64>) -> Reason {
         match (self.admin, self.health()) {
             (Admin::Maint, _) => return Reason::Maint,

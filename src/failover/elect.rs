@@ -114,7 +114,7 @@ impl Pool {
         let eligible = self.eligible();
         match (self.pinned, eligible.as_slice()) {
             (Some(pin), _) => self.choice(pin.backend, now, Some(Cause::Command)),
-            (None, []) => Choice::none(Verdict::NoEligible),
+            (None, []) => Choice::none(self.nobody()),
             (None, [only]) => self.choice(*only, now, self.ordered(*only)),
             (None, several) => self.settle_conflict(several, now),
         }
@@ -126,13 +126,13 @@ impl Pool {
 
     /// All may write, but writes to two of them conflict: one is enough, and it stays.
     fn elect_of_many(&self, eligible: &[BackendId], now: Time) -> Choice {
-        let mut present = [self.active(), self.last_active].into_iter().flatten();
-        if let Some(id) = present.find(|id| eligible.contains(id)) {
-            return self.choice(id, now, None);
+        if let Some(active) = self.active().filter(|active| eligible.contains(active)) {
+            return self.choice(active, now, None);
         }
-        let synced = |id: &BackendId| self.backends[id.index()].facts.multi_primary == MultiPrimary::Synced;
-        let mut released = eligible.iter().copied().filter(|id| self.released_at(*id) <= now);
-        match released.clone().find(synced).or_else(|| released.next()) {
+        let is_last = |id: BackendId| self.last_active == Some(id);
+        let has_all = |id: BackendId| is_last(id) || self.backends[id.index()].facts.multi_primary == MultiPrimary::Synced;
+        let released = eligible.iter().copied().filter(|id| self.released_at(*id) <= now);
+        match released.min_by_key(|id| (!has_all(*id), !self.is_good(*id), !is_last(*id))) {
             Some(id) => self.choice(id, now, None),
             None => Choice::none(Verdict::HoldDown),
         }
@@ -180,10 +180,11 @@ impl Pool {
             };
         }
         if eligible.is_empty() {
-            return Choice::none(Verdict::NoEligible);
+            return Choice::none(self.nobody());
         }
-        let last = self.last_active.filter(|last| eligible.contains(last));
-        match last.or_else(|| eligible.into_iter().find(|id| self.released_at(*id) <= now)) {
+        let released = eligible.into_iter().filter(|id| self.released_at(*id) <= now);
+        // The last one has what was written last.
+        match released.min_by_key(|id| (self.last_active != Some(*id), !self.is_good(*id))) {
             Some(id) => self.choice(id, now, None),
             None => Choice::none(Verdict::HoldDown),
         }
@@ -223,11 +224,12 @@ impl Pool {
     }
 
     /// Without roles: the preferred backend, and when to return to it. It must have been eligible without a break for long enough,
-    /// and without any doubt: a good backend is not left for a doubtful one.
+    /// and without any doubt: a good backend is not left for a doubtful one, nor for one that has not proven itself.
     fn failback(&self) -> Option<(BackendId, Time)> {
         let is_free = self.policy.election == Election::ByOrder && self.pinned.is_none() && self.operation.is_none();
         let after = self.policy.failback_after.filter(|_| is_free)?;
-        let preferred = self.ids().find(|id| self.reason(*id) == Reason::Eligible).filter(|id| Some(*id) < self.active())?;
+        let is_able = |id: &BackendId| self.reason(*id) == Reason::Eligible && self.is_good(*id);
+        let preferred = self.ids().find(is_able).filter(|id| Some(*id) < self.active())?;
         let backend = &self.backends[preferred.index()];
         let due = backend.eligible_since.filter(|_| !backend.signs.in_doubt && !backend.is_pending())? + after;
         Some((preferred, due.max(self.released_at(preferred))))
@@ -241,6 +243,7 @@ impl Pool {
         let release = self.eligible().into_iter().filter(|_| held).map(|id| self.released_at(id)).filter(|at| *at > now).min();
         let operation = self.operation.as_ref().map(Operation::deadline);
         let trial = self.trial.as_ref().map(|trial| trial.wake_after(now));
-        [settle, failback, release, self.paused, operation, trial, self.promotion_due(now)].into_iter().flatten().min()
+        let all = [settle, failback, release, self.paused, operation, trial, self.promotion_due(now), self.quick_due()];
+        all.into_iter().flatten().min()
     }
 }

@@ -4,6 +4,7 @@ use super::{
     facts::{Facts, Role},
     operation::{Ending, OperationId, OperationKind, Refused, Request, Step},
     policy::Policy,
+    proof::Proof,
     text::Printable,
     time::Time,
     trial::TrialNews,
@@ -108,6 +109,15 @@ pub enum Event {
         /// Or why it failed.
         result: Result<(), Printable>,
     },
+    /// Whether a backend has proven itself has changed.
+    Proof {
+        /// The backend.
+        backend: BackendId,
+        /// From now on.
+        proof: Proof,
+        /// What has changed, or which proof failed. Another text with `unproven` is another change.
+        what: Printable,
+    },
     /// The configuration changed.
     Configure(Box<Configuration>),
     /// Time passed; due at [`super::Pool::next_deadline`].
@@ -198,6 +208,9 @@ pub enum Effect {
     Pace(BackendId, Pace),
     /// Probe a backend at once, outside its pace, with a new connection.
     ProbeNow(BackendId),
+    /// Run the quick proofs of a backend at once, and tell the result with [`Event::Proof`]: clients wait for it, but no longer than
+    /// [`Guard::quick`](super::Guard::quick). Only what is proven or approved ends the wait well.
+    ProveNow(BackendId),
     /// Something to log, count and show.
     Note(Note),
 }
@@ -235,6 +248,17 @@ pub enum Note {
         from: Reason,
         /// After.
         to: Reason,
+    },
+    /// Whether a backend has proven itself has changed, or what speaks against it.
+    Proof {
+        /// The backend.
+        backend: BackendId,
+        /// Before.
+        from: Proof,
+        /// After.
+        to: Proof,
+        /// What has changed, or which proof failed.
+        what: Printable,
     },
     /// The result of the election has changed.
     Verdict {

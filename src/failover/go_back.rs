@@ -24,9 +24,14 @@ impl Pool {
         let Plan { from: Some(from), to, .. } = done.plan else { return };
         let (id, how, limits) = (done.id, done.how, done.limits);
         let (rests, until) = (now + REST, now + time.max(Duration::from_millis(1)));
-        let (signs, told_before) = (Vec::new(), Vec::new());
-        self.trial = Some(Trial { id, from, to, rests, until, how, limits, signs, returns, told: told_before });
+        let (signs, failed, told_before) = (Vec::new(), None, Vec::new());
+        let trial = Trial { id, from, to, rests, until, how, limits, signs, failed, returns, told: told_before };
         told.push(Effect::Note(Note::Trial(id, TrialNews::Begun)));
+        // The old one may have been taken out meanwhile.
+        match self.trial_over(&trial, now) {
+            Some(end) => told.push(Effect::Note(Note::Trial(id, TrialNews::Ended(end)))),
+            None => self.trial = Some(trial),
+        }
     }
 
     /// There is a sign of trouble of this backend.
@@ -44,9 +49,10 @@ impl Pool {
         if let Some(end) = self.trial_over(&trial, now) {
             return tell(TrialNews::Ended(end));
         }
-        if !trial.returns && trial.signs.len() >= SIGNS {
+        let troubled = (trial.signs.len() >= SIGNS).then(|| self.backends[trial.to.index()].evidence.clone());
+        if let Some(evidence) = trial.failed.take().or(troubled).filter(|_| !trial.returns) {
             trial.returns = true;
-            tell(TrialNews::Failed(self.backends[trial.to.index()].evidence.clone()));
+            tell(TrialNews::Failed(evidence));
         }
         if trial.returns && now >= trial.rests {
             let request = back(&trial, self.promotions);

@@ -7,6 +7,7 @@ use super::{
     operation::{Operation, OperationKind, OperationResult, Step},
     policy::{Election, OnConflict},
     pool::Pool,
+    proof::{GuardMode, LastResort, Quick},
     time::Time,
     vocabulary::{Admin, Cause, Health, ReadEligibility, Reason, Verdict},
 };
@@ -52,7 +53,8 @@ impl Pool {
         }
         if let Some(active) = self.active() {
             assert_eq!(self.reason(active), Reason::Eligible, "I10: the active backend is not eligible");
-            assert_ne!(self.verdict(), Verdict::NoEligible, "I11: the verdict contradicts the choice");
+            let nobody = matches!(self.verdict(), Verdict::NoEligible | Verdict::NoProvenNode);
+            assert!(!nobody, "I11: the verdict contradicts the choice");
         }
         if matches!(event, Event::Tick) && before.wake.is_none_or(|at| at > now) {
             assert!(effects.is_empty(), "I12: a tick before the deadline had effects: {effects:?}");
@@ -62,6 +64,7 @@ impl Pool {
         self.check_orders(before, now, event);
         self.check_operation(before, now, event, effects);
         self.check_trial(before, event);
+        self.check_proofs(before, now, event, effects);
         self.check_end_of_operation(before, effects);
     }
 
@@ -140,6 +143,37 @@ impl Pool {
                 "I26: went back to a second primary"
             ),
             _ => assert!(follows && behind == 0, "I26: went back with a loss"),
+        }
+    }
+
+    fn check_proofs(&self, before: &Self, now: Time, event: &Event, effects: &[Effect]) {
+        if self.policy.guard.mode != GuardMode::Enforce {
+            let is_barred = |id| {
+                let reading = self.read_eligibility(id);
+                self.reason(id) == Reason::Unproven || matches!(reading, ReadEligibility::Unproven | ReadEligibility::Canary)
+            };
+            assert!(!self.ids().any(is_barred), "I27: a proof changed an eligibility");
+            let asks = effects.iter().any(|effect| matches!(effect, Effect::ProveNow(_)));
+            assert!(!asks && self.verdict() != Verdict::NoProvenNode, "I27: clients wait for a proof");
+        } else if let Some(Effect::Activate { backend: new, .. }) = effects.iter().find(|e| matches!(e, Effect::Activate { .. }))
+        {
+            let forced = |operation: &Operation| operation.force && operation.plan.to == *new;
+            let requested = matches!(event, Event::Operate(request) if request.force && request.to.is_none_or(|to| to == *new));
+            let ordered = requested || before.operation.iter().chain(&self.operation).any(forced);
+            let serves = |id| matches!(self.reason(id), Reason::Eligible | Reason::Standby);
+            let is_left = !self.ids().any(|id| id != *new && self.is_good(id) && serves(id));
+            let is_tried = self.backends[new.index()].quick == Quick::Over;
+            let is_last_resort = self.policy.guard.last_resort == LastResort::Serve && is_left && is_tried;
+            // It was active, and the same conflict that took it out has brought it back.
+            let returns =
+                before.active().is_none() && before.last_active == Some(*new) && before.reason(*new) == Reason::Eligible;
+            assert!(self.is_good(*new) || ordered || is_last_resort || returns, "I28: activated what has not proven itself");
+        }
+        if let Event::Proof { backend, proof, .. } = event
+            && (before.active() == Some(*backend) || !proof.is_good())
+            && before.wake.is_none_or(|at| at > now)
+        {
+            assert!(!effects.iter().any(|e| matches!(e, Effect::Revoke { .. })), "I29: a proof revoked the active backend");
         }
     }
 

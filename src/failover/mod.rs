@@ -15,6 +15,8 @@
 //! | [`operation`] | switchover and promotion: what is asked for, the steps, how it may end |
 //! | `preflight` | who is the candidate of an operation, and why it is refused |
 //! | `operate` | what goes on in an operation |
+//! | [`proof`] | whether a backend has proven itself since it last changed |
+//! | `guard` | what follows from that |
 //! | [`promotion`] | when mainstay begins a promotion by itself |
 //! | [`trial`] | what follows a switchover that is not meant to stay |
 //! | `go_back` | what goes on in a trial |
@@ -37,6 +39,7 @@ mod elect;
 pub mod event;
 pub mod facts;
 mod go_back;
+mod guard;
 pub mod health;
 mod inspect;
 #[cfg(debug_assertions)]
@@ -50,6 +53,7 @@ pub mod policy;
 pub mod pool;
 mod preflight;
 pub mod promotion;
+pub mod proof;
 mod readers;
 pub mod ready;
 // Run by `tests/core`, where they are optimized.
@@ -71,6 +75,7 @@ pub use operation::{
 pub use policy::{AutomaticPromotion, Election, OnConflict, Policy};
 pub use pool::Pool;
 pub use promotion::PromotionCondition;
+pub use proof::{Guard, GuardMode, LastResort, Proof};
 pub use ready::FailoverReady;
 pub use text::{Printable, escaped, is_printable};
 pub use time::Time;

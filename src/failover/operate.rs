@@ -29,6 +29,7 @@ impl Pool {
             id: request.id,
             kind: request.kind,
             plan,
+            force: request.force,
             accept_loss: request.accept_loss,
             how: request.how,
             limits: request.limits,
@@ -118,9 +119,12 @@ impl Pool {
     /// The candidate can still take over.
     fn is_able(&self, operation: &Operation) -> bool {
         let to = operation.plan.to;
+        if !operation.force && self.lacks_proof(to, operation.id) {
+            return false;
+        }
         match self.reason(to) {
             Reason::Standby => operation.plan.promotes(),
-            Reason::Eligible => !operation.plan.promotes(),
+            Reason::Eligible | Reason::Unproven => !operation.plan.promotes(),
             Reason::Fenced => !operation.plan.promotes() && operation.accept_loss,
             _ => false,
         }
@@ -149,7 +153,7 @@ impl Pool {
                 self.enter(now, next, told);
             }
             // Somebody else has promoted it.
-            (Step::Promote, Reason::Eligible) => self.enter(now, Step::Activate, told),
+            (Step::Promote, Reason::Eligible | Reason::Unproven) => self.enter(now, Step::Activate, told),
             (Step::Promote, _) => self.end_operation(OperationEnd::CandidateLost, Printable::default(), told),
         }
     }

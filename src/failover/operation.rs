@@ -139,6 +139,8 @@ labels! {
         LagUnknown = "lag_unknown",
         /// The candidate's database epoch is below one that was already served.
         Fenced = "fenced",
+        /// The candidate has changed and has not proven itself.
+        Unproven = "unproven",
         /// Only mainstay itself begins this kind.
         Automatic = "automatic",
         /// No operation of this number runs.
@@ -226,7 +228,8 @@ pub struct Request {
     pub kind: OperationKind,
     /// The candidate; `None`: the best one.
     pub to: Option<BackendId>,
-    /// A switchover to a standby that is too far behind; a promotion beside a backend that says it is a primary and is not active.
+    /// A switchover to a standby that is too far behind; a promotion beside a backend that says it is a primary and is not active; either
+    /// to one that has not proven itself.
     pub force: bool,
     /// Accepts a lower database epoch, and in a promotion a candidate that lacks more than `max_lag`, or nobody knows how much.
     pub accept_loss: bool,
@@ -273,6 +276,7 @@ pub struct Operation {
     pub(super) id: OperationId,
     pub(super) kind: OperationKind,
     pub(super) plan: Plan,
+    pub(super) force: bool,
     pub(super) accept_loss: bool,
     pub(super) how: How,
     pub(super) limits: Limits,

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::{
     lag::MaxLag,
     operation::{Fence, Limits},
+    proof::Guard,
     vocabulary::RevokeMode,
 };
 use crate::labels;
@@ -75,6 +76,8 @@ pub struct Policy {
     pub max_epoch_step: Option<u64>,
     /// `None`: mainstay promotes nobody by itself.
     pub promotion: Option<AutomaticPromotion>,
+    /// What follows from a backend that has not proven itself.
+    pub guard: Guard,
 }
 
 impl Default for Policy {
@@ -93,6 +96,7 @@ impl Default for Policy {
             max_lag: None,
             max_epoch_step: None,
             promotion: None,
+            guard: Guard::default(),
         }
     }
 }

@@ -25,6 +25,12 @@
 //!   operation ends within the sum of its deadlines
 //! * **I26** a trial has the active backend it began with, and runs beside no operation; it begins one switchover at most, back to
 //!   the backend it came from, which says that it follows and lacks nothing
+//! * **I27** with `guard.mode: off` proofs change nothing. With `warn` they change no eligibility, and not whether a backend is
+//!   active; they decide only which of several is chosen that may serve equally, which one is promoted, that a failback waits, what
+//!   is refused to an operation that is not forced or ends it before its point of no return, and that a trial fails
+//! * **I28** with `enforce` a backend that is activated is good; or a forced operation activates it; or it was active last and has
+//!   been eligible since; or the last resort is `serve`, its quick proofs are over, and none that may serve and no standby is good
+//! * **I29** the active backend is not revoked by its own proof, whatever that is, nor by one of another backend that is not good
 
 use std::collections::VecDeque;
 
@@ -32,7 +38,7 @@ use super::{
     backend::BackendState,
     event::{Command, Effect, Event, Note},
     operation::{Operation, OperationKind},
-    policy::{Election, Policy},
+    policy::Policy,
     time::Time,
     trial::Trial,
     vocabulary::{Admin, BackendId, Cause, Epoch, Health, Outcome, Pace, Reason, RevokeMode, Verdict},
@@ -167,6 +173,7 @@ impl Pool {
             Event::Command(command) => self.on_command(now, command, &mut effects, &mut told),
             Event::Operate(request) => self.on_operate(now, request, &mut effects, &mut told),
             Event::StepDone { id, step, result } => self.on_step_done((*id, *step), result, &mut effects, &mut told),
+            Event::Proof { backend, proof, what } => self.on_proof(now, (*backend, *proof), what, &mut effects),
             Event::Configure(configuration) => self.on_configure(now, configuration, &mut effects, &mut told),
             Event::Tick => {}
         }
@@ -239,6 +246,7 @@ impl Pool {
                 self.refresh_reasons(now, effects);
             }
         }
+        self.ask_for_proofs(now, effects);
         let is_idle = self.active().is_none() && self.policy.promotion.is_some() && self.epoch != Epoch::default();
         self.idle_since = is_idle.then(|| self.idle_since.unwrap_or(now));
         self.drive_trial(now, &mut told);
@@ -314,6 +322,7 @@ impl Pool {
     fn revoke_cause(&self, old: BackendId, switch: Option<Cause>) -> Cause {
         match self.reason(old) {
             Reason::Eligible => switch.unwrap_or(Cause::Conflict),
+            Reason::Unproven => Cause::Unproven,
             Reason::Maint | Reason::Drain => Cause::Command,
             Reason::Down | Reason::Unknown | Reason::Misconfigured => Cause::Down,
             Reason::Starting => Cause::Starting,
@@ -330,24 +339,6 @@ impl Pool {
             // A server that is shutting down lets its clients finish; one that is starting up has none.
             Cause::Starting => RevokeMode::LastWords,
             _ => RevokeMode::Abort,
-        }
-    }
-
-    pub(super) fn refresh_reasons(&mut self, now: Time, effects: &mut Vec<Effect>) {
-        let by_role = self.policy.election == Election::ByRole;
-        let absurd: Vec<bool> =
-            self.ids().map(|id| self.absurdly_above(id, &self.backends[id.index()].facts).is_some()).collect();
-        for (index, backend) in self.backends.iter_mut().enumerate() {
-            let reason = backend.judge(by_role, absurd[index], self.fence, self.system_id);
-            if reason == Reason::Eligible {
-                backend.eligible_since.get_or_insert(now);
-            } else {
-                backend.eligible_since = None;
-            }
-            let from = std::mem::replace(&mut backend.reason, reason);
-            if from != reason {
-                effects.push(Effect::Note(Note::Eligibility { backend: BackendId::at(index), from, to: reason }));
-            }
         }
     }
 

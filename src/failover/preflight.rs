@@ -56,7 +56,12 @@ impl Pool {
         let others = || self.ids().filter(|id| Some(*id) != self.active());
         let able = others().filter_map(|id| Some((id, self.judge_candidate(id, request).ok()?)));
         let position = |id: BackendId| self.backends[id.index()].facts.position;
-        let best = able.min_by_key(|(id, candidate)| (*candidate == Candidate::Standby, Reverse(position(*id))));
+        // Where something may be lost, the position comes before the proof.
+        let loses_nothing = request.kind == OperationKind::Switchover && !request.accept_loss;
+        let is_second = |id: BackendId| !self.is_good(id);
+        let best = able.min_by_key(|(id, of)| {
+            (*of == Candidate::Standby, loses_nothing && is_second(*id), Reverse(position(*id)), is_second(*id))
+        });
         best.ok_or_else(|| match (others().next(), others().count()) {
             (Some(only), 1) => {
                 let why = self.judge_candidate(only, request).err().unwrap_or(OperationRefusal::NoCandidate);
@@ -68,7 +73,7 @@ impl Pool {
 
     fn judge_candidate(&self, id: BackendId, request: &Request) -> Result<Candidate, OperationRefusal> {
         let candidate = match self.reason(id) {
-            Reason::Eligible => Candidate::Ready,
+            Reason::Eligible | Reason::Unproven => Candidate::Ready,
             Reason::Fenced if request.accept_loss => Candidate::Ready,
             Reason::Fenced => return Err(OperationRefusal::Fenced),
             Reason::Standby if !request.how.promote => return Err(OperationRefusal::NoPromoter),
@@ -78,6 +83,9 @@ impl Pool {
             Reason::Standby => Candidate::Standby,
             _ => return Err(OperationRefusal::NotEligible),
         };
+        if !request.force && self.lacks_proof(id, request.id) {
+            return Err(OperationRefusal::Unproven);
+        }
         if self.is_doubtful(id) {
             return Err(OperationRefusal::InDoubt);
         }

@@ -41,6 +41,9 @@ labels! {
         Fence = "fence",
         /// The candidate has received what the dead primary was seen to have, up to `max_lag`.
         Lag = "lag",
+        /// The guard would let the candidate serve: it is proven or approved, or `guard.mode` is not `enforce`, or it is the last
+        /// resort.
+        Proven = "proven",
         /// A person has written that nobody else decides.
         SingleDecider = "single_decider",
         /// The failover budget allows it.
@@ -69,10 +72,10 @@ impl Pool {
         let may = |id: &BackendId| {
             self.reason(*id) == Reason::Standby && !self.is_doubtful(*id) && !self.is_below_fence(*id) && !self.tried.contains(id)
         };
-        let good = |id: &BackendId| self.agrees(*id) && self.has_enough(*id, rule);
+        let fits = |id: &BackendId| self.agrees(*id) && self.has_enough(*id, rule) && self.would_serve(*id);
         let position = |id: &BackendId| self.backends[id.index()].facts.position;
-        // Of equals the first of the list.
-        self.ids().filter(may).min_by_key(|id| Reverse((good(id), position(id))))
+        // A setting that has changed is no reason to lose more. Of equals the first of the list.
+        self.ids().filter(may).min_by_key(|id| Reverse((fits(id), position(id), self.is_good(*id))))
     }
 
     fn agrees(&self, candidate: BackendId) -> bool {
@@ -98,6 +101,7 @@ impl Pool {
             PromotionCondition::Witness => candidate.is_some_and(|id| self.agrees(id)),
             PromotionCondition::Fence => rule.fence != Fence::None || self.refuses(self.last_active),
             PromotionCondition::Lag => candidate.is_some_and(|id| self.has_enough(id, rule)),
+            PromotionCondition::Proven => candidate.is_some_and(|id| self.would_serve(id)),
             PromotionCondition::SingleDecider => rule.single,
             PromotionCondition::Budget => self.budget_free_at().is_some_and(|at| at <= now),
             PromotionCondition::Attempts => self.tried.len() < ATTEMPTS,

@@ -7,6 +7,7 @@ use super::{
     lag::MaxLag,
     policy::Election,
     pool::Pool,
+    proof::{Guard, GuardMode, Proof},
     vocabulary::{BackendId, Cause, Health, ReadEligibility, Reason, RevokeMode},
 };
 
@@ -50,9 +51,9 @@ impl Pool {
             Reason::ReadOnly => ReadEligibility::ReadOnly,
             Reason::Fenced => ReadEligibility::Fenced,
             Reason::Eligible if self.active() == Some(BackendId::at(index)) => ReadEligibility::Active,
-            Reason::Eligible if self.policy.election == Election::ByRole => ReadEligibility::NotActive,
-            Reason::Standby | Reason::Eligible if backend.behind => ReadEligibility::Lag,
-            Reason::Standby | Reason::Eligible => ReadEligibility::Reader,
+            Reason::Eligible | Reason::Unproven if self.policy.election == Election::ByRole => ReadEligibility::NotActive,
+            Reason::Standby | Reason::Eligible | Reason::Unproven if backend.behind => ReadEligibility::Lag,
+            Reason::Standby | Reason::Eligible | Reason::Unproven => self.judge_proof(backend.proof),
         };
         if !self.settled {
             ReadEligibility::Settling
@@ -62,6 +63,15 @@ impl Pool {
             ReadEligibility::InDoubt
         } else {
             by_role
+        }
+    }
+
+    fn judge_proof(&self, proof: Proof) -> ReadEligibility {
+        let Guard { mode, canary, .. } = self.policy.guard;
+        match proof {
+            Proof::Proving if mode == GuardMode::Enforce && canary => ReadEligibility::Canary,
+            _ if mode == GuardMode::Enforce && !proof.is_good() => ReadEligibility::Unproven,
+            _ => ReadEligibility::Reader,
         }
     }
 

@@ -5,8 +5,9 @@ use super::{
     policy::Election,
     pool::{Pool, Serving},
     promotion::PromotionCondition,
+    proof::GuardMode,
     time::Time,
-    vocabulary::{BackendId, Cause, Reason, Verdict},
+    vocabulary::{Admin, BackendId, Cause, Reason, Verdict},
 };
 use crate::labels;
 
@@ -29,6 +30,8 @@ labels! {
         Witness = "witness",
         /// The failover budget is used up.
         Budget = "budget",
+        /// Only backends that have not proven themselves would take over.
+        Unproven = "unproven",
     }
 }
 
@@ -42,11 +45,26 @@ impl Pool {
             return FailoverReady::SingleBackend;
         }
         let mut without = self.without(active);
-        match (without.verdict_now(now), self.policy.election, &self.policy.promotion) {
+        let unproven: Vec<_> = self.ids().filter(|id| *id != active && !self.is_good(*id)).collect();
+        let proven = (!unproven.is_empty()).then(|| {
+            let mut proven = without.clone();
+            for id in unproven {
+                proven.backends[id.index()].admin = Admin::Maint;
+            }
+            proven.answer(now)
+        });
+        match (without.answer(now), proven) {
+            (FailoverReady::Yes, Some(proven)) if proven != FailoverReady::Yes => FailoverReady::Unproven,
+            (answer, _) => answer,
+        }
+    }
+
+    fn answer(&mut self, now: Time) -> FailoverReady {
+        match (self.verdict_now(now), self.policy.election, &self.policy.promotion) {
             (FailoverReady::Yes, ..) => FailoverReady::Yes,
             (answer, Election::ByOrder, _) => answer,
-            (_, Election::ByRole, Some(_)) => without.would_promote(now),
-            (_, Election::ByRole, None) => without.would_follow(now),
+            (_, Election::ByRole, Some(_)) => self.would_promote(now),
+            (_, Election::ByRole, None) => self.would_follow(now),
         }
     }
 
@@ -62,6 +80,8 @@ impl Pool {
         old.facts.position = old.earlier;
         (without.serving, without.pinned, without.operation) = (Serving::Nobody, None, None);
         without.last_revoke = Some(Cause::Down);
+        // What has not proven itself is looked at apart.
+        without.policy.guard.mode = GuardMode::Off;
         without
     }
 

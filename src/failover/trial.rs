@@ -12,7 +12,7 @@
 //!
 //! It fails after [`SIGNS`] signs of trouble of the active backend within [`WINDOW`], while it is active. A sign is a probe that
 //! is not `ok` (it failed, the login was refused, no connection was free), or a client's connect that failed, or a check's session
-//! that was lost, if that is the first since an answer.
+//! that was lost, if that is the first since an answer. A trial fails at once when the active backend fails a proof.
 
 use std::time::Duration;
 
@@ -76,6 +76,8 @@ pub struct Trial {
     pub(super) limits: Limits,
     /// The latest signs of trouble, at most [`SIGNS`].
     pub(super) signs: Vec<Time>,
+    /// It has failed this proof.
+    pub(super) failed: Option<Printable>,
     /// It is to go back.
     pub(super) returns: bool,
     /// Why it could not; each is told once.

@@ -145,6 +145,8 @@ labels! {
         Command = "command",
         /// The backend is no longer in the configuration.
         Removed = "removed",
+        /// It answers again, has changed and has not proven itself: the sessions that were left to it end.
+        Unproven = "unproven",
         /// A probe's answer.
         Probe = "probe",
         /// Two independent signals: session lost and connect refused.
@@ -181,6 +183,8 @@ labels! {
         ReadOnly = "read_only",
         /// It is a primary with a database epoch below one that was already served: an old primary that came back.
         Fenced = "fenced",
+        /// It has changed and has not proven itself, and the guard enforces that.
+        Unproven = "unproven",
     }
 }
 
@@ -197,6 +201,8 @@ labels! {
         Switch = "switch",
         /// No backend may be active.
         NoEligible = "no_eligible",
+        /// No backend may be active, and one could if it had proven itself.
+        NoProvenNode = "no_proven_node",
         /// More than one primary and no rule that tells which is right: none, or the active one.
         SplitBrain = "split_brain",
         /// The failover budget is used up and every candidate failed recently.
@@ -205,7 +211,7 @@ labels! {
 }
 
 labels! {
-    /// Whether a backend may be read, and if not, why; the first row that applies, in this order. The last two may be read.
+    /// Whether a backend may be read, and if not, why; the first row that applies, in this order. The last three may be read.
     #[derive(Default)]
     pub enum ReadEligibility {
         /// An operator took it out.
@@ -239,8 +245,12 @@ labels! {
         NotActive = "not_active",
         /// It is too far behind.
         Lag = "lag",
+        /// It has changed and has not proven itself, and the guard enforces that.
+        Unproven = "unproven",
         /// It is the active one: used only by listeners that accept it.
         Active = "active",
+        /// The same, but its proofs run: a share of the new sessions may read it.
+        Canary = "canary",
         /// It may be read.
         Reader = "reader",
     }
@@ -249,7 +259,7 @@ labels! {
 impl ReadEligibility {
     /// Whether it may be read.
     pub const fn may_be_read(self) -> bool {
-        matches!(self, Self::Reader | Self::Active)
+        matches!(self, Self::Reader | Self::Active | Self::Canary)
     }
 
     /// Why the sessions of its readers are closed; `None` where they go on. A primary that is not the active one could accept
@@ -270,7 +280,9 @@ impl ReadEligibility {
             | Self::InDoubt
             | Self::ReadOnly
             | Self::Lag
+            | Self::Unproven
             | Self::Active
+            | Self::Canary
             | Self::Reader => None,
         }
     }

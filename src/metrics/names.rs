@@ -64,6 +64,11 @@ metrics! {
     TRANSITIONS = "mainstay_transitions_total", "Changes of the observed health.";
     SESSIONS_REVOKED = "mainstay_sessions_revoked_total", "Sessions that end because their backend was revoked, or their reader closed.";
 
+    BACKEND_PROOF = "mainstay_backend_proof", "1 for whether the backend has proven itself since it last changed.";
+    PROOF_RESULT = "mainstay_proof_result", "1 for the last result of each proof of the backend, since it last changed.";
+    PROOF_DURATION = "mainstay_proof_duration_seconds", "How long each proof of the backend took last.";
+    BACKEND_PRINT_INFO = "mainstay_backend_print_info", "A short name of what the backend is made of: version, settings, extensions; always 1.";
+
     POOL_EPOCH = "mainstay_pool_epoch", "Number of the last activation.";
     FAILOVERS = "mainstay_failovers_total", "Changes from one active backend to another, or to the same after a gap.";
     FAILOVER_DETECTION = "mainstay_failover_detection_seconds", "From the first sign of trouble to the revocation.";
@@ -76,6 +81,7 @@ metrics! {
     ROLLBACK_READY = "mainstay_rollback_ready", "1 when mainstay rollback would lose nothing now.";
     ROLLBACK_LOST = "mainstay_rollback_lost_bytes", "What the backend that was active before lacks and does not receive any more; 0 when it follows, or nobody knows.";
     DRILL_SUCCESS = "mainstay_drill_last_success_timestamp_seconds", "When mainstay drill --switch was last done, there and back, in seconds since 1970; 0 before.";
+    COMMIT_PROBE = "mainstay_commit_probe_seconds", "How long the last commit took that was tried on the active backend; of one that has not ended, how long it has been under way; 0 before.";
     PAUSED = "mainstay_paused", "1 while new clients are held by command.";
     PRIMARY_CONFLICT = "mainstay_primary_conflict", "1 while more than one backend says it is the primary.";
     FAILOVER_READY = "mainstay_failover_ready", "1 when another backend would take over if the active one died now.";

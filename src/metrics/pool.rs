@@ -5,11 +5,11 @@ use prometheus::{Counter, Error, Gauge, Histogram, IntCounter, IntGauge};
 use super::{
     live::LiveCount,
     names,
-    series::{Info, OneHot, Per, Series},
+    series::{Info, OneHot, Per, Series, Table},
 };
 use crate::{
     failover::{
-        Cause, Class, FailoverReady, Health, OperationKind, OperationResult, Outcome, PromotionCondition, ReadEligibility,
+        Cause, Class, FailoverReady, Health, OperationKind, OperationResult, Outcome, PromotionCondition, Proof, ReadEligibility,
         Reason, Role, Step, label::Label,
     },
     reason::{AcceptError, CloseReason, DialError, Direction, RejectReason},
@@ -61,6 +61,8 @@ pub struct PoolMetrics {
     pub rollback_lost: IntGauge,
     /// When a rehearsal was last done.
     pub drill_success: Gauge,
+    /// Seconds of the last commit that was tried on the active backend.
+    pub commit_probe: Gauge,
     /// 1 while new clients are held by command.
     pub paused: IntGauge,
     /// 1 while more than one backend says it is the primary.
@@ -96,6 +98,7 @@ impl PoolMetrics {
             rollback_ready: series.int_gauge(names::ROLLBACK_READY)?,
             rollback_lost: series.int_gauge(names::ROLLBACK_LOST)?,
             drill_success: series.gauge(names::DRILL_SUCCESS)?,
+            commit_probe: series.gauge(names::COMMIT_PROBE)?,
             paused: series.int_gauge(names::PAUSED)?,
             primary_conflict: series.int_gauge(names::PRIMARY_CONFLICT)?,
             failover_ready: series.int_gauge(names::FAILOVER_READY)?,
@@ -159,6 +162,14 @@ pub struct BackendMetrics {
     pub reason: OneHot<Reason>,
     /// 1 while its check does not work, by the outcome.
     pub check_alert: Box<[(Outcome, IntGauge)]>,
+    /// Whether it has proven itself since it last changed.
+    pub proof: OneHot<Proof>,
+    /// The last result of each of its proofs.
+    pub proof_results: Table<2>,
+    /// How long each of them took.
+    pub proof_durations: Table<1>,
+    /// What it is made of, in short.
+    pub print: Info<1>,
     /// 1 when it may be read as a replica.
     pub reader: IntGauge,
     /// Why it may or may not be read.
@@ -205,6 +216,10 @@ impl BackendMetrics {
             role: series.one_hot(names::BACKEND_ROLE, "role", Role::Unknown)?,
             reason: series.one_hot(names::BACKEND_REASON, "reason", Reason::Unknown)?,
             check_alert: alerts.map(alert).collect::<Result<_, Error>>()?,
+            proof: series.one_hot(names::BACKEND_PROOF, "state", Proof::Proven)?,
+            proof_results: series.table(names::PROOF_RESULT, ["proof", "result"])?,
+            proof_durations: series.table(names::PROOF_DURATION, ["proof"])?,
+            print: series.info(names::BACKEND_PRINT_INFO, ["print"])?,
             reader: series.int_gauge(names::BACKEND_READER)?,
             reader_reason: series.one_hot(names::BACKEND_READER_REASON, "reason", ReadEligibility::Unknown)?,
             replication_lag_bytes: series.int_gauge(names::BACKEND_REPLICATION_LAG)?,

@@ -93,6 +93,17 @@ impl<'a> Series<'a> {
         Ok(Info { values })
     }
 
+    /// Gauges of which there are as many as were set last.
+    pub(super) fn table<const N: usize>(&self, def: Def, labels: [&'static str; N]) -> Result<Table<N>, Error> {
+        let rows = Table { rows: Arc::default() };
+        let told = rows.clone();
+        self.on_scrape(def, &labels, move |desc| {
+            let rows = told.rows.lock().unwrap_or_else(PoisonError::into_inner);
+            rows.iter().map(|(labels, value)| gauge(desc, &labels.each_ref().map(String::as_str), *value)).collect()
+        })?;
+        Ok(rows)
+    }
+
     /// A gauge of what exists, which is counted elsewhere.
     pub(super) fn live(&self, def: Def) -> Result<LiveCount, Error> {
         let count = LiveCount::default();
@@ -187,6 +198,22 @@ impl<const N: usize> Info<N> {
             present.clear();
             present.extend(value.chars().filter(|c| (' '..='~').contains(c)).take(Self::MAX_CHARS));
         }
+    }
+}
+
+/// Gauges with labels that are known only later, and change.
+#[derive(Clone, Debug)]
+pub struct Table<const N: usize> {
+    rows: Arc<Mutex<Rows<N>>>,
+}
+
+/// Values of labels, and of the gauge.
+type Rows<const N: usize> = Vec<([String; N], f64)>;
+
+impl<const N: usize> Table<N> {
+    /// These and no others, from now on.
+    pub fn set(&self, rows: Rows<N>) {
+        *self.rows.lock().unwrap_or_else(PoisonError::into_inner) = rows;
     }
 }
 

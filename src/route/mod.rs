@@ -6,6 +6,8 @@
 //! | [`offer`] | [`Route`]: control → data |
 //! | [`operations`] | what operations do: control → admin |
 //! | [`orders`](mod@orders) | what operators order, and the answer: admin ↔ control |
+//! | [`guard`](mod@guard) | what is proven of each backend: control → admin |
+//! | [`prints`] | what a server is made of: control → admin |
 //! | [`revocation`] | how a route ends, and its gate: control → data |
 //! | [`gate`] | where a session stands at that gate: data ↔ control |
 //! | [`places`] | how many sessions a backend may have, and how fast they may begin: control → data |
@@ -23,10 +25,12 @@ mod clock;
 mod demand;
 mod events;
 mod gate;
+mod guard;
 mod offer;
 mod operations;
 mod orders;
 mod places;
+mod prints;
 mod readers;
 mod reports;
 mod revocation;
@@ -39,10 +43,12 @@ pub use clock::Clock;
 pub use demand::{DemandWatch, Wait};
 pub use events::{EventLog, StateEvent};
 pub use gate::{Gating, Leg, Position, SessionGate, Stand};
+pub use guard::{GuardLog, GuardView, ProofView};
 pub use offer::{Generation, Offer, Route, RouteId};
 pub use operations::{EndView, OperationLog, OperationView, StepView, TrialView};
 pub use orders::{Done, Order, OrderReceiver, OrderSender, Refusal, RefusalCode, Verb, orders};
 pub use places::{Busy, PlaceTurn, Places, RampRate};
+pub use prints::{Difference, Print, PrintGroup, PrintItem, short};
 pub use readers::{Pulse, Reader, ReaderKind};
 pub use reports::{PassiveReport, ReportReceiver, ReportSender};
 pub use revocation::{Listening, Revocation};

@@ -78,6 +78,21 @@ pub enum Verb {
         /// Its number.
         id: u64,
     },
+    /// Runs the proofs of a backend, or of every one that has not proven itself.
+    Prove {
+        /// Its name.
+        backend: Option<Arc<str>>,
+    },
+    /// Takes a backend for good as it is now.
+    Approve {
+        /// Its name.
+        backend: Arc<str>,
+    },
+    /// Takes a backend for bad as it is now.
+    Reject {
+        /// Its name.
+        backend: Arc<str>,
+    },
     /// Changes nothing: the answer says what a failover, a switchover, a promotion and a rollback would do now.
     Drill,
 }
@@ -138,6 +153,8 @@ labels! {
         LagUnknown = "lag_unknown",
         /// Its database epoch is below one that was served.
         Fenced = "fenced",
+        /// It has changed and has not proven itself.
+        Unproven = "unproven",
         /// Only mainstay itself begins this.
         Automatic = "automatic",
         /// No operation of this number runs.
@@ -148,6 +165,10 @@ labels! {
         NoPrevious = "no_previous",
         /// The backend that was active before does not follow the active one.
         CutOff = "cut_off",
+        /// Nothing is known of what it is: the check cannot ask, or has not yet.
+        NoPrint = "no_print",
+        /// Nothing is to be proven.
+        NothingToProve = "nothing_to_prove",
         /// Something is missing without which it would fail.
         NotPrepared = "not_prepared",
         /// The pool is not configured any more, or mainstay stops.
@@ -229,6 +250,12 @@ impl OrderReceiver {
 }
 
 impl Order {
+    /// One that mainstay itself gives. Nobody waits for the answer.
+    pub fn own(verb: Verb, reason: &str) -> Self {
+        let (answer, _) = oneshot::channel();
+        Self { verb, by: "mainstay".into(), reason: reason.into(), dry_run: false, answer }
+    }
+
     /// Answers it. Nobody may be waiting any more.
     pub fn answer(self, answer: Result<Done, Refusal>) {
         let _ = self.answer.send(answer);

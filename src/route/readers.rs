@@ -30,6 +30,8 @@ pub enum ReaderKind {
     Replica,
     /// The active backend.
     Active,
+    /// Not the active one, and it still proves itself: of a hundred new sessions it gets so many.
+    Canary(u32),
 }
 
 /// One backend that may be read.
@@ -44,6 +46,11 @@ pub struct Reader {
 }
 
 impl Reader {
+    /// Of a hundred new sessions it gets so many; `None`: its share.
+    pub const fn percent(&self) -> Option<u32> {
+        if let ReaderKind::Canary(percent) = self.kind { Some(percent) } else { None }
+    }
+
     /// Sessions of this pool with the backend, and clients on their way to it.
     pub fn load(&self) -> usize {
         self.route.places.used()

@@ -4,8 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use crate::{
     failover::{
-        Admin, BackendId, Cause, Epoch, Facts, FailoverReady, Health, OperationKind, Outcome, Printable, ReadEligibility, Reason,
-        Time, Verdict,
+        Admin, BackendId, Cause, Epoch, Facts, FailoverReady, Health, OperationKind, Outcome, Printable, Proof, ReadEligibility,
+        Reason, Time, Verdict,
     },
     net::addresses::Addresses,
 };
@@ -83,6 +83,10 @@ pub struct BackendView {
     pub reason: Reason,
     /// Why it may or may not be read.
     pub read_eligibility: ReadEligibility,
+    /// Whether it has proven itself since it last changed.
+    pub proof: Proof,
+    /// What is said of that.
+    pub proof_what: Printable,
     /// What it reported when it last answered.
     pub facts: Facts,
     /// The check does not work: `misconfigured`, `saturated`, `wrong_cluster`.

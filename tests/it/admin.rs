@@ -1,5 +1,6 @@
 //! The admin plane over real sockets, with pools made by hand.
 
+mod diff;
 mod fixture;
 mod hostile;
 mod http;

@@ -121,7 +121,7 @@ impl Writers {
 }
 
 /// Waits for a step from a test that has threads instead of a runtime.
-fn wait<T>(step: impl Future<Output = T>) -> T {
+pub(crate) fn wait<T>(step: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let value = runtime.block_on(step);
     // What is left of it logs out.

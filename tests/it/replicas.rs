@@ -21,10 +21,13 @@ use crate::support::{
     front::{client, end, is_over},
     postgres::Postgres,
     process::{Process, Signal, settings},
-    wait::{Watch, until},
+    wait::{Watch, until, within},
 };
 
 const IS_STANDBY: &str = "SELECT pg_is_in_recovery()";
+
+/// A print is read every ten seconds.
+const READ: Duration = Duration::from_mins(1);
 
 /// A listener that leads there; `more` are further keys.
 fn listener(name: &str, route: &str, more: &Value) -> Value {
@@ -202,6 +205,36 @@ fn a_dead_standby_loses_its_readers_at_once_and_new_ones_fall_back_or_wait() {
     assert_eq!(fallen_back.ask(IS_STANDBY).unwrap(), "f", "who fell back stays");
     assert_eq!(writer.ask(IS_STANDBY).unwrap(), "f");
     assert_eq!(process.status()["pools"][0]["epoch"], 1);
+}
+
+/// The only standby has changed, and still proves itself: half of the clients read from it, and the others wait, also when both come
+/// at the same time.
+#[test]
+fn a_canary_gets_its_share_and_who_waits_beside_it_is_not_handed_to_it() {
+    let primary = Postgres::primary(&[]);
+    let standby = primary.standby(&[]);
+    let listeners = [listener("rw", "primary", &json!({})), listener("strict", "replica", &json!({"fallback": "none"}))];
+    let mut settings = pool(&[address(&primary), address(&standby)], &json!({"postgres": {}}), &listeners);
+    settings["pools"][0]["hold"] = json!({"timeout": "3s"});
+    settings["pools"][0]["guard"] = json!({"mode": "enforce", "soak": "1h", "canary": "50%"});
+    let process = Process::start(&settings).serving();
+    let print = || {
+        let diff: Value = serde_json::from_str(&process.get("/api/v1/pools/orders/diff").1).ok()?;
+        diff["backends"].as_array()?.iter().all(|backend| backend["print"].is_string()).then_some(())
+    };
+    within(READ, "both prints", print);
+    until_reading(&process, "db-b", "reader");
+    standby.sql("ALTER SYSTEM SET random_page_cost = 2.5");
+    standby.sql("SELECT pg_reload_conf()");
+    within(READ, "db-b is a canary", || (reading(&process, "db-b") == "canary").then_some(()));
+    let strict = bound(&process, "strict");
+    let clients: Vec<_> = (0..20).map(|_| thread::spawn(move || Sql::open(strict).ask(IS_STANDBY))).collect();
+    let answers: Vec<_> = clients.into_iter().map(|client| client.join().unwrap()).collect();
+    let refused: Vec<_> = answers.iter().filter_map(|answer| answer.as_ref().err()).collect();
+    assert_eq!((answers.iter().filter(|answer| **answer == Ok("t".to_owned())).count(), refused.len()), (10, 10), "{answers:?}");
+    let why = "no replica may be read: db-a: active, db-b: canary";
+    assert!(refused.iter().all(|refused| refused.contains(why)), "{refused:?}");
+    assert_eq!(process.metric("mainstay_connections_rejected_total", &[("listener", "strict"), ("reason", "hold_timeout")]), 10);
 }
 
 #[test]

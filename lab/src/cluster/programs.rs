@@ -40,6 +40,11 @@ impl Binaries {
         }
     }
 
+    /// Those in this directory.
+    pub fn at(directory: &Path) -> Self {
+        Self(directory.to_owned())
+    }
+
     /// Where they are.
     pub fn directory(&self) -> &Path {
         &self.0

@@ -56,6 +56,11 @@ impl Postgres {
         Self::start(self.copy(), settings)
     }
 
+    /// A streaming standby of `self` that runs other programs.
+    pub fn standby_by(&self, binaries: &Binaries, settings: &[&str]) -> Self {
+        Self::start(Shared { binaries: binaries.clone(), ..self.copy() }, settings)
+    }
+
     /// A standby that takes nobody in before it is promoted.
     pub fn standby_that_serves_nobody(&self, settings: &[&str]) -> Self {
         let settings: Vec<_> = settings.iter().chain(&["hot_standby=off"]).copied().collect();

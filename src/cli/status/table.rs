@@ -116,6 +116,9 @@ struct Backend {
     reader: bool,
     #[serde(default)]
     reader_reason: String,
+    #[serde(default)]
+    proof: String,
+    proof_what: Option<String>,
     active: bool,
     connections: i64,
     limit: Option<i64>,
@@ -221,6 +224,12 @@ impl Pool {
             let route =
                 if listener.route == "primary" { String::new() } else { format!(" (route {})", escaped(&listener.route)) };
             let _ = writeln!(out, "  listener {name} on {listen}{route}: {}{of} connections{rules}", listener.connections);
+        }
+        for Backend { name, proof, proof_what, .. } in &self.backends {
+            if !matches!(proof.as_str(), "" | "proven") {
+                let what = proof_what.as_deref().map(|what| format!(": {}", escaped(what))).unwrap_or_default();
+                let _ = writeln!(out, "  {} is {}{what}", escaped(name), escaped(proof));
+            }
         }
         if let Some(Trial { operation, until, sentence }) = &self.trial {
             let _ = writeln!(out, "  trial after operation {operation}, until {}: {}", escaped(until), escaped(sentence));

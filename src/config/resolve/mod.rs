@@ -6,6 +6,7 @@
 //! | [`super::process`] | the keys of the process |
 //! | [`pool`] | `pools[]` and `defaults` |
 //! | [`promotion`] | which keys of `promotion` go together |
+//! | [`guard`] | which keys of `guard` go together |
 //! | [`check`] | `check`: which kind, which has its own keys in [`super::check`] |
 //! | [`secrets`] | `password`, `password_file` |
 //! | [`tls`] | `tls_ca_file`, `tls_cert_file`, `tls_key_file` |
@@ -22,6 +23,7 @@ mod check;
 pub(super) mod claims;
 pub(super) mod endpoint;
 pub(super) mod exposure;
+mod guard;
 mod listeners;
 mod pool;
 mod promotion;

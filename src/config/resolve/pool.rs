@@ -1,18 +1,20 @@
 //! Pools, and `defaults`, which every pool inherits.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use super::{
     backend,
     check::{self, Scope},
     claims::{Claims, Names},
     exposure,
+    guard::guard,
     listeners::listeners,
     promotion::promotion,
 };
 use crate::{
     config::{
         check::{Check, CheckConfig},
+        guard::core_guard,
         listener::ListenerConfig,
         pool::{self, BackendConfig, OnDown, POOL_KEYS, PoolConfig, SHARED},
         proxy_protocol::ProxySend,
@@ -71,6 +73,7 @@ fn settings(section: Section<'_>, scope: Scope) -> PoolConfig {
     let mut pool = PoolConfig { check: config, ..pool::plain() };
     SHARED.read(section, &mut pool);
     pool.promotion = promotion(section, &pool.check, scope);
+    pool.guard = Arc::new(guard(section, &pool.check, scope));
     let (check, plain) = (&pool.check, pool.policy);
     let election = if check.knows_roles() { Election::ByRole } else { Election::ByOrder };
     pool.policy = Policy {
@@ -89,6 +92,7 @@ fn settings(section: Section<'_>, scope: Scope) -> PoolConfig {
         ..plain
     };
     pool.policy.promotion = pool.automatic_promotion();
+    pool.policy.guard = core_guard(&pool.guard);
     pool
 }
 

@@ -47,15 +47,19 @@ crate::labels! {
         Rejoin = "rejoin",
         /// Promotes a node.
         Promote = "promote",
+        /// Proves a node that has changed.
+        Proof = "proof",
+        /// Tells a promoter that a node has changed, or has proven itself.
+        OnUnproven = "on_unproven",
     }
 }
 
 /// A hook of a pool.
-pub(super) struct Hook<'a> {
-    pub(super) kind: HookKind,
-    pub(super) command: &'a [Word],
-    pub(super) limit: Duration,
-    pub(super) pool: &'a str,
+pub(in crate::control) struct Hook<'a> {
+    pub(in crate::control) kind: HookKind,
+    pub(in crate::control) command: &'a [Word],
+    pub(in crate::control) limit: Duration,
+    pub(in crate::control) pool: &'a str,
 }
 
 impl Hook<'_> {
@@ -68,7 +72,13 @@ impl Hook<'_> {
     }
 
     /// Runs it for `member`; `peer` is the other node of the step. Dropping this kills it.
-    pub(super) async fn run(self, member: &Member, peer: Option<&Member>, occasion: &Occasion, deadline: Deadline) -> Done {
+    pub(in crate::control) async fn run(
+        self,
+        member: &Member,
+        peer: Option<&Member>,
+        occasion: &Occasion,
+        deadline: Deadline,
+    ) -> Done {
         let began = Instant::now();
         let limit = self.limit.min(left(deadline));
         if limit.is_zero() {
@@ -136,8 +146,12 @@ impl Hook<'_> {
         command.args(self.command.iter().skip(1).map(Word::expose)).env_clear();
         command.env("PATH", std::env::var_os("PATH").unwrap_or_else(|| PLAIN_PATH.into()));
         command.envs(INHERITED.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
-        // As it was before: a node that rejoins was the primary.
-        let role = if self.kind == HookKind::Promote { "standby" } else { "primary" };
+        let role = match self.kind {
+            HookKind::Promote => "standby",
+            HookKind::Proof | HookKind::OnUnproven if peer.is_some_and(|peer| peer.name != member.name) => "standby",
+            // As it was before: a node that rejoins was the primary.
+            _ => "primary",
+        };
         command
             .env("MAINSTAY_HOOK", self.kind.as_str())
             .env("MAINSTAY_POOL", self.pool)

@@ -19,17 +19,17 @@ mod step;
 
 use std::{sync::Arc, time::Duration};
 
+pub(in crate::control) use self::hook::Hook;
+pub use self::{
+    hook::HookKind,
+    step::{Done, Member, Occasion, Severity, Shortcoming},
+};
 use self::{
-    hook::Hook,
     patroni::Patroni,
     sql_mysql::Mysql,
     sql_postgres::Postgres,
     sql_redis::Redis,
     step::{left, pause_before_login},
-};
-pub use self::{
-    hook::HookKind,
-    step::{Done, Member, Occasion, Severity, Shortcoming},
 };
 use super::probe::{self, Deadline, Finding};
 use crate::{

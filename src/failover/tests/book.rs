@@ -84,6 +84,12 @@ fn the_table_of_eligibility_names_each_reason_in_order() {
 }
 
 #[test]
+fn the_table_of_proofs_names_each_and_whether_it_is_good() {
+    let code: BTreeSet<_> = Proof::ALL.iter().map(|of| format!("{of} {}", if of.is_good() { "yes" } else { "no" })).collect();
+    assert_eq!(rows("proofs", 2), code);
+}
+
+#[test]
 fn every_story_that_the_book_cites_exists() {
     let cited: Vec<_> = BOOK.split("(story `").skip(1).map(|rest| rest.split('`').next().unwrap()).collect();
     assert!(cited.len() >= 15, "the book cites {} stories", cited.len());

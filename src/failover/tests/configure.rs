@@ -1,6 +1,6 @@
 //! A change of the configuration keeps what is known of the backends that stay, and nothing of those that go.
 
-use super::*;
+use super::{super::proof::Quick, *};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -19,7 +19,7 @@ impl Random {
 fn event(random: &mut Random, pool: &Pool, seq: u64) -> Event {
     let count = pool.ids().count() as u64;
     let backend = u16::try_from(random.below(count)).unwrap();
-    match random.below(10) {
+    match random.below(11) {
         0 => Event::Passive(BackendId(backend), Passive::ALL[usize::try_from(random.below(5)).unwrap()]),
         1 => {
             let to = Admin::ALL[usize::try_from(random.below(3)).unwrap()];
@@ -27,6 +27,11 @@ fn event(random: &mut Random, pool: &Pool, seq: u64) -> Event {
         }
         2 | 3 => operation(random, pool, backend),
         4 => Event::Tick,
+        10 => proof(
+            backend,
+            Proof::ALL[usize::try_from(random.below(6)).unwrap()],
+            ["version", "settings"][usize::try_from(random.below(2)).unwrap()],
+        ),
         n => {
             let outcome = if n < 8 { Outcome::Ok } else { Outcome::ALL[usize::try_from(random.below(11)).unwrap()] };
             let role = [Role::Primary, Role::Standby][usize::try_from(random.below(2)).unwrap()];
@@ -68,7 +73,9 @@ fn some_pool(random: &mut Random) -> (Pool, Time, u64) {
     let count = 1 + random.below(4);
     let election = [Election::ByRole, Election::ByOrder][usize::try_from(random.below(2)).unwrap()];
     let promotion = (random.below(3) > 0).then(|| AutomaticPromotion { max_lag: 1, ..automatic(Fence::Optional) });
-    let policy = Policy { election, promotion, ..Policy::default() };
+    let mode = GuardMode::ALL[usize::try_from(random.below(3)).unwrap()];
+    let guard = Guard { mode, last_resort: LastResort::ALL[usize::try_from(random.below(2)).unwrap()], ..Guard::default() };
+    let policy = Policy { election, promotion, guard, ..Policy::default() };
     let mut pool = Pool::new(policy, u16::try_from(count).unwrap(), Time::ZERO);
     let (mut now, mut seq) = (Time::ZERO, 0);
     for _ in 0..random.below(40) {
@@ -98,7 +105,8 @@ fn some_list(random: &mut Random, pool: &Pool) -> Vec<Option<BackendId>> {
 /// What is known of the backend, but for what the pool makes of it as a whole.
 fn known(pool: &Pool, id: BackendId) -> BackendState {
     let BackendState { reason, read_eligibility, pace, .. } = BackendState::new(Time::ZERO);
-    BackendState { eligible_since: None, reason, read_eligibility, pace, ..pool.backend(id).unwrap().clone() }
+    let quick = Default::default();
+    BackendState { eligible_since: None, reason, read_eligibility, pace, quick, ..pool.backend(id).unwrap().clone() }
 }
 
 #[test]
@@ -116,7 +124,12 @@ fn whatever_the_moment_those_that_stay_stay_as_they_are() {
         assert_eq!(before.clone().step(now, &change), effects, "I13, seed {seed}");
         for (is, was) in after.ids().zip(&list) {
             match was {
-                Some(was) => assert_eq!(known(&after, is), known(&before, *was), "seed {seed}: {list:?}"),
+                Some(was) => {
+                    assert_eq!(known(&after, is), known(&before, *was), "seed {seed}: {list:?}");
+                    let quick = |pool: &Pool, id| pool.backend(id).unwrap().quick.at(now);
+                    let (is, was) = (quick(&after, is), quick(&before, *was));
+                    assert!(is == was || was == Quick::Open, "seed {seed}: clients wait anew");
+                }
                 None => assert_eq!(known(&after, is), BackendState::new(now), "seed {seed}"),
             }
         }

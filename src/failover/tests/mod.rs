@@ -2,11 +2,12 @@
 //!
 //! | file | what it does |
 //! |---|---|
-//! | [`model`] | the model: knows the rules I1–I26, and only the stream of events and effects |
+//! | [`model`] | the model: knows the rules I1–I29, and only the stream of events and effects |
 //! | [`walk`] | every state two backends can reach, and every event in it; its `forget`: what a state need not keep, proven |
 //! | [`stories`] | golden scripts in `tests/stories`, one for each kind of incident |
 //! | [`flapping`] | a backend that dies and returns for ever, in virtual time |
 //! | [`simulation`] | a seeded world of nodes that die, hang and lie, in virtual time |
+//! | [`proofs`] | the choice among several by their proofs, restarts, reloads |
 //! | [`configure`] | a change of the configuration, at any moment |
 //! | [`book`] | `docs/failover.md` says what the tables here say, in both directions |
 
@@ -14,6 +15,7 @@ mod book;
 mod configure;
 mod flapping;
 mod model;
+mod proofs;
 mod simulation;
 mod stories;
 mod walk;
@@ -61,6 +63,10 @@ fn automatic(fence: Fence) -> AutomaticPromotion {
     AutomaticPromotion { after: LIMIT, max_lag: 0, fence, single: true, limits: limits(LIMIT) }
 }
 
+fn proof(backend: u16, proof: Proof, what: &str) -> Event {
+    Event::Proof { backend: BackendId(backend), proof, what: what.into() }
+}
+
 fn step_done(step: Step) -> Event {
     Event::StepDone { id: OperationId(1), step, result: Ok(()) }
 }
@@ -93,6 +99,7 @@ fn event_words(event: &Event) -> String {
         Event::Operate(request) => request_words(request),
         Event::StepDone { step, result: Ok(()), .. } => format!("done {step}"),
         Event::StepDone { step, result: Err(why), .. } => format!("failed {step} {why}"),
+        Event::Proof { backend, proof, what } => format!("proof {} {proof} {what}", name(*backend)).trim_end().to_owned(),
         Event::Configure(to) => format!("configure {:?}", to.backends),
         Event::Tick => "tick".into(),
     }
@@ -129,6 +136,7 @@ fn effect_words(effect: &Effect) -> String {
         }
         Effect::Pace(id, pace) => format!("pace {} {pace}", name(*id)),
         Effect::ProbeNow(id) => format!("probe {} now", name(*id)),
+        Effect::ProveNow(id) => format!("prove {} now", name(*id)),
         Effect::Note(note) => note_words(note),
     }
 }
@@ -140,6 +148,10 @@ fn note_words(note: &Note) -> String {
         }
         Note::Role { backend, from, to } => format!("{} role {from} -> {to}", name(*backend)),
         Note::Eligibility { backend, from, to } => format!("{} {from} -> {to}", name(*backend)),
+        Note::Proof { backend, from, to, what } => {
+            let what = if what.is_empty() { String::new() } else { format!(" ({what})") };
+            format!("{} proof {from} -> {to}{what}", name(*backend))
+        }
         Note::Verdict { from, to } => format!("verdict {from} -> {to}"),
         Note::Conflict { present, claimants } => {
             let who: Vec<_> = claimants.iter().map(|id| name(*id)).collect();

@@ -9,6 +9,7 @@ macro_rules! rule {
 }
 
 mod operation;
+pub(super) mod proof;
 mod trial;
 
 /// The edges health may take, and the rule that takes them (I11). `docs/failover.md` draws exactly these.
@@ -38,6 +39,15 @@ pub(super) const VERDICT_EDGES: &[(Verdict, Verdict)] = &[
     (Verdict::HoldDown, Verdict::Switch),
     (Verdict::HoldDown, Verdict::NoEligible),
     (Verdict::HoldDown, Verdict::SplitBrain),
+    (Verdict::Settling, Verdict::NoProvenNode),
+    (Verdict::Keep, Verdict::NoProvenNode),
+    (Verdict::NoEligible, Verdict::NoProvenNode),
+    (Verdict::NoProvenNode, Verdict::NoEligible),
+    (Verdict::NoProvenNode, Verdict::Switch),
+    (Verdict::NoProvenNode, Verdict::SplitBrain),
+    (Verdict::NoProvenNode, Verdict::HoldDown),
+    (Verdict::SplitBrain, Verdict::NoProvenNode),
+    (Verdict::HoldDown, Verdict::NoProvenNode),
 ];
 
 /// How sessions may end for which cause (I11). `docs/failover.md` tabulates exactly these.
@@ -75,7 +85,9 @@ pub(super) const READER_EDGES: &[(ReadEligibility, RevokeMode)] = &[
     (ReadEligibility::Fenced, RevokeMode::Abort),
     (ReadEligibility::NotActive, RevokeMode::Abort),
     (ReadEligibility::Lag, RevokeMode::Drain),
+    (ReadEligibility::Unproven, RevokeMode::Drain),
     (ReadEligibility::Active, RevokeMode::Drain),
+    (ReadEligibility::Canary, RevokeMode::Drain),
     (ReadEligibility::Reader, RevokeMode::Drain),
 ];
 
@@ -130,6 +142,7 @@ pub(super) struct Node {
     /// How often it went down with less than a window between each time and the next.
     downs: u32,
     pub(super) eligible_since: Option<Time>,
+    proof: proof::Proven,
 }
 
 /// What an attentive reader of the stream knows.
@@ -205,6 +218,7 @@ impl Judge {
             down_at: None,
             downs: 0,
             eligible_since: None,
+            proof: proof::Proven::default(),
         };
         Self {
             settle_by: now + policy.settle,
@@ -251,6 +265,7 @@ impl Judge {
             let ages = self.policy.failback_after.is_some();
             node.eligible_since = node.eligible_since.map(|at| if ages { shift(at) } else { to });
             node.seq = 1;
+            node.proof.asked = node.proof.asked.map(shift);
             if matches!((node.verdict, node.run), (Health::Up, Run::Good(_)) | (Health::Down, Run::Bad(_))) {
                 node.run = Run::None;
             }
@@ -279,6 +294,7 @@ impl Judge {
     /// What it knows after one step; or the first rule that the step breaks.
     pub(super) fn hear(&self, step: &Step) -> Result<Self, String> {
         let mut mid = self.clone();
+        mid.end_quick_proofs(step.now);
         let accepted = mid.take_event(step);
         mid.note_sign(self, step, accepted);
         i8_late_reports(self, step)?;
@@ -302,7 +318,9 @@ impl Judge {
         end.settle(step, told)?;
         end.i16_last_words()?;
         end.suspension(step)?;
+        end.quick_proofs(step)?;
         end.paces(step)?;
+        proof::i29_revokes(self, step)?;
         end.i14_i15_readers(step)?;
         Ok(end)
     }
@@ -360,6 +378,11 @@ impl Judge {
     }
 
     pub(super) fn eligible(&self, id: BackendId) -> bool {
+        self.could_serve(id) && !self.is_barred(id)
+    }
+
+    /// But for what it must prove.
+    pub(super) fn could_serve(&self, id: BackendId) -> bool {
         self.node(id).admin == Admin::Ready && if self.by_role() { self.claims(id) && !self.fenced(id) } else { self.serves(id) }
     }
 
@@ -368,9 +391,9 @@ impl Judge {
     }
 
     fn note_eligible_times(&mut self, now: Time) {
-        for id in self.ids() {
-            let since = self.nodes[id.index()].eligible_since;
-            self.nodes[id.index()].eligible_since = self.eligible(id).then(|| since.unwrap_or(now));
+        let eligible: Vec<_> = self.ids().map(|id| self.eligible(id)).collect();
+        for (node, eligible) in self.nodes.iter_mut().zip(eligible) {
+            node.eligible_since = eligible.then(|| node.eligible_since.unwrap_or(now));
         }
     }
 
@@ -410,6 +433,7 @@ impl Judge {
             Event::Passive(id, what) => self.take_passive(*id, *what),
             Event::Command(command) => self.take_command(command),
             Event::Operate(_) | Event::StepDone { .. } => true,
+            Event::Proof { backend, proof, what } => self.take_proof(*backend, *proof, what),
             Event::Configure(_) => unreachable!("the walk leaves the configuration alone"),
             Event::Tick => true,
         }
@@ -619,6 +643,8 @@ impl Judge {
                     rule!(!asked, "storm: a second probe of {} was ordered before the first answered", name(*id));
                 }
                 Effect::Read { .. } | Effect::Pace(..) | Effect::Note(_) => {}
+                // See I28.
+                Effect::ProveNow(_) => {}
                 // See I19.
                 Effect::BeginStep { .. } | Effect::Ungate { .. } | Effect::EndOperation { .. } => {}
             }
@@ -751,16 +777,18 @@ impl Judge {
     /// The one that was active last; else the first that has everything, else the first; never one that the budget blocks.
     fn one_of_many(&self, eligible: &[BackendId], now: Time) -> Option<BackendId> {
         let free: Vec<_> = eligible.iter().copied().filter(|id| !self.blocked(*id, now)).collect();
-        let synced = free.iter().copied().find(|id| self.node(*id).multi == MultiPrimary::Synced);
-        self.last_active.filter(|id| eligible.contains(id)).or(synced).or_else(|| free.first().copied())
+        let full = |id: &BackendId| self.last_active == Some(*id) || self.node(*id).multi == MultiPrimary::Synced;
+        let best = self.good_ones(some_of(&free, full));
+        self.last_active.filter(|id| best.contains(id)).or_else(|| best.first().copied())
     }
 
     fn by_order(&self, eligible: &[BackendId], stays: Option<BackendId>, now: Time) -> (&'static str, Option<BackendId>) {
         let Some(active) = stays else {
             let returns = self.last_active.filter(|id| eligible.contains(id));
-            return ("I6 order", returns.or_else(|| eligible.iter().copied().find(|id| !self.blocked(*id, now))));
+            let free = eligible.iter().copied().filter(|id| !self.blocked(*id, now)).collect();
+            return ("I6 order", returns.or_else(|| self.good_ones(free).first().copied()));
         };
-        let first = eligible[0];
+        let Some(first) = eligible.iter().copied().find(|id| self.is_good(*id)) else { return ("I7", Some(active)) };
         let node = self.node(first);
         let calm = !node.doubted && !matches!(node.run, Run::Bad(_));
         let waited = self.policy.failback_after.zip(node.eligible_since).is_some_and(|(after, since)| now.since(since) >= after);
@@ -879,9 +907,13 @@ impl Judge {
             let is_sure = self.settled && !node.doubted && (knows_its_cluster || node.system_id.is_none());
             let may = node.admin == Admin::Ready && self.serves(id) && is_sure;
             let stands_by = !self.by_role() || node.role == Some(Role::Standby);
-            let expected = (may && is_active, may && !is_active && stands_by && !node.behind);
-            let says = (reading == ReadEligibility::Active, reading == ReadEligibility::Reader);
-            rule!(says == expected, "I14: {} is said to be {reading}, the facts say (active, replica) {expected:?}", name(id));
+            let near = may && !is_active && stands_by && !node.behind;
+            let (is_reader, is_canary) = (near && self.is_read(id), near && self.is_canary(id));
+            let expected = (may && is_active, is_reader, is_canary, near && !is_reader && !is_canary);
+            let is = |word| reading == word;
+            let (unproven, canary) = (is(ReadEligibility::Unproven), is(ReadEligibility::Canary));
+            let says = (is(ReadEligibility::Active), is(ReadEligibility::Reader), canary, unproven);
+            rule!(says == expected, "I14: {} is said to be {reading}, the facts say {expected:?}", name(id));
             let lags = may && !is_active && stands_by && node.behind;
             rule!(
                 (reading == ReadEligibility::Lag) == lags,
@@ -962,6 +994,12 @@ impl Node {
         (self.session_lost, self.refused, self.doubted, self.said_shutdown) = (false, false, false, false);
         self.login_failed &= !fresh;
     }
+}
+
+/// Those for which this holds, or all if it holds for none.
+fn some_of(all: &[BackendId], holds: impl Fn(&BackendId) -> bool) -> Vec<BackendId> {
+    let some: Vec<_> = all.iter().copied().filter(holds).collect();
+    if some.is_empty() { all.to_vec() } else { some }
 }
 
 /// I8: a late or repeated report changes nothing, unless time alone would have.

@@ -6,7 +6,7 @@
 use std::{collections::BTreeMap, panic::AssertUnwindSafe, time::Duration};
 
 use super::{
-    model::{Judge, Step, i12_ticks, i13_repeats},
+    model::{Judge, Step, i12_ticks, i13_repeats, proof::i27_without_a_guard},
     *,
 };
 
@@ -83,6 +83,8 @@ enum Happening {
     Operator,
     /// A person wants a change.
     Request,
+    /// One changes, or is proven, or not.
+    Prove,
     /// What was to be carried out is done, or has failed.
     Carried(Effect),
 }
@@ -107,6 +109,9 @@ struct Tally {
     promotions: u64,
     trials: u64,
     went_back: u64,
+    unproven: u64,
+    quick: u64,
+    last_resorts: u64,
 }
 
 struct World {
@@ -117,6 +122,8 @@ struct World {
     orders: Random,
     /// Operations, and those who carry them out; apart, too.
     shell: Random,
+    /// What is proven; apart, too.
+    proofs: Random,
     now: Time,
     agenda: BTreeMap<(Time, u64), Happening>,
     entries: u64,
@@ -147,6 +154,13 @@ impl World {
             promotion: [None, Some(Fence::None), Some(Fence::Optional), Some(Fence::Required)]
                 [usize::try_from(seed % 4).unwrap()]
             .map(automatic),
+            guard: Guard {
+                mode: [GuardMode::Warn, GuardMode::Enforce, GuardMode::Off, GuardMode::Enforce]
+                    [usize::try_from(seed / 4 % 4).unwrap()],
+                last_resort: LastResort::ALL[usize::try_from(seed / 16 % 2).unwrap()],
+                canary: seed.is_multiple_of(3),
+                ..Guard::default()
+            },
             ..Policy::default()
         };
         let node = |index: u64| Node {
@@ -169,6 +183,7 @@ impl World {
             lags: Random(!seed),
             orders: Random(seed ^ 0x5eed),
             shell: Random(seed ^ 0x0be7),
+            proofs: Random(seed ^ 0x9700),
             tally: Tally::default(),
             trace: Vec::new(),
         };
@@ -180,6 +195,7 @@ impl World {
         world.after(Duration::from_secs(1), Happening::Client);
         world.after(Duration::from_secs(5), Happening::Operator);
         world.after(Duration::from_secs(3), Happening::Request);
+        world.after(Duration::from_secs(4), Happening::Prove);
         world
     }
 
@@ -208,6 +224,7 @@ impl World {
                 Happening::Client => self.client(),
                 Happening::Operator => self.operate(),
                 Happening::Request => self.request(),
+                Happening::Prove => self.prove(),
                 Happening::Carried(effect) => self.carried(&effect),
             }
             self.the_dead_are_revoked_in_time();
@@ -227,11 +244,27 @@ impl World {
             self.trace.push(format!("{:?} {}: {}", self.now.since_origin(), event_words(event), words.join("; ")));
         }
         let step = Step { now: self.now, event, before: &before, after: &self.pool, effects: &effects };
-        let heard = i12_ticks(&step).and_then(|()| i13_repeats(&step)).and_then(|()| self.judge.hear(&step));
+        let heard = i12_ticks(&step).and_then(|()| i13_repeats(&step)).and_then(|()| i27_without_a_guard(&step));
+        let heard = heard.and_then(|()| self.judge.hear(&step));
         self.judge = heard.unwrap_or_else(|broken| panic!("{broken}"));
         for effect in effects {
             match effect {
-                Effect::Activate { .. } => self.tally.activations += 1,
+                Effect::Activate { backend, .. } => {
+                    let is_good = self.pool.is_good(backend);
+                    let enforces = self.pool.policy().guard.mode == GuardMode::Enforce;
+                    self.tally.activations += 1;
+                    self.tally.last_resorts += u64::from(enforces && !is_good);
+                }
+                Effect::ProveNow(backend) => {
+                    self.tally.quick += 1;
+                    // One of four hangs.
+                    if !self.proofs.chance(25) {
+                        let told = if self.proofs.chance(50) { Proof::Proven } else { Proof::Failed };
+                        let wait = self.proofs.millis(10, 2_500);
+                        self.after(wait, Happening::Arrive(proof(backend.0, told, "quick")));
+                    }
+                }
+                Effect::Note(Note::Verdict { to: Verdict::NoProvenNode, .. }) => self.tally.unproven += 1,
                 Effect::Suspend { .. } => self.tally.suspensions += 1,
                 Effect::ProbeNow(id) => {
                     self.after(Duration::ZERO, Happening::Probe { node: id.index(), fresh: true, repeats: false });
@@ -480,6 +513,19 @@ impl World {
         self.after(wait * 2, Happening::Request);
     }
 
+    /// Another state of a proof; and whoever has not proven itself does so in the end.
+    fn prove(&mut self) {
+        if self.now >= CHAOS {
+            return;
+        }
+        let backend = u16::try_from(self.proofs.below(self.nodes.len() as u64)).unwrap();
+        let told = Proof::ALL[usize::try_from(self.proofs.below(6)).unwrap()];
+        let what = if self.proofs.chance(50) { "version" } else { "settings" };
+        self.step(&proof(backend, told, what));
+        let wait = self.proofs.millis(100, 6_000);
+        self.after(wait, Happening::Prove);
+    }
+
     /// A step does to the nodes what it should, or does not; and says so.
     fn carried(&mut self, effect: &Effect) {
         use crate::failover::Step as Stage;
@@ -524,6 +570,8 @@ impl World {
             (self.nodes[index].primary, self.nodes[index].read_only) = (index == newest, false);
             let id = BackendId(u16::try_from(index).unwrap());
             self.step(&Event::Command(Command::SetAdmin { backend: id, to: Admin::Ready, force: false }));
+            // After what is still under way.
+            self.after(Duration::from_secs(3), Happening::Arrive(proof(id.0, Proof::Approved, "a person")));
         }
     }
 
@@ -588,12 +636,16 @@ fn two_hundred_worlds_keep_every_rule() {
         all.promotions += tally.promotions;
         all.trials += tally.trials;
         all.went_back += tally.went_back;
+        all.unproven += tally.unproven;
+        all.quick += tally.quick;
+        all.last_resorts += tally.last_resorts;
     }
     println!("{all:?}");
     let full = all.steps > 200_000 && all.activations > 800 && all.conflicts > 60 && all.late > 5_000;
     let operations = all.done > 100 && all.aborted > 100 && all.failed > 40 && all.promotions > 20;
     assert!(operations, "operations became dull: {all:?}");
     assert!(all.trials > 40 && all.went_back > 20, "trials became dull: {all:?}");
+    assert!(all.unproven > 20 && all.quick > 20 && all.last_resorts > 5, "proofs became dull: {all:?}");
     assert!(all.pauses > 500 && all.refusals > 50, "the operator became dull: {all:?}");
     assert!(all.fell_behind > 500 && all.caught_up > 400, "lag became dull: {all:?}");
     assert!(full && all.hold_downs > 10 && all.suspensions > 250 && all.two_signals > 300, "the worlds became dull: {all:?}");

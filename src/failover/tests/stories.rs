@@ -4,7 +4,8 @@
 //!
 //! ```text
 //! pool by_role newest backends=2 rise=2 fall=2     the policy; further: settle= failback= budget=3/10m on_down=drain max_lag=
-//!                                                  max_epoch_step=, and
+//!                                                  max_epoch_step= guard=enforce last_resort=hold canary automatic=none
+//!                                                  loss=500 (which an automatic promotion allows), and
 //!                                                  what is remembered from an earlier process: fence=2 last=b;
 //!                                                  `readers`: who may be read is told as well
 //! at 5ms a refused                                 a report: outcome, role, read_only, tl=, sys=, lag=; `standing`: no new login
@@ -13,6 +14,7 @@
 //! at 1s switchover b promoter demote                an operation: [who], fence=required, force, accept_loss, limit=1s; also `promote`;
 //!                                                  `trial=5m` or `return=1m` follows it;
 //!                                                  then `done STEP`, `failed STEP`, `abort`
+//! at 1s proof b failed index                       what is known of its proofs, and what speaks against it
 //! at 10m nothing                                   time passes; ticks come when the core asked for them
 //! expect active b                                  the moral, which rewriting cannot change: active, epoch, suspended,
 //!                                                  verdict, a=REASON, read a=READING, ready WORD, trial yes
@@ -22,7 +24,7 @@
 use std::{fmt::Write as _, fs, path::Path, time::Duration};
 
 use super::{
-    model::{Judge, Step, i12_ticks, i13_repeats},
+    model::{Judge, Step, i12_ticks, i13_repeats, proof::i27_without_a_guard},
     *,
 };
 
@@ -57,6 +59,10 @@ impl Story {
                 }
                 ("max_epoch_step", step) => policy.max_epoch_step = Some(step.parse().unwrap()),
                 ("automatic", fence) => policy.promotion = Some(automatic(word_of(fence))),
+                ("loss", bytes) => policy.promotion.as_mut().unwrap().max_lag = bytes.parse().unwrap(),
+                ("guard", mode) => policy.guard.mode = word_of(mode),
+                ("last_resort", what) => policy.guard.last_resort = word_of(what),
+                ("canary", _) => policy.guard.canary = true,
                 ("readers", _) => readers = true,
                 ("on_down", _) => policy.on_down = RevokeMode::Drain,
                 ("budget", budget) => {
@@ -89,7 +95,8 @@ impl Story {
         let before = self.pool.clone();
         let effects = self.pool.step(self.now, event);
         let step = Step { now: self.now, event, before: &before, after: &self.pool, effects: &effects };
-        let heard = i12_ticks(&step).and_then(|()| i13_repeats(&step)).and_then(|()| self.judge.hear(&step));
+        let heard = i12_ticks(&step).and_then(|()| i13_repeats(&step)).and_then(|()| i27_without_a_guard(&step));
+        let heard = heard.and_then(|()| self.judge.hear(&step));
         self.judge = heard.unwrap_or_else(|broken| panic!("{}\n{broken}", self.transcript));
         for effect in effects.iter().filter(|effect| self.readers || !matches!(effect, Effect::Read { .. })) {
             writeln!(self.transcript, "  {prefix}{}", effect_words(effect)).unwrap();
@@ -108,6 +115,7 @@ impl Story {
             [to @ ("drain" | "maint" | "ready"), who, ref force @ ..] => {
                 Event::Command(Command::SetAdmin { backend: id(who), to: word_of(to), force: *force == ["force"] })
             }
+            ["proof", who, state, ref what @ ..] => proof(id(who).0, word_of(state), &what.join(" ")),
             ["pause", time] => Event::Command(Command::Pause { until: self.now + duration(time) }),
             ["resume"] => Event::Command(Command::Resume),
             [who, outcome, ref facts @ ..] => {

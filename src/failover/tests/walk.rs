@@ -16,11 +16,15 @@ use std::{
 };
 
 use super::{
-    model::{HEALTH_EDGES, Judge, READER_EDGES, REVOKE_EDGES, Step, VERDICT_EDGES, i12_ticks, i13_repeats, last_word, rebased},
+    model::{
+        HEALTH_EDGES, Judge, READER_EDGES, REVOKE_EDGES, Step, VERDICT_EDGES, i12_ticks, i13_repeats, last_word,
+        proof::i27_without_a_guard, rebased,
+    },
     *,
 };
 
 mod forget;
+mod proofs;
 
 const UNIT: Duration = Duration::from_secs(1);
 /// The longest window of the walked policies.
@@ -50,6 +54,7 @@ impl State {
         let step = Step { now, event, before: &self.pool, after: &pool, effects: &effects };
         let judge = self.judge.hear(&step)?;
         i12_ticks(&step)?;
+        i27_without_a_guard(&step)?;
         Ok((effects, Self { pool, judge }))
     }
 
@@ -85,6 +90,9 @@ fn abstract_pool(pool: &mut Pool, now: Time, horizon: Duration) {
         backend.last_seq = 1;
         backend.evidence = NOTHING.with(Clone::clone);
         backend.alert_evidence = NOTHING.with(Clone::clone);
+        if let crate::failover::proof::Quick::Asked(until) = &mut backend.quick {
+            *until = shift(*until);
+        }
         backend.since = NOW;
         backend.trouble_since = backend.trouble_since.map(|_| NOW);
         backend.last_down = backend.last_down.filter(|at| now.since(*at) < horizon).map(shift);
@@ -366,8 +374,8 @@ struct Walk {
 }
 
 impl Walk {
-    fn run(policy: &Policy, lens: &[Timed]) -> Self {
-        let others: Vec<_> = alphabet().into_iter().filter(|timed| !lens.contains(timed)).collect();
+    fn run(policy: &Policy, lens: &[Timed], all: &[Timed]) -> Self {
+        let others: Vec<_> = all.iter().filter(|timed| !lens.contains(timed)).cloned().collect();
         let (known, hasher) = (HashMap::new(), RandomState::new());
         let mut walk = Self { states: Vec::new(), known, hasher, from: Vec::new(), transitions: 0, seen: Seen::default() };
         walk.reach(State::start(policy), None);
@@ -436,6 +444,7 @@ fn policy(election: Election, on_conflict: OnConflict, (rise, fall): (u32, u32))
         max_lag: None,
         max_epoch_step: None,
         promotion: None,
+        guard: Guard::default(),
     }
 }
 
@@ -481,15 +490,17 @@ fn walks() -> Vec<Named> {
         ("times", times_policies, times()),
         ("readers", vec![read.clone(), Policy { on_down: RevokeMode::Drain, max_lag: None, ..read }], readers()),
         ("relapses", relapses_policies, relapses()),
+        ("proofs", proofs::policies(), proofs::lens()),
     ]
 }
 
 /// Walks every policy of this walk through its lens and demands at least so many states and transitions in all.
 fn explore(what: &str, floor: (usize, usize)) -> Seen {
     let (_, policies, lens) = walks().into_iter().find(|walk| walk.0 == what).unwrap();
+    let all = if what == "proofs" { proofs::others() } else { alphabet() };
     let (mut states, mut transitions, mut seen) = (0, 0, Seen::default());
     let walks: Vec<_> = thread::scope(|scope| {
-        let begun: Vec<_> = policies.iter().map(|policy| scope.spawn(|| Walk::run(policy, &lens))).collect();
+        let begun: Vec<_> = policies.iter().map(|policy| scope.spawn(|| Walk::run(policy, &lens, &all))).collect();
         begun.into_iter().map(|walk| walk.join().unwrap_or_else(|broken| panic::resume_unwind(broken))).collect()
     });
     for walk in walks {
@@ -522,7 +533,9 @@ fn every_choice_by_role_in_every_state() {
     seen.add(explore("commands", (7_500, 1_200_000)));
     seen.add(explore("many", (11_000, 1_800_000)));
     seen.add(explore("clusters", (1_300, 210_000)));
-    let missing: Vec<_> = VERDICT_EDGES.iter().filter(|edge| !seen.verdicts.contains(edge)).collect();
+    // Proofs have their own walk.
+    let proofs = |edge: &&(Verdict, Verdict)| edge.0 == Verdict::NoProvenNode || edge.1 == Verdict::NoProvenNode;
+    let missing: Vec<_> = VERDICT_EDGES.iter().filter(|edge| !proofs(edge) && !seen.verdicts.contains(edge)).collect();
     assert!(missing.is_empty(), "no walk takes these legal edges: {missing:?}");
     let by_role = |cause| !matches!(cause, Cause::Down | Cause::Starting | Cause::Failback | Cause::Removed);
     // Last words by command are those of an operation; see its walk.
@@ -575,8 +588,9 @@ fn every_moment_by_order_in_every_state() {
 #[test]
 fn every_reader_in_every_state() {
     let seen = explore("readers", (1_450, 245_000));
-    // Unknown is what a backend begins with.
-    for edge in READER_EDGES.iter().filter(|(to, _)| *to != ReadEligibility::Unknown) {
+    // Unknown is what a backend begins with, and proofs have their own walk.
+    let elsewhere = [ReadEligibility::Unknown, ReadEligibility::Unproven, ReadEligibility::Canary];
+    for edge in READER_EDGES.iter().filter(|(to, _)| !elsewhere.contains(to)) {
         assert!(seen.readers.contains(edge), "no walk takes a reader out, or brings one back, by {edge:?}");
     }
 }

@@ -17,7 +17,7 @@ use mainstay::{
     config::{AdminConfig, ListenerConfig, ListenerRoute},
     failover::{
         Admin, BackendId, Cause, Epoch, Facts, FailoverReady, Health, OperationEnd, OperationKind, OperationResult, Outcome,
-        ReadEligibility, Reason, Role, Step, Time, Verdict,
+        Proof, ReadEligibility, Reason, Role, Step, Time, Verdict,
     },
     lifecycle::{self, Phase, PhaseSender},
     metrics::{Metrics, PoolLabels, PoolSeries},
@@ -27,8 +27,8 @@ use mainstay::{
         socket::{Freebind, LegOptions},
     },
     route::{
-        self, BackendView, Clock, EndView, EventLog, LastFailover, LastProbe, OperationLog, OperationView, OrderReceiver,
-        Publisher, RouteWatch, SessionTable, Snapshot, StateEvent, StepView,
+        self, BackendView, Clock, EndView, EventLog, GuardLog, LastFailover, LastProbe, OperationLog, OperationView,
+        OrderReceiver, Publisher, RouteWatch, SessionTable, Snapshot, StateEvent, StepView,
     },
 };
 use serde_json::Value;
@@ -46,6 +46,7 @@ pub(super) struct Fixture {
     pub(super) events: Arc<EventLog>,
     pub(super) sessions: Arc<SessionTable>,
     pub(super) operations: Arc<OperationLog>,
+    pub(super) guards: Arc<GuardLog>,
     pub(super) ailments: Arc<Mutex<HealthProblems>>,
     /// What is ordered of the pool, and of the process, until a test takes it.
     pub(super) orders: Mutex<Option<OrderReceiver>>,
@@ -97,7 +98,7 @@ impl Fixture {
         let route::Seam { publisher, routes, snapshots, .. } = route::seam(clock, Duration::from_mins(1), first);
         let (phase, lifecycle::Lifeline { phase: watch, .. }) = lifecycle::begin();
         let (events, sessions) = (Arc::new(EventLog::default()), Arc::new(SessionTable::default()));
-        let operations = Arc::new(OperationLog::default());
+        let (operations, guards) = (Arc::new(OperationLog::default()), Arc::new(GuardLog::default()));
         let ailments = Arc::new(Mutex::new(HealthProblems::default()));
         let health = Arc::clone(&ailments);
         let ((give, orders), (process, process_orders)) = (route::orders(), process_orders());
@@ -124,6 +125,7 @@ impl Fixture {
             sessions: vec![Arc::clone(&sessions)],
             events: Arc::clone(&events),
             operations: Arc::clone(&operations),
+            guards: Arc::clone(&guards),
             metrics: Arc::clone(&metrics),
             health: Arc::new(move || health.lock().unwrap().clone()),
         };
@@ -138,6 +140,7 @@ impl Fixture {
             events,
             sessions,
             operations,
+            guards,
             ailments,
             orders,
             process_orders,
@@ -240,6 +243,8 @@ pub(super) fn primary(name: &str) -> BackendView {
         admin: Admin::Ready,
         reason: Reason::Eligible,
         read_eligibility: ReadEligibility::Active,
+        proof: Proof::Proven,
+        proof_what: "".into(),
         facts: Facts {
             role: Some(Role::Primary),
             db_epoch: Some(2),

@@ -73,11 +73,11 @@ fn status_has_the_documented_fields() {
         "backends": [
             {"name": "db-a", "address": "db-a:5432", "resolved": ["10.0.0.1:5432"], "health": "down", "pending": false,
              "role": "unknown", "admin": "ready", "eligible": false, "reason": "down: connect refused", "alert": null, "alert_evidence": null,
-             "active": false, "reader": false, "reader_reason": "down", "since": "moment", "connections": 0, "limit": null, "lag_bytes": null, "version": null, "db_epoch": null,
+             "active": false, "reader": false, "reader_reason": "down", "proof": "proven", "proof_what": null, "since": "moment", "connections": 0, "limit": null, "lag_bytes": null, "version": null, "db_epoch": null,
              "last_probe": {"outcome": "refused", "evidence": "connect refused", "at": "moment", "took_ms": 0.2}},
             {"name": "db-b", "address": "db-b:5432", "resolved": ["10.0.0.1:5432"], "health": "up", "pending": false,
              "role": "primary", "admin": "ready", "eligible": true, "reason": "eligible", "alert": null, "alert_evidence": null,
-             "active": true, "reader": false, "reader_reason": "active", "since": "moment", "connections": 118, "limit": 500, "lag_bytes": 0, "version": "15.20", "db_epoch": 2,
+             "active": true, "reader": false, "reader_reason": "active", "proof": "proven", "proof_what": null, "since": "moment", "connections": 118, "limit": 500, "lag_bytes": 0, "version": "15.20", "db_epoch": 2,
              "last_probe": {"outcome": "ok", "evidence": "answered as primary", "at": "moment", "took_ms": 0.2}}]}]}"#,
     )
     .unwrap();

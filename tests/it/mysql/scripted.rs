@@ -76,7 +76,7 @@ pub(crate) fn table(columns: &[&str], rows: &[&[&str]]) -> Vec<u8> {
     packets.push(END.to_vec());
     packets.extend(rows.iter().map(|row| row.iter().flat_map(|value| string(value)).collect()));
     packets.push(END.to_vec());
-    (1..).zip(packets).flat_map(|(sequence, packet)| frame(sequence, &packet)).collect()
+    (0..=u8::MAX).cycle().skip(1).zip(packets).flat_map(|(sequence, packet)| frame(sequence, &packet)).collect()
 }
 
 /// Answers what a check asks, as the primary of `MySQL` 8 that follows nobody.

@@ -60,7 +60,7 @@ pub fn row(payload: &[u8], columns: usize) -> Option<Vec<Option<String>>> {
 /// The answer to a question.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Table {
-    pub(super) columns: Vec<String>,
+    pub(in crate::control) columns: Vec<String>,
     pub(in crate::control) rows: Vec<Vec<Option<String>>>,
 }
 
@@ -69,6 +69,11 @@ impl Table {
     pub(in crate::control) fn get(&self, row: usize, column: &str) -> Option<&str> {
         let place = self.columns.iter().position(|name| name.eq_ignore_ascii_case(column))?;
         self.rows.get(row)?.get(place)?.as_deref()
+    }
+
+    /// In an answer about replication: Group Replication has channels of its own, which are no source.
+    pub(in crate::control) fn is_of_group(&self, row: usize) -> bool {
+        self.get(row, "Channel_Name").is_some_and(|name| name.starts_with("group_replication_"))
     }
 
     /// The second column of the row whose first is `name`: how `SHOW VARIABLES` answers.

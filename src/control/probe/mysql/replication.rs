@@ -51,8 +51,7 @@ impl<'a> Source<'a> {
 
     fn row(table: &'a Table, row: usize) -> Option<Self> {
         let either = |new: &str, old: &str| table.get(row, new).or_else(|| table.get(row, old));
-        // Group Replication has channels of its own, which are no source.
-        if table.get(row, "Channel_Name").is_some_and(|name| name.starts_with("group_replication_")) {
+        if table.is_of_group(row) {
             return None;
         }
         let io_thread = either("Replica_IO_Running", "Slave_IO_Running")?;

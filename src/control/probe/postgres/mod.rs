@@ -21,7 +21,10 @@ use std::{
 };
 
 use async_trait::async_trait;
-use tokio::{sync::oneshot, time::timeout_at};
+use tokio::{
+    sync::oneshot,
+    time::{error::Elapsed, timeout, timeout_at},
+};
 use tokio_postgres::{Client, SimpleQueryMessage, error::SqlState};
 use tokio_util::sync::DropGuard;
 
@@ -64,6 +67,13 @@ pub struct Standing {
     reduced: Arc<Mutex<facts::Scope>>,
     received: Arc<facts::ReceivedTimeline>,
     _abandon: DropGuard,
+}
+
+/// Why a statement has no answer.
+pub(in crate::control) struct Rejected {
+    /// The server's code, if it refused.
+    pub(in crate::control) state: Option<SqlState>,
+    pub(in crate::control) refusal: Refusal,
 }
 
 impl Kind for PostgresCheck {
@@ -161,10 +171,12 @@ impl standing::Standing for Standing {
     }
 
     async fn close(self: Box<Self>) {
-        let Self { client, ended, .. } = *self;
+        let Self { client, ended, broken, .. } = *self;
         drop(client);
-        // A failure here does not matter: the check is over.
-        drop(tokio::time::timeout(Duration::from_millis(200), ended).await);
+        // Its end is told once. A failure here does not matter: the check is over.
+        if broken.is_none() {
+            drop(timeout(Duration::from_millis(200), ended).await);
+        }
     }
 }
 
@@ -189,15 +201,45 @@ impl Standing {
         bytes: usize,
         deadline: Deadline,
     ) -> Result<Vec<SimpleQueryMessage>, Refusal> {
+        self.try_sql(sql, bytes, deadline).await.map_err(|error| error.refusal)
+    }
+
+    /// The same, with the number of the server's error.
+    pub(in crate::control) async fn try_sql(
+        &mut self,
+        sql: &str,
+        bytes: usize,
+        deadline: Deadline,
+    ) -> Result<Vec<SimpleQueryMessage>, Rejected> {
         self.allowance.grant(bytes);
-        match timeout_at(deadline.at(), self.client.simple_query(sql)).await {
+        let answer = timeout_at(deadline.at(), self.client.simple_query(sql)).await;
+        self.rejected(answer, deadline).await
+    }
+
+    /// Has the server read a query without running it: how many parameters it has. Two queries in one text are an error.
+    pub(in crate::control) async fn parse(&mut self, sql: &str, deadline: Deadline) -> Result<usize, Rejected> {
+        self.allowance.renew();
+        let statement = timeout_at(deadline.at(), self.client.prepare(sql)).await;
+        Ok(self.rejected(statement, deadline).await?.params().len())
+    }
+
+    async fn rejected<T>(
+        &mut self,
+        answer: Result<Result<T, tokio_postgres::Error>, Elapsed>,
+        deadline: Deadline,
+    ) -> Result<T, Rejected> {
+        match answer {
             Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(error)) if error.is_closed() => Err(self.broken().await.finding().into()),
+            Ok(Err(error)) if error.is_closed() => Err(Rejected { state: None, refusal: self.broken().await.finding().into() }),
             Ok(Err(error)) => {
                 let is_denied = error.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE);
-                Err(Refusal { is_denied, why: classify::error(&error).evidence })
+                let refusal = Refusal { is_denied, why: classify::error(&error).evidence };
+                Err(Rejected { state: error.code().cloned(), refusal })
             }
-            Err(_) => Err(Finding::late("logged in, but the statement did not end", deadline).into()),
+            Err(_) => {
+                let late = Finding::late("logged in, but the statement did not end", deadline);
+                Err(Rejected { state: None, refusal: late.into() })
+            }
         }
     }
 

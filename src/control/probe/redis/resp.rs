@@ -6,8 +6,8 @@ use crate::wire::redis::{BULK, ERROR, LIST, STATUS, line};
 
 /// A longer line is no answer to a check.
 const LINE_MAX: usize = 1024;
-/// A Sentinel tells about fifty words of a primary.
-const LIST_MAX: usize = 256;
+/// A configuration has about 500 words, with those of modules more. What a Sentinel tells of a primary has about fifty.
+const LIST_MAX: usize = 4096;
 /// `INFO` of one section has a few KiB.
 const BULK_MAX: usize = 60 * 1024;
 
@@ -20,7 +20,7 @@ pub enum Reply {
     Error(String),
     /// A text of known length.
     Bulk(String),
-    /// Texts of known length, as a Sentinel answers.
+    /// Texts of known length, as a Sentinel answers, and `CONFIG GET`.
     List(Vec<String>),
 }
 
@@ -142,7 +142,7 @@ mod tests {
             &b"HTTP/1.1"[..],
             b"R\0\0",
             b"*x\r\n",
-            b"*999\r\n",
+            b"*9999\r\n",
             b"*1\r\n*1\r\n",
             b":1\r\n",
             b"$-1\r\n",

@@ -17,6 +17,7 @@ pub(super) struct Run {
     pub(super) from: Option<BackendId>,
     pub(super) to: BackendId,
     steps: Vec<Stage>,
+    pub(super) force: bool,
     accept_loss: bool,
     pub(super) how: How,
     pub(super) limits: Limits,
@@ -79,6 +80,11 @@ impl Judge {
         self.operation.as_ref().is_some_and(|run| run.past() && (run.to == id || run.from == Some(id)))
     }
 
+    /// The operator has ordered it in spite of everything.
+    pub(super) fn is_forced(&self, id: BackendId) -> bool {
+        self.operation.as_ref().is_some_and(|run| run.force && run.past() && run.to == id)
+    }
+
     /// The present operation wants it to stop being a primary.
     pub(super) fn is_demoted_by_order(&self, id: BackendId) -> bool {
         let by = |run: &Run| run.past() && run.kind == OperationKind::Switchover && run.from == Some(id);
@@ -89,7 +95,7 @@ impl Judge {
         self.operation.as_ref().is_some_and(|run| run.accept_loss)
     }
 
-    fn stands_by(&self, id: BackendId) -> bool {
+    pub(super) fn stands_by(&self, id: BackendId) -> bool {
         let node = self.node(id);
         self.by_role() && node.admin == Admin::Ready && self.serves(id) && node.role == Some(Role::Standby)
     }
@@ -115,10 +121,11 @@ impl Judge {
     fn candidate(&self, id: BackendId, request: &Request) -> Result<bool, OperationRefusal> {
         let moves = request.kind == OperationKind::Switchover;
         let promotes = self.stands_by(id);
-        rule_of(self.eligible(id) || self.is_old(id) || promotes, OperationRefusal::NotEligible)?;
+        rule_of(self.could_serve(id) || self.is_old(id) || promotes, OperationRefusal::NotEligible)?;
         rule_of(!self.is_old(id) || request.accept_loss, OperationRefusal::Fenced)?;
         rule_of(!promotes || request.how.promote, OperationRefusal::NoPromoter)?;
         rule_of(!promotes || !moves || self.active.is_some(), OperationRefusal::NoActive)?;
+        rule_of(request.force || self.may_be_ordered(id, request.id), OperationRefusal::Unproven)?;
         rule_of(!self.wavers(id), OperationRefusal::InDoubt)?;
         if promotes && !request.accept_loss {
             rule_of(!self.is_behind_the_fence(id), OperationRefusal::Fenced)?;
@@ -154,7 +161,10 @@ impl Judge {
             (None, [only]) => *only,
             (None, _) => {
                 let able = others.iter().filter(|id| self.candidate(**id, request).is_ok());
-                let best = able.min_by_key(|id| (self.stands_by(**id), Reverse(self.node(**id).position)));
+                let second = |id: BackendId| !self.is_good(id);
+                let planned = |id: BackendId| moves && !request.accept_loss && second(id);
+                let best =
+                    able.min_by_key(|id| (self.stands_by(**id), planned(**id), Reverse(self.node(**id).position), second(**id)));
                 *best.ok_or(OperationRefusal::NoCandidate)?
             }
         };
@@ -180,7 +190,8 @@ impl Judge {
         self.take_order(step, &mut told)?;
         let Some(run) = self.operation.clone() else { return Ok(told) };
         let limit = run.limits.of(run.step);
-        let fits = if run.promotes() { self.stands_by(run.to) } else { self.eligible(run.to) || self.takes_old(&run) };
+        let fits = if run.promotes() { self.stands_by(run.to) } else { self.could_serve(run.to) || self.takes_old(&run) };
+        let fits = fits && (run.force || self.may_be_ordered(run.to, run.id));
         let lost = match run.from {
             _ if run.kind != OperationKind::Switchover => false,
             Some(from) => !self.eligible(from),
@@ -222,7 +233,7 @@ impl Judge {
         };
         let next = run.steps.iter().skip_while(|step| **step != run.step).nth(1).copied();
         match next.filter(|_| may) {
-            Some(Promote) if self.eligible(run.to) => self.begin_step(Activate, now, told),
+            Some(Promote) if self.could_serve(run.to) => self.begin_step(Activate, now, told),
             Some(Promote) if !self.stands_by(run.to) => self.finish(OperationEnd::CandidateLost, "", told),
             Some(next) => self.begin_step(next, now, told),
             None => {}
@@ -300,9 +311,9 @@ impl Judge {
     pub(super) fn start(&mut self, request: &Request, (from, to, steps): Planned, now: Time, told: &mut Vec<Effect>) {
         let first = steps[0];
         let (id, kind, accept_loss, how) = (request.id, request.kind, request.accept_loss, request.how);
-        let (limits, afterwards) = (request.limits, request.afterwards);
+        let (limits, force, afterwards) = (request.limits, request.force, request.afterwards);
         let (step, since, reported) = (first, now, false);
-        let run = Run { id, kind, from, to, steps, accept_loss, how, limits, afterwards, step, since, reported };
+        let run = Run { id, kind, from, to, steps, force, accept_loss, how, limits, afterwards, step, since, reported };
         self.operation = Some(run);
         self.begin_step(first, now, told);
     }
@@ -363,7 +374,8 @@ impl Judge {
         let recent = self.switches.iter().filter(|at| now.since(**at) < self.policy.budget_within).count();
         let budget = recent < self.policy.budget_max as usize;
         let enough = self.lacks(to).is_some_and(|lack| lack <= rule.max_lag);
-        nobody && dead && killed && budget && enough && self.agree(to) && rule.single && !self.ordered_out
+        let may = self.would_serve(to) && rule.single && !self.ordered_out;
+        nobody && dead && killed && budget && enough && self.agree(to) && may
     }
 
     /// Not one whose check fails, nor another server at its address.
@@ -383,7 +395,7 @@ impl Judge {
             self.stands_by(*id) && !self.wavers(*id) && !self.is_behind_the_fence(*id) && !self.tried.contains(id)
         };
         let good: Vec<_> = self.ids().filter(may).filter(|id| self.lasting(now, *id)).collect();
-        let Some(to) = good.into_iter().min_by_key(|id| Reverse(self.node(*id).position)) else { return };
+        let Some(to) = good.into_iter().min_by_key(|id| (Reverse(self.node(*id).position), !self.is_good(*id))) else { return };
         let fences = (rule.fence != Fence::None).then_some(Stage::Fence);
         let steps = fences.into_iter().chain([Stage::Promote, Stage::Activate]).collect();
         let how = How { fence: rule.fence, demote: false, promote: true };

@@ -16,6 +16,7 @@ pub(super) struct Trial {
     how: How,
     limits: Limits,
     signs: Vec<Time>,
+    failed: bool,
     returns: bool,
 }
 
@@ -41,12 +42,20 @@ impl Judge {
         }
     }
 
-    pub(super) fn begin_trial(&mut self, run: &Operating, now: Time) -> Option<TrialNews> {
-        let (from, (returns, time)) = (run.from?, run.wanted_after()?);
+    /// The one on trial has failed a proof.
+    pub(super) fn fail_trial(&mut self, id: BackendId) {
+        self.trial.iter_mut().filter(|trial| trial.to == id).for_each(|trial| trial.failed = true);
+    }
+
+    pub(super) fn begin_trial(&mut self, run: &Operating, now: Time) -> Vec<TrialNews> {
+        let Some((from, (returns, time))) = run.from.zip(run.wanted_after()) else { return Vec::new() };
+        if self.node(from).admin != Admin::Ready {
+            return vec![TrialNews::Begun, TrialNews::Ended(TrialEnd::Lost)];
+        }
         let (id, to, how, limits) = (run.id, run.to, run.how, run.limits);
         let (rests, until) = (now + Duration::from_secs(1), now + time);
-        self.trial = Some(Trial { id, from, to, rests, until, how, limits, signs: Vec::new(), returns });
-        Some(TrialNews::Begun)
+        self.trial = Some(Trial { id, from, to, rests, until, how, limits, signs: Vec::new(), failed: false, returns });
+        vec![TrialNews::Begun]
     }
 
     /// After the election; what must be told, but for the reasons to wait.
@@ -64,7 +73,7 @@ impl Judge {
             return vec![TrialNews::Ended(end)];
         }
         let mut news = Vec::new();
-        if !trial.returns && trial.signs.len() >= SIGNS {
+        if !trial.returns && (trial.failed || trial.signs.len() >= SIGNS) {
             trial.returns = true;
             news.push(TrialNews::Failed(Printable::default()));
         }

@@ -1,0 +1,58 @@
+# With `enforce`: the old one was updated meanwhile, so the trial waits for its proofs.
+pool by_role newest guard=enforce
+at 0ms a ok primary tl=1 at=1000
+  a health unknown -> up cause=probe (ok)
+  a role unknown -> primary
+  a unknown -> eligible
+at 1ms b ok standby tl=1 at=1000 hears
+  b health unknown -> up cause=probe (ok)
+  b role unknown -> standby
+  b unknown -> standby
+  verdict settling -> switch
+  activate a epoch=1 cause=startup
+  pace a normal
+  pace b normal
+at 1s switchover b promoter demote trial=5m
+  suspend epoch=1
+  switchover gate: a -> b
+at 1001ms done gate
+  switchover drain: a -> b
+at 1002ms done drain
+  switchover demote: a -> b
+  pace a urgent
+  pace b urgent
+at 1003ms a ok standby tl=1 at=1000
+  a role primary -> standby
+  a eligible -> standby
+  verdict keep -> no_eligible
+  revoke a epoch=1 abort cause=command
+at 1004ms done demote
+  probe a now
+  switchover promote: a -> b
+at 1005ms b ok primary tl=2 at=1100
+  b role standby -> primary
+  b standby -> eligible
+  verdict no_eligible -> switch
+  activate b epoch=2 cause=command
+  ungate
+  switchover done in promote: complete
+  trial begins
+  pace a normal
+  pace b normal
+at 3s a ok standby tl=2 at=1200 hears
+at 3001ms b ok primary tl=2 at=1200
+at 3002ms b ok primary tl=2 at=1200
+at 4s proof a unproven version
+  a proof proven -> unproven (version)
+at 5s proof b failed top
+  b proof proven -> failed (top)
+  trial failed (top)
+  trial waits: unproven
+expect trial yes
+expect operation none
+at 6s proof a proven
+  a proof unproven -> proven
+  suspend epoch=2
+  trial ends: went_back
+  switchover gate: b -> a
+expect operation gate

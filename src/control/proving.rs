@@ -259,7 +259,7 @@ impl Teller {
     pub(super) fn proof(&self, at: (Time, Epoch), backend: &Arc<str>, (from, to): (Proof, Proof), what: &Printable) {
         let pool = &*self.pool;
         let (was, is) = (from.as_str(), to.as_str());
-        if to.is_good() {
+        if to.is_good() || to == Proof::Proving {
             tracing::info!(pool, %backend, from = was, to = is, %what, "proof changed");
         } else {
             tracing::warn!(pool, %backend, from = was, to = is, %what, "proof changed");

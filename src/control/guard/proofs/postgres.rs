@@ -87,6 +87,11 @@ const PENDING: &str = "SELECT s.name, s.source = 'command line' FROM pg_catalog.
 /// Never the value, which may be secret.
 const FILE: &str = "SELECT coalesce(name, ''), pg_catalog.regexp_replace(sourcefile, '^.*/', ''), sourceline, error
   FROM pg_catalog.pg_file_settings WHERE error IS NOT NULL";
+/// Whether the role may ask for them.
+const MAY_READ_FILE: &str = "SELECT pg_catalog.has_table_privilege('pg_catalog.pg_file_settings', 'SELECT')
+  AND pg_catalog.has_function_privilege('pg_catalog.pg_show_all_file_settings()', 'EXECUTE')";
+const MAY_READ_HBA: &str = "SELECT pg_catalog.has_table_privilege('pg_catalog.pg_hba_file_rules', 'SELECT')
+  AND pg_catalog.has_function_privilege('pg_catalog.pg_hba_file_rules()', 'EXECUTE')";
 const HBA: &str = "SELECT 'pg_hba.conf', line_number, error FROM pg_catalog.pg_hba_file_rules WHERE error IS NOT NULL";
 
 /// Sessions that it takes of roles like those of clients, and those that it has. All databases together also count what is no client,
@@ -151,7 +156,10 @@ impl Server for Postgres {
                     "GRANT SELECT ON pg_hba_file_rules TO {0}; GRANT EXECUTE ON FUNCTION pg_hba_file_rules() TO {0}",
                     self.role
                 );
-                self.faults(HBA, "pg_hba.conf has no error", fault, &grant, deadline).await
+                match self.barred(MAY_READ_HBA, deadline).await {
+                    Some(refusal) => unasked(refusal, || grant),
+                    None => self.faults(HBA, "pg_hba.conf has no error", fault, &grant, deadline).await,
+                }
             }
             _ => Look::Unasked("PostgreSQL has no such proof".into()),
         }
@@ -319,13 +327,16 @@ impl Postgres {
 
     /// A setting that waits for a restart is no error of the file, though the server calls it one.
     async fn file(&mut self, deadline: Deadline) -> Look {
-        let grant = || {
-            let role = &self.role;
-            format!("GRANT SELECT ON pg_file_settings TO {role}; GRANT EXECUTE ON FUNCTION pg_show_all_file_settings() TO {role}")
-        };
+        let role = &self.role;
+        let grant = format!(
+            "GRANT SELECT ON pg_file_settings TO {role}; GRANT EXECUTE ON FUNCTION pg_show_all_file_settings() TO {role}"
+        );
+        if let Some(refusal) = self.barred(MAY_READ_FILE, deadline).await {
+            return unasked(refusal, || grant);
+        }
         let answer = match self.standing.sql(FILE, BYTES, deadline).await {
             Ok(answer) => rows(&answer),
-            Err(refusal) => return unasked(refusal, grant),
+            Err(refusal) => return unasked(refusal, || grant),
         };
         let pending = match self.standing.sql(PENDING, BYTES, deadline).await {
             Ok(answer) => rows(&answer),
@@ -334,6 +345,15 @@ impl Postgres {
         let faults = answer.iter().filter(|row| !pending.iter().any(|pending| at(pending, 0).eq_ignore_ascii_case(at(row, 0))));
         let fault = |row: &Row| format!("{}:{}: {} {}", at(row, 1), at(row, 2), at(row, 0), at(row, 3));
         found(faults.map(fault), "the configuration file has no error")
+    }
+
+    /// Why a question would be refused: a refusal is two lines in the server's log.
+    async fn barred(&mut self, question: &str, deadline: Deadline) -> Option<Refusal> {
+        match self.standing.run(question, deadline).await {
+            Ok(row) if at(&row, 0) == "t" => None,
+            Ok(_) => Some(Refusal { is_denied: true, why: "permission denied".into() }),
+            Err(refusal) => Some(refusal),
+        }
     }
 
     /// A question that is answered with a row for each fault.

@@ -273,6 +273,12 @@ impl Teller {
         let pool = &*self.pool;
         let was_bad = bad_since.is_some();
         let evidence = match commit {
+            Commit::Done(took) if took.is_zero() => {
+                if was_bad {
+                    self.metrics.commit_probe.set(0.0);
+                }
+                "nobody waits any more".to_owned()
+            }
             Commit::Done(took) => {
                 self.metrics.commit_probe.set(took.as_secs_f64());
                 format!("it commits again, within {took:.1?}")

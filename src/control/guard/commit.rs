@@ -31,7 +31,7 @@ use crate::{
 };
 
 /// A commit is tried this long after the one before.
-const EVERY: Duration = Duration::from_secs(5);
+const EVERY: Duration = Duration::from_secs(4);
 
 /// One that takes longer is stuck.
 pub(in crate::control) const PATIENCE: Duration = Duration::from_secs(4);
@@ -44,10 +44,13 @@ const FOR_EVER: Duration = Duration::from_hours(24 * 365);
 
 const MESSAGE: &str = "SELECT pg_catalog.pg_logical_emit_message(true, 'mainstay', '')";
 
-/// Where the log ends, and for how many seconds the oldest commit has waited for a synchronous standby, of those that the role may
-/// see: its own, and with `pg_monitor` all.
+/// Where the log ends; for how many seconds an own message has waited for a synchronous standby; and which transactions wait for one,
+/// of those that the role may see: its own, and with `pg_monitor` all. One that waits at two looks does not end: how long a session has
+/// been at it says nothing, since a long statement waits only at its end, and a procedure with many commits again and again.
 const LOOK: &str = "SELECT pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_insert_lsn(), '0/0'),
-  (SELECT extract(epoch FROM max(pg_catalog.clock_timestamp() - a.state_change)) FROM pg_catalog.pg_stat_activity a
+  (SELECT extract(epoch FROM max(pg_catalog.clock_timestamp() - a.query_start)) FROM pg_catalog.pg_stat_activity a
+   WHERE a.wait_event = 'SyncRep' AND a.query LIKE '%pg_logical_emit_message(true, ''mainstay''%'),
+  (SELECT coalesce(pg_catalog.string_agg(a.backend_xid::text, ' '), '') FROM pg_catalog.pg_stat_activity a
    WHERE a.wait_event = 'SyncRep')
 WHERE NOT pg_catalog.pg_is_in_recovery()";
 
@@ -60,7 +63,7 @@ const REFUSALS: u32 = 2;
 /// What a commit showed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::control) enum Commit {
-    /// It took this long.
+    /// It took this long; zero where nobody has written and none was tried.
     Done(Duration),
     /// It has not ended for this long.
     Stuck(Duration),
@@ -145,10 +148,10 @@ impl Commits {
 
 /// Tries one commit after the other, and tells what each showed. Ends with the task that runs it.
 async fn watch(subject: Subject, mut tell: impl FnMut(Commit)) {
-    let (mut last, mut refusals) = (0, 0);
+    let (mut seen, mut refusals) = (Seen::default(), 0);
     loop {
         tokio::time::sleep(EVERY).await;
-        let told = once(&subject, &mut last, &mut tell).await;
+        let told = once(&subject, &mut seen, &mut tell).await;
         refusals = if matches!(told, Some(Commit::Refused(_))) { refusals + 1 } else { 0 };
         match told {
             Some(Commit::Refused(_)) if refusals < REFUSALS => {}
@@ -158,8 +161,30 @@ async fn watch(subject: Subject, mut tell: impl FnMut(Commit)) {
     }
 }
 
-/// `last` is where the log ended after the last one.
-async fn once(subject: &Subject, last: &mut u64, tell: &mut impl FnMut(Commit)) -> Option<Commit> {
+/// What the looks before have shown.
+#[derive(Default)]
+struct Seen {
+    /// Where the log ended after the last message.
+    end: u64,
+    /// The transactions that waited, and since when each look has shown one of them.
+    waiting: Vec<String>,
+    since: Option<Instant>,
+}
+
+impl Seen {
+    /// These wait now. Returns for how long one of them has waited at least; zero for all that are new.
+    fn waits(&mut self, now: Vec<String>) -> Duration {
+        if now.iter().any(|one| self.waiting.contains(one)) {
+            self.since.get_or_insert_with(|| Instant::now().checked_sub(EVERY).unwrap_or_else(Instant::now));
+        } else {
+            self.since = None;
+        }
+        self.waiting = now;
+        self.since.map(|since| since.elapsed()).unwrap_or_default()
+    }
+}
+
+async fn once(subject: &Subject, seen: &mut Seen, tell: &mut impl FnMut(Commit)) -> Option<Commit> {
     let CheckKind::Postgres(check) = &subject.check.kind else { return None };
     let deadline = |limit| Deadline::after(limit).with_header(subject.check.proxy_header);
     let limit = subject.check.timeout;
@@ -168,24 +193,27 @@ async fn once(subject: &Subject, last: &mut u64, tell: &mut impl FnMut(Commit)) 
         Ok((session, _)) => session,
         Err(failure) => return Some(Commit::Untried(Refusal::from(failure).why)),
     };
-    let told = tried(&mut session, last, limit, tell).await;
+    let told = tried(&mut session, seen, limit, tell).await;
     Box::new(session).close().await;
     told
 }
 
-async fn tried(session: &mut Standing, last: &mut u64, limit: Duration, tell: &mut impl FnMut(Commit)) -> Option<Commit> {
+async fn tried(session: &mut Standing, seen: &mut Seen, limit: Duration, tell: &mut impl FnMut(Commit)) -> Option<Commit> {
     let looked = match session.run(LOOK, Deadline::after(limit)).await {
         Ok(row) => row,
         Err(refusal) => return Some(Commit::Untried(refusal.why)),
     };
-    let number = |column: usize| looked.get(column)?.as_deref()?.parse::<f64>().ok();
+    let text = |column: usize| looked.get(column)?.as_deref();
     // No row: it is no primary any more.
-    let end = looked.first()?.as_deref()?.parse::<u64>().ok()?;
-    if let Some(waits) = number(1).filter(|waits| *waits >= PATIENCE.as_secs_f64()) {
-        return Some(Commit::Stuck(Duration::try_from_secs_f64(waits).unwrap_or(PATIENCE)));
+    let end = text(0)?.parse::<u64>().ok()?;
+    let own = text(1).and_then(|seconds| Duration::try_from_secs_f64(seconds.parse().ok()?).ok()).unwrap_or_default();
+    let waits = seen.waits(text(2)?.split_whitespace().map(str::to_owned).collect()).max(own);
+    if waits >= PATIENCE {
+        return Some(Commit::Stuck(waits));
     }
-    if end.saturating_sub(*last) < OWN_BYTES {
-        return Some(Commit::Done(Duration::ZERO));
+    if own > Duration::ZERO || end.saturating_sub(seen.end) < OWN_BYTES {
+        // One is under way already, or nobody has written.
+        return (seen.since.is_none() && own.is_zero()).then_some(Commit::Done(Duration::ZERO));
     }
     let began = Instant::now();
     let commit = session.try_sql(MESSAGE, LONGEST_ANSWER, Deadline::after(FOR_EVER));
@@ -195,7 +223,7 @@ async fn tried(session: &mut Standing, last: &mut u64, limit: Duration, tell: &m
             result = &mut commit => {
                 return Some(match result {
                     Ok(_) => {
-                        *last = end + OWN_BYTES / 4;
+                        seen.end = end + OWN_BYTES / 4;
                         Commit::Done(began.elapsed())
                     }
                     Err(rejected) if is_no_room(rejected.state.as_ref()) => Commit::Refused(rejected.refusal.why),
@@ -213,4 +241,20 @@ fn is_no_room(state: Option<&SqlState>) -> bool {
         let code = state.code();
         code != "53300" && (code.starts_with("53") || code.starts_with("58")) || ["XX001", "XX002"].contains(&code)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_same_transaction_at_two_looks_waits() {
+        let mut seen = Seen::default();
+        let waits = |seen: &mut Seen, now: &[&str]| seen.waits(now.iter().map(ToString::to_string).collect());
+        assert_eq!(waits(&mut seen, &["7", "8"]), Duration::ZERO);
+        assert_eq!(waits(&mut seen, &["9"]), Duration::ZERO, "a procedure that commits again and again");
+        assert!(waits(&mut seen, &["9", "10"]) >= PATIENCE);
+        assert!(waits(&mut seen, &["10"]) >= PATIENCE);
+        assert_eq!(waits(&mut seen, &[]), Duration::ZERO);
+    }
 }

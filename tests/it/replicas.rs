@@ -227,6 +227,9 @@ fn a_canary_gets_its_share_and_who_waits_beside_it_is_not_handed_to_it() {
     standby.sql("ALTER SYSTEM SET random_page_cost = 2.5");
     standby.sql("SELECT pg_reload_conf()");
     within(READ, "db-b is a canary", || (reading(&process, "db-b") == "canary").then_some(()));
+    // Not before its proofs have passed.
+    let lasts = |status: &Value| Some(status["pools"][0]["backends"][1]["proof_what"].as_str()?.contains("guard.soak"));
+    within(READ, "it has to last", || lasts(&process.status())?.then_some(()));
     let strict = bound(&process, "strict");
     let clients: Vec<_> = (0..20).map(|_| thread::spawn(move || Sql::open(strict).ask(IS_STANDBY))).collect();
     let answers: Vec<_> = clients.into_iter().map(|client| client.join().unwrap()).collect();

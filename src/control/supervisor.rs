@@ -182,6 +182,8 @@ impl Supervisor {
                 return self.end_all();
             }
             if std::mem::take(&mut self.guard_is_due) {
+                // What has happened is seen before what follows from it.
+                self.publish();
                 self.look_after();
             }
             self.watch_commits();

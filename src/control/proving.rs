@@ -16,7 +16,8 @@ use super::{
 use crate::{
     config::{CheckConfig, OnCommitStuck},
     failover::{
-        BackendId, BackendState, Epoch, Event, GuardMode, Health, Pool, Printable, Proof, Role, Time, Verdict, label::Label as _,
+        BackendId, BackendState, Epoch, Event, GuardMode, Health, Pool, Printable, Proof, ReadEligibility, Role, Time, Verdict,
+        label::Label as _,
     },
     route::{Done, Order, ProofView, Refusal, RefusalCode, StateEvent, Verb},
 };
@@ -71,7 +72,9 @@ impl Supervisor {
             }
         }
         // One that lasts is a canary; the core knows only that it still proves itself.
-        self.offer_readers();
+        if self.core.ids().any(|id| self.core.read_eligibility(id) == ReadEligibility::Canary) {
+            self.offer_readers();
+        }
     }
 
     /// Nothing is looked at any more, so everybody is taken as it is.

@@ -185,8 +185,8 @@ impl Supervisor {
                 // What has happened is seen before what follows from it.
                 self.publish();
                 self.look_after();
+                self.watch_commits();
             }
-            self.watch_commits();
             self.account_outage();
             self.tell_unpromoted();
             self.hold_clients();

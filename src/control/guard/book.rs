@@ -269,9 +269,9 @@ impl Book {
         }
     }
 
-    /// Time passed.
-    pub(in crate::control) fn tick(&mut self, now: Time, rules: Rules<'_>) {
-        let Some(since) = self.lasts_since.filter(|_| self.proof == Proof::Proving) else { return };
+    /// Time passed. Returns whether it is proven now.
+    pub(in crate::control) fn tick(&mut self, now: Time, rules: Rules<'_>) -> bool {
+        let Some(since) = self.lasts_since.filter(|_| self.proof == Proof::Proving) else { return false };
         let left = rules.soak.saturating_sub(now.since(since));
         if !left.is_zero() {
             self.what = "its proofs passed; it has to last for guard.soak".into();
@@ -280,7 +280,9 @@ impl Book {
         } else {
             self.kept.proven = self.present.as_deref().cloned().or_else(|| self.kept.proven.take());
             self.good(Proof::Proven);
+            return true;
         }
+        false
     }
 
     /// An operator approved what it is now. `None` while nothing was read.

@@ -187,7 +187,7 @@ impl Keeper {
 
     /// Begins what is due.
     pub(in crate::control) fn look(&mut self, scene: &Scene<'_>, now: Time) {
-        let rules = rules(scene.guard);
+        let (rules, mut is_proven) = (rules(scene.guard), false);
         for (place, seen) in scene.seen.iter().enumerate() {
             let Some(seat) = self.seats.get_mut(&seen.name) else { continue };
             // Nobody waits for it.
@@ -195,7 +195,7 @@ impl Keeper {
             if seen.is_disturbed {
                 seat.book.disturbed(now);
             }
-            seat.book.tick(now, rules);
+            is_proven |= seat.book.tick(now, rules);
             if seat.job.take_if(|job| job.proves == Some(Scope::All) && (!scene.may_prove || seen.is_down)).is_some() {
                 seat.book.interrupted(now);
             }
@@ -219,7 +219,9 @@ impl Keeper {
                 seat.job = Some(job(&self.sender, (&seen.name, self.begun), Some(scope), work));
             }
         }
-        self.save();
+        if is_proven {
+            self.save();
+        }
     }
 
     /// Takes a result in; `active` is the one that serves. Returns the backend, unless it was given up meanwhile.

@@ -163,6 +163,30 @@ async fn a_lost_session_is_an_event_at_once_and_a_new_login_follows() {
     }
 }
 
+/// The check asks every 20 ms while something is wrong: the server's last words are often the answer to its question.
+#[tokio::test]
+async fn a_session_that_is_ended_while_it_asks_is_told_as_one_that_is_ended_while_it_is_idle() {
+    for (code, expected) in [("57P01", Passive::StandingShutdown), ("57P02", Passive::StandingShutdown)] {
+        let port = fake::serve(move |mut stream: TcpStream, number| async move {
+            if number > 0 {
+                return fake::healthy(stream).await;
+            }
+            fake::read(&mut stream).await;
+            stream.write_all(&fake::welcome()).await.unwrap();
+            fake::read(&mut stream).await;
+            stream.write_all(&fake::facts()).await.unwrap();
+            fake::read(&mut stream).await;
+            stream.write_all(&fake::error("FATAL", code, "terminating")).await.unwrap();
+        });
+        let mut heard = start(settings(port.await, Duration::from_mins(1)));
+        assert_eq!(heard.report().await.finding.outcome, Outcome::Ok);
+        heard.handle.pace(Pace::Fast);
+        assert_eq!(heard.passive().await, expected, "{code}");
+        assert_eq!(heard.report().await.finding.outcome, Outcome::Closed);
+        assert_eq!(heard.report().await.finding.outcome, Outcome::Ok);
+    }
+}
+
 /// A server whose postmaster hangs: sessions that exist are served, nobody new gets in.
 #[tokio::test]
 async fn a_login_that_hangs_keeps_failing_although_the_standing_session_answers() {

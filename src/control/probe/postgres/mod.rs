@@ -259,7 +259,10 @@ impl Standing {
                     // The task that drives the connection knows why.
                     return self.broken().await.finding();
                 }
-                None => return classify::error(&error),
+                None => {
+                    self.broken = session::goodbye(&error);
+                    return classify::error(&error);
+                }
             };
         }
     }

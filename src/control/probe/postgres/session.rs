@@ -114,14 +114,19 @@ async fn negotiate(stream: &mut Bounded, mode: TlsMode) -> Result<bool, Failure>
 
 fn broken(result: Result<(), tokio_postgres::Error>) -> Broken {
     let Err(error) = result else { return Broken::Lost(Finding::new(Outcome::Closed, "the check logged out")) };
-    let finding = classify::error(&error);
+    goodbye(&error).unwrap_or_else(|| Broken::Lost(classify::error(&error)))
+}
+
+/// The server ended the session and said so. To a session that has just asked something, that is the answer.
+pub(super) fn goodbye(error: &tokio_postgres::Error) -> Option<Broken> {
+    let finding = || classify::error(error);
     // admin_shutdown 57P01, crash_shutdown 57P02. A backend whose postmaster is gone sends 57P01 as well (be-secure.c); the name of
     // the function is the same in every language.
     let is_orphan = error.as_db_error().and_then(DbError::routine).is_some_and(|name| name.starts_with("secure_"));
     match error.code() {
-        Some(&SqlState::ADMIN_SHUTDOWN) if is_orphan => Broken::Orphaned(finding),
-        Some(&SqlState::ADMIN_SHUTDOWN) => Broken::Shutdown(finding),
-        Some(&SqlState::CRASH_SHUTDOWN) => Broken::Crash(finding),
-        _ => Broken::Lost(finding),
+        Some(&SqlState::ADMIN_SHUTDOWN) if is_orphan => Some(Broken::Orphaned(finding())),
+        Some(&SqlState::ADMIN_SHUTDOWN) => Some(Broken::Shutdown(finding())),
+        Some(&SqlState::CRASH_SHUTDOWN) => Some(Broken::Crash(finding())),
+        _ => None,
     }
 }

@@ -228,6 +228,9 @@ impl Supervisor {
         let since = self.commits.bad_since.take();
         self.commits.bad_since = is_bad.then(|| since.unwrap_or_else(Instant::now));
         self.teller.commit(at, backend, commit, since);
+        if let (Some(evidence), None, Some(id)) = (commit.trouble(), since, self.core.active()) {
+            self.step(&Event::CannotCommit { backend: id, evidence });
+        }
         if is_bad && self.config.guard.on_commit_stuck == OnCommitStuck::Failover {
             self.leave_stuck(backend);
         }
@@ -275,35 +278,24 @@ impl Teller {
     fn commit(&self, at: (Time, Epoch), backend: &Arc<str>, commit: &Commit, bad_since: Option<Instant>) {
         let pool = &*self.pool;
         let was_bad = bad_since.is_some();
-        let evidence = match commit {
-            Commit::Done(took) if took.is_zero() => {
-                if was_bad {
-                    self.metrics.commit_probe.set(0.0);
-                }
-                "nobody waits any more".to_owned()
-            }
-            Commit::Done(took) => {
-                self.metrics.commit_probe.set(took.as_secs_f64());
-                format!("it commits again, within {took:.1?}")
-            }
-            Commit::Stuck(since) => {
-                self.metrics.commit_probe.set(since.as_secs_f64());
-                format!(
-                    "a commit has not ended for {since:.0?}: look for a synchronous standby that is gone or frozen, and at the disk"
-                )
-            }
-            Commit::Refused(why) => {
+        let (took, good) = match commit {
+            Commit::Done(took) if took.is_zero() => (was_bad.then_some(*took), "nobody waits any more".into()),
+            Commit::Done(took) => (Some(*took), format!("it commits again, within {took:.1?}")),
+            Commit::Stuck(since) => (Some(*since), String::new()),
+            Commit::Refused(_) => {
                 let since = bad_since.map(|since| since.elapsed()).unwrap_or_default();
-                self.metrics.commit_probe.set((guard::COMMIT_PATIENCE + since).as_secs_f64());
-                format!("a commit failed: {why}")
+                (Some(guard::COMMIT_PATIENCE + since), String::new())
             }
             // What the role may not try tells nothing of the server.
             Commit::Untried(_) => return,
         };
+        if let Some(took) = took {
+            self.metrics.commit_probe.set(took.as_secs_f64());
+        }
         if commit.is_bad() == Some(was_bad) {
             return;
         }
-        let evidence = Printable::from(evidence);
+        let evidence = commit.trouble().unwrap_or_else(|| good.into());
         let to = if was_bad {
             tracing::warn!(pool, %backend, %evidence, "commits end again");
             "done"

@@ -118,6 +118,13 @@ pub enum Event {
         /// What has changed, or which proof failed. Another text with `unproven` is another change.
         what: Printable,
     },
+    /// This backend accepts logins, and a commit on it fails or does not end.
+    CannotCommit {
+        /// The backend.
+        backend: BackendId,
+        /// What was seen.
+        evidence: Printable,
+    },
     /// The configuration changed.
     Configure(Box<Configuration>),
     /// Time passed; due at [`super::Pool::next_deadline`].

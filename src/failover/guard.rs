@@ -10,7 +10,7 @@
 //! | of several candidates in an outage | who has most | who has most, then a good one | the same, of those that would serve then |
 //! | a trial goes back to it | done | done | waits |
 //! | failback to it | done | waits | waits |
-//! | it fails a proof while it is on trial | – | the trial fails | the trial fails |
+//! | it fails a proof, or cannot commit, while it is on trial | – | the trial fails | the trial fails |
 //! | it is a standby | `reader` | `reader` | `unproven`, or `canary` |
 //!
 //! With `enforce` it may serve all the same:
@@ -56,9 +56,22 @@ impl Pool {
         backend.proof_what = what.clone();
         backend.quick = backend.quick.at(now).after(proof);
         effects.push(Effect::Note(Note::Proof { backend: id, from, to: proof, what: what.clone() }));
+        if proof == Proof::Failed {
+            self.fail_trial(id, what);
+        }
+    }
+
+    pub(super) fn on_cannot_commit(&mut self, id: BackendId, evidence: &Printable, effects: &mut Vec<Effect>) {
+        match self.backend(id) {
+            Some(_) => self.fail_trial(id, evidence),
+            None => effects.push(Effect::Note(Note::UnknownBackend(id))),
+        }
+    }
+
+    fn fail_trial(&mut self, id: BackendId, evidence: &Printable) {
         let on_trial = self.trial.as_mut().filter(|trial| trial.to == id && self.policy.guard.mode != GuardMode::Off);
-        if let Some(trial) = on_trial.filter(|_| proof == Proof::Failed) {
-            trial.failed = Some(what.clone());
+        if let Some(trial) = on_trial {
+            trial.failed = Some(evidence.clone());
         }
     }
 

@@ -174,6 +174,7 @@ impl Pool {
             Event::Operate(request) => self.on_operate(now, request, &mut effects, &mut told),
             Event::StepDone { id, step, result } => self.on_step_done((*id, *step), result, &mut effects, &mut told),
             Event::Proof { backend, proof, what } => self.on_proof(now, (*backend, *proof), what, &mut effects),
+            Event::CannotCommit { backend, evidence } => self.on_cannot_commit(*backend, evidence, &mut effects),
             Event::Configure(configuration) => self.on_configure(now, configuration, &mut effects, &mut told),
             Event::Tick => {}
         }

@@ -12,7 +12,8 @@
 //!
 //! It fails after [`SIGNS`] signs of trouble of the active backend within [`WINDOW`], while it is active. A sign is a probe that
 //! is not `ok` (it failed, the login was refused, no connection was free), or a client's connect that failed, or a check's session
-//! that was lost, if that is the first since an answer. A trial fails at once when the active backend fails a proof.
+//! that was lost, if that is the first since an answer. A trial fails at once when the active backend fails a proof, or cannot
+//! commit.
 
 use std::time::Duration;
 

@@ -87,6 +87,18 @@ impl Commit {
             Self::Untried(_) => None,
         }
     }
+
+    /// Why nobody can commit, if it showed that.
+    pub(in crate::control) fn trouble(&self) -> Option<Printable> {
+        match self {
+            Self::Stuck(since) => {
+                let look = "look for a synchronous standby that is gone or frozen, and at the disk";
+                Some(format!("a commit has not ended for {since:.0?}: {look}").into())
+            }
+            Self::Refused(why) => Some(format!("a commit failed: {why}").into()),
+            Self::Done(_) | Self::Untried(_) => None,
+        }
+    }
 }
 
 /// The commits of the active backend.

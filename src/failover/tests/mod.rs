@@ -67,6 +67,10 @@ fn proof(backend: u16, proof: Proof, what: &str) -> Event {
     Event::Proof { backend: BackendId(backend), proof, what: what.into() }
 }
 
+fn cannot_commit(backend: u16) -> Event {
+    Event::CannotCommit { backend: BackendId(backend), evidence: "a full disk".into() }
+}
+
 fn step_done(step: Step) -> Event {
     Event::StepDone { id: OperationId(1), step, result: Ok(()) }
 }
@@ -100,6 +104,7 @@ fn event_words(event: &Event) -> String {
         Event::StepDone { step, result: Ok(()), .. } => format!("done {step}"),
         Event::StepDone { step, result: Err(why), .. } => format!("failed {step} {why}"),
         Event::Proof { backend, proof, what } => format!("proof {} {proof} {what}", name(*backend)).trim_end().to_owned(),
+        Event::CannotCommit { backend, evidence } => format!("cannot_commit {} {evidence}", name(*backend)),
         Event::Configure(to) => format!("configure {:?}", to.backends),
         Event::Tick => "tick".into(),
     }

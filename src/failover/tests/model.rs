@@ -434,6 +434,12 @@ impl Judge {
             Event::Command(command) => self.take_command(command),
             Event::Operate(_) | Event::StepDone { .. } => true,
             Event::Proof { backend, proof, what } => self.take_proof(*backend, *proof, what),
+            Event::CannotCommit { backend, .. } => {
+                if self.policy.guard.mode != GuardMode::Off {
+                    self.fail_trial(*backend);
+                }
+                backend.index() < self.nodes.len()
+            }
             Event::Configure(_) => unreachable!("the walk leaves the configuration alone"),
             Event::Tick => true,
         }

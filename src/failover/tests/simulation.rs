@@ -522,6 +522,9 @@ impl World {
         let told = Proof::ALL[usize::try_from(self.proofs.below(6)).unwrap()];
         let what = if self.proofs.chance(50) { "version" } else { "settings" };
         self.step(&proof(backend, told, what));
+        if self.proofs.chance(5) {
+            self.step(&cannot_commit(backend));
+        }
         let wait = self.proofs.millis(100, 6_000);
         self.after(wait, Happening::Prove);
     }

@@ -15,6 +15,7 @@
 //!                                                  `trial=5m` or `return=1m` follows it;
 //!                                                  then `done STEP`, `failed STEP`, `abort`
 //! at 1s proof b failed index                       what is known of its proofs, and what speaks against it
+//! at 1s cannot_commit b a full disk                a commit on it does not end
 //! at 10m nothing                                   time passes; ticks come when the core asked for them
 //! expect active b                                  the moral, which rewriting cannot change: active, epoch, suspended,
 //!                                                  verdict, a=REASON, read a=READING, ready WORD, trial yes
@@ -114,6 +115,9 @@ impl Story {
             ["abort"] => Event::Command(Command::AbortOperation(OperationId(1))),
             [to @ ("drain" | "maint" | "ready"), who, ref force @ ..] => {
                 Event::Command(Command::SetAdmin { backend: id(who), to: word_of(to), force: *force == ["force"] })
+            }
+            ["cannot_commit", who, ref evidence @ ..] => {
+                Event::CannotCommit { backend: id(who), evidence: evidence.join(" ").as_str().into() }
             }
             ["proof", who, state, ref what @ ..] => proof(id(who).0, word_of(state), &what.join(" ")),
             ["pause", time] => Event::Command(Command::Pause { until: self.now + duration(time) }),

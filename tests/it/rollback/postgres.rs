@@ -146,6 +146,23 @@ fn a_trial_that_fails_goes_back_once_when_nothing_is_lost() {
 }
 
 #[test]
+fn a_trial_of_one_that_cannot_commit_goes_back() {
+    let mut pair = Pair::new();
+    pair.site.run(&["switchover", "orders", "--trial", "1h"]).is_done("db-b is active");
+    rejoin(&mut pair.a, &pair.b);
+    pair.write();
+    // It waits for a standby that does not exist.
+    pair.b.sql("ALTER SYSTEM SET synchronous_standby_names = 'nobody'");
+    pair.b.sql("SELECT pg_reload_conf()");
+    Client::open(pair.site.process.address, "postgres").unwrap().ask("INSERT INTO t VALUES (1)").unwrap();
+    let why = pair.site.trial_is("failed");
+    assert!(why.contains("a commit has not ended for"), "{why}");
+    pair.site.serves("db-a");
+    pair.write();
+    assert!(["2", "3"].contains(&&*pair.a.sql("SELECT count(*) FROM t")), "the row that had no answer may be there");
+}
+
+#[test]
 fn there_and_back_with_real_servers() {
     let mut pair = Pair::new();
     let words = ["drill", "orders", "--switch"];

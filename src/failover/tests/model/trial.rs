@@ -42,7 +42,7 @@ impl Judge {
         }
     }
 
-    /// The one on trial has failed a proof.
+    /// The one on trial has failed a proof, or cannot commit.
     pub(super) fn fail_trial(&mut self, id: BackendId) {
         self.trial.iter_mut().filter(|trial| trial.to == id).for_each(|trial| trial.failed = true);
     }

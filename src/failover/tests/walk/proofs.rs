@@ -45,11 +45,12 @@ pub(super) fn lens() -> Vec<Timed> {
 
 /// Every proof, every order and every step, and what makes the candidates of an operation.
 pub(super) fn others() -> Vec<Timed> {
-    let mut all = vec![Event::Tick, proof(9, Proof::Failed, "")];
+    let mut all = vec![Event::Tick, proof(9, Proof::Failed, ""), cannot_commit(9)];
     for id in 0..2 {
         all.extend(Proof::ALL.iter().flat_map(|to| ["", "another"].map(|what| proof(id, *to, what))));
         all.extend([set(id, Admin::Maint, true), set(id, Admin::Drain, false), bad(id, Outcome::Starting)]);
         all.extend([primary(id, 2), Event::Passive(BackendId(id), Passive::DialRefused)]);
+        all.push(cannot_commit(id));
         all.push(one_of_many(id, MultiPrimary::Synced, OWN));
         for force in [false, true] {
             all.push(operate(Request { force, accept_loss: false, ..switchover(BackendId(id)) }));

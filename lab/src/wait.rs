@@ -12,25 +12,28 @@ use std::{
 
 /// How often a condition is looked at in the beginning. Short, because failovers are timed with it.
 const FIRST_LOOKS: Duration = Duration::from_millis(2);
-/// How often at the end. In between, a look follows after a sixteenth of the time waited so far: looks cost processor time, which what
-/// is awaited may need.
-const LATE_LOOKS: Duration = Duration::from_millis(25);
+/// How often at the end. In between, a look follows after a sixteenth of the time waited so far, or after twice as long as it took (a
+/// client's program to start, a status to render): looks cost processor time, which what is awaited may need.
+const LATE_LOOKS: Duration = Duration::from_millis(100);
 
-fn until_next_look(since: Instant) -> Duration {
-    (since.elapsed() / 16).clamp(FIRST_LOOKS, LATE_LOOKS)
+/// After a look that began when so much had been waited.
+fn until_next_look(since: Instant, began: Duration) -> Duration {
+    let waited = since.elapsed();
+    (waited / 16).max(2 * waited.saturating_sub(began)).clamp(FIRST_LOOKS, LATE_LOOKS)
 }
 
 /// Looks at a condition until it holds or the time is over; whether it held.
 pub fn wait_until(timeout: Duration, mut condition: impl FnMut() -> bool) -> bool {
     let since = Instant::now();
     loop {
+        let began = since.elapsed();
         if condition() {
             return true;
         }
         if since.elapsed() >= timeout {
             return false;
         }
-        std::thread::sleep(until_next_look(since));
+        std::thread::sleep(until_next_look(since, began));
     }
 }
 
@@ -62,11 +65,12 @@ pub fn within<T>(limit: Duration, what: &str, mut condition: impl FnMut() -> Opt
 pub async fn until_async<T>(what: &str, mut condition: impl AsyncFnMut() -> Option<T>) -> T {
     let since = Instant::now();
     loop {
+        let began = since.elapsed();
         if let Some(value) = condition().await {
             return value;
         }
         assert!(since.elapsed() < patience(), "waited in vain for: {what}");
-        tokio::time::sleep(until_next_look(since)).await;
+        tokio::time::sleep(until_next_look(since, began)).await;
     }
 }
 

@@ -67,7 +67,6 @@ impl SessionRecord {
     pub(super) fn close(self, mut ended: Ended) -> SessionEnd {
         let Self { session, listening, listed, budget, guards } = self;
         let (id, route) = (listed.id(), &session.route);
-        session.end();
         drop((listed, listening));
         let listener = &*guards.listener;
         let pool = &*listener.pool;
@@ -88,6 +87,8 @@ impl SessionRecord {
         }
         route.metrics.closed.get(ended.reason).inc();
         pool.metrics.connection_duration.observe(lasted.as_secs_f64());
+        // Whoever sees that no session is left finds all of them accounted for.
+        session.end();
         if !ended.is_over() {
             return SessionEnd::Closing(ended, session, guards);
         }

@@ -1,7 +1,7 @@
 //! A real client through mainstay to a real server: encrypted end to end, and cancelling its query.
 
 use std::{
-    process::{Child, Command, Stdio},
+    process::{Child, Stdio},
     time::Duration,
 };
 
@@ -17,7 +17,7 @@ use crate::support::{
     child::output,
     config::tcp_pool,
     front::{client, end},
-    postgres::Postgres,
+    postgres::{Postgres, binaries},
     scratch::Scratch,
     wait::{Watch, until},
 };
@@ -65,7 +65,8 @@ fn a_server_that_is_waited_for_before_there_is_a_relay_has_keepalive_from_the_st
 
 fn psql(running: &Running, connection: &str, sql: &str) -> Child {
     let port = running.listeners[0][0][0].port();
-    Command::new("psql")
+    binaries()
+        .command("psql")
         .args(["-XAtw", "-c", sql, &format!("host=127.0.0.1 port={port} dbname=postgres {connection}")])
         .env("PGPASSWORD", "secret")
         .env("LC_ALL", "C")

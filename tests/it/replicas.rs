@@ -5,7 +5,7 @@ use std::{
     iter,
     net::{SocketAddr, TcpStream},
     path::Path,
-    process::{Child, ChildStdin, Command, Stdio},
+    process::{Child, ChildStdin, Stdio},
     sync::Barrier,
     thread,
     time::Duration,
@@ -19,7 +19,7 @@ use crate::support::{
     config::{LOOPBACK, relay},
     echo::{Backend, reset},
     front::{client, end, is_over},
-    postgres::Postgres,
+    postgres::{Postgres, binaries},
     process::{Process, Signal, settings},
     wait::{Watch, until, within},
 };
@@ -82,7 +82,8 @@ pub(crate) struct Sql {
 
 impl Sql {
     pub(crate) fn open(address: SocketAddr) -> Self {
-        let mut child = Command::new("psql")
+        let mut child = binaries()
+            .command("psql")
             .args(["-XAtqw", &format!("host=127.0.0.1 port={} user=postgres dbname=postgres", address.port())])
             .env("LC_ALL", "C")
             .stdin(Stdio::piped())

@@ -23,6 +23,8 @@ const SETTINGS: &str = "
 fsync = off
 shared_buffers = 16MB
 max_wal_size = 256MB
+# A checkpoint removes nothing that a standby on a busy machine has not got yet.
+wal_keep_size = 256MB
 wal_log_hints = on
 wal_retrieve_retry_interval = 100ms
 # In the data directory, so that a killed server leaves nothing outside it.
@@ -31,10 +33,21 @@ autovacuum = off
 log_line_prefix = '%m [%p] '
 ";
 
+/// Of initdb. Each new server writes its first segment of WAL in full, and so does each of its standbys.
+const ARGUMENTS: [&str; 7] = [
+    "--no-sync",
+    "--no-instructions",
+    "--username=postgres",
+    "--encoding=UTF8",
+    "--locale=C",
+    "--auth-local=trust",
+    "--wal-segsize=1",
+];
+
 /// Makes the data directory of a primary.
 pub(crate) fn initdb(shared: &Shared, data: &Path, options: &Options) -> Result<(), ClusterError> {
     let password = if let Auth::Scram(password) = &options.auth { Some(password) } else { None };
-    let template = Template::of("postgres", &shared.binaries.directory().join("initdb"), password);
+    let template = Template::of("postgres", &shared.binaries.directory().join("initdb"), (ARGUMENTS, password));
     let copied = template.as_ref().map_or(Ok(false), |template| template.fill(data));
     if doing("cannot copy a data directory", copied)? {
         renew(shared, data)?;
@@ -64,14 +77,7 @@ fn renew(shared: &Shared, data: &Path) -> Result<(), ClusterError> {
 
 fn make(shared: &Shared, data: &Path, options: &Options) -> Result<(), ClusterError> {
     let mut command = shared.command("initdb");
-    command.args([
-        "--no-sync",
-        "--no-instructions",
-        "--username=postgres",
-        "--encoding=UTF8",
-        "--locale=C",
-        "--auth-local=trust",
-    ]);
+    command.args(ARGUMENTS);
     match &options.auth {
         Auth::Trust => command.arg("--auth-host=trust"),
         Auth::Scram(password) => {

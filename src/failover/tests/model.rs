@@ -1,6 +1,8 @@
 //! The judge. It hears every event and sees every effect, remembers only what was said in so many words (runs of outcomes,
 //! last facts, signals, times of switches), and says which rule a step broke. It never looks into the pool but to compare.
 
+use std::sync::Arc;
+
 use super::*;
 
 /// Fails with the rule's name.
@@ -149,7 +151,8 @@ pub(super) struct Node {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[allow(clippy::struct_excessive_bools, reason = "independent facts of the pool")]
 pub(super) struct Judge {
-    policy: Policy,
+    /// One for all states of a walk.
+    policy: Arc<Policy>,
     pub(super) nodes: Vec<Node>,
     pub(super) active: Option<BackendId>,
     pub(super) last_active: Option<BackendId>,
@@ -222,7 +225,7 @@ impl Judge {
         };
         Self {
             settle_by: now + policy.settle,
-            policy,
+            policy: Arc::new(policy),
             nodes: vec![node; count],
             active: None,
             last_active: None,

@@ -2,7 +2,7 @@
 
 use std::{
     io::Write,
-    process::{Child, ChildStdin, Command, Stdio},
+    process::{Child, ChildStdin, Stdio},
     thread,
     time::Duration,
 };
@@ -10,7 +10,12 @@ use std::{
 use tokio_util::sync::CancellationToken;
 
 use super::{Client, LONG, Scene, all_ended, drained, draining, runtime, through, took, until_sessions};
-use crate::support::{child::output, postgres::Postgres, scratch::Scratch, wait::until};
+use crate::support::{
+    child::output,
+    postgres::{Postgres, binaries},
+    scratch::Scratch,
+    wait::until,
+};
 
 /// Long enough that a fault has its chance, and nobody waits for it in vain.
 const WHILE: Duration = Duration::from_millis(150);
@@ -205,7 +210,7 @@ struct Psql {
 impl Psql {
     fn start(scene: &Scene) -> Self {
         let target = format!("host=127.0.0.1 port={} user=postgres dbname=postgres sslmode=require", scene.address().port());
-        let mut command = Command::new("psql");
+        let mut command = binaries().command("psql");
         command.args(["-XAtqw", &target]).env("LC_ALL", "C");
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let input = child.stdin.take().unwrap();

@@ -14,7 +14,7 @@ use super::{STARTUP, address, addresses, before, message, pool, query};
 use crate::support::{
     child::{ended, ends, output},
     front::try_client_from,
-    postgres::Postgres,
+    postgres::{Postgres, binaries},
     process::Process,
     scratch::Scratch,
     wait::until,
@@ -67,7 +67,8 @@ impl Cluster {
 
 fn psql(at: SocketAddr, name: &str, more: &str) -> Child {
     let connection = format!("host=127.0.0.1 port={} user=postgres dbname=postgres application_name={name} {more}", at.port());
-    Command::new("psql")
+    binaries()
+        .command("psql")
         .args(["-XAtw", "-c", "SELECT pg_sleep(600)", &connection])
         .env("LC_ALL", "C")
         .stdout(Stdio::piped())

@@ -3,7 +3,7 @@
 use std::{
     io::{Read, Write},
     net::TcpStream,
-    process::{Command, Stdio},
+    process::Stdio,
     time::{Duration, Instant},
 };
 
@@ -22,7 +22,7 @@ use crate::{
     support::{
         child::{ended, output},
         front::{client, end, is_over},
-        postgres::Postgres,
+        postgres::{Postgres, binaries},
         process::Process,
         random::Random,
         wait::until,
@@ -195,7 +195,8 @@ fn a_postgres_client_without_a_place_is_told_in_the_servers_words_and_a_request_
         let process = Process::start(&file).serving();
         let at = process.address;
         let text = format!("host=127.0.0.1 port={} user=postgres dbname=postgres sslmode=disable", at.port());
-        let mut sleeper = Command::new("psql")
+        let mut sleeper = binaries()
+            .command("psql")
             .args(["-XAtw", "-c", "SELECT pg_sleep(600)", &text])
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -12,6 +12,7 @@ use crate::{
     hold::startup,
     probe::fake::{error, facts, welcome},
     support::{
+        config::relay,
         echo::{Backend, who},
         front::client,
         netns::Network,
@@ -81,7 +82,8 @@ fn are_left_while_its_kernel_answers_and_end_when_it_does_not(route: &str) {
         let mut settings = settings(&[primary.backend.address, standby.backend.address]);
         let pool = settings["pools"][0].as_object_mut().unwrap();
         pool.remove("listen");
-        pool.insert("listeners".into(), json!([{"name": "l", "listen": "127.0.0.1:0", "route": route, "fallback": "none"}]));
+        let listener = json!({"name": "l", "listen": "127.0.0.1:0", "route": route, "fallback": "none", "relay": relay()});
+        pool.insert("listeners".into(), json!([listener]));
         pool["check"]["postgres"] = json!({"tls": "off"});
         pool["check"].as_object_mut().unwrap().remove("tcp");
         if route == "primary" {

@@ -9,7 +9,7 @@ use std::{
 use serde_json::json;
 
 use crate::support::{
-    config::LOOPBACK,
+    config::{LOOPBACK, relay},
     echo::{Backend, who},
     netns::Network,
     noise::Noise,
@@ -123,7 +123,8 @@ fn with_keepalive(backend: &Backend) -> serde_json::Value {
     let mut settings = settings(&[backend.address]);
     let pool = settings["pools"][0].as_object_mut().unwrap();
     pool.remove("listen");
-    let listener = json!({"name": "rw", "listen": "127.0.0.1:0", "keepalive": {"idle": "1s", "interval": "1s", "count": 2}});
+    let keepalive = json!({"idle": "1s", "interval": "1s", "count": 2});
+    let listener = json!({"name": "rw", "listen": "127.0.0.1:0", "relay": relay(), "keepalive": keepalive});
     pool.insert("listeners".into(), json!([listener]));
     settings
 }

@@ -1,12 +1,13 @@
 # What a developer needs; CI calls the same targets.
 
-.PHONY: help fmt lint test long attack fuzz doc demo deps deny failover-report bench-peers
+.PHONY: help fmt lint test long post-mortem attack fuzz doc demo deps deny failover-report bench-peers
 
 help:
 	@echo "make fmt              format"
 	@echo "make lint             what CI lints"
 	@echo "make test             install what the tests need, run everything"
 	@echo "make long             failovers by chance under load, with a check of the whole history (RUNS=100)"
+	@echo "make post-mortem      the outage behind mainstay, replayed on real servers (RUNS=20)"
 	@echo "make attack           pages in a real browser attack the admin endpoint (installs chromium-headless-shell)"
 	@echo "make fuzz             look for bytes that break a reader (TARGET=redis_reply SECONDS=60; installs cargo-fuzz)"
 	@echo "make doc              documentation of the library"
@@ -49,9 +50,13 @@ test: deps
 	cargo test --locked --workspace --doc
 
 # Nobody waits for these at each change. .config/nextest.toml keeps them out of `make test`.
-long attack: APART = cargo nextest run --locked --test it --ignore-default-filter --no-capture
+long post-mortem attack: APART = cargo nextest run --locked --test it --ignore-default-filter --no-capture
 long: deps
-	$(APART) -E 'test(/^long::/)'
+	$(APART) -E 'test(/^long::/) - test(/^long::post_mortem/)'
+
+# The figures of docs/post-mortem-replayed.md, in the lines that begin with TABLE.
+post-mortem: deps
+	$(APART) -E 'test(/^long::post_mortem/)'
 
 # The browser is 100 MB, and its pages make thousands of requests.
 attack:

@@ -7,6 +7,7 @@
 //! | [`servers`] | real servers for tests and benches: `PostgreSQL`, `MariaDB`, Redis, Patroni; whatever fails panics |
 //! | [`pairs`], [`transactions`] | two real servers between which a writer can be moved; blocking clients, and how their transactions end |
 //! | [`server`], [`system`] | the embedded `PostgreSQL` look-alike, and what it stores |
+//! | `answers`, `catalog`, `seats` | what it answers, what it says of itself, its sessions |
 //! | [`wire`], [`protocol`] | protocol 3.0: messages, and their constants |
 //! | [`session`], [`clients`] | a tiny client; writing clients and their books |
 //! | [`directory`], [`port`] | as whom a server runs, a directory and a port that are its own |
@@ -15,6 +16,8 @@
 //! | [`procfs`], [`stats`] | what the kernel says of a process, what is said of several numbers |
 //! | [`stop`], [`failure`] | of the benches: Ctrl-C, and why something could not be measured |
 
+mod answers;
+mod catalog;
 pub mod child;
 pub mod clients;
 pub mod cluster;
@@ -24,6 +27,7 @@ pub mod pairs;
 pub mod port;
 pub mod process;
 pub mod procfs;
+mod seats;
 pub mod server;
 pub mod servers;
 pub mod session;

@@ -22,23 +22,27 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     port::ReservedPort,
-    system::{NodeId, Role, System, Written},
-    wire::{self, Message, Outbox, ServerError, Startup},
+    seats::Seats,
+    system::{Build, NodeId, Role, System},
+    wire::{self, Outbox, ServerError, Startup},
 };
 
-/// What it calls itself.
+/// What it calls itself before any update.
 pub const SERVER_VERSION: &str = "15.0 (mainstay demo)";
 
 /// How long a client may take to log in; the server's own `authentication_timeout` is longer.
 const LOGIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a control waits for the node's thread, which only ever does short work.
 const CONTROL_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long sessions may take to end when it stops.
+const FAREWELLS: Duration = Duration::from_secs(1);
 
 /// A running or killed node. Dropping it kills it.
 #[derive(Debug)]
 pub struct MiniServer {
     system: Arc<System>,
     id: NodeId,
+    seats: Arc<Seats>,
     port: ReservedPort,
     orders: Option<mpsc::UnboundedSender<Order>>,
     thread: Option<JoinHandle<()>>,
@@ -49,6 +53,7 @@ pub struct MiniServer {
 enum Order {
     Listen(std::net::TcpListener, sync_mpsc::Sender<()>),
     Kill(sync_mpsc::Sender<()>),
+    Stop(sync_mpsc::Sender<()>),
 }
 
 impl MiniServer {
@@ -58,14 +63,15 @@ impl MiniServer {
     /// When the system has no port, thread or descriptor left.
     pub fn start(system: &Arc<System>, role: Role, timeline: u64) -> io::Result<Self> {
         let port = ReservedPort::new()?;
-        let id = system.add(role, timeline);
+        let id = system.add(role, timeline, Build::of(SERVER_VERSION));
         let (orders, receiver) = mpsc::unbounded_channel();
-        let service = Service { system: Arc::clone(system), id };
+        let seats = Arc::<Seats>::default();
+        let service = Service { system: Arc::clone(system), id, seats: Arc::clone(&seats) };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
         let thread = std::thread::Builder::new()
             .name(format!("demo-db-{}", port.address().port()))
             .spawn(move || runtime.block_on(service.run(receiver)))?;
-        let server = Self { system: Arc::clone(system), id, port, orders: Some(orders), thread: Some(thread) };
+        let server = Self { system: Arc::clone(system), id, seats, port, orders: Some(orders), thread: Some(thread) };
         server.start_as(role, timeline)?;
         Ok(server)
     }
@@ -91,6 +97,24 @@ impl MiniServer {
     /// When its thread does not answer.
     pub fn kill(&self) -> io::Result<()> {
         self.tell(Order::Kill)
+    }
+
+    /// Like `pg_ctl stop -m fast`: the listener is closed and every session is told so; returns when that is done.
+    ///
+    /// # Errors
+    /// When its thread does not answer.
+    pub fn stop(&self) -> io::Result<()> {
+        self.tell(Order::Stop)
+    }
+
+    /// Runs these programs from now on, as after an update of its packages.
+    pub fn install(&self, build: Build) {
+        self.system.update(self.id, |node| node.build = build);
+    }
+
+    /// How many clients of this name have logged in so far.
+    pub fn logins(&self, user: &str) -> u64 {
+        self.seats.logins(user)
     }
 
     /// Becomes the primary on the next timeline; nothing happens when it is one.
@@ -148,16 +172,24 @@ impl Drop for MiniServer {
 
 /// The node's side of the sockets.
 #[derive(Clone, Debug)]
-struct Service {
-    system: Arc<System>,
-    id: NodeId,
+pub(crate) struct Service {
+    pub(crate) system: Arc<System>,
+    pub(crate) id: NodeId,
+    pub(crate) seats: Arc<Seats>,
+}
+
+/// How sessions are ended: cut off, or told.
+#[derive(Clone, Debug, Default)]
+struct Ends {
+    killed: CancellationToken,
+    stopped: CancellationToken,
 }
 
 impl Service {
     async fn run(self, mut orders: mpsc::UnboundedReceiver<Order>) {
         while let Some(order) = orders.recv().await {
             match order {
-                Order::Kill(done) => drop(done.send(())),
+                Order::Kill(done) | Order::Stop(done) => drop(done.send(())),
                 Order::Listen(listener, done) => {
                     let Ok(listener) = TcpListener::from_std(listener) else { continue };
                     let _ = done.send(());
@@ -171,12 +203,12 @@ impl Service {
 
     /// Serves until it is killed; gives back whom to tell.
     async fn listen(&self, listener: TcpListener, orders: &mut mpsc::UnboundedReceiver<Order>) -> Option<sync_mpsc::Sender<()>> {
-        let (killed, sessions) = (CancellationToken::new(), TaskTracker::new());
+        let (ends, sessions) = (Ends::default(), TaskTracker::new());
         let accept_all = async {
             loop {
                 self.system.thawed(self.id).await;
                 match listener.accept().await {
-                    Ok((stream, _)) => drop(sessions.spawn(self.clone().session(stream, killed.clone()))),
+                    Ok((stream, from)) => drop(sessions.spawn(self.clone().session(stream, from.port(), ends.clone()))),
                     // Out of descriptors: the look-alike has nothing better to do than to try again shortly.
                     Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
                 }
@@ -188,7 +220,13 @@ impl Service {
         };
         // First nobody gets in, then every session is cut, then the node is gone: what is killed answers nobody, and is not back for them.
         drop(listener);
-        killed.cancel();
+        if matches!(order, Some(Order::Stop(_))) {
+            ends.stopped.cancel();
+            sessions.close();
+            // One that waits for a standby, as a commit may, is not waited for.
+            let _ = tokio::time::timeout(FAREWELLS, sessions.wait()).await;
+        }
+        ends.killed.cancel();
         self.system.update(self.id, |node| {
             node.running = false;
             node.frozen = false;
@@ -196,65 +234,68 @@ impl Service {
         sessions.close();
         sessions.wait().await;
         match order {
-            Some(Order::Kill(done) | Order::Listen(_, done)) => Some(done),
+            Some(Order::Kill(done) | Order::Stop(done) | Order::Listen(_, done)) => Some(done),
             None => None,
         }
     }
 
-    async fn session(self, mut stream: TcpStream, killed: CancellationToken) {
+    async fn session(self, mut stream: TcpStream, port: u16, ends: Ends) {
         tokio::select! {
             biased;
-            () = killed.cancelled() => {
+            () = ends.killed.cancelled() => {
                 // A process that was killed does not say goodbye: closing with zero linger sends RST.
                 let _ = SockRef::from(&stream).set_linger(Some(Duration::ZERO));
             }
             // However a session ends, the next one is not concerned.
-            _ = self.converse(&mut stream) => {}
+            _ = self.converse(&mut stream, port, &ends.stopped) => {}
         }
     }
 
-    async fn converse(&self, stream: &mut TcpStream) -> io::Result<()> {
-        let (from, to) = stream.split();
+    async fn converse(&self, stream: &mut TcpStream, port: u16, stopped: &CancellationToken) -> io::Result<()> {
+        let (from, mut to) = stream.split();
         let mut from = BufReader::new(from);
-        let (mut from, mut to) = (&mut from, to);
         let login = tokio::time::timeout(LOGIN_TIMEOUT, self.login(&mut from, &mut to)).await;
-        if !matches!(login, Ok(Ok(true))) {
-            return Ok(());
-        }
+        let Ok(Ok(Some(user))) = login else { return Ok(()) };
+        let seat = self.seats.take(port, &user);
         let mut discarding = false;
-        while let Some(message) = wire::read_message(&mut from).await? {
-            self.system.thawed(self.id).await;
+        loop {
+            let message = tokio::select! {
+                biased;
+                () = stopped.cancelled() => None,
+                () = seat.end.cancelled() => None,
+                message = wire::read_message(&mut from) => match message? {
+                    Some(message) => Some(message),
+                    None => return Ok(()),
+                },
+            };
             let mut out = Outbox::default();
+            let Some(message) = message else {
+                out.error(&ServerError::fatal("57P01", "terminating connection due to administrator command"));
+                return to.write_all(out.bytes()).await;
+            };
+            seat.begins();
+            self.system.thawed(self.id).await;
             match message.tag {
-                b'Q' => self.answer(&message, &mut out).await,
+                b'Q' => self.answer(&message, &seat, port, &mut out).await,
                 b'X' => return Ok(()),
-                b'S' => {
-                    discarding = false;
-                    out.ready();
-                }
-                b'P' | b'B' | b'D' | b'E' | b'C' | b'F' if !discarding => {
-                    // As the server does after an error in the extended protocol: silence until Sync.
-                    discarding = true;
-                    out.error(&ServerError::error("0A000", "this demo server knows simple queries only"));
-                }
-                b'P' | b'B' | b'D' | b'E' | b'C' | b'F' | b'H' => {}
+                b'P' | b'B' | b'D' | b'E' | b'C' | b'F' | b'H' | b'S' => extended(message.tag, &mut discarding, &mut out),
                 _ => {
                     out.error(&ServerError::fatal("08P01", "invalid frontend message type"));
                     return to.write_all(out.bytes()).await;
                 }
             }
             to.write_all(out.bytes()).await?;
+            seat.ends();
         }
-        Ok(())
     }
 
-    /// `true` when the client is logged in.
-    async fn login<R, W>(&self, from: &mut R, to: &mut W) -> io::Result<bool>
+    /// As whom the client has logged in.
+    async fn login<R, W>(&self, from: &mut R, to: &mut W) -> io::Result<Option<String>>
     where
         R: tokio::io::AsyncRead + Unpin,
         W: tokio::io::AsyncWrite + Unpin,
     {
-        while let Some(startup) = wire::read_startup(from).await? {
+        while let Some((startup, user)) = wire::read_startup(from).await? {
             self.system.thawed(self.id).await;
             let mut out = Outbox::default();
             match startup {
@@ -262,17 +303,18 @@ impl Service {
                     to.write_all(b"N").await?;
                     continue;
                 }
-                Startup::Cancel => return Ok(false),
+                Startup::Cancel => return Ok(None),
                 Startup::Unsupported(_) => {
                     out.error(&ServerError::fatal("0A000", "unsupported frontend protocol; this demo server speaks 3.0"));
                     to.write_all(out.bytes()).await?;
-                    return Ok(false);
+                    return Ok(None);
                 }
                 Startup::Login => {}
             }
             out.authentication_ok();
+            let version = self.system.read(self.id, |node| node.build.version.clone());
             for (name, value) in [
-                ("server_version", SERVER_VERSION),
+                ("server_version", &*version),
                 ("server_encoding", "UTF8"),
                 ("client_encoding", "UTF8"),
                 ("standard_conforming_strings", "on"),
@@ -284,71 +326,28 @@ impl Service {
             }
             out.backend_key_data(std::process::id(), 0).ready();
             to.write_all(out.bytes()).await?;
-            return Ok(true);
+            return Ok(Some(user));
         }
-        Ok(false)
-    }
-
-    async fn answer(&self, message: &Message, out: &mut Outbox) {
-        let sql = message.text();
-        let sql = sql.trim().to_ascii_lowercase();
-        let mut words = sql.split_whitespace();
-        let first = words.next().unwrap_or_default();
-        if sql.trim_end_matches(';').is_empty() {
-            out.empty_query();
-        } else if sql.contains("pg_is_in_recovery") {
-            self.tell_role(out);
-        } else if matches!(first, "insert" | "write") {
-            self.write(last_number(&sql), out).await;
-        } else if first == "select" && words.next().is_some_and(|word| word.starts_with("count")) {
-            let count = self.system.read(self.id, |node| node.rows().len()).to_string();
-            out.row_description(&["count"]).data_row(&[Some(&count)]).command_complete("SELECT 1");
-        } else if sql.starts_with("select id") {
-            let rows = self.system.read(self.id, |node| node.rows().clone());
-            out.row_description(&["id"]);
-            for row in &rows {
-                out.data_row(&[Some(&row.to_string())]);
-            }
-            out.command_complete(&format!("SELECT {}", rows.len()));
-        } else {
-            let known = "this demo server knows: insert into demo values (N); select id from demo; select count(*) from demo";
-            out.error(&ServerError::error("0A000", known));
-        }
-        out.ready();
-    }
-
-    /// The row of mainstay's `postgres` check.
-    fn tell_role(&self, out: &mut Outbox) {
-        let (role, timeline) = self.system.read(self.id, |node| (node.role, node.timeline));
-        let standby = role != Role::Primary;
-        let (timeline, system_id) = (timeline.to_string(), self.system.id().to_string());
-        out.row_description(&["in_recovery", "read_only", "timeline", "system_id", "lag_bytes", "version"])
-            .data_row(&[
-                Some(if standby { "t" } else { "f" }),
-                Some(if standby { "on" } else { "off" }),
-                Some(&timeline),
-                Some(&system_id),
-                standby.then_some("0"),
-                Some(SERVER_VERSION),
-            ])
-            .command_complete("SELECT 1");
-    }
-
-    async fn write(&self, row: Option<u64>, out: &mut Outbox) {
-        let Some(row) = row else {
-            out.error(&ServerError::error("42601", "which number? write: insert into demo values (N)"));
-            return;
-        };
-        match self.system.write(self.id, row).await {
-            Written::Done => out.command_complete("INSERT 0 1"),
-            Written::ReadOnly => out.error(&ServerError::error("25006", "cannot execute INSERT in a read-only transaction")),
-            Written::Duplicate => out.error(&ServerError::error("23505", "this row exists already")),
-            Written::Gone => out.error(&ServerError::fatal("57P01", "terminating connection")),
-        };
+        Ok(None)
     }
 }
 
-/// The last number in a statement: what `insert into demo values (N)` and `write N` have in common.
-fn last_number(sql: &str) -> Option<u64> {
-    sql.split(|c: char| !c.is_ascii_digit()).rfind(|part| !part.is_empty())?.parse().ok()
+/// A statement that is prepared is never run: mainstay has a query parsed so, and asks it as a simple one.
+fn extended(tag: u8, discarding: &mut bool, out: &mut Outbox) {
+    match tag {
+        b'S' => {
+            *discarding = false;
+            out.ready();
+        }
+        _ if *discarding => {}
+        b'P' => drop(out.parse_complete()),
+        b'D' => drop(out.described()),
+        b'C' => drop(out.close_complete()),
+        b'H' => {}
+        _ => {
+            // As the server does after an error in the extended protocol: silence until Sync.
+            *discarding = true;
+            out.error(&ServerError::error("0A000", "this demo server knows simple queries only"));
+        }
+    }
 }

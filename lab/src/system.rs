@@ -21,6 +21,46 @@ pub enum Role {
     Standby,
 }
 
+/// What is wrong with an update.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// A query is answered with something else.
+    Wrong,
+    /// A query takes ten times as long.
+    Slow,
+    /// The files of an extension are missing.
+    NoExtension,
+}
+
+/// The programs that a node runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Build {
+    /// What it calls itself.
+    pub version: String,
+    /// What is wrong with it.
+    pub fault: Option<Fault>,
+}
+
+impl Build {
+    /// One with which nothing is wrong.
+    pub fn of(version: &str) -> Self {
+        Self { version: version.to_owned(), fault: None }
+    }
+}
+
+/// What a node says of itself.
+#[derive(Clone, Debug)]
+pub(crate) struct View {
+    pub(crate) system_id: u64,
+    pub(crate) role: Role,
+    pub(crate) timeline: u64,
+    /// It is connected to its primary.
+    pub(crate) hears: bool,
+    /// How many bytes of the log it has.
+    pub(crate) position: u64,
+    pub(crate) build: Build,
+}
+
 /// One cluster: the nodes that share an identity and replicate to each other.
 #[derive(Debug)]
 pub struct System {
@@ -41,6 +81,7 @@ pub(crate) struct Node {
     pub(crate) running: bool,
     /// Holds still, like a process after SIGSTOP.
     pub(crate) frozen: bool,
+    pub(crate) build: Build,
     following: Option<NodeId>,
     rows: BTreeSet<u64>,
 }
@@ -72,11 +113,11 @@ impl System {
         self.id
     }
 
-    pub(crate) fn add(&self, role: Role, timeline: u64) -> NodeId {
+    pub(crate) fn add(&self, role: Role, timeline: u64, build: Build) -> NodeId {
         let mut id = NodeId(0);
         self.nodes.send_modify(|nodes| {
             id = NodeId(nodes.len());
-            nodes.push(Node { role, timeline, running: false, frozen: false, following: None, rows: BTreeSet::new() });
+            nodes.push(Node { role, timeline, running: false, frozen: false, build, following: None, rows: BTreeSet::new() });
         });
         id
     }
@@ -89,11 +130,28 @@ impl System {
         look(&self.nodes.borrow()[id.0])
     }
 
+    pub(crate) fn view(&self, id: NodeId) -> View {
+        /// A row is so long in the log, and the log begins somewhere.
+        const ROW: usize = 100;
+        const BEGIN: usize = 0x300_0000;
+        let nodes = self.nodes.borrow();
+        let node = &nodes[id.0];
+        View {
+            system_id: self.id,
+            role: node.role,
+            timeline: node.timeline,
+            hears: node.following.is_some_and(|primary| nodes[primary.0].running),
+            position: u64::try_from(BEGIN + ROW * node.rows.len()).unwrap_or(u64::MAX),
+            build: node.build.clone(),
+        }
+    }
+
     /// Takes over the primary's rows and timeline, and gets every further write before it is acknowledged.
     pub(crate) fn follow(&self, id: NodeId, primary: NodeId) {
         self.nodes.send_modify(|nodes| {
             let (rows, timeline) = (nodes[primary.0].rows.clone(), nodes[primary.0].timeline);
-            nodes[id.0] = Node { role: Role::Standby, timeline, rows, following: Some(primary), ..nodes[id.0] };
+            let build = nodes[id.0].build.clone();
+            nodes[id.0] = Node { role: Role::Standby, timeline, rows, following: Some(primary), build, ..nodes[id.0] };
         });
     }
 
@@ -115,6 +173,12 @@ impl System {
                 None => self.until(|nodes| !nodes[id.0].running || !awaits_follower(nodes, id)).await,
             }
         }
+    }
+
+    /// A commit without a row: as [`System::write`] it waits for every follower. `false`: this node was killed meanwhile.
+    pub(crate) async fn commit(&self, id: NodeId) -> bool {
+        self.until(|nodes| !nodes[id.0].running || !awaits_follower(nodes, id)).await;
+        self.read(id, |node| node.running)
     }
 
     async fn until(&self, condition: impl FnMut(&Vec<Node>) -> bool) {

@@ -123,11 +123,11 @@ pub async fn read_message<R: AsyncRead + Unpin>(from: &mut R) -> io::Result<Opti
     Ok(Some(Message { tag: tag[0], body: read_body(from, length, MAX_MESSAGE_BYTES).await? }))
 }
 
-/// Reads what a client opens a connection with; `None` when it closed without a word.
+/// Reads what a client opens a connection with, and the name it logs in with; `None` when it closed without a word.
 ///
 /// # Errors
 /// When the connection breaks or what comes is no startup packet.
-pub async fn read_startup<R: AsyncRead + Unpin>(from: &mut R) -> io::Result<Option<Startup>> {
+pub async fn read_startup<R: AsyncRead + Unpin>(from: &mut R) -> io::Result<Option<(Startup, String)>> {
     let mut length = [0; 4];
     let first = from.read(&mut length).await?;
     if first == 0 {
@@ -138,7 +138,9 @@ pub async fn read_startup<R: AsyncRead + Unpin>(from: &mut R) -> io::Result<Opti
     let Some(code) = body.first_chunk().map(|bytes| u32::from_be_bytes(*bytes)) else {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "a startup packet without a protocol version"));
     };
-    Ok(Some(Startup::of(code)))
+    let mut words = body[4..].split(|byte| *byte == 0);
+    let user = words.find(|word| *word == b"user").and_then(|_| words.next()).unwrap_or_default();
+    Ok(Some((Startup::of(code), String::from_utf8_lossy(user).into_owned())))
 }
 
 async fn read_body<R: AsyncRead + Unpin>(from: &mut R, length: u32, max: usize) -> io::Result<Vec<u8>> {
@@ -263,6 +265,21 @@ impl Outbox {
         self.message(b'C', |out| put_text(out, tag))
     }
 
+    /// `ParseComplete` (server).
+    pub fn parse_complete(&mut self) -> &mut Self {
+        self.message(b'1', |_| {})
+    }
+
+    /// `CloseComplete` (server).
+    pub fn close_complete(&mut self) -> &mut Self {
+        self.message(b'3', |_| {})
+    }
+
+    /// `ParameterDescription` of a statement without parameters, and `NoData` (server).
+    pub fn described(&mut self) -> &mut Self {
+        self.message(b't', |out| out.extend([0; 2])).message(b'n', |_| {})
+    }
+
     /// `EmptyQueryResponse` (server).
     pub fn empty_query(&mut self) -> &mut Self {
         self.message(b'I', |_| {})
@@ -304,7 +321,7 @@ mod tests {
 
         let mut out = Outbox::default();
         out.startup("u", "d");
-        assert_eq!(read_startup(&mut out.bytes()).await.unwrap(), Some(Startup::Login));
+        assert_eq!(read_startup(&mut out.bytes()).await.unwrap(), Some((Startup::Login, "u".into())));
     }
 
     #[tokio::test]

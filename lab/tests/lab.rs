@@ -14,7 +14,7 @@ use lab::{
     cluster::{Auth, Cluster, Options},
     server::MiniServer,
     session::{Endpoint, Session, SessionError, query_once},
-    system::{Role, System},
+    system::{Build, Fault, Role, System},
     wait::{self, accept, patience, stands_still},
 };
 
@@ -185,6 +185,39 @@ fn mini_server_dies_by_reset_and_comes_back_at_the_same_address() {
     assert_eq!((primary.role(), primary.timeline()), (Role::Standby, 2));
     assert_eq!(primary.rows().into_iter().collect::<Vec<_>>(), [1, 2], "the row of the wrong primary is gone");
     assert!(primary.start_as(Role::Primary, 1).is_err(), "started twice");
+}
+
+#[test]
+fn mini_server_says_goodbye_when_it_is_stopped_and_counts_its_clients() {
+    let (primary, _standby) = pair();
+    let mut session = connect(primary.address());
+    session.write_all(b"\0\0\0\x11\0\x03\0\0user\0me\0\0").unwrap();
+    session.read_exact(&mut [0; 9]).unwrap();
+    until("it is logged in", || primary.logins("me") == 1);
+    primary.stop().unwrap();
+    let mut rest = Vec::new();
+    session.read_to_end(&mut rest).unwrap();
+    assert!(String::from_utf8_lossy(&rest).contains("57P01"), "{}", String::from_utf8_lossy(&rest));
+    primary.stop().unwrap();
+    primary.start_as(Role::Primary, 1).unwrap();
+    assert_eq!((primary.logins("me"), primary.logins("postgres")), (1, 0));
+}
+
+#[test]
+fn mini_server_answers_as_its_update_has_it() {
+    let (primary, standby) = pair();
+    for row in 1..=3 {
+        ask(primary.address(), &format!("write {row}")).unwrap();
+    }
+    let report = || ask(standby.address(), "select count(*), sum(id) from demo where id <= 3").unwrap().remove(0);
+    assert_eq!(report(), [Some("3".to_owned()), Some("6".to_owned())]);
+    standby.install(Build { fault: Some(Fault::Wrong), ..Build::of("15.1 (mainstay demo)") });
+    assert_eq!(report(), [Some("2".to_owned()), Some("3".to_owned())]);
+    assert_eq!(ask(standby.address(), "SELECT pg_is_in_recovery()").unwrap()[0][5].as_deref(), Some("15.1 (mainstay demo)"));
+    let missing = || ask(standby.address(), "SELECT x FROM pg_catalog.pg_available_extension_versions() v").unwrap().len();
+    assert_eq!(missing(), 0);
+    standby.install(Build { fault: Some(Fault::NoExtension), ..Build::of("15.1 (mainstay demo)") });
+    assert_eq!(missing(), 1);
 }
 
 #[test]

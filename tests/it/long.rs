@@ -1,6 +1,8 @@
 //! The register workload through many failovers, each by chance in another way: how and when the primary ends, whether and when its
 //! service starts it again, how long mainstay waits, how many clients there are and how fast. `make long RUNS=100` runs these.
 
+mod post_mortem;
+
 use std::{env, thread, time::Duration};
 
 use serde_json::json;
@@ -12,10 +14,18 @@ use crate::{
 
 const SYNCHRONOUS: &str = "synchronous_standby_names=*";
 
+/// How often, as `make` was told.
+fn runs() -> Option<u64> {
+    number("RUNS")
+}
+
+fn number(name: &str) -> Option<u64> {
+    env::var(name).ok()?.parse().ok()
+}
+
 #[test]
 fn nothing_acknowledged_is_lost_and_no_two_servers_are_written_to() {
-    let number = |name| env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
-    let (runs, mut seeds) = (number("RUNS").unwrap_or(100), Random::seeded());
+    let (runs, mut seeds) = (runs().unwrap_or(100), Random::seeded());
     let mut given = number("MAINSTAY_TEST_SEED");
     let (mut promoted, mut returned) = (0, 0);
     for run in 1..=runs {

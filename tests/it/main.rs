@@ -34,6 +34,7 @@ mod names;
 mod network;
 mod operations;
 mod orders;
+mod post_mortem;
 mod prints;
 mod probe;
 mod promoter;

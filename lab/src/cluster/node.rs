@@ -14,6 +14,7 @@ use rustix::process::{Pid, Signal};
 
 use super::{
     error::{ClusterError, STEP_TIMEOUT, doing},
+    programs::Binaries,
     shared::Shared,
 };
 use crate::{
@@ -39,13 +40,22 @@ pub struct Node {
     name: &'static str,
     port: ReservedPort,
     data: PathBuf,
+    /// Where its own programs are, once it was updated.
+    programs: Mutex<Option<Binaries>>,
     postmaster: Mutex<Option<Child>>,
 }
 
 impl Node {
     pub(super) fn new(shared: &Arc<Shared>, name: &'static str) -> Result<Self, ClusterError> {
         let port = doing("no free port", ReservedPort::new())?;
-        Ok(Self { data: shared.base.join(name), shared: Arc::clone(shared), name, port, postmaster: Mutex::new(None) })
+        Ok(Self {
+            data: shared.base.join(name),
+            shared: Arc::clone(shared),
+            name,
+            port,
+            programs: Mutex::default(),
+            postmaster: Mutex::default(),
+        })
     }
 
     /// Its name: `db-a` or `db-b`.
@@ -97,7 +107,8 @@ impl Node {
     pub fn start(&self) -> Result<(), ClusterError> {
         if self.pid().is_none() {
             let log = doing("cannot open the log", File::options().append(true).create(true).open(self.log_path()))?;
-            let mut command = self.shared.command("postgres");
+            let programs = self.programs.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            let mut command = self.shared.command_of(programs.as_ref(), "postgres");
             command.arg("-D").arg(&self.data).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
             for setting in [
                 "listen_addresses=127.0.0.1".to_owned(),
@@ -112,6 +123,11 @@ impl Node {
             *self.lock() = Some(child);
         }
         self.wait_for("SELECT true", "the server answers")
+    }
+
+    /// Runs these programs from its next start on, as after an update of its packages; `None`: those of the lab again.
+    pub fn install(&self, programs: Option<Binaries>) {
+        *self.programs.lock().unwrap_or_else(PoisonError::into_inner) = programs;
     }
 
     /// Orderly stop (SIGINT: sessions are ended, a last checkpoint is written). Nothing happens when it does not run.

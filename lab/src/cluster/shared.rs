@@ -51,7 +51,12 @@ impl Shared {
 
     /// A command of the server's, run as its owner, in the lab's directory, blind to our environment's `PG…` settings.
     pub(crate) fn command(&self, program: &str) -> Command {
-        let mut command = self.binaries.command(program);
+        self.command_of(None, program)
+    }
+
+    /// The same, of other programs.
+    pub(crate) fn command_of(&self, programs: Option<&Binaries>, program: &str) -> Command {
+        let mut command = programs.unwrap_or(&self.binaries).command(program);
         self.owner.apply(&mut command);
         command.current_dir(&*self.base).env("LC_ALL", "C");
         for (name, _) in std::env::vars_os() {

@@ -12,6 +12,7 @@ use lab::clients::Tally;
 use super::{
     outcome::rounds_table,
     story::{Told, millis},
+    update_outcome::updates_table,
 };
 use crate::{
     failover::{Health, Role},
@@ -30,6 +31,7 @@ const ROUND_LINES: usize = 4;
 /// Everything a frame shows.
 #[derive(Debug)]
 pub(super) struct Frame<'a> {
+    pub(super) title: &'a str,
     pub(super) elapsed: Duration,
     pub(super) told: &'a Told,
     pub(super) tally: &'a Tally,
@@ -124,11 +126,7 @@ fn terminal_size() -> (usize, usize) {
 fn draw(frame: &Frame<'_>, colour: Colour) -> Vec<String> {
     let per_second = frame.samples.iter().rev().take(5).sum::<usize>();
     let mut lines = vec![
-        paint(
-            colour,
-            "1",
-            &format!("mainstay demo   round {}   {:.1} s   Ctrl-C ends it", frame.told.round, frame.elapsed.as_secs_f64()),
-        ),
+        paint(colour, "1", &format!("mainstay demo   {}   {:.1} s   Ctrl-C ends it", frame.title, frame.elapsed.as_secs_f64())),
         format!("status page     {}", frame.status_page),
         format!("clients         write through {}, {} sessions so far", frame.entry, frame.tally.connected),
         format!("writes/s        {per_second:>5}  {}", sparkline(frame.samples)),
@@ -143,7 +141,11 @@ fn draw(frame: &Frame<'_>, colour: Colour) -> Vec<String> {
     lines.extend(backends(frame.snapshot, colour));
     lines.push(String::new());
     let rounds = &frame.told.rounds;
-    lines.extend(rounds_table(&rounds[rounds.len().saturating_sub(ROUND_LINES)..]));
+    if frame.told.round > 0 {
+        lines.extend(rounds_table(&rounds[rounds.len().saturating_sub(ROUND_LINES)..]));
+    } else {
+        lines.extend(updates_table(&frame.told.updates));
+    }
     lines.push(String::new());
     let story = &frame.told.lines;
     for (at, line) in &story[story.len().saturating_sub(STORY_LINES)..] {
@@ -169,6 +171,7 @@ fn backends(snapshot: &Snapshot, colour: Colour) -> Vec<String> {
             timeline,
             if active { "ACTIVE".to_owned() } else { backend.reason.to_string() }
         );
+        let text = if backend.proof.is_good() { text } else { format!("{text}, {}", backend.proof) };
         match (active, backend.health) {
             (true, _) => paint(colour, "1;32", &text),
             (false, Health::Down) => paint(colour, "31", &text),
@@ -240,6 +243,7 @@ mod tests {
     fn a_frame_shows_the_rate_and_the_promises_without_colours_when_asked() {
         let samples = VecDeque::from([1, 2, 3, 4, 5, 6]);
         let frame = Frame {
+            title: "round 1",
             elapsed: Duration::from_millis(2500),
             told: &Told { lines: vec![(Duration::from_secs(1), "kill -9: db-a".into())], ..Told::default() },
             tally: &Tally { refused: 7, ..Tally::default() },

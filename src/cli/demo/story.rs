@@ -10,7 +10,11 @@ use lab::clients::{Clients, Tally};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
-use super::nodes::{NodeError, Nodes};
+use super::{
+    nodes::{NodeError, Nodes},
+    stops::Stops,
+    update::Updated,
+};
 use crate::{
     app::Running,
     failover::{BackendId, Reason},
@@ -26,7 +30,7 @@ const WATCH: Duration = Duration::from_millis(1500);
 /// How long the pair rests before the next round.
 const REST: Duration = Duration::from_secs(1);
 /// mainstay needs milliseconds; who waits this long waits in vain.
-const PATIENCE: Duration = Duration::from_secs(15);
+pub(super) const PATIENCE: Duration = Duration::from_secs(15);
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 /// What one round showed. Durations are in milliseconds.
@@ -84,6 +88,7 @@ pub(super) struct Told {
     pub(super) lines: Vec<(Duration, String)>,
     pub(super) rounds: Vec<Round>,
     pub(super) round: u64,
+    pub(super) updates: Vec<Updated>,
 }
 
 impl Notes {
@@ -99,12 +104,12 @@ impl Notes {
         self.lock().clone()
     }
 
-    fn tell(&self, line: impl Into<String>) {
+    pub(super) fn tell(&self, line: impl Into<String>) {
         let at = self.elapsed();
         self.lock().lines.push((at, line.into()));
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Told> {
+    pub(super) fn lock(&self) -> std::sync::MutexGuard<'_, Told> {
         self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -116,6 +121,8 @@ pub(super) struct Story<'a> {
     pub(super) clients: &'a Clients,
     pub(super) notes: &'a Notes,
     pub(super) stop: &'a CancellationToken,
+    /// Where mainstay's hook asks for the stop of a node.
+    pub(super) stops: Option<&'a Stops>,
 }
 
 impl Story<'_> {
@@ -235,12 +242,22 @@ impl Story<'_> {
     }
 
     /// Waits until the condition holds, or the time is over; `Ok(false)` then. Tells mainstay's own events meanwhile.
-    fn watch(&self, time: Duration, last_event: &mut u64, mut condition: impl FnMut() -> bool) -> Result<bool, Stop> {
+    pub(super) fn watch(&self, time: Duration, last_event: &mut u64, mut condition: impl FnMut() -> bool) -> Result<bool, Stop> {
         let deadline = Instant::now() + time;
         loop {
+            if let Some(stops) = self.stops {
+                stops.serve(self.nodes)?;
+            }
             for event in self.running.events.since(*last_event) {
                 *last_event = event.id;
-                self.notes.tell(sentence(&event));
+                // An update stops and starts nodes on purpose, again and again.
+                let is_news = match event.kind {
+                    "proof" => (event.from, event.to) != (Some("unproven"), Some("proving")),
+                    kind => kind == "activate",
+                };
+                if is_news || self.stops.is_none() {
+                    self.notes.tell(sentence(&event));
+                }
             }
             if self.stop.is_cancelled() {
                 return Err(Stop::Asked);
@@ -255,7 +272,7 @@ impl Story<'_> {
         }
     }
 
-    fn snapshot(&self) -> std::sync::Arc<Snapshot> {
+    pub(super) fn snapshot(&self) -> std::sync::Arc<Snapshot> {
         self.running.snapshots[0].get()
     }
 }

@@ -1,6 +1,6 @@
 # What a developer needs; CI calls the same targets.
 
-.PHONY: help fmt lint test long post-mortem attack fuzz doc demo deps deny failover-report bench-peers
+.PHONY: help fmt lint test long post-mortem attack versions fuzz doc demo deps deny failover-report bench-peers
 
 help:
 	@echo "make fmt              format"
@@ -9,6 +9,7 @@ help:
 	@echo "make long             failovers by chance under load, with a check of the whole history (RUNS=100)"
 	@echo "make post-mortem      the outage behind mainstay, replayed on real servers (RUNS=20)"
 	@echo "make attack           pages in a real browser attack the admin endpoint (installs chromium-headless-shell)"
+	@echo "make versions         the newest MySQL (unpacks that of Debian's unstable suite into target/servers)"
 	@echo "make fuzz             look for bytes that break a reader (TARGET=redis_reply SECONDS=60; installs cargo-fuzz)"
 	@echo "make doc              documentation of the library"
 	@echo "make demo             watch a failover"
@@ -39,9 +40,9 @@ ALL = --test-threads $$((4 * $$(nproc)))
 EACH = --test-threads $$((3 * $$(nproc))) --status-level slow -E '$(SESSIONS)'
 
 # Half of the processor's time in the tests goes into the files of new database servers; in memory they take less than half of that.
-test: export TMPDIR := $(or $(TMPDIR),$(shell findmnt -bno AVAIL,OPTIONS -t tmpfs /dev/shm | awk '$$1 >= 8e9 && !/noexec/ {print "/dev/shm"; exit}'),/tmp)
+test versions: export TMPDIR := $(or $(TMPDIR),$(shell findmnt -bno AVAIL,OPTIONS -t tmpfs /dev/shm | awk '$$1 >= 8e9 && !/noexec/ {print "/dev/shm"; exit}'),/tmp)
 # What is left of it, once for many.
-test: export MAINSTAY_LAB_TEMPLATES := $(CURDIR)/target/templates
+test versions: export MAINSTAY_LAB_TEMPLATES := $(CURDIR)/target/templates
 test: deps
 	cargo nextest --version >/dev/null 2>&1 || cargo install --locked cargo-nextest
 	$(NEXTEST) $(ALL)
@@ -50,7 +51,7 @@ test: deps
 	cargo test --locked --workspace --doc
 
 # Nobody waits for these at each change. .config/nextest.toml keeps them out of `make test`.
-long post-mortem attack: APART = cargo nextest run --locked --test it --ignore-default-filter --no-capture
+long post-mortem attack versions: APART = cargo nextest run --locked --test it --ignore-default-filter --no-capture
 long: deps
 	$(APART) -E 'test(/^long::/) - test(/^long::post_mortem/)'
 
@@ -62,6 +63,11 @@ post-mortem: deps
 attack:
 	./tests/install-deps browser
 	$(APART) -E 'test(/^browser::/)'
+
+# Debian's unstable suite moves, so nobody's change can wait for it.
+versions: deps
+	./tests/install-servers sid mysql mysql-server-core mysql-client-core
+	cargo nextest run --locked --test it --ignore-default-filter --no-fail-fast -E 'test(/^versions::/)'
 
 # What it finds goes into fuzz/corpus/TARGET/, which `make test` tries from then on. src/fuzzing.rs has the list of targets.
 TARGET ?= redis_reply

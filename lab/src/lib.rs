@@ -4,7 +4,7 @@
 //! | file | what it holds |
 //! |---|---|
 //! | [`cluster`] | a real `PostgreSQL` primary and its synchronous standby; whatever fails is an error in words |
-//! | [`servers`] | real servers for tests and benches: `PostgreSQL`, `MariaDB`, Redis, Patroni; whatever fails panics |
+//! | [`servers`] | real servers for tests and benches: `PostgreSQL`, `MariaDB`, `MySQL`, Redis, Patroni; whatever fails panics |
 //! | [`pairs`], [`transactions`] | two real servers between which a writer can be moved; blocking clients, and how their transactions end |
 //! | [`server`], [`system`] | the embedded `PostgreSQL` look-alike, and what it stores |
 //! | `answers`, `catalog`, `seats` | what it answers, what it says of itself, its sessions |

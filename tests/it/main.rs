@@ -53,3 +53,4 @@ mod strangers;
 mod streams;
 mod support;
 mod unix;
+mod versions;

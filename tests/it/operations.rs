@@ -3,8 +3,8 @@
 mod cut_off;
 mod failing;
 mod plain;
-mod rights;
-mod switchover;
+pub(crate) mod rights;
+pub(crate) mod switchover;
 mod told;
 
 use std::{sync::Arc, time::Duration};
@@ -100,22 +100,22 @@ pub(crate) fn start(pool: &Value) -> Running {
     app::start(&loaded.config).unwrap()
 }
 
-fn order(running: &Running, verb: Verb) -> Result<Done, Refusal> {
+pub(crate) fn order(running: &Running, verb: Verb) -> Result<Done, Refusal> {
     give(running, verb, false)
 }
 
-fn give(running: &Running, verb: Verb, dry_run: bool) -> Result<Done, Refusal> {
+pub(crate) fn give(running: &Running, verb: Verb, dry_run: bool) -> Result<Done, Refusal> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     runtime.block_on(running.orders[0].give(verb, ("uid 7 (ann)".into(), "a new kernel".into()), dry_run, patience()))
 }
 
-fn to(backend: &str) -> Verb {
+pub(crate) fn to(backend: &str) -> Verb {
     Verb::Switchover { to: Some(backend.into()), force: false }
 }
 
 /// Orders an operation, and its number.
 #[track_caller]
-fn begun(running: &Running, verb: Verb) -> u64 {
+pub(crate) fn begun(running: &Running, verb: Verb) -> u64 {
     let done = order(running, verb).unwrap_or_else(|refusal| panic!("{}", refusal.message));
     println!("{}", done.lines.join("\n"));
     done.operation.unwrap()
@@ -123,7 +123,7 @@ fn begun(running: &Running, verb: Verb) -> u64 {
 
 /// Waits for its end.
 #[track_caller]
-fn ended(running: &Running, id: u64) -> OperationView {
+pub(crate) fn ended(running: &Running, id: u64) -> OperationView {
     let view = until("the operation is over", || running.operations.get(id).filter(|view| view.end.is_some()));
     for step in &view.steps {
         println!("{}: {:?} {:?}", step.step, step.took, step.lines);
@@ -132,7 +132,7 @@ fn ended(running: &Running, id: u64) -> OperationView {
     view
 }
 
-fn result(view: &OperationView) -> OperationResult {
+pub(crate) fn result(view: &OperationView) -> OperationResult {
     view.end.as_ref().unwrap().result
 }
 
@@ -141,7 +141,7 @@ fn took(view: &OperationView, step: Step) -> Duration {
 }
 
 /// The name of the active backend, and the epoch.
-fn active(running: &Running) -> (Option<Arc<str>>, u64) {
+pub(crate) fn active(running: &Running) -> (Option<Arc<str>>, u64) {
     let snapshot = running.snapshots[0].get();
     (snapshot.active.map(|id| Arc::clone(&snapshot.backends[id.index()].name)), snapshot.epoch.0)
 }

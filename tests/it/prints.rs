@@ -42,28 +42,28 @@ fn ask_within(limit: Duration, of: &Value, address: SocketAddr) -> Result<Option
 }
 
 #[track_caller]
-fn read(of: &Value, address: SocketAddr) -> Print {
+pub(crate) fn read(of: &Value, address: SocketAddr) -> Print {
     ask_within(patience(), of, address).unwrap_or_else(|why| panic!("{why}")).unwrap()
 }
 
 /// What is different, one line each.
-fn changes(before: &Print, after: &Print) -> Vec<String> {
+pub(crate) fn changes(before: &Print, after: &Print) -> Vec<String> {
     before.differences(after, &[]).iter().map(ToString::to_string).collect()
 }
 
 #[track_caller]
-fn alike(what: &str, one: &Print, other: &Print) {
+pub(crate) fn alike(what: &str, one: &Print, other: &Print) {
     assert_eq!(changes(one, other), <[String; 0]>::default(), "{what}");
     assert_eq!(one.digest(&[]), other.digest(&[]), "{what}");
 }
 
 /// The value that a server shows from some moment on.
 #[track_caller]
-fn becomes(of: &Value, address: SocketAddr, name: &str, value: &str) -> Print {
+pub(crate) fn becomes(of: &Value, address: SocketAddr, name: &str, value: &str) -> Print {
     until(name, || Some(read(of, address)).filter(|print| setting(print, name).is_some_and(|item| item.value == value)))
 }
 
-fn setting<'a>(print: &'a Print, name: &str) -> Option<&'a PrintItem> {
+pub(crate) fn setting<'a>(print: &'a Print, name: &str) -> Option<&'a PrintItem> {
     print.items.get(&PrintGroup::Setting)?.get(name)
 }
 

@@ -29,11 +29,11 @@ use serde_json::{Value, json};
 
 use crate::support::wait::{patience, until};
 
-const OCCASION: Occasion = Occasion { epoch: 7, cause: "switchover" };
-const FAILED: Occasion = Occasion { epoch: 8, cause: "down" };
+pub(crate) const OCCASION: Occasion = Occasion { epoch: 7, cause: "switchover" };
+pub(crate) const FAILED: Occasion = Occasion { epoch: 8, cause: "down" };
 
 /// The promoter of a pool with this check and this `promotion`.
-fn promoter(check: &Value, promotion: &Value) -> Promoter {
+pub(crate) fn promoter(check: &Value, promotion: &Value) -> Promoter {
     let pool = json!({
         "name": "orders", "listen": "127.0.0.1:5432", "backends": ["db-a:5432", "db-b:5432"], "check": check, "promotion": promotion,
     });
@@ -43,7 +43,7 @@ fn promoter(check: &Value, promotion: &Value) -> Promoter {
     Promoter::new(&loaded.unwrap_or_else(|errors| panic!("{errors}")).config.pools[0])
 }
 
-fn member(name: &str, address: SocketAddr) -> Member {
+pub(crate) fn member(name: &str, address: SocketAddr) -> Member {
     Member { name: name.into(), address: address.to_string().parse().unwrap(), addresses: address.into() }
 }
 
@@ -52,19 +52,19 @@ fn local(name: &str, port: u16) -> Member {
 }
 
 /// Time enough.
-fn ample() -> Deadline {
+pub(crate) fn ample() -> Deadline {
     Deadline::after(patience())
 }
 
 #[track_caller]
-fn done(done: Done) -> String {
+pub(crate) fn done(done: Done) -> String {
     let words = done.unwrap_or_else(|why| panic!("{why}")).to_string();
     println!("{words}");
     words
 }
 
 #[track_caller]
-fn refused(done: Done, because: &str) -> String {
+pub(crate) fn refused(done: Done, because: &str) -> String {
     let why = done.unwrap_err().to_string();
     println!("{why}");
     assert!(why.contains(because), "{why}");
@@ -72,14 +72,14 @@ fn refused(done: Done, because: &str) -> String {
 }
 
 #[track_caller]
-fn lacks(missing: &[Shortcoming], severity: Severity, words: &str) {
+pub(crate) fn lacks(missing: &[Shortcoming], severity: Severity, words: &str) {
     let found = missing.iter().any(|one| one.severity == severity && one.words.contains(words));
     assert!(found, "{severity} {words}: {missing:#?}");
 }
 
 /// Who writes one number after the other, each once, and notes those that were acknowledged.
 #[derive(Default)]
-struct Writers {
+pub(crate) struct Writers {
     next: AtomicU64,
     over: AtomicBool,
     acknowledged: Mutex<Vec<u64>>,
@@ -97,7 +97,11 @@ impl Drop for Over<'_> {
 impl Writers {
     /// Four of them, each with a connection of its own from `connect`, write until they can no more, or `work` has ended. What was
     /// acknowledged.
-    fn during<C>(connect: impl Fn() -> C + Sync, write: impl Fn(&mut C, u64) -> bool + Sync, work: impl FnOnce()) -> Vec<u64> {
+    pub(crate) fn during<C>(
+        connect: impl Fn() -> C + Sync,
+        write: impl Fn(&mut C, u64) -> bool + Sync,
+        work: impl FnOnce(),
+    ) -> Vec<u64> {
         let writers = Self::default();
         thread::scope(|scope| {
             for _ in 0..4 {
@@ -134,7 +138,7 @@ pub(crate) fn wait<T>(step: impl Future<Output = T>) -> T {
 
 /// None of these numbers is missing there.
 #[track_caller]
-fn none_lost(acknowledged: &[u64], stored: &str) {
+pub(crate) fn none_lost(acknowledged: &[u64], stored: &str) {
     let stored: std::collections::HashSet<u64> = stored.split_whitespace().filter_map(|number| number.parse().ok()).collect();
     let lost: Vec<_> = acknowledged.iter().filter(|number| !stored.contains(number)).collect();
     println!("{} acknowledged, {} stored, {} lost", acknowledged.len(), stored.len(), lost.len());

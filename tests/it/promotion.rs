@@ -31,13 +31,13 @@ use crate::support::{
     wait::until,
 };
 
-const AT_ONCE: Duration = Duration::ZERO;
-const SOON: Duration = Duration::from_millis(50);
-const LATER: Duration = Duration::from_secs(1);
-const LATE: Duration = Duration::from_secs(10);
+pub(crate) const AT_ONCE: Duration = Duration::ZERO;
+pub(crate) const SOON: Duration = Duration::from_millis(50);
+pub(crate) const LATER: Duration = Duration::from_secs(1);
+pub(crate) const LATE: Duration = Duration::from_secs(10);
 
 /// mainstay with a pool for each replica: the source is its `old`, the replica its `new`.
-fn pools(check: &Value, source: SocketAddr, replicas: &[SocketAddr]) -> Process {
+pub(crate) fn pools(check: &Value, source: SocketAddr, replicas: &[SocketAddr]) -> Process {
     let mut settings = settings(&[]);
     let pool = settings["pools"][0].clone();
     let of = |(number, replica): (usize, &SocketAddr)| {
@@ -58,32 +58,32 @@ fn pools(check: &Value, source: SocketAddr, replicas: &[SocketAddr]) -> Process 
 }
 
 /// Why the backend of this number in a pool may be active or not.
-fn reason(process: &Process, pool: usize, backend: usize) -> String {
+pub(crate) fn reason(process: &Process, pool: usize, backend: usize) -> String {
     process.status()["pools"][pool]["backends"][backend]["reason"].as_str().unwrap_or_default().to_owned()
 }
 
 /// Waits until this backend serves the pool.
 #[track_caller]
-fn serves(process: &Process, pool: usize, backend: &str) {
+pub(crate) fn serves(process: &Process, pool: usize, backend: &str) {
     let what = format!("{backend} serves pool {pool}");
     until(&what, || (process.status()["pools"][pool]["active"] == backend).then_some(()));
 }
 
 /// How a replica is promoted, and how long after the fault.
-struct Promotion<'a> {
+pub(crate) struct Promotion<'a> {
     pool: usize,
     delay: Duration,
     order: Box<dyn FnOnce() + Send + 'a>,
 }
 
 impl<'a> Promotion<'a> {
-    fn new(pool: usize, delay: Duration, order: impl FnOnce() + Send + 'a) -> Self {
+    pub(crate) fn new(pool: usize, delay: Duration, order: impl FnOnce() + Send + 'a) -> Self {
         Self { pool, delay, order: Box::new(order) }
     }
 }
 
 /// The fault was a moment ago: carries out each promotion in its time, and waits until each replica serves its pool.
-fn promote(process: &Process, promotions: Vec<Promotion<'_>>) {
+pub(crate) fn promote(process: &Process, promotions: Vec<Promotion<'_>>) {
     let fault = Instant::now();
     thread::scope(|scope| {
         for Promotion { pool, delay, order } in promotions {

@@ -18,14 +18,14 @@ use mainstay::{
 use serde_json::{Value, json};
 
 /// A pool with this check and this `guard`.
-struct Pool {
+pub(crate) struct Pool {
     check: config::CheckConfig,
     guard: GuardConfig,
     latency: Option<Latency>,
 }
 
 impl Pool {
-    fn new(check: &Value, guard: &Value) -> Self {
+    pub(crate) fn new(check: &Value, guard: &Value) -> Self {
         let pool =
             json!({"name": "orders", "listen": "127.0.0.1:5432", "backends": ["db-a:5432"], "check": check, "guard": guard});
         let loaded = config::parse(&json!({ "pools": [pool] }).to_string(), "mainstay.yaml", &|name| {
@@ -36,7 +36,7 @@ impl Pool {
     }
 
     /// With these proofs.
-    fn proving(check: &str, proofs: &Value) -> Self {
+    pub(crate) fn proving(check: &str, proofs: &Value) -> Self {
         Self::new(&json!(check), &json!({ "proofs": proofs }))
     }
 
@@ -44,7 +44,7 @@ impl Pool {
         Subject { check: self.check.clone(), address: address.to_string().parse().unwrap(), addresses: address.into() }
     }
 
-    fn prove_in(&self, scope: Scope, subject: SocketAddr, active: Option<SocketAddr>) -> Results {
+    pub(crate) fn prove_in(&self, scope: Scope, subject: SocketAddr, active: Option<SocketAddr>) -> Results {
         let (subject, active) = (self.subject(subject), active.map(|address| self.subject(address)));
         let occasion = Occasion {
             pool: "orders",
@@ -58,12 +58,12 @@ impl Pool {
         results
     }
 
-    fn prove(&self, subject: SocketAddr, active: Option<SocketAddr>) -> Results {
+    pub(crate) fn prove(&self, subject: SocketAddr, active: Option<SocketAddr>) -> Results {
         self.prove_in(Scope::All, subject, active)
     }
 }
 
-struct Results(Vec<Proved>);
+pub(crate) struct Results(Vec<Proved>);
 
 impl std::fmt::Display for Results {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -89,22 +89,22 @@ impl Results {
     }
 
     #[track_caller]
-    fn passed(&self, name: &str) -> &Self {
+    pub(crate) fn passed(&self, name: &str) -> &Self {
         self.has(name, ProofResult::Passed, "")
     }
 
     #[track_caller]
-    fn failed(&self, name: &str, words: &str) -> &Self {
+    pub(crate) fn failed(&self, name: &str, words: &str) -> &Self {
         self.has(name, ProofResult::Failed, words)
     }
 
     #[track_caller]
-    fn inconclusive(&self, name: &str, words: &str) -> &Self {
+    pub(crate) fn inconclusive(&self, name: &str, words: &str) -> &Self {
         self.has(name, ProofResult::Inconclusive, words)
     }
 
     #[track_caller]
-    fn skipped(&self, name: &str, words: &str) -> &Self {
+    pub(crate) fn skipped(&self, name: &str, words: &str) -> &Self {
         self.has(name, ProofResult::Skipped, words)
     }
 
@@ -115,7 +115,7 @@ impl Results {
 
     /// All but these passed.
     #[track_caller]
-    fn all_but(&self, names: &[&str]) {
+    pub(crate) fn all_but(&self, names: &[&str]) {
         let others = self.0.iter().filter(|one| !names.contains(&&*one.name));
         let wrong: Vec<_> = others.filter(|one| one.result != ProofResult::Passed).map(|one| &*one.name).collect();
         assert!(wrong.is_empty(), "{wrong:?}: {self}");

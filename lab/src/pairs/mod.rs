@@ -4,6 +4,7 @@
 
 pub mod galera;
 pub mod mariadb;
+pub mod mysql;
 pub mod patroni;
 pub mod postgres;
 pub mod redis;

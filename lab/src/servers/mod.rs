@@ -9,6 +9,7 @@
 )]
 
 pub mod mariadb;
+pub mod mysql;
 pub mod patroni;
 pub mod postgres;
 pub mod redis;

@@ -7,6 +7,9 @@ use std::{
 
 use super::{Failed, connect};
 
+/// The method of `MySQL`.
+const SHA2: &[u8] = b"caching_sha2_password\0";
+
 /// A client, which has no password.
 #[derive(Debug)]
 pub struct Client(TcpStream);
@@ -28,10 +31,15 @@ impl super::Client for Client {
 impl Client {
     pub fn open(address: SocketAddr, user: &str) -> Result<Self, Failed> {
         let mut client = Self(connect(address)?);
-        let (sequence, _) = client.packet()?;
-        // Protocol 4.1 and what goes with it; utf8mb4; no password.
-        let capabilities: u32 = 1 | 1 << 9 | 1 << 13 | 1 << 15;
-        let login = [&capabilities.to_le_bytes()[..], &(1_u32 << 16).to_le_bytes(), &[45], &[0; 23], user.as_bytes(), b"\0\0"];
+        let (sequence, greeting) = client.packet()?;
+        // Protocol 4.1 and what goes with it; utf8mb4; no password. MySQL wants to hear its method by name.
+        let mut capabilities: u32 = 1 | 1 << 9 | 1 << 13 | 1 << 15;
+        let mut method: &[u8] = b"";
+        if greeting.ends_with(SHA2) {
+            (capabilities, method) = (capabilities | 1 << 19, SHA2);
+        }
+        let numbers = [capabilities, 1 << 16].map(u32::to_le_bytes).concat();
+        let login = [&numbers, &[45][..], &[0; 23], user.as_bytes(), b"\0\0", method];
         client.send(sequence + 1, &login.concat())?;
         client.packet()?;
         Ok(client)

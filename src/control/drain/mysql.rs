@@ -27,8 +27,8 @@ const ANSWER_BYTES: usize = 4 << 20;
 /// Sessions in one process list.
 const PORTION: usize = 500;
 
-/// `ER_KILL_DENIED_ERROR`.
-const KILL_DENIED: u16 = 1095;
+/// `ER_KILL_DENIED_ERROR`; `ER_SPECIFIC_ACCESS_DENIED_ERROR` for an account that has `SYSTEM_USER`.
+const KILL_DENIED: [u16; 2] = [1095, 1227];
 
 const STATUS: &str = "SHOW ENGINE INNODB STATUS";
 
@@ -159,7 +159,7 @@ impl Mysql {
         match self.standing.sql(&format!("KILL CONNECTION {id}"), ANSWER_BYTES, deadline).await {
             Ok(_) => Ok(true),
             Err(Refused { code: Some(code), .. }) => {
-                if code == KILL_DENIED {
+                if KILL_DENIED.contains(&code) {
                     self.denied.insert(id);
                 }
                 Ok(false)

@@ -26,6 +26,9 @@ const SILENT_FOR: Duration = Duration::from_millis(50);
 /// or has sent so many requests, one after the other, of which none has opened one. (SET TRANSACTION, BEGIN, and the first that does.)
 const LET_PASS: u32 = 3;
 
+/// How often a server that did not answer is logged in to again.
+const LOGINS: u32 = 10;
+
 /// How long sessions that were ended may take to be gone.
 const FAREWELL: Duration = Duration::from_millis(250);
 
@@ -135,13 +138,18 @@ impl<'a> Rounds<'a> {
         cancel: &CancellationToken,
     ) -> Drained {
         self.drained.notes = notes;
+        let (mut lost, mut logins) = (None, 0);
         while !self.is_over() {
             let is_late = self.is_late();
             let round = async {
-                self.round(&mut server, false).await;
-                if is_late {
-                    self.round(&mut server, true).await;
-                } else {
+                // One late answer is no reason to give up all those who still wait.
+                if lost.is_some() && logins < LOGINS && !is_late {
+                    (logins, server) = (logins + 1, self.drain.open().await.0);
+                }
+                for ends_all in [false, true].into_iter().take(1 + usize::from(is_late)) {
+                    lost = self.round(&mut server, ends_all).await.err().or(lost.take().filter(|_| server.is_none()));
+                }
+                if !is_late {
                     sleep(PAUSE).await;
                 }
             };
@@ -152,6 +160,9 @@ impl<'a> Rounds<'a> {
             if is_cancelled || is_late {
                 break;
             }
+        }
+        if let Some(why) = lost {
+            self.drained.notes.push(format!("the sessions that were left then end by themselves: {why}").into());
         }
         if let Some(server) = server {
             server.close().await;
@@ -183,7 +194,9 @@ impl<'a> Rounds<'a> {
         self.finish(cancel).await
     }
 
-    async fn round(&mut self, server: &mut Option<Box<dyn Server>>, ends_all: bool) {
+    /// # Errors
+    /// Why the server has not answered. It cannot be asked any more.
+    async fn round(&mut self, server: &mut Option<Box<dyn Server>>, ends_all: bool) -> Result<(), Printable> {
         let is_unread_ended = self.begun.elapsed() >= UNREAD_AFTER;
         let shows_late = server.as_ref().is_some_and(|server| server.shows_late());
         let target = |(known, look): (&mut Known, Option<Look>)| {
@@ -198,17 +211,14 @@ impl<'a> Rounds<'a> {
         let targets: Vec<_> = self.looks().filter_map(target).collect();
         let mut looks: Vec<_> = targets.iter().map(|(session, look, _)| (*session, *look)).collect();
         let targets: Vec<_> = targets.into_iter().map(|(_, _, target)| target).collect();
-        let shown = match server {
-            Some(asked) if !targets.is_empty() => match asked.look(&targets, self.drain.deadline()).await {
-                Ok(shown) => shown,
-                Err(why) => {
-                    self.drained.notes.push(format!("the sessions that were left then end by themselves: {why}").into());
-                    *server = None;
-                    Vec::new()
-                }
-            },
-            _ => Vec::new(),
+        let asked = match server {
+            Some(asked) if !targets.is_empty() => asked.look(&targets, self.drain.deadline()).await,
+            _ => Ok(Vec::new()),
         };
+        if asked.is_err() {
+            *server = None;
+        }
+        let shown = asked.as_deref().unwrap_or_default();
         let mut sent = Vec::new();
         let mut ended = Vec::new();
         for (index, (session, look)) in looks.iter_mut().enumerate() {
@@ -225,6 +235,7 @@ impl<'a> Rounds<'a> {
         }
         self.count(ended.into_iter());
         send(&self.drain.route, &sent);
+        asked.map(drop)
     }
 
     fn count(&mut self, open: impl Iterator<Item = bool>) {

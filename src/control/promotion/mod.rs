@@ -5,6 +5,7 @@
 //! | `step` | what they have in common |
 //! | `hook` | commands of the user: stop, fence, rejoin, promote |
 //! | `sql_postgres`, `sql_mysql`, `sql_redis` | `how: sql`, over the login of the check |
+//! | `rights_mysql` | what an account of `MySQL` or `MariaDB` needs for that |
 //! | `patroni` | `how: patroni`, over its API |
 //!
 //! A step is a future with one deadline. It says what it did, or why not and what a person should do. Dropping it kills its command
@@ -12,6 +13,7 @@
 
 mod hook;
 mod patroni;
+mod rights_mysql;
 mod sql_mysql;
 mod sql_postgres;
 mod sql_redis;

@@ -6,7 +6,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::step::{Done, Member, Shortcoming, left, no_login, pause};
+use super::{
+    rights_mysql::{grant, lacking, quoted},
+    step::{Done, Member, Shortcoming, left, no_login, pause},
+};
 use crate::{
     config::MysqlCheck,
     control::probe::{
@@ -28,25 +31,9 @@ pub(super) struct Mysql {
     demoting: Mutex<Option<u64>>,
 }
 
-/// What an account needs.
-struct Rights {
-    /// To set `read_only`.
-    old: &'static [&'static str],
-    /// To end replication, and `read_only`.
-    new: &'static [&'static str],
-    /// An old right that includes these.
-    older: &'static str,
-}
-
-fn rights(dialect: &Dialect) -> Rights {
-    if dialect.is_mariadb {
-        // Since 10.5.2; before, and for some of them longer, SUPER.
-        let new = &["READ_ONLY ADMIN", "REPLICATION SLAVE ADMIN", "RELOAD"];
-        return Rights { old: &["READ_ONLY ADMIN"], new, older: "SUPER" };
-    }
-    let new = &["SYSTEM_VARIABLES_ADMIN", "REPLICATION_SLAVE_ADMIN", "RELOAD"];
-    Rights { old: &["SYSTEM_VARIABLES_ADMIN"], new, older: "SUPER" }
-}
+/// A row for each variable that gives a replica more than one thread that applies.
+const WORKERS: &str = "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('slave_parallel_threads', 'slave_parallel_workers', \
+                       'replica_parallel_workers') AND Value <> '0'";
 
 impl Mysql {
     pub(super) fn new(check: &MysqlCheck) -> Self {
@@ -201,66 +188,6 @@ async fn run(session: &mut Standing, member: &Member, statement: &str, deadline:
     Err(format!("{statement} on {}: {}{grant}", member.name, refused.why).into())
 }
 
-/// The statement that gives the account all that it needs.
-async fn grant(session: &mut Standing, deadline: Deadline) -> String {
-    let needed = rights(session.dialect()).new.join(", ");
-    format!(". Run on the primary: GRANT {needed} ON *.* TO {}", account(session, deadline).await)
-}
-
-async fn account(session: &mut Standing, deadline: Deadline) -> String {
-    let table = session.run("SELECT CURRENT_USER() AS account", deadline).await.unwrap_or_default();
-    let (user, host) = table.get(0, "account").and_then(|account| account.rsplit_once('@')).unwrap_or(("mainstay", "%"));
-    format!("{}@{}", quoted(user), quoted(host))
-}
-
-/// A text as statements have it.
-fn quoted(text: &str) -> String {
-    format!("'{}'", text.replace('\\', "\\\\").replace('\'', "''"))
-}
-
-/// The rights that the account lacks on a server; nothing where a role may give them.
-async fn lacking(
-    session: &mut Standing,
-    member: &Member,
-    needed: impl Fn(&Rights) -> &'static [&'static str],
-    deadline: Deadline,
-) -> Option<Shortcoming> {
-    let grants = match session.run("SHOW GRANTS", deadline).await {
-        Ok(grants) => grants.rows.into_iter().flatten().flatten().collect::<Vec<_>>(),
-        Err(refusal) => return Some(Shortcoming::costs(format!("the rights on {} are not known: {}", member.name, refusal.why))),
-    };
-    let rights = rights(session.dialect());
-    let missing = missing(&grants, needed(&rights), rights.older)?;
-    let account = account(session, deadline).await;
-    Some(Shortcoming::forbids(format!("on {} the account lacks {missing}: GRANT {missing} ON *.* TO {account}", member.name)))
-}
-
-/// Which of these rights are in none of the grants.
-fn missing(grants: &[String], needed: &[&str], older: &str) -> Option<String> {
-    let mut held = Vec::new();
-    for grant in grants {
-        let Some(rest) = grant.strip_prefix("GRANT ") else { continue };
-        match rest.split_once(" ON ") {
-            Some((rights, to)) if to.starts_with("*.* ") => {
-                held.extend(rights.split(',').map(|right| right.trim().to_uppercase()));
-            }
-            Some(_) => {}
-            // A role, whose rights are not shown.
-            None => return None,
-        }
-    }
-    let has = |right: &str| held.iter().any(|held| held == right);
-    if has("ALL PRIVILEGES") {
-        return None;
-    }
-    let missing: Vec<&str> = needed
-        .iter()
-        .copied()
-        .filter(|right| !has(right) && (!has(older) || ["RELOAD", "READ_ONLY ADMIN"].contains(right)))
-        .collect();
-    (!missing.is_empty()).then(|| missing.join(", "))
-}
-
 /// What a primary has written, in the words of its transactions.
 async fn position(session: &mut Standing, member: &Member, deadline: Deadline) -> Result<String, Printable> {
     let (variable, setting) =
@@ -275,11 +202,15 @@ async fn position(session: &mut Standing, member: &Member, deadline: Deadline) -
         )
         .into());
     }
-    // It becomes part of a statement.
-    if position.chars().all(|c| c.is_ascii_alphanumeric() || "-:,_".contains(c)) {
+    if is_position(&position) {
         return Ok(position);
     }
     Err(format!("{} says that its position is {:?}", member.name, Printable::word(&position)).into())
+}
+
+/// It becomes part of a statement.
+fn is_position(text: &str) -> bool {
+    text.chars().all(|c| c.is_ascii_alphanumeric() || "-:,_".contains(c))
 }
 
 /// Waits until a replica has applied this.
@@ -344,6 +275,43 @@ async fn one_source(session: &mut Standing, member: &Member, deadline: Deadline)
     }
 }
 
+/// What a replica may still have to apply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Applies {
+    /// It has every transaction that it received whole.
+    Nothing,
+    /// Transactions, or nobody can tell.
+    Some,
+    /// The only thread that applies has read everything: at most half a transaction is left.
+    ReadAll,
+}
+
+async fn applies(session: &mut Standing, status: &Table, deadline: Deadline) -> Applies {
+    let is_mariadb = session.dialect().is_mariadb;
+    let received = status.get(0, if is_mariadb { "Gtid_IO_Pos" } else { "Retrieved_Gtid_Set" }).unwrap_or_default();
+    let received: String = received.split_whitespace().collect();
+    if !received.is_empty() {
+        let question = if is_mariadb {
+            "SELECT @@global.gtid_slave_pos AS position".to_owned()
+        } else if is_position(&received) {
+            format!("SELECT GTID_SUBSET('{received}', @@global.gtid_executed) AND @@global.gtid_mode = 'ON' AS position")
+        } else {
+            return Applies::Some;
+        };
+        let applied = session.run(&question, deadline).await.unwrap_or_default();
+        let applied = applied.get(0, "position").unwrap_or_default();
+        let has_all = if is_mariadb { covers(applied, &received) } else { applied == "1" };
+        return if has_all { Applies::Nothing } else { Applies::Some };
+    }
+    let state = ["Slave_SQL_Running_State", "Replica_SQL_Running_State"].into_iter().find_map(|name| status.get(0, name));
+    if !state.is_some_and(|state| state.contains("has read all relay log")) {
+        return Applies::Some;
+    }
+    // Where others apply, the thread that reads has read everything long before.
+    let workers = session.run(WORKERS, deadline).await;
+    if workers.is_ok_and(|workers| workers.rows.is_empty()) { Applies::ReadAll } else { Applies::Some }
+}
+
 /// Waits until a replica whose source has failed has applied what it received. Its threads are not touched before: `MariaDB` throws away
 /// what it received when both were stopped and one is started (`MariaDB` documentation, "Global Transaction ID").
 async fn has_applied(session: &mut Standing, member: &Member, deadline: Deadline) -> Result<(), Printable> {
@@ -354,20 +322,19 @@ async fn has_applied(session: &mut Standing, member: &Member, deadline: Deadline
         if finding.facts.lag_bytes == Some(0) {
             return Ok(());
         }
-        let state = match session.run(question, deadline).await {
-            Ok(table) => ["Slave_SQL_Running_State", "Replica_SQL_Running_State"]
-                .into_iter()
-                .find_map(|name| Some(table.get(0, name)?.to_owned())),
+        let table = match session.run(question, deadline).await {
+            Ok(table) => Some(table),
             // The time was over in the middle of a question.
             Err(_) if left(deadline).is_zero() => None,
             Err(refusal) => return Err(format!("{} does not answer: {}", member.name, refusal.why).into()),
         };
-        if let Some(state) = state {
+        if let Some(table) = table {
             evidence = finding.evidence;
-            if !state.contains("has read all relay log") || unapplied != finding.facts.lag_bytes {
+            let applies = applies(session, &table, deadline).await;
+            if applies != Applies::ReadAll || unapplied != finding.facts.lag_bytes {
                 (unapplied, since) = (finding.facts.lag_bytes, Instant::now());
             }
-            if since.elapsed() >= STILL {
+            if applies == Applies::Nothing || since.elapsed() >= STILL {
                 return Ok(());
             }
         }
@@ -400,19 +367,5 @@ mod tests {
         ] {
             assert_eq!(covers(position, target), covered, "{position} {target}");
         }
-    }
-
-    #[test]
-    fn what_grants_do_not_say_is_missing() {
-        let needed = ["READ_ONLY ADMIN", "REPLICATION SLAVE ADMIN", "RELOAD"];
-        let missing =
-            |grants: &[&str]| missing(&grants.iter().map(|grant| (*grant).to_owned()).collect::<Vec<_>>(), &needed, "SUPER");
-        let all = "READ_ONLY ADMIN, REPLICATION SLAVE ADMIN, RELOAD";
-        assert_eq!(missing(&["GRANT USAGE ON *.* TO `m`@`%`"]).unwrap(), all);
-        assert_eq!(missing(&["GRANT ALL PRIVILEGES ON *.* TO `root`@`localhost` WITH GRANT OPTION"]), None);
-        assert_eq!(missing(&[&format!("GRANT {all} ON *.* TO `m`@`%`")]), None);
-        assert_eq!(missing(&["GRANT RELOAD, SUPER ON *.* TO `m`@`%`"]).unwrap(), "READ_ONLY ADMIN");
-        assert_eq!(missing(&["GRANT ALL PRIVILEGES ON `d`.* TO `m`@`%`"]).unwrap(), all);
-        assert_eq!(missing(&["GRANT `operator` TO `m`@`%`"]), None);
     }
 }

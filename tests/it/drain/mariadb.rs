@@ -158,6 +158,32 @@ fn after_the_timeout_an_open_transaction_is_broken() {
     assert_eq!(server.sql("SELECT COUNT(*) FROM db.t"), "0");
 }
 
+/// One answer that comes late is no reason to leave those who are still there to themselves, and so to break them later.
+#[test]
+fn a_server_that_is_late_once_is_asked_again() {
+    let (server, _) = server();
+    let mut config = tcp_pool(&[server.address()]);
+    config.pools[0].check.kind = CheckKind::Mysql(MysqlCheck { user: "root".into(), ..MysqlCheck::default() });
+    config.pools[0].check.timeout = Duration::from_secs(1);
+    config.pools[0].policy.fall = 60;
+    let scene = Scene::new(config, server.address());
+    let mut open = Client::through(&scene);
+    open.write("BEGIN; INSERT INTO t VALUES (1);");
+    until_rows(&server, OPEN, 1);
+    let route = scene.gate();
+    let drain = draining(scene.drain(&route, LONG));
+    let looks = || server.status("Com_show_engine_status").parse::<u64>().unwrap();
+    let before = looks();
+    until("it looks", || (looks() > before + 2).then_some(()));
+    server.signal("-STOP");
+    // Longer than the deadline of one question.
+    thread::sleep(Duration::from_millis(2500));
+    server.signal("-CONT");
+    open.write("COMMIT;");
+    assert_eq!(drain.join().unwrap(), all_ended(1));
+    assert_eq!(server.sql("SELECT COUNT(*) FROM db.t"), "1");
+}
+
 #[test]
 fn an_account_without_the_privileges_leaves_everybody_and_says_what_to_grant() {
     let (server, _) = server();

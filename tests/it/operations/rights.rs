@@ -9,7 +9,7 @@ use super::{active, give, start, to};
 use crate::support::{front::end, wait::until};
 
 /// What a right is for.
-enum Need {
+pub(crate) enum Need {
     /// Nothing is possible without it.
     Switchover,
     /// It would take longer, or break more.
@@ -19,14 +19,14 @@ enum Need {
 use Need::{Comfort, Switchover};
 
 /// A right, how it is taken away and given back, and what mainstay says without it.
-struct Right {
-    take: &'static str,
-    give: &'static str,
-    says: &'static str,
-    need: Need,
+pub(crate) struct Right {
+    pub(crate) take: &'static str,
+    pub(crate) give: &'static str,
+    pub(crate) says: &'static str,
+    pub(crate) need: Need,
 }
 
-fn each_is_named<P: Pair>(rights: &[Right]) {
+pub(crate) fn each_is_named<P: Pair>(rights: &[Right]) {
     let pair = P::start();
     let running = start(&pairs::pool(&pair, "127.0.0.1:0", &json!({})));
     let whole = || missing(&running).filter(Vec::is_empty);

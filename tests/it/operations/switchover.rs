@@ -28,13 +28,13 @@ const LONG: Duration = Duration::from_secs(90);
 
 /// Sessions that end where nothing is under way: by the server's own word, or without one.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Farewell {
+pub(crate) enum Farewell {
     Told,
     Untold,
 }
 
 /// Writers that think for `think` microseconds on average, and idle sessions beside them, are moved to the other server and back.
-fn moved<P: Pair>(think: usize, idle: usize, farewell: Farewell) {
+pub(crate) fn moved<P: Pair>(think: usize, idle: usize, farewell: Farewell) {
     let mut pair = P::start();
     let first = pair.primary();
     let more = json!({"switchover": {"drain_timeout": "10s", "timeout": "20s"}, "hold": {"timeout": "60s"}});
@@ -68,7 +68,7 @@ fn moved<P: Pair>(think: usize, idle: usize, farewell: Farewell) {
 }
 
 /// Orders it as soon as the servers are ready for it, with nothing missing. The number of the operation.
-fn ordered(running: &Running, new: &str) -> u64 {
+pub(crate) fn ordered(running: &Running, new: &str) -> u64 {
     let dry = within(LONG, "a switchover is possible", || match give(running, to(new), true) {
         Ok(done) => Some(done),
         Err(refusal) => {

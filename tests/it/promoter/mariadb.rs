@@ -16,13 +16,17 @@ const GRANT: &str = "GRANT READ_ONLY ADMIN, REPLICATION SLAVE ADMIN, RELOAD ON *
 
 /// An account that may write, and nothing more; another that the pool logs in as; the replica has both.
 fn pair() -> (MariaDb, MariaDb) {
+    pair_with(&[])
+}
+
+fn pair_with(arguments: &[&str]) -> (MariaDb, MariaDb) {
     let source = MariaDb::start(&[]);
     source.sql(
         "CREATE DATABASE d; CREATE TABLE d.t (i BIGINT PRIMARY KEY); \
          CREATE USER writer@'%'; GRANT INSERT ON d.* TO writer@'%'; \
          CREATE USER app@'%'; GRANT SLAVE MONITOR ON *.* TO app@'%'",
     );
-    let replica = source.replica(&["--read-only"]);
+    let replica = source.replica(&[&["--read-only"], arguments].concat());
     until("the replica has it", || replica.try_sql("SHOW GRANTS FOR app@'%'").ok());
     (source, replica)
 }
@@ -106,9 +110,13 @@ const HOLDS: &str = "SELECT id FROM information_schema.processlist WHERE info LI
 
 impl<'a> Locked<'a> {
     fn new(server: &'a MariaDb) -> Self {
+        Self::with(server, "LOCK TABLES d.t WRITE")
+    }
+
+    fn with(server: &'a MariaDb, lock: &str) -> Self {
         let socket = format!("--socket={}", server.socket().display());
         let mut command = Command::new("mariadb");
-        command.args(["--no-defaults", &socket, "--user=root", "--execute=LOCK TABLES d.t WRITE; SELECT SLEEP(600)"]);
+        command.args(["--no-defaults", &socket, "--user=root", &format!("--execute={lock}; SELECT SLEEP(600)")]);
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         let locked = Self { server, child };
         until("it holds the lock", || (!server.sql(HOLDS).is_empty()).then_some(()));
@@ -170,6 +178,31 @@ fn a_replica_applies_all_that_it_received_before_it_is_promoted_after_a_death() 
     assert_eq!(replica.sql("SELECT COUNT(*) FROM d.t"), "20");
     assert!(insert(&replica, 20));
     assert_eq!(replica.sql("SHOW ALL SLAVES STATUS"), "");
+}
+
+/// The thread that gives the others their work has read everything before they have applied it.
+#[test]
+fn a_replica_with_threads_that_apply_beside_each_other_applies_all_of_it_as_well() {
+    let (mut source, replica) = pair_with(&["--slave-parallel-threads=4"]);
+    let to = member("db-b", replica.address());
+    let promoter = promoter(&json!({"mysql": {"user": "root"}}), &json!({"how": "sql"}));
+    assert!(insert(&source, 0));
+    until("the replica has it", || (replica.sql("SELECT COUNT(*) FROM d.t") == "1").then_some(()));
+    let locked = Locked::with(&replica, "BEGIN; SELECT i FROM d.t WHERE i >= 0 FOR UPDATE");
+    for number in 1..20 {
+        assert!(insert(&source, number));
+    }
+    let position = source.sql("SELECT @@gtid_binlog_pos");
+    until("it has received all", || replica.sql("SHOW ALL SLAVES STATUS\\G").contains(&position).then_some(()));
+    source.kill();
+    let late = Deadline::after(Duration::from_secs(4));
+    refused(wait(promoter.promote(None, &to, &FAILED, late)), "has not applied all that it received");
+    thread::scope(|scope| {
+        let ended = scope.spawn(|| wait(promoter.promote(None, &to, &FAILED, ample())));
+        drop(locked);
+        done(ended.join().unwrap());
+    });
+    assert_eq!(replica.sql("SELECT COUNT(*) FROM d.t"), "20");
 }
 
 #[test]

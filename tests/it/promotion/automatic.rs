@@ -1,7 +1,7 @@
 //! mainstay promotes by itself: when every condition holds, once, and without a lost write; and not when one of them does not hold.
 
 mod failing;
-mod others;
+pub(crate) mod others;
 mod refused;
 pub mod register;
 
@@ -88,7 +88,7 @@ pub fn promotion(more: &Value) -> Value {
     promotion
 }
 
-fn fence(scratch: &Scratch, script: &str, more: &Value) -> Value {
+pub(crate) fn fence(scratch: &Scratch, script: &str, more: &Value) -> Value {
     let mut hook = json!({"exec": [scratch.script(script)], "timeout": "20s"});
     hook.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     promotion(&json!({"fence": hook}))
@@ -121,11 +121,11 @@ impl Site {
     }
 
     #[track_caller]
-    fn serves(&self, backend: &str) {
+    pub(crate) fn serves(&self, backend: &str) {
         until(&format!("{backend} serves"), || (self.pool()["active"] == backend).then_some(()));
     }
 
-    fn epoch(&self) -> u64 {
+    pub(crate) fn epoch(&self) -> u64 {
         self.0.metric("mainstay_pool_epoch", &[])
     }
 
@@ -157,7 +157,7 @@ impl Site {
 
     /// Waits until it says that these alone do not hold, and then that it goes on so while it asks the backends some times more.
     #[track_caller]
-    fn refuses(&self, conditions: &[&str]) {
+    pub(crate) fn refuses(&self, conditions: &[&str]) {
         until(&format!("{conditions:?} alone do not hold"), || {
             self.refusals().last().is_some_and(|last| last == conditions).then_some(())
         });
@@ -179,7 +179,7 @@ impl Site {
     }
 
     /// Waits until it has asked the primary so often again, which then answered.
-    fn sees(&self, count: u64) {
+    pub(crate) fn sees(&self, count: u64) {
         let asked = || self.0.metric("mainstay_probes_total", &[("backend", "db-a"), ("outcome", "ok")]);
         let before = asked();
         until("it has asked the primary again", || (asked() >= before + count).then_some(()));

@@ -15,6 +15,6 @@ pub mod site;
 
 pub use lab::{
     child,
-    servers::{mariadb, patroni, postgres, redis},
+    servers::{mariadb, mysql, patroni, postgres, redis},
     wait,
 };

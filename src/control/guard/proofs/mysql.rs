@@ -211,10 +211,13 @@ impl Mysql {
                  WHERE GLOBAL_VALUE_ORIGIN = 'SQL' AND LOWER(VARIABLE_NAME) NOT IN ({OF_ROLES})"
             )
         } else {
+            // What the server set itself, as it started, was set by no user.
             format!(
                 "SELECT i.VARIABLE_NAME AS name FROM performance_schema.variables_info i \
+                 JOIN performance_schema.global_variables g ON g.VARIABLE_NAME = i.VARIABLE_NAME \
                  LEFT JOIN performance_schema.persisted_variables p ON p.VARIABLE_NAME = i.VARIABLE_NAME \
-                 WHERE i.VARIABLE_SOURCE = 'DYNAMIC' AND p.VARIABLE_NAME IS NULL AND i.VARIABLE_NAME NOT IN ({OF_ROLES})"
+                 WHERE i.VARIABLE_SOURCE = 'DYNAMIC' AND i.SET_USER IS NOT NULL \
+                   AND (p.VARIABLE_NAME IS NULL OR p.VARIABLE_VALUE <> g.VARIABLE_VALUE) AND i.VARIABLE_NAME NOT IN ({OF_ROLES})"
             )
         };
         let table = match self.query(&question, deadline).await {

@@ -2,7 +2,7 @@
 
 use std::{fmt::Write, num::NonZeroU64};
 
-use super::{super::finding::Finding, answer::Table, replication::Source};
+use super::{super::finding::Finding, answer::Table, gtids, replication::Source};
 use crate::{
     config::WritableReplica,
     failover::{Facts, MultiPrimary, Outcome, Printable, Role},
@@ -12,7 +12,7 @@ use crate::{
 const LONGEST_VERSION: usize = 40;
 
 /// Asked once per login, because the set depends on the server. All are cheap to read.
-pub(super) const VARIABLES: [&str; 9] = [
+pub(super) const VARIABLES: [&str; 10] = [
     "read_only",
     "super_read_only",
     "innodb_read_only",
@@ -21,8 +21,13 @@ pub(super) const VARIABLES: [&str; 9] = [
     "gtid_domain_id",
     "gtid_binlog_state",
     "gtid_slave_pos",
+    "server_uuid",
     "wsrep_on",
 ];
+
+/// The numbers of the transactions that a `MySQL` has written itself, as [`own`] in `gtid_executed`, which may be long.
+pub(super) const OWN: &str = "IF(LOCATE(@@global.server_uuid, @@global.gtid_executed), SUBSTRING_INDEX(SUBSTRING_INDEX(\
+                              @@global.gtid_executed, @@global.server_uuid, -1), ',', 1), '') AS own_gtids";
 
 /// The kind of server, as far as the queries differ.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -174,8 +179,11 @@ pub(super) fn read(dialect: &Dialect, answers: &Answers<'_>, writable_replica: W
 }
 
 /// How many transactions it has: their domain, and the highest number in it. A replica's own log does not count, since it may hold what
-/// its source never had. `None` where one number does not say it: `MySQL` counts separately for each server, and so does each domain.
+/// its source never had. `None` where one number does not say it: each domain counts separately.
 fn position(answers: &Answers<'_>, role: Role) -> Option<(u32, u64)> {
+    if answers.variable("server_uuid").is_some() {
+        return numbers(answers, role);
+    }
     let applied = answers.variable("gtid_slave_pos")?;
     let rest = match role {
         Role::Standby => Source::received(answers.replication?)?,
@@ -192,6 +200,20 @@ fn position(answers: &Answers<'_>, role: Role) -> Option<(u32, u64)> {
         };
     }
     highest
+}
+
+/// The same of `MySQL`, where each server counts what it writes itself: how many transactions of the primary it has, and which server that
+/// is. A replica receives them in the order of the primary's log, so whoever has the last of them has all that came before, from whomever.
+fn numbers(answers: &Answers<'_>, role: Role) -> Option<(u32, u64)> {
+    let (uuid, known) = match role {
+        Role::Standby => Source::numbers(answers.replication?)?,
+        _ => (answers.variable("server_uuid")?, [answers.variable("own_gtids")?, ""]),
+    };
+    let digits: String = uuid.chars().filter(|c| *c != '-').collect();
+    let id = u128::from_str_radix(&digits, 16).ok()?;
+    let server =
+        id.to_be_bytes().chunks(4).fold(0, |id, part| id ^ part.iter().fold(0, |word, byte| word << 8 | u32::from(*byte)));
+    Some((server, gtids::count(known)?))
 }
 
 /// Where this server's time as primary began, counted in transactions: one more than the last that another server wrote in its
@@ -448,10 +470,6 @@ mod tests {
         assert_eq!(replica("Connecting", "", "0-1-100"), (Some((0, 100)), Some(false)));
         assert_eq!(replica("No", "", ""), (None, Some(false)));
         assert_eq!(replica("Preparing", "1-1-5", "0-1-100"), (None, Some(true)));
-        // MySQL, whose servers count each for itself.
-        let mysql =
-            found(&[("read_only", "1")], Some(&row(&[("Replica_IO_Running", "Yes"), ("Replica_SQL_Running", "Yes")]))).facts;
-        assert_eq!((mysql.position, mysql.hears_primary), (None, Some(true)));
         let two = Table {
             rows: [&source("No", "No", "0").rows[..], &source("Yes", "No", "0").rows].concat(),
             ..source("No", "No", "0")
@@ -459,6 +477,43 @@ mod tests {
         let facts = found(&[("read_only", "1"), ("gtid_slave_pos", "0-1-100")], Some(&two)).facts;
         assert_eq!((facts.position, facts.hears_primary), (None, Some(true)), "two sources");
         assert_eq!(found(&[("read_only", "1")], None).facts.hears_primary, None, "the account may not see it");
+    }
+
+    #[test]
+    fn each_mysql_counts_what_it_writes_itself() {
+        const UUID: &str = "3e11fa47-71ca-11e1-9e33-c80aa9429562";
+        let primary = |uuid, own| {
+            let variables = [("read_only", "0"), ("server_uuid", uuid), ("own_gtids", own)];
+            let facts = found(&variables, Some(&Table::default())).facts;
+            facts.position.map(|position| (facts.history, position.get()))
+        };
+        let history = 0x3e11_fa47 ^ 0x71ca_11e1 ^ 0x9e33_c80a ^ 0xa942_9562;
+        assert_eq!(primary(UUID, ":1-23"), Some((history, 23)));
+        assert_eq!(primary(UUID, ":1-23\n"), Some((history, 23)));
+        // It has written nothing yet, or numbers nothing.
+        assert_eq!((primary(UUID, ""), primary(UUID, "rubbish:x"), primary("", ":1-3")), (None, None, None));
+        let replica = |source: &str, received: &str, applied: &str| {
+            let sources = row(&[
+                ("Source_UUID", source),
+                ("Replica_IO_Running", "Yes"),
+                ("Replica_SQL_Running", "Yes"),
+                ("Retrieved_Gtid_Set", received),
+                ("Executed_Gtid_Set", applied),
+            ]);
+            let facts = found(&[("read_only", "1"), ("server_uuid", "9"), ("own_gtids", ":1-99")], Some(&sources)).facts;
+            assert_eq!(facts.hears_primary, Some(true));
+            (facts.position.map(|position| (facts.history, position.get())), facts.history)
+        };
+        let received = format!("{UUID}:4-20,\n{UUID}0:1-5");
+        assert_eq!(replica(UUID, &received, &format!("9:1-99,\n{UUID}:1-18")).0, Some((history, 20)));
+        // Applied out of order, and what was received before is gone.
+        assert_eq!(replica(UUID, "", &format!("{UUID}:1-18:20")).0, Some((history, 19)));
+        // It has never reached its source; or it follows without numbers.
+        assert_eq!((replica("", &received, "").0, replica(UUID, "", "").0), (None, None));
+        let twice = row(&[("Source_UUID", UUID), ("Replica_IO_Running", "Yes"), ("Replica_SQL_Running", "Yes")]);
+        let two = Table { rows: [&twice.rows[..], &twice.rows].concat(), ..twice };
+        let facts = found(&[("read_only", "1"), ("server_uuid", "9")], Some(&two)).facts;
+        assert_eq!((facts.position, facts.hears_primary), (None, Some(true)), "two sources");
     }
 
     #[test]

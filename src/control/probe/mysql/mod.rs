@@ -9,6 +9,7 @@
 //! | [`answer`] | errors and tables |
 //! | [`facts`] | what the server reports |
 //! | [`replication`] | the sources of the server |
+//! | [`gtids`] | the numbers of its transactions |
 //! | [`classify`] | the outcome of an error |
 //! | [`conversation`] | a connection, from the greeting to its proper end |
 
@@ -16,6 +17,7 @@ pub mod answer;
 mod classify;
 mod conversation;
 mod facts;
+mod gtids;
 pub mod handshake;
 mod replication;
 mod scramble;
@@ -261,7 +263,8 @@ impl Standing {
         let names = facts::VARIABLES.map(|name| format!("'{name}'")).join(", ");
         let table = self.conversation.query(&format!("SHOW GLOBAL VARIABLES WHERE Variable_name IN ({names})")).await?;
         let present = facts::VARIABLES.iter().filter(|name| table.named(name).is_some());
-        let columns: Vec<String> = present.map(|name| format!("@@global.{name} AS {name}")).collect();
+        let mut columns: Vec<String> = present.map(|name| format!("@@global.{name} AS {name}")).collect();
+        columns.extend(table.named("server_uuid").map(|_| facts::OWN.to_owned()));
         if columns.is_empty() {
             let finding = Finding::new(Outcome::Misconfigured, "the server has none of the variables that tell its role");
             return Err(Trouble::Found(finding));

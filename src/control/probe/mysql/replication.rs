@@ -3,7 +3,7 @@
 
 use std::{fmt, time::Duration};
 
-use super::answer::Table;
+use super::{answer::Table, gtids};
 
 /// Longest name of a source that is passed on; it is untrusted.
 const LONGEST_SOURCE: usize = 80;
@@ -42,6 +42,15 @@ impl<'a> Source<'a> {
     pub(super) fn received(table: &'a Table) -> Option<&'a str> {
         let mut sources = Self::all(table);
         sources.next().filter(|_| sources.next().is_none()).map(|source| source.received)
+    }
+
+    /// The only source's identity, and the numbers of its transactions that were received, and applied (`MySQL`).
+    pub(super) fn numbers(table: &'a Table) -> Option<(&'a str, [&'a str; 2])> {
+        let mut sources = (0..table.rows.len()).filter(|row| !table.is_of_group(*row));
+        let row = sources.next().filter(|_| sources.next().is_none())?;
+        let uuid = table.get(row, "Source_UUID").or_else(|| table.get(row, "Master_UUID")).filter(|uuid| !uuid.is_empty())?;
+        let of = |column| gtids::of(table.get(row, column).unwrap_or_default(), uuid);
+        Some((uuid, ["Retrieved_Gtid_Set", "Executed_Gtid_Set"].map(of)))
     }
 
     /// The source that is furthest behind, if any is configured.

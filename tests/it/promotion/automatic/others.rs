@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::{Site, fence, promotion};
 use crate::support::{mariadb::MariaDb, redis::Redis, scratch::Scratch, wait::until};
 
-fn site(backends: &[std::net::SocketAddr], check: &Value, promotion: &Value) -> Site {
+pub(crate) fn site(backends: &[std::net::SocketAddr], check: &Value, promotion: &Value) -> Site {
     Site::start(backends, promotion, |pool| {
         pool["check"].as_object_mut().unwrap().remove("postgres");
         pool["check"].as_object_mut().unwrap().extend(check.as_object().unwrap().clone());

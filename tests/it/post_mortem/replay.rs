@@ -112,7 +112,7 @@ impl Replay {
 
     /// How long after that a write was acknowledged.
     pub fn first_write_since_mended(&self) -> Duration {
-        self.writes_since(self.mended) - (self.mended - self.began)
+        self.writes_since(self.mended).saturating_sub(self.mended - self.began)
     }
 
     /// When the log had a line with all of these words.

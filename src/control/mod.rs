@@ -25,6 +25,7 @@
 //! | [`reader_slot`] | a backend's place among the readers |
 //! | [`orders`] | what an operator's order means here, and the answer |
 //! | [`notes`] | log lines, events, metrics |
+//! | [`line_limit`] | how many log lines a minute there are about one thing |
 //! | [`prober`] | runs the probes of one backend at the pace the core asks for |
 //! | [`promotion`] | makes another node the primary |
 //! | [`probe`] | the checks, one file a protocol |
@@ -43,6 +44,7 @@ pub mod drain;
 mod effects;
 pub mod guard;
 pub mod heartbeat;
+mod line_limit;
 mod lookups;
 mod memory;
 mod node;

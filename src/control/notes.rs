@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use super::{
     effects::{Action, RouteChange},
+    line_limit::LineLimit,
     node::Node,
     probe::agreement::Agreement,
 };
@@ -21,6 +22,8 @@ pub(super) struct Teller {
     pub(super) pool: Arc<str>,
     pub(super) events: Arc<EventLog>,
     pub(super) metrics: Arc<PoolMetrics>,
+    /// Of the lines about a backend's proof, those that warn and the others.
+    pub(super) proof_lines: LineLimit<(Arc<str>, bool)>,
 }
 
 /// When, and under which epoch.

@@ -97,8 +97,7 @@ impl Supervisor {
     /// What is asked of the core, and what that would do.
     pub(super) fn plan(&self, now: Time, verb: &Verb) -> Result<(Request, Plan), Refusal> {
         if self.retired.is_cancelled() {
-            let message = format!("pool {} is not configured any more", self.config.name);
-            return Err(Refusal { code: RefusalCode::Gone, message });
+            return Err(orders::gone(&self.config.name));
         }
         if self.operations.is_preparing {
             let message = "another order for an operation is being looked at; order again in a moment".to_owned();

@@ -69,6 +69,11 @@ pub(super) fn find(nodes: &[Node], core: &Pool, pool: &str, name: &str) -> Resul
     })
 }
 
+/// The pool is not configured any more.
+pub(super) fn gone(pool: &str) -> Refusal {
+    Refusal { code: RefusalCode::Gone, message: format!("pool {pool} is not configured any more") }
+}
+
 /// Whether a failover would succeed now, in words.
 pub(super) fn readiness(core: &Pool, now: Time) -> String {
     match core.failover_ready(now) {
@@ -123,8 +128,7 @@ impl Scene<'_> {
 
     fn try_decide(&self, verb: &Verb, now: Time) -> Result<(Done, Deed), Refusal> {
         if self.is_retired {
-            let message = format!("pool {} is not configured any more", self.pool);
-            return Err(Refusal { code: RefusalCode::Gone, message });
+            return Err(gone(self.pool));
         }
         let command = match verb {
             Verb::SetAdmin { backend, to, force } => Command::SetAdmin { backend: self.id(backend)?, to: *to, force: *force },

@@ -6,15 +6,16 @@ use std::{
 };
 
 use super::{
-    guard::{self, Book, Commit, Distrust, Heard, Scene, Seen, Subject, told},
+    guard::{self, Book, Commit, Distrust, Doubt, Heard, News, Scene, Seen, Subject, told},
     node::Node,
     notes::Teller,
+    orders,
     probe::Deadline,
     promotion::{Hook, HookKind, Member, Occasion},
     supervisor::Supervisor,
 };
 use crate::{
-    config::{CheckConfig, OnCommitStuck},
+    config::OnCommitStuck,
     failover::{
         BackendId, BackendState, Epoch, Event, GuardMode, Health, Pool, Printable, Proof, ReadEligibility, Role, Time, Verdict,
         label::Label as _,
@@ -28,18 +29,28 @@ const LEAVE_AGAIN: Duration = Duration::from_mins(1);
 impl Supervisor {
     /// The keeper has found something.
     pub(super) fn on_guard(&mut self, heard: Heard) {
+        if self.retired.is_cancelled() {
+            return;
+        }
         let now = self.clock.now();
         let active = self.core.active().map(|id| Arc::clone(self.name(id)));
-        if let Some(backend) = self.keeper.hear(heard, active.as_deref(), &self.config.guard, now) {
+        let Some((backend, news)) = self.keeper.hear(heard, active.as_deref(), &self.config.guard, now) else { return };
+        if news == News::Nothing {
+            self.guards.read(&self.config.name, &backend, now);
+        } else {
             self.show_guard(&backend);
             // What was found is told before what follows from it begins.
             self.tell_proofs();
-            self.look_after();
+            self.teller.reading(now, &backend, &news);
         }
+        self.look_after();
     }
 
     /// Begins what is due, and tells the core what has changed.
     pub(super) fn look_after(&mut self) {
+        if self.retired.is_cancelled() {
+            return;
+        }
         if self.config.guard.mode == GuardMode::Off {
             return self.look_away();
         }
@@ -47,12 +58,8 @@ impl Supervisor {
         let scene = Scene {
             pool: &self.config.name,
             guard: &self.config.guard,
-            seen: self
-                .core
-                .ids()
-                .zip(&self.nodes)
-                .filter_map(|(id, node)| seen(&self.core, id, node, &self.config.check))
-                .collect(),
+            check: &self.config.check,
+            seen: self.core.ids().zip(&self.nodes).filter_map(|(id, node)| seen(&self.core, id, node)).collect(),
             active: self.core.active().map(BackendId::index),
             may_prove: holds && self.core.operation().is_none(),
         };
@@ -95,9 +102,7 @@ impl Supervisor {
 
     /// A backend went down, or ended the check's session: what comes back may be another server.
     pub(super) fn on_absence(&mut self, id: BackendId) {
-        let is_strict = self.config.guard.mode == GuardMode::Enforce;
-        let distrust = if is_strict { Distrust::UntilRead } else { Distrust::Never };
-        self.keeper.absent(&self.nodes[id.index()].config.name, distrust);
+        self.keeper.absent(&self.nodes[id.index()].config.name, Distrust::of(self.config.guard.mode));
         self.guard_is_due = true;
     }
 
@@ -108,11 +113,13 @@ impl Supervisor {
         self.guard_is_due = true;
     }
 
-    fn show_guard(&self, name: &Arc<str>) {
+    pub(super) fn show_guard(&self, name: &Arc<str>) {
         if let Some(view) = self.keeper.view(name, &self.config.guard) {
             if let Some(node) = self.nodes.iter().find(|node| node.config.name == *name) {
                 let (metrics, results) = (&node.metrics, &view.results);
-                metrics.print.set([view.digest.as_deref().unwrap_or_default()]);
+                if let Some(digest) = &view.digest {
+                    metrics.print.set([digest]);
+                }
                 let result = |proof: &ProofView| ([proof.name.to_string(), proof.result.to_owned()], 1.0);
                 metrics.proof_results.set(results.iter().map(result).collect());
                 let took = |proof: &ProofView| ([proof.name.to_string()], proof.took.as_secs_f64());
@@ -142,7 +149,10 @@ impl Supervisor {
 
     /// Takes an order about proofs; gives any other order back.
     pub(super) fn decide_proof(&mut self, order: Order) -> Option<Order> {
+        let is_retired = self.retired.is_cancelled();
         let answer = match &order.verb {
+            // The one that took its place would not know of it.
+            Verb::Prove { .. } | Verb::Approve { .. } | Verb::Reject { .. } if is_retired => Err(orders::gone(&self.config.name)),
             Verb::Prove { backend } => self.prove(backend.as_ref(), order.dry_run),
             Verb::Approve { backend } | Verb::Reject { backend } => {
                 let by = format!("by {}: {}", order.by, order.reason);
@@ -167,17 +177,17 @@ impl Supervisor {
         let wanted: Vec<_> = names.filter(|name| backend.is_none_or(|one| one == name)).collect();
         let mut lines = Vec::new();
         for name in wanted {
-            let Some(book) = self.keeper.book_mut(&name).filter(|book| !book.proof().0.is_good()) else { continue };
-            if book.is_rejected() {
-                lines.push(format!(
-                    "{name} is {}: its proofs would change nothing; mainstay approve takes it",
-                    told(&book.proof())
-                ));
-                continue;
-            }
-            lines.push(format!("{name} is {}; its proofs begin", told(&book.proof())));
+            let Some(book) = self.keeper.book(&name).filter(|book| !book.proof().0.is_good()) else { continue };
+            let what_follows = if book.is_rejected() {
+                "its proofs would change nothing; mainstay approve takes it"
+            } else if book.is_doubtful() {
+                "its print is read"
+            } else {
+                "its proofs begin"
+            };
+            lines.push(format!("{name} is {}; {what_follows}", told(&book.proof())));
             if !is_dry {
-                book.ask(now);
+                self.keeper.ask(&name, now);
             }
         }
         if lines.is_empty() {
@@ -196,7 +206,7 @@ impl Supervisor {
         is_dry: bool,
     ) -> Result<Done, Refusal> {
         let unread = self.keeper.unread(name).map(|why| format!(": {why}")).unwrap_or_default();
-        let Some(book) = self.keeper.book_mut(name).filter(|book| book.present().is_some()) else {
+        let Some(book) = self.keeper.book(name).filter(|book| book.present().is_some()) else {
             let message = format!("what {name} is made of was not read{unread}; a decision about it would mean nothing");
             return Err(Refusal { code: RefusalCode::NoPrint, message });
         };
@@ -251,7 +261,7 @@ impl Supervisor {
         let is_wanted = self.config.guard.mode != GuardMode::Off && guard::can_try(&self.config.check.kind);
         let active = self.core.active().filter(|_| is_wanted).map(|id| {
             let node = &self.nodes[id.index()];
-            (self.core.epoch(), Arc::clone(&node.config.name), subject(node, &self.config.check))
+            (self.core.epoch(), Arc::clone(&node.config.name), Subject::of(node, &self.config.check))
         });
         let (was_bad, at) = (self.commits.bad_since.is_some(), (self.clock.now(), self.core.epoch()));
         if self.commits.follow(active) {
@@ -265,13 +275,33 @@ impl Teller {
     pub(super) fn proof(&self, at: (Time, Epoch), backend: &Arc<str>, (from, to): (Proof, Proof), what: &Printable) {
         let pool = &*self.pool;
         let (was, is) = (from.as_str(), to.as_str());
-        if to.is_good() || to == Proof::Proving {
-            tracing::info!(pool, %backend, from = was, to = is, %what, "proof changed");
-        } else {
-            tracing::warn!(pool, %backend, from = was, to = is, %what, "proof changed");
+        let warns = !(to.is_good() || to == Proof::Proving || Doubt::is_away(what));
+        if let Some(suppressed) = self.proof_lines.admits((Arc::clone(backend), warns), at.0) {
+            let suppressed = Some(suppressed).filter(|count| *count > 0);
+            let help = help(&format!("{pool}/{backend}"), (from, to), what);
+            let why = if what.is_empty() { "it is as it was proven" } else { &**what };
+            if warns {
+                tracing::warn!(pool, %backend, from = was, to = is, what = why, help, suppressed, "proof changed");
+            } else {
+                tracing::info!(pool, %backend, from = was, to = is, what = why, help, suppressed, "proof changed");
+            }
         }
         let evidence = what.clone();
         self.events.push(StateEvent { from: Some(was), to: Some(is), evidence, ..self.event(at, Some(backend), "proof") });
+    }
+
+    /// The print of a backend of which nothing is known cannot be read, or can be again.
+    fn reading(&self, now: Time, backend: &Arc<str>, news: &News) {
+        let pool = &*self.pool;
+        let admits = |warns| self.proof_lines.admits((Arc::clone(backend), warns), now).is_some();
+        match news {
+            News::Unread(why) if admits(true) => {
+                let help = "until it can be read, no change of this backend is seen";
+                tracing::warn!(pool, %backend, %why, help, "print cannot be read");
+            }
+            News::ReadAgain if admits(false) => tracing::info!(pool, %backend, "print can be read again"),
+            _ => {}
+        }
     }
 
     /// The active backend was asked to commit. Only a change is told.
@@ -318,20 +348,27 @@ impl Teller {
     }
 }
 
-fn subject(node: &Node, check: &CheckConfig) -> Subject {
-    Subject { check: check.clone(), address: node.config.address.clone(), addresses: node.resolved.clone() }
-}
-
-fn seen(core: &Pool, id: BackendId, node: &Node, check: &CheckConfig) -> Option<Seen> {
+fn seen<'a>(core: &Pool, id: BackendId, node: &'a Node) -> Option<Seen<'a>> {
     let state = core.backend(id)?;
     let is_up = state.health() == Health::Up && !state.is_pending();
     let is_cut_off = state.facts.role == Some(Role::Standby) && state.facts.hears_primary == Some(false);
-    Some(Seen {
-        name: Arc::clone(&node.config.name),
-        subject: subject(node, check),
-        is_up,
-        is_down: state.health() == Health::Down,
-        is_disturbed: !is_up || is_cut_off,
-        latency: node.slow_probe(),
-    })
+    Some(Seen { node, is_up, is_down: state.health() == Health::Down, is_disturbed: !is_up || is_cut_off })
+}
+
+/// What is to be done about a change of a backend's proof.
+fn help(backend: &str, (from, to): (Proof, Proof), what: &Printable) -> Option<String> {
+    let approve = format!("mainstay approve {backend} takes it as it is");
+    match to {
+        Proof::Proven | Proof::Approved | Proof::Proving => None,
+        Proof::Unproven if Doubt::is_away(what) => Some("nothing: its print is read as soon as it answers".into()),
+        Proof::Unproven if from.is_good() => {
+            Some(format!("its proofs begin by themselves; mainstay diff shows what differs; {approve}"))
+        }
+        Proof::Unproven => {
+            Some(format!("its proofs are run again every minute; mainstay prove {backend} does it at once; {approve}"))
+        }
+        Proof::Failed | Proof::Inconclusive => {
+            Some(format!("mend what the proof found; mainstay prove {backend} runs the proofs at once; {approve}"))
+        }
+    }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::{
+    guard::Distrust,
     node::Node,
     promotion::Promoter,
     settings::{Change, max_staleness, ramp_rate},
@@ -10,7 +11,7 @@ use super::{
 };
 use crate::{
     config::BackendConfig,
-    failover::{Configuration, Event, GuardMode},
+    failover::{Configuration, Event},
 };
 
 impl Supervisor {
@@ -48,14 +49,23 @@ impl Supervisor {
         self.readers.part(before.into_iter().flatten());
         self.routes.publisher().max_staleness(max_staleness(&config));
         self.operations.promoter = Promoter::new(&config);
-        self.keeper.seat(config.backends.iter().map(|backend| (&backend.name, backend.address.to_string())));
-        if config.guard.mode != GuardMode::Enforce {
+        let distrust = Distrust::of(config.guard.mode);
+        self.keeper.seat(&config.backends, distrust);
+        if distrust == Distrust::Never {
             self.keeper.trust();
+        }
+        let (was, is) = (&self.config.guard, &config.guard);
+        if check_changed || (&was.proofs, &was.ignore) != (&is.proofs, &is.ignore) {
+            self.keeper.start_again();
         }
         let names: Vec<_> = config.backends.iter().map(|backend| Arc::clone(&backend.name)).collect();
         self.guards.keep(&config.name, &names);
         self.guard_is_due = true;
         self.config = config;
+        // What is ignored may be another.
+        for name in &names {
+            self.show_guard(name);
+        }
         self.carry_out(now, &effects);
         self.offer_readers();
         self.set_paces();

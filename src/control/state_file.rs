@@ -99,13 +99,21 @@ pub(super) fn passed_over<T: Kept>(path: &Path, error: &str) {
 
 fn try_read<T: Kept>(path: &Path) -> io::Result<Content<T>> {
     let file = OpenOptions::new().read(true).custom_flags(FLAGS).open(path)?;
-    if !file.metadata()?.is_file() {
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
         return Err(io::Error::other("it is not a regular file"));
+    }
+    if metadata.len() > T::MAX_LEN {
+        return Err(io::Error::other(too_long::<T>(metadata.len())));
     }
     let mut text = String::new();
     file.take(T::MAX_LEN).read_to_string(&mut text)?;
     let content: Content<T> = serde_json::from_str(&text)?;
     if content.version == VERSION { Ok(content) } else { Err(io::Error::other(format!("its version is {}", content.version))) }
+}
+
+pub(super) fn too_long<T: Kept>(length: u64) -> String {
+    format!("it has {length} bytes, and may have {}", T::MAX_LEN)
 }
 
 /// The content of the file.

@@ -68,6 +68,13 @@ impl Book {
         self.jobs.iter().filter(|(_, job)| matches!(job, Job::Write(_))).map(|(path, _)| path)
     }
 
+    fn fail(&mut self, path: &Arc<Path>, error: String) {
+        if !self.failed.contains_key(path) {
+            tracing::error!(file = %path.display(), error, "the state file cannot be written; a restart would forget what it holds, such as the highest database epoch");
+        }
+        self.failed.insert(Arc::clone(path), error);
+    }
+
     /// Files whose latest value is not on disk.
     fn unwritten(&self) -> Vec<String> {
         let mut paths: Vec<_> = self.writes().chain(self.failed.keys()).chain(self.busy.as_ref().map(|(path, _)| path)).collect();
@@ -168,9 +175,15 @@ impl<T: Kept> StateFile<T> {
         T::default()
     }
 
-    /// Queues a write, in place of any pending one. Does not wait.
+    /// Queues a write, in place of any pending one. Does not wait. What could not be read again is not written.
     pub(super) fn write(&self, kept: &T) {
-        self.shared.add(Arc::clone(&self.path), Job::Write(state_file::content(kept).into()));
+        let content = state_file::content(kept);
+        let length = u64::try_from(content.len()).unwrap_or(u64::MAX);
+        if length > T::MAX_LEN {
+            self.shared.lock().fail(&self.path, state_file::too_long::<T>(length));
+        } else {
+            self.shared.add(Arc::clone(&self.path), Job::Write(content.into()));
+        }
     }
 }
 
@@ -240,9 +253,7 @@ impl Shared {
             None | Some((_, _, Ok(()))) => {}
             Some((path, content, Err(error))) => {
                 self.metrics.process.state_write_failures.inc();
-                if book.failed.insert(Arc::clone(&path), error.to_string()).is_none() {
-                    tracing::error!(file = %path.display(), %error, "the state file cannot be written; a restart would forget what it holds, such as the highest database epoch");
-                }
+                book.fail(&path, error.to_string());
                 if !book.is_closed {
                     book.rest = Some(Instant::now() + RETRY);
                     if !book.writes().any(|other| *other == path) {
@@ -275,5 +286,25 @@ mod tests {
         assert_eq!(writes.len(), 2);
         let is = |job: &Job, fence| matches!(job, Job::Write(content) if **content == *state_file::content(&value(fence)));
         assert!(is(&writes[0].1, 1000) && is(&writes[1].1, 1001));
+    }
+
+    #[test]
+    fn what_could_not_be_read_again_is_not_written_and_told() {
+        #[derive(Default, serde::Serialize, serde::Deserialize)]
+        struct Text(String);
+        impl Kept for Text {
+            const NAME: &'static str = "text";
+            const MAX_LEN: u64 = 64;
+            const LOST: &'static str = "nothing follows";
+        }
+        let metrics = Metrics::new().unwrap();
+        let shared = Arc::new(Shared { directory: "/x".into(), metrics, book: Mutex::default(), changed: Condvar::new() });
+        let state = StateWriter(Arc::clone(&shared));
+        let file = state.file("orders");
+        file.write(&Text("short".into()));
+        file.write(&Text("x".repeat(100)));
+        assert!(state.complaints()[0].contains("may have 64"), "{:?}", state.complaints());
+        let (_, Job::Write(content)) = shared.lock().jobs.pop_front().unwrap() else { panic!("it is written") };
+        assert!(content.len() < 64 && shared.lock().jobs.is_empty(), "the one before is");
     }
 }

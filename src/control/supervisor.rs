@@ -11,7 +11,8 @@ use tokio_util::sync::CancellationToken;
 use super::{
     departure::Departures,
     effects::RoutePublisher,
-    guard::{Commits, Keeper},
+    guard::{Commits, Distrust, Keeper},
+    line_limit::LineLimit,
     memory::Memory,
     node::{self, Node, Probers},
     notes::Teller,
@@ -84,8 +85,8 @@ impl Supervisor {
         let clock = settings.clock;
         let state = settings.state.as_ref();
         let memory = Memory::begin(state.map(|state| state.file(&config.name)));
-        let (memory, mut keeper) = tokio::join!(memory, Keeper::begin(state.map(|state| state.file(&config.name))));
-        keeper.seat(config.backends.iter().map(|backend| (&backend.name, backend.address.to_string())));
+        let (memory, mut keeper) = tokio::join!(memory, Keeper::begin(state, &config.name));
+        keeper.seat(&config.backends, Distrust::of(config.guard.mode));
         let now = clock.now();
         let count = u16::try_from(config.backends.len()).unwrap_or(u16::MAX);
         let mut core = Pool::new(config.policy.clone(), count, now);
@@ -93,7 +94,8 @@ impl Supervisor {
         if config.guard.mode != GuardMode::Off {
             keeper.restore(&mut core, &config.backends);
         }
-        let teller = Teller { pool: Arc::clone(&config.name), events: Arc::clone(&settings.events), metrics };
+        let (pool, events) = (Arc::clone(&config.name), Arc::clone(&settings.events));
+        let teller = Teller { pool, events, metrics, proof_lines: LineLimit::default() };
         if let Some(operation) = memory.interrupted() {
             teller.interrupted((now, core.epoch()), operation);
         }
@@ -175,6 +177,7 @@ impl Supervisor {
                     // From now on another supervisor saves the state of this name.
                     self.memory.leave();
                     self.keeper.leave();
+                    self.guards.keep(&self.config.name, &[]);
                 }
             }
             let has_sessions = || self.routes.has_sessions() || self.readers.has_sessions(&self.nodes);

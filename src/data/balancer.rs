@@ -127,9 +127,7 @@ impl ReaderBalancer {
         };
         take(&reader?.route).or_else(|| beside(good().collect(), take)).or_else(fallback)
     }
-}
 
-impl ReaderBalancer {
     /// Whether this client is one of those that a canary gets: each so many, or always the same addresses.
     fn is_turn_of(&self, reader: &Reader, turns: usize, client: Option<IpAddr>) -> bool {
         let Some(percent) = reader.percent() else { return false };

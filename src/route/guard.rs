@@ -59,6 +59,13 @@ impl GuardLog {
         self.lock().entry(Arc::clone(pool)).or_default().insert(Arc::clone(backend), view);
     }
 
+    /// What a backend is made of was read again, and is as it was.
+    pub fn read(&self, pool: &str, backend: &str, at: Time) {
+        if let Some(view) = self.lock().get_mut(pool).and_then(|views| views.get_mut(backend)) {
+            view.read_at = Some(at);
+        }
+    }
+
     /// Forgets the backends of `pool` that are not among these; with none of them the pool.
     pub fn keep(&self, pool: &str, backends: &[Arc<str>]) {
         let mut pools = self.lock();

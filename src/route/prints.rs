@@ -53,6 +53,9 @@ pub struct Print {
     /// Groups of which the check's role is not shown all: what to grant. What is absent there may exist.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub unseen: BTreeMap<PrintGroup, String>,
+    /// Which key its fingerprints were made with. Empty in one that an earlier version has kept: they were plain hashes then.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub key: String,
 }
 
 impl Print {
@@ -81,7 +84,7 @@ impl Print {
                 hash.update(part);
             }
         }
-        short(hash)
+        short(&hash.finalize())
     }
 
     /// Whether it has what the second one of a difference has.
@@ -90,8 +93,13 @@ impl Print {
         item.map(|item| Printable::from(item.shown())) == difference.second
     }
 
-    /// What is different in `other`, in order of group and name. What one of them was not shown is no difference.
+    /// What is different in `other`, in order of group and name. What one of them was not shown is no difference, and neither are
+    /// fingerprints of two keys.
     pub fn differences(&self, other: &Self, ignored: &[String]) -> Vec<Difference> {
+        if std::ptr::eq(self, other) {
+            return Vec::new();
+        }
+        let content = if self.key == other.key { PrintItem::content } else { PrintItem::without_fingerprint };
         let mut differences = BTreeMap::new();
         for (print, is_other) in [(self, false), (other, true)] {
             for (group, name, item) in print.items(ignored) {
@@ -102,9 +110,9 @@ impl Print {
         let is_unseen = |group, here: Option<_>, there: Option<_>| {
             (here.is_none() && self.unseen.contains_key(&group)) || (there.is_none() && other.unseen.contains_key(&group))
         };
-        let differences = differences.into_iter().filter(|((group, _), [here, there])| {
-            here.map(PrintItem::content) != there.map(PrintItem::content) && !is_unseen(*group, *here, *there)
-        });
+        let differences = differences
+            .into_iter()
+            .filter(|((group, _), [here, there])| here.map(content) != there.map(content) && !is_unseen(*group, *here, *there));
         differences.map(|((group, name), [here, there])| Difference::new(group, name, here, there)).collect()
     }
 
@@ -114,11 +122,13 @@ impl Print {
     }
 }
 
+/// The length of a fingerprint.
+const SHORT: usize = 12;
+
 /// The beginning of a hash: 12 hexadecimal digits.
-pub fn short(hash: Sha256) -> String {
-    let bytes = hash.finalize();
-    let beginning = bytes.iter().take(6).fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
-    format!("{beginning:012x}")
+pub fn short(hash: &[u8]) -> String {
+    let beginning = hash.iter().take(SHORT / 2).fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
+    format!("{beginning:0SHORT$x}")
 }
 
 /// An item that two prints do not have alike.
@@ -147,6 +157,17 @@ impl Difference {
 impl PrintItem {
     fn content(&self) -> (&str, Option<&str>, bool) {
         (&self.value, self.unit.as_deref(), self.pending_restart)
+    }
+
+    /// The same, and of a value with a fingerprint only what stands before it.
+    fn without_fingerprint(&self) -> (&str, Option<&str>, bool) {
+        let (value, unit, is_pending) = self.content();
+        let is_one = |end: &str| {
+            let digits = end.strip_suffix(')');
+            digits.is_some_and(|digits| digits.len() == SHORT && digits.bytes().all(|byte| byte.is_ascii_hexdigit()))
+        };
+        let beginning = value.rsplit_once("fingerprint ").filter(|(_, end)| is_one(end)).map(|(beginning, _)| beginning);
+        (beginning.unwrap_or(value), unit, is_pending)
     }
 
     /// The value in the largest unit that fits, as `SHOW` of `PostgreSQL` has it: 16384 in units of `8kB` is `128MB`.
@@ -262,5 +283,31 @@ mod tests {
         assert_ne!(one.digest(&[]), other.digest(&[]));
         let again: Print = serde_json::from_str(&serde_json::to_string(&one).unwrap()).unwrap();
         assert_eq!((again.digest(&[]), &again), (one.digest(&[]), &one));
+    }
+    #[test]
+    fn fingerprints_of_two_keys_tell_nothing() {
+        let of = |key: &str, values: [&str; 2]| {
+            let named = ["app.pin", "long"].into_iter().zip(values);
+            let items: Vec<_> = named.map(|(name, value)| (PrintGroup::Setting, name, item(value, None))).collect();
+            Print { key: key.into(), ..print(&items) }
+        };
+        let old = of("", ["(fingerprint 0123456789ab)", "abc… (900 characters, fingerprint 0123456789ab)"]);
+        let new = of("k", ["(fingerprint ba9876543210)", "abc… (900 characters, fingerprint ba9876543210)"]);
+        assert!(old.differences(&new, &[]).is_empty());
+        for other in [
+            of("k", ["(fingerprint ba987654321f)", "abc… (900 characters, fingerprint ba9876543210)"]),
+            of("k", ["(fingerprint ba9876543210)", "abc… (900 characters, fingerprint ba987654321f)"]),
+        ] {
+            assert_eq!(new.differences(&other, &[]).len(), 1, "the same key");
+            assert!(old.differences(&other, &[]).is_empty(), "another key");
+        }
+        for other in [
+            of("k", ["(fingerprint no hash)", "abc… (900 characters, fingerprint ba9876543210)"]),
+            of("k", ["", "abc… (900 characters, fingerprint ba9876543210)"]),
+            of("k", ["(fingerprint ba9876543210)", "abd… (900 characters, fingerprint ba9876543210)"]),
+            of("k", ["(fingerprint ba9876543210)", "abc… (901 characters, fingerprint ba9876543210)"]),
+        ] {
+            assert_eq!(old.differences(&other, &[]).len(), 1, "{other:?}");
+        }
     }
 }

@@ -1,5 +1,7 @@
 //! Backends that have changed, in a whole mainstay before a real primary and its standby: what is told, what is refused, who serves.
 
+mod scripted;
+
 use std::time::Duration;
 
 use lab::{

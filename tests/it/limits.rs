@@ -32,7 +32,8 @@ use crate::support::{
     config::{LOOPBACK, relay},
     front::client,
     random::Random,
-    wait::{patience, until},
+    running::{becomes_active, held, until_held},
+    wait::patience,
 };
 
 /// Longer than any client of a test waits.
@@ -221,20 +222,6 @@ fn parsed(settings: &Value) -> Config {
 fn active(running: &Running) -> Option<String> {
     let snapshot = running.snapshots[0].get();
     snapshot.active.filter(|_| !snapshot.suspended).map(|id| snapshot.backends[id.index()].name.to_string())
-}
-
-#[track_caller]
-fn becomes_active(running: &Running, name: &str) {
-    until(&format!("{name} is active"), || (active(running)? == name).then_some(()));
-}
-
-fn held(running: &Running) -> u64 {
-    running.series[0].pool.held.get()
-}
-
-#[track_caller]
-fn until_held(running: &Running, count: u64) {
-    until(&format!("{count} wait"), || (held(running) == count).then_some(()));
 }
 
 fn rejected(running: &Running, reason: RejectReason) -> u64 {

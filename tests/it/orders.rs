@@ -30,7 +30,8 @@ use crate::support::{
     config::{LOOPBACK, listener},
     echo::Backend,
     front::client,
-    wait::{patience, until},
+    running::{active, becomes_active, held, until_held},
+    wait::patience,
 };
 
 /// Waits for the answer.
@@ -58,26 +59,6 @@ fn pause(max: Duration) -> Verb {
 
 fn code(answer: Result<Done, Refusal>) -> RefusalCode {
     answer.expect_err("the order must be refused").code
-}
-
-/// The name of the active backend of the first pool.
-fn active(running: &Running) -> Option<String> {
-    let snapshot = running.snapshots[0].get();
-    snapshot.active.map(|id| snapshot.backends[id.index()].name.to_string())
-}
-
-#[track_caller]
-fn becomes_active(running: &Running, name: &str) {
-    until(&format!("{name} is active"), || (active(running)? == name).then_some(()));
-}
-
-fn held(running: &Running) -> u64 {
-    running.series[0].pool.held.get()
-}
-
-#[track_caller]
-fn until_held(running: &Running, count: u64) {
-    until(&format!("{count} wait"), || (held(running) == count).then_some(()));
 }
 
 /// What was told of orders.

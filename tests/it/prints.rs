@@ -6,12 +6,15 @@ mod mariadb;
 mod postgres;
 mod redis;
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, sync::LazyLock, time::Duration};
 
 use mainstay::{
     config,
     control::{
-        guard::{Subject, print},
+        guard::{
+            Subject,
+            print::{self, Fingerprints},
+        },
         probe::Deadline,
     },
     failover::Printable,
@@ -21,6 +24,9 @@ use mainstay::{
 use serde_json::{Value, json};
 
 use crate::support::wait::{patience, until};
+
+/// Those of one pool.
+static FINGERPRINTS: LazyLock<Fingerprints> = LazyLock::new(Fingerprints::random);
 
 /// As the check of a pool is configured.
 fn check(check: &Value) -> config::CheckConfig {
@@ -38,7 +44,7 @@ fn subject(of: &Value, address: SocketAddr) -> Subject {
 
 fn ask_within(limit: Duration, of: &Value, address: SocketAddr) -> Result<Option<Print>, Printable> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(print::read(&subject(of, address), Deadline::after(limit)))
+    runtime.block_on(print::read(&subject(of, address), &FINGERPRINTS, Deadline::after(limit)))
 }
 
 #[track_caller]

@@ -56,6 +56,14 @@ pub trait Client: Sized + Send + 'static {
     fn say(&mut self, statement: &str) -> Result<String, Failed>;
 }
 
+/// The answer to what was `asked`. The end may have been told before.
+fn answered(asked: io::Result<()>, answer: Result<String, Failed>) -> Result<String, Failed> {
+    match answer {
+        Err(Failed::Broke(error)) => Err(Failed::Broke(asked.err().unwrap_or(error))),
+        answered => answered,
+    }
+}
+
 /// A connection on which nothing waits for ever, and longer than mainstay holds anybody.
 pub(crate) fn connect(address: SocketAddr) -> io::Result<TcpStream> {
     let limit = Some(5 * patience());

@@ -5,7 +5,7 @@ use std::{
     net::{SocketAddr, TcpStream},
 };
 
-use super::{Failed, connect};
+use super::{Failed, answered, connect};
 
 /// The method of `MySQL`.
 const SHA2: &[u8] = b"caching_sha2_password\0";
@@ -47,12 +47,8 @@ impl Client {
 
     /// The first value of the last row that comes back, empty when there is none.
     pub fn query(&mut self, statement: &str) -> Result<String, Failed> {
-        // The end may have been told before.
         let asked = self.ask(statement);
-        match self.answer() {
-            Err(Failed::Broke(error)) => Err(Failed::Broke(asked.err().unwrap_or(error))),
-            answered => answered,
-        }
+        answered(asked, self.answer())
     }
 
     pub fn ask(&mut self, statement: &str) -> io::Result<()> {

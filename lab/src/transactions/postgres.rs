@@ -5,7 +5,7 @@ use std::{
     net::{SocketAddr, TcpStream},
 };
 
-use super::{Failed, connect};
+use super::{Failed, answered, connect};
 
 /// A client, which is not asked for a password.
 #[derive(Debug)]
@@ -36,12 +36,8 @@ impl Client {
 
     /// The first column of the last row, if there is one.
     pub fn query(&mut self, sql: &str) -> Result<String, Failed> {
-        // The end may have been told before.
         let asked = self.ask(sql);
-        match self.answer() {
-            Err(Failed::Broke(error)) => Err(Failed::Broke(asked.err().unwrap_or(error))),
-            answered => answered,
-        }
+        answered(asked, self.answer())
     }
 
     pub fn ask(&mut self, sql: &str) -> io::Result<()> {

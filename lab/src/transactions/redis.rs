@@ -5,7 +5,7 @@ use std::{
     net::{SocketAddr, TcpStream},
 };
 
-use super::{Failed, connect};
+use super::{Failed, answered, connect};
 use crate::servers::redis::command;
 
 /// A client of the user `default`.
@@ -23,12 +23,8 @@ impl super::Client for Client {
 
     fn say(&mut self, statement: &str) -> Result<String, Failed> {
         let words: Vec<_> = statement.split(' ').collect();
-        // The end may have been told before.
         let asked = self.0.get_mut().write_all(command(&words).as_bytes());
-        match self.reply() {
-            Err(Failed::Broke(error)) => Err(Failed::Broke(asked.err().unwrap_or(error))),
-            answered => answered,
-        }
+        answered(asked, self.reply())
     }
 }
 

@@ -6,19 +6,21 @@
 //! | anything | the print that was proven is read again | `proven` |
 //! | anything | the print that was approved is read | `approved` |
 //! | anything | another print is read | `unproven` |
-//! | `unproven` | proofs begin | `proving`; one that failed stays so until they passed |
-//! | `proving` | a proof failed, and not on the active one | `failed` |
-//! | `proving` | a proof failed on both | `inconclusive` |
-//! | `proving` | none failed, and `soak` passed without a failed probe | `proven`, or waits for an approval |
-//! | `proving` | a proof had no answer | `unproven`; they are run again later |
+//! | good | it is in doubt what it is | `unproven` until its print is read |
+//! | `unproven` | proofs begin for the first time | `proving`, also while they are interrupted |
+//! | not good | a proof failed, and not on the active one | `failed`, until they passed |
+//! | not good | a proof failed on both | `inconclusive`, until they passed |
+//! | not good | a proof had no answer | `unproven`, until they passed; they are run again later |
+//! | not good | none failed | `proving`; after `soak` without a failed probe `proven`, or it waits for an approval |
 //! | not good | the quick proofs passed while clients waited | told as `proven`, until the others were run |
 //! | anything | an operator approved it, or rejected it | `approved`, `failed`: for this print |
 
 use std::{sync::Arc, time::Duration};
 
-use serde::{Deserialize, Serialize};
-
-use super::proofs::{ProofResult, Proved, Scope};
+use super::{
+    known::{Kept, Open, renew},
+    proofs::{ProofResult, Proved, Scope},
+};
 use crate::{
     failover::{Printable, Proof, Time, label::Label},
     route::{Difference, Print},
@@ -29,6 +31,10 @@ const NAMED: usize = 3;
 
 /// Proofs that failed are tried again after this time: what they found may have been mended without a change of the print.
 const AGAIN: Duration = Duration::from_mins(1);
+
+const LASTS: &str = "its proofs passed; it has to last for guard.soak";
+const WAITS: &str = "its proofs passed; it waits for mainstay approve";
+const QUICK: &str = "its quick proofs passed while clients waited; the others follow";
 
 /// How a book is kept.
 #[derive(Clone, Copy, Debug)]
@@ -41,76 +47,111 @@ pub(in crate::control) struct Rules<'a> {
     pub(in crate::control) is_manual: bool,
 }
 
-/// What outlives the process.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(in crate::control) struct Kept {
-    /// The print that was proven.
-    proven: Option<Print>,
-    /// The print that an operator approved, who and why.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    approved: Option<(Print, String)>,
-    /// The print that an operator rejected, who and why.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    rejected: Option<(Print, String)>,
-    /// The print that was seen last, if it is not good, and what was said of it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    open: Option<Open>,
-}
-
-/// A print that is not good.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Open {
-    print: Print,
-    failed: bool,
-    what: String,
-}
-
 /// One backend.
 #[derive(Debug, Default)]
 pub(in crate::control) struct Book {
     kept: Kept,
     present: Option<Arc<Print>>,
-    proof: Proof,
-    what: Printable,
+    state: State,
     /// Of the proofs that were run last.
     results: Vec<Proved>,
-    /// Proofs are to be run from this time on.
-    due: Option<Time>,
-    /// Since when nothing spoke against it, once its proofs have passed.
-    lasts_since: Option<Time>,
-    /// It was away, and what it is now has not been read.
-    is_doubtful: bool,
+    doubt: Option<Doubt>,
+}
+
+/// What is known of the present print.
+#[derive(Debug)]
+enum State {
+    /// It is proven or approved, and what is said of that.
+    Good(Proof, Printable),
+    Changed(Change),
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self::Good(Proof::Proven, Printable::default())
+    }
+}
+
+/// A print that is not good.
+#[derive(Debug)]
+struct Change {
+    /// What the last proofs came to.
+    verdict: Proof,
+    what: Printable,
+    stage: Stage,
     /// Its quick proofs passed, and the others have not been run.
     is_provisional: bool,
 }
 
+/// What happens to a print that is not good.
+#[derive(Debug)]
+enum Stage {
+    /// Its proofs are to be run from this time on.
+    Due(Time),
+    Running,
+    /// They passed; nothing spoke against it since then; what it waits for.
+    Passed(Time, &'static str),
+    /// An operator rejected it: nothing is tried.
+    Rejected,
+}
+
+/// Why it is not known what a backend is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::control) enum Doubt {
+    /// It was away, and its print has not been read since.
+    Away,
+    /// Its print cannot be read.
+    Unread(Printable),
+}
+
+impl Doubt {
+    const AWAY: &'static str = "it was away, and its print has not been read since";
+
+    fn told(&self) -> Printable {
+        match self {
+            Self::Away => Self::AWAY.into(),
+            Self::Unread(why) => format!("its print cannot be read: {why}").into(),
+        }
+    }
+
+    /// Whether this is said of a backend that only was away.
+    pub(in crate::control) fn is_away(what: &Printable) -> bool {
+        **what == *Self::AWAY
+    }
+}
+
 impl Book {
     /// As an earlier process left it.
-    pub(in crate::control) fn restore(kept: Kept) -> Self {
-        let (proof, what) = match &kept.open {
-            Some(open) => (if open.failed { Proof::Failed } else { Proof::Unproven }, Printable::from(open.what.clone())),
-            None => (Proof::default(), Printable::default()),
-        };
-        let present = kept.open.as_ref().map(|open| Arc::new(open.print.clone()));
-        let mut book = Self { kept, present, proof, what, ..Self::default() };
-        book.due = book.kept.open.as_ref().filter(|_| !book.is_rejected()).map(|_| Time::ZERO);
+    pub(super) fn restore(kept: Kept) -> Self {
+        let mut book = Self { kept, ..Self::default() };
+        if let Some(Open { print, failed, what }) = book.kept.open.take() {
+            let is_rejected = book.kept.rejected.as_ref().is_some_and(|(rejected, _)| *rejected == print);
+            book.present = Some(print);
+            let verdict = if failed { Proof::Failed } else { Proof::Unproven };
+            book.change(verdict, what.into(), if is_rejected { Stage::Rejected } else { Stage::Due(Time::ZERO) });
+        }
         book
     }
 
     /// What outlives the process.
-    pub(in crate::control) const fn kept(&self) -> &Kept {
-        &self.kept
+    pub(super) fn kept(&self) -> Kept {
+        let open = self.present.clone().zip(self.changed()).map(|(print, change)| Open {
+            print,
+            failed: change.verdict == Proof::Failed,
+            what: change.what.to_string(),
+        });
+        Kept { open, ..self.kept.clone() }
     }
 
     /// The state, and what is to be said of it.
     pub(in crate::control) fn proof(&self) -> (Proof, Printable) {
-        if self.is_doubtful && self.proof.is_good() {
-            return (Proof::Unproven, "it was away, and has not been looked at since".into());
+        match (&self.state, &self.doubt) {
+            (State::Good(..), Some(doubt)) => (Proof::Unproven, doubt.told()),
+            (State::Good(proof, what), None) => (*proof, what.clone()),
+            (State::Changed(Change { is_provisional: true, .. }), _) => (Proof::Proven, QUICK.into()),
+            (State::Changed(Change { stage: Stage::Passed(_, what), .. }), _) => (Proof::Proving, (*what).into()),
+            (State::Changed(change), _) => (change.verdict, change.what.clone()),
         }
-        if self.is_provisional {
-            return (Proof::Proven, "its quick proofs passed while clients waited; the others follow".into());
-        }
-        (self.proof, self.what.clone())
     }
 
     /// The print that was read last.
@@ -119,7 +160,7 @@ impl Book {
     }
 
     /// The print that was proven.
-    pub(in crate::control) const fn proven(&self) -> Option<&Print> {
+    pub(in crate::control) const fn proven(&self) -> Option<&Arc<Print>> {
         self.kept.proven.as_ref()
     }
 
@@ -128,199 +169,184 @@ impl Book {
         &self.results
     }
 
-    /// It was away: nothing is known of what it is now.
-    pub(in crate::control) fn doubt(&mut self) {
-        self.is_doubtful = self.kept.proven.is_some();
+    /// It is not known what it is now. What a person approved is not doubted because it cannot be read.
+    pub(in crate::control) fn doubt(&mut self, doubt: Doubt) {
+        let is_approved = matches!(self.state, State::Good(Proof::Approved, _));
+        if self.kept.proven.is_some() && !(is_approved && matches!(doubt, Doubt::Unread(_))) {
+            self.doubt = Some(doubt);
+        }
     }
 
-    /// It is taken for what it was.
-    pub(in crate::control) const fn trust(&mut self) {
-        self.is_doubtful = false;
+    /// One that only was away is taken for what it was.
+    pub(in crate::control) fn trust(&mut self) {
+        self.doubt.take_if(|doubt| *doubt == Doubt::Away);
     }
 
-    /// It only was away, which is no change.
+    /// It is only in doubt, which is no change.
     pub(in crate::control) const fn is_doubtful(&self) -> bool {
-        self.is_doubtful && self.proof.is_good()
+        self.doubt.is_some() && self.changed().is_none()
     }
 
     /// Its proofs passed, and it has to last.
     pub(in crate::control) const fn lasts(&self) -> bool {
-        self.lasts_since.is_some()
+        matches!(self.changed(), Some(Change { stage: Stage::Passed(..), .. }))
     }
 
     /// A person rejected what it is now.
-    pub(in crate::control) fn is_rejected(&self) -> bool {
-        let present = self.present.as_deref();
-        self.kept.rejected.as_ref().is_some_and(|(rejected, _)| Some(rejected) == present)
+    pub(in crate::control) const fn is_rejected(&self) -> bool {
+        matches!(self.changed(), Some(Change { stage: Stage::Rejected, .. }))
     }
 
     /// Its print was read. Of what a standby gets from its primary by replication, the print of the active one has the latest. Returns
     /// whether it is another one than before.
-    pub(in crate::control) fn read(&mut self, print: Print, active: Option<&Print>, now: Time, rules: Rules<'_>) -> bool {
-        self.is_doubtful = false;
-        let is = |other: &Print| other.differences(&print, rules.ignored).is_empty();
-        let is_new = !self.present.as_deref().is_some_and(is);
+    pub(in crate::control) fn read(&mut self, print: Print, active: Option<&Arc<Print>>, now: Time, rules: Rules<'_>) -> bool {
+        self.doubt = None;
+        let print = self.share(print, active);
+        let is = |other: &Arc<Print>| other.differences(&print, rules.ignored).is_empty();
+        let is_new = !self.present.as_ref().is_some_and(is);
         let Some(proven) = &self.kept.proven else {
-            self.kept.proven = Some(print.clone());
-            self.present = Some(Arc::new(print));
+            (self.kept.proven, self.present) = (Some(print.clone()), Some(print));
             self.good(Proof::Proven);
             return false;
         };
-        let rejected = self.kept.rejected.as_ref().filter(|(rejected, _)| is(rejected)).map(|(_, by)| by.clone());
-        let differences = proven.differences(&print, rules.ignored);
+        let mut differences = proven.differences(&print, rules.ignored);
         let copied = |difference: &Difference| active.is_some_and(|active| difference.is_replicated() && active.has(difference));
-        let differences: Vec<_> = differences.into_iter().filter(|difference| !copied(difference)).collect();
+        differences.retain(|difference| !copied(difference));
         let is_approved = self.kept.approved.as_ref().is_some_and(|(approved, _)| is(approved));
-        let sees_more = print.len() > proven.len();
-        self.present = Some(Arc::new(print));
+        let rejected = self.kept.rejected.as_ref().filter(|(rejected, _)| is(rejected)).map(|(_, by)| by.clone());
+        self.present = Some(print.clone());
         if let Some(by) = rejected {
-            self.due = None;
-            self.open(Proof::Failed, format!("rejected {by}").into());
+            self.kept.rejected = Some((print, by.clone()));
+            self.change(Proof::Failed, format!("rejected {by}").into(), Stage::Rejected);
         } else if differences.is_empty() {
-            if sees_more {
-                self.kept.proven = self.present.as_deref().cloned();
-            }
+            renew(self.kept.proven.as_mut(), &print);
             self.good(Proof::Proven);
         } else if is_approved {
+            renew(self.kept.approved.as_mut().map(|(approved, _)| approved), &print);
             self.good(Proof::Approved);
-        } else if is_new || (self.proof.is_good() && !self.is_provisional) {
+        } else if is_new || self.changed().is_none() {
             let named = differences.iter().take(NAMED).map(ToString::to_string).collect::<Vec<_>>().join("; ");
             let rest = differences.len().saturating_sub(NAMED);
             let what = if rest > 0 { format!("{named}; and {rest} more") } else { named };
             self.results.clear();
-            self.is_provisional = false;
-            self.due = Some(now);
-            self.open(Proof::Unproven, what.into());
+            self.change(Proof::Unproven, what.into(), Stage::Due(now));
         }
         is_new
     }
 
-    /// Whether its proofs are to be run.
-    pub(in crate::control) fn is_due(&self, now: Time) -> bool {
-        !self.is_doubtful && !self.proof.is_good() && !self.is_rejected() && self.due.is_some_and(|due| due <= now)
+    /// The same print where it is held already.
+    fn share(&mut self, print: Print, active: Option<&Arc<Print>>) -> Arc<Print> {
+        let held = [active, self.present(), self.proven()].into_iter().flatten().find(|held| ***held == print);
+        let print = held.cloned().unwrap_or_else(|| Arc::new(print));
+        if let Some(proven) = self.kept.proven.as_mut().filter(|proven| **proven == print) {
+            *proven = print.clone();
+        }
+        print
     }
 
-    /// Its proofs begin. One that failed before has failed until they passed.
+    /// Whether its proofs are to be run.
+    pub(in crate::control) fn is_due(&self, now: Time) -> bool {
+        self.doubt.is_none() && matches!(self.changed(), Some(Change { stage: Stage::Due(due), .. }) if *due <= now)
+    }
+
+    /// Its proofs begin. What they came to before holds until they passed.
     pub(in crate::control) fn begin(&mut self) {
-        self.due = None;
-        self.lasts_since = None;
-        if self.proof == Proof::Unproven {
-            self.proof = Proof::Proving;
+        let is_first = self.results.is_empty();
+        if let State::Changed(change) = &mut self.state {
+            change.stage = Stage::Running;
+            if is_first && change.verdict == Proof::Unproven {
+                change.verdict = Proof::Proving;
+            }
         }
     }
 
     /// They were given up in the middle.
     pub(in crate::control) fn interrupted(&mut self, now: Time) {
-        if self.proof == Proof::Proving {
-            self.proof = Proof::Unproven;
-        }
-        if !self.proof.is_good() {
-            self.due = Some(now);
+        if let State::Changed(Change { stage: stage @ Stage::Running, .. }) = &mut self.state {
+            *stage = Stage::Due(now);
         }
     }
 
     /// Somebody asks for its proofs.
     pub(in crate::control) fn ask(&mut self, now: Time) {
-        self.due = Some(now);
+        if let State::Changed(Change { stage: stage @ (Stage::Due(_) | Stage::Passed(..)), .. }) = &mut self.state {
+            *stage = Stage::Due(now);
+        }
     }
 
     /// Its proofs are over.
     pub(in crate::control) fn proved(&mut self, results: Vec<Proved>, scope: Scope, now: Time, rules: Rules<'_>) {
-        if self.proof.is_good() || self.is_rejected() {
-            return;
-        }
+        let State::Changed(change @ Change { stage: Stage::Running, .. }) = &mut self.state else { return };
         let of = |result: ProofResult| results.iter().find(|proved| proved.result == result);
-        let is_same =
-            |proved: &Proved| self.results.iter().any(|before| before.name == proved.name && before.result == proved.result);
-        let told = |proved: &Proved| (Printable::from(format!("{}: {}", proved.name, proved.evidence)), is_same(proved));
-        let verdict = if let Some(failed) = of(ProofResult::Failed) {
-            Some((Proof::Failed, told(failed)))
-        } else if let Some(open) = of(ProofResult::Inconclusive) {
-            Some((Proof::Inconclusive, told(open)))
+        let verdicts = [
+            (ProofResult::Failed, Proof::Failed),
+            (ProofResult::Inconclusive, Proof::Inconclusive),
+            (ProofResult::Unanswered, Proof::Unproven),
+        ];
+        let worst = verdicts.into_iter().find_map(|(result, verdict)| Some((of(result)?, verdict)));
+        if let Some((proved, verdict)) = worst {
+            let is_same = |before: &Proved| before.name == proved.name && before.result == proved.result;
+            // The same failure is no news, whatever time it took.
+            if verdict != change.verdict || !self.results.iter().any(is_same) {
+                change.what = format!("{}: {}", proved.name, proved.evidence).into();
+            }
+            *change = Change { verdict, what: change.what.clone(), stage: Stage::Due(now + AGAIN), is_provisional: false };
+        } else if scope == Scope::Quick {
+            (change.is_provisional, change.stage) = (true, Stage::Due(now));
         } else {
-            of(ProofResult::Unanswered).map(|open| (Proof::Unproven, told(open)))
-        };
-        let before = self.proof;
-        self.results = results;
-        match verdict {
-            Some((proof, (what, is_same))) => {
-                self.due = Some(now + AGAIN);
-                self.is_provisional = false;
-                // The same failure is no news, whatever time it took.
-                let what = if is_same && proof == before { self.what.clone() } else { what };
-                self.open(proof, what);
-            }
-            None if scope == Scope::Quick => {
-                self.is_provisional = true;
-                self.due = Some(now);
-            }
-            None => {
-                self.proof = Proof::Proving;
-                self.lasts_since = Some(now);
-                self.tick(now, rules);
-            }
+            (change.verdict, change.stage) = (Proof::Proving, Stage::Passed(now, LASTS));
         }
+        self.results = results;
+        self.tick(now, rules);
     }
 
     /// A probe failed, or it lost its primary: it has to last from now on.
     pub(in crate::control) fn disturbed(&mut self, now: Time) {
-        if let Some(since) = &mut self.lasts_since {
+        if let State::Changed(Change { stage: Stage::Passed(since, _), .. }) = &mut self.state {
             *since = now;
         }
     }
 
     /// Time passed. Returns whether it is proven now.
     pub(in crate::control) fn tick(&mut self, now: Time, rules: Rules<'_>) -> bool {
-        let Some(since) = self.lasts_since.filter(|_| self.proof == Proof::Proving) else { return false };
-        let left = rules.soak.saturating_sub(now.since(since));
-        if !left.is_zero() {
-            self.what = "its proofs passed; it has to last for guard.soak".into();
-        } else if rules.is_manual {
-            self.what = "its proofs passed; it waits for mainstay approve".into();
-        } else {
-            self.kept.proven = self.present.as_deref().cloned().or_else(|| self.kept.proven.take());
-            self.good(Proof::Proven);
-            return true;
+        let State::Changed(Change { stage: Stage::Passed(since, waits_for), .. }) = &mut self.state else { return false };
+        let has_lasted = now.since(*since) >= rules.soak;
+        *waits_for = if has_lasted { WAITS } else { LASTS };
+        if !has_lasted || rules.is_manual {
+            return false;
         }
-        false
+        self.kept.proven = self.present.clone().or_else(|| self.kept.proven.take());
+        self.good(Proof::Proven);
+        true
     }
 
     /// An operator approved what it is now. `None` while nothing was read.
     pub(in crate::control) fn approve(&mut self, by: &str) -> Option<()> {
-        let present = self.present.as_deref()?;
-        self.kept.approved = Some((present.clone(), by.to_owned()));
-        self.kept.rejected = None;
-        self.is_doubtful = false;
+        self.kept.approved = Some((self.present.clone()?, by.to_owned()));
+        (self.kept.rejected, self.doubt) = (None, None);
         self.good(Proof::Approved);
         Some(())
     }
 
     /// An operator rejected what it is now. `None` while nothing was read.
     pub(in crate::control) fn reject(&mut self, by: &str) -> Option<()> {
-        let present = self.present.as_deref()?;
-        self.kept.rejected = Some((present.clone(), by.to_owned()));
-        self.kept.approved = None;
-        (self.due, self.is_doubtful, self.is_provisional) = (None, false, false);
-        self.open(Proof::Failed, format!("rejected {by}").into());
+        self.kept.rejected = Some((self.present.clone()?, by.to_owned()));
+        (self.kept.approved, self.doubt) = (None, None);
+        self.change(Proof::Failed, format!("rejected {by}").into(), Stage::Rejected);
         Some(())
     }
 
-    fn good(&mut self, proof: Proof) {
-        self.kept.open = None;
-        (self.proof, self.what, self.due, self.lasts_since) = (proof, Printable::default(), None, None);
-        self.is_provisional = false;
-        if proof == Proof::Approved
-            && let Some((_, by)) = &self.kept.approved
-        {
-            self.what = format!("approved {by}").into();
-        }
+    const fn changed(&self) -> Option<&Change> {
+        if let State::Changed(change) = &self.state { Some(change) } else { None }
     }
 
-    fn open(&mut self, proof: Proof, what: Printable) {
-        if let Some(print) = self.present.as_deref() {
-            self.kept.open = Some(Open { print: print.clone(), failed: proof == Proof::Failed, what: what.to_string() });
-        }
-        (self.proof, self.what, self.lasts_since) = (proof, what, None);
+    fn good(&mut self, proof: Proof) {
+        let by = self.kept.approved.as_ref().filter(|_| proof == Proof::Approved);
+        self.state = State::Good(proof, by.map(|(_, by)| format!("approved {by}").into()).unwrap_or_default());
+    }
+
+    fn change(&mut self, verdict: Proof, what: Printable, stage: Stage) {
+        self.state = State::Changed(Change { verdict, what, stage, is_provisional: false });
     }
 }
 
@@ -426,11 +452,11 @@ mod tests {
         };
         let mut book = Book::default();
         book.read(print("15.17", "4MB"), None, at(0), RULES);
-        book.read(extension("1.8"), Some(&extension("1.8")), at(10), RULES);
+        book.read(extension("1.8"), Some(&Arc::new(extension("1.8"))), at(10), RULES);
         assert_eq!(book.proof().0, Proof::Proven);
-        book.read(extension("1.9"), Some(&extension("1.8")), at(20), RULES);
+        book.read(extension("1.9"), Some(&Arc::new(extension("1.8"))), at(20), RULES);
         assert_eq!(book.proof().0, Proof::Unproven, "the active one has another one");
-        let (own, active) = (print("15.18", "4MB"), print("15.18", "4MB"));
+        let (own, active) = (print("15.18", "4MB"), Arc::new(print("15.18", "4MB")));
         let mut book = Book::default();
         book.read(print("15.17", "4MB"), None, at(0), RULES);
         book.read(own, Some(&active), at(10), RULES);
@@ -444,7 +470,7 @@ mod tests {
         book.proved(vec![proved("x", ProofResult::Passed)], Scope::Quick, at(11), RULES);
         assert_eq!(book.proof().0, Proof::Proven);
         assert!(book.is_due(at(11)), "all of its proofs follow");
-        assert_eq!(Book::restore(book.kept().clone()).proof().0, Proof::Unproven, "nothing is proven for good");
+        assert_eq!(Book::restore(book.kept()).proof().0, Proof::Unproven, "nothing is proven for good");
         book.read(print("15.18", "4MB"), None, at(12), RULES);
         assert_eq!(book.proof().0, Proof::Proven, "the same print is no change");
         book.begin();
@@ -460,7 +486,7 @@ mod tests {
         book.reject("by root: slow").unwrap();
         book.read(print("15.17", "4MB"), None, at(10), RULES);
         assert_eq!(book.proof(), (Proof::Failed, "rejected by root: slow".into()));
-        let mut book = Book::restore(book.kept().clone());
+        let mut book = Book::restore(book.kept());
         book.read(print("15.17", "4MB"), None, at(20), RULES);
         assert_eq!(book.proof().0, Proof::Failed);
         book.ask(at(30));
@@ -492,7 +518,7 @@ mod tests {
         book.read(print("15.18", "4MB"), None, at(20), RULES);
         assert_eq!(book.proof().0, Proof::Failed);
         assert!(!book.is_due(at(1000)), "nobody tries what a person rejected");
-        assert!(!Book::restore(book.kept().clone()).is_due(at(1000)), "nor after a restart");
+        assert!(!Book::restore(book.kept()).is_due(at(1000)), "nor after a restart");
         book.approve("by root: yes").unwrap();
         assert_eq!(book.proof(), (Proof::Approved, "approved by root: yes".into()));
         book.read(print("15.19", "4MB"), None, at(30), RULES);
@@ -515,10 +541,10 @@ mod tests {
     #[test]
     fn what_was_away_is_looked_at_before_it_is_trusted_again() {
         let mut book = Book::default();
-        book.doubt();
+        book.doubt(Doubt::Away);
         assert_eq!(book.proof().0, Proof::Proven, "nothing is known of it");
         book.read(print("15.17", "4MB"), None, at(0), RULES);
-        book.doubt();
+        book.doubt(Doubt::Away);
         assert_eq!(book.proof().0, Proof::Unproven);
         book.read(print("15.17", "4MB"), None, at(1), RULES);
         assert_eq!(book.proof().0, Proof::Proven);
@@ -529,13 +555,108 @@ mod tests {
         let mut book = updated();
         book.begin();
         book.proved(vec![proved("top", ProofResult::Failed)], Scope::All, at(20), RULES);
-        let kept: Kept = serde_json::from_str(&serde_json::to_string(book.kept()).unwrap()).unwrap();
+        let kept: Kept = serde_json::from_str(&serde_json::to_string(&book.kept()).unwrap()).unwrap();
         let mut book = Book::restore(kept);
         assert_eq!(book.proof(), (Proof::Failed, "top: asked".into()));
         assert!(book.is_due(at(0)));
         book.read(print("15.17", "4MB"), None, at(1), RULES);
         assert_eq!(book.proof().0, Proof::Proven);
-        let book = Book::restore(book.kept().clone());
+        let book = Book::restore(book.kept());
         assert_eq!(book.proof().0, Proof::Proven);
+    }
+
+    #[test]
+    fn one_that_only_was_away_is_told_apart_from_one_that_cannot_be_read() {
+        let mut book = Book::default();
+        book.read(print("15.17", "4MB"), None, at(0), RULES);
+        book.doubt(Doubt::Away);
+        assert!(book.is_doubtful() && Doubt::is_away(&book.proof().1));
+        book.doubt(Doubt::Unread("more than anybody would read".into()));
+        let (proof, what) = book.proof();
+        assert!(proof == Proof::Unproven && !Doubt::is_away(&what) && what.contains("more than anybody"), "{what}");
+        book.trust();
+        assert!(book.is_doubtful(), "only an absence is forgotten");
+        book.approve("by root").unwrap();
+        book.doubt(Doubt::Unread("it still cannot".into()));
+        assert_eq!(book.proof().0, Proof::Approved, "a person knows");
+        let mut book = updated();
+        book.doubt(Doubt::Away);
+        assert!(!book.is_doubtful() && !book.is_due(at(99)), "first it is looked at");
+        assert!(book.proof().1.contains("15.18"));
+    }
+
+    #[test]
+    fn what_interrupts_the_proofs_is_no_news() {
+        let mut book = updated();
+        book.begin();
+        let told = book.proof();
+        assert_eq!(told.0, Proof::Proving);
+        for now in 11..100 {
+            book.interrupted(at(now));
+            assert!(book.proof() == told && book.is_due(at(now)));
+            book.begin();
+            assert_eq!(book.proof(), told);
+        }
+        // Neither is a proof that has no answer again and again.
+        let unanswered = || vec![proved("x", ProofResult::Unanswered)];
+        book.proved(unanswered(), Scope::All, at(100), RULES);
+        let told = book.proof();
+        for _ in 0..10 {
+            book.begin();
+            assert_eq!(book.proof(), told);
+            book.proved(unanswered(), Scope::All, at(100), RULES);
+            assert_eq!(book.proof(), told);
+        }
+    }
+
+    #[test]
+    fn a_rejected_print_stays_so_when_something_ignored_changes() {
+        let ignored = ["work_mem".to_owned()];
+        let rules = Rules { ignored: &ignored, ..RULES };
+        let mut book = updated();
+        book.reject("by root: slow").unwrap();
+        book.read(print("15.18", "64MB"), None, at(20), rules);
+        assert!(book.is_rejected());
+        book.ask(at(30));
+        assert!(!book.is_due(at(30)), "nothing is tried");
+        assert!(Book::restore(book.kept()).is_rejected());
+    }
+
+    #[test]
+    fn a_print_is_held_once() {
+        let (mut a, mut b) = (Book::default(), Book::default());
+        a.read(print("15.17", "4MB"), None, at(0), RULES);
+        a.read(print("15.17", "4MB"), None, at(10), RULES);
+        b.read(print("15.17", "4MB"), a.present(), at(10), RULES);
+        let mut b = Book::restore(serde_json::from_str(&serde_json::to_string(&b.kept()).unwrap()).unwrap());
+        b.read(print("15.17", "4MB"), a.present(), at(20), RULES);
+        let held = a.present().unwrap();
+        assert!([a.proven(), b.present(), b.proven()].into_iter().all(|print| Arc::ptr_eq(print.unwrap(), held)));
+    }
+
+    #[test]
+    fn another_key_is_no_change_and_the_next_change_is_seen() {
+        let of = |key: &str, fingerprint: &str, count: usize| {
+            let value = format!("(fingerprint {fingerprint})");
+            let mut print = Print { key: key.into(), ..print("15.17", "4MB") };
+            for n in 0..count {
+                let item = PrintItem { value: value.clone(), ..PrintItem::default() };
+                print.add(PrintGroup::Setting, &format!("app.{n}"), item);
+            }
+            print
+        };
+        // As an earlier version has kept it, which did not know of keys.
+        let old = serde_json::to_value(of("", "0123456789ab", 1)).unwrap();
+        assert!(old.get("key").is_none());
+        let kept = serde_json::json!({"proven": old, "approved": [of("", "0123456789ab", 2), "by root"], "rejected": [of("", "0123456789ab", 3), "by root"]});
+        for (count, is, then) in
+            [(1, Proof::Proven, Proof::Unproven), (2, Proof::Approved, Proof::Unproven), (3, Proof::Failed, Proof::Unproven)]
+        {
+            let mut book = Book::restore(serde_json::from_value(kept.clone()).unwrap());
+            book.read(of("k", "ba9876543210", count), None, at(0), RULES);
+            assert_eq!(book.proof().0, is);
+            book.read(of("k", "ba987654321f", count), None, at(10), RULES);
+            assert_eq!(book.proof().0, then, "{count}");
+        }
     }
 }

@@ -4,7 +4,6 @@ use std::sync::{
     Arc,
     atomic::{AtomicU64, Ordering},
 };
-use std::time::Duration;
 
 use tokio::{
     sync::{Mutex, mpsc},
@@ -15,7 +14,12 @@ use super::{
     proofs::{self, Latency, Occasion, Proved, Scope},
     subject::Subject,
 };
-use crate::{config::GuardConfig, failover::Printable, route::Print};
+use crate::{
+    config::{CheckConfig, GuardConfig},
+    control::node::Node,
+    failover::Printable,
+    route::Print,
+};
 
 /// What a task beside the supervisor has to say.
 pub(in crate::control) struct Heard {
@@ -49,24 +53,28 @@ impl Drop for Job {
 }
 
 /// A backend at the moment of a look.
-pub(in crate::control) struct Seen {
-    pub(in crate::control) name: Arc<str>,
-    pub(in crate::control) subject: Subject,
+pub(in crate::control) struct Seen<'a> {
+    pub(in crate::control) node: &'a Node,
     /// It answers and serves.
     pub(in crate::control) is_up: bool,
     /// It does not answer.
     pub(in crate::control) is_down: bool,
     /// A probe failed, or it follows nobody.
     pub(in crate::control) is_disturbed: bool,
-    /// How long its last probe took.
-    pub(in crate::control) latency: Option<Duration>,
+}
+
+impl Seen<'_> {
+    pub(super) const fn name(&self) -> &Arc<str> {
+        &self.node.config.name
+    }
 }
 
 /// The pool at that moment.
 pub(in crate::control) struct Scene<'a> {
     pub(in crate::control) pool: &'a Arc<str>,
     pub(in crate::control) guard: &'a Arc<GuardConfig>,
-    pub(in crate::control) seen: Vec<Seen>,
+    pub(in crate::control) check: &'a CheckConfig,
+    pub(in crate::control) seen: Vec<Seen<'a>>,
     /// The place of the active one among them.
     pub(in crate::control) active: Option<usize>,
     /// No operation runs, and somebody is active, or nobody may be before it has proven itself.
@@ -139,10 +147,10 @@ pub(super) struct Proofs {
 
 impl Proofs {
     pub(super) fn of(scene: &Scene<'_>, place: usize, scope: Scope) -> Self {
-        let named = |seen: &Seen| (Arc::clone(&seen.name), seen.subject.clone());
+        let named = |seen: &Seen<'_>| (Arc::clone(seen.name()), Subject::of(seen.node, scene.check));
         let (seen, active) =
             (&scene.seen[place], scene.active.filter(|active| *active != place).map(|active| &scene.seen[active]));
-        let latency = seen.latency.zip(active.and_then(|active| active.latency));
+        let latency = seen.node.slow_probe().zip(active.and_then(|active| active.node.slow_probe()));
         Self {
             pool: Arc::clone(scene.pool),
             guard: Arc::clone(scene.guard),

@@ -5,19 +5,20 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
 use super::{
-    book::{Book, Kept, Rules},
+    book::{Book, Doubt, Rules},
     job::{Heard, HookTurn, Hooks, Job, Proofs, Scene, What, job},
-    print,
+    known::Known,
+    print::{self, Fingerprints},
     proofs::{Proved, Scope},
+    subject::Subject,
 };
 use crate::{
     config::{Approval, BackendConfig, GuardConfig},
-    control::{probe::Deadline, state_file, state_writer::StateFile},
-    failover::{Pool, Printable, Time, label::Label as _},
+    control::{probe::Deadline, state_writer::StateWriter},
+    failover::{GuardMode, Pool, Printable, Time, label::Label as _},
     route::{GuardView, ProofView},
 };
 
@@ -30,16 +31,8 @@ const READ_AGAIN: Duration = Duration::from_secs(2);
 /// One that changes each time, or never can be read, is read this often in the end.
 const READ_SELDOM: Duration = Duration::from_mins(10);
 
-/// What outlives the process, by backend: its address, and its book.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(in crate::control) struct Prints(BTreeMap<String, (String, Kept)>);
-
-impl state_file::Kept for Prints {
-    const NAME: &'static str = "prints";
-    // A print of PostgreSQL is 30 KiB, and there are up to three for each backend.
-    const MAX_LEN: u64 = 16 << 20;
-    const LOST: &'static str = "every backend is trusted as it is now";
-}
+/// So many reads in a row that failed are no accident.
+const MISSES: u32 = 2;
 
 /// One backend.
 #[derive(Default)]
@@ -52,8 +45,9 @@ struct Seat {
     pause: Duration,
     /// When it was read last.
     read_at: Option<Time>,
-    /// Why it could not be read last.
+    /// Why it could not be read last, and how often in a row it could not.
     unread: Option<Printable>,
+    misses: u32,
     /// When its proofs ended last.
     proved_at: Time,
     /// Since when it is told as it is.
@@ -68,8 +62,8 @@ struct Seat {
 /// The books of a pool.
 pub(in crate::control) struct Keeper {
     seats: BTreeMap<Arc<str>, Seat>,
-    file: Option<StateFile<Prints>>,
-    saved: Prints,
+    known: Known,
+    fingerprints: Fingerprints,
     begun: u64,
     sender: mpsc::UnboundedSender<Heard>,
     heard: mpsc::UnboundedReceiver<Heard>,
@@ -82,25 +76,37 @@ pub(in crate::control) fn rules(guard: &GuardConfig) -> Rules<'_> {
 
 impl Keeper {
     /// Reads what an earlier process knew.
-    pub(in crate::control) async fn begin(file: Option<StateFile<Prints>>) -> Self {
-        let saved = match &file {
-            Some(file) => file.read().await,
-            None => Prints::default(),
-        };
+    pub(in crate::control) async fn begin(state: Option<&StateWriter>, pool: &str) -> Self {
         let (sender, heard) = mpsc::unbounded_channel();
-        Self { seats: BTreeMap::new(), file, saved, begun: 0, sender, heard }
+        let (known, fingerprints) = Known::read(state, pool).await;
+        Self { seats: BTreeMap::new(), known, fingerprints, begun: 0, sender, heard }
     }
 
-    /// The pool has these backends from now on, each with its address. One that moved is another server.
-    pub(in crate::control) fn seat<'a>(&mut self, backends: impl Iterator<Item = (&'a Arc<str>, String)>) {
+    /// The pool has these backends from now on.
+    pub(in crate::control) fn seat(&mut self, backends: &[BackendConfig], distrust: Distrust) {
         let mut before = std::mem::take(&mut self.seats);
-        for (name, address) in backends {
-            let seat = before.remove(name).filter(|seat| seat.address == address).unwrap_or_else(|| {
-                let kept = self.saved.0.get(&**name).filter(|(known, _)| *known == address).map(|(_, kept)| kept.clone());
-                Seat { address, book: Book::restore(kept.unwrap_or_default()), ..Seat::default() }
-            });
-            self.seats.insert(Arc::clone(name), seat);
+        let mut others = Vec::new();
+        for backend in backends {
+            let address = backend.address.to_string();
+            if before.get(&backend.name).is_some_and(|seat| seat.address == address) {
+                self.seats.extend(before.remove_entry(&backend.name));
+            } else {
+                others.push((Arc::clone(&backend.name), address));
+            }
         }
+        for (name, seat) in before {
+            self.known.part(&name, seat.address, seat.book.kept());
+        }
+        for (name, address, kept) in self.known.meet(others) {
+            let mut book = Book::restore(kept);
+            // A promoter that was told by an earlier process is told the end as well.
+            let told = (!book.proof().0.is_good()).then_some(false);
+            if distrust == Distrust::UntilRead {
+                book.doubt(Doubt::Away);
+            }
+            self.seats.insert(name, Seat { address, book, told, ..Seat::default() });
+        }
+        self.save();
     }
 
     /// Tells the core what an earlier process knew.
@@ -124,9 +130,12 @@ impl Keeper {
         self.seats.get(name).map(|seat| &seat.book)
     }
 
-    /// The same, to ask it for something.
-    pub(in crate::control) fn book_mut(&mut self, name: &str) -> Option<&mut Book> {
-        self.seats.get_mut(name).map(|seat| &mut seat.book)
+    /// Its print is read, and its proofs are run.
+    pub(in crate::control) fn ask(&mut self, name: &str, now: Time) {
+        if let Some(seat) = self.seats.get_mut(name) {
+            seat.next = Time::ZERO;
+            seat.book.ask(now);
+        }
     }
 
     /// Why its print could not be read last.
@@ -136,7 +145,7 @@ impl Keeper {
 
     /// What is known of a backend, for operators.
     pub(in crate::control) fn view(&self, name: &str, guard: &GuardConfig) -> Option<GuardView> {
-        let seat = self.seats.get(name)?;
+        let seat = self.seats.get(name).filter(|seat| seat.book.present().is_some() || seat.unread.is_some())?;
         let (book, ignored) = (&seat.book, &*guard.ignore);
         let result = |proved: &Proved| ProofView {
             name: proved.name.clone(),
@@ -162,15 +171,17 @@ impl Keeper {
 
     /// Whether what is known outlives the process.
     pub(in crate::control) const fn is_remembered(&self) -> bool {
-        self.file.is_some()
+        self.known.is_remembered()
     }
 
     /// It was away: it is looked at as soon as it is back.
     pub(in crate::control) fn absent(&mut self, name: &str, distrust: Distrust) {
         let Some(seat) = self.seats.get_mut(name) else { return };
+        // What was read before does not tell what comes back.
+        seat.job.take_if(|job| job.proves.is_none());
         seat.next = Time::ZERO;
         if distrust == Distrust::UntilRead {
-            seat.book.doubt();
+            seat.book.doubt(Doubt::Away);
         }
     }
 
@@ -189,7 +200,7 @@ impl Keeper {
     pub(in crate::control) fn look(&mut self, scene: &Scene<'_>, now: Time) {
         let (rules, mut is_proven) = (rules(scene.guard), false);
         for (place, seen) in scene.seen.iter().enumerate() {
-            let Some(seat) = self.seats.get_mut(&seen.name) else { continue };
+            let Some(seat) = self.seats.get_mut(seen.name()) else { continue };
             // Nobody waits for it.
             seat.is_awaited &= scene.active.is_none();
             if seen.is_disturbed {
@@ -205,18 +216,18 @@ impl Keeper {
             if seat.next <= now {
                 seat.pause = seat.pause.max(READ_EVERY);
                 seat.next = now + seat.pause;
-                let subject = seen.subject.clone();
+                let (subject, fingerprints) = (Subject::of(seen.node, scene.check), self.fingerprints.clone());
                 let deadline = Deadline::after(subject.check.timeout.max(READ_AGAIN));
-                let work = async move { What::Read(print::read(&subject, deadline).await) };
+                let work = async move { What::Read(print::read(&subject, &fingerprints, deadline).await) };
                 self.begun += 1;
-                seat.job = Some(job(&self.sender, (&seen.name, self.begun), None, work));
+                seat.job = Some(job(&self.sender, (seen.name(), self.begun), None, work));
             } else if seat.book.is_due(now) && scene.may_prove {
                 let scope = if seat.is_awaited { Scope::Quick } else { Scope::All };
                 seat.book.begin();
                 let proofs = Proofs::of(scene, place, scope);
                 let work = async move { What::Proved(proofs.run().await, scope) };
                 self.begun += 1;
-                seat.job = Some(job(&self.sender, (&seen.name, self.begun), Some(scope), work));
+                seat.job = Some(job(&self.sender, (seen.name(), self.begun), Some(scope), work));
             }
         }
         if is_proven {
@@ -224,36 +235,54 @@ impl Keeper {
         }
     }
 
-    /// Takes a result in; `active` is the one that serves. Returns the backend, unless it was given up meanwhile.
+    /// Takes a result in; `active` is the one that serves. Returns the backend and what is new of it, unless it was given up meanwhile.
     pub(in crate::control) fn hear(
         &mut self,
         heard: Heard,
         active: Option<&str>,
         guard: &GuardConfig,
         now: Time,
-    ) -> Option<Arc<str>> {
+    ) -> Option<(Arc<str>, News)> {
         let rules = rules(guard);
         let Heard { backend, number, what } = heard;
         let clients_wait = active.is_none();
         let active = active.filter(|active| **active != *backend).and_then(|active| self.book(active)?.present().cloned());
         let seat = self.seats.get_mut(&backend)?;
         drop(seat.job.take_if(|job| job.number == number)?);
+        let mut news = News::Changed;
         match what {
             What::Read(Ok(Some(print))) => {
-                (seat.unread, seat.read_at) = (None, Some(now));
-                let is_new = seat.book.read(print, active.as_deref(), now, rules);
+                let before = (seat.book.proof(), seat.book.present().cloned());
+                let was_told = seat.misses >= MISSES && !seat.book.is_doubtful();
+                let is_new = seat.book.read(print, active.as_ref(), now, rules);
                 // One that flaps is not told each time.
                 seat.pause = if is_new { (2 * seat.pause).min(READ_SELDOM) } else { READ_EVERY };
-                if seat.book.proof().0.is_good() {
-                    seat.is_awaited = false;
+                let (proof, present) = (seat.book.proof(), seat.book.present());
+                seat.is_awaited &= !proof.0.is_good();
+                let is_same = before == (proof, present.cloned()) && seat.unread.is_none();
+                if was_told {
+                    news = News::ReadAgain;
+                } else if is_same {
+                    news = News::Nothing;
                 }
+                (seat.unread, seat.misses, seat.read_at) = (None, 0, Some(now));
             }
-            What::Read(Ok(None)) => seat.unread = Some("its check does not log in, so it cannot ask".into()),
+            What::Read(Ok(None)) => {
+                seat.unread = Some("its check does not log in, so it cannot ask".into());
+                seat.next = now + READ_SELDOM;
+            }
             What::Read(Err(why)) => {
+                seat.misses += 1;
+                let pause = READ_EVERY * 2_u32.saturating_pow(seat.misses - 1);
+                seat.next = now + if seat.misses < MISSES { READ_AGAIN } else { pause.min(READ_SELDOM) };
+                if seat.misses == MISSES {
+                    seat.book.doubt(Doubt::Unread(why.clone()));
+                    // Else its doubt is told.
+                    if !seat.book.is_doubtful() {
+                        news = News::Unread(why.clone());
+                    }
+                }
                 seat.unread = Some(why);
-                let pause = if seat.pause > READ_EVERY { 2 * seat.pause } else { READ_EVERY + READ_AGAIN };
-                seat.next = now + if seat.pause > READ_EVERY { seat.pause } else { READ_AGAIN };
-                seat.pause = pause.min(READ_SELDOM);
             }
             What::Proved(results, scope) => {
                 seat.proved_at = now;
@@ -264,8 +293,10 @@ impl Keeper {
             }
             What::Lost => seat.book.interrupted(now + READ_SELDOM),
         }
-        self.save();
-        Some(backend)
+        if news != News::Nothing {
+            self.save();
+        }
+        Some((backend, news))
     }
 
     /// A person decides: what is under way there is given up.
@@ -279,7 +310,19 @@ impl Keeper {
 
     /// Nothing is looked at any more.
     pub(in crate::control) fn stop(&mut self) {
-        self.seats.values_mut().for_each(|seat| seat.job = None);
+        for seat in self.seats.values_mut() {
+            seat.job = None;
+            seat.book.interrupted(Time::ZERO);
+        }
+    }
+
+    /// What was found out under other rules does not count.
+    pub(in crate::control) fn start_again(&mut self) {
+        self.stop();
+        for seat in self.seats.values_mut() {
+            seat.next = Time::ZERO;
+            seat.book.ask(Time::ZERO);
+        }
     }
 
     /// Whoever was away is trusted.
@@ -307,21 +350,27 @@ impl Keeper {
 
     /// Saves what has changed.
     pub(in crate::control) fn save(&mut self) {
-        let known = self.seats.iter().filter(|(_, seat)| *seat.book.kept() != Kept::default());
-        let kept = |(name, seat): (&Arc<str>, &Seat)| (name.to_string(), (seat.address.clone(), seat.book.kept().clone()));
-        let now = Prints(known.map(kept).collect());
-        if now != self.saved {
-            if let Some(file) = &self.file {
-                file.write(&now);
-            }
-            self.saved = now;
-        }
+        self.known.save(self.seats.iter().map(|(name, seat)| (&**name, &*seat.address, seat.book.kept())));
     }
 
-    /// From now on another supervisor saves the prints of this pool.
+    /// From now on another supervisor looks after the backends of this pool.
     pub(in crate::control) fn leave(&mut self) {
-        self.file = None;
+        self.stop();
+        self.known.leave();
     }
+}
+
+/// What is new of a backend.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::control) enum News {
+    /// Its print was read, and is as it was.
+    Nothing,
+    /// Something.
+    Changed,
+    /// Its print cannot be read.
+    Unread(Printable),
+    /// It can be read again.
+    ReadAgain,
 }
 
 /// Whether one that was away is trusted when it comes back, before its print was read.
@@ -331,4 +380,122 @@ pub(in crate::control) enum Distrust {
     Never,
     /// It is not.
     UntilRead,
+}
+
+impl Distrust {
+    /// With this mode of the guard.
+    pub(in crate::control) const fn of(mode: GuardMode) -> Self {
+        if matches!(mode, GuardMode::Enforce) { Self::UntilRead } else { Self::Never }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        config::OnCommitStuck,
+        failover::{LastResort, Proof},
+        route::{Print, PrintGroup, PrintItem},
+    };
+
+    fn backends(list: &[(&str, &str)]) -> Vec<BackendConfig> {
+        let backend = |(name, address): &(&str, &str)| BackendConfig {
+            name: (*name).into(),
+            address: address.parse().unwrap(),
+            max_connections: None,
+        };
+        list.iter().map(backend).collect()
+    }
+
+    async fn keeper(list: &[(&str, &str)]) -> Keeper {
+        let mut keeper = Keeper::begin(None, "orders").await;
+        keeper.seat(&backends(list), Distrust::Never);
+        keeper
+    }
+
+    /// What follows when its print is this one.
+    fn read(keeper: &mut Keeper, name: &str, version: &str) -> Proof {
+        let mut print = Print::default();
+        print.add(PrintGroup::Version, "server", PrintItem { value: version.into(), ..PrintItem::default() });
+        let rules = Rules { ignored: &[], soak: Duration::ZERO, is_manual: false };
+        let book = &mut keeper.seats.get_mut(name).unwrap().book;
+        book.read(print, None, Time::ZERO, rules);
+        book.proof().0
+    }
+
+    #[tokio::test]
+    async fn what_is_known_follows_the_server() {
+        let [a, b, moved, renamed] = [("a", "x:1"), ("b", "x:2"), ("b", "x:3"), ("c", "x:2")];
+        for (then, name, is) in [
+            (vec![a, b], "b", Proof::Unproven),
+            (vec![a, moved], "b", Proof::Unproven),
+            (vec![a, renamed], "c", Proof::Unproven),
+            // They change places.
+            (vec![("a", "x:2"), ("b", "x:1")], "a", Proof::Unproven),
+            (vec![("a", "x:2"), ("b", "x:1")], "b", Proof::Proven),
+            // One that nobody has seen.
+            (vec![a, b, ("c", "x:3")], "c", Proof::Proven),
+            (vec![a, renamed, moved], "b", Proof::Proven),
+        ] {
+            for has_left in [false, true] {
+                let mut keeper = keeper(&[a, b]).await;
+                assert_eq!((read(&mut keeper, "a", "2"), read(&mut keeper, "b", "1")), (Proof::Proven, Proof::Proven));
+                if has_left {
+                    keeper.seat(&backends(&[("z", "z:1")]), Distrust::Never);
+                    keeper.known.restart();
+                    let known = keeper.known;
+                    keeper = Keeper { known, ..self::keeper(&[]).await };
+                }
+                keeper.seat(&backends(&then), Distrust::Never);
+                assert_eq!(read(&mut keeper, name, "2"), is, "{then:?} {name}, left: {has_left}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn one_that_is_known_is_in_doubt_until_it_is_read_where_that_matters() {
+        let both = [("a", "x:1"), ("b", "x:2")];
+        let mut keeper = keeper(&both).await;
+        read(&mut keeper, "b", "1");
+        keeper.seat(&backends(&both[..1]), Distrust::UntilRead);
+        keeper.seat(&backends(&[both[0], both[1], ("c", "x:3")]), Distrust::UntilRead);
+        let is_doubtful = ["a", "b", "c"].map(|name| keeper.book(name).unwrap().is_doubtful());
+        assert_eq!(is_doubtful, [false, true, false]);
+        assert_eq!(read(&mut keeper, "b", "1"), Proof::Proven);
+    }
+
+    #[tokio::test]
+    async fn what_was_read_before_an_absence_does_not_count() {
+        let mut keeper = keeper(&[("a", "x:1")]).await;
+        read(&mut keeper, "a", "1");
+        let reading = job(&keeper.sender, (&"a".into(), 7), None, std::future::pending());
+        keeper.seats.get_mut("a").unwrap().job = Some(reading);
+        keeper.absent("a", Distrust::UntilRead);
+        let heard = Heard { backend: "a".into(), number: 7, what: What::Read(Ok(Some(Print::default()))) };
+        let guard = GuardConfig {
+            mode: GuardMode::Enforce,
+            ignore: Vec::new(),
+            soak: Duration::ZERO,
+            approve: Approval::Automatic,
+            last_resort: LastResort::Serve,
+            canary: 0,
+            proofs: Vec::new(),
+            on_unproven: None,
+            on_commit_stuck: OnCommitStuck::Warn,
+        };
+        assert!(keeper.hear(heard, None, &guard, Time::ZERO).is_none());
+        assert!(keeper.book("a").unwrap().is_doubtful());
+    }
+
+    #[tokio::test]
+    async fn not_everybody_is_remembered_for_ever() {
+        let mut keeper = keeper(&[]).await;
+        for number in 0..100 {
+            let (name, address) = (format!("b{number}"), format!("x{number}:1"));
+            keeper.seat(&backends(&[(&name, &address)]), Distrust::Never);
+            read(&mut keeper, &name, "1");
+        }
+        keeper.save();
+        assert_eq!(keeper.known.lengths(), (16, 17));
+    }
 }

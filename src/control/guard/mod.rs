@@ -7,6 +7,7 @@
 //! | `keeper` | looks after the backends of a pool, beside its supervisor |
 //! | [`print`](mod@print) | reads what a server is made of, one file a database |
 //! | `book` | what is known of one backend, and what follows from it |
+//! | `known` | what is known of backends, also of those that left, and over a restart |
 //! | `subject` | a server to look at |
 //! | [`proofs`] | what must hold of a server that has changed: the built-in proofs, and those of the configuration |
 
@@ -14,12 +15,13 @@ mod book;
 mod commit;
 mod job;
 mod keeper;
+mod known;
 pub mod print;
 pub mod proofs;
 mod subject;
 
-pub(super) use book::{Book, told};
+pub(super) use book::{Book, Doubt, told};
 pub(super) use commit::{Commit, Commits, PATIENCE as COMMIT_PATIENCE, can_try};
 pub(super) use job::{Heard, Scene, Seen};
-pub(super) use keeper::{Distrust, Keeper};
+pub(super) use keeper::{Distrust, Keeper, News};
 pub use subject::Subject;

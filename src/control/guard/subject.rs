@@ -2,6 +2,7 @@
 
 use crate::{
     config::CheckConfig,
+    control::node::Node,
     net::{addr::BackendAddr, addresses::Addresses},
 };
 
@@ -14,4 +15,11 @@ pub struct Subject {
     pub address: BackendAddr,
     /// Its addresses.
     pub addresses: Addresses,
+}
+
+impl Subject {
+    /// A backend, as the check of its pool asks it.
+    pub(in crate::control) fn of(node: &Node, check: &CheckConfig) -> Self {
+        Self { check: check.clone(), address: node.config.address.clone(), addresses: node.resolved.clone() }
+    }
 }

@@ -5,16 +5,20 @@
 //! | `postgres` | `pg_settings`, `pg_extension`, `pg_available_extensions`, `pg_collation` |
 //! | `mysql` | the global variables, the plugins |
 //! | `redis` | `INFO`, `CONFIG GET` |
+//! | `fingerprint` | what is kept of a value that may be a secret |
 //!
 //! Left out is what tells a primary apart from a standby that is configured alike: addresses, paths, names, positions; and every
 //! setting whose name or value looks like a secret. All texts are a stranger's: bounded and printable.
 
+mod fingerprint;
 mod mysql;
 mod postgres;
 mod redis;
 
-use sha2::{Digest, Sha256};
 use tokio::time::timeout_at;
+
+pub use self::fingerprint::Fingerprints;
+pub(in crate::control) use self::fingerprint::KeptKey;
 
 use super::subject::Subject;
 use crate::{
@@ -24,7 +28,7 @@ use crate::{
         resolver,
     },
     failover::Printable,
-    route::{self, Print, PrintGroup, PrintItem},
+    route::{Print, PrintGroup, PrintItem},
 };
 
 /// An answer to a question may have so many bytes. The variables of `MariaDB` have 20 KiB.
@@ -53,7 +57,7 @@ const NOT_SECRET: &[&str] = &[
 ///
 /// # Errors
 /// Why it could not be asked.
-pub async fn read(subject: &Subject, deadline: Deadline) -> Result<Option<Print>, Printable> {
+pub async fn read(subject: &Subject, fingerprints: &Fingerprints, deadline: Deadline) -> Result<Option<Print>, Printable> {
     let deadline = deadline.with_header(subject.check.proxy_header);
     let address = &subject.address;
     let addresses = if subject.addresses.is_empty() {
@@ -64,13 +68,15 @@ pub async fn read(subject: &Subject, deadline: Deadline) -> Result<Option<Print>
     } else {
         subject.addresses.clone()
     };
-    let print = match &subject.check.kind {
-        CheckKind::Postgres(check) => postgres::read(check, (address, &addresses), deadline).await,
-        CheckKind::Mysql(check) => mysql::read(check, (address, &addresses), deadline).await,
-        CheckKind::Redis(check) => redis::read(check, (address, &addresses), deadline).await,
+    let mut draft = Draft { print: fingerprints.print(), fingerprints };
+    let read = match &subject.check.kind {
+        CheckKind::Postgres(check) => postgres::read(check, (address, &addresses), &mut draft, deadline).await,
+        CheckKind::Mysql(check) => mysql::read(check, (address, &addresses), &mut draft, deadline).await,
+        CheckKind::Redis(check) => redis::read(check, (address, &addresses), &mut draft, deadline).await,
         CheckKind::Tcp(_) | CheckKind::Http(_) | CheckKind::Exec(_) | CheckKind::Exchange(_) => return Ok(None),
     };
-    let print = print.map_err(|refusal| refusal.why)?;
+    read.map_err(|refusal| refusal.why)?;
+    let print = draft.print;
     match print.len() {
         0 => Err("the server told nothing of what it is made of".into()),
         ITEMS.. => Err(format!("the server told more than {ITEMS} things of what it is made of").into()),
@@ -78,15 +84,45 @@ pub async fn read(subject: &Subject, deadline: Deadline) -> Result<Option<Print>
     }
 }
 
-/// A print, or why there is none.
-type Answer = Result<Print, Refusal>;
+/// Nothing, or why there is no print.
+type Answer = Result<(), Refusal>;
 
-/// Adds an item, unless it may be a secret. Nothing but a setting can be one.
-fn add(print: &mut Print, group: PrintGroup, name: &str, item: PrintItem) {
-    if group != PrintGroup::Setting || !is_secret(name) {
-        let value = kept(&item.value);
-        let unit = item.unit.map(|unit| Printable::word(&unit).to_string());
-        print.add(group, &Printable::word(name), PrintItem { value, unit, ..item });
+/// A print that is being made.
+struct Draft<'a> {
+    print: Print,
+    fingerprints: &'a Fingerprints,
+}
+
+impl Draft<'_> {
+    /// Adds an item, unless it may be a secret. Nothing but a setting can be one.
+    fn add(&mut self, group: PrintGroup, name: &str, item: PrintItem) {
+        if group != PrintGroup::Setting || !is_secret(name) {
+            let value = self.kept(name, &item.value);
+            let unit = item.unit.map(|unit| Printable::word(&unit).to_string());
+            self.print.add(group, &Printable::word(name), PrintItem { value, unit, ..item });
+        }
+    }
+
+    /// Of a value that may be anything: enough to tell it from another one.
+    fn hidden(&self, name: &str, value: &str) -> String {
+        if value.is_empty() { String::new() } else { format!("(fingerprint {})", self.fingerprints.of(name, value)) }
+    }
+
+    /// A value as it is kept. Of a long one the beginning, and a fingerprint of the whole.
+    fn kept(&self, name: &str, value: &str) -> String {
+        let small = value.to_ascii_lowercase();
+        let has_password = ["password=", "passwd=", "pwd=", "secret="].iter().any(|word| small.contains(word));
+        let has_user = small.split_once("://").is_some_and(|(_, rest)| rest.contains('@'));
+        if has_password || has_user {
+            return "(not shown: it may hold a secret)".to_owned();
+        }
+        let length = value.chars().count();
+        if length <= LONGEST {
+            return crate::failover::escaped(value);
+        }
+        let beginning: String = value.chars().take(LONGEST / 2).collect();
+        let fingerprint = self.fingerprints.of(name, value);
+        format!("{}… ({length} characters, fingerprint {fingerprint})", crate::failover::escaped(&beginning))
     }
 }
 
@@ -119,28 +155,6 @@ fn pattern() -> String {
     format!("{}|({})$", SECRET.join("|"), SECRET_ENDS.join("|"))
 }
 
-/// Of a value that may be anything: enough to tell it from another one.
-fn fingerprint(value: &str) -> String {
-    if value.is_empty() { String::new() } else { format!("(fingerprint {})", route::short(Sha256::new().chain_update(value))) }
-}
-
-/// A value as it is kept. Of a long one the beginning, and a fingerprint of the whole.
-fn kept(value: &str) -> String {
-    let small = value.to_ascii_lowercase();
-    let has_password = ["password", "passwd", "pwd", "secret"].iter().any(|word| small.contains(&format!("{word}=")));
-    let has_user = small.split_once("://").is_some_and(|(_, rest)| rest.contains('@'));
-    if has_password || has_user {
-        return "(not shown: it may hold a secret)".to_owned();
-    }
-    let length = value.chars().count();
-    if length <= LONGEST {
-        return crate::failover::escaped(value);
-    }
-    let fingerprint = route::short(Sha256::new().chain_update(value));
-    let beginning: String = value.chars().take(LONGEST / 2).collect();
-    format!("{}… ({length} characters, fingerprint {fingerprint})", crate::failover::escaped(&beginning))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -159,12 +173,14 @@ mod tests {
         for name in ["work_mem", "password_encryption", "ngram_token_size", "tls-auth-clients", "max_index_keys", "keysize"] {
             assert!(!is_secret(name), "{name}");
         }
-        let mut print = Print::default();
-        add(&mut print, PrintGroup::Extension, "pgjwt", plain("0.2"));
-        assert_eq!(std::mem::take(&mut print).len(), 1, "an extension is a name and a version");
-        add(&mut print, PrintGroup::Setting, "masterauth_secret", plain("hunter22"));
-        add(&mut print, PrintGroup::Setting, "a", plain("host=x PASSWORD=hunter22"));
-        add(&mut print, PrintGroup::Setting, "b", plain("http://mainstay:hunter22@proxy:80/"));
+        let fingerprints = Fingerprints::random();
+        let mut draft = Draft { print: Print::default(), fingerprints: &fingerprints };
+        draft.add(PrintGroup::Extension, "pgjwt", plain("0.2"));
+        assert_eq!(std::mem::take(&mut draft.print).len(), 1, "an extension is a name and a version");
+        draft.add(PrintGroup::Setting, "masterauth_secret", plain("hunter22"));
+        draft.add(PrintGroup::Setting, "a", plain("host=x PASSWORD=hunter22"));
+        draft.add(PrintGroup::Setting, "b", plain("http://mainstay:hunter22@proxy:80/"));
+        let print = draft.print;
         assert!(print.len() == 2 && !format!("{print:?}").contains("hunter22"), "{print:?}");
     }
 
@@ -190,12 +206,16 @@ mod tests {
     #[test]
     fn texts_are_bounded_printable_and_told_apart() {
         let (one, other) = (format!("{}a", "x".repeat(10_000)), format!("{}b", "x".repeat(10_000)));
+        let fingerprints = Fingerprints::random();
+        let mut draft = Draft { print: Print::default(), fingerprints: &fingerprints };
+        let kept = |value: &str| draft.kept("a", value);
         assert_ne!(kept(&one), kept(&other));
         assert!(kept(&one).chars().count() < 2 * LONGEST, "{}", kept(&one));
         assert_eq!(kept("a\n\x1b[31m"), r"a\u{a}\u{1b}[31m");
-        let mut print = Print::default();
-        add(&mut print, PrintGroup::Setting, &"\u{202e}".repeat(1000), PrintItem { unit: Some("\n".repeat(99)), ..plain("1") });
-        let (name, item) = print.items[&PrintGroup::Setting].iter().next().unwrap();
+        let (hidden, other) = (draft.hidden("app.x", "hunter22"), draft.hidden("app.x", "hunter23"));
+        assert!(hidden != other && !hidden.contains("hunter") && draft.hidden("app.x", "").is_empty(), "{hidden} {other}");
+        draft.add(PrintGroup::Setting, &"\u{202e}".repeat(1000), PrintItem { unit: Some("\n".repeat(99)), ..plain("1") });
+        let (name, item) = draft.print.items[&PrintGroup::Setting].iter().next().unwrap();
         assert!(name.len() < 600 && !name.contains('\u{202e}') && item.unit.as_ref().unwrap().len() < 600);
     }
 

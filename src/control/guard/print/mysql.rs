@@ -1,6 +1,6 @@
 //! `MySQL` and `MariaDB`: the global variables and the plugins, which any account may see.
 
-use super::{ANSWER_BYTES, Answer, add, not_secret, plain, sized};
+use super::{ANSWER_BYTES, Answer, Draft, not_secret, plain, sized};
 use crate::{
     config::MysqlCheck,
     control::probe::{
@@ -10,7 +10,7 @@ use crate::{
         standing::Standing as _,
     },
     net::{addr::BackendAddr, addresses::Addresses},
-    route::{Print, PrintGroup, PrintItem},
+    route::{PrintGroup, PrintItem},
 };
 
 const PLUGINS: &str = "SELECT PLUGIN_NAME, PLUGIN_VERSION, PLUGIN_STATUS FROM information_schema.PLUGINS";
@@ -96,14 +96,19 @@ const PATHS: &[&str] = &[
 /// Statements, which may hold secrets: only whether there is one.
 const STATEMENTS: &[&str] = &["init_connect", "init_replica", "init_slave"];
 
-pub(super) async fn read(check: &MysqlCheck, (address, addresses): (&BackendAddr, &Addresses), deadline: Deadline) -> Answer {
+pub(super) async fn read(
+    check: &MysqlCheck,
+    (address, addresses): (&BackendAddr, &Addresses),
+    draft: &mut Draft<'_>,
+    deadline: Deadline,
+) -> Answer {
     let (mut session, _) = Login::new(address, check).session(addresses, deadline).await?;
-    let print = ask(&mut session, deadline).await;
+    let asked = ask(&mut session, draft, deadline).await;
     Box::new(session).close().await;
-    print
+    asked
 }
 
-async fn ask(session: &mut Standing, deadline: Deadline) -> Answer {
+async fn ask(session: &mut Standing, draft: &mut Draft<'_>, deadline: Deadline) -> Answer {
     // Only MariaDB tells which variables need a restart.
     let question = if session.dialect().is_mariadb {
         format!(
@@ -114,35 +119,34 @@ async fn ask(session: &mut Standing, deadline: Deadline) -> Answer {
     } else {
         format!("SHOW GLOBAL VARIABLES WHERE {}", not_secret("Variable_name", "NOT RLIKE"))
     };
-    let mut print = Print::default();
     for row in table(session, &question, deadline).await?.rows {
         if let [Some(name), Some(value), rest @ ..] = &*row {
             let needs_restart = rest.first().is_some_and(|read_only| read_only.as_deref() == Some("YES"));
-            variable(&mut print, name, value, needs_restart);
+            variable(draft, name, value, needs_restart);
         }
     }
     for row in table(session, PLUGINS, deadline).await?.rows {
         if let [Some(name), Some(version), Some(status)] = &*row {
-            add(&mut print, PrintGroup::Plugin, name, plain(&format!("{version} {status}")));
+            draft.add(PrintGroup::Plugin, name, plain(&format!("{version} {status}")));
         }
     }
-    Ok(print)
+    Ok(())
 }
 
 async fn table(session: &mut Standing, question: &str, deadline: Deadline) -> Result<Table, Refusal> {
     session.sql(question, ANSWER_BYTES, deadline).await.map_err(|Refused { finding, .. }| finding.into())
 }
 
-fn variable(print: &mut Print, name: &str, value: &str, needs_restart: bool) {
+fn variable(draft: &mut Draft<'_>, name: &str, value: &str, needs_restart: bool) {
     if name.starts_with("version") {
-        add(print, PrintGroup::Version, name, plain(value));
+        draft.add(PrintGroup::Version, name, plain(value));
     } else if name == SWITCH {
         for (part, value) in value.split(',').filter_map(|part| part.split_once('=')) {
-            add(print, PrintGroup::Setting, &format!("{SWITCH}.{part}"), plain(value));
+            draft.add(PrintGroup::Setting, &format!("{SWITCH}.{part}"), plain(value));
         }
     } else if STATEMENTS.contains(&name) {
-        add(print, PrintGroup::Setting, name, plain(if value.is_empty() { "" } else { "(set)" }));
+        draft.add(PrintGroup::Setting, name, plain(if value.is_empty() { "" } else { "(set)" }));
     } else if !LEFT_OUT.contains(&name) && !name.starts_with("feedback_") && !PATHS.iter().any(|end| name.ends_with(end)) {
-        add(print, PrintGroup::Setting, name, PrintItem { needs_restart, ..sized(name, value) });
+        draft.add(PrintGroup::Setting, name, PrintItem { needs_restart, ..sized(name, value) });
     }
 }

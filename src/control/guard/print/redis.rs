@@ -1,6 +1,6 @@
 //! Redis and Valkey: `INFO` for the version and the modules, and `CONFIG GET`, which needs a right of its own.
 
-use super::{Answer, add, plain, sized};
+use super::{Answer, Draft, plain, sized};
 use crate::{
     config::RedisCheck,
     control::probe::{
@@ -11,7 +11,7 @@ use crate::{
     },
     failover::Printable,
     net::{addr::BackendAddr, addresses::Addresses},
-    route::{Print, PrintGroup, PrintItem},
+    route::{PrintGroup, PrintItem},
 };
 
 const VERSION: &[&str] =
@@ -66,19 +66,23 @@ const NEEDS_RESTART: &[&str] = &[
     "unixsocketperm",
 ];
 
-pub(super) async fn read(check: &RedisCheck, (address, addresses): (&BackendAddr, &Addresses), deadline: Deadline) -> Answer {
+pub(super) async fn read(
+    check: &RedisCheck,
+    (address, addresses): (&BackendAddr, &Addresses),
+    draft: &mut Draft<'_>,
+    deadline: Deadline,
+) -> Answer {
     let mut session = Login::new(address, check).session(addresses, deadline).await?;
-    let print = ask(&mut session, check.user.as_deref().unwrap_or("default"), deadline).await;
+    let asked = ask(&mut session, check.user.as_deref().unwrap_or("default"), draft, deadline).await;
     Box::new(session).close().await;
-    print
+    asked
 }
 
-async fn ask(session: &mut Standing, user: &str, deadline: Deadline) -> Answer {
-    let mut print = Print::default();
+async fn ask(session: &mut Standing, user: &str, draft: &mut Draft<'_>, deadline: Deadline) -> Answer {
     let info = info(session, "server", deadline).await?;
     for name in VERSION {
         if let Some(version) = value(&info, name) {
-            add(&mut print, PrintGroup::Version, name, plain(version));
+            draft.add(PrintGroup::Version, name, plain(version));
         }
     }
     for line in self::info(session, "modules", deadline).await?.lines() {
@@ -86,13 +90,13 @@ async fn ask(session: &mut Standing, user: &str, deadline: Deadline) -> Answer {
         let fields = line.strip_prefix("module:").map(|module| module.split(',').filter_map(|field| field.split_once('=')));
         let field = |wanted| fields.clone()?.find(|(name, _)| *name == wanted).map(|(_, value)| value);
         if let (Some(name), Some(version)) = (field("name"), field("ver")) {
-            add(&mut print, PrintGroup::Plugin, name, plain(version));
+            draft.add(PrintGroup::Plugin, name, plain(version));
         }
     }
     match session.run(&["CONFIG", "GET", "*"], deadline).await {
         Ok(Reply::List(words)) => {
             for pair in words.chunks_exact(2) {
-                parameter(&mut print, &pair[0], &pair[1]);
+                parameter(draft, &pair[0], &pair[1]);
             }
         }
         Ok(_) => return Err(no_answer("CONFIG GET")),
@@ -100,21 +104,21 @@ async fn ask(session: &mut Standing, user: &str, deadline: Deadline) -> Answer {
             let user = Printable::word(user);
             let words =
                 format!("the user {user} may not read the configuration: ACL SETUSER {user} +config|get (and in its ACL file)");
-            print.unseen.insert(PrintGroup::Setting, words);
+            draft.print.unseen.insert(PrintGroup::Setting, words);
         }
         Err(refusal) => return Err(refusal),
     }
-    Ok(print)
+    Ok(())
 }
 
-fn parameter(print: &mut Print, name: &str, value: &str) {
+fn parameter(draft: &mut Draft<'_>, name: &str, value: &str) {
     let is_path = name.starts_with("tls-") && (name.ends_with("-file") || name.ends_with("-dir"));
     // The old names of others.
     let is_old = name.contains("slave") || name.contains("ziplist");
     if is_path || is_old || name.contains("-announce-") || name.ends_with("cpulist") || LEFT_OUT.contains(&name) {
         return;
     }
-    add(print, PrintGroup::Setting, name, PrintItem { needs_restart: NEEDS_RESTART.contains(&name), ..sized(name, value) });
+    draft.add(PrintGroup::Setting, name, PrintItem { needs_restart: NEEDS_RESTART.contains(&name), ..sized(name, value) });
 }
 
 async fn info(session: &mut Standing, section: &str, deadline: Deadline) -> Result<String, Refusal> {

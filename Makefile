@@ -1,6 +1,6 @@
 # What a developer needs; CI calls the same targets.
 
-.PHONY: help fmt lint test long post-mortem attack versions fuzz doc demo deps deny failover-report bench-peers
+.PHONY: help fmt lint test long post-mortem attack versions alerts alert-rules fuzz doc demo deps deny failover-report bench-peers
 
 help:
 	@echo "make fmt              format"
@@ -10,6 +10,8 @@ help:
 	@echo "make post-mortem      the outage behind mainstay, replayed on real servers (RUNS=20)"
 	@echo "make attack           pages in a real browser attack the admin endpoint (installs chromium-headless-shell)"
 	@echo "make versions         the newest MySQL (unpacks that of Debian's unstable suite into target/servers)"
+	@echo "make alerts           a real Prometheus and Alertmanager tell of real outages (MINUTES=10; installs prometheus-alertmanager)"
+	@echo "make alert-rules      make the rules for Kubernetes from deploy/prometheus/rules.yaml"
 	@echo "make fuzz             look for bytes that break a reader (TARGET=redis_reply SECONDS=60; installs cargo-fuzz)"
 	@echo "make doc              documentation of the library"
 	@echo "make demo             watch a failover"
@@ -68,6 +70,15 @@ attack:
 versions: deps
 	./tests/install-servers sid mysql mysql-server-core mysql-client-core
 	cargo nextest run --locked --test it --ignore-default-filter --no-fail-fast -E 'test(/^versions::/)'
+
+# Ten quiet minutes take ten minutes.
+alerts:
+	./tests/install-deps alerts
+	cargo nextest run --locked --test it --ignore-default-filter --success-output immediate -E 'test(/^alerts::live::/)'
+
+# prometheusrule.yaml keeps its head; a test compares the rest.
+alert-rules:
+	cd deploy/prometheus && sed -i '/^spec:/q' prometheusrule.yaml && sed -n '/^groups:/,$$s/^/  /p' rules.yaml >>prometheusrule.yaml
 
 # What it finds goes into fuzz/corpus/TARGET/, which `make test` tries from then on. src/fuzzing.rs has the list of targets.
 TARGET ?= redis_reply

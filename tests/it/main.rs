@@ -8,6 +8,7 @@
 )]
 
 mod admin;
+mod alerts;
 mod browser;
 mod bytes;
 mod config;

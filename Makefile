@@ -9,7 +9,7 @@ help:
 	@echo "make long             failovers by chance under load, with a check of the whole history (RUNS=100)"
 	@echo "make post-mortem      the outage behind mainstay, replayed on real servers (RUNS=20)"
 	@echo "make attack           pages in a real browser attack the admin endpoint (installs chromium-headless-shell)"
-	@echo "make versions         the newest MySQL (unpacks that of Debian's unstable suite into target/servers)"
+	@echo "make versions         servers of other releases: MySQL, Redis, MariaDB (unpacks those of Debian into target/servers)"
 	@echo "make alerts           a real Prometheus and Alertmanager tell of real outages (MINUTES=10; installs prometheus-alertmanager)"
 	@echo "make alert-rules      make the rules for Kubernetes from deploy/prometheus/rules.yaml"
 	@echo "make fuzz             look for bytes that break a reader (TARGET=redis_reply SECONDS=60; installs cargo-fuzz)"
@@ -69,6 +69,8 @@ attack:
 # Debian's unstable suite moves, so nobody's change can wait for it.
 versions: deps
 	./tests/install-servers sid mysql mysql-server-core mysql-client-core
+	./tests/install-servers trixie redis redis-server
+	./tests/install-servers trixie mariadb mariadb-server-core mariadb-client-core
 	cargo nextest run --locked --test it --ignore-default-filter --no-fail-fast -E 'test(/^versions::/)'
 
 # Ten quiet minutes take ten minutes.

@@ -28,7 +28,7 @@ use super::{
 use crate::{
     config::PoolConfig,
     failover::{
-        BackendId, BackendState, Cause, Class, Epoch, Event, GuardMode, Pool, Printable,
+        BackendId, BackendState, Cause, Class, Epoch, Event, GuardMode, Outcome, Pool, Printable,
         PromotionCondition::{After, NoOperation},
         Report, Time,
     },
@@ -285,6 +285,11 @@ impl Supervisor {
 
     fn on_report(&mut self, backend: BackendId, report: Report, at: Time, took: Duration, lateness: Duration) {
         let now = self.clock.now();
+        // The check's session is over, or no new one begins: what answers next may be another server, however soon that is.
+        let is_away = !report.fresh && report.finding.outcome != Outcome::Ok;
+        if is_away || matches!(report.finding.outcome.class(), Class::Failure | Class::NotServing) {
+            self.on_absence(backend);
+        }
         let was_failing = self.core.backend(backend).is_some_and(BackendState::is_pending);
         self.nodes[backend.index()].last_seq = report.seq;
         let effects = self.core.step(now, &Event::Probe(backend, report));

@@ -2,6 +2,7 @@
 //! service starts it again, how long mainstay waits, how many clients there are and how fast. `make long RUNS=100` runs these.
 
 mod post_mortem;
+mod updates;
 
 use std::{env, thread, time::Duration};
 

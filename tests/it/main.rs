@@ -54,4 +54,5 @@ mod strangers;
 mod streams;
 mod support;
 mod unix;
+mod updates;
 mod versions;

@@ -1,5 +1,5 @@
-//! mainstay against servers that no release of Debian has yet: the `MySQL` that its unstable suite has today. `make versions` unpacks
-//! and runs these; nothing here depends on the number of the version.
+//! mainstay against servers of other releases: the `MySQL` that Debian's unstable suite has today, and updates of Redis and `MariaDB` to its
+//! next release. `make versions` unpacks and runs these; nothing here depends on the number of the version.
 
 mod check;
 mod group;
@@ -8,6 +8,7 @@ mod logins;
 mod operations;
 mod promotion;
 mod steps;
+mod updates;
 
 use std::time::Duration;
 

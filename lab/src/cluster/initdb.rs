@@ -50,7 +50,10 @@ pub(crate) fn initdb(shared: &Shared, data: &Path, options: &Options) -> Result<
     let template = Template::of("postgres", &shared.binaries.directory().join("initdb"), (ARGUMENTS, password));
     let copied = template.as_ref().map_or(Ok(false), |template| template.fill(data));
     if doing("cannot copy a data directory", copied)? {
-        renew(shared, data)?;
+        // The system's may be of another version.
+        if shared.binaries.has("pg_resetwal") {
+            renew(shared, data)?;
+        }
     } else {
         make(shared, data, options)?;
         let taken = template.map_or(Ok(()), |template| template.take(data));

@@ -40,7 +40,7 @@ impl Binaries {
         }
     }
 
-    /// Those in this directory.
+    /// Those in this directory; what is not there is the system's.
     pub fn at(directory: &Path) -> Self {
         Self(directory.to_owned())
     }
@@ -52,7 +52,14 @@ impl Binaries {
 
     /// A command that runs one of them.
     pub fn command(&self, program: &str) -> Command {
-        Command::new(self.0.join(program))
+        let elsewhere = || Self::find().ok().map(|found| found.0.join(program));
+        let own = self.0.join(program);
+        Command::new(if self.has(program) { own } else { elsewhere().unwrap_or(own) })
+    }
+
+    /// It is one of them.
+    pub(crate) fn has(&self, program: &str) -> bool {
+        self.0.join(program).is_file()
     }
 }
 

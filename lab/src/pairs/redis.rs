@@ -10,7 +10,7 @@ use crate::{directory::Directory, servers::redis::Redis, transactions::redis::Cl
 const USER: &str = "user mainstay on >secret +ping +info +failover +client|pause +client|unpause";
 
 pub struct RedisPair {
-    servers: [Redis; 2],
+    pub servers: [Redis; 2],
     secrets: Directory,
 }
 

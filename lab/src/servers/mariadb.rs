@@ -1,6 +1,7 @@
 //! A real `MariaDB`.
 
 use std::{
+    ffi::OsStr,
     fs,
     net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
@@ -32,6 +33,7 @@ pub struct MariaDb {
     /// Its `server_id`, unlike that of any other server.
     pub id: u32,
     arguments: Vec<String>,
+    program: PathBuf,
     child: Child,
 }
 
@@ -45,7 +47,7 @@ fn new_root() -> Directory {
 }
 
 /// One of the server's programs. As root it refuses to run, or to send its data to another node.
-fn command(program: &str) -> Command {
+fn command(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);
     owner("mysql").apply(&mut command);
     command.arg("--no-defaults").current_dir("/").stdin(Stdio::null());
@@ -80,8 +82,9 @@ impl MariaDb {
         let arguments: Vec<String> = arguments.iter().map(|&argument| argument.to_owned()).collect();
         let reserved = ReservedPort::new().unwrap();
         let port = reserved.address().port();
-        let child = spawn(&root, port, &arguments);
-        let server = Self { root, port, _reserved: reserved, id: port.into(), arguments, child };
+        let program = PathBuf::from("mariadbd");
+        let child = spawn(&program, &root, port, &arguments);
+        let server = Self { root, port, _reserved: reserved, id: port.into(), arguments, program, child };
         server.wait();
         server
     }
@@ -163,8 +166,16 @@ impl MariaDb {
     /// Starts again what was killed, on the same port.
     pub fn restart(&mut self) {
         ended(&mut self.child);
-        self.child = spawn(&self.root, self.port, &self.arguments);
+        self.child = spawn(&self.program, &self.root, self.port, &self.arguments);
         self.wait();
+    }
+
+    /// Stops in order, and runs another program on the same files, with more arguments.
+    pub fn update(&mut self, program: &Path, arguments: &[&str]) {
+        self.signal("-TERM");
+        program.clone_into(&mut self.program);
+        self.arguments.extend(arguments.iter().map(|&argument| argument.to_owned()));
+        self.restart();
     }
 
     /// Statements as root, over the server's own socket: what they print, without headings.
@@ -200,9 +211,9 @@ impl MariaDb {
     }
 }
 
-fn spawn(root: &Path, port: u16, arguments: &[String]) -> Child {
+fn spawn(program: &Path, root: &Path, port: u16, arguments: &[String]) -> Child {
     let in_root = |name: &str, file: &str| format!("--{name}={}", root.join(file).display());
-    let mut command = command("mariadbd");
+    let mut command = command(program);
     command.args([
         in_root("datadir", "data"),
         // A server that starts clears away what others have in theirs.

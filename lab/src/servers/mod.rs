@@ -13,6 +13,7 @@ pub mod mysql;
 pub mod patroni;
 pub mod postgres;
 pub mod redis;
+pub mod release;
 
 use std::{
     net::{Ipv4Addr, TcpListener},

@@ -46,7 +46,15 @@ fn new_shared() -> Shared {
 impl Postgres {
     /// A fresh primary; superuser `postgres`, trusted.
     pub fn primary(settings: &[&str]) -> Self {
-        let shared = new_shared();
+        Self::primary_in(new_shared(), settings)
+    }
+
+    /// A fresh primary that runs other programs.
+    pub fn primary_by(binaries: &Binaries, settings: &[&str]) -> Self {
+        Self::primary_in(Shared { binaries: binaries.clone(), ..new_shared() }, settings)
+    }
+
+    fn primary_in(shared: Shared, settings: &[&str]) -> Self {
         initdb::initdb(&shared, &shared.base.join("data"), &Options::default()).unwrap_or_else(|error| panic!("{error}"));
         Self::start(shared, settings)
     }
@@ -95,7 +103,23 @@ impl Postgres {
         self.wait_ready();
     }
 
-    fn wait_ready(&self) {
+    /// Runs other programs on the same files, after a stop; it may not come up.
+    pub fn update(&mut self, binaries: &Binaries, settings: &[&str]) {
+        ended(&mut self.child);
+        self.shared.binaries = binaries.clone();
+        self.child = run(&self.shared, self.port, settings);
+    }
+
+    /// Becomes a standby of another one when it starts again. It was stopped in order, and the other one had received all.
+    pub fn follow(&self, primary: &Self) {
+        let conf = self.data().join("postgresql.auto.conf");
+        let before = fs::read_to_string(&conf).unwrap();
+        let line = format!("primary_conninfo = 'host=127.0.0.1 port={} user=postgres'", primary.port);
+        fs::write(conf, format!("{before}{line}\n")).unwrap();
+        fs::write(self.data().join("standby.signal"), "").unwrap();
+    }
+
+    pub fn wait_ready(&self) {
         let (data, socket) = (self.data(), Endpoint::Unix(self.socket()));
         let answers = || accepts(&data) && query_once(&socket, "SELECT 1", PATIENCE).is_ok();
         assert!(wait_until(PATIENCE, answers), "the server did not start: {}", self.log());

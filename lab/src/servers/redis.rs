@@ -4,7 +4,7 @@ use std::{
     fs,
     io::{self, BufRead, BufReader, Read, Write},
     net::{SocketAddr, TcpStream},
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::Duration,
 };
@@ -26,6 +26,7 @@ pub struct Redis {
     _reserved: ReservedPort,
     settings: Vec<String>,
     arguments: &'static [&'static str],
+    program: PathBuf,
     child: Child,
 }
 
@@ -56,8 +57,9 @@ impl Redis {
         let (root, reserved) = (Directory::new(Owner::Ourselves).unwrap(), ReservedPort::new().unwrap());
         let port = reserved.address().port();
         let settings: Vec<String> = settings.iter().map(|&line| line.to_owned()).collect();
-        let child = spawn(&root, port, &settings, arguments);
-        let server = Self { root, port, _reserved: reserved, settings, arguments, child };
+        let program = PathBuf::from("redis-server");
+        let child = spawn(&program, &root, port, &settings, arguments);
+        let server = Self { root, port, _reserved: reserved, settings, arguments, program, child };
         until("Redis listens", || TcpStream::connect_timeout(&server.address(), patience()).is_ok().then_some(()));
         server
     }
@@ -82,8 +84,17 @@ impl Redis {
     /// Starts again what was killed, with the settings it had.
     pub fn restart(&mut self) {
         ended(&mut self.child);
-        self.child = spawn(&self.root, self.port, &self.settings, self.arguments);
+        self.child = spawn(&self.program, &self.root, self.port, &self.settings, self.arguments);
         until("Redis listens", || TcpStream::connect_timeout(&self.address(), patience()).is_ok().then_some(()));
+    }
+
+    /// Stops in order, and runs another program on the same files, as what it is now.
+    pub fn update(&mut self, program: &Path) {
+        assert_eq!(self.ask(&["CONFIG", "REWRITE"]), "+OK");
+        self.settings_of_file();
+        self.signal("-TERM");
+        program.clone_into(&mut self.program);
+        self.restart();
     }
 
     /// From now on its settings are what it wrote into its own file (`CONFIG REWRITE`).
@@ -127,7 +138,7 @@ impl Redis {
     }
 }
 
-fn spawn(root: &Path, port: u16, settings: &[String], arguments: &[&str]) -> Child {
+fn spawn(program: &Path, root: &Path, port: u16, settings: &[String], arguments: &[&str]) -> Child {
     let plain = [
         "bind 127.0.0.1".to_owned(),
         format!("port {port}"),
@@ -139,7 +150,7 @@ fn spawn(root: &Path, port: u16, settings: &[String], arguments: &[&str]) -> Chi
     let paths = [format!("dir {}", root.display()), format!("logfile {}", root.join("log").display())];
     let config = plain.iter().chain(&paths).chain(settings).map(|line| line.clone() + "\n").collect::<String>();
     fs::write(root.join("redis.conf"), config).unwrap();
-    let mut command = Command::new("redis-server");
+    let mut command = Command::new(program);
     command.arg(root.join("redis.conf")).args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     super::spawn(&mut command)
 }

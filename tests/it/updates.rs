@@ -1,4 +1,4 @@
-//! A minor update of PostgreSQL, one node after the other, with the programs of two real releases, before a whole mainstay and while
+//! A minor update of `PostgreSQL`, one node after the other, with the programs of two real releases, before a whole mainstay and while
 //! clients work: a good one goes through, a bad one stops at the standby.
 
 pub(crate) mod bad;

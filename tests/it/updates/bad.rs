@@ -77,7 +77,7 @@ pub(crate) const KINDS: [Kind; 12] = [
     // PostgreSQL 17.1: extensions that were built for 17.0.
     files(
         "a library of another ABI",
-        |release| release.edit(TRIGRAMS, another_abi),
+        |release| release.edit(TRIGRAMS, |bytes| another_abi(bytes)),
         Sign::Fails("search", "incompatible library"),
     ),
     files("a query crashes it", crashes_in_similarity, Sign::DiesOf("search")),
@@ -113,8 +113,8 @@ pub(crate) fn kind(name: &str) -> &'static Kind {
     KINDS.iter().find(|kind| kind.name == name).unwrap_or_else(|| panic!("no kind {name}"))
 }
 
-/// The library says that names are shorter than the server's (`Pg_magic_struct`: FUNC_MAX_ARGS, INDEX_MAX_KEYS, NAMEDATALEN).
-fn another_abi(bytes: &mut Vec<u8>) {
+/// The library says that names are shorter than the server's (`Pg_magic_struct`: `FUNC_MAX_ARGS`, `INDEX_MAX_KEYS`, `NAMEDATALEN`).
+fn another_abi(bytes: &mut [u8]) {
     let magic: Vec<u8> = [100_u32, 32, 64].iter().flat_map(|number| number.to_ne_bytes()).collect();
     let place = bytes.windows(magic.len()).position(|window| window == magic).expect("no magic block");
     bytes[place + 8] = 63;

@@ -54,7 +54,7 @@ pub(crate) fn promoted_of(kind: &Kind, (mode, last_resort): (&str, &str), delay:
     let Sign::Fails(proof, _) = kind.sign else { panic!("{} cannot be promoted", kind.name) };
     rolling.is(1, "failed");
     let writers = writers(rolling.rw());
-    until("all write", || writers.tally().all_since(Instant::now() - patience()));
+    until("all write", || writers.tally().all_since(Instant::now().checked_sub(patience()).unwrap()));
     let before = rolling.sessions(1);
     by.promote(&rolling.nodes[1]);
     // How long both live is what this is about.

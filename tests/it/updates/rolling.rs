@@ -1,4 +1,4 @@
-//! A primary and its standby of one release of PostgreSQL, each of which may run another one, and mainstay before them.
+//! A primary and its standby of one release of `PostgreSQL`, each of which may run another one, and mainstay before them.
 
 use std::{
     fs,
@@ -84,7 +84,9 @@ impl Rolling {
     pub(crate) fn with(guard: &Value, more: &Value) -> Self {
         let old = Arc::new(Release::postgres(OLD));
         let primary = Postgres::primary_by(&old.binaries(), &SETTINGS);
-        SCHEMA.iter().for_each(|statement| drop(primary.sql(statement)));
+        for statement in SCHEMA {
+            primary.sql(statement);
+        }
         let standby = primary.standby_by(&old.binaries(), &SETTINGS);
         let (nodes, scratch) = ([primary, standby], Scratch::new());
         let stop = nodes.each_ref().map(|node| format!("'{}'", node.data().display()));

@@ -1,4 +1,4 @@
-//! Rolling updates of Redis and MariaDB from the release that is installed to one that `make versions` has unpacked, before a whole
+//! Rolling updates of Redis and `MariaDB` from the release that is installed to one that `make versions` has unpacked, before a whole
 //! mainstay and while clients write: the replica, a switchover, the old primary.
 
 use std::time::Duration;
@@ -22,12 +22,12 @@ const READ: Duration = Duration::from_mins(2);
 fn goes_through<P: Pair>(mode: &str, mut update: impl FnMut(&mut P, usize), version: impl Fn(&P, usize) -> String) {
     let (mut pair, scratch) = (P::start(), Scratch::new());
     let guard = json!({"mode": mode, "soak": "2s"});
-    let more = json!({"guard": guard, "switchover": {"drain_timeout": "20s", "timeout": "20s"}});
-    let pool = lab::pairs::pool(&pair, "127.0.0.1:0", &more);
+    let keys = json!({"guard": guard, "switchover": {"drain_timeout": "20s", "timeout": "20s"}});
+    let pool = lab::pairs::pool(&pair, "127.0.0.1:0", &keys);
     let mut settings = json!({"log": {"level": "info", "format": "json"}, "state_dir": scratch.directory(), "pools": [pool]});
     let site = Site::start(&mut settings, &scratch.path("admin.sock"));
     let pool = || site.process.status()["pools"][0].clone();
-    let told = |node: usize| -> Vec<String> {
+    let steps = |node: usize| -> Vec<String> {
         let list: Value = serde_json::from_str(&site.process.get("/api/v1/events").1).unwrap();
         let events = list["events"].as_array().unwrap().iter();
         let of = events.filter(|event| event["kind"] == "proof" && event["backend"] == NAMES[node]);
@@ -45,10 +45,10 @@ fn goes_through<P: Pair>(mode: &str, mut update: impl FnMut(&mut P, usize), vers
         site.run(&["ready", &format!("orders/{name}")]).is_done("");
         let is_proven = || {
             let backend = pool()["backends"][node].clone();
-            (told(node).len() >= 3 && backend["proof"] == "proven").then_some(())
+            (steps(node).len() >= 3 && backend["proof"] == "proven").then_some(())
         };
         within(READ, &format!("{name} has proven itself"), is_proven);
-        println!("{name}: {:?}", told(node));
+        println!("{name}: {:?}", steps(node));
         assert_ne!(version(&pair, node), old);
         until("it may take over", || (pool()["failover_ready"] == true).then_some(()));
         site.run(&["switchover", "orders", "--to", name]).is_done(&format!("{name} is active"));

@@ -13,7 +13,6 @@ use tokio_util::sync::CancellationToken;
 use super::{
     nodes::{NodeError, Nodes},
     stops::Stops,
-    update::Updated,
 };
 use crate::{
     app::Running,
@@ -58,6 +57,24 @@ pub(super) struct Round {
     pub(super) old_primary_active: bool,
     /// Rows that reached the old primary after its return.
     pub(super) writes_to_old_primary: u64,
+}
+
+/// What one update showed.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Updated {
+    pub(super) node: &'static str,
+    pub(super) update: &'static str,
+    pub(super) is_bad: bool,
+    /// The state of its proof in the end, and when that was told, from the node's return on.
+    pub(super) proof: &'static str,
+    pub(super) proof_what: String,
+    pub(super) decided_ms: Option<f64>,
+    /// `done`, or why the switchover to it was refused; empty when none was ordered.
+    pub(super) switchover: String,
+    /// How long the switchover took, from the order to its end.
+    pub(super) switchover_ms: Option<f64>,
+    /// Sessions of clients that the node had with this update before it was proven, or at all if it is bad.
+    pub(super) sessions_unproven: u64,
 }
 
 /// Why a round ended before its end.

@@ -3,12 +3,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use serde::Serialize;
 use tokio::runtime::Runtime;
 
 use super::{
     nodes::{Nodes, Update},
-    story::{PATIENCE, Stop, Story, millis},
+    story::{PATIENCE, Stop, Story, Updated, millis},
     update_outcome::NOT_ASKED,
 };
 use crate::{
@@ -22,24 +21,6 @@ const NORMAL: Duration = Duration::from_millis(1500);
 const WATCH: Duration = Duration::from_millis(500);
 /// How long who gets a bad update is watched.
 const BAD: Duration = Duration::from_secs(1);
-
-/// What one update showed.
-#[derive(Clone, Debug, Serialize)]
-pub(super) struct Updated {
-    pub(super) node: &'static str,
-    pub(super) update: &'static str,
-    pub(super) is_bad: bool,
-    /// The state of its proof in the end, and when that was told, from the node's return on.
-    pub(super) proof: &'static str,
-    pub(super) proof_what: String,
-    pub(super) decided_ms: Option<f64>,
-    /// `done`, or why the switchover to it was refused; empty when none was ordered.
-    pub(super) switchover: String,
-    /// How long the switchover took, from the order to its end.
-    pub(super) switchover_ms: Option<f64>,
-    /// Sessions of clients that the node had with this update before it was proven, or at all if it is bad.
-    pub(super) sessions_unproven: u64,
-}
 
 /// The story, and what it needs besides.
 pub(super) struct Updates<'a> {

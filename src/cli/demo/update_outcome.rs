@@ -5,7 +5,7 @@ use std::{fmt::Write, time::Duration};
 use lab::clients::Tally;
 use serde::Serialize;
 
-use super::{story::millis, update::Updated};
+use super::story::{Updated, millis};
 
 /// In the place of a state where the guard is off.
 pub(super) const NOT_ASKED: &str = "not asked";

@@ -8,6 +8,7 @@ use super::{
     replay::{DEFAULT, Figures, LATE, Replay},
     sister::Fault,
 };
+use crate::support::wait::until;
 
 /// It does not start any more: the standby is promoted.
 pub fn does_not_start() -> Figures {
@@ -39,6 +40,7 @@ pub fn answers_wrongly() -> Figures {
     let (told, what) = replay.is(0, "failed");
     println!("-- told after {told:?}: {what}");
     replay.site.serves("db-a");
+    until("db-b follows", || (replay.site.process.status()["pools"][0]["failover_ready"] == true).then_some(()));
     replay.site.run(&["switchover", "orders", "--reason", "the update is bad"]).is_done("db-b is active");
     let first_write = Some(replay.writes_since(Instant::now()));
     let on_it = replay.sessions(0) - before;

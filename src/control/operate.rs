@@ -15,8 +15,8 @@ use super::{
 };
 use crate::{
     failover::{
-        BackendId, Command, Effect, Ending, Event, Note, Operation, OperationId, OperationKind, OperationResult, Plan, Printable,
-        Refused, Request, Step, Time, Trial, label::Label,
+        BackendId, Command, Effect, Ending, Event, Note, Operation, OperationId, OperationKind, OperationRefusal,
+        OperationResult, Plan, Printable, Reason, Refused, Request, Role, Step, Time, Trial, label::Label,
     },
     route::{Done, Order, Refusal, RefusalCode, Verb},
 };
@@ -121,7 +121,18 @@ impl Supervisor {
             let others = self.core.ids().filter(|id| Some(*id) != self.core.active());
             others.map(|id| format!("{}: {}", self.name(id), self.why_not(id))).collect::<Vec<_>>().join(", ")
         };
+        if matches!(why, OperationRefusal::NoActive | OperationRefusal::PrimaryLives)
+            && let Some(id) = self.kept_out()
+        {
+            return operation_text::kept_out(&self.config.name, why, self.name(id), &self.why_not(id));
+        }
         operation_text::refusal(&self.config.name, why, backend.map(|id| &**self.name(id)), &detail)
+    }
+
+    /// A primary that lives and serves nobody, as it has not proven itself.
+    fn kept_out(&self) -> Option<BackendId> {
+        let is_primary = |id: BackendId| self.core.backend(id).is_some_and(|state| state.facts.role == Some(Role::Primary));
+        self.core.ids().find(|id| self.core.active().is_none() && self.core.reason(*id) == Reason::Unproven && is_primary(*id))
     }
 
     fn why_not(&self, id: BackendId) -> String {

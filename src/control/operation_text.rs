@@ -59,6 +59,15 @@ pub(super) fn refusal(pool: &str, why: OperationRefusal, backend: Option<&str>, 
     Refusal { code: why.into(), message }
 }
 
+/// Two primaries are worse than one that serves nobody: it is for a person to judge.
+pub(super) fn kept_out(pool: &str, why: OperationRefusal, name: &str, detail: &str) -> Refusal {
+    let message = format!(
+        "{name} is the primary, and serves nobody since it has not proven itself: {detail}. To serve from it as it is: `mainstay approve \
+         {pool}/{name} --reason WHY`. To serve from another one: stop the server of {name}, then `mainstay promote {pool}`"
+    );
+    Refusal { code: why.into(), message }
+}
+
 /// How to take a standby all the same that does not follow the primary. Two writers are worse than an order that is refused.
 pub(super) fn to_lose(pool: &str, name: &str) -> String {
     format!("To lose that: stop the primary, then `mainstay promote {pool} --to {name} --accept-loss`")

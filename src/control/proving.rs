@@ -350,7 +350,8 @@ impl Teller {
 
 fn seen<'a>(core: &Pool, id: BackendId, node: &'a Node) -> Option<Seen<'a>> {
     let state = core.backend(id)?;
-    let is_up = state.health() == Health::Up && !state.is_pending();
+    // One that starts, or shuts down, writes a line for each login.
+    let is_up = state.health() == Health::Up && !state.is_pending() && !state.is_starting();
     let is_cut_off = state.facts.role == Some(Role::Standby) && state.facts.hears_primary == Some(false);
     Some(Seen { node, is_up, is_down: state.health() == Health::Down, is_disturbed: !is_up || is_cut_off })
 }

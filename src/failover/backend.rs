@@ -131,7 +131,7 @@ impl BackendState {
     }
 
     /// It answered last to say that it does not serve.
-    pub(super) const fn is_starting(&self) -> bool {
+    pub const fn is_starting(&self) -> bool {
         matches!(self.readiness, Readiness::Starting)
     }
 

@@ -241,6 +241,8 @@ fn config(args: Args, nodes: &Nodes, stops: &Stops) -> Result<Config, String> {
         let stop = stops.command().map_err(|error| error.to_string())?;
         // A story of half a minute has no time for the second that is enough otherwise.
         pool["check"] = json!({"postgres": {"user": "postgres"}, "interval": "250ms"});
+        // One that goes down again and again must answer longer each time, and each update is a restart.
+        pool["failover_budget"] = json!({"within": "1s"});
         pool["promotion"] = json!({"how": "sql", "demote": {"exec": stop}});
         pool["guard"] = json!({"mode": args.guard.unwrap_or_default().as_str(), "soak": "1s", "proofs": nodes.proofs()});
     }

@@ -48,6 +48,8 @@ struct Seat {
     /// Why it could not be read last, and how often in a row it could not.
     unread: Option<Printable>,
     misses: u32,
+    /// It answered and served at the last look.
+    was_up: bool,
     /// When its proofs ended last.
     proved_at: Time,
     /// Since when it is told as it is.
@@ -179,7 +181,7 @@ impl Keeper {
         let Some(seat) = self.seats.get_mut(name) else { return };
         // What was read before does not tell what comes back.
         seat.job.take_if(|job| job.proves.is_none());
-        seat.next = Time::ZERO;
+        (seat.next, seat.misses) = (Time::ZERO, 0);
         if distrust == Distrust::UntilRead {
             seat.book.doubt(Doubt::Away);
         }
@@ -201,6 +203,10 @@ impl Keeper {
         let (rules, mut is_proven) = (rules(scene.guard), false);
         for (place, seen) in scene.seen.iter().enumerate() {
             let Some(seat) = self.seats.get_mut(seen.name()) else { continue };
+            // It is back: what could not be read meanwhile says nothing.
+            if std::mem::replace(&mut seat.was_up, seen.is_up) != seen.is_up && seen.is_up {
+                (seat.next, seat.misses) = (Time::ZERO, 0);
+            }
             // Nobody waits for it.
             seat.is_awaited &= scene.active.is_none();
             if seen.is_disturbed {

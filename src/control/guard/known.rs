@@ -78,6 +78,8 @@ pub(super) struct Known {
     left: BTreeMap<String, (String, Kept)>,
     file: Option<StateFile<Prints>>,
     saved: Prints,
+    /// A key that is yet to be saved: before the first print that has its fingerprints.
+    new_key: Option<(StateFile<KeptKey>, KeptKey)>,
 }
 
 impl Known {
@@ -88,12 +90,10 @@ impl Known {
         if let (Some(file), Some(key_file)) = (&file, &key_file) {
             (saved, key) = tokio::join!(file.read(), key_file.read());
         }
-        if key.complete()
-            && let Some(file) = key_file
-        {
-            file.write(&key);
-        }
-        (Self { left: saved.0.clone(), file, saved }, Fingerprints::new(&key))
+        let is_new = key.complete();
+        let fingerprints = Fingerprints::new(&key);
+        let new_key = key_file.filter(|_| is_new).map(|file| (file, key));
+        (Self { left: saved.0.clone(), file, saved, new_key }, fingerprints)
     }
 
     /// A backend is not configured any more.
@@ -138,6 +138,9 @@ impl Known {
         if now != self.saved
             && let Some(file) = &self.file
         {
+            if let Some((file, key)) = self.new_key.take() {
+                file.write(&key);
+            }
             file.write(&now);
         }
         self.saved = now;

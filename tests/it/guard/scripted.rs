@@ -229,31 +229,43 @@ fn a_backend_that_moves_has_to_prove_itself_if_it_is_another_server() {
     scripted.is("db-b", "proven");
 }
 
-#[test]
-fn a_print_that_cannot_be_read_is_told_once_and_proves_nothing() {
+/// It is told once, and proves nothing.
+fn a_print_is_unread(answer: Vec<u8>) {
     let scripted = Scripted::new(&slow());
-    let word = bulk(&"v".repeat(400));
-    for answer in [
-        format!("*4000\r\n{}", word.repeat(4000)).into_bytes(),
-        b"rubbish\r\n".to_vec(),
-        [b"*2\r\n$10000000\r\n".to_vec(), vec![b'x'; 10_000_000], b"\r\n$1\r\n1\r\n".to_vec()].concat(),
-    ] {
-        let before = scripted.lines("db-b", "proof changed").len();
-        scripted.b.answers(answer);
-        let what = within(READ, "it is told", || Some(scripted.proof("db-b")?.1).filter(|what| !what.is_empty()));
-        assert!(what.starts_with("its print cannot be read: "), "{what}");
-        assert_eq!(scripted.proof("db-b").unwrap().0, "unproven");
-        // It serves all the same.
-        scripted.site.serves("db-a");
-        scripted.b.has("1");
-        scripted.is("db-b", "proven");
-        let lines = until("both are told", || {
-            Some(scripted.lines("db-b", "proof changed").split_off(before)).filter(|lines| lines.len() >= 2)
-        });
-        let levels: Vec<_> = lines.iter().map(|line| (line["level"].as_str().unwrap(), line["to"].as_str().unwrap())).collect();
-        assert_eq!(levels, [("WARN", "unproven"), ("INFO", "proven")], "{lines:?}");
-    }
-    // What is no text is a value like any other.
+    let before = scripted.lines("db-b", "proof changed").len();
+    scripted.b.answers(answer);
+    let what = within(READ, "it is told", || Some(scripted.proof("db-b")?.1).filter(|what| !what.is_empty()));
+    assert!(what.starts_with("its print cannot be read: "), "{what}");
+    assert_eq!(scripted.proof("db-b").unwrap().0, "unproven");
+    // It serves all the same.
+    scripted.site.serves("db-a");
+    scripted.b.has("1");
+    scripted.is("db-b", "proven");
+    let lines = until("both are told", || {
+        Some(scripted.lines("db-b", "proof changed").split_off(before)).filter(|lines| lines.len() >= 2)
+    });
+    let levels: Vec<_> = lines.iter().map(|line| (line["level"].as_str().unwrap(), line["to"].as_str().unwrap())).collect();
+    assert_eq!(levels, [("WARN", "unproven"), ("INFO", "proven")], "{lines:?}");
+}
+
+#[test]
+fn a_print_with_more_than_anybody_has_is_unread() {
+    a_print_is_unread(format!("*4000\r\n{}", bulk(&"v".repeat(400)).repeat(4000)).into_bytes());
+}
+
+#[test]
+fn a_print_that_is_rubbish_is_unread() {
+    a_print_is_unread(b"rubbish\r\n".to_vec());
+}
+
+#[test]
+fn a_print_with_a_name_of_ten_megabytes_is_unread() {
+    a_print_is_unread([b"*2\r\n$10000000\r\n".to_vec(), vec![b'x'; 10_000_000], b"\r\n$1\r\n1\r\n".to_vec()].concat());
+}
+
+#[test]
+fn what_is_no_text_is_a_value_like_any_other() {
+    let scripted = Scripted::new(&slow());
     scripted.b.answers([b"*2\r\n$10\r\nmaxclients\r\n$4\r\n".to_vec(), vec![0, 0xff, 0xc0, 0x1b], b"\r\n".to_vec()].concat());
     let what = within(READ, "it is told", || Some(scripted.proof("db-b")?.1).filter(|what| !what.is_empty()));
     assert!(what.chars().all(mainstay::failover::is_printable), "{what:?}");

@@ -55,8 +55,14 @@ pub fn answers_wrongly_enforced() -> Figures {
     let stopped = replay.update(0, Fault::Wrong);
     let told = replay.told(&["conditions do not hold"]);
     println!("-- told after {told:?}");
-    replay.site.run(&["switchover", "orders"]);
-    replay.site.run(&["promote", "orders"]);
+    for order in ["switchover", "promote"] {
+        let said = replay.site.run(&[order, "orders"]);
+        assert!(
+            said.err.contains("mainstay approve orders/db-a") && said.err.contains("stop the server of db-a"),
+            "{}",
+            said.err
+        );
+    }
     replay.tell();
     assert_eq!((replay.sessions(0) - before, replay.site.active()), (0, None));
     replay.pair.cluster.node(0).stop_fast().unwrap();

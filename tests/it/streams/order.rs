@@ -13,20 +13,20 @@ use mainstay::{
 };
 
 use crate::support::{
-    config::{LOOPBACK, tcp_pool},
-    echo::Backend,
+    config::tcp_pool,
+    echo::{Backend, refusing},
     front::{Front, connect, end},
     wait::{patience, until},
 };
 
 /// Tells of each connection that says its number when it was accepted.
 fn noting() -> (Backend, Receiver<(u32, Instant)>) {
-    noting_at(LOOPBACK)
+    noting_on(refusing().0)
 }
 
-fn noting_at(address: SocketAddr) -> (Backend, Receiver<(u32, Instant)>) {
+fn noting_on(socket: socket2::Socket) -> (Backend, Receiver<(u32, Instant)>) {
     let (accepted, notes) = mpsc::channel();
-    let backend = Backend::start_noting(address, move |mut stream, at| {
+    let backend = Backend::start_on(socket, move |mut stream, at| {
         let mut number = [0; 4];
         if stream.read_exact(&mut number).is_ok() {
             let _ = accepted.send((u32::from_be_bytes(number), at));
@@ -35,8 +35,8 @@ fn noting_at(address: SocketAddr) -> (Backend, Receiver<(u32, Instant)>) {
     (backend, notes)
 }
 
-fn config(backend: &Backend, workers: usize) -> Config {
-    let mut config = tcp_pool(&[backend.address]);
+fn config(backend: SocketAddr, workers: usize) -> Config {
+    let mut config = tcp_pool(&[backend]);
     config.workers = Some(workers);
     config
 }
@@ -68,14 +68,14 @@ fn disordered(config: &Config, notes: &Receiver<(u32, Instant)>, header: &[u8], 
 #[test]
 fn two_connections_of_a_client_arrive_in_the_order_in_which_it_made_them() {
     let (backend, notes) = noting();
-    assert_eq!(disordered(&config(&backend, 2), &notes, b"", 500, 2), 0, "pairs of 500 were swapped");
+    assert_eq!(disordered(&config(backend.address, 2), &notes, b"", 500, 2), 0, "pairs of 500 were swapped");
 }
 
 #[test]
 fn many_connections_of_a_client_arrive_in_the_order_in_which_it_made_them() {
     for route in [ListenerRoute::Primary, ListenerRoute::Any] {
         let (backend, notes) = noting();
-        let mut config = config(&backend, 3);
+        let mut config = config(backend.address, 3);
         config.pools[0].listeners[0].route = route;
         assert_eq!(disordered(&config, &notes, b"", 100, 12), 0, "rows of 100 were in disorder ({route:?})");
     }
@@ -85,7 +85,7 @@ fn many_connections_of_a_client_arrive_in_the_order_in_which_it_made_them() {
 #[test]
 fn connections_by_way_of_a_proxy_arrive_in_the_order_of_their_headers_with_one_worker() {
     let (backend, notes) = noting();
-    let mut config = config(&backend, 1);
+    let mut config = config(backend.address, 1);
     config.pools[0].listeners[0].proxy_protocol.accept_from = vec!["127.0.0.1/32".parse().unwrap()];
     let header = b"PROXY TCP4 192.0.2.1 198.51.100.7 4242 5432\r\n";
     assert_eq!(disordered(&config, &notes, header, 500, 2), 0, "pairs of 500 were swapped");
@@ -95,9 +95,8 @@ fn connections_by_way_of_a_proxy_arrive_in_the_order_of_their_headers_with_one_w
 /// Rows of so many that were held, until there was a backend; how many of them came in another order.
 fn disordered_by_the_hold(workers: usize, rows: usize, row: u32) -> usize {
     let is_disordered = |_: &usize| {
-        let (mut backend, _) = noting();
-        backend.stop();
-        let mut config = config(&backend, workers);
+        let (socket, address) = refusing();
+        let mut config = config(address, workers);
         // How soon they are released is not the subject.
         config.pools[0].check.interval = Duration::from_millis(50);
         let running = app::start(&config).unwrap();
@@ -110,7 +109,7 @@ fn disordered_by_the_hold(workers: usize, rows: usize, row: u32) -> usize {
                 client
             })
             .collect();
-        let (_backend, notes) = noting_at(backend.address);
+        let (_backend, notes) = noting_on(socket);
         let mut order: Vec<_> = clients.iter().map(|_| notes.recv_timeout(patience()).unwrap()).collect();
         // Their sessions end, instead of being waited for.
         drop(clients);

@@ -46,6 +46,11 @@ impl Backend {
         let socket = socket2::Socket::new(socket2::Domain::for_address(address), socket2::Type::STREAM, None).unwrap();
         socket.set_reuse_address(true).unwrap();
         socket.bind(&address.into()).unwrap();
+        Self::start_on(socket, script)
+    }
+
+    /// The same, on a socket that has its address already, such as that of [`refusing`].
+    pub fn start_on(socket: socket2::Socket, script: impl Fn(TcpStream, Instant) + Send + Sync + 'static) -> Self {
         socket.listen(4096).unwrap();
         let listener = TcpListener::from(socket);
         let address = listener.local_addr().unwrap();

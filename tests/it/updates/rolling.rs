@@ -282,6 +282,7 @@ impl Readers {
                         Err(Failed::Told(code)) if Client::FAREWELLS.contains(&&*code) => reads.ended += 1,
                         Err(why) => reads.failed.push(format!("{why:?}")),
                     }
+                    // Readers of a site think.
                     thread::sleep(Duration::from_millis(10));
                 }
                 reads

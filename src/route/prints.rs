@@ -284,6 +284,7 @@ mod tests {
         let again: Print = serde_json::from_str(&serde_json::to_string(&one).unwrap()).unwrap();
         assert_eq!((again.digest(&[]), &again), (one.digest(&[]), &one));
     }
+
     #[test]
     fn fingerprints_of_two_keys_tell_nothing() {
         let of = |key: &str, values: [&str; 2]| {

@@ -40,7 +40,8 @@ fn a_server_that_speaks_first_is_heard_by_a_silent_client_at_once() {
     // In turns, so that whatever else the machine does delays both.
     let times = (0..200).map(|_| (greeted_after(backend.address), greeted_after(front.address())));
     let (mut direct, mut through): (Vec<_>, Vec<_>) = times.unzip();
-    let (direct, through) = (quantile(&mut direct, 0.5), quantile(&mut through, 0.5));
+    // Whoever waits for a client's first bytes waits each time, and other work on the machine delays most of them.
+    let (direct, through) = (quantile(&mut direct, 0.1), quantile(&mut through, 0.1));
     assert!(through < direct + Duration::from_millis(5), "direct {direct:?}, through mainstay {through:?}");
 }
 

@@ -210,7 +210,7 @@ impl Kind {
 }
 
 /// One after the other, each so many times, on the same standby, which becomes what it was in between.
-pub(crate) fn stop_at_the_standby(kinds: &[Kind], runs: usize) {
+pub(crate) fn stop_at_the_standby(kinds: impl IntoIterator<Item = &'static Kind>, runs: usize) {
     let mut rolling = Rolling::new(&json!({"mode": "enforce", "soak": "2s"}));
     let old = Arc::new(Release::postgres(OLD));
     let (writers, readers) = (writers(rolling.rw()), Readers::start(rolling.ro()));

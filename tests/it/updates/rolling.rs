@@ -250,7 +250,7 @@ pub(crate) fn new_release() -> Arc<Release> {
 }
 
 pub(crate) fn writers(address: SocketAddr) -> Writers {
-    Writers::several::<Client, _>(4, address, || || Duration::from_millis(5))
+    Writers::several::<Client, _>(4, address, || || Duration::from_millis(20))
 }
 
 /// Clients that log in, read and leave.
@@ -282,8 +282,8 @@ impl Readers {
                         Err(Failed::Told(code)) if Client::FAREWELLS.contains(&&*code) => reads.ended += 1,
                         Err(why) => reads.failed.push(format!("{why:?}")),
                     }
-                    // Readers of a site think.
-                    thread::sleep(Duration::from_millis(10));
+                    // Each login costs the processor as much as ten reads, so they are enough to notice a moment, and no more.
+                    thread::sleep(Duration::from_millis(50));
                 }
                 reads
             })

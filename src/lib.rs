@@ -7,7 +7,8 @@
 //! ```text
 //! main ─► cli ─► app ─► data      (accepts, holds, dials, relays)      ─┐
 //!                  ├──► control   (probes, decides, publishes)         ─┼─► route   the seam
-//!                  └──► admin     (metrics, status, health)            ─┘   metrics, reason, lifecycle, net, wire, config
+//!                  ├──► admin     (metrics, status, health)            ─┤   metrics, reason, lifecycle, net, wire, config
+//!                  └──► notify    (tells people what happens)          ─┘
 //!                                                                              └─► failover ─► std
 //! ```
 //!
@@ -19,6 +20,8 @@
 //! | [`data`] | the byte path |
 //! | [`admin`] | HTTP: status, metrics, liveness, readiness |
 //! | [`config`] | the user's file, turned into valid run-time values; errors with their places |
+//! | [`notify`] | tells people: Slack, `PagerDuty`, webhooks, programs |
+//! | `command` | one run of a command of the user |
 //! | [`metrics`] | all metrics |
 //! | [`reason`] | closed sets of words, each at once return value, log field and metric label |
 //! | [`lifecycle`] | phases of the process, and its vital threads |
@@ -51,13 +54,14 @@
 //!
 //! # Threads
 //!
-//! N data workers, each with its own event loop (`data::event_loop`), buffer and sessions; one control thread; one admin thread;
+//! N data workers, each with its own event loop (`data::event_loop`), buffer and sessions; one control thread; one admin thread, where notifications are sent, too;
 //! one for the phases of the process; one that writes the log. A busy byte path cannot delay a check, and `/livez` answers even if
 //! other threads are stuck.
 
 pub mod admin;
 pub mod app;
 pub mod cli;
+mod command;
 pub mod config;
 pub mod control;
 pub mod data;
@@ -67,6 +71,7 @@ pub mod fuzzing;
 pub mod lifecycle;
 pub mod metrics;
 pub mod net;
+pub mod notify;
 pub mod reason;
 pub mod route;
 pub mod telemetry;

@@ -131,3 +131,27 @@ labels! {
         Downstream = "downstream",
     }
 }
+
+labels! {
+    /// What a receiver of notifications is.
+    pub enum ReceiverKind {
+        /// A channel of Slack.
+        Slack = "slack",
+        /// `PagerDuty`.
+        PagerDuty = "pagerduty",
+        /// A URL.
+        Webhook = "webhook",
+        /// A program.
+        Exec = "exec",
+    }
+}
+
+labels! {
+    /// What became of a notification.
+    pub enum NotificationResult {
+        /// The receiver has taken it.
+        Sent = "sent",
+        /// It was given up after the last try.
+        Failed = "failed",
+    }
+}

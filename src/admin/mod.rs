@@ -46,7 +46,7 @@ mod server;
 mod socket;
 mod status;
 
-use std::{fmt, io, sync::Arc, thread::JoinHandle};
+use std::{fmt, future::Future, io, pin::Pin, sync::Arc, thread::JoinHandle};
 
 pub use authority::{Authority, Denial};
 pub use process::{ProcessOrder, ProcessOrderReceiver, ProcessOrderSender, ProcessRefusal, ProcessVerb, process_orders};
@@ -68,6 +68,8 @@ pub struct AdminSettings {
     pub max_connections: usize,
     /// Without this plane the process must not go on.
     pub vital: Vital,
+    /// What else runs on its thread. It must never block.
+    pub beside: Pin<Box<dyn Future<Output = ()> + Send>>,
     /// What it shows.
     pub state: AdminState,
 }
@@ -201,6 +203,7 @@ pub fn spawn(settings: AdminSettings) -> io::Result<JoinHandle<()>> {
     let state = Arc::new(settings.state);
     let places = settings.max_connections;
     settings.vital.thread("mainstay-admin".to_owned(), move || {
+        runtime.spawn(settings.beside);
         runtime.block_on(server::serve(listeners, places, state));
         // A disk that does not answer must not keep the process.
         runtime.shutdown_background();

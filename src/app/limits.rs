@@ -5,7 +5,7 @@ use std::time::Duration;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::error::StartError;
-use crate::{config::Config, control, data::admission::Budget};
+use crate::{config::Config, control, data::admission::Budget, notify};
 
 /// Limits of the machine.
 pub(super) struct Limits {
@@ -40,7 +40,7 @@ pub(super) fn budget(config: &Config, workers: usize) -> Result<Budget, StartErr
     let files = if raised.is_ok() { limit.maximum } else { limit.current };
     let files = files.and_then(|files| usize::try_from(files).ok()).unwrap_or(1 << 20).min(1 << 20);
     let listeners = config.pools.iter().flat_map(|pool| &pool.listeners).map(|listener| listener.listen.len()).sum::<usize>();
-    let checks = config.pools.iter().map(control::descriptors).sum();
+    let checks = config.pools.iter().map(control::descriptors).sum::<usize>() + config.notify.len() * notify::DESCRIPTORS;
     Budget::divide(files, listeners + config.admin.listen.len(), checks, workers).map_err(|needed| {
         StartError(format!("this process may open {files} files, and {needed} are needed at least; raise the limit (ulimit -n)"))
     })

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     admin::{self, AdminListener, AdminPool, AdminSettings, AdminState, Authority, HealthProblems, ProcessOrderSender, View},
-    config::{Config, ListenerConfig, PoolConfig},
+    config::{Config, ListenerConfig, ListenerRoute, PoolConfig},
     control::{
         self, ControlHandle, ControlSettings, PoolHandle,
         heartbeat::{self, Heartbeat},
@@ -31,6 +31,7 @@ use crate::{
     lifecycle::{Lifeline, Vital},
     metrics::{Metrics, PoolLabels, PoolSeries},
     net::{endpoint::Endpoint, listener::BoundListener},
+    notify::{Notifier, Setup, Watched},
     route::{
         self, Clock, EventLog, GuardLog, OperationLog, OrderSender, ReportSender, RouteWatch, SessionTable, Snapshot,
         SnapshotWatch,
@@ -53,6 +54,7 @@ pub(super) struct Planes {
     listeners: ListenerManager,
     control: ControlHandle,
     view: watch::Sender<Arc<View>>,
+    told: watch::Sender<Arc<Setup>>,
 }
 
 /// A pool that is configured.
@@ -112,6 +114,7 @@ impl Planes {
         })
         .map_err(|error| StartError::thread("control", &error))?;
         let (view, views) = watch::channel(Arc::new(View { pools: Vec::new(), config_json: serde_json::Value::Null }));
+        let (told, setup) = watch::channel(Arc::default());
         let mut planes = Self {
             metrics: Arc::clone(metrics),
             lifeline: lifeline.clone(),
@@ -122,14 +125,18 @@ impl Planes {
             listeners: data.listeners,
             control,
             view,
+            told,
         };
         planes.apply(config, planes.series(config)?, sockets, limits.budget);
         // From here on the process may find that everything has ended.
         data.tasks.close();
+        let notifier =
+            Notifier { clock, phase: lifeline.phase.clone(), setup, events: Arc::clone(&events), metrics: Arc::clone(metrics) };
         let admin_thread = admin::spawn(AdminSettings {
             max_connections: (limits.budget.admin / admin.len().max(1)).max(4),
             listen: admin,
             vital: lifeline.vital.clone(),
+            beside: Box::pin(notifier.run()),
             state: AdminState {
                 version: env!("CARGO_PKG_VERSION"),
                 authority: Authority::new(&config.admin, process),
@@ -183,6 +190,8 @@ impl Planes {
         for gone in before.into_values() {
             gone.retired.cancel();
         }
+        let watched = config.pools.iter().filter_map(|pool| self.pools.get(&pool.name)).map(RunningPool::watched).collect();
+        self.told.send_replace(Arc::new(Setup { receivers: config.notify.clone(), pools: watched }));
         self.view.send_replace(Arc::new(View { pools, config_json: config.to_json() }));
         drop(showing);
         // Ends when each pool has dropped its sender.
@@ -276,6 +285,15 @@ impl RunningPool {
     pub(super) fn listening(&self, bound: &HashMap<SocketKey, Endpoint>) -> Vec<Vec<Endpoint>> {
         let real = |listener| bind::keys(&self.config, listener).filter_map(|key| bound.get(&key).cloned()).collect();
         self.config.listeners.iter().map(real).collect()
+    }
+
+    fn watched(&self) -> Watched {
+        Watched {
+            snapshot: self.snapshots.clone(),
+            metrics: Arc::clone(&self.series.pool),
+            listeners: self.series.listeners.clone(),
+            is_for_writing: self.config.listeners.iter().any(|listener| listener.route == ListenerRoute::Primary),
+        }
     }
 
     fn view(&self, bound: &HashMap<SocketKey, Endpoint>, connections: usize) -> AdminPool {

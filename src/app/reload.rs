@@ -37,6 +37,8 @@ pub struct Changes {
     pub backends_added: Vec<Arc<str>>,
     /// Backends of those that take no more clients.
     pub backends_removed: Vec<Arc<str>>,
+    /// Keys of the process that changed.
+    pub keys: Vec<Arc<str>>,
 }
 
 impl fmt::Display for Changes {
@@ -47,6 +49,7 @@ impl fmt::Display for Changes {
             ("changed", &self.changed),
             ("backends added", &self.backends_added),
             ("backends removed", &self.backends_removed),
+            ("keys changed", &self.keys),
         ];
         let said: Vec<String> = kinds
             .iter()
@@ -146,6 +149,7 @@ fn compare(before: &Config, after: &Config) -> Changes {
         removed: names(before.pools.iter().filter(|pool| find(after, pool).is_none()).collect()),
         changed: both.iter().map(|(_, is)| Arc::clone(&is.name)).collect(),
         backends_added: both.iter().flat_map(|(was, is)| missing(is, was)).collect(),
+        keys: (before.notify != after.notify).then(|| "notify".into()).into_iter().collect(),
         backends_removed: both.iter().flat_map(|(was, is)| missing(was, is)).collect(),
     }
 }

@@ -5,6 +5,7 @@ pub mod client;
 pub mod demo;
 pub mod diff;
 pub mod exit;
+pub mod notify;
 mod operation;
 pub mod order;
 pub mod probe;
@@ -41,6 +42,8 @@ enum Command {
     Status(status::Args),
     /// Show what differs between the backends of a pool: versions, settings, extensions.
     Diff(diff::Args),
+    /// Send a test message to every receiver of notifications.
+    Notify(notify::Args),
     /// Wait until a running mainstay has started, or is ready.
     Wait(wait::Args),
 }
@@ -63,6 +66,7 @@ pub fn main() -> u8 {
         Some(Command::Probe(args)) => probe::run(&args),
         Some(Command::Status(args)) => status::run(&args),
         Some(Command::Diff(args)) => diff::run(&args),
+        Some(Command::Notify(args)) => notify::run(&args),
         Some(Command::Wait(args)) => wait::run(&args),
         None => run_without_a_word(cli.config),
     }

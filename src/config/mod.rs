@@ -9,6 +9,7 @@
 //! | [`findings`] | the collection |
 //! | [`process`] | the configuration, and the keys of the process |
 //! | [`pool`], [`listener`] | a pool, and where its clients connect |
+//! | [`notify`] | who is told of what happens |
 //! | [`promotion`] | who promotes another node, and how clients are moved |
 //! | [`guard`] | what a backend that has changed must prove |
 //! | `limits` | what the core needs of that |
@@ -34,6 +35,7 @@ mod guard;
 mod limits;
 mod listener;
 mod load;
+mod notify;
 mod operators;
 mod pool;
 mod process;
@@ -58,6 +60,7 @@ pub use guard::{
 pub use listener::{Balance, Fallback, ListenerConfig, ListenerRoute, Refusal, RelayMode};
 pub(crate) use load::parse_any;
 pub use load::{Loaded, load, parse};
+pub use notify::{Destination, NotificationKind, PagerDuty, ReceiverConfig, Slack, Webhook, parse_url, signing_key};
 pub use operators::{Operator, read_token};
 pub use pool::{BackendConfig, ConnectRamp, HoldConfig, OnDown, PoolConfig};
 pub use process::{AdminConfig, Config, LogConfig, LogFormat, LogLevel};

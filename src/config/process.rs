@@ -10,6 +10,7 @@ use std::{
 use serde_json::Value as Json;
 
 use super::{
+    notify::{self, ReceiverConfig},
     operators::{self, Operator},
     pool::{self, PoolConfig},
     raw::{
@@ -41,6 +42,8 @@ pub struct Config {
     pub busy_poll: Option<Duration>,
     /// Directory for the state that survives a restart.
     pub state_dir: Option<PathBuf>,
+    /// Who is told of what happens.
+    pub notify: Vec<ReceiverConfig>,
     /// The pools, in file order.
     pub pools: Vec<PoolConfig>,
 }
@@ -112,9 +115,9 @@ impl Config {
         FILE.print(self).to_yaml()
     }
 
-    /// The keys of the process that differ. None of them can change while it runs.
+    /// The keys of the process that differ and cannot change while it runs.
     pub fn keys_that_differ<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = &'static str> {
-        FILE.differing(self, other).filter(|key| *key != "pools")
+        FILE.differing(self, other).filter(|key| !["pools", "notify"].contains(key))
     }
 
     /// Every key at its default.
@@ -131,6 +134,7 @@ impl Config {
             workers: None,
             busy_poll: None,
             state_dir: None,
+            notify: Vec::new(),
             pools: Vec::new(),
         }
     }
@@ -155,6 +159,11 @@ table! {
         |field, config| config.state_dir = state_dir(field),
         |config| Some(config.state_dir.as_deref().map_or(Tree::Null, path))
     ), "Directory for the state that survives a restart: the active backend, the highest epoch.";
+    "notify": custom(
+        |_| "a list of [maps](#notify)".into(), "none",
+        |field, config| config.notify = notify::receivers(field),
+        |config| Some(config.notify.iter().map(notify::print).collect())
+    ), "Who is told of what happens; see [notifications.md](notifications.md).";
     "defaults": elsewhere("[a map](#pools-and-defaults)", "see there", |_| None),
         "Defaults for every pool.";
     "pools": elsewhere("a list of [maps](#pools)", "required", |config| Some(config.pools.iter().map(pool::print).collect())),

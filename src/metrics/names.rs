@@ -28,6 +28,9 @@ metrics! {
     STATE_WRITE_PENDING = "mainstay_state_write_pending", "1 while a change of the state that must survive a restart is not yet on disk.";
     STATE_WRITE_FAILURES = "mainstay_state_write_failures_total", "Failed attempts to write a state file.";
 
+    NOTIFICATIONS = "mainstay_notifications_total", "Notifications that a receiver has taken, or that were given up, by kind of receiver.";
+    NOTIFICATIONS_DROPPED = "mainstay_notifications_dropped_total", "Notifications that were left out because there were too many.";
+
     CONNECTIONS_ACCEPTED = "mainstay_connections_accepted_total", "Client connections that were accepted.";
     CONNECTIONS_REJECTED = "mainstay_connections_rejected_total", "Client connections that were rejected before they reached a backend.";
     ACCEPT_ERRORS = "mainstay_accept_errors_total", "Failed calls of accept.";

@@ -13,8 +13,9 @@ use super::{
     series::{OneHot, Per, Series},
 };
 use crate::{
+    failover::label::Label as _,
     lifecycle::Phase,
-    reason::{PipeError, ReloadResult},
+    reason::{NotificationResult, PipeError, ReceiverKind, ReloadResult},
 };
 
 /// Unit of processor time and start time in `/proc`: `USER_HZ`, which is 100 on every architecture Rust builds for
@@ -42,6 +43,10 @@ pub struct ProcessMetrics {
     pub state_write_failures: IntCounter,
     /// Times a pipe could not be had, by reason.
     pub pipe_errors: Per<PipeError, IntCounter>,
+    /// Notifications that were sent or given up, by kind of receiver and result.
+    pub notifications: Per<ReceiverKind, Per<NotificationResult, IntCounter>>,
+    /// Notifications that were left out.
+    pub notifications_dropped: IntCounter,
     /// 1 when the last attempt to load the configuration succeeded.
     reload_successful: IntGauge,
     /// When the configuration in use was loaded.
@@ -70,6 +75,10 @@ impl ProcessMetrics {
             state_write_pending: series.int_gauge(names::STATE_WRITE_PENDING)?,
             state_write_failures: series.int_counter(names::STATE_WRITE_FAILURES)?,
             pipe_errors: series.int_counters(names::PIPE_ERRORS, "reason")?,
+            notifications: Per::new(|kind: ReceiverKind| {
+                series.with("kind", kind.as_str()).int_counters(names::NOTIFICATIONS, "result")
+            })?,
+            notifications_dropped: series.int_counter(names::NOTIFICATIONS_DROPPED)?,
             reload_successful,
             reload_timestamp,
             reloads: series.int_counters(names::CONFIG_RELOADS, "result")?,

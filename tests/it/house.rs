@@ -71,6 +71,7 @@ fn arrows() -> BTreeMap<&'static str, &'static [&'static str]> {
                 "lifecycle",
                 "metrics",
                 "net",
+                "notify",
                 "reason",
                 "route",
                 "telemetry",
@@ -80,11 +81,26 @@ fn arrows() -> BTreeMap<&'static str, &'static [&'static str]> {
         ),
         (
             "app",
-            &["admin", "config", "control", "data", "lifecycle", "metrics", "net", "reason", "route", "telemetry", "failover"],
+            &[
+                "admin",
+                "config",
+                "control",
+                "data",
+                "lifecycle",
+                "metrics",
+                "net",
+                "notify",
+                "reason",
+                "route",
+                "telemetry",
+                "failover",
+            ],
         ),
         ("data", &["config", "failover", "lifecycle", "metrics", "net", "reason", "route", "wire"]),
-        ("control", &["config", "failover", "lifecycle", "metrics", "net", "reason", "route", "wire", "labels"]),
+        ("control", &["command", "config", "failover", "lifecycle", "metrics", "net", "reason", "route", "wire", "labels"]),
         ("admin", &["config", "failover", "lifecycle", "metrics", "net", "reason", "route", "labels"]),
+        ("notify", &["command", "config", "failover", "lifecycle", "metrics", "net", "reason", "route", "labels"]),
+        ("command", &[]),
         ("config", &["failover", "lifecycle", "net", "wire", "labels"]),
         ("metrics", &["failover", "lifecycle", "reason"]),
         ("telemetry", &["config", "failover"]),
@@ -263,7 +279,7 @@ fn files_and_functions_are_short() {
 
 #[test]
 fn no_runtime_thread_sleeps() {
-    let runtimes = ["data", "control", "admin", "route", "app"];
+    let runtimes = ["data", "control", "admin", "notify", "route", "app"];
     let sleepers: Vec<String> = src()
         .into_iter()
         .filter(|(file, text)| runtimes.contains(&room(file)) && text.contains("thread::sleep"))

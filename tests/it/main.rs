@@ -33,6 +33,7 @@ mod long;
 mod mysql;
 mod names;
 mod network;
+mod notify;
 mod operations;
 mod orders;
 mod post_mortem;

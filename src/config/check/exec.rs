@@ -191,7 +191,7 @@ fn word(field: Field<'_>) -> Option<Word> {
 }
 
 /// A text that is shown if all of it is in the file.
-pub(super) fn hidden(scalar: &Scalar) -> Word {
+pub(in crate::config) fn hidden(scalar: &Scalar) -> Word {
     if scalar.source == Source::Literal { Word::Plain(scalar.text.clone()) } else { Word::Secret(secret(scalar)) }
 }
 

@@ -2,7 +2,7 @@
 //! with a clean environment that has nothing secret. At its deadline the group gets SIGTERM, a moment later SIGKILL.
 
 use std::{
-    process::Command,
+    process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
@@ -15,14 +15,11 @@ use tokio::{
 
 use super::step::{Done, Member, Occasion, left};
 use crate::{
+    command::{Process, clean_environment},
     config::{Word, exec},
     control::probe::{
         Deadline,
-        exec::{
-            PLAIN_PATH,
-            answer::{Ended, name, without_secrets},
-            process::Process,
-        },
+        exec::answer::{Ended, name, without_secrets},
     },
     failover::{Printable, label::Label as _},
 };
@@ -33,8 +30,6 @@ const PATIENCE: Duration = Duration::from_secs(1);
 const GRACE: Duration = Duration::from_secs(1);
 /// Characters of an output that are told.
 const LONGEST_OUTPUT: usize = 400;
-/// Variables of mainstay that a hook has as well.
-const INHERITED: [&str; 6] = ["HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "TZ"];
 
 crate::labels! {
     /// What a hook is for; also the value of `MAINSTAY_HOOK`.
@@ -89,7 +84,7 @@ impl Hook<'_> {
         let (command, runtime) = (self.command(member, peer, occasion), Handle::current());
         let (gone, _) = oneshot::channel();
         // The file may be on a disk that does not answer.
-        let starting = spawn_blocking(move || Process::start(command, gone, &runtime));
+        let starting = spawn_blocking(move || Process::start(command, Stdio::null(), gone, &runtime));
         let mut process = match timeout_at(until, starting).await {
             Ok(Ok(Ok(process))) => process,
             Ok(Ok(Err(error))) => return Err(self.failed(&format!("cannot be started: {error}; look at {}", self.shown()))),
@@ -143,9 +138,7 @@ impl Hook<'_> {
 
     fn command(&self, member: &Member, peer: Option<&Member>, occasion: &Occasion) -> Command {
         let mut command = Command::new(self.program());
-        command.args(self.command.iter().skip(1).map(Word::expose)).env_clear();
-        command.env("PATH", std::env::var_os("PATH").unwrap_or_else(|| PLAIN_PATH.into()));
-        command.envs(INHERITED.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
+        clean_environment(command.args(self.command.iter().skip(1).map(Word::expose)));
         let role = match self.kind {
             HookKind::Promote => "standby",
             HookKind::Proof | HookKind::OnUnproven if peer.is_some_and(|peer| peer.name != member.name) => "standby",

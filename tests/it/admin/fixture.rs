@@ -130,8 +130,16 @@ impl Fixture {
             health: Arc::new(move || health.lock().unwrap().clone()),
         };
         let listen = vec![BoundListener::Tcp(listener), unix];
-        let thread =
-            Some(admin::spawn(AdminSettings { listen, max_connections: 32, vital: lifecycle::Vital::default(), state }).unwrap());
+        let thread = Some(
+            admin::spawn(AdminSettings {
+                listen,
+                max_connections: 32,
+                vital: lifecycle::Vital::default(),
+                beside: Box::pin(async {}),
+                state,
+            })
+            .unwrap(),
+        );
         let (orders, process_orders) = (Mutex::new(Some(orders)), Mutex::new(Some(process_orders)));
         Self {
             address,

@@ -13,7 +13,7 @@ use std::{io, time::Duration};
 use rustix::{io::Errno, process::Signal};
 
 use super::super::finding::Finding;
-pub use super::process::Ended;
+pub use crate::command::Ended;
 use crate::{
     config::ExecCheck,
     failover::{Facts, Outcome, Printable, Role},

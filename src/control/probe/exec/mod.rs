@@ -6,16 +6,17 @@
 //!
 //! | file | what it holds |
 //! |---|---|
-//! | `process` | one run: the only file with system calls |
 //! | [`answer`] | the meaning of an exit code and an output |
 
 pub mod answer;
-pub(in crate::control) mod process;
 
-use std::{process::Command, sync::Arc, time::Duration};
+use std::{
+    process::{Command, Stdio},
+    sync::Arc,
+    time::Duration,
+};
 
 use async_trait::async_trait;
-use process::Process;
 use tokio::{
     runtime::Handle,
     sync::oneshot,
@@ -30,6 +31,7 @@ use super::{
     single::Single,
 };
 use crate::{
+    command::{PLAIN_PATH, Process},
     config::{ExecCheck, exec::Word},
     failover::Printable,
     net::{addr::BackendAddr, addresses::Addresses},
@@ -38,9 +40,6 @@ use crate::{
 /// Least time between two starts, whatever the pace: a process costs a thousand times as much as a query over a session, and while
 /// a database fails, this machine should not start fifty a second.
 pub const MIN_SPACING: Duration = Duration::from_millis(100);
-
-/// The search path of a command when mainstay has no `PATH`.
-pub(in crate::control) const PLAIN_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Both outputs and the process; while it is started, also the other ends of the pipes, an input, and two of the standard library.
 pub(crate) const DESCRIPTORS: usize = 8;
@@ -102,7 +101,7 @@ impl Exec {
         self.last = Some(last);
         let (command, runtime) = (self.command(), Handle::current());
         // The file may be on a disk that does not answer: that must not block the control thread.
-        let starting = spawn_blocking(move || Process::start(command, gone, &runtime));
+        let starting = spawn_blocking(move || Process::start(command, Stdio::null(), gone, &runtime));
         let mut process = match timeout_at(deadline.at(), starting).await {
             Ok(Ok(Ok(process))) => process,
             Ok(Ok(Err(error))) => return answer::not_started(&self.check, &error),

@@ -21,6 +21,12 @@ use rustix::{
 };
 use tokio::{net::unix::pipe::Receiver, runtime::Handle, sync::oneshot, time::sleep};
 
+/// The search path of a command when mainstay has no `PATH`.
+pub(crate) const PLAIN_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Variables of mainstay that a command has as well; none of them is a secret.
+const INHERITED: [&str; 6] = ["HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "TZ"];
+
 /// Bytes of an output that are kept: more than a line of evidence needs.
 const KEPT: usize = 4096;
 /// Bytes of an output that are read without a pause.
@@ -48,9 +54,15 @@ pub enum Ended {
     Unknown,
 }
 
+/// Gives a command an environment that has nothing secret.
+pub(crate) fn clean_environment(command: &mut Command) {
+    command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_else(|| PLAIN_PATH.into()));
+    command.envs(INHERITED.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
+}
+
 /// A run.
 #[derive(Debug)]
-pub(in crate::control) struct Process {
+pub(crate) struct Process {
     group: Group,
     stdout: Output,
     stderr: Output,
@@ -59,8 +71,8 @@ pub(in crate::control) struct Process {
 impl Process {
     /// Starts it in a process group of its own. Blocks until the program was found and loaded. `gone` is dropped when nothing is
     /// left of it.
-    pub(in crate::control) fn start(mut command: Command, gone: oneshot::Sender<()>, runtime: &Handle) -> io::Result<Self> {
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+    pub(crate) fn start(mut command: Command, input: Stdio, gone: oneshot::Sender<()>, runtime: &Handle) -> io::Result<Self> {
+        command.stdin(input).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
         let mut child = command.spawn()?;
         let leader = Pid::from_child(&child);
         // From here on every failure ends the process.
@@ -73,7 +85,7 @@ impl Process {
     }
 
     /// Waits for its end. Meanwhile its output is read, so that no full pipe blocks it. Later output of its children is ignored.
-    pub(in crate::control) async fn ended(&mut self) -> Ended {
+    pub(crate) async fn ended(&mut self) -> Ended {
         let Self { group, stdout, stderr } = self;
         let listen = async {
             tokio::join!(stdout.follow(), stderr.follow());
@@ -90,7 +102,7 @@ impl Process {
     }
 
     /// Asks the group to end, by SIGTERM.
-    pub(in crate::control) fn terminate(&self) {
+    pub(crate) fn terminate(&self) {
         // A process that has ended needs no signal; once it is reaped, the number may belong to another.
         if self.group.status() != Some(Ended::Unknown) {
             let _ = kill_process_group(self.group.leader, Signal::TERM);
@@ -98,7 +110,7 @@ impl Process {
     }
 
     /// The beginning of its standard output and standard error.
-    pub(in crate::control) fn said(&self) -> (&[u8], &[u8]) {
+    pub(crate) fn said(&self) -> (&[u8], &[u8]) {
         (&self.stdout.kept, &self.stderr.kept)
     }
 }

@@ -23,8 +23,13 @@ use std::{
 use clap::ValueEnum;
 use lab::{
     failure::Failure,
-    pairs::{mariadb::MariaDbPair, patroni::PatroniPair, postgres::PostgresPair, redis::RedisPair},
-    servers::{mariadb::MariaDb, redis::Redis},
+    pairs::{
+        mysql::{MariaDbPair, MySqlPair},
+        patroni::PatroniPair,
+        postgres::PostgresPair,
+        redis::RedisPair,
+    },
+    servers::{mariadb::MariaDb, mysql::MySql, redis::Redis},
     stop::Stop,
 };
 
@@ -72,18 +77,22 @@ pub(crate) enum Case {
     Idle,
     RedisKill9,
     MariadbKill9,
+    MysqlKill9,
     PostgresPromotion,
     RedisPromotion,
     MariadbPromotion,
+    MysqlPromotion,
     Patroni,
     Switchover,
     SwitchoverBusy,
     SwitchoverCrowd,
     SwitchoverRedis,
     SwitchoverMariadb,
+    SwitchoverMysql,
     SwitchoverPatroni,
     SwitchoverAborted,
     AutomaticPromotion,
+    AutomaticPromotionMysql,
     CutOff,
 }
 
@@ -104,18 +113,22 @@ impl Case {
             Self::Idle => "idle",
             Self::RedisKill9 => "redis_kill9",
             Self::MariadbKill9 => "mariadb_kill9",
+            Self::MysqlKill9 => "mysql_kill9",
             Self::PostgresPromotion => "postgres_promotion",
             Self::RedisPromotion => "redis_promotion",
             Self::MariadbPromotion => "mariadb_promotion",
+            Self::MysqlPromotion => "mysql_promotion",
             Self::Patroni => "patroni",
             Self::Switchover => "switchover",
             Self::SwitchoverBusy => "switchover_busy",
             Self::SwitchoverCrowd => "switchover_crowd",
             Self::SwitchoverRedis => "switchover_redis",
             Self::SwitchoverMariadb => "switchover_mariadb",
+            Self::SwitchoverMysql => "switchover_mysql",
             Self::SwitchoverPatroni => "switchover_patroni",
             Self::SwitchoverAborted => "switchover_aborted",
             Self::AutomaticPromotion => "automatic_promotion",
+            Self::AutomaticPromotionMysql => "automatic_promotion_mysql",
             Self::CutOff => "cut_off",
         }
     }
@@ -140,11 +153,13 @@ impl Case {
             Self::Idle => "4,000 idle sessions: what do they cost?",
             Self::RedisKill9 => "A Redis primary is killed (kill -9), its replica is promoted at once; eight clients write.",
             Self::MariadbKill9 => "A MariaDB primary is killed (kill -9), its replica is promoted at once; eight clients write.",
+            Self::MysqlKill9 => "A MySQL primary is killed (kill -9), its replica is promoted at once; eight clients write.",
             Self::PostgresPromotion => {
                 "As kill9, but the standby is promoted some time after the primary died (hold.timeout is 90 s; a tenth of the runs waits long)."
             }
             Self::RedisPromotion => "The same for Redis (REPLICAOF NO ONE).",
-            Self::MariadbPromotion => "The same for MariaDB (STOP SLAVE, then read_only off, without RESET).",
+            Self::MariadbPromotion => "The same for MariaDB (STOP REPLICA, then read_only off, without RESET).",
+            Self::MysqlPromotion => "The same for MySQL.",
             Self::Patroni => {
                 "A Patroni 3 cluster (two nodes, etcd, synchronous mode): its API hangs, a switchover, its leader is killed."
             }
@@ -155,11 +170,13 @@ impl Case {
             Self::SwitchoverCrowd => "The same; 20 clients never pause, and 200 sessions are idle.",
             Self::SwitchoverRedis => "`mainstay switchover`, Redis (FAILOVER): eight clients, as in switchover.",
             Self::SwitchoverMariadb => "`mainstay switchover`, MariaDB: eight clients, as in switchover.",
+            Self::SwitchoverMysql => "`mainstay switchover`, MySQL: eight clients, as in switchover.",
             Self::SwitchoverPatroni => "`mainstay switchover`, PostgreSQL under Patroni 3: eight clients, as in switchover.",
             Self::SwitchoverAborted => "`mainstay switchover`, PostgreSQL: the command that stops the old primary fails.",
             Self::AutomaticPromotion => {
                 "`promotion.automatic`, two nodes, synchronous: the primary is killed (kill -9), and comes back as a primary later."
             }
+            Self::AutomaticPromotionMysql => "The same for MySQL with semi-synchronous replication.",
             Self::CutOff => "`promotion.automatic`: mainstay cannot reach the primary, and the standby can.",
         }
     }
@@ -176,7 +193,15 @@ impl Case {
         Ok(CaseResult { name: self.name(), title: self.title(), rows })
     }
 
+    /// It needs a server that the machine's own packages do not have.
+    const fn needs_mysql(self) -> bool {
+        matches!(self, Self::MysqlKill9 | Self::MysqlPromotion | Self::SwitchoverMysql | Self::AutomaticPromotionMysql)
+    }
+
     fn rows(self, bench: &mut Bench) -> Rows {
+        if self.needs_mysql() {
+            MySql::available().map_err(Failure::Said)?;
+        }
         match self {
             Self::Kill9 => failover::kill9(bench),
             Self::Sigstop => failover::sigstop(bench),
@@ -190,12 +215,14 @@ impl Case {
             Self::Hostile => hostile::run(bench),
             Self::Lateness => lateness::run(bench),
             Self::Idle => idle::run(bench),
-            Self::RedisKill9 => replica::kill9::<Redis>(bench),
+            Self::RedisKill9 => replica::kill9::<Redis>(bench, self.name()),
+            Self::MariadbKill9 => replica::kill9::<MariaDb>(bench, self.name()),
+            Self::MysqlKill9 => replica::kill9::<MySql>(bench, self.name()),
             Self::PostgresPromotion => failover::promotion(bench),
             Self::RedisPromotion => replica::promotion::<Redis>(bench, self.name()),
             Self::MariadbPromotion => replica::promotion::<MariaDb>(bench, self.name()),
+            Self::MysqlPromotion => replica::promotion::<MySql>(bench, self.name()),
             Self::Patroni => patroni::run(bench),
-            Self::MariadbKill9 => replica::kill9::<MariaDb>(bench),
             Self::Switchover => {
                 let goals = Goals { drain_median: Some(100.0), added: Some(150.0), hold: Some(400.0), told: true };
                 switchover::run::<PostgresPair>(bench, self.name(), Load::THINKING, goals)
@@ -216,12 +243,17 @@ impl Case {
                 let goals = Goals { hold: Some(500.0), ..Goals::default() };
                 switchover::run::<MariaDbPair>(bench, self.name(), Load::THINKING, goals)
             }
+            Self::SwitchoverMysql => {
+                let goals = Goals { hold: Some(500.0), ..Goals::default() };
+                switchover::run::<MySqlPair>(bench, self.name(), Load::THINKING, goals)
+            }
             Self::SwitchoverPatroni => {
                 let goals = Goals { hold: Some(4000.0), told: true, ..Goals::default() };
                 switchover::run::<PatroniPair>(bench, self.name(), Load::THINKING, goals)
             }
             Self::SwitchoverAborted => switchover::aborted(bench),
-            Self::AutomaticPromotion => promoted::kill9_alone(bench),
+            Self::AutomaticPromotion => promoted::kill9_alone::<PostgresPair>(bench, self.name()),
+            Self::AutomaticPromotionMysql => promoted::kill9_alone::<MySqlPair>(bench, self.name()),
             Self::CutOff => promoted::cut_off(bench),
         }
     }

@@ -40,7 +40,7 @@ impl Supervisor {
         }
     }
 
-    /// From which position on the backend that was active before lacks what the active one has, and how many bytes that are.
+    /// From which position on the backend that was active before lacks what the active one has, and how much that is.
     fn lost(&self, old: BackendId, active: BackendId) -> (Option<u64>, Option<u64>) {
         let at = |id| Some(self.core.backend(id)?.facts.position?.get());
         // A standby of the present history says how far it came. Any other has nothing since the switch.
@@ -51,15 +51,25 @@ impl Supervisor {
         (began, at(active).zip(began).map(|(at, began)| at.saturating_sub(began)))
     }
 
+    /// So much of what positions of this database count.
+    pub(super) fn amount(&self, count: u64) -> String {
+        match self.config.check.kind {
+            CheckKind::Mysql(_) if count == 1 => "1 transaction".to_owned(),
+            CheckKind::Mysql(_) => format!("{count} transactions"),
+            _ => format!("{count} bytes"),
+        }
+    }
+
     /// Two writers are worse than an order that is refused: the newer one must have stopped first.
     fn cut_off(&self, old: BackendId, active: BackendId) -> String {
         let (was, is, pool) = (self.name(old), self.name(active), &self.config.name);
         let (since, lost) = self.lost(old, active);
         let since = since.map(|position| match self.config.check.kind {
             CheckKind::Postgres(_) => format!(" since LSN {:X}/{:X}", position >> 32, position & 0xffff_ffff),
+            CheckKind::Mysql(_) => format!(" since transaction {position}"),
             _ => format!(" since position {position}"),
         });
-        let lost = lost.filter(|lost| *lost > 0).map(|lost| format!(" ({lost} bytes so far)"));
+        let lost = lost.filter(|lost| *lost > 0).map(|lost| format!(" ({} so far)", self.amount(lost)));
         format!(
             "{was} is cut off{}: it does not follow {is}, and later writes would be lost{}. Make it a standby of {is}, and order it \
              again. Or, to lose them: stop {is}, so that it takes no writes, then `mainstay rollback {pool} --accept-loss`; {is} must \
@@ -73,7 +83,9 @@ impl Supervisor {
     pub(super) fn rollback_words(&self, now: Time) -> String {
         match self.planned_rollback(now) {
             Ok(plan) => match self.core.behind(plan.to).filter(|behind| *behind > 0) {
-                Some(behind) => format!("lagging {behind} bytes; {} would take over once it has them", self.name(plan.to)),
+                Some(behind) => {
+                    format!("lagging {}; {} would take over once it has them", self.amount(behind), self.name(plan.to))
+                }
                 None => format!("ready, to {}", self.name(plan.to)),
             },
             Err(refusal) => format!("not now: {}", refusal.message),

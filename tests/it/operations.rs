@@ -1,6 +1,6 @@
 //! Operations of a whole mainstay on real servers: what is done, step by step, and what clients feel of it.
 
-mod cut_off;
+pub(crate) mod cut_off;
 mod failing;
 mod plain;
 pub(crate) mod rights;

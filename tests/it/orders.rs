@@ -2,9 +2,10 @@
 
 mod kept;
 mod kill;
+pub(crate) mod maint_mysqld;
 mod maint_sessions;
 mod pause;
-mod pause_mariadb;
+pub(crate) mod pause_mysqld;
 mod pause_redis;
 mod pause_sessions;
 mod state;

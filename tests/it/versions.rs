@@ -6,6 +6,7 @@ mod group;
 mod guard;
 mod logins;
 mod operations;
+mod orders;
 mod promotion;
 mod steps;
 mod updates;

@@ -13,9 +13,10 @@ use std::{
 
 use lab::{
     failure::Failure,
-    pairs::{NAMES, Pair as _, postgres::PostgresPair},
+    pairs::{NAMES, Pair, mysql::MySqlPair, postgres::PostgresPair},
     stats::millis,
     transactions::{Client as _, Tally, Writers, postgres::Client},
+    wait::until,
 };
 use serde_json::{Value, json};
 
@@ -40,11 +41,12 @@ const CUT: Duration = Duration::from_secs(6);
 const RETURNED: Duration = Duration::from_secs(1);
 
 /// The report kills more primaries than the default budget allows.
-fn promotion() -> Value {
-    json!({
-        "promotion": {"how": "sql", "automatic": true, "single": true, "max_lag": "16MiB"},
-        "failover_budget": {"max": 1000},
-    })
+fn promotion<M: Mortal>() -> Value {
+    let mut promotion = json!({"how": "sql", "automatic": true, "single": true});
+    if let Some(max_lag) = M::MAX_LAG {
+        promotion["max_lag"] = max_lag.into();
+    }
+    json!({"promotion": promotion, "failover_budget": {"max": 1000}})
 }
 
 struct Run {
@@ -54,16 +56,87 @@ struct Run {
     late: f64,
 }
 
+/// Two servers, of which the one acknowledges nothing that the other does not have.
+pub(super) trait Mortal: Pair {
+    /// What was written and not acknowledged may be missing, where that can be counted in bytes.
+    const MAX_LAG: Option<&'static str>;
+
+    fn synchronous() -> Self;
+    /// By SIGKILL; when that was.
+    fn kill(&mut self, node: usize) -> Result<Instant, Failure>;
+    /// Starts it again, as the primary that it was.
+    fn revive(&mut self, node: usize) -> Result<(), Failure>;
+    /// Whether the old one follows the new one again, with the same data as that.
+    fn goes_on(&mut self, old: usize, new: usize) -> bool;
+}
+
+impl Mortal for PostgresPair {
+    const MAX_LAG: Option<&'static str> = Some("16MiB");
+
+    fn synchronous() -> Self {
+        Self::start()
+    }
+
+    fn kill(&mut self, node: usize) -> Result<Instant, Failure> {
+        kill9(self.cluster.node(node))
+    }
+
+    fn revive(&mut self, node: usize) -> Result<(), Failure> {
+        Ok(self.cluster.node(node).start()?)
+    }
+
+    fn goes_on(&mut self, old: usize, new: usize) -> bool {
+        self.rejoined(old, new);
+        true
+    }
+}
+
+impl Mortal for MySqlPair {
+    const MAX_LAG: Option<&'static str> = None;
+
+    fn synchronous() -> Self {
+        let replica = ["--plugin-load-add=semisync_replica.so", "--loose-rpl-semi-sync-replica-enabled=ON"];
+        let pair = Self::with(&["--plugin-load-add=semisync_source.so"], &replica);
+        let primary = &pair.servers[0];
+        primary.sql("SET GLOBAL rpl_semi_sync_source_timeout = 600000; SET GLOBAL rpl_semi_sync_source_enabled = ON");
+        until("the primary waits for its replica", || {
+            (primary.status("Rpl_semi_sync_source_clients") == "1" && primary.status("Rpl_semi_sync_source_status") == "ON")
+                .then_some(())
+        });
+        pair
+    }
+
+    fn kill(&mut self, node: usize) -> Result<Instant, Failure> {
+        let fault = Instant::now();
+        self.servers[node].kill();
+        Ok(fault)
+    }
+
+    fn revive(&mut self, node: usize) -> Result<(), Failure> {
+        self.servers[node].restart();
+        Ok(())
+    }
+
+    /// It may have written what nobody has an answer to, under numbers that the new one has given as well.
+    fn goes_on(&mut self, _old: usize, _new: usize) -> bool {
+        false
+    }
+}
+
 /// The primary is killed, two nodes, synchronous; afterwards it comes back as a primary.
-pub(super) fn kill9_alone(bench: &mut Bench) -> Rows {
-    let mut pair = PostgresPair::start();
-    let mainstay = Mainstay::before(&pair, &promotion(), &bench.log("automatic_promotion"))?;
+pub(super) fn kill9_alone<M: Mortal>(bench: &mut Bench, case: &str) -> Rows {
+    let mut site = None;
     let mut runs = Vec::new();
     for number in 0..bench.runs {
-        let old = number as usize % 2;
+        let (mainstay, mut pair, old) = if let Some(site) = site.take() {
+            site
+        } else {
+            let pair = M::synchronous();
+            (Mainstay::before(&pair, &promotion::<M>(), &bench.log(case))?, pair, 0)
+        };
         let run = died(bench, &mainstay, &mut pair, old)?;
         eprintln!(
-            "automatic_promotion {}/{}: first write after {:.0} ms, lost {}, failed connects {}, late {}",
+            "{case} {}/{}: first write after {:.0} ms, lost {}, failed connects {}, late {}",
             number + 1,
             bench.runs,
             run.first_write,
@@ -72,6 +145,7 @@ pub(super) fn kill9_alone(bench: &mut Bench) -> Rows {
             run.late
         );
         runs.push(run);
+        site = pair.goes_on(old, 1 - old).then_some((mainstay, pair, 1 - old));
     }
     let of = |value: fn(&Run) -> f64| runs.iter().map(value).collect::<Vec<_>>();
     Ok(vec![
@@ -87,15 +161,15 @@ pub(super) fn kill9_alone(bench: &mut Bench) -> Rows {
     ])
 }
 
-fn died(bench: &mut Bench, mainstay: &Mainstay, pair: &mut PostgresPair, old: usize) -> Result<Run, Failure> {
+fn died<M: Mortal>(bench: &mut Bench, mainstay: &Mainstay, pair: &mut M, old: usize) -> Result<Run, Failure> {
     let new = 1 - old;
     mainstay.wait_ready(&bench.stop, NAMES[old])?;
     let before = pair.written(old);
     let began = Instant::now();
-    let writers = writers(bench, mainstay.address(0));
+    let writers = writers::<M>(bench, mainstay.address(0));
     bench.stop.wait("every client writes", PATIENCE, || writers.tally().all_since(began))?;
     random_phase(bench)?;
-    let fault = kill9(pair.cluster.node(old))?;
+    let fault = pair.kill(old)?;
     let first = |writers: &Writers| {
         let commits = writers.tally().commits.lock().unwrap_or_else(PoisonError::into_inner);
         // What the dead one had answered before may still have been on its way.
@@ -104,14 +178,13 @@ fn died(bench: &mut Bench, mainstay: &Mainstay, pair: &mut PostgresPair, old: us
     };
     let first = bench.stop.wait("a client writes to the new primary", PATIENCE, || first(&writers))?;
     bench.stop.wait("every client writes again", PATIENCE, || writers.tally().all_since(first))?;
-    pair.cluster.node(old).start()?;
+    pair.revive(old)?;
     let returned = pair.written(old);
     bench.stop.pause(RETURNED)?;
     let late = pair.written(old) - returned;
     let tally = writers.stop();
     // A transaction without an answer may be there or not.
     let lost = (before + Tally::of(&tally.committed)).saturating_sub(pair.written(new));
-    pair.rejoined(old, new);
     Ok(Run {
         first_write: millis(first.duration_since(fault)),
         lost: lost as f64,
@@ -120,8 +193,8 @@ fn died(bench: &mut Bench, mainstay: &Mainstay, pair: &mut PostgresPair, old: us
     })
 }
 
-fn writers(bench: &mut Bench, address: SocketAddr) -> Writers {
-    Writers::start::<Client, _>(address, || {
+fn writers<P: Pair>(bench: &mut Bench, address: SocketAddr) -> Writers {
+    Writers::start::<P::Client, _>(address, || {
         let mut rng = Rng::new(bench.rng.next());
         move || rng.duration_below(Duration::from_millis(20))
     })
@@ -136,7 +209,7 @@ pub(super) fn cut_off(bench: &mut Bench) -> Rows {
             {"name": NAMES[0], "address": way.address.to_string()},
             {"name": NAMES[1], "address": pair.nodes()[1].to_string()},
         ],
-        "promotion": promotion()["promotion"],
+        "promotion": promotion::<PostgresPair>()["promotion"],
     });
     let mainstay = Mainstay::before(&pair, &more, &bench.log("cut_off"))?;
     let mut promotions = Vec::new();

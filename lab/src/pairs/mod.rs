@@ -3,7 +3,6 @@
 #![allow(missing_docs, clippy::missing_panics_doc, clippy::unwrap_used, reason = "only tests and benches start them")]
 
 pub mod galera;
-pub mod mariadb;
 pub mod mysql;
 pub mod patroni;
 pub mod postgres;

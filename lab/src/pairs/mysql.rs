@@ -1,56 +1,69 @@
-//! `MySQL`: a primary and an asynchronous replica, whose transactions are numbered.
+//! `MySQL` or `MariaDB`: a primary and an asynchronous replica, whose transactions are numbered.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, os::unix::fs::symlink};
 
 use serde_json::{Value, json};
 
 use super::{Pair, directory, script};
-use crate::{directory::Directory, servers::mysql::MySql, transactions::mysql::Client, wait::until};
+use crate::{
+    directory::Directory,
+    servers::{
+        mariadb::Maria,
+        mysql::Oracle,
+        mysqld::{Flavour, Mysqld, following},
+    },
+    transactions::mysql::Client,
+    wait::until,
+};
 
-/// Makes an old primary a replica of the new one.
-fn rejoin(servers: &[MySql; 2]) -> String {
-    let [a, b] = servers.each_ref().map(|server| (server.port, server.socket().display().to_string()));
-    format!(
-        "case \"${{MAINSTAY_ADDRESS##*:}}\" in {}) SOCKET='{}';; {}) SOCKET='{}';; esac\n\
-         exec {} --no-defaults --socket=\"$SOCKET\" --user=root --execute=\"CHANGE REPLICATION SOURCE TO source_host='127.0.0.1', \
-         source_port=${{MAINSTAY_PEER_ADDRESS##*:}}, source_user='root', source_auto_position=1, source_connect_retry=1; \
-         START REPLICA\"",
-        a.0,
-        a.1,
-        b.0,
-        b.1,
-        MySql::client_program().display(),
-    )
-}
+pub type MySqlPair = MysqldPair<Oracle>;
+pub type MariaDbPair = MysqldPair<Maria>;
 
-pub struct MySqlPair {
-    pub servers: [MySql; 2],
+pub struct MysqldPair<F: Flavour> {
+    pub servers: [Mysqld<F>; 2],
     hooks: Directory,
 }
 
-impl Pair for MySqlPair {
-    type Client = Client;
-
-    fn start() -> Self {
-        let primary = MySql::start(&["--max-connections=300"]);
-        primary.sql(
-            "CREATE DATABASE d; CREATE TABLE d.t (id BIGINT AUTO_INCREMENT PRIMARY KEY, n BIGINT); \
+impl<F: Flavour> MysqldPair<F> {
+    /// With more arguments for the primary and for the replica.
+    pub fn with(primary: &[&str], replica: &[&str]) -> Self {
+        let common = "--max-connections=300";
+        let primary = Mysqld::<F>::start(&[&[common], primary].concat());
+        primary.sql(&format!(
+            "CREATE DATABASE d; CREATE TABLE d.t (id BIGINT AUTO_INCREMENT PRIMARY KEY, n BIGINT) ENGINE=InnoDB; \
              CREATE USER app@'%'; GRANT INSERT ON d.* TO app@'%'; \
-             CREATE USER mainstay@'%'; GRANT REPLICATION CLIENT, PROCESS, CONNECTION_ADMIN ON *.* TO mainstay@'%'; \
-             GRANT SYSTEM_VARIABLES_ADMIN, REPLICATION_SLAVE_ADMIN, RELOAD ON *.* TO mainstay@'%'",
-        );
-        let replica = primary.replica(&["--max-connections=300", "--super-read-only"]);
+             CREATE USER mainstay@'%'; GRANT {} ON *.* TO mainstay@'%'",
+            F::RIGHTS
+        ));
+        let read_only = format!("--{}", F::READ_ONLY);
+        let replica = primary.replica(&[&[common, &read_only], replica].concat());
         until("the replica has all of it", || {
             replica.try_sql("SHOW GRANTS FOR mainstay@'%'").ok().filter(|to| to.contains("RELOAD"))
         });
-        let servers = [primary, replica];
-        let hooks = directory();
-        script(&hooks, "rejoin", &rejoin(&servers));
-        Self { servers, hooks }
+        let pair = Self { servers: [primary, replica], hooks: directory() };
+        for server in &pair.servers {
+            symlink(server.socket(), pair.hooks.join(server.port.to_string())).unwrap();
+        }
+        // Makes an old primary a replica of the new one.
+        let rejoin = format!(
+            "exec {} --no-defaults --socket=\"$DIR/${{MAINSTAY_ADDRESS##*:}}\" --user=root --execute=\"{}\"",
+            F::client().display(),
+            following::<F>("${MAINSTAY_PEER_ADDRESS##*:}", F::FROM_AS_FORMER_PRIMARY)
+        );
+        script(&pair.hooks, "rejoin", &rejoin);
+        pair
+    }
+}
+
+impl<F: Flavour> Pair for MysqldPair<F> {
+    type Client = Client;
+
+    fn start() -> Self {
+        Self::with(&[], &[])
     }
 
     fn nodes(&self) -> [SocketAddr; 2] {
-        self.servers.each_ref().map(MySql::address)
+        self.servers.each_ref().map(Mysqld::address)
     }
 
     fn keys(&self) -> Value {
@@ -71,7 +84,8 @@ impl Pair for MySqlPair {
     fn rejoined(&mut self, old: usize, new: usize) {
         let (old, new) = (&self.servers[old], &self.servers[new]);
         let port = new.port.to_string();
-        until("the old primary follows the new one", || (old.follows() && old.replication("Source_Port") == port).then_some(()));
-        assert_eq!((&*old.sql("SELECT @@super_read_only"), &*new.sql("SELECT @@read_only")), ("1", "0"));
+        until("the old primary follows the new one", || (old.follows() && old.source_port() == port).then_some(()));
+        let refuses = old.sql(&format!("SELECT @@{}", F::READ_ONLY));
+        assert_eq!((&*refuses, &*new.sql("SELECT @@read_only")), ("1", "0"));
     }
 }

@@ -1,21 +1,16 @@
 //! A real `MariaDB`.
 
 use std::{
-    ffi::OsStr,
-    fs,
-    net::{Ipv4Addr, SocketAddr},
+    net::Ipv4Addr,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
 };
 
-use super::{end, free_port, output, owner, succeed};
-use crate::{
-    child::ended,
-    directory::Directory,
-    port::ReservedPort,
-    template::Template,
-    wait::{patience, until, wait_until},
+use super::{
+    free_port,
+    mysqld::{Flavour, Mysqld, client, command},
+    succeed,
 };
+use crate::template::Template;
 
 /// Where Debian and its children put the library of Galera.
 const GALERA: &str = "/usr/lib/galera/libgalera_smm.so";
@@ -23,108 +18,55 @@ const GALERA: &str = "/usr/lib/galera/libgalera_smm.so";
 /// Where it puts the server.
 const SERVER: &str = "/usr/sbin/mariadbd";
 
-/// A server. Dropping it kills it and removes its files.
-#[must_use = "it ends when it is dropped"]
-pub struct MariaDb {
-    root: Directory,
-    pub port: u16,
-    /// A port of a dead server must not be handed to somebody else.
-    _reserved: ReservedPort,
-    /// Its `server_id`, unlike that of any other server.
-    pub id: u32,
-    arguments: Vec<String>,
-    program: PathBuf,
-    child: Child,
-}
+/// `MariaDB`, as the machine has it.
+pub enum Maria {}
 
-/// A server's directory.
-fn new_root() -> Directory {
-    let owner = owner("mysql");
-    let root = Directory::new(owner).unwrap();
-    fs::create_dir(root.join("tmp")).unwrap();
-    owner.own(&root.join("tmp")).unwrap();
-    root
-}
+pub type MariaDb = Mysqld<Maria>;
 
-/// One of the server's programs. As root it refuses to run, or to send its data to another node.
-fn command(program: impl AsRef<OsStr>) -> Command {
-    let mut command = Command::new(program);
-    owner("mysql").apply(&mut command);
-    command.arg("--no-defaults").current_dir("/").stdin(Stdio::null());
-    command
-}
+impl Flavour for Maria {
+    const NAME: &'static str = "MariaDB";
+    const READ_ONLY: &'static str = "read_only";
+    const CHANGE_SOURCE: &'static str = "CHANGE MASTER";
+    const SOURCE: &'static str = "Master";
+    const REPLICA: &'static str = "Slave";
+    const FROM: &'static str = "Master_use_gtid=slave_pos";
+    // What it wrote itself counts as received.
+    const FROM_AS_FORMER_PRIMARY: &'static str = "Master_use_gtid=slave_pos, Master_demote_to_slave=1";
+    const ARGUMENTS: &'static [&'static str] = &[
+        // Nothing goes on after the start that would write a line of its own.
+        "--innodb-buffer-pool-load-at-startup=OFF",
+        // Every connection that ends without a word is a line in the log.
+        "--log-warnings=9",
+        "--log-bin",
+        "--log-slave-updates",
+        "--innodb-log-file-size=8M",
+    ];
+    const RIGHTS: &'static str = "SLAVE MONITOR, PROCESS, CONNECTION ADMIN, READ_ONLY ADMIN, REPLICATION SLAVE ADMIN, RELOAD";
 
-/// Makes the files of a server.
-fn install(root: &Path) {
-    let paths = [format!("--tmpdir={}", root.join("tmp").display()), format!("--datadir={}", root.join("data").display())];
-    let plain = ["--auth-root-authentication-method=normal", "--skip-test-db", "--innodb-log-file-size=8M"];
-    let template = Template::of("mariadb", Path::new(SERVER), plain);
-    let data = root.join("data");
-    if template.as_ref().is_some_and(|template| template.fill(&data).unwrap()) {
-        return;
+    fn server() -> PathBuf {
+        "mariadbd".into()
     }
-    succeed(command("mariadb-install-db").args(plain).args(paths));
-    if let Some(template) = template {
-        template.take(&data).unwrap();
+
+    fn client() -> PathBuf {
+        "mariadb".into()
+    }
+
+    fn install(root: &Path) {
+        let paths = [format!("--tmpdir={}", root.join("tmp").display()), format!("--datadir={}", root.join("data").display())];
+        let plain = ["--auth-root-authentication-method=normal", "--skip-test-db", "--innodb-log-file-size=8M"];
+        let template = Template::of("mariadb", Path::new(SERVER), plain);
+        let data = root.join("data");
+        if template.as_ref().is_some_and(|template| template.fill(&data).unwrap()) {
+            return;
+        }
+        succeed(command("mariadb-install-db").args(plain).args(paths));
+        if let Some(template) = template {
+            template.take(&data).unwrap();
+        }
     }
 }
 
 impl MariaDb {
-    /// A server with an account `root` without a password, and nothing in it. `arguments` as for mariadbd.
-    pub fn start(arguments: &[&str]) -> Self {
-        let root = new_root();
-        install(&root);
-        Self::run(root, arguments)
-    }
-
-    /// One whose files lie there.
-    fn run(root: Directory, arguments: &[&str]) -> Self {
-        let arguments: Vec<String> = arguments.iter().map(|&argument| argument.to_owned()).collect();
-        let reserved = ReservedPort::new().unwrap();
-        let port = reserved.address().port();
-        let program = PathBuf::from("mariadbd");
-        let child = spawn(&program, &root, port, &arguments);
-        let server = Self { root, port, _reserved: reserved, id: port.into(), arguments, program, child };
-        server.wait();
-        server
-    }
-
-    /// Replicas of `self`: as [`MariaDb::replica`], and installed once for all, which takes longest.
-    pub fn replicas(&self, count: usize, arguments: &[&str]) -> Vec<Self> {
-        let roots: Vec<_> = (0..count).map(|_| new_root()).collect();
-        for (place, root) in roots.iter().enumerate() {
-            if place == 0 {
-                install(root);
-                continue;
-            }
-            succeed(Command::new("cp").arg("-a").arg(roots[0].join("data")).arg(&**root));
-        }
-        let replicas: Vec<_> = roots.into_iter().map(|root| Self::run(root, arguments)).collect();
-        for replica in &replicas {
-            replica.follow(self.port);
-        }
-        replicas
-    }
-
-    /// A replica of `self` that follows it.
-    pub fn replica(&self, arguments: &[&str]) -> Self {
-        let replica = Self::start(arguments);
-        replica.follow(self.port);
-        replica
-    }
-
-    /// Begins to follow the server on `port`, whatever it was before.
-    pub fn follow(&self, port: u16) {
-        self.sql(&format!(
-            "CHANGE MASTER TO master_host='127.0.0.1', master_port={port}, master_user='root', master_use_gtid=slave_pos, \
-             master_connect_retry=1; START SLAVE"
-        ));
-        until("the replica follows", || {
-            // Both of its threads run.
-            (self.status("Slave_running") == "ON").then_some(())
-        });
-    }
-
     /// The first node of a Galera cluster, or one that joins that of `first`.
     pub fn galera(first: Option<&Self>) -> Self {
         let [group, transfer, state] = [(); 3].map(|()| free_port(&[Ipv4Addr::LOCALHOST]));
@@ -152,98 +94,9 @@ impl MariaDb {
         let options = self.arguments.iter().find_map(|argument| argument.split_once("listen_addr=tcp://127.0.0.1:")).unwrap();
         options.1.split(';').next().unwrap().parse().unwrap()
     }
-
-    pub fn address(&self) -> SocketAddr {
-        ([127, 0, 0, 1], self.port).into()
-    }
-
-    fn wait(&self) {
-        // The socket is there before a client's program is started in vain.
-        let answers = || self.socket().exists() && self.try_sql("SELECT 1").is_ok_and(|answer| answer == "1");
-        assert!(wait_until(3 * patience(), answers), "MariaDB does not start: {}", self.log());
-    }
-
-    /// Starts again what was killed, on the same port.
-    pub fn restart(&mut self) {
-        ended(&mut self.child);
-        self.child = spawn(&self.program, &self.root, self.port, &self.arguments);
-        self.wait();
-    }
-
-    /// Stops in order, and runs another program on the same files, with more arguments.
-    pub fn update(&mut self, program: &Path, arguments: &[&str]) {
-        self.signal("-TERM");
-        program.clone_into(&mut self.program);
-        self.arguments.extend(arguments.iter().map(|&argument| argument.to_owned()));
-        self.restart();
-    }
-
-    /// Statements as root, over the server's own socket: what they print, without headings.
-    pub fn sql(&self, statements: &str) -> String {
-        self.try_sql(statements).unwrap_or_else(|error| panic!("{statements}: {error}"))
-    }
-
-    pub fn socket(&self) -> PathBuf {
-        self.root.join("socket")
-    }
-
-    pub fn try_sql(&self, statements: &str) -> Result<String, String> {
-        let socket = format!("--socket={}", self.socket().display());
-        mariadb(&[&socket, "--user=root"], statements)
-    }
-
-    /// The value of a status variable.
-    pub fn status(&self, name: &str) -> String {
-        self.sql(&format!("SHOW GLOBAL STATUS LIKE '{name}'")).split_whitespace().nth(1).unwrap_or_default().to_owned()
-    }
-
-    pub fn log(&self) -> String {
-        fs::read_to_string(self.root.join("log.err")).unwrap()
-    }
-
-    pub fn signal(&self, signal: &str) {
-        super::signal(signal, self.child.id());
-    }
-
-    /// By SIGKILL.
-    pub fn kill(&mut self) {
-        end(&mut self.child);
-    }
 }
 
-fn spawn(program: &Path, root: &Path, port: u16, arguments: &[String]) -> Child {
-    let in_root = |name: &str, file: &str| format!("--{name}={}", root.join(file).display());
-    let mut command = command(program);
-    command.args([
-        in_root("datadir", "data"),
-        // A server that starts clears away what others have in theirs.
-        in_root("tmpdir", "tmp"),
-        in_root("socket", "socket"),
-        in_root("pid-file", "pid"),
-        in_root("log-error", "log.err"),
-        format!("--port={port}"),
-        format!("--server-id={port}"),
-    ]);
-    // Nothing goes on after the start that would write a line of its own.
-    command.arg("--innodb-buffer-pool-load-at-startup=OFF");
-    // Every connection that ends without a word is a line in the log.
-    command.args(["--bind-address=127.0.0.1", "--log-warnings=9", "--skip-name-resolve", "--log-bin", "--log-slave-updates"]);
-    command.args(["--innodb-buffer-pool-size=16M", "--innodb-log-file-size=8M", "--innodb-flush-log-at-trx-commit=2"]);
-    command.args(arguments).stdout(Stdio::null()).stderr(Stdio::null());
-    super::spawn(&mut command)
-}
-
-/// The server's own client: what it printed, or what it said of an error.
+/// Statements by the server's own client: what it printed, or what it said of an error.
 pub fn mariadb(arguments: &[&str], statements: &str) -> Result<String, String> {
-    let mut command = Command::new("mariadb");
-    command.arg("--no-defaults").args(arguments).args(["--batch", "--skip-column-names", "--connect-timeout=30"]);
-    let output = output(command.arg(format!("--execute={statements}")));
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
-    if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
-}
-
-impl Drop for MariaDb {
-    fn drop(&mut self) {
-        self.kill();
-    }
+    client::<Maria>(arguments, statements)
 }

@@ -10,6 +10,7 @@
 
 pub mod mariadb;
 pub mod mysql;
+pub mod mysqld;
 pub mod patroni;
 pub mod postgres;
 pub mod redis;

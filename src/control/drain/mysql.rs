@@ -32,16 +32,27 @@ const KILL_DENIED: [u16; 2] = [1095, 1227];
 
 const STATUS: &str = "SHOW ENGINE INNODB STATUS";
 
+/// The process list of `MySQL` from 8.0.22 on. The other one is deprecated there, and locks out whoever logs in or out meanwhile.
+const LIST: &str = "performance_schema.processlist";
+
+/// The process list of everybody else.
+const OLD_LIST: &str = "information_schema.processlist";
+
 /// Who the role is, where the server sees it, and which of its privileges matter.
-const RIGHTS: &str = "SELECT CURRENT_USER() AS who,
-  (SELECT HOST FROM information_schema.processlist WHERE ID = CONNECTION_ID()) AS host,
+fn rights(list: &str) -> String {
+    format!(
+        "SELECT CURRENT_USER() AS who, (SELECT HOST FROM {list} WHERE ID = CONNECTION_ID()) AS host,
   (SELECT COUNT(*) FROM information_schema.user_privileges WHERE PRIVILEGE_TYPE IN ('SUPER', 'CONNECTION ADMIN', 'CONNECTION_ADMIN')
-     AND GRANTEE = CONCAT('''', REPLACE(CURRENT_USER(), '@', '''@'''), '''')) AS ends";
+     AND GRANTEE = CONCAT('''', REPLACE(CURRENT_USER(), '@', '''@'''), '''')) AS ends"
+    )
+}
 
 /// A login.
 #[derive(Debug)]
 struct Mysql {
     standing: Standing,
+    /// Where it shows its sessions.
+    list: &'static str,
     /// What the server calls this machine: its address, or its name.
     host: String,
     /// Sessions that it did not let the role end.
@@ -56,11 +67,12 @@ pub(super) async fn open(check: &MysqlCheck, address: &BackendAddr, addresses: &
                 Failure::Backend(finding) => finding.evidence,
                 Failure::Local(evidence) => evidence,
             })?;
-        let rights = standing.sql(RIGHTS, ANSWER_BYTES, deadline).await.map_err(|refused| refused.finding.evidence)?;
+        let list = list(&mut standing, deadline).await;
+        let rights = standing.sql(&rights(list), ANSWER_BYTES, deadline).await.map_err(|refused| refused.finding.evidence)?;
         let status = standing.sql(STATUS, ANSWER_BYTES, deadline).await;
-        Ok((standing, near, rights, status))
+        Ok((standing, near, list, rights, status))
     };
-    let (standing, near, rights, status) = match opened.await {
+    let (standing, near, list, rights, status) = match opened.await {
         Ok(opened) => opened,
         Err(why) => return (None, vec![left(&Printable::to_string(&why))]),
     };
@@ -88,11 +100,20 @@ pub(super) async fn open(check: &MysqlCheck, address: &BackendAddr, addresses: &
                     .into(),
                 );
             }
-            return (Some(Box::new(Mysql { standing, host: host.to_owned(), denied: HashSet::new() })), notes);
+            return (Some(Box::new(Mysql { standing, list, host: host.to_owned(), denied: HashSet::new() })), notes);
         }
     }
     Box::new(standing).close().await;
     (None, notes)
+}
+
+/// Which list this server has. The new one is there, and empty, where `performance_schema` is off.
+async fn list(standing: &mut Standing, deadline: Deadline) -> &'static str {
+    if standing.dialect().is_mariadb {
+        return OLD_LIST;
+    }
+    let own = standing.sql(&format!("SELECT ID FROM {LIST} WHERE ID = CONNECTION_ID()"), ANSWER_BYTES, deadline).await;
+    if own.is_ok_and(|own| !own.rows.is_empty()) { LIST } else { OLD_LIST }
 }
 
 fn left(why: &str) -> Printable {
@@ -111,7 +132,7 @@ impl Server for Mysql {
     async fn look(&mut self, targets: &[Target], deadline: Deadline) -> Result<Vec<Option<Shown>>, Printable> {
         let mut found = HashMap::new();
         for portion in targets.chunks(PORTION) {
-            let list = self.ask(&question(portion), deadline).await?;
+            let list = self.ask(&question(self.list, portion), deadline).await?;
             found.extend((0..list.rows.len()).filter_map(|row| self.read(&list, row)));
         }
         // Afterwards: nobody who was seen asleep, and is held, can have begun anything since.
@@ -178,11 +199,10 @@ impl Mysql {
     }
 }
 
-fn question(targets: &[Target]) -> String {
+fn question(list: &str, targets: &[Target]) -> String {
     let ports: Vec<_> = targets.iter().map(|target| format!("'{}'", target.leg.port)).collect();
     format!(
-        "SELECT ID, HOST, COMMAND FROM information_schema.processlist WHERE SUBSTRING_INDEX(HOST, ':', -1) IN ({}) \
-         AND ID <> CONNECTION_ID()",
+        "SELECT ID, HOST, COMMAND FROM {list} WHERE SUBSTRING_INDEX(HOST, ':', -1) IN ({}) AND ID <> CONNECTION_ID()",
         ports.join(", ")
     )
 }

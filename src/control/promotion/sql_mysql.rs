@@ -133,14 +133,8 @@ impl Mysql {
         }
         let demoting = self.demoting().take();
         if let Some(id) = demoting {
-            // It may be gone.
-            let _ = old.run(&format!("KILL {id}"), deadline).await;
-            loop {
-                let alive = old.run(&format!("SELECT 1 FROM information_schema.processlist WHERE id = {id}"), deadline).await;
-                if alive.is_ok_and(|table| table.rows.is_empty()) || !pause(deadline).await {
-                    break;
-                }
-            }
+            // Until there is no such session any more.
+            while old.run(&format!("KILL {id}"), deadline).await.is_ok() && pause(deadline).await {}
         }
         run(&mut old, from, WRITES_ON, deadline).await?;
         Ok(format!("{} takes writes again: read_only is off", from.name).into())

@@ -101,7 +101,7 @@ fn a_switchover_moves_the_clients_and_an_old_primary_that_returns_is_fenced() {
             .then_some(())
     });
     assert_eq!(serving(&process), "db-b");
-    assert_eq!(through(&process, "SELECT @@server_id").unwrap(), replica.id.to_string());
+    assert_eq!(through(&process, "SELECT @@server_id").unwrap(), replica.port.to_string());
     // Without the new one the old one gets nobody.
     replica.signal("-KILL");
     until("nobody is active", || serving(&process).is_null().then_some(()));
@@ -137,7 +137,7 @@ fn a_client_that_waits_in_vain_is_told_in_its_own_protocol() {
         let client = scope.spawn(|| through(&patient, "SELECT @@server_id"));
         until("it is held", || (patient.metric("mainstay_connections_held", &[]) == 1).then_some(()));
         server.sql("SET GLOBAL read_only = 0");
-        assert_eq!(client.join().unwrap().unwrap(), server.id.to_string());
+        assert_eq!(client.join().unwrap().unwrap(), server.port.to_string());
     });
 }
 

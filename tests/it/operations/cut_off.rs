@@ -2,8 +2,14 @@
 //! would be lost, or nothing would come of it but a time without writes.
 
 use lab::{
-    pairs::{self, NAMES, Pair, mariadb::MariaDbPair, postgres::PostgresPair, redis::RedisPair},
-    transactions::Client as _,
+    pairs::{
+        self, NAMES, Pair,
+        mysql::{MariaDbPair, MysqldPair},
+        postgres::PostgresPair,
+        redis::RedisPair,
+    },
+    servers::{mariadb::Maria, mysqld::Flavour},
+    transactions::{Client as _, mysql},
 };
 use mainstay::{
     app::Running,
@@ -12,7 +18,7 @@ use mainstay::{
 };
 use serde_json::json;
 
-use super::{Site, active, begun, ended, give, order, result, start, to};
+use super::{Site, active, begun, ended, give, order, result, start, switchover::ordered, to};
 use crate::support::{front::end, scratch::Scratch, wait::until};
 
 /// The primary does not wait for the standby, which receives nothing any more.
@@ -149,4 +155,31 @@ fn no_command_is_run_for_a_standby_that_receives_nothing() {
     assert_eq!(refusal.code, RefusalCode::NotStreaming, "{}", refusal.message);
     assert!(!ran.exists());
     assert_eq!(active(site.running()), (Some("db-a".into()), 1));
+}
+
+/// What `MySQL` and `MariaDB` number are transactions.
+pub(crate) fn the_way_back_counts_transactions<F: Flavour>() {
+    let mut pair = MysqldPair::<F>::start();
+    let running = start(&pairs::pool(&pair, "127.0.0.1:0", &json!({"check": check(&pair)})));
+    let view = ended(&running, ordered(&running, NAMES[1]));
+    assert_eq!(result(&view), OperationResult::Done);
+    pair.rejoined(0, 1);
+    let mut client = mysql::Client::login(running.listeners[0][0][0]).unwrap();
+    let mut write = || client.say("INSERT INTO d.t (n) VALUES (1)").unwrap();
+    write();
+    let rollback = || give(&running, Verb::Rollback { accept_loss: false }, true);
+    until("nothing is missing", || rollback().ok());
+    pair.administer(0, "STOP REPLICA IO_THREAD");
+    for lost in ["(1 transaction so far)", "(2 transactions so far)"] {
+        write();
+        let refusal = until(lost, || rollback().err().filter(|refusal| refusal.message.contains(lost)));
+        assert_eq!(refusal.code, RefusalCode::CutOff);
+        assert!(refusal.message.starts_with("db-a is cut off since transaction "), "{}", refusal.message);
+    }
+    end(running);
+}
+
+#[test]
+fn the_way_back_of_mariadb_counts_transactions() {
+    the_way_back_counts_transactions::<Maria>();
 }

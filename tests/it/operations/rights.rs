@@ -1,7 +1,7 @@
 //! What the check's role needs for a switchover: no more than the documentation says, which the switchovers show, and no less. A drill
 //! names what is missing and what to grant; what makes a switchover impossible refuses it, and nothing is changed.
 
-use lab::pairs::{self, NAMES, Pair, mariadb::MariaDbPair, postgres::PostgresPair, redis::RedisPair};
+use lab::pairs::{self, NAMES, Pair, mysql::MariaDbPair, postgres::PostgresPair, redis::RedisPair};
 use mainstay::{app::Running, route::RefusalCode};
 use serde_json::json;
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use lab::{
     pairs::{
-        self, NAMES, Pair, galera::Galera, mariadb::MariaDbPair, patroni::PatroniPair, postgres::PostgresPair, redis::RedisPair,
+        self, NAMES, Pair, galera::Galera, mysql::MariaDbPair, patroni::PatroniPair, postgres::PostgresPair, redis::RedisPair,
     },
     transactions::{Client as _, Tally, WRITERS, Writers, postgres::Client},
 };

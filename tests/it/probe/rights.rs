@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, process::Command};
 
-use lab::pairs::{Pair, mariadb::MariaDbPair, postgres::PostgresPair, redis::RedisPair};
+use lab::pairs::{Pair, mysql::MariaDbPair, postgres::PostgresPair, redis::RedisPair};
 use serde_json::{Value, json};
 
 use crate::support::{child::Bounded, mariadb::MariaDb, postgres::Postgres, redis::Redis};

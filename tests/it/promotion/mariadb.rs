@@ -90,14 +90,14 @@ async fn a_writable_replica_that_cannot_follow_is_no_primary_until_it_is_told_to
     };
     // A thread that receives and meets an error stops by itself, alone. Both stop by an order, and the error stays.
     replica.sql("STOP SLAVE");
-    source.sql(&format!("SET GLOBAL server_id = {}", replica.id));
+    source.sql(&format!("SET GLOBAL server_id = {}", replica.port));
     replica.sql("START SLAVE");
     becomes("(error 1593)").await;
     replica.sql("STOP SLAVE");
     assert!(replica.sql("SHOW SLAVE STATUS").contains("\t1593\t"));
     let finding = once(&replica).await;
     assert_eq!(finding.facts.role, Some(Role::Primary), "{}", finding.evidence);
-    source.sql(&format!("SET GLOBAL server_id = {}", source.id));
+    source.sql(&format!("SET GLOBAL server_id = {}", source.port));
 
     // One that applies and meets an error: what it has is not whole, and nothing tells an order from two failures.
     source.sql("CREATE DATABASE d; CREATE TABLE d.t (i INT PRIMARY KEY)");

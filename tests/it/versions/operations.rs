@@ -3,7 +3,11 @@
 use std::thread;
 
 use lab::{
-    pairs::{self, NAMES, Pair as _, mysql::MySqlPair},
+    pairs::{
+        self, NAMES, Pair as _,
+        mysql::{MySqlPair, MysqldPair},
+    },
+    servers::mysql::Oracle,
     transactions::{Client as _, mysql::Client},
 };
 use mainstay::{
@@ -14,7 +18,7 @@ use serde_json::json;
 
 use crate::{
     operations::{
-        active, begun, ended, order, result,
+        active, begun, cut_off, ended, order, result,
         rights::{
             Need::{Comfort, Switchover},
             Right, each_is_named,
@@ -158,4 +162,36 @@ fn an_abort_lets_everybody_go_on_and_a_rollback_goes_back() {
     println!("{drill}");
     assert!(drill.contains("failover: ready"), "{drill}");
     end(running);
+}
+
+#[test]
+fn the_way_back_counts_transactions() {
+    cut_off::the_way_back_counts_transactions::<Oracle>();
+}
+
+/// `performance_schema` has the better one, and it is empty where that is off.
+#[test]
+fn sessions_are_found_in_the_process_list_that_the_server_has() {
+    let found = |setting: &str| {
+        let pair = MysqldPair::<Oracle>::with(&[setting, "--general-log=ON", "--log-output=TABLE"], &[]);
+        let more = json!({"switchover": {"drain_timeout": "60s", "timeout": "90s"}});
+        let running = start(&pairs::pool(&pair, "127.0.0.1:0", &more));
+        until("db-a is active", || (active(&running).0.as_deref() == Some("db-a")).then_some(()));
+        let mut client = Client::login(running.listeners[0][0][0]).unwrap();
+        client.say("INSERT INTO d.t (n) VALUES (1)").unwrap();
+        let view = ended(&running, ordered(&running, NAMES[1]));
+        assert_eq!(result(&view), OperationResult::Done);
+        let told: Vec<_> = view.steps.iter().flat_map(|step| step.lines.iter().map(ToString::to_string)).collect();
+        assert!(told.join("\n").contains("1 session ended at a boundary"), "{told:?}");
+        end(running);
+        ["performance_schema", "information_schema"].map(|schema| {
+            let question = format!("%SELECT ID, HOST, COMMAND FROM {schema}.processlist%");
+            let log = format!(
+                "SELECT COUNT(*) > 0 FROM mysql.general_log WHERE user_host LIKE 'mainstay%' AND argument LIKE '{question}'"
+            );
+            pair.servers[0].sql(&log)
+        })
+    };
+    assert_eq!(found("--performance-schema=ON"), ["1", "0"]);
+    assert_eq!(found("--performance-schema=OFF"), ["0", "1"]);
 }

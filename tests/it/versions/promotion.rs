@@ -62,13 +62,17 @@ fn a_replica_is_served_however_and_whenever_it_is_promoted() {
     promote(&process, dead);
     assert_eq!(through(&process, "SELECT @@port").unwrap(), replicas[0].port.to_string());
 
-    // The old one returns, and takes writes: it serves only those whom nobody has left.
+    // The old one returns, and takes writes: it serves only those whom nobody has left. No number of MySQL's tells that it is the older
+    // one, so it is not fenced: it might serve, and whoever is active stays.
+    let both = |pool: usize| {
+        until("both are primaries", || {
+            (process.status()["pools"][pool]["conflict"] == true && reason(&process, pool, 0) == "eligible").then_some(())
+        });
+        serves(&process, pool, "new");
+    };
     source.restart();
     serves(&process, 6, "old");
-    for pool in 0..6 {
-        until("both are primaries", || (reason(&process, pool, 0) == "inactive").then_some(()));
-        serves(&process, pool, "new");
-    }
+    (0..6).for_each(both);
     until("the last replica follows again", || replicas[6].follows().then_some(()));
     source.signal("-STOP");
     promote(
@@ -76,7 +80,10 @@ fn a_replica_is_served_however_and_whenever_it_is_promoted() {
         vec![order(6, LATER, "STOP REPLICA; RESET REPLICA ALL; SET GLOBAL super_read_only = 0, GLOBAL read_only = 0")],
     );
     source.signal("-CONT");
-    serves(&process, 6, "new");
+    both(6);
+    // Without the new one the old one is used again.
+    replicas[0].signal("-KILL");
+    serves(&process, 0, "old");
 }
 
 #[test]

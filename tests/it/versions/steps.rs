@@ -6,7 +6,10 @@ use std::{
     time::Duration,
 };
 
-use lab::servers::mysql::mysql;
+use lab::servers::{
+    mysql::{Oracle, mysql},
+    mysqld::Flavour as _,
+};
 use mainstay::control::{probe::Deadline, promotion::Severity};
 use serde_json::json;
 
@@ -119,7 +122,7 @@ const HOLDS: &str = "SELECT id FROM performance_schema.processlist WHERE info LI
 
 impl<'a> Held<'a> {
     fn new(server: &'a MySql, lock: &str) -> Self {
-        let mut command = Command::new(MySql::client_program());
+        let mut command = Command::new(Oracle::client());
         let socket = format!("--socket={}", server.socket().display());
         command.args(["--no-defaults", &socket, "--user=root", &format!("--execute={lock}; SELECT SLEEP(600)")]);
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();

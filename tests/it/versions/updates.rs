@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use lab::{
-    pairs::{NAMES, Pair, mariadb::MariaDbPair, redis::RedisPair},
+    pairs::{NAMES, Pair, mysql::MariaDbPair, redis::RedisPair},
     servers::release::unpacked,
     transactions::{Tally, Writers},
 };

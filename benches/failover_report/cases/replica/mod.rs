@@ -1,6 +1,6 @@
 //! A primary dies that acknowledges before it replicates, and its replica is promoted at once: the same case for each database.
 
-mod mariadb;
+mod mysqld;
 mod redis;
 
 use std::{
@@ -33,7 +33,6 @@ const SETTLE: Duration = Duration::from_millis(300);
 
 /// A server of `lab`, which panics when it does not do as it should.
 pub(crate) trait Database: Sized {
-    const CASE: &'static str;
     /// How mainstay checks it.
     const CHECK: &'static str;
     type Client: Client;
@@ -48,7 +47,7 @@ pub(crate) trait Database: Sized {
 /// A client's connection.
 pub(crate) trait Client: Sized {
     fn open(address: SocketAddr) -> Result<Self, Failed>;
-    /// Writes once, and asks in the same breath who did it: the port of the server that answered.
+    /// Writes once. The port of the server that did it, in its own words.
     fn write(&mut self) -> Result<u16, Failed>;
     /// Makes its server a primary.
     fn promote(&mut self) -> Result<(), Failed>;
@@ -128,8 +127,8 @@ struct Run {
     lost: f64,
 }
 
-pub(super) fn kill9<D: Database>(bench: &mut Bench) -> Rows {
-    let scene = Scene { case: D::CASE, delay: Duration::ZERO, hold: None };
+pub(super) fn kill9<D: Database>(bench: &mut Bench, case: &'static str) -> Rows {
+    let scene = Scene { case, delay: Duration::ZERO, hold: None };
     let runs = (0..bench.runs).map(|run| one_run::<D>(bench, &scene, run)).collect::<Result<Vec<_>, _>>()?;
     let of = |value: fn(&Run) -> f64| runs.iter().map(value).collect::<Vec<_>>();
     Ok(vec![

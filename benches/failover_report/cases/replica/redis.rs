@@ -11,7 +11,6 @@ use lab::{
 use super::{Bench, Client, Database};
 
 impl Database for Redis {
-    const CASE: &'static str = "redis_kill9";
     const CHECK: &'static str = "redis";
     type Client = Session;
 

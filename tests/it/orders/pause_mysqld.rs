@@ -1,4 +1,4 @@
-//! A pause on `MariaDB`, with writers at work: who is inside a transaction goes on to its end, everybody else waits, and nobody is ended.
+//! A pause on `MariaDB` (and, in `versions`, on `MySQL`), with writers at work: who is inside a transaction goes on to its end, everybody else waits, and nobody is ended.
 
 use std::{
     thread::{self, JoinHandle},
@@ -6,7 +6,8 @@ use std::{
 };
 
 use lab::{
-    pairs::{self, Pair as _, mariadb::MariaDbPair},
+    pairs::{self, Pair as _, mysql::MysqldPair},
+    servers::{mariadb::Maria, mysqld::Flavour},
     transactions::{Tally, WRITERS, Writers, mysql::Client},
 };
 use mainstay::{app::Running, route::Verb};
@@ -29,7 +30,7 @@ const WHILE: Duration = Duration::from_millis(150);
 
 const INSERT: &str = "INSERT INTO d.t (n) VALUES (2)";
 
-fn before(pair: &MariaDbPair) -> Running {
+fn before<F: Flavour>(pair: &MysqldPair<F>) -> Running {
     let more = json!({"check": {"mysql": {}, "timeout": "10s"}, "hold": {"timeout": "1s"}});
     let running = start(&pairs::pool(pair, "127.0.0.1:0", &more));
     becomes_active(&running, "db-a");
@@ -47,9 +48,8 @@ fn says(mut client: Client, statement: &'static str) -> JoinHandle<Client> {
     })
 }
 
-#[test]
-fn transactions_end_writers_wait_at_their_boundary_and_nobody_is_broken() {
-    let pair = MariaDbPair::start();
+pub(crate) fn writers_wait_at_their_boundary<F: Flavour>() {
+    let pair = MysqldPair::<F>::start();
     let running = before(&pair);
     let mut random = Random::seeded();
     let writers = Writers::start::<Client, _>(at(&running, 0), || random.fork().pauses(2_000));
@@ -101,10 +101,9 @@ fn transactions_end_writers_wait_at_their_boundary_and_nobody_is_broken() {
     end(running);
 }
 
-#[test]
-fn a_pause_ends_by_itself_and_a_transaction_that_outlives_it_commits() {
+pub(crate) fn a_transaction_outlives_it<F: Flavour>() {
     const MAX: Duration = Duration::from_secs(3);
-    let pair = MariaDbPair::start();
+    let pair = MysqldPair::<F>::start();
     let running = before(&pair);
     let writers = Writers::start::<Client, _>(at(&running, 0), || || Duration::from_millis(1));
     until("they write", || (writers.committed() > 50).then_some(()));
@@ -130,4 +129,14 @@ fn a_pause_ends_by_itself_and_a_transaction_that_outlives_it_commits() {
     assert_eq!((tally.broken(), ended), ([0; 3], [0; 2]), "broken or ended: {:?}", tally.why);
     assert_eq!(pair.written(0), Tally::of(&tally.committed) + 2);
     end(running);
+}
+
+#[test]
+fn transactions_end_writers_wait_at_their_boundary_and_nobody_is_broken() {
+    writers_wait_at_their_boundary::<Maria>();
+}
+
+#[test]
+fn a_pause_ends_by_itself_and_a_transaction_that_outlives_it_commits() {
+    a_transaction_outlives_it::<Maria>();
 }

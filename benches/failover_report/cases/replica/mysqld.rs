@@ -1,17 +1,16 @@
-//! `MariaDB`, as the case sees it.
+//! `MySQL` and `MariaDB`, as the case sees them.
 
 use std::net::SocketAddr;
 
 use lab::{
     failure::Failure,
-    servers::mariadb::MariaDb,
+    servers::mysqld::{Flavour, Mysqld},
     transactions::{Failed, mysql},
 };
 
 use super::{Bench, Client, Database, PATIENCE};
 
-impl Database for MariaDb {
-    const CASE: &'static str = "mariadb_kill9";
+impl<F: Flavour> Database for Mysqld<F> {
     const CHECK: &'static str = "{mysql: {user: root}}";
     type Client = Session;
 
@@ -21,7 +20,7 @@ impl Database for MariaDb {
             server.sql("CREATE DATABASE d; CREATE TABLE d.t (i INT AUTO_INCREMENT PRIMARY KEY)");
             return Ok(server);
         };
-        let replica = primary.replica(&["--read-only"]);
+        let replica = primary.replica(&[&format!("--{}", F::READ_ONLY)]);
         bench.stop.wait("the replica has caught up", PATIENCE, || replica.try_sql("SELECT 1 FROM d.t LIMIT 0").ok())?;
         Ok(replica)
     }
@@ -35,26 +34,36 @@ impl Database for MariaDb {
     }
 }
 
-/// A client's connection, as root without a password.
-pub(crate) struct Session(mysql::Client);
+/// A client's connection, as root without a password. It ends with its server, which is asked once which it is: `MySQL` has no statement
+/// that writes and answers.
+pub(crate) struct Session {
+    client: mysql::Client,
+    port: Option<u16>,
+}
 
 impl Client for Session {
     fn open(address: SocketAddr) -> Result<Self, Failed> {
-        mysql::Client::open(address, "root").map(Self)
+        Ok(Self { client: mysql::Client::open(address, "root")?, port: None })
     }
 
     fn write(&mut self) -> Result<u16, Failed> {
-        super::number(&self.0.query("INSERT INTO d.t VALUES () RETURNING @@port")?)
+        let port = match self.port {
+            Some(port) => port,
+            None => super::number(&self.client.query("SELECT @@port")?)?,
+        };
+        self.port = Some(port);
+        self.client.query("INSERT INTO d.t VALUES ()")?;
+        Ok(port)
     }
 
     fn promote(&mut self) -> Result<(), Failed> {
-        for statement in ["STOP SLAVE", "SET GLOBAL read_only = 0"] {
-            self.0.query(statement)?;
+        for statement in ["STOP REPLICA", "SET GLOBAL read_only = 0"] {
+            self.client.query(statement)?;
         }
         Ok(())
     }
 
     fn written(&mut self) -> Result<usize, Failed> {
-        super::number(&self.0.query("SELECT COUNT(*) FROM d.t")?)
+        super::number(&self.client.query("SELECT COUNT(*) FROM d.t")?)
     }
 }

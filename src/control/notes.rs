@@ -108,13 +108,10 @@ impl Teller {
                 verdict,
                 "the failover budget is used up and every candidate failed lately: repair a backend; this ends by itself when the budget's window has passed"
             ),
-            Verdict::NoProvenNode => tracing::error!(
-                pool,
-                before,
-                verdict,
-                "whoever could serve has changed and has not proven itself: new clients are held; look at its proofs (mainstay status), and \
-                 approve it if it may serve"
-            ),
+            // What is known of it is told when it is known (`tell_unproven`).
+            Verdict::NoProvenNode => {
+                tracing::info!(pool, before, verdict, "whoever could serve is looked at first: new clients are held");
+            }
             Verdict::NoEligible => tracing::warn!(pool, before, verdict, "no backend may serve: new clients are held"),
             _ => tracing::debug!(pool, before, verdict, "verdict changed"),
         }

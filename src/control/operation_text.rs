@@ -59,11 +59,12 @@ pub(super) fn refusal(pool: &str, why: OperationRefusal, backend: Option<&str>, 
     Refusal { code: why.into(), message }
 }
 
-/// Two primaries are worse than one that serves nobody: it is for a person to judge.
+/// Two primaries are worse than one that serves nobody: another one takes over once this one has stopped.
 pub(super) fn kept_out(pool: &str, why: OperationRefusal, name: &str, detail: &str) -> Refusal {
     let message = format!(
         "{name} is the primary, and serves nobody since it has not proven itself: {detail}. To serve from it as it is: `mainstay approve \
-         {pool}/{name} --reason WHY`. To serve from another one: stop the server of {name}, then `mainstay promote {pool}`"
+         {pool}/{name} --reason WHY`. To serve from another one: `mainstay switchover {pool}` stops this one first; without a promoter that can, stop the server \
+         of {name}, then `mainstay promote {pool}`"
     );
     Refusal { code: why.into(), message }
 }

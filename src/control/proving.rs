@@ -17,8 +17,8 @@ use super::{
 use crate::{
     config::OnCommitStuck,
     failover::{
-        BackendId, BackendState, Epoch, Event, GuardMode, Health, Pool, Printable, Proof, ReadEligibility, Role, Time, Verdict,
-        label::Label as _,
+        BackendId, BackendState, Epoch, Event, GuardMode, Health, Pool, Printable, Proof, ReadEligibility, Reason, Role, Time,
+        Verdict, label::Label as _,
     },
     route::{Done, Order, ProofView, Refusal, RefusalCode, StateEvent, Verb},
 };
@@ -54,6 +54,7 @@ impl Supervisor {
         if self.config.guard.mode == GuardMode::Off {
             return self.look_away();
         }
+        tracing::trace!(pool = &*self.config.name, "looks after its prints and proofs");
         let holds = self.core.active().is_some() || self.core.verdict() == Verdict::NoProvenNode;
         let scene = Scene {
             pool: &self.config.name,
@@ -84,6 +85,26 @@ impl Supervisor {
         }
     }
 
+    /// Whoever could serve has changed, which is told once. One that only was away, and has not been read since, is no reason to call
+    /// anybody: it is read within a moment, or is told to be unread.
+    pub(super) fn tell_unproven(&mut self) {
+        let is_held = self.core.verdict() == Verdict::NoProvenNode;
+        let has_changed = |id: BackendId| {
+            let is_away = |state: &BackendState| Doubt::is_away(&state.proof_what);
+            self.core.reason(id) == Reason::Unproven && !self.core.backend(id).is_some_and(is_away)
+        };
+        let is_bad = is_held && (self.is_unproven || self.core.ids().any(has_changed));
+        if is_bad && !std::mem::replace(&mut self.is_unproven, is_bad) {
+            tracing::error!(
+                pool = &*self.config.name,
+                verdict = self.core.verdict().as_str(),
+                "whoever could serve has changed and has not proven itself: new clients are held; look at its proofs (mainstay status), and \
+                 approve it if it may serve"
+            );
+        }
+        self.is_unproven = is_bad;
+    }
+
     /// Nothing is looked at any more, so everybody is taken as it is.
     fn look_away(&mut self) {
         self.keeper.stop();
@@ -104,6 +125,11 @@ impl Supervisor {
     pub(super) fn on_absence(&mut self, id: BackendId) {
         self.keeper.absent(&self.nodes[id.index()].config.name, Distrust::of(self.config.guard.mode));
         self.guard_is_due = true;
+    }
+
+    /// It does not serve, and has told so before: what comes back is looked at then.
+    pub(super) fn is_gone(&self, id: BackendId) -> bool {
+        self.core.backend(id).is_some_and(|state| state.health() == Health::Down || state.is_starting())
     }
 
     /// Clients wait for the quick proofs of a backend.
@@ -335,9 +361,7 @@ impl Teller {
         };
         self.events.push(StateEvent { to: Some(to), evidence, ..self.event(at, Some(backend), "commit") });
     }
-}
 
-impl Teller {
     /// Another backend is asked to commit from now on, or none.
     fn commits_elsewhere(&self, at: (Time, Epoch), was_bad: bool) {
         self.metrics.commit_probe.set(0.0);

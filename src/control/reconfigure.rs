@@ -62,6 +62,11 @@ impl Supervisor {
         self.guards.keep(&config.name, &names);
         self.guard_is_due = true;
         self.config = config;
+        // The mode may be another than when they went.
+        let gone: Vec<_> = self.core.ids().filter(|id| self.is_gone(*id)).collect();
+        for id in gone {
+            self.on_absence(id);
+        }
         // What is ignored may be another.
         for name in &names {
             self.show_guard(name);

@@ -59,6 +59,8 @@ pub(super) struct Supervisor {
     pub(super) memory: Memory,
     pub(super) operations: Operations,
     pub(super) unpromoted: Unpromoted,
+    /// It is told that whoever could serve has changed.
+    pub(super) is_unproven: bool,
     pub(super) keeper: Keeper,
     /// Its look cannot wait.
     pub(super) guard_is_due: bool,
@@ -125,6 +127,7 @@ impl Supervisor {
             memory,
             operations,
             unpromoted: Unpromoted::default(),
+            is_unproven: false,
             keeper,
             guard_is_due: false,
             commits: Commits::new(),
@@ -192,6 +195,7 @@ impl Supervisor {
             }
             self.account_outage();
             self.tell_unpromoted();
+            self.tell_unproven();
             self.hold_clients();
             self.publish();
         }
@@ -287,7 +291,8 @@ impl Supervisor {
         let now = self.clock.now();
         // The check's session is over, or no new one begins: what answers next may be another server, however soon that is.
         let is_away = !report.fresh && report.finding.outcome != Outcome::Ok;
-        if is_away || matches!(report.finding.outcome.class(), Class::Failure | Class::NotServing) {
+        // Of one that is gone already nothing is read before it serves.
+        if !self.is_gone(backend) && (is_away || matches!(report.finding.outcome.class(), Class::Failure | Class::NotServing)) {
             self.on_absence(backend);
         }
         let was_failing = self.core.backend(backend).is_some_and(BackendState::is_pending);

@@ -139,7 +139,7 @@ impl Pool {
                     && (operation.accept_loss || self.may_stream(to))
                     && !from.is_some_and(|from| self.is_in_doubt(from))
             }
-            Step::Demote => from.is_none_or(|from| self.reason(from) != Reason::Eligible),
+            Step::Demote => from.is_none_or(|from| !matches!(self.reason(from), Reason::Eligible | Reason::Unproven)),
             Step::Activate => false,
         };
         operation.reported && observed

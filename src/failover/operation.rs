@@ -6,6 +6,7 @@
 //! | kind | the backend to be active is | steps |
 //! |---|---|---|
 //! | `switchover` | a standby, and there is a promoter | gate, drain, demote if there is one, promote, activate |
+//! | `switchover` | a standby, there is a promoter, and the only primary serves nobody since it has not proven itself | demote if there is one, promote, activate |
 //! | `switchover` | eligible (without roles, Galera, one of two primaries) | gate, drain, activate |
 //! | `switchover`, `promote` | eligible, and no other is active | activate |
 //! | `promote`, `promotion` | a standby, and nobody is active | fence if there is one, promote, activate |
@@ -19,7 +20,7 @@
 //! | `fence` | the shell says so | aborted; a fence that is not required: goes on if death was seen as a refused connect | a primary is back: aborted | aborted |
 //! | `gate` | the shell says so | aborted | aborted, and the ordinary failover in the same step | aborted |
 //! | `drain` | the shell says so, neither backend is in doubt, and the candidate does not say that it lost its primary | aborted | aborted, and the ordinary failover in the same step | aborted |
-//! | `demote` | the shell says so, and the old one is not eligible any more | failed; the old one is served if it still is, or again is, a primary | that is its purpose | failed when the step is over; if somebody else has promoted it and it is active: done |
+//! | `demote` | the shell says so, and the old one is neither eligible nor `unproven` any more | failed; the old one is served if it still is, or again is, a primary | that is its purpose | failed when the step is over; if somebody else has promoted it and it is active: done |
 //! | `promote` | the shell says so, or the candidate is active | failed; as before | goes on | goes on: it fails, or its deadline passes |
 //! | `activate` | the candidate is active | failed; as before | goes on | goes on: its deadline passes |
 //!
@@ -119,7 +120,8 @@ labels! {
         Settling = "settling",
         /// There is no such backend.
         UnknownBackend = "unknown_backend",
-        /// A switchover without an active backend must name the one to be active, and cannot make a standby a primary.
+        /// A switchover without an active backend must name the one to be active, and cannot make a standby a primary, unless the only
+        /// primary is one that has not proven itself.
         NoActive = "no_active",
         /// A promotion by hand, and this backend is active or says that it is a primary.
         PrimaryLives = "primary_lives",

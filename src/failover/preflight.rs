@@ -3,7 +3,7 @@
 use std::{cmp::Reverse, num::NonZeroU64};
 
 use super::{
-    operation::{Fence, OperationKind, OperationRefusal, Plan, Refused, Request, Step},
+    operation::{Afterwards, Fence, OperationKind, OperationRefusal, Plan, Refused, Request, Step},
     pool::Pool,
     time::Time,
     vocabulary::{BackendId, Reason},
@@ -25,16 +25,16 @@ impl Pool {
     /// Why it would be refused.
     pub fn preflight(&self, now: Time, request: &Request) -> Result<Plan, Refused> {
         let refused = |why, backend| Err(Refused { why, backend });
-        let active = self.active();
-        match (request.kind, request.to, active) {
+        let (active, old) = (self.active(), self.outgoing(request));
+        match (request.kind, request.to, old) {
             (OperationKind::Failover, ..) => return refused(OperationRefusal::Automatic, None),
             _ if self.operation.is_some() => return refused(OperationRefusal::Busy, None),
             (_, Some(to), _) if self.backend(to).is_none() => return refused(OperationRefusal::UnknownBackend, Some(to)),
             _ if self.is_settling(now) => return refused(OperationRefusal::Settling, None),
             (OperationKind::Promote, _, Some(active)) => return refused(OperationRefusal::PrimaryLives, Some(active)),
             (OperationKind::Switchover, None, None) => return refused(OperationRefusal::NoActive, None),
-            (OperationKind::Switchover, _, Some(active)) if self.is_in_doubt(active) => {
-                return refused(OperationRefusal::InDoubt, Some(active));
+            (OperationKind::Switchover, _, Some(old)) if self.is_in_doubt(old) => {
+                return refused(OperationRefusal::InDoubt, Some(old));
             }
             _ => {}
         }
@@ -48,12 +48,28 @@ impl Pool {
         {
             return refused(OperationRefusal::PrimaryLives, Some(other));
         }
-        let from = if request.kind == OperationKind::Promote { self.last_active } else { active };
+        let from = match (request.kind, candidate) {
+            (OperationKind::Promote, _) => self.last_active,
+            (_, Candidate::Standby) => old,
+            (_, Candidate::Ready) => active,
+        };
         Ok(Plan { from, to, steps: steps(request, candidate, active.is_some_and(|active| active != to)) })
     }
 
+    /// The primary that another one is to take over from: the active one; or, while nobody is active, the only one that says it is a
+    /// primary, if it serves nobody because it has not proven itself. A trial cannot go back to that one.
+    fn outgoing(&self, request: &Request) -> Option<BackendId> {
+        let demotes = request.kind == OperationKind::Switchover && request.afterwards == Afterwards::Stay;
+        let kept_out = || match self.claimants()[..] {
+            [only] if demotes && request.to != Some(only) && self.reason(only) == Reason::Unproven => Some(only),
+            _ => None,
+        };
+        self.active().or_else(kept_out)
+    }
+
     fn best_candidate(&self, request: &Request) -> Result<(BackendId, Candidate), Refused> {
-        let others = || self.ids().filter(|id| Some(*id) != self.active());
+        let old = self.outgoing(request);
+        let others = || self.ids().filter(|id| Some(*id) != old);
         let able = others().filter_map(|id| Some((id, self.judge_candidate(id, request).ok()?)));
         let position = |id: BackendId| self.backends[id.index()].facts.position;
         // Where something may be lost, the position comes before the proof.
@@ -77,7 +93,7 @@ impl Pool {
             Reason::Fenced if request.accept_loss => Candidate::Ready,
             Reason::Fenced => return Err(OperationRefusal::Fenced),
             Reason::Standby if !request.how.promote => return Err(OperationRefusal::NoPromoter),
-            Reason::Standby if request.kind == OperationKind::Switchover && self.active().is_none() => {
+            Reason::Standby if request.kind == OperationKind::Switchover && self.outgoing(request).is_none() => {
                 return Err(OperationRefusal::NoActive);
             }
             Reason::Standby => Candidate::Standby,

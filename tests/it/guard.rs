@@ -87,6 +87,12 @@ impl Guarded {
         of.map(|event| event["to"].as_str().unwrap().to_owned()).collect()
     }
 
+    fn errors(&self) -> Vec<String> {
+        let log = self.site.process.log().into_iter();
+        let errors = log.filter(|line| line["level"] == "ERROR");
+        errors.map(|line| line["message"].as_str().unwrap().to_owned()).collect()
+    }
+
     fn promote_by_hand(&self) {
         self.pair.cluster.node(0).kill9().unwrap();
         self.pair.cluster.node(1).promote().unwrap();
@@ -220,9 +226,24 @@ fn a_restart_without_a_change_is_no_change() {
         until("both are as they were", || (guarded.proof(0).0 == "proven" && guarded.proof(1).0 == "proven").then_some(()));
         until("db-b follows", || (guarded.pool()["failover_ready"] == true).then_some(()));
     }
+    // Nobody is called for what is only to be read again.
+    assert_eq!(guarded.errors(), [""; 0]);
     // The doubt of then makes no quick proof of a later change.
     guarded.change(1, "2.5");
     within(READ, "it has to last", || guarded.proof(1).1.contains("guard.soak").then_some(()));
+}
+
+#[test]
+fn a_primary_that_was_restarted_and_is_another_is_an_error() {
+    let fails = json!([{"name": "fails", "sql": "SELECT 1 / (2.5 - current_setting('random_page_cost')::numeric)"}]);
+    let guarded = Guarded::new(&json!({"mode": "enforce", "last_resort": "hold", "proofs": fails}));
+    // It counts from the restart on.
+    guarded.pair.administer(0, "ALTER SYSTEM SET random_page_cost = 2.5");
+    guarded.pair.cluster.node(0).stop_fast().unwrap();
+    guarded.pair.cluster.node(0).start().unwrap();
+    within(READ, "its proof fails", || (guarded.proof(0).0 == "failed").then_some(()));
+    let errors = until("it is told", || Some(guarded.errors()).filter(|errors| !errors.is_empty()));
+    assert!(errors.len() == 1 && errors[0].contains("has changed and has not proven itself"), "{errors:?}");
 }
 
 #[test]
@@ -272,6 +293,23 @@ fn a_promoter_is_told_whom_not_to_choose() {
     let lines = || std::fs::read_to_string(&told).unwrap_or_default();
     within(READ, "it is told twice", || (lines().lines().count() == 2).then_some(()));
     assert_eq!(lines(), "db-b unproven\ndb-b proven\n");
+}
+
+/// It is read at a pace that costs nothing, so this much takes some seconds.
+#[test]
+fn a_proof_that_says_very_much_costs_no_memory() {
+    let scratch = Scratch::new();
+    let command = scratch.script("head -c 16777216 /dev/zero | tr '\\0' x");
+    let talks = json!([{"name": "talks", "exec": [command], "timeout": "5m"}]);
+    let guarded = Guarded::new(&json!({"soak": "0s", "proofs": talks}));
+    let memory = || guarded.site.process.metric("process_resident_memory_bytes", &[]);
+    let (before, mut most) = (memory(), 0);
+    guarded.change(1, "2.5");
+    within(5 * READ, "it has proven itself", || {
+        most = most.max(memory());
+        (guarded.told(1, "proof").last()? == "proven").then_some(())
+    });
+    assert!(most < before + (12 << 20), "{before} bytes before, {most} at most");
 }
 
 #[test]

@@ -30,11 +30,12 @@ use crate::{
     failover::{Epoch, Printable},
 };
 
-/// A commit is tried this long after the one before.
-const EVERY: Duration = Duration::from_secs(4);
+/// A commit is tried this long after the one before. It is told within ten seconds that nobody can commit; with [`PATIENCE`] that leaves
+/// a busy machine four for a login.
+const EVERY: Duration = Duration::from_secs(3);
 
 /// One that takes longer is stuck.
-pub(in crate::control) const PATIENCE: Duration = Duration::from_secs(4);
+pub(in crate::control) const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Nothing comes back but a position.
 const LONGEST_ANSWER: usize = 1024;
@@ -199,7 +200,8 @@ impl Seen {
 async fn once(subject: &Subject, seen: &mut Seen, tell: &mut impl FnMut(Commit)) -> Option<Commit> {
     let CheckKind::Postgres(check) = &subject.check.kind else { return None };
     let deadline = |limit| Deadline::after(limit).with_header(subject.check.proxy_header);
-    let limit = subject.check.timeout;
+    // A login that is late is no reason to begin again.
+    let limit = subject.check.timeout.max(PATIENCE);
     let login = Login::new(&subject.address, check);
     let mut session = match login.session(&subject.addresses, deadline(limit)).await {
         Ok((session, _)) => session,

@@ -15,7 +15,7 @@ use crate::support::{
     echo::Backend,
     scratch::Scratch,
     site::Site,
-    wait::{until, within},
+    wait::{Watch, until, within},
 };
 
 /// What a server says to `CONFIG GET`, as it goes over the wire.
@@ -326,6 +326,28 @@ fn a_mere_doubt_is_no_warning_and_one_that_flaps_is_not_told_each_time() {
     scripted.is("db-a", "proven");
     let lines = [scripted.lines("db-a", "proof changed"), scripted.lines("db-b", "proof changed")].concat();
     assert!(lines.iter().all(|line| line["level"] == "INFO"), "{lines:?}");
+}
+
+#[test]
+fn what_is_gone_is_not_looked_after_at_each_probe() {
+    let mut scripted = Scripted::new(&slow());
+    scripted.settings["log"]["level"] = json!("trace");
+    let mut scripted = scripted.restart();
+    scripted.is("db-a", "proven");
+    let is_down = |scripted: &Scripted| scripted.site.process.status()["pools"][0]["backends"][0]["health"] == "down";
+    let looks = |site: &Site| {
+        let log = site.process.log().into_iter();
+        log.filter(|line| line["message"] == "looks after its prints and proofs").count()
+    };
+    let probes = |site: &Site| site.process.metric("mainstay_probes_total", &[("backend", "db-a")]);
+    scripted.a.backend.stop();
+    scripted.a.hang_up();
+    until("db-a is down", || is_down(&scripted).then_some(()));
+    let (began, before) = (Watch::start(), (looks(&scripted.site), probes(&scripted.site)));
+    until("many probes", || (probes(&scripted.site) >= before.1 + 100).then_some(()));
+    let (looked, seconds) = (looks(&scripted.site) - before.0, usize::try_from(began.elapsed().as_secs()).unwrap());
+    // One a second, and a few for what else happens.
+    assert!(looked <= seconds + 10, "{looked} looks in {seconds} s");
 }
 
 #[test]

@@ -124,7 +124,7 @@ impl Judge {
         rule_of(self.could_serve(id) || self.is_old(id) || promotes, OperationRefusal::NotEligible)?;
         rule_of(!self.is_old(id) || request.accept_loss, OperationRefusal::Fenced)?;
         rule_of(!promotes || request.how.promote, OperationRefusal::NoPromoter)?;
-        rule_of(!promotes || !moves || self.active.is_some(), OperationRefusal::NoActive)?;
+        rule_of(!promotes || !moves || self.outgoing(request).is_some(), OperationRefusal::NoActive)?;
         rule_of(request.force || self.may_be_ordered(id, request.id), OperationRefusal::Unproven)?;
         rule_of(!self.wavers(id), OperationRefusal::InDoubt)?;
         if promotes && !request.accept_loss {
@@ -145,6 +145,14 @@ impl Judge {
         Ok(promotes)
     }
 
+    /// Who is to stop being the primary: also the only one there is, if it serves nobody for want of a proof.
+    fn outgoing(&self, request: &Request) -> Option<BackendId> {
+        let claimants: Vec<_> = self.ids().filter(|id| self.says_primary(*id)).collect();
+        let kept_out = claimants.first().copied().filter(|id| self.could_serve(*id) && self.is_barred(*id));
+        let wanted = request.kind == OperationKind::Switchover && request.afterwards == Afterwards::Stay;
+        self.active.or_else(|| kept_out.filter(|id| wanted && claimants.len() == 1 && request.to != Some(*id)))
+    }
+
     pub(super) fn plan(&self, request: &Request, now: Time) -> Result<Planned, OperationRefusal> {
         let moves = request.kind == OperationKind::Switchover;
         rule_of(request.kind != OperationKind::Failover, OperationRefusal::Automatic)?;
@@ -153,9 +161,11 @@ impl Judge {
         let heard = self.nodes.iter().all(|node| node.last.is_some());
         rule_of(self.settled || heard || now >= self.settle_by, OperationRefusal::Settling)?;
         rule_of(moves || self.active.is_none(), OperationRefusal::PrimaryLives)?;
-        rule_of(!moves || self.active.is_some() || request.to.is_some(), OperationRefusal::NoActive)?;
-        rule_of(!moves || !self.doubts_the_active(), OperationRefusal::InDoubt)?;
-        let others: Vec<_> = self.ids().filter(|id| self.active != Some(*id)).collect();
+        let old = self.outgoing(request);
+        rule_of(!moves || old.is_some() || request.to.is_some(), OperationRefusal::NoActive)?;
+        let doubted = old.is_some_and(|old| self.node(old).doubted);
+        rule_of(!moves || !doubted && !self.doubts_the_active(), OperationRefusal::InDoubt)?;
+        let others: Vec<_> = self.ids().filter(|id| old != Some(*id)).collect();
         let to = match (request.to, &others[..]) {
             (Some(to), _) => to,
             (None, [only]) => *only,
@@ -181,7 +191,8 @@ impl Judge {
             (Stage::Activate, true),
         ];
         let steps = steps.into_iter().filter(|(_, is)| *is).map(|(step, _)| step).collect();
-        Ok((if moves { self.active } else { self.last_active }, to, steps))
+        let from = if promotes { old } else { self.active };
+        Ok((if moves { from } else { self.last_active }, to, steps))
     }
 
     /// Before the election: what the event, the facts and the time do to the operation, and what must be told of it.
@@ -227,7 +238,7 @@ impl Judge {
             run.from.is_some_and(|from| self.node(from).doubted) || (self.active == run.from && self.awaits_a_word(was.conflict));
         let may = match run.step {
             Drain => !doubted && !self.wavers(run.to) && (run.accept_loss || self.node(run.to).hears != Some(false)),
-            Demote => run.from.is_none_or(|from| !self.eligible(from)),
+            Demote => run.from.is_none_or(|from| !self.could_serve(from)),
             Activate => false,
             _ => true,
         };

@@ -199,7 +199,7 @@ impl Mainstay {
         let (admin_port, directory) = (ReservedPort::new()?, Directory::new(Owner::Ourselves)?);
         let config = log.with_extension("yaml");
         let addresses = json!([admin_port.address().to_string(), format!("unix:{}", socket(&directory).display())]);
-        fs::write(&config, format!("admin: {{listen: {addresses}}}\n{pools}"))?;
+        fs::write(&config, format!("admin: {{listen: {addresses}}}\nmetrics: {{detail: full}}\n{pools}"))?;
         let binary = env!("CARGO_BIN_EXE_mainstay");
         let mut command = match files {
             None => Command::new(binary),

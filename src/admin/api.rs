@@ -334,7 +334,7 @@ impl ApiEndpoint {
 
 fn metrics(call: &Call<'_>) -> Response<Body> {
     gauges::refresh(call.state);
-    response::whole(StatusCode::OK, response::PROMETHEUS, call.state.metrics.render())
+    response::pieces(StatusCode::OK, response::PROMETHEUS, call.state.metrics.exposition())
 }
 
 fn live(call: &Call<'_>) -> Response<Body> {

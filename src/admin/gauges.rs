@@ -20,6 +20,7 @@ pub(super) fn refresh(state: &AdminState) {
 
 fn refresh_pool(pool: &AdminPool) {
     let (metrics, snapshot) = (&pool.metrics, pool.snapshot.get());
+    metrics.serving.set(i64::from(pool.has_backend(&snapshot)));
     metrics.epoch.set(saturating(snapshot.epoch.0));
     metrics.primary_conflict.set(i64::from(snapshot.conflict));
     metrics.failover_ready.set(i64::from(snapshot.failover_ready == FailoverReady::Yes));

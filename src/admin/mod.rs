@@ -163,13 +163,20 @@ impl AdminPool {
     }
 
     /// Whether clients may be sent to it now. Those of a paused pool, or in an operation, are to wait here, and are not to be
-    /// sent elsewhere. A pool with only listeners for readers needs no active backend.
+    /// sent elsewhere.
     fn serves(&self, snapshot: &Snapshot) -> bool {
         let is_active = snapshot.active.is_some() && (snapshot.paused || !snapshot.suspended);
+        snapshot.operation.is_some() || is_active || self.has_reader(snapshot)
+    }
+
+    /// Whether it has a backend for its clients. A pool with only listeners for readers needs no active one.
+    fn has_backend(&self, snapshot: &Snapshot) -> bool {
+        snapshot.active.is_some() || self.has_reader(snapshot)
+    }
+
+    fn has_reader(&self, snapshot: &Snapshot) -> bool {
         let is_for_reading = self.listeners.iter().all(|listener| listener.config.route != ListenerRoute::Primary);
-        snapshot.operation.is_some()
-            || is_active
-            || (is_for_reading && snapshot.backends.iter().any(|backend| backend.read_eligibility.may_be_read()))
+        is_for_reading && snapshot.backends.iter().any(|backend| backend.read_eligibility.may_be_read())
     }
 
     /// The metrics of a backend. A snapshot may name one that is not configured any more, or not yet.

@@ -2,6 +2,7 @@
 
 use std::{
     convert::Infallible,
+    iter,
     pin::Pin,
     task::{Context, Poll},
 };
@@ -15,7 +16,7 @@ use hyper::{
 };
 use serde::Serialize;
 use serde_json::{Value, json};
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, task::yield_now};
 
 /// A complete body, or a stream.
 pub(super) type Body = Either<Full<Bytes>, Stream>;
@@ -42,6 +43,30 @@ const EVENT_STREAM: &str = "text/event-stream";
 /// A whole answer of this type.
 pub(super) fn whole(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Response<Body> {
     with_type(status, content_type, Either::Left(Full::new(body.into())))
+}
+
+/// An answer that is made piece by piece, as the client takes it: the whole is never in memory, and other clients have their turn after
+/// each piece. If there is one piece, its length is told.
+pub(super) fn pieces(
+    status: StatusCode,
+    content_type: &'static str,
+    pieces: impl Iterator<Item = String> + Send + 'static,
+) -> Response<Body> {
+    let mut pieces = pieces.map(Bytes::from).peekable();
+    let first = pieces.next().unwrap_or_default();
+    if pieces.peek().is_none() {
+        return whole(status, content_type, first);
+    }
+    let (sender, receiver) = mpsc::channel(1);
+    tokio::spawn(async move {
+        for piece in iter::once(first).chain(pieces) {
+            if sender.send(piece).await.is_err() {
+                break;
+            }
+            yield_now().await;
+        }
+    });
+    with_type(status, content_type, Either::Right(Stream(receiver)))
 }
 
 /// A JSON answer, ending in a newline for people who use curl.

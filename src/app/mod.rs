@@ -19,9 +19,9 @@ use tokio::{runtime, sync::watch};
 
 use crate::{
     admin::{self, ProcessOrderReceiver},
-    config::Config,
+    config::{Config, MetricsDetail},
     lifecycle,
-    metrics::{Metrics, PoolSeries},
+    metrics::{Detail, Metrics, PoolSeries},
     net::endpoint::Endpoint,
     route::{EventLog, GuardLog, OperationLog, OrderSender, SessionTable, SnapshotWatch},
 };
@@ -76,6 +76,10 @@ pub fn metrics() -> Result<Arc<Metrics>, StartError> {
 /// # Errors
 /// As [`start`].
 pub fn start_with(config: &Config, metrics: &Arc<Metrics>) -> Result<Running, StartError> {
+    metrics.show(match config.metrics.detail {
+        MetricsDetail::Short => Detail::Short,
+        MetricsDetail::Full => Detail::Full,
+    });
     let sockets = bind::bind_pools(config, &HashMap::new())?;
     let admin_sockets = bind::bind_admin(config)?;
     let answering: Vec<_> = admin_sockets.iter().filter_map(|socket| socket.endpoint().ok()).collect();

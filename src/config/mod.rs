@@ -63,7 +63,7 @@ pub use load::{Loaded, load, parse};
 pub use notify::{Destination, NotificationKind, PagerDuty, ReceiverConfig, Slack, Webhook, parse_url, signing_key};
 pub use operators::{Operator, read_token};
 pub use pool::{BackendConfig, ConnectRamp, HoldConfig, OnDown, PoolConfig};
-pub use process::{AdminConfig, Config, LogConfig, LogFormat, LogLevel};
+pub use process::{AdminConfig, Config, LogConfig, LogFormat, LogLevel, MetricsConfig, MetricsDetail};
 pub use promotion::{HookConfig, PromotionConfig, PromotionHow, SwitchoverConfig};
 pub use proxy_protocol::{ProxyProtocolConfig, ProxySend};
 pub(crate) use raw::quantity::parse_duration;

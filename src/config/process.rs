@@ -34,6 +34,8 @@ pub struct Config {
     pub admin: AdminConfig,
     /// The log.
     pub log: LogConfig,
+    /// What `/metrics` shows.
+    pub metrics: MetricsConfig,
     /// How a shutdown proceeds.
     pub shutdown: Deadlines,
     /// Number of data-plane threads; `None` is one for each usable core.
@@ -68,6 +70,23 @@ pub struct LogConfig {
     pub level: LogLevel,
     /// The format of a line.
     pub format: LogFormat,
+}
+
+/// What `/metrics` shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MetricsConfig {
+    /// How much of it.
+    pub detail: MetricsDetail,
+}
+
+crate::labels! {
+    /// How many series `/metrics` shows.
+    pub enum MetricsDetail {
+        /// Those that an alert, a panel or the runbook needs.
+        Short = "short",
+        /// All.
+        Full = "full",
+    }
 }
 
 crate::labels! {
@@ -130,6 +149,7 @@ impl Config {
                 operators: Vec::new(),
             },
             log: LogConfig { level: LogLevel::Info, format: LogFormat::Auto },
+            metrics: MetricsConfig { detail: MetricsDetail::Short },
             shutdown: Deadlines { delay: Duration::ZERO, timeout: Duration::from_secs(30) },
             workers: None,
             busy_poll: None,
@@ -145,6 +165,7 @@ table! {
     "admin": elsewhere("[a map](#admin)", "see there", |config| Some(ADMIN.print(&config.admin))),
         "Where the status, the metrics and the API are; see [admin.md](admin.md).";
     "log": section(log, LOG), "The log, on standard error.";
+    "metrics": section(metrics, METRICS), "What `/metrics` shows.";
     "shutdown": section(shutdown, SHUTDOWN), "How mainstay stops.";
     "workers": custom(
         |_| format!("{}, or `auto`", counts_from(&(1..=MAX_WORKERS))), "",
@@ -196,6 +217,11 @@ table! {
     LOG: LogConfig;
     "level": word(level), "The lowest level that is written.";
     "format": word(format), "How lines look; `auto` is text on a terminal and JSON otherwise.";
+}
+
+table! {
+    METRICS: MetricsConfig;
+    "detail": word(detail), "`full` also shows what no alert, panel or runbook needs; see [metrics.md](metrics.md).";
 }
 
 table! {

@@ -1,15 +1,17 @@
 //! The metrics of each pool, listener and backend, by name.
 
 use std::{
+    cell::RefCell,
     collections::BTreeMap,
+    ops::Range,
     sync::{Arc, Weak},
 };
 
-use prometheus::{Error, Registry, proto::MetricFamily};
+use prometheus::Error;
 
 use super::{
     pool::{BackendMetrics, ListenerMetrics, PoolMetrics},
-    series::Series,
+    series::{Family, Series},
 };
 
 /// The names that become label values of a pool.
@@ -35,31 +37,62 @@ pub struct PoolSeries {
     pub backends: Vec<Arc<BackendMetrics>>,
 }
 
-/// The components that exist, by their label values.
-#[derive(Debug, Default)]
+/// The series of the process, and the components that exist, by their label values.
+#[derive(Debug)]
 pub(super) struct Directory {
-    pools: Family<PoolMetrics>,
-    listeners: Family<ListenerMetrics>,
-    backends: Family<BackendMetrics>,
+    process: Families,
+    pools: Components<PoolMetrics>,
+    listeners: Components<ListenerMetrics>,
+    backends: Components<BackendMetrics>,
 }
 
-/// Components of one kind. Each has its own registry, so that its series come and go with it.
+/// Components of one kind. Each has its own series, which come and go with it.
 #[derive(Debug)]
-struct Family<T>(BTreeMap<[Arc<str>; 2], Entry<T>>);
+struct Components<T>(BTreeMap<[Arc<str>; 2], Entry<T>>);
 
 #[derive(Debug)]
 struct Entry<T> {
     component: Weak<T>,
-    registry: Registry,
+    series: Families,
 }
 
-impl<T> Default for Family<T> {
+/// The series of one component, sorted by their names.
+#[derive(Debug)]
+pub(super) struct Families(Vec<Family>);
+
+impl Families {
+    /// Those that this makes.
+    pub(super) fn of<T>(make: impl FnOnce(&Series<'_>) -> Result<T, Error>) -> Result<(T, Self), Error> {
+        let families = RefCell::default();
+        let component = make(&Series::new(&families))?;
+        let mut families = families.into_inner();
+        families.sort_by_key(|family| family.def.name);
+        Ok((component, Self(families)))
+    }
+
+    /// The first name after this one.
+    fn next_after(&self, name: &str) -> Option<&'static str> {
+        self.0.get(self.0.partition_point(|family| family.def.name <= name)).map(|family| family.def.name)
+    }
+
+    /// Those of this name.
+    fn named(&self, name: &str) -> &[Family] {
+        &self.0[self.range(name)]
+    }
+
+    fn range(&self, name: &str) -> Range<usize> {
+        let up_to = |is_before: fn(&str, &str) -> bool| self.0.partition_point(|family| is_before(family.def.name, name));
+        up_to(|one, other| one < other)..up_to(|one, other| one <= other)
+    }
+}
+
+impl<T> Default for Components<T> {
     fn default() -> Self {
         Self(BTreeMap::new())
     }
 }
 
-impl<T> Family<T> {
+impl<T> Components<T> {
     fn get_or_make(
         &mut self,
         names: [&Arc<str>; 2],
@@ -69,9 +102,9 @@ impl<T> Family<T> {
         if let Some(present) = self.0.get(&names).and_then(|shelved| shelved.component.upgrade()) {
             return Ok(present);
         }
-        let registry = Registry::new();
-        let component = Arc::new(make(&Series::new(&registry))?);
-        self.0.insert(names, Entry { component: Arc::downgrade(&component), registry });
+        let (component, series) = Families::of(make)?;
+        let component = Arc::new(component);
+        self.0.insert(names, Entry { component: Arc::downgrade(&component), series });
         Ok(component)
     }
 
@@ -79,12 +112,23 @@ impl<T> Family<T> {
         self.0.retain(|_, shelved| shelved.component.strong_count() > 0);
     }
 
-    fn gather(&self) -> impl Iterator<Item = MetricFamily> {
-        self.0.values().flat_map(|shelved| shelved.registry.gather())
+    fn first(&self) -> Option<&Families> {
+        self.0.values().next().map(|shelved| &shelved.series)
+    }
+
+    /// All are made in the same way: what one of them has at a place, each has there.
+    fn named(&self, name: &str) -> impl Iterator<Item = &Family> {
+        let range = self.first().map(|first| first.range(name)).unwrap_or_default();
+        self.0.values().filter_map(move |shelved| shelved.series.0.get(range.clone())).flatten()
     }
 }
 
 impl Directory {
+    pub(super) fn new(process: Families) -> Self {
+        let (pools, listeners, backends) = Default::default();
+        Self { process, pools, listeners, backends }
+    }
+
     pub(super) fn series(&mut self, labels: &PoolLabels) -> Result<PoolSeries, Error> {
         let pool = &labels.name;
         let listeners = labels.listeners.iter().map(|listener| {
@@ -108,18 +152,22 @@ impl Directory {
         backends.map(|backend| backend.connections_active.get()).sum()
     }
 
-    /// Merges the series of all components into one family per name.
-    pub(super) fn gather(&mut self) -> Vec<MetricFamily> {
+    /// Those that are no longer in use leave.
+    pub(super) fn forget_unused(&mut self) {
         self.pools.forget_unused();
         self.listeners.forget_unused();
         self.backends.forget_unused();
-        let mut families: BTreeMap<String, MetricFamily> = BTreeMap::new();
-        for mut family in self.pools.gather().chain(self.listeners.gather()).chain(self.backends.gather()) {
-            match families.get_mut(family.name()) {
-                Some(known) => known.mut_metric().append(family.mut_metric()),
-                None => drop(families.insert(family.name().to_owned(), family)),
-            }
-        }
-        families.into_values().collect()
+    }
+
+    /// The first name after this one.
+    pub(super) fn next_after(&self, name: &str) -> Option<&'static str> {
+        let kinds = [Some(&self.process), self.pools.first(), self.listeners.first(), self.backends.first()];
+        kinds.into_iter().flatten().filter_map(|families| families.next_after(name)).min()
+    }
+
+    /// The series of this name.
+    pub(super) fn named(&self, name: &str) -> impl Iterator<Item = &Family> {
+        let process = self.process.named(name).iter();
+        process.chain(self.pools.named(name)).chain(self.listeners.named(name)).chain(self.backends.named(name))
     }
 }

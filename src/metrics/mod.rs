@@ -3,7 +3,9 @@
 //! | file | what it holds |
 //! |---|---|
 //! | [`names`] | every metric once: name and help text |
-//! | [`series`] | how series are made: one handle per label value, all present at 0 from the start |
+//! | [`series`] | how series are made: one handle per label value |
+//! | [`exposition`] | the text of a scrape, in pieces |
+//! | [`mod@text`] | how a line of it is written |
 //! | [`directory`] | the metrics of each pool, listener and backend, by name |
 //! | [`live`] | how many of something exist |
 //! | [`process`] | metrics of the whole process, and the values of `/proc/self` |
@@ -14,69 +16,84 @@
 //! atomic addition.
 
 mod directory;
+mod exposition;
 mod live;
 mod names;
 pub mod pool;
 pub mod process;
 mod series;
+mod text;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicBool, Ordering},
+};
 
-use prometheus::{Error, Registry, TextEncoder};
+use prometheus::Error;
 
 pub use directory::{PoolLabels, PoolSeries};
+pub use exposition::Exposition;
 pub use live::{LiveCount, LiveGuard};
 pub use pool::{BackendMetrics, ListenerMetrics, PoolMetrics};
 pub use process::ProcessMetrics;
 pub use series::{Info, OneHot, Per};
+pub use text::Detail;
 
-use directory::Directory;
-use series::Series;
+use directory::{Directory, Families};
 
 /// All metrics of a process.
 #[derive(Debug)]
 pub struct Metrics {
     /// Of the process.
     pub process: ProcessMetrics,
-    registry: Registry,
-    parts: Mutex<Directory>,
+    directory: Arc<Mutex<Directory>>,
+    is_full: AtomicBool,
 }
 
 impl Metrics {
     /// Makes the series of the process.
     ///
     /// # Errors
-    /// When two of them had the same name, which a test excludes.
+    /// When the `prometheus` crate refuses a name, which a test excludes.
     pub fn new() -> Result<Arc<Self>, Error> {
-        let registry = Registry::new();
-        let process = ProcessMetrics::new(&Series::new(&registry))?;
-        Ok(Arc::new(Self { process, registry, parts: Mutex::default() }))
+        let (process, series) = Families::of(ProcessMetrics::new)?;
+        let directory = Arc::new(Mutex::new(Directory::new(series)));
+        Ok(Arc::new(Self { process, directory, is_full: AtomicBool::new(false) }))
     }
 
     /// The series of a pool; those that do not exist yet are made, at 0.
     ///
     /// # Errors
-    /// When two series of one component had the same name, which a test excludes.
+    /// When the `prometheus` crate refuses a name, which a test excludes.
     pub fn series(&self, labels: &PoolLabels) -> Result<PoolSeries, Error> {
-        self.parts.lock().unwrap_or_else(PoisonError::into_inner).series(labels)
+        self.directory().series(labels)
     }
 
     /// Sessions of all backends.
     pub fn sessions(&self) -> u64 {
-        self.parts.lock().unwrap_or_else(PoisonError::into_inner).sessions()
+        self.directory().sessions()
     }
 
-    /// Everything in Prometheus text format 0.0.4. `/proc/self` is read now.
-    pub fn render(&self) -> String {
+    /// From now on so much is shown.
+    pub fn show(&self, detail: Detail) {
+        self.is_full.store(detail == Detail::Full, Ordering::Relaxed);
+    }
+
+    /// A scrape. `/proc/self` is read now, the others when their piece is taken.
+    pub fn exposition(&self) -> Exposition {
         self.process.refresh();
-        let mut families = self.registry.gather();
-        families.extend(self.parts.lock().unwrap_or_else(PoisonError::into_inner).gather());
-        families.sort_by(|a, b| a.name().cmp(b.name()));
-        let mut text = String::new();
-        if let Err(error) = TextEncoder::new().encode_utf8(&families, &mut text) {
-            tracing::error!(%error, "metrics could not be written");
-        }
-        text
+        self.directory().forget_unused();
+        let detail = if self.is_full.load(Ordering::Relaxed) { Detail::Full } else { Detail::Short };
+        Exposition::new(Arc::clone(&self.directory), detail)
+    }
+
+    /// A scrape in one piece.
+    pub fn render(&self) -> String {
+        self.exposition().collect()
+    }
+
+    fn directory(&self) -> MutexGuard<'_, Directory> {
+        self.directory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

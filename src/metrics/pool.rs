@@ -5,7 +5,7 @@ use prometheus::{Counter, Error, Gauge, Histogram, IntCounter, IntGauge};
 use super::{
     live::LiveCount,
     names,
-    series::{Info, OneHot, Per, Series, Table},
+    series::{Buckets, Info, OneHot, Per, Series, Table},
 };
 use crate::{
     failover::{
@@ -15,14 +15,28 @@ use crate::{
     reason::{AcceptError, CloseReason, DialError, Direction, RejectReason},
 };
 
-/// Bounds, in seconds, for what normally takes milliseconds: probes, dials, detection, gaps.
-const SHORT: &[f64] = &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
+/// Bounds, in seconds, for what normally takes milliseconds: probes, dials.
+const QUICK: Buckets = Buckets { full: FINE, short: &[0.001, 0.01, 0.1, 1.0, 5.0] };
+
+/// Bounds, in seconds, for how late a probe began.
+const LATE: Buckets = Buckets { full: FINE, short: &[0.05, 0.5, 5.0] };
+
+/// Bounds, in seconds, for what clients feel of a failover: detection, gaps.
+const FELT: Buckets = Buckets { full: FINE, short: &[0.01, 0.05, 0.25, 1.0, 5.0, 30.0] };
+
+const FINE: &[f64] = &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
 
 /// Bounds, in seconds, for the time that clients are held.
-const HOLD: &[f64] = &[0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 30.0, 60.0];
+const HOLD: Buckets = Buckets {
+    full: &[0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 30.0, 60.0],
+    short: &[0.01, 0.05, 0.25, 1.0, 5.0, 15.0],
+};
 
 /// Bounds, in seconds, for sessions: from one query to a day.
-const SESSION: &[f64] = &[0.01, 0.1, 1.0, 10.0, 60.0, 300.0, 1800.0, 3600.0, 14_400.0, 43_200.0, 86_400.0];
+const SESSION: Buckets = Buckets {
+    full: &[0.01, 0.1, 1.0, 10.0, 60.0, 300.0, 1800.0, 3600.0, 14_400.0, 43_200.0, 86_400.0],
+    short: &[0.1, 1.0, 60.0, 3600.0, 86_400.0],
+};
 
 /// Metrics of a pool.
 #[derive(Debug)]
@@ -37,6 +51,8 @@ pub struct PoolMetrics {
     pub connection_duration: Histogram,
     /// Dials that were tried again.
     pub dial_retries: IntCounter,
+    /// 1 when clients have a backend.
+    pub serving: IntGauge,
     /// Number of the last activation.
     pub epoch: IntGauge,
     /// Failovers, by cause.
@@ -76,15 +92,16 @@ pub struct PoolMetrics {
 impl PoolMetrics {
     pub(super) fn new(series: &Series<'_>) -> Result<Self, Error> {
         Ok(Self {
-            held: series.live(names::CONNECTIONS_HELD)?,
-            queued: series.live(names::CONNECTIONS_QUEUED)?,
+            held: series.live(names::CONNECTIONS_HELD),
+            queued: series.live(names::CONNECTIONS_QUEUED),
             hold_duration: series.histogram(names::HOLD_DURATION, HOLD)?,
             connection_duration: series.histogram(names::CONNECTION_DURATION, SESSION)?,
             dial_retries: series.int_counter(names::DIAL_RETRIES)?,
+            serving: series.int_gauge(names::POOL_SERVING)?,
             epoch: series.int_gauge(names::POOL_EPOCH)?,
             failovers: series.int_counters(names::FAILOVERS, "cause")?,
-            failover_detection: series.histogram(names::FAILOVER_DETECTION, SHORT)?,
-            failover_gap: series.histogram(names::FAILOVER_GAP, SHORT)?,
+            failover_detection: series.histogram(names::FAILOVER_DETECTION, FELT)?,
+            failover_gap: series.histogram(names::FAILOVER_GAP, FELT)?,
             outage_seconds: series.counter(names::OUTAGE)?,
             operations: Per::new(|kind: OperationKind| {
                 series.with("kind", kind.as_str()).int_counters(names::OPERATIONS, "result")
@@ -102,7 +119,7 @@ impl PoolMetrics {
             paused: series.int_gauge(names::PAUSED)?,
             primary_conflict: series.int_gauge(names::PRIMARY_CONFLICT)?,
             failover_ready: series.int_gauge(names::FAILOVER_READY)?,
-            failover_ready_reason: series.one_hot(names::FAILOVER_READY_REASON, "reason", FailoverReady::NoActive)?,
+            failover_ready_reason: series.one_hot(names::FAILOVER_READY_REASON, "reason", FailoverReady::NoActive),
         })
     }
 }
@@ -195,39 +212,39 @@ pub struct BackendMetrics {
 
 impl BackendMetrics {
     pub(super) fn new(series: &Series<'_>, address: &str) -> Result<Self, Error> {
-        let info = series.info(names::BACKEND_INFO, ["address", "version"])?;
+        let info = series.info(names::BACKEND_INFO, ["address", "version"]);
         info.set([address, ""]);
         let alerts = Outcome::ALL.iter().filter(|outcome| outcome.class() == Class::Neutral);
         let alert =
             |outcome: &Outcome| Ok((*outcome, series.with("outcome", outcome.as_str()).int_gauge(names::BACKEND_CHECK_ALERT)?));
         let transitions = |to: Health| series.with("to", to.as_str()).int_counters(names::TRANSITIONS, "cause");
         Ok(Self {
-            connections_active: series.live(names::CONNECTIONS_ACTIVE)?,
+            connections_active: series.live(names::CONNECTIONS_ACTIVE),
             connections_limit: series.int_gauge(names::CONNECTIONS_LIMIT)?,
             closed: series.int_counters(names::CONNECTIONS_CLOSED, "reason")?,
             relay_bytes: series.int_counters(names::RELAY_BYTES, "direction")?,
             relay_spliced_bytes: series.int_counters(names::RELAY_SPLICED_BYTES, "direction")?,
-            dial_duration: series.histogram(names::DIAL_DURATION, SHORT)?,
+            dial_duration: series.histogram(names::DIAL_DURATION, QUICK)?,
             dial_failures: series.int_counters(names::DIAL_FAILURES, "reason")?,
             up: series.int_gauge(names::BACKEND_UP)?,
             eligible: series.int_gauge(names::BACKEND_ELIGIBLE)?,
             active: series.int_gauge(names::BACKEND_ACTIVE)?,
-            health: series.one_hot(names::BACKEND_HEALTH, "state", Health::Unknown)?,
-            role: series.one_hot(names::BACKEND_ROLE, "role", Role::Unknown)?,
-            reason: series.one_hot(names::BACKEND_REASON, "reason", Reason::Unknown)?,
+            health: series.one_hot(names::BACKEND_HEALTH, "state", Health::Unknown),
+            role: series.one_hot(names::BACKEND_ROLE, "role", Role::Unknown),
+            reason: series.one_hot(names::BACKEND_REASON, "reason", Reason::Unknown),
             check_alert: alerts.map(alert).collect::<Result<_, Error>>()?,
-            proof: series.one_hot(names::BACKEND_PROOF, "state", Proof::Proven)?,
-            proof_results: series.table(names::PROOF_RESULT, ["proof", "result"])?,
-            proof_durations: series.table(names::PROOF_DURATION, ["proof"])?,
-            print: series.info(names::BACKEND_PRINT_INFO, ["print"])?,
+            proof: series.one_hot(names::BACKEND_PROOF, "state", Proof::Proven),
+            proof_results: series.table(names::PROOF_RESULT, ["proof", "result"]),
+            proof_durations: series.table(names::PROOF_DURATION, ["proof"]),
+            print: series.info(names::BACKEND_PRINT_INFO, ["print"]),
             reader: series.int_gauge(names::BACKEND_READER)?,
-            reader_reason: series.one_hot(names::BACKEND_READER_REASON, "reason", ReadEligibility::Unknown)?,
+            reader_reason: series.one_hot(names::BACKEND_READER_REASON, "reason", ReadEligibility::Unknown),
             replication_lag_bytes: series.int_gauge(names::BACKEND_REPLICATION_LAG)?,
             db_epoch: series.int_gauge(names::BACKEND_DB_EPOCH)?,
             probes: series.int_counters(names::PROBES, "outcome")?,
-            probe_duration: series.histogram(names::PROBE_DURATION, SHORT)?,
+            probe_duration: series.histogram(names::PROBE_DURATION, QUICK)?,
             probe_last_timestamp: series.gauge(names::PROBE_LAST_TIMESTAMP)?,
-            probe_lateness: series.histogram(names::PROBE_LATENESS, SHORT)?,
+            probe_lateness: series.histogram(names::PROBE_LATENESS, LATE)?,
             transitions: Per::new(transitions)?,
             sessions_revoked: series.int_counters(names::SESSIONS_REVOKED, "cause")?,
             info,

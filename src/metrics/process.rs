@@ -67,7 +67,7 @@ impl ProcessMetrics {
         reload_timestamp.set(unix_now());
         Ok(Self {
             ready: series.int_gauge(names::READY)?,
-            phase: series.one_hot(names::PHASE, "phase", Phase::Running)?,
+            phase: series.one_hot(names::PHASE, "phase", Phase::Running),
             panics: series.int_counter(names::PANICS)?,
             log_dropped: series.int_counter(names::LOG_DROPPED)?,
             reports_dropped: series.int_counter(names::REPORTS_DROPPED)?,

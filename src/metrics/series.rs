@@ -1,10 +1,11 @@
-//! How series are made. Each is registered separately with all its labels, and exists from the start.
+//! How series are made. Each has a handle of its own with all its labels, and exists from the start.
 //!
-//! The vectors of the `prometheus` crate are not used: they find a series by a hash of its label values, concatenated without a
-//! separator, so pool `a` with backend `bc` and pool `ab` with backend `c` would share one series.
+//! The values are those of the `prometheus` crate. Its vectors are not used: they find a series by a hash of its label values,
+//! concatenated without a separator, so pool `a` with backend `bc` and pool `ab` with backend `c` would share one series.
 
 use std::{
-    collections::HashMap,
+    cell::RefCell,
+    fmt,
     marker::PhantomData,
     sync::{
         Arc, Mutex, PoisonError,
@@ -12,136 +13,168 @@ use std::{
     },
 };
 
-use prometheus::{
-    Counter, Error, Gauge, Histogram, HistogramOpts, IntCounter, IntGauge, Opts, Registry,
-    core::{Collector, Desc},
-    proto,
-};
+use prometheus::{Counter, Error, Gauge, Histogram, HistogramOpts, IntCounter, IntGauge, core::Metric as _};
 
-use super::{live::LiveCount, names::Def};
+use super::{
+    live::LiveCount,
+    names::Def,
+    text::{Kind, Lines, escaped},
+};
 use crate::failover::label::Label;
+
+/// The series of one name and one component.
+pub(super) struct Family {
+    pub(super) def: Def,
+    pub(super) kind: Kind,
+    /// Those that all of them have, as they are written.
+    pub(super) labels: Arc<str>,
+    pub(super) write: Box<dyn Fn(&mut Lines<'_>) + Send + Sync>,
+}
+
+impl fmt::Debug for Family {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Family").field(&self.def.name).field(&self.labels).finish()
+    }
+}
+
+/// Upper bounds of a histogram, and those of them that are shown in short.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Buckets {
+    pub(super) full: &'static [f64],
+    pub(super) short: &'static [f64],
+}
 
 /// Makes series that share some labels.
 #[derive(Clone, Debug)]
 pub(super) struct Series<'a> {
-    registry: &'a Registry,
-    labels: Vec<(&'static str, String)>,
+    made: &'a RefCell<Vec<Family>>,
+    labels: Arc<str>,
 }
 
 impl<'a> Series<'a> {
-    pub(super) const fn new(registry: &'a Registry) -> Self {
-        Self { registry, labels: Vec::new() }
+    pub(super) fn new(made: &'a RefCell<Vec<Family>>) -> Self {
+        Self { made, labels: Arc::default() }
     }
 
     /// The same, with one more label.
-    pub(super) fn with(&self, label: &'static str, value: &str) -> Self {
-        let mut labels = self.labels.clone();
-        labels.push((label, value.to_owned()));
-        Self { registry: self.registry, labels }
+    pub(super) fn with(&self, label: &str, value: &str) -> Self {
+        let comma = if self.labels.is_empty() { "" } else { "," };
+        Self { made: self.made, labels: format!("{}{comma}{label}=\"{}\"", self.labels, escaped(value)).into() }
     }
 
     pub(super) fn int_counter(&self, def: Def) -> Result<IntCounter, Error> {
-        self.register(IntCounter::with_opts(self.opts(def))?)
+        let counter = IntCounter::new(def.name, def.name)?;
+        let told = counter.clone();
+        self.make(def, Kind::Counter, move |lines| lines.one(told.get()));
+        Ok(counter)
     }
 
     pub(super) fn counter(&self, def: Def) -> Result<Counter, Error> {
-        self.register(Counter::with_opts(self.opts(def))?)
+        let counter = Counter::new(def.name, def.name)?;
+        let told = counter.clone();
+        self.make(def, Kind::Counter, move |lines| lines.one(told.get()));
+        Ok(counter)
     }
 
     pub(super) fn int_gauge(&self, def: Def) -> Result<IntGauge, Error> {
-        self.register(IntGauge::with_opts(self.opts(def))?)
+        let gauge = IntGauge::new(def.name, def.name)?;
+        let told = gauge.clone();
+        self.make(def, Kind::Gauge, move |lines| lines.one(told.get()));
+        Ok(gauge)
     }
 
     pub(super) fn gauge(&self, def: Def) -> Result<Gauge, Error> {
-        self.register(Gauge::with_opts(self.opts(def))?)
+        let gauge = Gauge::new(def.name, def.name)?;
+        let told = gauge.clone();
+        self.make(def, Kind::Gauge, move |lines| lines.one(told.get()));
+        Ok(gauge)
     }
 
-    pub(super) fn histogram(&self, def: Def, buckets: &[f64]) -> Result<Histogram, Error> {
-        let opts = HistogramOpts { common_opts: self.opts(def), buckets: buckets.to_vec() };
-        self.register(Histogram::with_opts(opts)?)
+    pub(super) fn histogram(&self, def: Def, buckets: Buckets) -> Result<Histogram, Error> {
+        let histogram = Histogram::with_opts(HistogramOpts::new(def.name, def.name).buckets(buckets.full.to_vec()))?;
+        let told = histogram.clone();
+        self.make(def, Kind::Histogram, move |lines| {
+            let metric = told.metric();
+            let told = metric.get_histogram();
+            let counts = told.get_bucket().iter().map(|bucket| (bucket.upper_bound(), bucket.cumulative_count()));
+            lines.histogram(counts, buckets.short, told.get_sample_count(), told.get_sample_sum());
+        });
+        Ok(histogram)
     }
 
     /// One counter for each value of a closed enum.
     pub(super) fn int_counters<L: Label>(&self, def: Def, label: &'static str) -> Result<Per<L, IntCounter>, Error> {
-        Per::new(|value: L| self.with(label, value.as_str()).int_counter(def))
+        let counters = Per::new(|_: L| IntCounter::new(def.name, def.name))?;
+        let told = counters.clone();
+        self.make(def, Kind::Counter, move |lines| {
+            told.iter().for_each(|(value, counter)| lines.word(label, value.as_str(), counter.get()));
+        });
+        Ok(counters)
     }
 
     /// One gauge for each value of a closed enum.
     pub(super) fn gauges<L: Label>(&self, def: Def, label: &'static str) -> Result<Per<L, Gauge>, Error> {
-        Per::new(|value: L| self.with(label, value.as_str()).gauge(def))
+        let gauges = Per::new(|_: L| Gauge::new(def.name, def.name))?;
+        let told = gauges.clone();
+        self.make(def, Kind::Gauge, move |lines| {
+            told.iter().for_each(|(value, gauge)| lines.word(label, value.as_str(), gauge.get()));
+        });
+        Ok(gauges)
     }
 
     /// One gauge for each value of a closed enum, of which `first` is 1.
-    pub(super) fn one_hot<L: Label>(&self, def: Def, label: &'static str, first: L) -> Result<OneHot<L>, Error> {
-        let state = Arc::new(AtomicUsize::new(first.index()));
-        let hot = Arc::clone(&state);
-        self.on_scrape(def, &[label], move |desc| {
-            let hot = hot.load(Ordering::Relaxed);
-            L::ALL.iter().map(|value| gauge(desc, &[value.as_str()], f64::from(u8::from(value.index() == hot)))).collect()
-        })?;
-        Ok(OneHot { state, label: PhantomData })
+    pub(super) fn one_hot<L: Label>(&self, def: Def, label: &'static str, first: L) -> OneHot<L> {
+        let hot = OneHot { state: Arc::new(AtomicUsize::new(first.index())), label: PhantomData };
+        let told = hot.clone();
+        self.make(def, Kind::Gauge, move |lines| {
+            let hot: L = told.get();
+            for value in L::ALL {
+                lines.word(label, value.as_str(), u8::from(*value == hot));
+            }
+        });
+        hot
     }
 
     /// A series that is always 1; the information is in its labels.
-    pub(super) fn info<const N: usize>(&self, def: Def, labels: [&'static str; N]) -> Result<Info<N>, Error> {
-        let values = Arc::new(Mutex::new(std::array::from_fn(|_| String::new())));
-        let told: Arc<Mutex<[String; N]>> = Arc::clone(&values);
-        self.on_scrape(def, &labels, move |desc| {
-            let values = told.lock().unwrap_or_else(PoisonError::into_inner);
-            vec![gauge(desc, &values.each_ref().map(String::as_str), 1.0)]
-        })?;
-        Ok(Info { values })
+    pub(super) fn info<const N: usize>(&self, def: Def, labels: [&'static str; N]) -> Info<N> {
+        let info = Info { values: Arc::new(Mutex::new(std::array::from_fn(|_| String::new()))) };
+        let told = info.clone();
+        self.make(def, Kind::Gauge, move |lines| {
+            lines.row(labels, &told.values.lock().unwrap_or_else(PoisonError::into_inner), 1.0);
+        });
+        info
     }
 
     /// Gauges of which there are as many as were set last.
-    pub(super) fn table<const N: usize>(&self, def: Def, labels: [&'static str; N]) -> Result<Table<N>, Error> {
-        let rows = Table { rows: Arc::default() };
-        let told = rows.clone();
-        self.on_scrape(def, &labels, move |desc| {
+    pub(super) fn table<const N: usize>(&self, def: Def, labels: [&'static str; N]) -> Table<N> {
+        let table = Table { rows: Arc::default() };
+        let told = table.clone();
+        self.make(def, Kind::Gauge, move |lines| {
             let rows = told.rows.lock().unwrap_or_else(PoisonError::into_inner);
-            rows.iter().map(|(labels, value)| gauge(desc, &labels.each_ref().map(String::as_str), *value)).collect()
-        })?;
-        Ok(rows)
+            rows.iter().for_each(|(values, value)| lines.row(labels, values, *value));
+        });
+        table
     }
 
     /// A gauge of what exists, which is counted elsewhere.
-    pub(super) fn live(&self, def: Def) -> Result<LiveCount, Error> {
+    pub(super) fn live(&self, def: Def) -> LiveCount {
         let count = LiveCount::default();
-        let counted = count.clone();
-        self.on_scrape(def, &[], move |desc| vec![gauge(desc, &[], counted.get() as f64)])?;
-        Ok(count)
+        let told = count.clone();
+        self.make(def, Kind::Gauge, move |lines| lines.one(told.get()));
+        count
     }
 
-    fn on_scrape(
-        &self,
-        def: Def,
-        labels: &[&str],
-        metrics: impl Fn(&Desc) -> Vec<proto::Metric> + Send + Sync + 'static,
-    ) -> Result<(), Error> {
-        let labels = labels.iter().map(|label| (*label).to_owned()).collect();
-        let desc = Desc::new(def.name.to_owned(), def.help.to_owned(), labels, self.const_labels())?;
-        self.registry.register(Box::new(OnScrape { desc, metrics }))
-    }
-
-    fn opts(&self, def: Def) -> Opts {
-        Opts::new(def.name, def.help).const_labels(self.const_labels())
-    }
-
-    fn const_labels(&self) -> HashMap<String, String> {
-        self.labels.iter().map(|(label, value)| ((*label).to_owned(), value.clone())).collect()
-    }
-
-    fn register<M: Collector + Clone + 'static>(&self, metric: M) -> Result<M, Error> {
-        self.registry.register(Box::new(metric.clone()))?;
-        Ok(metric)
+    fn make(&self, def: Def, kind: Kind, write: impl Fn(&mut Lines<'_>) + Send + Sync + 'static) {
+        self.made.borrow_mut().push(Family { def, kind, labels: Arc::clone(&self.labels), write: Box::new(write) });
     }
 }
 
 /// One handle for each value of a closed enum.
 #[derive(Clone, Debug)]
 pub struct Per<L: Label, M> {
-    handles: Box<[M]>,
-    label: PhantomData<L>,
+    handles: Arc<[M]>,
+    // As of a function, so that it is shared between threads whatever it is.
+    label: PhantomData<fn(L)>,
 }
 
 impl<L: Label, M> Per<L, M> {
@@ -165,7 +198,8 @@ impl<L: Label, M> Per<L, M> {
 #[derive(Clone, Debug)]
 pub struct OneHot<L: Label> {
     state: Arc<AtomicUsize>,
-    label: PhantomData<L>,
+    // As of a function, so that it is shared between threads whatever it is.
+    label: PhantomData<fn(L)>,
 }
 
 impl<L: Label> OneHot<L> {
@@ -215,41 +249,4 @@ impl<const N: usize> Table<N> {
     pub fn set(&self, rows: Rows<N>) {
         *self.rows.lock().unwrap_or_else(PoisonError::into_inner) = rows;
     }
-}
-
-/// Gauges that are made when somebody looks.
-struct OnScrape<F> {
-    desc: Desc,
-    metrics: F,
-}
-
-impl<F: Fn(&Desc) -> Vec<proto::Metric> + Send + Sync> Collector for OnScrape<F> {
-    fn desc(&self) -> Vec<&Desc> {
-        vec![&self.desc]
-    }
-
-    fn collect(&self) -> Vec<proto::MetricFamily> {
-        let mut family = proto::MetricFamily::default();
-        family.set_name(self.desc.fq_name.clone());
-        family.set_help(self.desc.help.clone());
-        family.set_field_type(proto::MetricType::GAUGE);
-        family.set_metric((self.metrics)(&self.desc));
-        vec![family]
-    }
-}
-
-fn gauge(desc: &Desc, label_values: &[&str], value: f64) -> proto::Metric {
-    let pairs = desc.variable_labels.iter().zip(label_values).map(|(label, label_value)| {
-        let mut pair = proto::LabelPair::default();
-        pair.set_name(label.clone());
-        pair.set_value((*label_value).to_owned());
-        pair
-    });
-    let mut labels: Vec<_> = desc.const_label_pairs.iter().cloned().chain(pairs).collect();
-    labels.sort();
-    let mut gauge = proto::Gauge::default();
-    gauge.set_value(value);
-    let mut metric = proto::Metric::from_label(labels);
-    metric.set_gauge(gauge);
-    metric
 }

@@ -2,10 +2,15 @@
 
 #![allow(clippy::float_cmp, reason = "gauges are whole numbers, which f64 holds exactly")]
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io::{Read, Write},
+};
 
 use mainstay::{
+    config::ListenerRoute,
     failover::{BackendId, Epoch, FailoverReady, ReadEligibility, label::Label},
+    metrics::{Detail, PoolLabels, PoolSeries},
     route::Snapshot,
 };
 
@@ -107,6 +112,7 @@ fn labels(pairs: &[(&str, &str)]) -> Labels {
 #[test]
 fn the_text_is_valid_and_its_series_never_change() {
     let f = Fixture::new(dead());
+    f.metrics.show(Detail::Full);
     let before = parse(&f.get("/metrics").body);
     f.publisher.snapshot(failed_over());
     f.series.pool.failover_gap.observe(0.051);
@@ -122,12 +128,14 @@ fn the_text_is_valid_and_its_series_never_change() {
 #[test]
 fn gauges_say_what_the_snapshot_says() {
     let f = Fixture::new(dead());
+    f.metrics.show(Detail::Full);
     let check = |snapshot: &Snapshot, ready: f64| {
         let samples = parse(&f.get("/metrics").body);
         let get = |name: &str, pairs: &[(&str, &str)]| samples[&(format!("mainstay_{name}"), labels(pairs))];
         let pool = ("pool", "orders");
         assert_eq!(get("ready", &[]), ready);
         assert_eq!(get("phase", &[("phase", "running")]), 1.0);
+        assert_eq!(get("pool_serving", &[pool]), f64::from(snapshot.active.is_some()));
         assert_eq!(get("pool_epoch", &[pool]), snapshot.epoch.0 as f64);
         assert_eq!(get("primary_conflict", &[pool]), f64::from(snapshot.conflict));
         assert_eq!(get("failover_ready", &[pool]), f64::from(snapshot.failover_ready == FailoverReady::Yes));
@@ -168,6 +176,19 @@ fn gauges_say_what_the_snapshot_says() {
 }
 
 #[test]
+fn a_pool_that_only_serves_readers_serves_while_one_may_be_read() {
+    let f = Fixture::leading(ListenerRoute::Replica, dead());
+    let serving = || parse(&f.get("/metrics").body)[&("mainstay_pool_serving".to_owned(), labels(&[("pool", "orders")]))];
+    assert_eq!(serving(), 0.0);
+    let mut snapshot = dead();
+    snapshot.backends[0].read_eligibility = ReadEligibility::Reader;
+    f.publisher.snapshot(snapshot);
+    assert_eq!(serving(), 1.0);
+    f.publisher.snapshot(dead());
+    assert_eq!(serving(), 0.0);
+}
+
+#[test]
 fn hostile_names_are_escaped() {
     let hostile = "a\"b\\c\nd{}=,é\u{1b}";
     let mut snapshot = failed_over();
@@ -180,4 +201,67 @@ fn hostile_names_are_escaped() {
     let versions: Vec<&String> =
         samples.keys().filter(|(n, _)| n == "mainstay_backend_info").map(|(_, l)| &l["version"]).collect();
     assert!(versions.contains(&&r#"15"\u{a}\u{1b}"#.to_owned()), "{versions:?}");
+}
+
+/// Many pools, so that `/metrics` does not fit into the buffers of a socket.
+fn crowd(f: &Fixture) -> Vec<PoolSeries> {
+    let pool = |number| PoolLabels {
+        name: format!("pool-{number}").into(),
+        listeners: vec!["rw".into()],
+        backends: ["db-a", "db-b"].map(|name| (name.into(), "192.0.2.1:5432".into())).to_vec(),
+    };
+    (0..300).map(|number| f.metrics.series(&pool(number)).unwrap()).collect()
+}
+
+/// What the chunks of a body hold.
+fn joined(mut body: &str) -> (String, usize) {
+    let (mut whole, mut chunks) = (String::new(), 0);
+    loop {
+        let (size, rest) = body.split_once("\r\n").unwrap();
+        let size = usize::from_str_radix(size, 16).unwrap();
+        if size == 0 {
+            return (whole, chunks);
+        }
+        whole.push_str(&rest[..size]);
+        chunks += 1;
+        body = rest[size..].strip_prefix("\r\n").unwrap();
+    }
+}
+
+#[test]
+fn a_few_pools_come_with_a_length_and_many_in_pieces() {
+    let f = Fixture::new(failed_over());
+    let few = f.get("/metrics");
+    assert_eq!(few.header("content-length").unwrap().parse(), Ok(few.body.len()));
+    let _series = crowd(&f);
+    let many = f.get("/metrics");
+    assert_eq!((many.header("content-length"), many.header("transfer-encoding")), (None, Some("chunked")));
+    let (whole, chunks) = joined(&many.body);
+    assert!(chunks > 10, "{chunks}");
+    let samples = parse(&whole);
+    let up = (0..300).filter(|number| {
+        let labels = labels(&[("pool", &format!("pool-{number}")), ("backend", "db-b")]);
+        samples.contains_key(&("mainstay_backend_up".to_owned(), labels))
+    });
+    assert_eq!(up.count(), 300);
+    assert!(f.ask("HEAD", "/metrics", "Host: localhost\r\n").body.is_empty());
+}
+
+#[test]
+fn a_scrape_that_nobody_reads_delays_no_other() {
+    let f = Fixture::new(failed_over());
+    let _series = crowd(&f);
+    let silent: Vec<_> = (0..8)
+        .map(|_| {
+            let mut stream = f.connect();
+            stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+            stream
+        })
+        .collect();
+    // The first bytes say that each is being answered.
+    for mut stream in &silent {
+        stream.read_exact(&mut [0; 12]).unwrap();
+    }
+    assert_eq!(f.get("/livez").status, 200);
+    assert_eq!(joined(&f.get("/metrics").body).0.lines().filter(|line| line.starts_with("mainstay_backend_up{")).count(), 602);
 }

@@ -12,6 +12,8 @@ pub(super) struct Matcher {
     pub label: String,
     /// Each word of a list of alternatives, or the whole value.
     pub values: Vec<String>,
+    /// It wants none of them.
+    pub is_negated: bool,
 }
 
 #[derive(Debug, PartialEq)]
@@ -100,7 +102,14 @@ fn matcher(tokens: &[Token]) -> Matcher {
     let [Token::Word(label), signs @ .., Token::Text(value)] = tokens else { panic!("{tokens:?}") };
     let is_pattern = signs.contains(&Token::Sign('~'));
     let values = if is_pattern { value.split('|').map(str::to_owned).collect() } else { vec![value.clone()] };
-    Matcher { label: label.clone(), values }
+    Matcher { label: label.clone(), values, is_negated: signs.contains(&Token::Sign('!')) }
+}
+
+/// The series that an expression counts the steps of, by this function.
+pub(super) fn counted(expr: &str, function: &str) -> Vec<Selector> {
+    let call = format!("{function}(");
+    let inside = expr.split(&call).skip(1).map(|rest| rest.split('[').next().unwrap());
+    inside.flat_map(selectors).collect()
 }
 
 /// The labels by which an expression groups or joins.
@@ -123,6 +132,7 @@ fn an_expression_is_read() {
     let matcher = |label: &str, values: &[&str]| Matcher {
         label: label.into(),
         values: values.iter().map(|value| (*value).into()).collect(),
+        is_negated: label == "job",
     };
     let expected = [
         Selector { name: "a_total".into(), matchers: vec![matcher("x", &["1"]), matcher("y", &["b", "c"])] },
@@ -131,4 +141,5 @@ fn an_expression_is_read() {
     ];
     assert_eq!(selectors(expr), expected);
     assert_eq!(groupings(expr), ["le", "job", "z"]);
+    assert_eq!(counted(expr, "rate"), expected[..1]);
 }

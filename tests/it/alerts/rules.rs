@@ -119,4 +119,6 @@ fn each_says_what_has_happened_and_what_to_do_now() {
         bases.insert(base.to_owned(), alert);
     }
     assert_eq!(bases.len(), 1, "more than one place for the runbook: {bases:?}");
+    let (base, _) = bases.first_key_value().unwrap();
+    assert!(text("docs/metrics.md").contains(&format!("sed -i 's|{base}|")), "how to set {base}");
 }

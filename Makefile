@@ -1,6 +1,6 @@
 # What a developer needs; CI calls the same targets.
 
-.PHONY: help fmt lint test long post-mortem attack versions alerts alert-rules fuzz doc demo deps deny failover-report bench-peers
+.PHONY: help fmt lint test long post-mortem attack versions alerts alert-rules fuzz doc demo deps deny failover-report bench-peers mysql
 
 help:
 	@echo "make fmt              format"
@@ -67,8 +67,10 @@ attack:
 	$(APART) -E 'test(/^browser::/)'
 
 # Debian's unstable suite moves, so nobody's change can wait for it.
-versions: deps
+mysql: deps
 	./tests/install-servers sid mysql mysql-server-core mysql-client-core
+
+versions: mysql
 	./tests/install-servers trixie redis redis-server
 	./tests/install-servers trixie mariadb mariadb-server-core mariadb-client-core
 	cargo nextest run --locked --test it --ignore-default-filter --no-fail-fast -E 'test(/^versions::/)'
@@ -101,7 +103,7 @@ deny:
 	cargo deny check bans licenses sources
 
 RUNS ?= 20
-failover-report: deps
+failover-report: mysql
 	cargo bench --locked --bench failover_report -- --runs $(RUNS)
 
 # The bench profile inherits release. Nothing else should run on the machine meanwhile.

@@ -111,6 +111,11 @@ impl Supervisor {
             return Err(Refusal { code: RefusalCode::Gone, message: "no operation".to_owned() });
         };
         let plan = self.judge(now, verb, &request)?;
+        if request.kind == OperationKind::Switchover && !request.force && self.keeper.was_away(self.name(plan.to)) {
+            let message =
+                format!("{} was away, and its print has not been read since; order again in a moment", self.name(plan.to));
+            return Err(Refusal { code: RefusalCode::Unproven, message });
+        }
         Ok((request, plan))
     }
 
@@ -136,8 +141,10 @@ impl Supervisor {
     }
 
     fn why_not(&self, id: BackendId) -> String {
-        let lag = self.core.lack(id).or_else(|| self.core.backend(id)?.facts.lag_bytes);
-        let lag = lag.filter(|lag| *lag > 0).map(|lag| format!(", {lag} bytes behind")).unwrap_or_default();
+        let lack = self.core.lack(id).map(|lack| (lack, self.amount(lack)));
+        let lag = || self.core.backend(id)?.facts.lag_bytes.map(|bytes| (bytes, format!("{bytes} bytes")));
+        let behind = lack.or_else(lag).filter(|(count, _)| *count > 0);
+        let lag = behind.map(|(_, amount)| format!(", {amount} behind")).unwrap_or_default();
         let unproven = self.core.backend(id).filter(|backend| !backend.proof.is_good());
         let proof = unproven.map(|backend| format!(", {}: {}", backend.proof, backend.proof_what)).unwrap_or_default();
         format!("{}{lag}{proof}", self.core.reason(id).as_str())

@@ -159,7 +159,8 @@ impl<F: Flavour> Mysqld<F> {
     fn wait(&self) {
         // The socket is there before a client's program is started in vain.
         let answers = || self.socket().exists() && self.try_sql("SELECT 1").is_ok_and(|answer| answer == "1");
-        assert!(wait_until(3 * patience(), answers), "{} does not start: {}", F::NAME, self.log());
+        // A node of Galera fetches everything from another one first.
+        assert!(wait_until(9 * patience(), answers), "{} does not start: {}", F::NAME, self.log());
     }
 
     /// Starts again what was killed, on the same port.

@@ -22,6 +22,7 @@ use super::{
     proofs::{ProofResult, Proved, Scope},
 };
 use crate::{
+    config::{Approval, GuardConfig},
     failover::{Printable, Proof, Time, label::Label},
     route::{Difference, Print},
 };
@@ -45,6 +46,12 @@ pub(in crate::control) struct Rules<'a> {
     pub(in crate::control) soak: Duration,
     /// An operator has to approve it.
     pub(in crate::control) is_manual: bool,
+}
+
+impl<'a> Rules<'a> {
+    pub(in crate::control) fn of(guard: &'a GuardConfig) -> Self {
+        Self { ignored: &guard.ignore, soak: guard.soak, is_manual: guard.approve == Approval::Manual }
+    }
 }
 
 /// One backend.

@@ -16,7 +16,7 @@ use super::{
     subject::Subject,
 };
 use crate::{
-    config::{Approval, BackendConfig, GuardConfig},
+    config::{BackendConfig, GuardConfig},
     control::{probe::Deadline, state_writer::StateWriter},
     failover::{GuardMode, Pool, Printable, Time, label::Label as _},
     route::{GuardView, ProofView},
@@ -48,6 +48,8 @@ struct Seat {
     /// Why it could not be read last, and how often in a row it could not.
     unread: Option<Printable>,
     misses: u32,
+    /// It was away, and what it is made of has not been asked with success since.
+    was_away: bool,
     /// It answered and served at the last look.
     was_up: bool,
     /// When its proofs ended last.
@@ -69,11 +71,6 @@ pub(in crate::control) struct Keeper {
     begun: u64,
     sender: mpsc::UnboundedSender<Heard>,
     heard: mpsc::UnboundedReceiver<Heard>,
-}
-
-/// How the books of a pool are kept.
-pub(in crate::control) fn rules(guard: &GuardConfig) -> Rules<'_> {
-    Rules { ignored: &guard.ignore, soak: guard.soak, is_manual: guard.approve == Approval::Manual }
 }
 
 impl Keeper {
@@ -140,6 +137,11 @@ impl Keeper {
         }
     }
 
+    /// It was away, and may be another one than before: what it is made of will be known in a moment.
+    pub(in crate::control) fn was_away(&self, name: &str) -> bool {
+        self.seats.get(name).is_some_and(|seat| seat.was_away)
+    }
+
     /// Why its print could not be read last.
     pub(in crate::control) fn unread(&self, name: &str) -> Option<&Printable> {
         self.seats.get(name)?.unread.as_ref()
@@ -181,7 +183,7 @@ impl Keeper {
         let Some(seat) = self.seats.get_mut(name) else { return };
         // What was read before does not tell what comes back.
         seat.job.take_if(|job| job.proves.is_none());
-        (seat.next, seat.misses) = (Time::ZERO, 0);
+        (seat.next, seat.misses, seat.was_away) = (Time::ZERO, 0, true);
         if distrust == Distrust::UntilRead {
             seat.book.doubt(Doubt::Away);
         }
@@ -200,7 +202,7 @@ impl Keeper {
 
     /// Begins what is due.
     pub(in crate::control) fn look(&mut self, scene: &Scene<'_>, now: Time) {
-        let (rules, mut is_proven) = (rules(scene.guard), false);
+        let (rules, mut is_proven) = (Rules::of(scene.guard), false);
         for (place, seen) in scene.seen.iter().enumerate() {
             let Some(seat) = self.seats.get_mut(seen.name()) else { continue };
             // It is back: what could not be read meanwhile says nothing.
@@ -249,7 +251,7 @@ impl Keeper {
         guard: &GuardConfig,
         now: Time,
     ) -> Option<(Arc<str>, News)> {
-        let rules = rules(guard);
+        let rules = Rules::of(guard);
         let Heard { backend, number, what } = heard;
         let clients_wait = active.is_none();
         let active = active.filter(|active| **active != *backend).and_then(|active| self.book(active)?.present().cloned());
@@ -271,17 +273,18 @@ impl Keeper {
                 } else if is_same {
                     news = News::Nothing;
                 }
-                (seat.unread, seat.misses, seat.read_at) = (None, 0, Some(now));
+                (seat.unread, seat.misses, seat.read_at, seat.was_away) = (None, 0, Some(now), false);
             }
             What::Read(Ok(None)) => {
                 seat.unread = Some("its check does not log in, so it cannot ask".into());
-                seat.next = now + READ_SELDOM;
+                (seat.next, seat.was_away) = (now + READ_SELDOM, false);
             }
             What::Read(Err(why)) => {
                 seat.misses += 1;
                 let pause = READ_EVERY * 2_u32.saturating_pow(seat.misses - 1);
                 seat.next = now + if seat.misses < MISSES { READ_AGAIN } else { pause.min(READ_SELDOM) };
                 if seat.misses == MISSES {
+                    seat.was_away = false;
                     seat.book.doubt(Doubt::Unread(why.clone()));
                     // Else its doubt is told.
                     if !seat.book.is_doubtful() {
@@ -399,7 +402,7 @@ impl Distrust {
 mod tests {
     use super::*;
     use crate::{
-        config::OnCommitStuck,
+        config::{Approval, OnCommitStuck},
         failover::{LastResort, Proof},
         route::{Print, PrintGroup, PrintItem},
     };
@@ -477,7 +480,7 @@ mod tests {
         let reading = job(&keeper.sender, (&"a".into(), 7), None, std::future::pending());
         keeper.seats.get_mut("a").unwrap().job = Some(reading);
         keeper.absent("a", Distrust::UntilRead);
-        let heard = Heard { backend: "a".into(), number: 7, what: What::Read(Ok(Some(Print::default()))) };
+        let heard = |number| Heard { backend: "a".into(), number, what: What::Read(Ok(Some(Print::default()))) };
         let guard = GuardConfig {
             mode: GuardMode::Enforce,
             ignore: Vec::new(),
@@ -489,8 +492,12 @@ mod tests {
             on_unproven: None,
             on_commit_stuck: OnCommitStuck::Warn,
         };
-        assert!(keeper.hear(heard, None, &guard, Time::ZERO).is_none());
-        assert!(keeper.book("a").unwrap().is_doubtful());
+        assert!(keeper.hear(heard(7), None, &guard, Time::ZERO).is_none());
+        assert!(keeper.book("a").unwrap().is_doubtful() && keeper.was_away("a"));
+        let reading = job(&keeper.sender, (&"a".into(), 8), None, std::future::pending());
+        keeper.seats.get_mut("a").unwrap().job = Some(reading);
+        assert!(keeper.hear(heard(8), None, &guard, Time::ZERO).is_some());
+        assert!(!keeper.book("a").unwrap().is_doubtful() && !keeper.was_away("a"));
     }
 
     #[tokio::test]

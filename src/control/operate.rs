@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     failover::{
-        BackendId, Command, Effect, Ending, Event, Note, Operation, OperationId, OperationKind, OperationRefusal,
+        BackendId, Command, Effect, Ending, Event, GuardMode, Note, Operation, OperationId, OperationKind, OperationRefusal,
         OperationResult, Plan, Printable, Reason, Refused, Request, Role, Step, Time, Trial, label::Label,
     },
     route::{Done, Order, Refusal, RefusalCode, Verb},
@@ -111,10 +111,12 @@ impl Supervisor {
             return Err(Refusal { code: RefusalCode::Gone, message: "no operation".to_owned() });
         };
         let plan = self.judge(now, verb, &request)?;
-        if request.kind == OperationKind::Switchover && !request.force && self.keeper.was_away(self.name(plan.to)) {
+        let is_looked_at = self.config.guard.mode != GuardMode::Off;
+        if request.kind == OperationKind::Switchover && !request.force && is_looked_at && self.keeper.was_away(self.name(plan.to))
+        {
             let message =
                 format!("{} was away, and its print has not been read since; order again in a moment", self.name(plan.to));
-            return Err(Refusal { code: RefusalCode::Unproven, message });
+            return Err(Refusal { code: RefusalCode::InDoubt, message });
         }
         Ok((request, plan))
     }

@@ -10,6 +10,7 @@ use std::{
 };
 
 use mainstay::control::heartbeat::MAX_AGE;
+use serde_json::json;
 
 use crate::support::{
     echo::Backend,
@@ -52,6 +53,8 @@ fn a_machine_without_a_free_core_is_no_evidence_against_a_backend() {
     settings["pools"][0]["check"]["interval"] = "20ms".into();
     settings["pools"][0]["check"]["fast_interval"] = "10ms".into();
     settings["pools"][0]["check"]["timeout"] = "20ms".into();
+    // With every bucket of how late they were.
+    settings["metrics"] = json!({"detail": "full"});
     // Whatever else runs has precedence.
     let process = Process::start_under(&["nice", "-n", "19"], &settings, Stderr::Read).serving();
     let control = process.thread("mainstay-contro");

@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::config::LOOPBACK;
+use super::{config::LOOPBACK, wait::until};
 
 /// A backend that runs `script` on each connection, on a thread of its own.
 pub struct Backend {
@@ -43,9 +43,12 @@ impl Backend {
     /// As [`Backend::start_first`]; the script is told when the connection was accepted. One thread accepts, so that the order
     /// of these moments is the order of the connects, however late the script has its turn.
     pub fn start_noting(address: SocketAddr, script: impl Fn(TcpStream, Instant) + Send + Sync + 'static) -> Self {
-        let socket = socket2::Socket::new(socket2::Domain::for_address(address), socket2::Type::STREAM, None).unwrap();
-        socket.set_reuse_address(true).unwrap();
-        socket.bind(&address.into()).unwrap();
+        // Where another one has ended, a connection of another test may have the port for a moment.
+        let socket = until("its address is free", || {
+            let socket = socket2::Socket::new(socket2::Domain::for_address(address), socket2::Type::STREAM, None).unwrap();
+            socket.set_reuse_address(true).unwrap();
+            socket.bind(&address.into()).ok().map(|()| socket)
+        });
         Self::start_on(socket, script)
     }
 

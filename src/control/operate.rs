@@ -111,8 +111,9 @@ impl Supervisor {
             return Err(Refusal { code: RefusalCode::Gone, message: "no operation".to_owned() });
         };
         let plan = self.judge(now, verb, &request)?;
-        let is_looked_at = self.config.guard.mode != GuardMode::Off;
-        if request.kind == OperationKind::Switchover && !request.force && is_looked_at && self.keeper.was_away(self.name(plan.to))
+        // While somebody serves there is time for it.
+        let may_wait = self.core.active().is_some() && self.config.guard.mode != GuardMode::Off;
+        if request.kind == OperationKind::Switchover && !request.force && may_wait && self.keeper.was_away(self.name(plan.to))
         {
             let message =
                 format!("{} was away, and its print has not been read since; order again in a moment", self.name(plan.to));

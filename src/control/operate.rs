@@ -113,8 +113,7 @@ impl Supervisor {
         let plan = self.judge(now, verb, &request)?;
         // While somebody serves there is time for it.
         let may_wait = self.core.active().is_some() && self.config.guard.mode != GuardMode::Off;
-        if request.kind == OperationKind::Switchover && !request.force && may_wait && self.keeper.was_away(self.name(plan.to))
-        {
+        if request.kind == OperationKind::Switchover && !request.force && may_wait && self.keeper.was_away(self.name(plan.to)) {
             let message =
                 format!("{} was away, and its print has not been read since; order again in a moment", self.name(plan.to));
             return Err(Refusal { code: RefusalCode::InDoubt, message });

@@ -145,6 +145,8 @@ fn an_operation_to_one_that_failed_is_refused_until_a_person_approves() {
     let (state, what) = guarded.proof(1);
     assert!(state == "approved" && what.contains("the query is wrong"), "{state}: {what}");
     guarded.site.run(&["switchover", "orders", "--to", "db-b", "--dry-run"]).is_done("switchover from db-a to db-b");
+    let kept = || std::fs::read_to_string(guarded.scratch.path("orders.prints.json")).ok();
+    until("the decision is kept", || kept()?.contains("the query is wrong").then_some(()));
     // The decision outlives mainstay, and holds for one state of the server.
     let guarded = guarded.restart();
     guarded.both_are_seen();

@@ -407,6 +407,8 @@ fn the_key_of_the_fingerprints_is_kept_for_its_owner_alone() {
     assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     scripted.is("db-b", "proving");
     scripted.site.run(&["approve", "orders/db-b", "--reason", "a test"]).is_done("until it changes again");
+    let prints = scripted.scratch.path("orders.prints.json");
+    until("the approval is kept", || std::fs::read_to_string(&prints).ok()?.contains("a test").then_some(()));
     // The same key: a change shows. A lost key: it does not, and nothing else does either.
     let scripted = scripted.restart();
     scripted.is("db-b", "approved");
@@ -420,7 +422,7 @@ fn the_key_of_the_fingerprints_is_kept_for_its_owner_alone() {
     assert_ne!(key, another);
     scripted.b.answers(long("b"));
     scripted.is("db-b", "proving");
-    let shown = scripted.diff().to_string() + &std::fs::read_to_string(scripted.scratch.path("orders.prints.json")).unwrap();
+    let shown = scripted.diff().to_string() + &std::fs::read_to_string(&prints).unwrap();
     let secret = another.split('"').max_by_key(|word| word.len()).unwrap();
     assert!(secret.len() == 43 && !shown.contains(secret), "{secret}");
 }

@@ -90,7 +90,8 @@ fn bytes_each_way() -> u64 {
 
 #[test]
 fn a_gigabyte_each_way_at_random_sizes_with_random_half_closes_arrives_unchanged() {
-    const SESSIONS: u64 = 64;
+    // More of them, twice side by side, take more memory than the kernel gives to TCP (`tcp_mem`): it then resets one.
+    const SESSIONS: u64 = 32;
     let mut random = Random::seeded();
     let share = bytes_each_way() / SESSIONS;
     let (tell, told) = mpsc::channel();

@@ -16,11 +16,11 @@ use super::{
     failure::Failure,
     format::Message,
     notice::{Notice, Stage},
-    send::Sender,
+    send::{self, Sender},
 };
 use crate::{
     config::{NotificationKind, ReceiverConfig},
-    failover::Time,
+    failover::{Time, label::Label as _},
     metrics::Metrics,
     reason::NotificationResult,
 };
@@ -115,12 +115,9 @@ impl Outbox {
         self.left_out += 1;
         self.metrics.process.notifications_dropped.inc();
         if self.left_out == 1 {
-            tracing::warn!(kind = %self.config_kind(), "a notification is left out: there are too many; the next one tells how many");
+            let kind = send::kind(&self.config.to).as_str();
+            tracing::warn!(kind, "a notification is left out: there are too many; the next one tells how many");
         }
-    }
-
-    fn config_kind(&self) -> impl std::fmt::Display + use<> {
-        Sender::new(&self.config.to).kind()
     }
 
     /// It is configured no more, or otherwise: what waits for it is dropped.

@@ -45,12 +45,7 @@ impl Sender {
     }
 
     pub(super) const fn kind(&self) -> ReceiverKind {
-        match self.to {
-            Destination::Slack(_) => ReceiverKind::Slack,
-            Destination::PagerDuty(_) => ReceiverKind::PagerDuty,
-            Destination::Webhook(_) => ReceiverKind::Webhook,
-            Destination::Exec(_) => ReceiverKind::Exec,
-        }
+        kind(&self.to)
     }
 
     /// One try.
@@ -99,6 +94,15 @@ impl Sender {
             read(&to)
         });
         reading.await.unwrap_or_else(|_| Err(stuck()))
+    }
+}
+
+pub(super) const fn kind(to: &Destination) -> ReceiverKind {
+    match to {
+        Destination::Slack(_) => ReceiverKind::Slack,
+        Destination::PagerDuty(_) => ReceiverKind::PagerDuty,
+        Destination::Webhook(_) => ReceiverKind::Webhook,
+        Destination::Exec(_) => ReceiverKind::Exec,
     }
 }
 

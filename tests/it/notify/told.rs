@@ -154,15 +154,21 @@ fn a_real_switchover_is_not_told_and_what_comes_after_it_is() {
     println!("# {told:#}");
 }
 
-#[test]
-fn two_primaries_and_their_end_are_told() {
+/// A primary and a standby, whose states the test says.
+fn by_scripts() -> (Scratch, Receiver, [Backend; 2], Process) {
     let (scratch, receiver, a, b) = (Scratch::new(), Receiver::start(), Backend::echo(), Backend::echo());
     say(&scratch, &a, "primary");
     say(&scratch, &b, "standby");
     let mut settings = telling(&scratch, &receiver, &[a.address, b.address]);
     settings["pools"][0]["check"] =
         json!({"exec": {"command": [scratch.script(SAYS)], "roles": true}, "interval": "200ms", "fast_interval": "100ms"});
-    let _process = Process::start(&settings).serving();
+    let process = Process::start(&settings).serving();
+    (scratch, receiver, [a, b], process)
+}
+
+#[test]
+fn two_primaries_and_their_end_are_told() {
+    let (scratch, receiver, [_a, b], _process) = by_scripts();
     say(&scratch, &b, "primary");
     let told = receiver.nth(1).json();
     assert_eq!((&told["kind"], &told["key"]), (&json!("conflict"), &json!("mainstay/orders/conflict")), "{told}");
@@ -174,13 +180,7 @@ fn two_primaries_and_their_end_are_told() {
 
 #[test]
 fn a_check_that_does_not_work_is_told_after_a_while() {
-    let (scratch, receiver, a, b) = (Scratch::new(), Receiver::start(), Backend::echo(), Backend::echo());
-    say(&scratch, &a, "primary");
-    say(&scratch, &b, "standby");
-    let mut settings = telling(&scratch, &receiver, &[a.address, b.address]);
-    settings["pools"][0]["check"] =
-        json!({"exec": {"command": [scratch.script(SAYS)], "roles": true}, "interval": "200ms", "fast_interval": "100ms"});
-    let process = Process::start(&settings).serving();
+    let (scratch, receiver, [_a, b], process) = by_scripts();
     say(&scratch, &b, "the-password-is-wrong 78");
     let told = receiver.nth(1).json();
     assert_eq!(told["kind"], "check_broken", "{told}");

@@ -47,7 +47,7 @@ impl Drain {
         }
         tokio::select! {
             (server, notes) = self.open() => rounds.with_server(server, notes, cancel).await,
-            () = cancel.cancelled() => Drained::default(),
+            () = cancel.cancelled() => rounds.finish(cancel).await,
         }
     }
 

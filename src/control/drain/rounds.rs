@@ -282,8 +282,8 @@ impl<'a> Rounds<'a> {
         self.until.is_some_and(|until| Instant::now() >= until)
     }
 
-    /// Waits for a moment until those that were ended are gone.
-    async fn finish(mut self, cancel: &CancellationToken) -> Drained {
+    /// Waits for a moment until those that were ended are gone, and counts those that are left.
+    pub(super) async fn finish(mut self, cancel: &CancellationToken) -> Drained {
         let patience = Instant::now() + FAREWELL;
         while self.sessions().iter().any(|session| self.is_leaving(session))
             && Instant::now() < patience

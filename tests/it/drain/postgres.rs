@@ -179,31 +179,34 @@ fn after_the_timeout_the_rest_is_broken_and_counted_apart() {
     assert_eq!(server.sql("SELECT count(*) FROM t"), "0");
 }
 
+/// While it logs in to the server, or while it looks.
 #[test]
 fn given_up_everybody_goes_on() {
-    let (server, scene) = server();
-    let mut open = through(&scene);
-    open.query("BEGIN").unwrap();
-    open.query("INSERT INTO t VALUES (1)").unwrap();
-    let route = scene.gate();
-    let cancel = CancellationToken::new();
-    let drain = scene.drain(&route, LONG);
-    let handle = {
-        let cancel = cancel.clone();
-        thread::spawn(move || runtime().block_on(drain.run(&cancel)))
-    };
-    // The time is the subject: a fault needs its chance.
-    thread::sleep(WHILE);
-    cancel.cancel();
-    let result = handle.join().unwrap();
-    assert_eq!((result.ended, result.broken, result.left), (0, 0, 1));
-    // At the gate, and nobody lets it pass any more.
-    open.query("SELECT 1").unwrap();
-    open.ask("COMMIT").unwrap();
-    scene.give_up(&route);
-    open.answer().unwrap();
-    assert_eq!(server.sql("SELECT count(*) FROM t"), "1");
-    through(&scene).query("SELECT 1").unwrap();
+    for after in [Duration::ZERO, WHILE] {
+        let (server, scene) = server();
+        let mut open = through(&scene);
+        open.query("BEGIN").unwrap();
+        open.query("INSERT INTO t VALUES (1)").unwrap();
+        let route = scene.gate();
+        let cancel = CancellationToken::new();
+        let drain = scene.drain(&route, LONG);
+        let handle = {
+            let cancel = cancel.clone();
+            thread::spawn(move || runtime().block_on(drain.run(&cancel)))
+        };
+        // The time is the subject: a fault needs its chance.
+        thread::sleep(after);
+        cancel.cancel();
+        let result = handle.join().unwrap();
+        assert_eq!((result.ended, result.broken, result.left), (0, 0, 1), "after {after:?}");
+        // At the gate, and nobody lets it pass any more.
+        open.query("SELECT 1").unwrap();
+        open.ask("COMMIT").unwrap();
+        scene.give_up(&route);
+        open.answer().unwrap();
+        assert_eq!(server.sql("SELECT count(*) FROM t"), "1");
+        through(&scene).query("SELECT 1").unwrap();
+    }
 }
 
 /// psql with TLS, which reads its statements from the test.

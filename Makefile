@@ -53,7 +53,7 @@ test: deps
 	cargo test --locked --workspace --doc
 
 # Nobody waits for these at each change. .config/nextest.toml keeps them out of `make test`.
-long post-mortem attack versions: APART = cargo nextest run --locked --test it --ignore-default-filter --no-capture
+long post-mortem attack versions: APART = cargo nextest run --locked --workspace --test it --ignore-default-filter --no-capture
 long: deps
 	$(APART) -E 'test(/^long::/) - test(/^long::post_mortem/)'
 
@@ -73,12 +73,12 @@ mysql: deps
 versions: mysql
 	./tests/install-servers trixie redis redis-server
 	./tests/install-servers trixie mariadb mariadb-server-core mariadb-client-core
-	cargo nextest run --locked --test it --ignore-default-filter --no-fail-fast -E 'test(/^versions::/)'
+	cargo nextest run --locked --workspace --test it --ignore-default-filter --no-fail-fast -E 'test(/^versions::/)'
 
 # Ten quiet minutes take ten minutes.
 alerts:
 	./tests/install-deps alerts
-	cargo nextest run --locked --test it --ignore-default-filter --success-output immediate -E 'test(/^alerts::live::/)'
+	cargo nextest run --locked --workspace --test it --ignore-default-filter --success-output immediate -E 'test(/^alerts::live::/)'
 
 # prometheusrule.yaml keeps its head; a test compares the rest.
 alert-rules:

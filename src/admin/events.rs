@@ -3,12 +3,13 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use hyper::Response;
+use hyper::{Response, StatusCode, header::HeaderMap};
 use serde::Serialize;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, mpsc::error::SendTimeoutError, watch};
 
 use super::{
     AdminState,
+    query::Query,
     response::{self, Body, Stream},
     status::moment,
 };
@@ -112,4 +113,17 @@ fn shape(state: &AdminState, event: StateEvent) -> Event {
         cause: event.cause,
         evidence: event.evidence.to_string(),
     }
+}
+
+/// The id in a query, if there is one.
+pub(super) fn known_id(query: &Query) -> Result<Option<u64>, Box<Response<Body>>> {
+    let Some(value) = query.get("since") else { return Ok(None) };
+    value.parse().map(Some).map_err(|_| {
+        Box::new(response::error(StatusCode::BAD_REQUEST, "bad_since", "since must be the id of an event, a whole number"))
+    })
+}
+
+/// Sent by a browser that opens a broken stream again.
+pub(super) fn last_event_id(headers: &HeaderMap) -> Option<u64> {
+    headers.get("last-event-id")?.to_str().ok()?.parse().ok()
 }

@@ -8,6 +8,7 @@
 //! | [`server`] | sockets: accepts, bounds time and size, frees places for new clients |
 //! | [`api`] | routing: which request gets which answer |
 //! | [`host`] | the host names that are accepted |
+//! | [`incidents`] | the JSON of incidents |
 //! | [`query`] | the query of a request |
 //! | [`response`] | how an answer is written |
 //! | [`authority`] | who may order, and every refusal |
@@ -23,7 +24,6 @@
 //! | [`events`] | state changes, as a list and as a stream |
 //! | [`gauges`] | gauges that are functions of a snapshot |
 //! | [`page`] | the status page |
-//! | [`rfc3339`] | moments as text |
 
 mod api;
 mod authority;
@@ -33,6 +33,7 @@ mod events;
 mod gauges;
 mod health;
 pub(crate) mod host;
+mod incidents;
 mod operations;
 mod orders;
 mod page;
@@ -40,7 +41,6 @@ mod process;
 pub(crate) mod query;
 mod rate;
 mod response;
-mod rfc3339;
 mod sentence;
 mod server;
 mod socket;
@@ -54,6 +54,7 @@ use tokio::sync::watch;
 
 use crate::{
     config::{ListenerConfig, ListenerRoute},
+    incidents::IncidentLog,
     lifecycle::{PhaseWatch, Vital},
     metrics::{BackendMetrics, ListenerMetrics, Metrics, PoolMetrics},
     net::{endpoint::Endpoint, listener::BoundListener},
@@ -94,6 +95,8 @@ pub struct AdminState {
     pub operations: Arc<OperationLog>,
     /// What is proven of each backend.
     pub guards: Arc<GuardLog>,
+    /// The last incidents.
+    pub incidents: Arc<IncidentLog>,
     /// All metrics.
     pub metrics: Arc<Metrics>,
     /// Faults of the process itself. Must never ask a database.

@@ -7,11 +7,11 @@ use std::{
 
 use serde::Serialize;
 
-use super::{AdminListener, AdminPool, AdminState, health, rfc3339, sentence};
+use super::{AdminListener, AdminPool, AdminState, health, sentence};
 use crate::{
     failover::{BackendId, FailoverReady, ReadEligibility, Reason, Role, Time, label::Label},
     net::cidr::Cidr,
-    route::{BackendView, LastFailover, OperationView, Session, Snapshot, TrialView},
+    route::{BackendView, LastFailover, OperationView, Session, Snapshot, TrialView, rfc3339},
 };
 
 /// Most sessions in one answer.

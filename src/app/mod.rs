@@ -102,6 +102,7 @@ pub fn start_with(config: &Config, metrics: &Arc<Metrics>) -> Result<Running, St
         metrics: Arc::clone(metrics),
         heartbeat: threads.heartbeat,
         threads: threads.handles,
+        state: planes.state.clone(),
     };
     let runtime =
         runtime::Builder::new_current_thread().enable_all().build().map_err(|error| StartError::thread("life", &error))?;

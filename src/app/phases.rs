@@ -13,10 +13,10 @@ use crate::{
     control::heartbeat::{self, Heartbeat},
     lifecycle::{Deadlines, Lifeline, Phase, PhaseSender},
     metrics::Metrics,
+    state::StateWriter,
 };
 
-/// For the threads to end, once everything has stopped; longer than the wait for state files. A thread that hangs must not keep the
-/// process.
+/// For the threads to end, once everything has stopped. A thread that hangs must not keep the process.
 const THREAD_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Leads the process through its phases.
@@ -28,6 +28,8 @@ pub(super) struct PhaseRunner {
     pub(super) metrics: Arc<Metrics>,
     pub(super) heartbeat: Heartbeat,
     pub(super) threads: Vec<JoinHandle<()>>,
+    /// They write to it until they have ended.
+    pub(super) state: Option<StateWriter>,
 }
 
 impl PhaseRunner {
@@ -43,6 +45,9 @@ impl PhaseRunner {
         let lost = self.lifeline.vital.is_lost();
         self.phase.advance(Phase::Stopped);
         runtime.block_on(end_of(self.threads));
+        if let Some(state) = self.state {
+            state.close();
+        }
         tracing::info!("stopped");
         u8::from(lost || cut)
     }

@@ -3,6 +3,8 @@
 use std::{
     collections::HashMap,
     convert::Infallible,
+    io,
+    pin::Pin,
     sync::{Arc, mpsc::Sender},
     thread::JoinHandle,
     time::Duration,
@@ -22,12 +24,12 @@ use crate::{
     control::{
         self, ControlHandle, ControlSettings, PoolHandle,
         heartbeat::{self, Heartbeat},
-        state_writer::StateWriter,
     },
     data::{
         self, DataSettings, ListenerManager, ListenerSettings, SocketKey,
         admission::{Admission, Budget},
     },
+    incidents::{Collector, IncidentLog, WatchedPool},
     lifecycle::{Lifeline, Vital},
     metrics::{Metrics, PoolLabels, PoolSeries},
     net::{endpoint::Endpoint, listener::BoundListener},
@@ -36,6 +38,7 @@ use crate::{
         self, Clock, EventLog, GuardLog, OperationLog, OrderSender, ReportSender, RouteWatch, SessionTable, Snapshot,
         SnapshotWatch,
     },
+    state::StateWriter,
 };
 
 /// How long a reload waits for pools that are busy; then they show it later.
@@ -55,6 +58,9 @@ pub(super) struct Planes {
     control: ControlHandle,
     view: watch::Sender<Arc<View>>,
     told: watch::Sender<Arc<Setup>>,
+    watched: watch::Sender<Arc<Vec<WatchedPool>>>,
+    /// To be closed when every thread has ended.
+    pub(super) state: Option<StateWriter>,
 }
 
 /// A pool that is configured.
@@ -93,14 +99,12 @@ impl Planes {
         sockets: NewSockets,
         limits: &Limits,
     ) -> Result<(Self, Threads), StartError> {
-        let (clock, heartbeat) = (Clock::start(), Heartbeat::default());
-        let (events, operations) = (Arc::new(EventLog::default()), Arc::new(OperationLog::default()));
-        let guards = Arc::new(GuardLog::default());
-        let admission = Arc::new(Admission::new(limits.budget.connections));
-        let data = data_settings(config, limits, Arc::clone(&admission), (clock, lifeline, metrics));
-        let data = data::spawn(data).map_err(|error| StartError::thread("data", &error))?;
-        let state = state_writer(config, metrics)?;
-        let (control, control_thread) = control::spawn(ControlSettings {
+        let (heartbeat, events, state) = (Heartbeat::default(), Arc::<EventLog>::default(), state_writer(config, metrics)?);
+        let (operations, guards) = (Arc::<OperationLog>::default(), Arc::<GuardLog>::default());
+        let (clock, admission) = (Clock::start(), Arc::new(Admission::new(limits.budget.connections)));
+        let data =
+            started("data", data::spawn(data_settings(config, limits, Arc::clone(&admission), (clock, lifeline, metrics))))?;
+        let control = control::spawn(ControlSettings {
             clock,
             lifeline: lifeline.clone(),
             events: Arc::clone(&events),
@@ -111,10 +115,10 @@ impl Planes {
             metrics: Arc::clone(metrics),
             heartbeat: heartbeat.clone(),
             grace: config.shutdown.timeout,
-        })
-        .map_err(|error| StartError::thread("control", &error))?;
+        });
+        let (control, control_thread) = started("control", control)?;
         let (view, views) = watch::channel(Arc::new(View { pools: Vec::new(), config_json: serde_json::Value::Null }));
-        let (told, setup) = watch::channel(Arc::default());
+        let ((told, setup), (watched, followed)) = (watch::channel(Arc::default()), watch::channel(Arc::default()));
         let mut planes = Self {
             metrics: Arc::clone(metrics),
             lifeline: lifeline.clone(),
@@ -126,17 +130,20 @@ impl Planes {
             control,
             view,
             told,
+            watched,
+            state: state.clone(),
         };
         planes.apply(config, planes.series(config)?, sockets, limits.budget);
         // From here on the process may find that everything has ended.
         data.tasks.close();
         let notifier =
             Notifier { clock, phase: lifeline.phase.clone(), setup, events: Arc::clone(&events), metrics: Arc::clone(metrics) };
+        let (incidents, beside) = beside(notifier, followed, state.clone());
         let admin_thread = admin::spawn(AdminSettings {
             max_connections: (limits.budget.admin / admin.len().max(1)).max(4),
             listen: admin,
             vital: lifeline.vital.clone(),
-            beside: Box::pin(notifier.run()),
+            beside,
             state: AdminState {
                 version: env!("CARGO_PKG_VERSION"),
                 authority: Authority::new(&config.admin, process),
@@ -147,12 +154,12 @@ impl Planes {
                 events: Arc::clone(&events),
                 operations: Arc::clone(&operations),
                 guards: Arc::clone(&guards),
+                incidents,
                 metrics: Arc::clone(metrics),
                 health: health(&lifeline.vital, &heartbeat, clock, state),
             },
-        })
-        .map_err(|error| StartError::thread("admin", &error))?;
-        let handles = data.threads.into_iter().chain([control_thread, admin_thread]).collect();
+        });
+        let handles = data.threads.into_iter().chain([control_thread, started("admin", admin_thread)?]).collect();
         Ok((planes, Threads { events, operations, guards, heartbeat, tasks: data.tasks, handles, sessions: data.sessions }))
     }
 
@@ -191,6 +198,8 @@ impl Planes {
             gone.retired.cancel();
         }
         let watched = config.pools.iter().filter_map(|pool| self.pools.get(&pool.name)).map(RunningPool::watched).collect();
+        let pools_watched = config.pools.iter().filter_map(|pool| self.pools.get(&pool.name)).map(RunningPool::followed);
+        self.watched.send_replace(Arc::new(pools_watched.collect()));
         self.told.send_replace(Arc::new(Setup { receivers: config.notify.clone(), pools: watched }));
         self.view.send_replace(Arc::new(View { pools, config_json: config.to_json() }));
         drop(showing);
@@ -239,6 +248,25 @@ impl Planes {
         };
         bind::keys(pool, listener).map(socket).collect()
     }
+}
+
+/// What runs on the admin thread besides, and where that shows incidents.
+fn beside(
+    notifier: Notifier,
+    pools: watch::Receiver<Arc<Vec<WatchedPool>>>,
+    state: Option<StateWriter>,
+) -> (Arc<IncidentLog>, Pin<Box<dyn Future<Output = ()> + Send>>) {
+    let incidents = Arc::<IncidentLog>::default();
+    let (clock, events) = (notifier.clock, Arc::clone(&notifier.events));
+    let collector = Collector { clock, phase: notifier.phase.clone(), pools, events, incidents: Arc::clone(&incidents), state };
+    let both = async {
+        tokio::join!(notifier.run(), collector.run());
+    };
+    (incidents, Box::pin(both))
+}
+
+fn started<T>(thread: &'static str, started: io::Result<T>) -> Result<T, StartError> {
+    started.map_err(|error| StartError::thread(thread, &error))
 }
 
 fn data_settings(
@@ -293,6 +321,14 @@ impl RunningPool {
             metrics: Arc::clone(&self.series.pool),
             listeners: self.series.listeners.clone(),
             is_for_writing: self.config.listeners.iter().any(|listener| listener.route == ListenerRoute::Primary),
+        }
+    }
+
+    fn followed(&self) -> WatchedPool {
+        WatchedPool {
+            snapshot: self.snapshots.clone(),
+            metrics: Arc::clone(&self.series.pool),
+            clients: Arc::clone(self.routes.clients()),
         }
     }
 

@@ -5,6 +5,7 @@ pub mod client;
 pub mod demo;
 pub mod diff;
 pub mod exit;
+pub mod incidents;
 pub mod notify;
 mod operation;
 pub mod order;
@@ -42,6 +43,10 @@ enum Command {
     Status(status::Args),
     /// Show what differs between the backends of a pool: versions, settings, extensions.
     Diff(diff::Args),
+    /// Show the last incidents: what happened, and what clients felt.
+    Incidents(incidents::Args),
+    /// Show one incident; with --markdown as a post-mortem.
+    Incident(incidents::OneArgs),
     /// Send a test message to every receiver of notifications.
     Notify(notify::Args),
     /// Wait until a running mainstay has started, or is ready.
@@ -66,6 +71,8 @@ pub fn main() -> u8 {
         Some(Command::Probe(args)) => probe::run(&args),
         Some(Command::Status(args)) => status::run(&args),
         Some(Command::Diff(args)) => diff::run(&args),
+        Some(Command::Incidents(args)) => incidents::run(&args),
+        Some(Command::Incident(args)) => incidents::run_one(&args),
         Some(Command::Notify(args)) => notify::run(&args),
         Some(Command::Wait(args)) => wait::run(&args),
         None => run_without_a_word(cli.config),

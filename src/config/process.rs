@@ -179,7 +179,7 @@ table! {
         |_| "the absolute path of a directory, or `null`".into(), "",
         |field, config| config.state_dir = state_dir(field),
         |config| Some(config.state_dir.as_deref().map_or(Tree::Null, path))
-    ), "Directory for the state that survives a restart: the active backend, the highest epoch.";
+    ), "Directory for the state that survives a restart: the active backend, the highest epoch, the last incidents.";
     "notify": custom(
         |_| "a list of [maps](#notify)".into(), "none",
         |field, config| config.notify = notify::receivers(field),

@@ -7,6 +7,7 @@ use super::{
     supervisor::Supervisor,
 };
 use crate::{
+    config::CheckKind,
     failover::{BackendId, Cause, Effect, Epoch, Health, Note, ReadEligibility, RevokeMode, Time},
     route::RouteId,
 };
@@ -92,8 +93,21 @@ impl Supervisor {
         self.nodes[backend.index()].places.ramp(ramp);
         let route = self.nodes[backend.index()].route(RouteId::Active(epoch), Arc::default());
         let held = self.core.suspended().then(|| orders::why_held(&self.core, &self.nodes).0);
-        let change = self.routes.activate(now, route, (epoch, cause), self.evidence_of(backend, cause), held.as_deref());
+        let mut change = self.routes.activate(now, route, (epoch, cause), self.evidence_of(backend, cause), held.as_deref());
+        if let Action::Activated { after: Some(after), unknown_bytes } = &mut change.action {
+            *unknown_bytes = self.unknown_bytes(&after.from, backend);
+        }
         self.teller.route_change(now, change);
+    }
+
+    /// Bytes that `from` had when it last answered, and `to` lacks. Nothing where positions are no bytes, or of two histories.
+    fn unknown_bytes(&self, from: &str, to: BackendId) -> Option<u64> {
+        let counts_bytes = !matches!(self.config.check.kind, CheckKind::Mysql(_));
+        let from = self.nodes.iter().position(|node| *node.config.name == *from).filter(|_| counts_bytes)?;
+        let facts = |id| self.core.backend(id).map(|state| &state.facts);
+        let (old, new) = facts(self.core.ids().nth(from)?).zip(facts(to))?;
+        let (had, has) = old.position.zip(new.position).filter(|_| old.history == new.history)?;
+        Some(had.get().saturating_sub(has.get()))
     }
 
     /// New clients of the active backend use the address of the last probe. If the name no longer resolves to the addresses that

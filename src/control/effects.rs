@@ -42,7 +42,11 @@ pub(super) enum Action {
     /// What was left of a revoked epoch has ended.
     Aborted,
     /// After a gap, unless it is the first.
-    Activated(Option<LastFailover>),
+    Activated {
+        after: Option<LastFailover>,
+        /// Bytes that the backend before had and this one lacks, as far as both have told.
+        unknown_bytes: Option<u64>,
+    },
     /// New clients wait.
     Suspended,
     Resumed,
@@ -175,7 +179,7 @@ impl RoutePublisher {
         if let Some(failover) = after.as_ref().filter(|after| after.from != after.to) {
             self.last_failover = Some(failover.clone());
         }
-        RouteChange { action: Action::Activated(after), backend, epoch, cause: Some(cause), evidence }
+        RouteChange { action: Action::Activated { after, unknown_bytes: None }, backend, epoch, cause: Some(cause), evidence }
     }
 
     /// New clients are held; `why` tells them.

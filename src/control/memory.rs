@@ -2,10 +2,11 @@
 
 use std::{collections::BTreeMap, num::NonZeroU64, sync::Arc};
 
-use super::{state_file::Remembered, state_writer::StateFile};
+use super::state_file::Remembered;
 use crate::{
     config::BackendConfig,
     failover::{Admin, BackendId, Pool, label::Label},
+    state::StateFile,
 };
 
 /// The saved state of one pool.

@@ -33,7 +33,6 @@
 //! | [`lookups`] | resolves names, on separate threads |
 //! | [`memory`] | the state of a pool that survives a restart |
 //! | [`state_file`] | the file of that state |
-//! | [`state_writer`] | reads and writes those files, on a separate thread |
 //! | [`silence`] | detects probes that do not finish |
 //! | [`heartbeat`] | shows that this thread runs |
 
@@ -67,7 +66,6 @@ mod session_pause;
 mod settings;
 mod silence;
 mod state_file;
-pub mod state_writer;
 mod supervisor;
 mod unpromoted;
 
@@ -118,15 +116,12 @@ impl PoolHandle {
 /// When a thread or a runtime cannot be made.
 pub fn spawn(settings: ControlSettings) -> io::Result<(ControlHandle, JoinHandle<()>)> {
     let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
-    let (vital, state) = (settings.lifeline.vital.clone(), settings.state.clone());
+    let vital = settings.lifeline.vital.clone();
     let (handle, pools) = mpsc::unbounded_channel();
     let thread = vital.thread("mainstay-control".to_owned(), move || {
         runtime.block_on(run(settings, pools));
         // A program that does not start must not delay the end of the process.
         runtime.shutdown_background();
-        if let Some(state) = state {
-            state.close();
-        }
     })?;
     Ok((ControlHandle(handle), thread))
 }

@@ -180,6 +180,7 @@ impl Teller {
     pub(super) fn route_change(&self, at: Time, change: impl Into<Option<RouteChange>>) {
         let Some(RouteChange { action, backend, epoch, cause, evidence }) = change.into() else { return };
         let (pool, cause) = (&self.pool, cause.map(Label::as_str));
+        let (mut first_sign, mut unknown) = (None, None);
         let kind = match action {
             Action::Revoked { sessions, mode, detected } => {
                 tracing::warn!(
@@ -193,13 +194,15 @@ impl Teller {
                     detected_ms = millis(detected),
                     "revoked: the backend takes no more clients"
                 );
+                first_sign = Some(Time::new(at.since_origin().saturating_sub(detected)));
                 "revoke"
             }
             Action::Aborted => {
                 tracing::warn!(%pool, %backend, epoch = epoch.0, cause, %evidence, "aborted: the sessions that the backend had not ended itself");
                 "abort"
             }
-            Action::Activated(after) => {
+            Action::Activated { after, unknown_bytes } => {
+                unknown = unknown_bytes;
                 let (gap_ms, from) = after.as_ref().map(|after| (millis(after.gap), &*after.from)).unzip();
                 tracing::info!(
                     %pool,
@@ -227,7 +230,8 @@ impl Teller {
                 "resume"
             }
         };
-        self.events.push(StateEvent { cause, evidence, ..self.event((at, epoch), Some(&backend), kind) });
+        let event = self.event((at, epoch), Some(&backend), kind);
+        self.events.push(StateEvent { cause, evidence, first_sign, unknown_bytes: unknown, ..event });
     }
 
     /// The name of the active backend no longer resolves to addresses that did not answer.

@@ -11,7 +11,6 @@ use tokio_util::sync::CancellationToken;
 use super::{
     heartbeat::Heartbeat,
     probe::{self, exec},
-    state_writer::StateWriter,
 };
 use crate::{
     config::{CheckKind, PoolConfig, PromotionHow, ProofHow, has_print},
@@ -19,6 +18,7 @@ use crate::{
     lifecycle::Lifeline,
     metrics::{Metrics, PoolSeries},
     route::{Clock, EventLog, GuardLog, OperationLog, OrderReceiver, Publisher, RampRate, ReportReceiver, SessionTable},
+    state::StateWriter,
 };
 
 /// Settings of the process for the control plane.

@@ -1,29 +1,19 @@
 //! The state that survives a restart: the highest database epoch that was served, its cluster, the last active backend
 //! and the one before, the administrative states, and the operation that was under way. It is a hint: it raises the fence, and without roles it prefers the
-//! backend that served last; the present answers of the databases decide. Without it, mainstay starts with those alone. All of this blocks: see [`super::state_writer`] for the thread.
+//! backend that served last; the present answers of the databases decide. Without it, mainstay starts with those alone. All of this blocks: see [`crate::state`] for the thread.
 
 use std::{
     collections::BTreeMap,
-    fs::{self, File, OpenOptions},
-    io::{self, Read, Write},
-    os::unix::fs::OpenOptionsExt,
+    io,
     path::{Path, PathBuf},
 };
 
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize};
 
-/// Version of the file format. A file of another version is ignored.
-const VERSION: u32 = 1;
-
-/// What is kept in a file of its own.
-pub(super) trait Kept: Serialize + DeserializeOwned + Default + Send + 'static {
-    /// The end of the file's name, after that of the pool.
-    const NAME: &'static str;
-    /// No such file is longer.
-    const MAX_LEN: u64;
-    /// What it means that the file cannot be used.
-    const LOST: &'static str;
-}
+use crate::state::{
+    Kept,
+    file::{path, try_read},
+};
 
 impl Kept for Remembered {
     const NAME: &'static str = "state";
@@ -56,12 +46,6 @@ pub struct Remembered {
     pub operation: Option<String>,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
-struct Content<T> {
-    version: u32,
-    pool: T,
-}
-
 /// The saved state of a pool, and its file, for reading only.
 ///
 /// # Errors
@@ -75,72 +59,12 @@ pub fn look(dir: &Path, pool: &str) -> io::Result<(PathBuf, Remembered)> {
     }
 }
 
-/// Where it is kept for a pool.
-pub(super) fn path<T: Kept>(dir: &Path, pool: &str) -> PathBuf {
-    dir.join(format!("{pool}.{}.json", T::NAME))
-}
-
-/// What an earlier process knew. A file that is missing, damaged, of another version or no regular file is no hint.
-pub(super) fn read<T: Kept>(path: &Path) -> T {
-    match try_read::<T>(path) {
-        Ok(content) => content.pool,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => T::default(),
-        Err(error) => {
-            passed_over::<T>(path, &error.to_string());
-            T::default()
-        }
-    }
-}
-
-/// Reports that the file is not used.
-pub(super) fn passed_over<T: Kept>(path: &Path, error: &str) {
-    tracing::warn!(file = %path.display(), %error, "the {} file is passed over; {}", T::NAME, T::LOST);
-}
-
-fn try_read<T: Kept>(path: &Path) -> io::Result<Content<T>> {
-    let file = OpenOptions::new().read(true).custom_flags(FLAGS).open(path)?;
-    let metadata = file.metadata()?;
-    if !metadata.is_file() {
-        return Err(io::Error::other("it is not a regular file"));
-    }
-    if metadata.len() > T::MAX_LEN {
-        return Err(io::Error::other(too_long::<T>(metadata.len())));
-    }
-    let mut text = String::new();
-    file.take(T::MAX_LEN).read_to_string(&mut text)?;
-    let content: Content<T> = serde_json::from_str(&text)?;
-    if content.version == VERSION { Ok(content) } else { Err(io::Error::other(format!("its version is {}", content.version))) }
-}
-
-pub(super) fn too_long<T: Kept>(length: u64) -> String {
-    format!("it has {length} bytes, and may have {}", T::MAX_LEN)
-}
-
-/// The content of the file.
-pub(super) fn content<T: Kept>(pool: &T) -> Vec<u8> {
-    // Maps with text for keys, numbers and text: nothing that JSON has not.
-    serde_json::to_vec(&Content { version: VERSION, pool }).unwrap_or_default()
-}
-
-/// Replaces the file as a whole, or leaves it as it was.
-pub(super) fn write(path: &Path, content: &[u8]) -> io::Result<()> {
-    let temporary = path.with_extension("tmp");
-    let _ = fs::remove_file(&temporary);
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).custom_flags(FLAGS).open(&temporary)?;
-    file.write_all(content)?;
-    file.sync_all()?;
-    fs::rename(&temporary, path)?;
-    File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
-}
-
-/// A symbolic link in place of the file is not ours; opening a FIFO would wait for a writer that may never come.
-const FLAGS: i32 = rustix::fs::OFlags::NOFOLLOW.union(rustix::fs::OFlags::NONBLOCK).bits().cast_signed();
-
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
+    use std::fs;
 
     use super::*;
+    use crate::state::file::{content, read, write};
 
     fn file(name: &str) -> (PathBuf, PathBuf) {
         let dir = std::env::temp_dir().join(format!("mainstay-state-{name}-{}", std::process::id()));

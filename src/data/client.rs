@@ -9,7 +9,7 @@ use super::{
     event_loop::Socket,
     order::Turn,
 };
-use crate::{metrics::LiveGuard, net::endpoint::Peer, reason::RejectReason};
+use crate::{metrics::LiveGuard, net::endpoint::Peer, reason::RejectReason, route::WaitEnd};
 
 /// What a client holds of the process for as long as it is here, with a session and without.
 #[derive(Debug)]
@@ -29,6 +29,22 @@ pub(super) struct RetryBudget {
     pub(super) deadline: Instant,
     /// Backends that dropped the client before a byte went either way.
     pub(super) drops: u32,
+    /// Since when no backend serves it.
+    pub(super) unserved_since: Option<Instant>,
+}
+
+impl RetryBudget {
+    pub(super) const fn until(deadline: Instant) -> Self {
+        Self { deadline, drops: 0, unserved_since: None }
+    }
+
+    /// Notes how long the client waited because no backend served it, if it did.
+    pub(super) fn waited(&self, pool: &PoolContext, end: WaitEnd) {
+        let Some(since) = self.unserved_since else { return };
+        let (now, clock) = (Instant::now(), pool.process.clock);
+        pool.metrics.client_wait.inc_by(now.saturating_duration_since(since).as_secs_f64());
+        pool.routes.clients().waited(clock.at(since), clock.at(now), end);
+    }
 }
 
 /// A client on its way to its worker.
@@ -60,14 +76,15 @@ impl Accepted {
             guards.listener.turned_away(RejectReason::FileDescriptors, peer, "");
             return None;
         };
-        Some(Box::new(Client { socket, peer, turn, budget: RetryBudget { deadline, drops: 0 }, guards }))
+        Some(Box::new(Client { socket, peer, turn, budget: RetryBudget::until(deadline), guards }))
     }
 }
 
 impl Client {
     /// A client that its backend dropped before a byte went either way.
     pub(super) fn again(socket: Socket, peer: Peer, budget: RetryBudget, guards: ConnectionGuards) -> Self {
-        let budget = RetryBudget { drops: budget.drops + 1, ..budget };
+        let unserved_since = budget.unserved_since.or_else(|| Some(Instant::now()));
+        let budget = RetryBudget { drops: budget.drops + 1, unserved_since, ..budget };
         Self { socket, peer, turn: None, budget, guards }
     }
 

@@ -58,13 +58,17 @@ pub(super) async fn establish(mut client: Client) -> Result<Ready, Refused> {
             client.pool().metrics.dial_retries.inc();
             sleep(pause.next_pause()).await;
         }
-        let (mut server, route) = match connect(&client, header).await {
+        let mut unserved_since = client.budget.unserved_since;
+        let connected = connect(&client, header, &mut unserved_since).await;
+        client.budget.unserved_since = unserved_since;
+        let (mut server, route) = match connected {
             Ok(connected) => connected,
             Err(reason) => return Err(Refused::for_want_of_a_backend(client, reason)),
         };
-        let (near, session) = SessionRecord::open(client, route);
+        let (near, mut session) = SessionRecord::open(client, route);
         match greet(&near, &mut server, &session, header).await {
             Greeted::Served(upstream, downstream) => {
+                session.served();
                 return Ok(Ready { client: near, server, passed: (upstream, downstream), session });
             }
             Greeted::Dropped => {
@@ -84,11 +88,15 @@ pub(super) async fn establish(mut client: Client) -> Result<Ready, Refused> {
     }
 }
 
-/// Connects to a backend that the client may use.
+/// Connects to a backend that the client may use. `unserved_since`: when it was first seen that none serves it.
 ///
 /// # Errors
 /// Why there is none before the client's deadline.
-async fn connect(client: &Client, header: Option<&[u8]>) -> Result<(Socket, DialedRoute), RejectReason> {
+async fn connect(
+    client: &Client,
+    header: Option<&[u8]>,
+    unserved_since: &mut Option<Instant>,
+) -> Result<(Socket, DialedRoute), RejectReason> {
     let (listener, pool, budget) = (client.listener(), client.pool(), client.budget);
     let mut pause = retry_pause();
     // Readers that did not answer.
@@ -110,6 +118,9 @@ async fn connect(client: &Client, header: Option<&[u8]>) -> Result<(Socket, Dial
             // It waits: others may pass.
             drop(turn.take());
             if failed.is_empty() {
+                if !listener.is_full() {
+                    unserved_since.get_or_insert(now);
+                }
                 let (its_turn, place) = wait(client, &mut number).await?;
                 (turn, handed) = (its_turn, Some(place));
             } else {
@@ -121,8 +132,11 @@ async fn connect(client: &Client, header: Option<&[u8]>) -> Result<(Socket, Dial
         let id = route.id;
         match in_turn(turn.take(), pin!(dial(pool, route, now, &listener.server_leg, header))).await {
             Ok(connected) => return Ok(connected),
-            Err(_) if Instant::now() >= client.deadline() => return Err(RejectReason::DialFailed),
             Err(error) => {
+                unserved_since.get_or_insert(now);
+                if Instant::now() >= client.deadline() {
+                    return Err(RejectReason::DialFailed);
+                }
                 pool.metrics.dial_retries.inc();
                 match id {
                     // If it was chosen again, it is not among the failed, or may be tried again.

@@ -13,6 +13,7 @@ use super::{
 use crate::{
     config::Refusal,
     reason::RejectReason,
+    route::WaitEnd,
     wire::{
         Protocol, mysql,
         postgres::{STARTUP_HEADER, STARTUP_MAX, Startup, error_response},
@@ -40,8 +41,16 @@ impl Refused {
 
     /// Counts it, and sends the error.
     pub(super) async fn tell(self) {
-        let Self { client: Client { socket, peer, guards, .. }, reason, why } = self;
+        let Self { client: Client { socket, peer, budget, guards, .. }, reason, why } = self;
         let listener = &guards.listener;
+        budget.waited(
+            &listener.pool,
+            match reason {
+                RejectReason::HoldTimeout | RejectReason::DialFailed => WaitEnd::TurnedAway,
+                RejectReason::HoldFull | RejectReason::HoldFullPerIp => WaitEnd::Refused,
+                _ => WaitEnd::Left,
+            },
+        );
         listener.turned_away(reason, peer, &why);
         if reason != RejectReason::ClientGone {
             let why = if listener.refusal == Refusal::Detailed { &*why } else { "" };

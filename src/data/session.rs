@@ -16,7 +16,7 @@ use super::{
 use crate::{
     failover::{Passive, label::Label},
     reason::CloseReason,
-    route::{Listening, OpenSession, Session, SessionEntry},
+    route::{Listening, OpenSession, RouteId, Session, SessionEntry, WaitEnd},
 };
 
 /// The record of a session besides its relay.
@@ -54,6 +54,16 @@ impl SessionRecord {
         (socket, Box::new(Self { session, listening, listed, budget, guards }))
     }
 
+    /// The backend serves the client.
+    pub(super) fn served(&mut self) {
+        let pool = &*self.guards.listener.pool;
+        if let RouteId::Active(epoch) = self.session.route.id {
+            pool.routes.clients().served(epoch, pool.process.clock);
+        }
+        self.budget.waited(pool, WaitEnd::Served);
+        self.budget.unserved_since = None;
+    }
+
     pub(super) fn listener(&self) -> &ListenerContext {
         &self.guards.listener
     }
@@ -67,6 +77,8 @@ impl SessionRecord {
     pub(super) fn close(self, mut ended: Ended) -> SessionEnd {
         let Self { session, listening, listed, budget, guards } = self;
         let (id, route) = (listed.id(), &session.route);
+        // Its client may have left because of that.
+        let is_to_end = listening.concerns_sessions();
         drop((listed, listening));
         let listener = &*guards.listener;
         let pool = &*listener.pool;
@@ -81,7 +93,12 @@ impl SessionRecord {
             drop(ended.server);
             return SessionEnd::Retryable(Box::new(Client::again(ended.client, session.client, budget, guards)));
         }
-        let lasted = pool.process.clock.now().since(session.since);
+        let now = pool.process.clock.now();
+        let lasted = now.since(session.since);
+        if let RouteId::Active(epoch) = route.id {
+            let clients = pool.routes.clients();
+            if is_to_end || ended.is_by_server() { clients.lost(epoch, now) } else { clients.left(epoch, now) }
+        }
         if ended.is_notable() || tracing::enabled!(tracing::Level::DEBUG) {
             log(&ended, id, &session, lasted);
         }

@@ -57,6 +57,7 @@ metrics! {
     CONNECTIONS_HELD = "mainstay_connections_held", "Clients that wait because no backend may serve, or takes more.";
     CONNECTIONS_QUEUED = "mainstay_connections_queued", "Those of the held clients that found a backend which had max_connections sessions.";
     HOLD_DURATION = "mainstay_hold_duration_seconds", "How long held clients waited.";
+    CLIENT_WAIT = "mainstay_client_wait_seconds_total", "Time that clients waited because no backend served them, counted when a wait is over.";
     CONNECTIONS_CLOSED = "mainstay_connections_closed_total", "Sessions that ended.", zeros ["client_eof", "server_eof", "client_reset", "server_reset", "revoked", "internal"];
     CONNECTION_DURATION = "mainstay_connection_duration_seconds", "How long sessions lasted.";
     RELAY_BYTES = "mainstay_relay_bytes_total", "Bytes relayed, counted as they are relayed.";
@@ -96,6 +97,7 @@ metrics! {
     FAILOVER_DETECTION = "mainstay_failover_detection_seconds", "From the first sign of trouble to the revocation.";
     FAILOVER_GAP = "mainstay_failover_gap_seconds", "From the revocation to the next activation, while no backend was active.";
     OUTAGE = "mainstay_outage_seconds_total", "Time during which no backend was active.";
+    AVAILABILITY = "mainstay_availability_ratio", "Part of the time in the window, as far as it was watched, during which a backend was active.";
     OPERATIONS = "mainstay_operations_total", "Operations that ended, by kind and result.";
     OPERATION_STEPS = "mainstay_operation_step_seconds", "How long each step took in the last operation of its kind that came so far.", zeros [];
     PROMOTIONS = "mainstay_promotions_total", "Operations in which a standby was told to become the primary, by the result of the operation.", zeros [];

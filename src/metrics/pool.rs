@@ -47,6 +47,8 @@ pub struct PoolMetrics {
     pub queued: LiveCount,
     /// Seconds that held clients waited.
     pub hold_duration: Histogram,
+    /// Seconds that clients waited because no backend served them.
+    pub client_wait: Counter,
     /// Seconds that sessions lasted.
     pub connection_duration: Histogram,
     /// Dials that were tried again.
@@ -71,6 +73,8 @@ pub struct PoolMetrics {
     pub promotions_refused: Per<PromotionCondition, IntCounter>,
     /// Seconds during which no backend was active.
     pub outage_seconds: Counter,
+    /// Part of the last 30 days during which a backend was active.
+    pub availability: Gauge,
     /// 1 when a rollback would lose nothing.
     pub rollback_ready: IntGauge,
     /// Bytes that it would lose.
@@ -95,6 +99,7 @@ impl PoolMetrics {
             held: series.live(names::CONNECTIONS_HELD),
             queued: series.live(names::CONNECTIONS_QUEUED),
             hold_duration: series.histogram(names::HOLD_DURATION, HOLD)?,
+            client_wait: series.counter(names::CLIENT_WAIT)?,
             connection_duration: series.histogram(names::CONNECTION_DURATION, SESSION)?,
             dial_retries: series.int_counter(names::DIAL_RETRIES)?,
             serving: series.int_gauge(names::POOL_SERVING)?,
@@ -103,6 +108,7 @@ impl PoolMetrics {
             failover_detection: series.histogram(names::FAILOVER_DETECTION, FELT)?,
             failover_gap: series.histogram(names::FAILOVER_GAP, FELT)?,
             outage_seconds: series.counter(names::OUTAGE)?,
+            availability: series.with("window", "30d").gauge(names::AVAILABILITY)?,
             operations: Per::new(|kind: OperationKind| {
                 series.with("kind", kind.as_str()).int_counters(names::OPERATIONS, "result")
             })?,

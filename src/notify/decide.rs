@@ -8,14 +8,13 @@ use super::{
     words::{self, Takeover},
 };
 use crate::{
-    failover::{Cause, Epoch, Proof, Time, Verdict, label::Label as _},
+    failover::{Epoch, Proof, Time, Verdict, label::Label as _},
+    incidents::{FIRST_OUTAGE, is_ordered},
     route::Snapshot,
 };
 
 /// A shorter time without a backend is a failover.
 const OUTAGE: Duration = Duration::from_millis(500);
-/// The same after a start: the databases may be starting, too.
-const FIRST_OUTAGE: Duration = Duration::from_secs(15);
 /// For the clients that waited to be served, so that they are counted.
 const SERVED: Duration = Duration::from_millis(500);
 const CONFLICT: Duration = Duration::from_secs(1);
@@ -195,11 +194,6 @@ fn turned(
     })
 }
 
-/// Nothing that happened to the database.
-fn is_ordered(cause: &str) -> bool {
-    [Cause::Startup, Cause::Command, Cause::Removed].iter().any(|ordered| ordered.as_str() == cause)
-}
-
 /// How the present backend became active; `None` when that was ordered.
 fn takeover(now: Time, sight: &Sight<'_>, before: Time) -> Option<Takeover> {
     let pool = sight.snapshot;
@@ -233,7 +227,7 @@ fn takeover(now: Time, sight: &Sight<'_>, before: Time) -> Option<Takeover> {
 mod tests {
     use super::*;
     use crate::{
-        failover::{BackendId, OperationKind, Outcome, ReadEligibility, Reason},
+        failover::{BackendId, Cause, OperationKind, Outcome, ReadEligibility, Reason},
         notify::notice::Stage,
         route::{BackendView, LastFailover},
     };

@@ -5,12 +5,10 @@ use std::time::SystemTime;
 use serde_json::{Value, json};
 
 use super::notice::{Felt, Notice, Severity, Stage};
-use crate::{config::NotificationKind, failover::label::Label as _};
+use crate::{config::NotificationKind, failover::label::Label as _, route::rfc3339};
 
 /// `PagerDuty` takes no longer summary (Events API v2).
 const LONGEST_SUMMARY: usize = 1000;
-/// The last moment that RFC 3339 can write.
-const LAST: std::time::Duration = std::time::Duration::from_secs(253_402_300_799);
 
 /// A notice on its way to a receiver.
 #[derive(Clone, Debug)]
@@ -27,8 +25,7 @@ pub(super) struct Message {
 
 impl Message {
     fn moment(&self) -> String {
-        let at = self.at.clamp(SystemTime::UNIX_EPOCH, SystemTime::UNIX_EPOCH + LAST);
-        humantime::format_rfc3339_millis(at).to_string()
+        rfc3339::format(self.at)
     }
 
     fn left_out(&self) -> Option<String> {

@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use super::notice::{Alert, Felt, Notice, Stage};
 use crate::{
     failover::{Health, Proof, Reason, Time, Verdict},
+    incidents::length,
     route::{BackendView, Snapshot},
 };
 
@@ -217,14 +218,4 @@ fn clients(felt: Felt) -> String {
         return "No client had to wait, and none was turned away.".to_owned();
     }
     format!("Clients: {held} waited ({waited:.1} s in all), {late} of them were served late, {turned_away} were turned away.")
-}
-
-fn length(lasted: Duration) -> String {
-    let seconds = lasted.as_secs();
-    match seconds {
-        0 => format!("{} ms", lasted.as_millis()),
-        1..60 => format!("{:.1} s", lasted.as_secs_f64()),
-        60..3600 => format!("{} min {} s", seconds / 60, seconds % 60),
-        _ => format!("{} h {} min", seconds / 3600, seconds / 60 % 60),
-    }
 }

@@ -32,6 +32,10 @@ pub struct StateEvent {
     pub cause: Option<&'static str>,
     /// The evidence.
     pub evidence: Printable,
+    /// Of a revocation: the first sign of trouble, or when it was ordered.
+    pub first_sign: Option<Time>,
+    /// Of an activation: bytes that the backend before had written and this one lacks, as far as both have told.
+    pub unknown_bytes: Option<u64>,
 }
 
 /// The latest state changes of the process, bounded: written by the supervisor, read by the admin plane.

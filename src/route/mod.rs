@@ -18,9 +18,12 @@
 //! | [`reports`] | what the byte path learns: data → control |
 //! | [`demand`] | whether a client waits: data → control |
 //! | [`sessions`] | the live sessions: data → admin, control |
+//! | [`clients`] | what clients feel of a failure: data → admin |
 //! | [`clock`] | the clock that all planes share |
+//! | [`rfc3339`] | times as text |
 //! | [`seam`](mod@seam) | the ends of all this, one for each plane |
 
+mod clients;
 mod clock;
 mod demand;
 mod events;
@@ -34,11 +37,13 @@ mod prints;
 mod readers;
 mod reports;
 mod revocation;
+pub(crate) mod rfc3339;
 mod seam;
 mod sessions;
 mod snapshot;
 mod taken;
 
+pub use clients::{ClientLog, Trouble, WaitEnd};
 pub use clock::Clock;
 pub use demand::{DemandWatch, Wait};
 pub use events::{EventLog, StateEvent};

@@ -11,6 +11,7 @@ use std::{
 use tokio::sync::watch;
 
 use super::{
+    clients::ClientLog,
     clock::{Clock, whole_millis},
     demand::{Demand, DemandWatch, Wait},
     offer::{Offer, Route, RouteId},
@@ -58,6 +59,7 @@ pub struct RouteWatch {
     verified: Arc<Verified>,
     demand: Demand,
     clock: Clock,
+    clients: Arc<ClientLog>,
 }
 
 /// The admin plane's view of a pool.
@@ -99,7 +101,7 @@ pub fn seam(clock: Clock, max_staleness: Duration, first: Snapshot) -> Seam {
             demand: demand.watch(),
         },
         reports,
-        routes: RouteWatch { offer: offer_rx, readers: readers_rx, verified, demand, clock },
+        routes: RouteWatch { offer: offer_rx, readers: readers_rx, verified, demand, clock, clients: Arc::default() },
         reporter,
         snapshots: SnapshotWatch(snapshot_rx),
     }
@@ -173,6 +175,11 @@ impl RouteWatch {
     pub fn take(&self, now: Instant) -> Option<Arc<Route>> {
         let route = self.offer.borrow().route.clone()?;
         (!self.is_stale(now)).then_some(route)
+    }
+
+    /// Where it is noted what clients feel.
+    pub const fn clients(&self) -> &Arc<ClientLog> {
+        &self.clients
     }
 
     /// A client waits for a route, or for a reader, until the guard is dropped.

@@ -68,6 +68,7 @@ fn arrows() -> BTreeMap<&'static str, &'static [&'static str]> {
                 "config",
                 "control",
                 "failover",
+                "incidents",
                 "lifecycle",
                 "metrics",
                 "net",
@@ -86,20 +87,27 @@ fn arrows() -> BTreeMap<&'static str, &'static [&'static str]> {
                 "config",
                 "control",
                 "data",
+                "incidents",
                 "lifecycle",
                 "metrics",
                 "net",
                 "notify",
                 "reason",
                 "route",
+                "state",
                 "telemetry",
                 "failover",
             ],
         ),
         ("data", &["config", "failover", "lifecycle", "metrics", "net", "reason", "route", "wire"]),
-        ("control", &["command", "config", "failover", "lifecycle", "metrics", "net", "reason", "route", "wire", "labels"]),
-        ("admin", &["config", "failover", "lifecycle", "metrics", "net", "reason", "route", "labels"]),
-        ("notify", &["command", "config", "failover", "lifecycle", "metrics", "net", "reason", "route", "labels"]),
+        (
+            "control",
+            &["command", "config", "failover", "lifecycle", "metrics", "net", "reason", "route", "state", "wire", "labels"],
+        ),
+        ("admin", &["config", "failover", "incidents", "lifecycle", "metrics", "net", "reason", "route", "labels"]),
+        ("notify", &["command", "config", "failover", "incidents", "lifecycle", "metrics", "net", "reason", "route", "labels"]),
+        ("incidents", &["failover", "lifecycle", "metrics", "route", "state", "labels"]),
+        ("state", &["metrics"]),
         ("command", &[]),
         ("config", &["failover", "lifecycle", "net", "wire", "labels"]),
         ("metrics", &["failover", "lifecycle", "reason"]),
@@ -279,7 +287,7 @@ fn files_and_functions_are_short() {
 
 #[test]
 fn no_runtime_thread_sleeps() {
-    let runtimes = ["data", "control", "admin", "notify", "route", "app"];
+    let runtimes = ["data", "control", "admin", "incidents", "notify", "route", "app"];
     let sleepers: Vec<String> = src()
         .into_iter()
         .filter(|(file, text)| runtimes.contains(&room(file)) && text.contains("thread::sleep"))

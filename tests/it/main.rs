@@ -25,6 +25,7 @@ mod guard;
 mod hold;
 mod house;
 mod http;
+mod incidents;
 mod interrupted;
 mod ipv6;
 mod lifecycle;

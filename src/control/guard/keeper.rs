@@ -17,9 +17,10 @@ use super::{
 };
 use crate::{
     config::{BackendConfig, GuardConfig},
-    control::{probe::Deadline, state_writer::StateWriter},
+    control::probe::Deadline,
     failover::{GuardMode, Pool, Printable, Time, label::Label as _},
     route::{GuardView, ProofView},
+    state::StateWriter,
 };
 
 /// A print is read this often, besides after each absence.

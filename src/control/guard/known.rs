@@ -10,11 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use super::print::{Fingerprints, KeptKey};
 use crate::{
-    control::{
-        state_file,
-        state_writer::{StateFile, StateWriter},
-    },
     route::Print,
+    state::{self, StateFile, StateWriter},
 };
 
 /// So many backends are remembered that are not configured any more.
@@ -65,7 +62,7 @@ pub(super) fn renew(kept: Option<&mut Arc<Print>>, present: &Arc<Print>) {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Prints(BTreeMap<String, (String, Kept)>);
 
-impl state_file::Kept for Prints {
+impl state::Kept for Prints {
     const NAME: &'static str = "prints";
     // A print of PostgreSQL is 30 KiB, and there are up to four for each backend.
     const MAX_LEN: u64 = 64 << 20;

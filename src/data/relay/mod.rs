@@ -111,6 +111,8 @@ pub struct Ended {
     pub client_finished: bool,
     /// The backend got everything the client sent, and FIN; otherwise it must be aborted.
     pub server_finished: bool,
+    /// Where its last bytes went.
+    pub last: Direction,
     /// Bytes from the client to the backend.
     pub upstream_bytes: u64,
     /// Bytes from the backend to the client.
@@ -118,6 +120,16 @@ pub struct Ended {
 }
 
 impl Ended {
+    /// The backend ended it, or mainstay did; or the client left without a word after what the backend said, as one does that has
+    /// read that its session is terminated.
+    pub const fn is_by_server(&self) -> bool {
+        match self.reason {
+            CloseReason::ServerReset | CloseReason::ServerEof | CloseReason::Revoked | CloseReason::Killed => true,
+            CloseReason::ClientEof | CloseReason::ClientReset => matches!(self.last, Direction::Downstream),
+            _ => false,
+        }
+    }
+
     /// Neither side ended it in an ordinary way.
     pub const fn is_notable(&self) -> bool {
         !matches!(self.reason, CloseReason::ClientEof | CloseReason::ServerEof | CloseReason::ClientReset)
@@ -196,6 +208,7 @@ impl<'a> Relay<'a> {
             untouched: self.upstream.is_untouched() && self.downstream.is_untouched(),
             client_finished: self.downstream.ended_cleanly(),
             server_finished: self.upstream.ended_cleanly(),
+            last: if self.server_spoke_last { Direction::Downstream } else { Direction::Upstream },
             upstream_bytes: self.upstream.bytes(),
             downstream_bytes: self.downstream.bytes(),
             client: self.client,

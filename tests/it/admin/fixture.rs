@@ -127,6 +127,7 @@ impl Fixture {
             events: Arc::clone(&events),
             operations: Arc::clone(&operations),
             guards: Arc::clone(&guards),
+            incidents: Arc::default(),
             metrics: Arc::clone(&metrics),
             health: Arc::new(move || health.lock().unwrap().clone()),
         };
@@ -372,5 +373,6 @@ pub(super) fn event(evidence: &str) -> StateEvent {
         epoch: Epoch(3),
         cause: Some("probe"),
         evidence: evidence.into(),
+        ..StateEvent::default()
     }
 }

@@ -10,8 +10,8 @@ use ring::hmac;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    control::state_file,
     route::{self, Print},
+    state,
 };
 
 /// What outlives the process.
@@ -20,7 +20,7 @@ pub(in crate::control) struct KeptKey {
     secret: String,
 }
 
-impl state_file::Kept for KeptKey {
+impl state::Kept for KeptKey {
     const NAME: &'static str = "key";
     const MAX_LEN: u64 = 1 << 10;
     const LOST: &'static str = "settings that are shown as a fingerprint are trusted as they are now";

@@ -25,7 +25,7 @@ pub(super) const VARIABLES: [&str; 10] = [
     "wsrep_on",
 ];
 
-/// The numbers of the transactions that a `MySQL` has written itself, as [`own`] in `gtid_executed`, which may be long.
+/// The numbers of the transactions that a `MySQL` has written itself, as `own` in `gtid_executed`, which may be long.
 pub(super) const OWN: &str = "IF(LOCATE(@@global.server_uuid, @@global.gtid_executed), SUBSTRING_INDEX(SUBSTRING_INDEX(\
                               @@global.gtid_executed, @@global.server_uuid, -1), ',', 1), '') AS own_gtids";
 

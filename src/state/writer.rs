@@ -18,7 +18,7 @@ use std::{
 
 use tokio::{sync::oneshot, time::timeout};
 
-use super::state_file::{self, Kept};
+use super::file::{self, Kept};
 use crate::metrics::Metrics;
 
 /// How long to wait for the state of an earlier process. A pool that waits for it is not probed.
@@ -117,13 +117,21 @@ impl StateWriter {
     }
 
     /// The file of one pool.
-    pub(super) fn file<T: Kept>(&self, pool: &str) -> StateFile<T> {
-        let path = state_file::path::<T>(&self.0.directory, pool).into();
-        StateFile { shared: Arc::clone(&self.0), path, kept: PhantomData }
+    pub(crate) fn file<T: Kept>(&self, pool: &str) -> StateFile<T> {
+        self.at(file::path::<T>(&self.0.directory, pool))
+    }
+
+    /// A file of the whole process.
+    pub(crate) fn process_file<T: Kept>(&self) -> StateFile<T> {
+        self.at(file::process_path::<T>(&self.0.directory))
+    }
+
+    fn at<T>(&self, path: PathBuf) -> StateFile<T> {
+        StateFile { shared: Arc::clone(&self.0), path: path.into(), kept: PhantomData }
     }
 
     /// Waits for the last writes, but not for long, and reports what is not on disk. Blocks.
-    pub(super) fn close(&self) {
+    pub(crate) fn close(&self) {
         let deadline = Instant::now() + LAST_PATIENCE;
         let mut book = self.0.lock();
         (book.is_closed, book.rest) = (true, None);
@@ -149,38 +157,43 @@ impl fmt::Debug for StateWriter {
     }
 }
 
-/// A file of one pool.
-pub(super) struct StateFile<T> {
+/// A file of one pool, or of the process.
+pub(crate) struct StateFile<T> {
     shared: Arc<Shared>,
     path: Arc<Path>,
     kept: PhantomData<T>,
 }
 
 impl<T: Kept> StateFile<T> {
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
     /// The state of an earlier process, or of this one before a reload; nothing when the disk does not answer in time.
-    pub(super) async fn read(&self) -> T {
-        let (reply, answer) = oneshot::channel();
-        let path = Arc::clone(&self.path);
-        // The caller may have given up.
-        let read = move || drop(reply.send(state_file::read(&path)));
-        self.shared.add(Arc::clone(&self.path), Job::Read(Box::new(read)));
-        if let Ok(Ok(kept)) = timeout(READ_PATIENCE, answer).await {
+    pub(crate) async fn read(&self) -> T {
+        if let Ok(Some(kept)) = timeout(READ_PATIENCE, self.read_at_last()).await {
             return kept;
         }
-        state_file::passed_over::<T>(&self.path, &format!("the disk did not answer within {READ_PATIENCE:?}"));
+        file::passed_over::<T>(&self.path, &format!("the disk did not answer within {READ_PATIENCE:?}"));
         T::default()
     }
 
+    /// The same, however long the disk takes; `None` when the process ends before.
+    pub(crate) async fn read_at_last(&self) -> Option<T> {
+        let (reply, answer) = oneshot::channel();
+        let path = Arc::clone(&self.path);
+        // The caller may have given up.
+        let read = move || drop(reply.send(file::read(&path)));
+        self.shared.add(Arc::clone(&self.path), Job::Read(Box::new(read)));
+        answer.await.ok()
+    }
+
     /// Queues a write, in place of any pending one. Does not wait. What could not be read again is not written.
-    pub(super) fn write(&self, kept: &T) {
-        let content = state_file::content(kept);
+    pub(crate) fn write(&self, kept: &T) {
+        let content = file::content(kept);
         let length = u64::try_from(content.len()).unwrap_or(u64::MAX);
         if length > T::MAX_LEN {
-            self.shared.lock().fail(&self.path, state_file::too_long::<T>(length));
+            self.shared.lock().fail(&self.path, file::too_long::<T>(length));
         } else {
             self.shared.add(Arc::clone(&self.path), Job::Write(content.into()));
         }
@@ -217,7 +230,7 @@ impl Shared {
                     self.done(None);
                 }
                 Job::Write(content) => {
-                    let written = state_file::write(&path, &content);
+                    let written = file::write(&path, &content);
                     self.done(Some((path, content, written)));
                 }
             }
@@ -269,22 +282,27 @@ impl Shared {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::state_file::Remembered, *};
+    use super::*;
+
+    impl Kept for u64 {
+        const NAME: &'static str = "number";
+        const MAX_LEN: u64 = 64;
+        const LOST: &'static str = "nothing follows";
+    }
 
     #[test]
     fn what_is_newer_takes_the_place_of_what_is_still_to_be_written() {
         let metrics = Metrics::new().unwrap();
         let shared = Arc::new(Shared { directory: "/x".into(), metrics, book: Mutex::default(), changed: Condvar::new() });
         let state = StateWriter(Arc::clone(&shared));
-        let value = |fence| Remembered { fence: Some(fence), ..Remembered::default() };
         let (orders, users) = (state.file("orders"), state.file("users"));
-        for fence in 1..=1000 {
-            orders.write(&value(fence));
-            users.write(&value(fence + 1));
+        for number in 1..=1000_u64 {
+            orders.write(&number);
+            users.write(&(number + 1));
         }
         let writes: Vec<_> = shared.lock().jobs.drain(..).collect();
         assert_eq!(writes.len(), 2);
-        let is = |job: &Job, fence| matches!(job, Job::Write(content) if **content == *state_file::content(&value(fence)));
+        let is = |job: &Job, number: u64| matches!(job, Job::Write(content) if **content == *file::content(&number));
         assert!(is(&writes[0].1, 1000) && is(&writes[1].1, 1001));
     }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 const LAST: Duration = Duration::from_secs(253_402_300_799);
 
 /// `2026-11-23T02:00:00.000Z`. A time before 1970 is shown as 1970.
-pub(super) fn format(at: SystemTime) -> String {
+pub(crate) fn format(at: SystemTime) -> String {
     humantime::format_rfc3339_millis(at.clamp(UNIX_EPOCH, UNIX_EPOCH + LAST)).to_string()
 }
 

@@ -1,6 +1,6 @@
 //! Routing: which request gets which answer.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::sync::Arc;
 
 use hyper::{
     Request, Response, StatusCode,
@@ -13,12 +13,12 @@ use super::{
     AdminPool, AdminState, HealthProblems,
     authority::Denial,
     connection::Connection,
-    diff, events, gauges, health,
+    diff, events, gauges, health, history,
     host::{self, Reach},
     incidents, operations, orders, page,
     query::{Query, decoded},
     response::{self, Body},
-    status,
+    sessions, status,
 };
 
 struct ApiEndpoint {
@@ -97,11 +97,18 @@ const ENDPOINTS: &[ApiEndpoint] = &[
         "The same for one pool.",
     ),
     get(
-        "/api/v1/pools/{pool}/connections",
-        &[],
+        "/api/v1/pools/{pool}/connections?limit=N",
+        &["limit"],
         Reach::File,
-        |call| with_pool(call.state, call.name(), |pool| response::json(StatusCode::OK, &status::sessions(call.state, pool))),
-        "The sessions of one pool, oldest first, at most 1000.",
+        |call| with_pool(call.state, call.name(), |_| sessions::answer(call.state, Some(call.name()), &call.query)),
+        "The sessions of one pool, oldest first, at most 1000, or `N` up to 10000.",
+    ),
+    get(
+        "/api/v1/connections?limit=N",
+        &["limit"],
+        Reach::File,
+        |call| sessions::answer(call.state, None, &call.query),
+        "The same of all pools together.",
     ),
     get(
         "/api/v1/pools/{pool}/diff?a=BACKEND&b=BACKEND",
@@ -114,10 +121,23 @@ const ENDPOINTS: &[ApiEndpoint] = &[
         "/api/v1/events?since=ID",
         &["since"],
         Reach::File,
-        events,
+        |call| events::answer(call.state, &call.query),
         "The last 1000 changes of state, or those after the event `ID`.",
     ),
-    get("/api/v1/events/stream", &["since"], Reach::File, stream, "The same as server-sent events, as they happen."),
+    get(
+        "/api/v1/events/stream",
+        &["since"],
+        Reach::File,
+        |call| events::stream(call.state, call.connection, (&call.query, call.headers)),
+        "The same as server-sent events, as they happen.",
+    ),
+    get(
+        "/api/v1/history?pool=POOL&last=STEPS",
+        &["pool", "last"],
+        Reach::File,
+        |call| history::answer(call.state, &call.query),
+        "The last hour in steps of ten seconds, for plots: of every pool or of the named one, or only the last steps.",
+    ),
     get(
         "/api/v1/operations?pool=POOL",
         &["pool"],
@@ -363,13 +383,6 @@ fn ready(call: &Call<'_>) -> Response<Body> {
     }
 }
 
-fn events(call: &Call<'_>) -> Response<Body> {
-    match events::known_id(&call.query) {
-        Ok(since) => response::json(StatusCode::OK, &events::list(call.state, since.unwrap_or(0))),
-        Err(refusal) => *refusal,
-    }
-}
-
 /// 200, or 503 with these reasons.
 fn whether(reasons: &[String]) -> Response<Body> {
     verdict(reasons.is_empty(), reasons)
@@ -383,19 +396,6 @@ fn verdict(is_well: bool, reasons: &[String]) -> Response<Body> {
 fn with_pool(state: &AdminState, name: &str, answer: impl Fn(&AdminPool) -> Response<Body>) -> Response<Body> {
     let view = state.view();
     view.pool(name).map_or_else(|| response::unknown("pool", view.names()), answer)
-}
-
-fn stream(call: &Call<'_>) -> Response<Body> {
-    let since = match events::known_id(&call.query) {
-        Ok(since) => since.or_else(|| events::last_event_id(call.headers)),
-        Err(refusal) => return *refusal,
-    };
-    let Ok(permit) = Arc::clone(&call.connection.streams).try_acquire_owned() else {
-        let message = "too many streams are open; ask /api/v1/events instead";
-        return response::error(StatusCode::SERVICE_UNAVAILABLE, "too_many_streams", message);
-    };
-    call.connection.busy.is_stream.store(true, Ordering::Relaxed);
-    events::stream(call.state, since, permit)
 }
 
 #[cfg(test)]

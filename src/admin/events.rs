@@ -1,6 +1,9 @@
 //! State changes, as a list and as a stream.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use hyper::{Response, StatusCode, header::HeaderMap};
@@ -9,6 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, mpsc::error::SendTimeoutError, wat
 
 use super::{
     AdminState,
+    connection::Connection,
     query::Query,
     response::{self, Body, Stream},
     status::moment,
@@ -21,7 +25,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 const PATIENCE: Duration = Duration::from_secs(30);
 
 #[derive(Serialize)]
-pub(super) struct Events {
+struct Events {
     newest: u64,
     events: Vec<Event>,
 }
@@ -40,21 +44,46 @@ struct Event {
     evidence: String,
 }
 
-/// The kept events after `since`, oldest first.
-pub(super) fn list(state: &AdminState, since: u64) -> Events {
+/// `GET /api/v1/events`: the kept events, or those after `since`, oldest first.
+pub(super) fn answer(state: &AdminState, query: &Query) -> Response<Body> {
+    let since = match since(query) {
+        Ok(since) => since.unwrap_or(0),
+        Err(refusal) => return *refusal,
+    };
     let newest = *state.events.watch().borrow();
     let events = state.events.since(known(since, newest)).into_iter().map(|event| shape(state, event)).collect();
-    Events { newest, events }
+    response::json(StatusCode::OK, &Events { newest, events })
 }
 
-/// The same as server-sent events, from `since` (or from now) until the client leaves or mainstay stops. `permit` is held as long.
-pub(super) fn stream(state: &Arc<AdminState>, since: Option<u64>, permit: OwnedSemaphorePermit) -> Response<Body> {
+/// The same as server-sent events, from `since` (or from now) until the client leaves or mainstay stops.
+pub(super) fn stream(state: &Arc<AdminState>, connection: &Connection, (query, headers): (&Query, &HeaderMap)) -> Response<Body> {
+    let since = match since(query) {
+        Ok(since) => since.or_else(|| last_event_id(headers)),
+        Err(refusal) => return *refusal,
+    };
+    let Ok(permit) = Arc::clone(&connection.streams).try_acquire_owned() else {
+        let message = "too many streams are open; ask /api/v1/events instead";
+        return response::error(StatusCode::SERVICE_UNAVAILABLE, "too_many_streams", message);
+    };
+    connection.busy.is_stream.store(true, Ordering::Relaxed);
     let (tx, rx) = mpsc::channel(16);
     let newest = state.events.watch();
     let now = *newest.borrow();
     let from = since.map_or(now, |since| known(since, now));
     tokio::spawn(feed(Arc::clone(state), newest, from, tx, permit));
     response::event_stream(Stream(rx))
+}
+
+fn since(query: &Query) -> Result<Option<u64>, Box<Response<Body>>> {
+    let Some(value) = query.get("since") else { return Ok(None) };
+    value.parse().map(Some).map_err(|_| {
+        Box::new(response::error(StatusCode::BAD_REQUEST, "bad_since", "since must be the id of an event, a whole number"))
+    })
+}
+
+/// Sent by a browser that opens a broken stream again.
+fn last_event_id(headers: &HeaderMap) -> Option<u64> {
+    headers.get("last-event-id")?.to_str().ok()?.parse().ok()
 }
 
 /// An id from before a restart is unknown: ids start over with the process.
@@ -113,17 +142,4 @@ fn shape(state: &AdminState, event: StateEvent) -> Event {
         cause: event.cause,
         evidence: event.evidence.to_string(),
     }
-}
-
-/// The id in a query, if there is one.
-pub(super) fn known_id(query: &Query) -> Result<Option<u64>, Box<Response<Body>>> {
-    let Some(value) = query.get("since") else { return Ok(None) };
-    value.parse().map(Some).map_err(|_| {
-        Box::new(response::error(StatusCode::BAD_REQUEST, "bad_since", "since must be the id of an event, a whole number"))
-    })
-}
-
-/// Sent by a browser that opens a broken stream again.
-pub(super) fn last_event_id(headers: &HeaderMap) -> Option<u64> {
-    headers.get("last-event-id")?.to_str().ok()?.parse().ok()
 }

@@ -19,9 +19,11 @@
 //! | [`rate`] | how often something may happen |
 //! | [`connection`] | what the requests of one connection share |
 //! | [`health`] | is it live, ready, started, and if not, why |
-//! | [`status`] | the JSON of pools, backends and sessions |
+//! | [`status`] | the JSON of pools and backends |
+//! | [`sessions`] | the JSON of sessions |
 //! | [`sentence`] | the same in words |
 //! | [`events`] | state changes, as a list and as a stream |
+//! | [`history`] | the last hour of every pool |
 //! | [`gauges`] | gauges that are functions of a snapshot |
 //! | [`page`] | the status page |
 
@@ -32,6 +34,7 @@ mod diff;
 mod events;
 mod gauges;
 mod health;
+pub mod history;
 pub(crate) mod host;
 mod incidents;
 mod operations;
@@ -43,6 +46,7 @@ mod rate;
 mod response;
 mod sentence;
 mod server;
+mod sessions;
 mod socket;
 mod status;
 
@@ -97,6 +101,8 @@ pub struct AdminState {
     pub guards: Arc<GuardLog>,
     /// The last incidents.
     pub incidents: Arc<IncidentLog>,
+    /// The last hour, which the admin plane itself keeps.
+    pub history: history::History,
     /// All metrics.
     pub metrics: Arc<Metrics>,
     /// Faults of the process itself. Must never ask a database.
@@ -214,6 +220,7 @@ pub fn spawn(settings: AdminSettings) -> io::Result<JoinHandle<()>> {
     let places = settings.max_connections;
     settings.vital.thread("mainstay-admin".to_owned(), move || {
         runtime.spawn(settings.beside);
+        runtime.spawn(history::keep(Arc::clone(&state)));
         runtime.block_on(server::serve(listeners, places, state));
         // A disk that does not answer must not keep the process.
         runtime.shutdown_background();

@@ -37,7 +37,7 @@ impl HttpBody for Stream {
 /// Prometheus text format 0.0.4.
 pub(super) const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 pub(super) const HTML: &str = "text/html; charset=utf-8";
-const JSON: &str = "application/json";
+pub(super) const JSON: &str = "application/json";
 const EVENT_STREAM: &str = "text/event-stream";
 
 /// A whole answer of this type.

@@ -1,9 +1,6 @@
-//! The JSON of pools, backends and sessions. Field names are part of the interface.
+//! The JSON of pools and backends. Field names are part of the interface.
 
-use std::{
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
-};
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -11,11 +8,8 @@ use super::{AdminListener, AdminPool, AdminState, health, sentence};
 use crate::{
     failover::{BackendId, FailoverReady, ReadEligibility, Reason, Role, Time, label::Label},
     net::cidr::Cidr,
-    route::{BackendView, LastFailover, OperationView, Session, Snapshot, TrialView, rfc3339},
+    route::{BackendView, LastFailover, OperationView, Snapshot, TrialView, rfc3339},
 };
-
-/// Most sessions in one answer.
-const SESSIONS: usize = 1000;
 
 /// `GET /api/v1/status`.
 #[derive(Serialize)]
@@ -143,28 +137,6 @@ struct Probe {
     took_ms: f64,
 }
 
-/// `GET /api/v1/pools/{p}/connections`.
-#[derive(Serialize)]
-pub(super) struct Sessions {
-    pool: String,
-    limit: usize,
-    truncated: bool,
-    connections: Vec<Connection>,
-}
-
-#[derive(Serialize)]
-struct Connection {
-    worker: usize,
-    id: u64,
-    client: String,
-    listener: String,
-    backend: String,
-    epoch: u64,
-    since: String,
-    upstream_bytes: u64,
-    downstream_bytes: u64,
-}
-
 pub(super) fn status(state: &AdminState) -> Status {
     Status {
         version: state.version,
@@ -250,30 +222,6 @@ fn listener(listener: &AdminListener) -> Listener {
             send: config.proxy_protocol.send.as_str(),
         },
     }
-}
-
-/// The live sessions of a pool, oldest first.
-pub(super) fn sessions(state: &AdminState, pool: &AdminPool) -> Sessions {
-    let snapshot = pool.snapshot.get();
-    let mut all: Vec<(usize, u64, Arc<Session>)> = Vec::new();
-    for (worker, table) in state.sessions.iter().enumerate() {
-        // One more than is shown, to know whether there are more.
-        all.extend(table.oldest(&snapshot.pool, SESSIONS + 1).into_iter().map(|(id, session)| (worker, id, session)));
-    }
-    all.sort_by_key(|(worker, id, session)| (session.since, *worker, *id));
-    let truncated = all.len() > SESSIONS;
-    let connections = all.iter().take(SESSIONS).map(|(worker, id, session)| Connection {
-        worker: *worker,
-        id: *id,
-        client: session.client.to_string(),
-        listener: session.frontend.listener.to_string(),
-        backend: session.route.backend.to_string(),
-        epoch: session.route.id.epoch().unwrap_or_default().0,
-        since: moment(state, session.since),
-        upstream_bytes: session.upstream_bytes.load(Ordering::Relaxed),
-        downstream_bytes: session.downstream_bytes.load(Ordering::Relaxed),
-    });
-    Sessions { pool: snapshot.pool.to_string(), limit: SESSIONS, truncated, connections: connections.collect() }
 }
 
 /// `at` on the wall clock.

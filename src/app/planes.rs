@@ -155,6 +155,7 @@ impl Planes {
                 operations: Arc::clone(&operations),
                 guards: Arc::clone(&guards),
                 incidents,
+                history: admin::history::History::default(),
                 metrics: Arc::clone(metrics),
                 health: health(&lifeline.vital, &heartbeat, clock, state),
             },

@@ -6,12 +6,15 @@ pub mod demo;
 pub mod diff;
 pub mod exit;
 pub mod incidents;
+mod live;
 pub mod notify;
 mod operation;
 pub mod order;
 pub mod probe;
 pub mod run;
 pub mod status;
+mod terminal;
+pub mod top;
 pub mod wait;
 
 use std::{ffi::OsStr, path::PathBuf};
@@ -41,6 +44,8 @@ enum Command {
     Probe(probe::Args),
     /// Show pools, backends, sessions and the last failover of a running mainstay.
     Status(status::Args),
+    /// Show which sessions move the most bytes, or are the oldest.
+    Top(top::Args),
     /// Show what differs between the backends of a pool: versions, settings, extensions.
     Diff(diff::Args),
     /// Show the last incidents: what happened, and what clients felt.
@@ -70,6 +75,7 @@ pub fn main() -> u8 {
         Some(Command::Check(args)) => check::run(&args, &probe::connect),
         Some(Command::Probe(args)) => probe::run(&args),
         Some(Command::Status(args)) => status::run(&args),
+        Some(Command::Top(args)) => top::run(&args),
         Some(Command::Diff(args)) => diff::run(&args),
         Some(Command::Incidents(args)) => incidents::run(&args),
         Some(Command::Incident(args)) => incidents::run_one(&args),

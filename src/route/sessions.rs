@@ -119,14 +119,20 @@ impl SessionTable {
 
     /// The oldest sessions of a pool, at most `limit`, in no particular order, with their connection numbers.
     pub fn oldest(&self, pool: &str, limit: usize) -> Vec<(u64, Arc<Session>)> {
+        self.oldest_of(Some(pool), limit).1
+    }
+
+    /// The same of a pool or of all, and how many there are.
+    pub fn oldest_of(&self, pool: Option<&str>, limit: usize) -> (usize, Vec<(u64, Arc<Session>)>) {
         let sessions = self.lock();
-        let mut listed: Vec<_> =
-            sessions.iter().map(|(_, listed)| listed).filter(|(_, session)| *session.frontend.pool == *pool).collect();
-        if listed.len() > limit {
+        let is_wanted = |session: &Session| pool.is_none_or(|pool| *session.frontend.pool == *pool);
+        let mut listed: Vec<_> = sessions.iter().map(|(_, listed)| listed).filter(|(_, session)| is_wanted(session)).collect();
+        let total = listed.len();
+        if total > limit {
             listed.select_nth_unstable_by_key(limit, |(id, session)| (session.since, *id));
             listed.truncate(limit);
         }
-        listed.into_iter().cloned().collect()
+        (total, listed.into_iter().cloned().collect())
     }
 
     /// Those of its sessions that are selected and have not been ended by command.

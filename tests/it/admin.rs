@@ -2,6 +2,7 @@
 
 mod diff;
 mod fixture;
+mod history;
 mod hostile;
 mod http;
 mod metrics;
@@ -10,5 +11,7 @@ mod operations;
 mod operators;
 mod order_commands;
 mod orders;
+mod sessions;
 mod status;
 mod stream;
+mod watch;

@@ -55,6 +55,7 @@ mod splice;
 mod strangers;
 mod streams;
 mod support;
+mod terminal;
 mod unix;
 mod updates;
 mod versions;

@@ -15,6 +15,7 @@ use super::{
     update_outcome::updates_table,
 };
 use crate::{
+    cli::terminal::{self, Charset, Paint, cut},
     failover::{Health, Role},
     route::Snapshot,
 };
@@ -22,7 +23,6 @@ use crate::{
 /// How often the rate is sampled; each sample is one bar.
 pub(super) const SAMPLE_EVERY: Duration = Duration::from_millis(200);
 const BARS: usize = 40;
-const BAR: [char; 9] = [' ', '▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 /// Lines of the story that stay on the screen.
 const STORY_LINES: usize = 8;
 /// Rounds that stay on the screen.
@@ -46,18 +46,11 @@ pub(super) struct Frame<'a> {
 #[derive(Debug)]
 pub(super) enum Screen {
     /// Redrawn in place; how many lines stand there, and whether with colours.
-    Terminal { lines: usize, colour: Colour },
+    Terminal { lines: usize, paint: Paint },
     /// Each line of the story once; how many were printed.
     Lines { printed: usize },
     /// For programs: nothing before the end.
     Silent,
-}
-
-/// Whether lines carry colour codes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Colour {
-    On,
-    Off,
 }
 
 impl Screen {
@@ -66,10 +59,9 @@ impl Screen {
         if !io::stdout().is_terminal() {
             return Self::Lines { printed: 0 };
         }
-        let colour = if std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()) { Colour::Off } else { Colour::On };
         // The cursor would flicker through the frame; `Drop` shows it again.
         print!("\x1b[?25l");
-        Self::Terminal { lines: 0, colour }
+        Self::Terminal { lines: 0, paint: Paint::of_stdout() }
     }
 
     /// Shows the present state. A terminal that is gone is no reason to end the demo.
@@ -83,9 +75,9 @@ impl Screen {
                 }
                 *printed = frame.told.lines.len();
             }
-            Self::Terminal { lines, colour } => {
-                let (columns, rows) = terminal_size();
-                let mut drawn = draw(frame, *colour);
+            Self::Terminal { lines, paint } => {
+                let (columns, rows) = terminal::size();
+                let mut drawn = draw(frame, *paint);
                 drawn.truncate(rows.saturating_sub(1));
                 if *lines > 0 {
                     let _ = write!(out, "\x1b[{lines}A");
@@ -115,21 +107,14 @@ impl Drop for Screen {
     }
 }
 
-fn terminal_size() -> (usize, usize) {
-    match rustix::termios::tcgetwinsize(io::stdout()) {
-        Ok(size) if size.ws_col > 0 && size.ws_row > 0 => (size.ws_col.into(), size.ws_row.into()),
-        _ => (80, 24),
-    }
-}
-
 /// The lines of a frame.
-fn draw(frame: &Frame<'_>, colour: Colour) -> Vec<String> {
+fn draw(frame: &Frame<'_>, paint: Paint) -> Vec<String> {
     let per_second = frame.samples.iter().rev().take(5).sum::<usize>();
     let mut lines = vec![
-        paint(colour, "1", &format!("mainstay demo   {}   {:.1} s   Ctrl-C ends it", frame.title, frame.elapsed.as_secs_f64())),
+        paint.code("1", &format!("mainstay demo   {}   {:.1} s   Ctrl-C ends it", frame.title, frame.elapsed.as_secs_f64())),
         format!("status page     {}", frame.status_page),
         format!("clients         write through {}, {} sessions so far", frame.entry, frame.tally.connected),
-        format!("writes/s        {per_second:>5}  {}", sparkline(frame.samples)),
+        format!("writes/s        {per_second:>5}  {}", Charset::Utf8.bars(frame.samples.iter().map(|sample| *sample as u64))),
         format!(
             "acknowledged    {}   refused connects {}   longest pause {} ms",
             frame.tally.acknowledged,
@@ -138,7 +123,7 @@ fn draw(frame: &Frame<'_>, colour: Colour) -> Vec<String> {
         ),
         String::new(),
     ];
-    lines.extend(backends(frame.snapshot, colour));
+    lines.extend(backends(frame.snapshot, paint));
     lines.push(String::new());
     let rounds = &frame.told.rounds;
     if frame.told.round > 0 {
@@ -154,7 +139,7 @@ fn draw(frame: &Frame<'_>, colour: Colour) -> Vec<String> {
     lines
 }
 
-fn backends(snapshot: &Snapshot, colour: Colour) -> Vec<String> {
+fn backends(snapshot: &Snapshot, paint: Paint) -> Vec<String> {
     let line = |(index, backend): (usize, &crate::route::BackendView)| {
         let active = snapshot.active.is_some_and(|active| active.index() == index);
         let role = match (backend.health, backend.facts.role.unwrap_or(Role::Unknown)) {
@@ -173,44 +158,12 @@ fn backends(snapshot: &Snapshot, colour: Colour) -> Vec<String> {
         );
         let text = if backend.proof.is_good() { text } else { format!("{text}, {}", backend.proof) };
         match (active, backend.health) {
-            (true, _) => paint(colour, "1;32", &text),
-            (false, Health::Down) => paint(colour, "31", &text),
+            (true, _) => paint.code("1;32", &text),
+            (false, Health::Down) => paint.code("31", &text),
             (false, _) => text,
         }
     };
     snapshot.backends.iter().enumerate().map(line).collect()
-}
-
-fn paint(colour: Colour, code: &str, text: &str) -> String {
-    match colour {
-        Colour::On => format!("\x1b[{code}m{text}\x1b[0m"),
-        Colour::Off => text.to_owned(),
-    }
-}
-
-fn sparkline(samples: &VecDeque<usize>) -> String {
-    let highest = samples.iter().copied().max().unwrap_or(0).max(1);
-    // Something is never drawn as nothing, nor nothing as something.
-    samples.iter().map(|sample| BAR[(sample * (BAR.len() - 1)).div_ceil(highest)]).collect()
-}
-
-/// Cuts to `columns`, so that no line wraps and the next redraw finds its place. Colour codes take no column.
-fn cut(line: &str, columns: usize) -> String {
-    let (mut out, mut used, mut in_code) = (String::new(), 0, false);
-    for c in line.chars() {
-        if c == '\x1b' {
-            in_code = true;
-        }
-        if in_code || used < columns {
-            out.push(c);
-        }
-        match (in_code, c) {
-            (true, 'm') => in_code = false,
-            (true, _) => {}
-            (false, _) => used += 1,
-        }
-    }
-    out
 }
 
 /// Adds a sample and forgets the oldest one that has no place left.
@@ -226,20 +179,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bars_are_empty_exactly_when_nothing_happened() {
-        assert_eq!(sparkline(&VecDeque::from([0, 1, 50, 100])), " ▁▄█");
-        assert_eq!(sparkline(&VecDeque::from([0, 0])), "  ");
-        assert_eq!(sparkline(&VecDeque::new()), "");
-    }
-
-    #[test]
-    fn lines_are_cut_by_what_is_visible_and_colours_are_closed() {
-        assert_eq!(cut("abcdef", 3), "abc");
-        assert_eq!(cut(&paint(Colour::On, "1;32", "abcdef"), 3), "\x1b[1;32mabc\x1b[0m");
-        assert_eq!(cut("größer", 4), "größ");
-    }
-
-    #[test]
     fn a_frame_shows_the_rate_and_the_promises_without_colours_when_asked() {
         let samples = VecDeque::from([1, 2, 3, 4, 5, 6]);
         let frame = Frame {
@@ -252,7 +191,7 @@ mod tests {
             entry: "127.0.0.1:1",
             status_page: "http://127.0.0.1:2/",
         };
-        let text = draw(&frame, Colour::Off).join("\n");
+        let text = draw(&frame, Paint::Off).join("\n");
         for part in ["http://127.0.0.1:2/", "refused connects 7", "   20  ", "kill -9: db-a"] {
             assert!(text.contains(part), "{part} is missing in:\n{text}");
         }

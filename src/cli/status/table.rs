@@ -1,169 +1,23 @@
-//! The status as a table. Fields that a newer or older mainstay does not send are left out.
+//! The status as a table.
 
 use std::fmt::Write as _;
 
-use serde::Deserialize;
+use super::answer::{Backend, Operation, Pool, Status, Trial};
+use crate::{
+    cli::terminal::{Colour, Paint, Table, wrap},
+    failover::escaped,
+};
 
-use crate::failover::escaped;
-
-/// The fields of `/api/v1/status` that the table shows.
-#[derive(Debug, Deserialize)]
-pub(super) struct Status {
-    version: String,
-    uptime_seconds: u64,
-    #[serde(default)]
-    phase: String,
-    pools: Vec<Pool>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Pool {
-    name: String,
-    #[serde(default)]
-    summary: String,
-    epoch: u64,
-    active: Option<String>,
-    /// New clients are held although somebody is active.
-    #[serde(default)]
-    suspended: bool,
-    #[serde(default)]
-    paused: bool,
-    pause_left_seconds: Option<u64>,
-    operation: Option<Operation>,
-    trial: Option<Trial>,
-    #[serde(default)]
-    listeners: Vec<Listener>,
-    last_failover: Option<Failover>,
-    backends: Vec<Backend>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Operation {
-    id: u64,
-    kind: String,
-    to: String,
-    step: Option<String>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Trial {
-    operation: u64,
-    until: String,
-    sentence: String,
-}
-
-#[derive(Debug, Deserialize)]
-struct Listener {
-    name: String,
-    listen: Vec<String>,
-    #[serde(default = "primary")]
-    route: String,
-    connections: i64,
-    limit: Option<u64>,
-    limit_per_ip: Option<u64>,
-    #[serde(default)]
-    allow: Vec<String>,
-    #[serde(default)]
-    deny: Vec<String>,
-    #[serde(default)]
-    proxy_protocol: ProxyProtocol,
-}
-
-#[derive(Debug, Default, Deserialize)]
-struct ProxyProtocol {
-    accept_from: Vec<String>,
-    send: String,
-}
-
-impl Listener {
-    /// The access rules and PROXY settings; empty when there are none.
-    fn rules(&self) -> String {
-        let networks = |what: &str, networks: &[String]| match networks.len() {
-            0 => String::new(),
-            1..=3 => format!(", {what} {}", networks.join(" ")),
-            many => format!(", {what} {many} networks"),
-        };
-        let per_ip = self.limit_per_ip.map(|limit| format!(", {limit} per address")).unwrap_or_default();
-        let proxy = &self.proxy_protocol;
-        let send =
-            if ["", "off"].contains(&proxy.send.as_str()) { String::new() } else { format!(", sends PROXY {}", proxy.send) };
-        let lists = [networks("allow", &self.allow), networks("deny", &self.deny), networks("PROXY from", &proxy.accept_from)];
-        per_ip + &lists.concat() + &send
-    }
-}
-
-#[derive(Debug, Deserialize)]
-struct Failover {
-    at: String,
-    from: String,
-    to: String,
-    cause: String,
-    evidence: String,
-    gap_ms: f64,
-    sessions_closed: u64,
-}
-
-#[derive(Debug, Deserialize)]
-struct Backend {
-    name: String,
-    address: String,
-    health: String,
-    role: String,
-    #[serde(default)]
-    admin: String,
-    reason: String,
-    #[serde(default)]
-    reader: bool,
-    #[serde(default)]
-    reader_reason: String,
-    #[serde(default)]
-    proof: String,
-    proof_what: Option<String>,
-    active: bool,
-    connections: i64,
-    limit: Option<i64>,
-    lag_bytes: Option<u64>,
-    version: Option<String>,
-}
-
-fn primary() -> String {
-    "primary".to_owned()
-}
-
-/// Whether colours are used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Paint {
-    On,
-    Off,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Colour {
-    Plain,
-    Good,
-    Bad,
-    Quiet,
-}
-
-impl Paint {
-    fn text(self, colour: Colour, text: &str) -> String {
-        let code = match (self, colour) {
-            (Self::Off, _) | (_, Colour::Plain) => return text.to_owned(),
-            (Self::On, Colour::Good) => "32",
-            (Self::On, Colour::Bad) => "31;1",
-            (Self::On, Colour::Quiet) => "2",
-        };
-        format!("\x1b[{code}m{text}\x1b[0m")
-    }
-}
-
-const HEADINGS: [&str; 8] = ["BACKEND", "ADDRESS", "HEALTH", "ROLE", "SESSIONS", "LAG", "VERSION", "MAY SERVE"];
+/// Of the backends of a pool.
+const BACKENDS: Table<'_> = Table {
+    headings: &["BACKEND", "ADDRESS", "HEALTH", "ROLE", "SESSIONS", "LAG", "VERSION", "MAY SERVE"],
+    numbers: &[],
+    // Version, address, lag, role, sessions.
+    go: &[6, 1, 5, 3, 4],
+    ends_with_text: true,
+};
 
 impl Status {
-    pub(super) fn every_pool_serves(&self) -> bool {
-        self.pools.iter().all(Pool::serves)
-    }
-
     /// The sentences of all pools first, then their tables.
     pub(super) fn render(&self, paint: Paint) -> String {
         let mut out = String::new();
@@ -172,81 +26,88 @@ impl Status {
             let _ = writeln!(out, "{}: {}", paint.text(colour, &escaped(&pool.name)), escaped(&pool.summary));
         }
         for pool in &self.pools {
-            out.push('\n');
-            pool.render(paint, &mut out);
+            let under_way = paint.text(Colour::Bad, &pool.under_way());
+            let _ = writeln!(out, "\n{} (epoch {}){under_way}", escaped(&pool.name), pool.epoch);
+            let _ = writeln!(out, "{}", pool.lines(paint, usize::MAX).join("\n"));
         }
-        let process =
-            format!("mainstay {}, {}, up for {}", escaped(&self.version), escaped(&self.phase), span(self.uptime_seconds));
-        let _ = writeln!(out, "\n{}", paint.text(Colour::Quiet, &process));
+        let _ = writeln!(out, "\n{}", paint.text(Colour::Quiet, &self.process()));
         out
+    }
+
+    pub(super) fn process(&self) -> String {
+        format!("mainstay {}, {}, up for {}", escaped(&self.version), escaped(&self.phase), span(self.uptime_seconds))
     }
 }
 
 impl Pool {
-    /// A pool with only listeners for readers needs no active backend.
-    fn serves(&self) -> bool {
-        self.operation.is_some()
-            || (self.active.is_some() && (self.paused || !self.suspended))
-            || (self.is_for_reading() && self.backends.iter().any(|backend| backend.reader))
-    }
-
-    fn is_for_reading(&self) -> bool {
-        !self.listeners.is_empty() && self.listeners.iter().all(|listener| listener.route != "primary")
-    }
-
-    fn render(&self, paint: Paint, out: &mut String) {
+    /// The operation that runs and the pause, if there is one.
+    pub(super) fn under_way(&self) -> String {
         let left = self.pause_left_seconds.map(|left| format!(", goes on in {}", span(left))).unwrap_or_default();
         let paused = if self.paused { format!(", PAUSED{left}") } else { String::new() };
         let operation = self.operation.as_ref().map(|Operation { id, kind, to, step }| {
             let step = step.as_deref().map(|step| format!(", step {}", escaped(step))).unwrap_or_default();
             format!(", operation {id}: {} to {}{step}", escaped(kind), escaped(to))
         });
-        let bad = paint.text(Colour::Bad, &(operation.unwrap_or_default() + &paused));
-        let _ = writeln!(out, "{} (epoch {}){bad}", escaped(&self.name), self.epoch);
+        operation.unwrap_or_default() + &paused
+    }
+
+    /// Its table, in lines of at most so many columns: what is said in words goes on in the next line, and the table has only the
+    /// columns that have room.
+    pub(super) fn lines(&self, paint: Paint, columns: usize) -> Vec<String> {
+        let mut lines = Vec::new();
         let is_read = self.listeners.iter().any(|listener| listener.route != "primary");
-        let rows: Vec<[String; 8]> = self.backends.iter().map(|backend| backend.cells(is_read)).collect();
-        let widths: [usize; 8] = std::array::from_fn(|column| {
-            rows.iter().map(|row| row[column].chars().count()).chain([HEADINGS[column].len()]).max().unwrap_or(0)
-        });
-        let _ = writeln!(out, "{}", paint.text(Colour::Quiet, &line(&HEADINGS.map(str::to_owned), &widths)));
-        for (row, backend) in rows.iter().zip(&self.backends) {
+        let rows: Vec<Vec<String>> = self.backends.iter().map(|backend| backend.cells(is_read)).collect();
+        let mut table = BACKENDS.lines(&rows, columns).into_iter();
+        lines.extend(table.next().map(|heading| paint.text(Colour::Quiet, &heading)));
+        for (line, backend) in table.zip(&self.backends) {
             let colour = match (backend.active, backend.health.as_str()) {
                 (true, _) => Colour::Good,
                 (false, "down") => Colour::Bad,
                 _ => Colour::Plain,
             };
-            let _ = writeln!(out, "{}", paint.text(colour, &line(row, &widths)));
+            lines.push(paint.text(colour, &line));
         }
+        for text in self.sentences() {
+            let mut parts = wrap(&text, columns.saturating_sub(4)).into_iter();
+            lines.extend(parts.next().map(|first| format!("  {first}")));
+            lines.extend(parts.map(|part| format!("    {part}")));
+        }
+        lines
+    }
+
+    /// Its listeners, what is not proven, the trial and the last failover.
+    fn sentences(&self) -> Vec<String> {
+        let mut sentences = Vec::new();
         for listener in &self.listeners {
             let of = listener.limit.map(|limit| format!(" of {limit}")).unwrap_or_default();
             let (name, listen, rules) =
                 (escaped(&listener.name), escaped(&listener.listen.join(", ")), escaped(&listener.rules()));
             let route =
                 if listener.route == "primary" { String::new() } else { format!(" (route {})", escaped(&listener.route)) };
-            let _ = writeln!(out, "  listener {name} on {listen}{route}: {}{of} connections{rules}", listener.connections);
+            sentences.push(format!("listener {name} on {listen}{route}: {}{of} connections{rules}", listener.connections));
         }
         for Backend { name, proof, proof_what, .. } in &self.backends {
             if !matches!(proof.as_str(), "" | "proven") {
                 let what = proof_what.as_deref().map(|what| format!(": {}", escaped(what))).unwrap_or_default();
-                let _ = writeln!(out, "  {} is {}{what}", escaped(name), escaped(proof));
+                sentences.push(format!("{} is {}{what}", escaped(name), escaped(proof)));
             }
         }
         if let Some(Trial { operation, until, sentence }) = &self.trial {
-            let _ = writeln!(out, "  trial after operation {operation}, until {}: {}", escaped(until), escaped(sentence));
+            sentences.push(format!("trial after operation {operation}, until {}: {}", escaped(until), escaped(sentence)));
         }
         if let Some(last) = &self.last_failover {
             let (from, to, evidence) = (escaped(&last.from), escaped(&last.to), escaped(&last.evidence));
             let (at, cause, gap, closed) = (escaped(&last.at), escaped(&last.cause), last.gap_ms, last.sessions_closed);
-            let _ = writeln!(
-                out,
-                "  last failover {at}: {from} -> {to}, cause {cause} ({evidence}), no backend served for {gap} ms, {closed} sessions closed"
-            );
+            sentences.push(format!(
+                "last failover {at}: {from} -> {to}, cause {cause} ({evidence}), no backend served for {gap} ms, {closed} sessions closed"
+            ));
         }
+        sentences
     }
 }
 
 impl Backend {
-    fn cells(&self, pool_is_read: bool) -> [String; 8] {
+    fn cells(&self, pool_is_read: bool) -> Vec<String> {
         let mark = if self.active { "* " } else { "  " };
         let serves = match self.reason.as_str() {
             "eligible" => "yes".to_owned(),
@@ -254,7 +115,7 @@ impl Backend {
             "standby" if pool_is_read && !self.reader_reason.is_empty() => format!("no reads, {}", escaped(&self.reader_reason)),
             reason => format!("no, {}", escaped(reason)),
         };
-        [
+        vec![
             format!("{mark}{}", escaped(&self.name)),
             escaped(&self.address),
             // What an operator ordered is seen even where it is not the reason.
@@ -271,16 +132,7 @@ impl Backend {
     }
 }
 
-/// Columns separated by two blanks, without trailing blanks.
-fn line(cells: &[String; 8], widths: &[usize; 8]) -> String {
-    let mut line = String::from("  ");
-    for (cell, width) in cells.iter().zip(widths) {
-        let _ = write!(line, "{cell:width$}  ");
-    }
-    line.trim_end().to_owned()
-}
-
-fn size(bytes: u64) -> String {
+pub(in crate::cli) fn size(bytes: u64) -> String {
     const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
     let mut value = bytes as f64 / 1024.0;
     let mut unit = 0;
@@ -291,7 +143,7 @@ fn size(bytes: u64) -> String {
     if bytes < 1024 { format!("{bytes} B") } else { format!("{value:.1} {}", UNITS[unit]) }
 }
 
-fn span(seconds: u64) -> String {
+pub(in crate::cli) fn span(seconds: u64) -> String {
     match seconds {
         0..120 => format!("{seconds} s"),
         120..7200 => format!("{} min", seconds / 60),

@@ -128,6 +128,7 @@ impl Fixture {
             operations: Arc::clone(&operations),
             guards: Arc::clone(&guards),
             incidents: Arc::default(),
+            history: admin::history::History::default(),
             metrics: Arc::clone(&metrics),
             health: Arc::new(move || health.lock().unwrap().clone()),
         };
@@ -226,13 +227,18 @@ pub(super) struct Reply {
     pub(super) status: u16,
     pub(super) head: String,
     pub(super) body: String,
+    /// Those of a body without a length.
+    pub(super) chunks: usize,
 }
 
 impl Reply {
     pub(super) fn read(bytes: Vec<u8>) -> Self {
         let text = String::from_utf8(bytes).unwrap();
         let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {text:?}"));
-        Self { status: head[9..12].parse().unwrap(), head: head.to_ascii_lowercase(), body: body.to_owned() }
+        let head = head.to_ascii_lowercase();
+        let is_in_pieces = head.contains("\r\ntransfer-encoding: chunked");
+        let (body, chunks) = if is_in_pieces { joined(body) } else { (body.to_owned(), 0) };
+        Self { status: head[9..12].parse().unwrap(), head, body, chunks }
     }
 
     pub(super) fn json(&self) -> Value {
@@ -242,6 +248,19 @@ impl Reply {
     pub(super) fn header(&self, name: &str) -> Option<&str> {
         self.head.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
     }
+}
+
+/// What the chunks of a body hold, and how many they are. RFC 9112, 7.1: each has its length before it, in hexadecimal digits.
+fn joined(mut body: &str) -> (String, usize) {
+    let (mut whole, mut chunks) = (String::new(), 0);
+    // The answer to HEAD has none.
+    while let Some((size, rest)) = body.split_once("\r\n") {
+        let size = usize::from_str_radix(size, 16).unwrap();
+        whole.push_str(&rest[..size]);
+        chunks += usize::from(size > 0);
+        body = rest[size..].strip_prefix("\r\n").unwrap();
+    }
+    (whole, chunks)
 }
 
 pub(super) fn primary(name: &str) -> BackendView {

@@ -191,7 +191,8 @@ fn what_a_query_may_not_hold_is_refused_with_what_it_may() {
         ("/api/v1/status?pool=orders", &[]),
         ("/api/v1/config?x", &[]),
         ("/api/v1/pools/orders?x", &[]),
-        ("/api/v1/pools/orders/connections?limit=3", &[]),
+        ("/api/v1/pools/orders/connections?limits=3", &["limit"]),
+        ("/api/v1/history?pools=orders", &["pool", "last"]),
         ("/api/v1/events?sinc=3", &["since"]),
         ("/api/v1/events/stream?from=3", &["since"]),
     ] {

@@ -1,16 +1,11 @@
 //! The JSON is the interface's, and the commands understand it.
 
-use std::{
-    net::SocketAddr,
-    sync::{Arc, atomic::Ordering},
-};
-
 use clap::Parser;
 use mainstay::{
     cli::{status, wait},
     config::ListenerRoute,
-    failover::{Admin, BackendId, Epoch, ReadEligibility, Time, Verdict},
-    route::{Frontend, Route, RouteId, Session, Snapshot},
+    failover::{Admin, BackendId, ReadEligibility, Time, Verdict},
+    route::Snapshot,
 };
 use serde_json::{Value, json};
 
@@ -107,34 +102,6 @@ fn a_pool_that_is_there_to_be_read_is_ready_when_somebody_may_be_read() {
     assert_eq!(f.get("/readyz").status, 503);
     f.publisher.snapshot(Snapshot { active: Some(BackendId(1)), ..failed_over() });
     assert_eq!(f.get("/readyz").status, 200);
-}
-
-#[test]
-fn sessions_are_listed_oldest_first_and_at_most_a_thousand() {
-    let f = Fixture::new(failed_over());
-    let id = RouteId::Active(Epoch(3));
-    let route = Arc::new(Route::new("db-b".into(), &f.series.backends[1], id, [].into(), Arc::default()));
-    let session = |since: u64, pool: &str| {
-        let frontend = Arc::new(Frontend { pool: pool.into(), listener: "rw".into() });
-        let client = SocketAddr::from(([192, 0, 2, 7], 40000)).into();
-        let session = Session::new(client, frontend, Arc::clone(&route), Time::from_millis(since));
-        session.upstream_bytes.store(10, Ordering::Relaxed);
-        session.downstream_bytes.store(20, Ordering::Relaxed);
-        Arc::new(session)
-    };
-    let _open = [(1, session(500, "orders")), (2, session(400, "orders")), (3, session(300, "users"))]
-        .map(|(id, session)| f.sessions.enter(id, session));
-    let list = f.get("/api/v1/pools/orders/connections").json();
-    assert_eq!((list["truncated"].as_bool(), list["connections"].as_array().unwrap().len()), (Some(false), 2));
-    let mut first = list["connections"][0].clone();
-    assert_moment(&first["since"]);
-    first["since"] = json!("moment");
-    let expected = json!({"worker": 0, "id": 2, "client": "192.0.2.7:40000", "listener": "rw", "backend": "db-b", "epoch": 3,
-        "since": "moment", "upstream_bytes": 10, "downstream_bytes": 20});
-    assert_eq!(first, expected);
-    let _more: Vec<_> = (10..1500).map(|id| f.sessions.enter(id, session(id, "orders"))).collect();
-    let list = f.get("/api/v1/pools/orders/connections").json();
-    assert_eq!((list["truncated"].as_bool(), list["connections"].as_array().unwrap().len()), (Some(true), 1000));
 }
 
 #[derive(Parser)]

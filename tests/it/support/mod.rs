@@ -13,6 +13,7 @@ pub mod random;
 pub mod running;
 pub mod scratch;
 pub mod site;
+pub mod tmux;
 
 pub use lab::{
     child,

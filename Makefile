@@ -1,6 +1,6 @@
 # What a developer needs; CI calls the same targets.
 
-.PHONY: help fmt lint test long post-mortem attack versions alerts alert-rules fuzz doc demo deps deny failover-report bench-peers mysql
+.PHONY: help fmt lint test long post-mortem browser page-picture versions alerts alert-rules fuzz doc demo deps deny failover-report bench-peers mysql
 
 help:
 	@echo "make fmt              format"
@@ -8,7 +8,8 @@ help:
 	@echo "make test             install what the tests need, run everything"
 	@echo "make long             failovers by chance under load, with a check of the whole history (RUNS=100)"
 	@echo "make post-mortem      the outage behind mainstay, replayed on real servers (RUNS=20)"
-	@echo "make attack           pages in a real browser attack the admin endpoint (installs chromium-headless-shell)"
+	@echo "make browser          the page in a real browser, and pages that attack the admin endpoint (installs chromium-headless-shell)"
+	@echo "make page-picture     make docs/page.png again"
 	@echo "make versions         servers of other releases: MySQL, Redis, MariaDB (unpacks those of Debian into target/servers)"
 	@echo "make alerts           a real Prometheus and Alertmanager tell of real outages (MINUTES=10; installs prometheus-alertmanager)"
 	@echo "make alert-rules      make the rules for Kubernetes from deploy/prometheus/rules.yaml"
@@ -53,7 +54,7 @@ test: deps
 	cargo test --locked --workspace --doc
 
 # Nobody waits for these at each change. .config/nextest.toml keeps them out of `make test`.
-long post-mortem attack versions: APART = cargo nextest run --locked --workspace --test it --ignore-default-filter --no-capture
+long post-mortem browser page-picture versions: APART = cargo nextest run --locked --workspace --test it --ignore-default-filter --no-capture
 long: deps
 	$(APART) -E 'test(/^long::/) - test(/^long::post_mortem/)'
 
@@ -61,10 +62,16 @@ long: deps
 post-mortem: deps
 	$(APART) -E 'test(/^long::post_mortem/)'
 
-# The browser is 100 MB, and its pages make thousands of requests.
-attack:
+# The browser is 100 MB, and the pages that attack make thousands of requests. Pictures are left in target/page; MINUTES=10 looks for
+# longer at what an open page costs.
+browser:
 	./tests/install-deps browser
 	$(APART) -E 'test(/^browser::/)'
+
+page-picture:
+	./tests/install-deps browser
+	$(APART) -E 'test(/^browser::pictures::/)'
+	cp target/page/readme.png docs/page.png
 
 # Debian's unstable suite moves, so nobody's change can wait for it.
 mysql: deps

@@ -86,7 +86,7 @@ const ENDPOINTS: &[ApiEndpoint] = &[
         "/api/v1/status",
         &[],
         Reach::File,
-        |call| response::json(StatusCode::OK, &status::status(call.state)),
+        |call| response::json(StatusCode::OK, &status::status(call.state, &call.connection.caller)),
         "Every pool with its backends, its listeners and its last failover.",
     ),
     get(

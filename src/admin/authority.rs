@@ -108,6 +108,18 @@ impl Denial {
     }
 }
 
+labels! {
+    /// What orders need from who asks.
+    pub enum OrdersNeed {
+        /// No orders are taken from there.
+        None = "none",
+        /// The token of `admin.write`.
+        Token = "token",
+        /// Nothing: the kernel has said who it is.
+        Nothing = "nothing",
+    }
+}
+
 /// The other end of a connection.
 #[derive(Clone, Debug)]
 pub(super) enum Caller {
@@ -167,6 +179,15 @@ impl Authority {
             Caller::Unix { user: Some(user), .. } => self.operators.is_empty() || self.is_operator(*user).await,
             Caller::Unix { user: None, .. } => self.operators.is_empty(),
             Caller::Tcp(_) => true,
+        }
+    }
+
+    /// What whoever may read needs for orders, besides.
+    pub(super) const fn orders_need(&self, caller: &Caller) -> OrdersNeed {
+        match caller {
+            Caller::Unix { user: Some(_), .. } => OrdersNeed::Nothing,
+            Caller::Tcp(_) if self.token_file.is_some() => OrdersNeed::Token,
+            Caller::Unix { user: None, .. } | Caller::Tcp(_) => OrdersNeed::None,
         }
     }
 

@@ -52,7 +52,7 @@ mod status;
 
 use std::{fmt, future::Future, io, pin::Pin, sync::Arc, thread::JoinHandle};
 
-pub use authority::{Authority, Denial};
+pub use authority::{Authority, Denial, OrdersNeed};
 pub use process::{ProcessOrder, ProcessOrderReceiver, ProcessOrderSender, ProcessRefusal, ProcessVerb, process_orders};
 use tokio::sync::watch;
 

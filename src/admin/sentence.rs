@@ -146,19 +146,25 @@ fn nobody(pool: &Snapshot) -> String {
     match pool.verdict {
         Verdict::Settling => "Just started: the first checks are not finished, new clients wait.".to_owned(),
         Verdict::SplitBrain => format!(
-            "NO BACKEND SERVES: more than one says it is the primary ({}) and nothing tells which one is right. \
-             Stop the wrong one, or make it a standby.",
-            claimants(pool)
+            "NO BACKEND SERVES: more than one says it is the primary ({}) and nothing tells which one is right. {}",
+            claimants(pool),
+            advice(pool)
         ),
         Verdict::HoldDown => format!(
-            "NO BACKEND SERVES: there were too many failovers in a short time, and all candidates failed recently. {} \
-             Find out why they fail; mainstay tries again by itself later.",
-            listed(pool)
+            "NO BACKEND SERVES: there were too many failovers in a short time, and all candidates failed recently. {} {}",
+            listed(pool),
+            advice(pool)
         ),
         Verdict::NoEligible | Verdict::NoProvenNode | Verdict::Keep | Verdict::Switch => {
             format!("NO BACKEND MAY SERVE. {} {}", listed(pool), advice(pool))
         }
     }
+}
+
+/// What to do so that a pool serves again: the part of its summary that says it.
+pub(super) fn to_do(pool: &Snapshot) -> Option<String> {
+    let goes_on = pool.paused || pool.operation.is_some() || pool.active.is_some() || pool.verdict == Verdict::Settling;
+    (!goes_on).then(|| advice(pool))
 }
 
 /// Every backend with its reason, as a sentence.
@@ -174,8 +180,16 @@ fn claimants(pool: &Snapshot) -> String {
     names.join(", ")
 }
 
-/// What to do, from the reason that is nearest to serving.
+/// What to do: after an election without a winner by its verdict, else from the reason that is nearest to serving.
 fn advice(pool: &Snapshot) -> String {
+    match pool.verdict {
+        Verdict::SplitBrain => "Stop the wrong one, or make it a standby.".to_owned(),
+        Verdict::HoldDown => "Find out why they fail; mainstay tries again by itself later.".to_owned(),
+        _ => from_reasons(pool),
+    }
+}
+
+fn from_reasons(pool: &Snapshot) -> String {
     let any = |reason: Reason| pool.backends.iter().any(|backend| backend.reason == reason);
     let last_of = |class: Class| {
         let unsettled = |backend: &&BackendView| matches!(backend.reason, Reason::Down | Reason::Unknown);

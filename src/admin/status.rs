@@ -15,9 +15,11 @@ use crate::{
 #[derive(Serialize)]
 pub(super) struct Status {
     version: &'static str,
+    started: String,
     uptime_seconds: u64,
     ready: bool,
     phase: &'static str,
+    orders_need: &'static str,
     pools: Vec<Pool>,
 }
 
@@ -27,6 +29,7 @@ pub(super) struct Status {
 pub(super) struct Pool {
     name: String,
     summary: String,
+    advice: Option<String>,
     epoch: u64,
     active: Option<String>,
     suspended: bool,
@@ -137,12 +140,14 @@ struct Probe {
     took_ms: f64,
 }
 
-pub(super) fn status(state: &AdminState) -> Status {
+pub(super) fn status(state: &AdminState, caller: &super::authority::Caller) -> Status {
     Status {
         version: state.version,
+        started: moment(state, Time::ZERO),
         uptime_seconds: state.clock.now().since_origin().as_secs(),
         ready: health::not_ready(state).is_empty(),
         phase: state.phase.get().as_str(),
+        orders_need: state.authority.orders_need(caller).as_str(),
         pools: state.view().pools.iter().map(|entry| pool(state, entry)).collect(),
     }
 }
@@ -162,6 +167,7 @@ pub(super) fn pool(state: &AdminState, entry: &AdminPool) -> Pool {
     Pool {
         name: snapshot.pool.to_string(),
         summary: sentence::summary(&snapshot, held, under_way) + &sentence::reading(&snapshot, &entry.routes()),
+        advice: sentence::to_do(&snapshot),
         epoch: snapshot.epoch.0,
         active: snapshot.active.map(|id| name_of(&snapshot, id)),
         suspended: snapshot.suspended,

@@ -10,6 +10,7 @@ use mainstay::{
 use serde_json::{Value, json};
 
 use super::fixture::{Fixture, dead, failed_over, primary};
+use crate::support::scratch::Scratch;
 
 #[test]
 fn what_operators_ordered_is_shown() {
@@ -56,11 +57,13 @@ fn status_has_the_documented_fields() {
     }
     assert!(status["uptime_seconds"].is_u64());
     status["uptime_seconds"] = json!(0);
+    assert_moment(&status["started"]);
+    status["started"] = json!("moment");
     let expected: Value = serde_json::from_str(
-        r#"{"version": "1.2.3", "uptime_seconds": 0, "ready": true, "phase": "running", "pools": [{
+        r#"{"version": "1.2.3", "started": "moment", "uptime_seconds": 0, "ready": true, "phase": "running", "orders_need": "none", "pools": [{
         "name": "orders", "epoch": 3, "active": "db-b", "verdict": "keep", "paused": false, "pause_left_seconds": null, "suspended": false, "conflict": false,
         "held": 2, "operation": null, "trial": null, "failover_ready": false, "failover_ready_reason": "no_candidate",
-        "summary": "Clients go to db-b. No other backend is healthy: if it dies, no other can take over. 2 clients wait.",
+        "summary": "Clients go to db-b. No other backend is healthy: if it dies, no other can take over. 2 clients wait.", "advice": null,
         "listeners": [{"name": "rw", "listen": ["192.0.2.1:5432"], "route": "primary", "connections": 118, "limit": 9000,
             "limit_per_ip": null, "allow": [], "deny": [], "proxy_protocol": {"accept_from": [], "send": "off"}}],
         "last_failover": {"at": "moment", "from": "db-a", "to": "db-b", "cause": "down",
@@ -82,6 +85,20 @@ fn status_has_the_documented_fields() {
     pool["last_failover"]["at"] = json!("moment");
     assert_eq!(pool["last_failover"], expected["pools"][0]["last_failover"]);
     assert_eq!(f.get("/api/v1/config").json()["password"], "***");
+}
+
+#[test]
+fn what_orders_need_depends_on_the_way_and_advice_is_part_of_the_summary() {
+    let scratch = Scratch::new();
+    let f = Fixture::writable(scratch.file("token", "a-token-of-a-test-1234", 0o600));
+    assert_eq!(f.get("/api/v1/status").json()["orders_need"], "token");
+    assert_eq!(f.get_unix("/api/v1/status", "Host: localhost\r\n").json()["orders_need"], "nothing");
+    f.publisher.snapshot(dead());
+    let pool = f.get("/api/v1/pools/orders").json();
+    let (summary, advice) = (pool["summary"].as_str().unwrap(), pool["advice"].as_str().unwrap());
+    assert!(summary.contains(advice) && advice.ends_with('.'), "{summary} {advice}");
+    f.publisher.snapshot(Snapshot { paused: true, ..dead() });
+    assert_eq!(f.get("/api/v1/pools/orders").json()["advice"], Value::Null);
 }
 
 #[test]

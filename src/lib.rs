@@ -7,8 +7,8 @@
 //! ```text
 //! main ─► cli ─► app ─► data      (accepts, holds, dials, relays)      ─┐
 //!                  ├──► control   (probes, decides, publishes)         ─┼─► route   the seam
-//!                  ├──► admin     (metrics, status, health)            ─┤   metrics, reason, lifecycle, net, wire, config, state
-//!                  ├──► incidents (what happened, kept)                ─┤
+//!                  ├──► admin     (metrics, status, health)            ─┤   metrics, reason, lifecycle, net, wire, config, state,
+//!                  ├──► incidents (what happened, kept)                ─┤   telemetry
 //!                  └──► notify    (tells people what happens)          ─┘
 //!                                                                              └─► failover ─► std
 //! ```
@@ -30,7 +30,7 @@
 //! | [`lifecycle`] | phases of the process, and its vital threads |
 //! | [`net`] | sockets and addresses |
 //! | [`wire`] | the first packets of the three protocols |
-//! | [`telemetry`] | the log, which may lose lines but never stops the process |
+//! | [`telemetry`] | the log, which may lose lines but never stops the process; how often one thing may be told |
 //! | [`app`] | puts it together: binds every socket, then starts the threads |
 //! | [`cli`] | one file a command; `cli::demo` has its databases from `lab` |
 //! | `fuzzing` | one entry for each reader of what strangers send, for the fuzz targets |

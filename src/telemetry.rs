@@ -3,6 +3,10 @@
 //! Lines go through a bounded queue to a separate thread: a log that nobody reads must never stop the process. Lines that do not
 //! fit are dropped and counted.
 
+mod line_limit;
+
+pub use self::line_limit::{Admitted, LineLimit};
+
 use std::{
     io::{self, IsTerminal, Write},
     sync::{

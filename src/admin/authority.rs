@@ -25,6 +25,7 @@ use crate::{
     config::{Accounts, AdminConfig, Operator, read_token},
     failover::Printable,
     labels,
+    telemetry::{Admitted, LineLimit},
 };
 
 /// Orders of everybody together in a second.
@@ -155,6 +156,7 @@ pub struct Authority {
     key: hmac::Key,
     orders: RateLimit,
     wrong_tokens: WrongTokens,
+    lines: LineLimit<()>,
 }
 
 impl Authority {
@@ -169,6 +171,7 @@ impl Authority {
             key: hmac::Key::new(hmac::HMAC_SHA256, &rand::random::<[u8; 32]>()),
             orders: RateLimit::new(ORDERS_PER_SECOND),
             wrong_tokens: WrongTokens::new(),
+            lines: LineLimit::default(),
         }
     }
 
@@ -231,7 +234,11 @@ impl Authority {
             let file = self.token_file.clone().ok_or(Denial::WriteDisabled)?;
             let token = off_thread(move || read_token(&file)).await.unwrap_or_else(|| Err("the disk does not answer".into()));
             let token = token.map_err(|why| {
-                tracing::error!(file = %self.token_file.as_deref().unwrap_or(Path::new("")).display(), %why, "no order over TCP can be taken: the token file cannot be used");
+                let file = self.token_file.as_deref().unwrap_or(Path::new("")).display();
+                // Any caller can have it read.
+                if let Some(Admitted { suppressed }) = self.lines.admits(()) {
+                    tracing::error!(%file, %why, suppressed, "no order over TCP can be taken: the token file cannot be used");
+                }
                 Denial::TokenUnreadable
             })?;
             if self.is_same(given, token.expose().as_bytes()) {

@@ -202,7 +202,7 @@ fn from_reasons(pool: &Snapshot) -> String {
     } else if any(Reason::Starting) || last_of(Class::NotServing) {
         "One is starting: wait for it, or look into its log."
     } else if any(Reason::ReadOnly) {
-        "A primary refuses writes: make it writable again, or promote a standby."
+        "A primary refuses writes: make it writable again; or stop it, and then promote a standby."
     } else if any(Reason::Fenced) {
         return format!(
             "An old primary came back, or one that was restored: rebuild it as a standby and start the newer primary, or it would lose \
@@ -210,7 +210,7 @@ fn from_reasons(pool: &Snapshot) -> String {
             forget(pool)
         );
     } else if any(Reason::Standby) {
-        "Start the primary, or promote the standby that has the newest data."
+        "Start the primary; or make sure that it has stopped, and then promote the standby that has the newest data."
     } else if any(Reason::RoleUnknown) {
         "A backend says it is the primary, but this is not confirmed: check its database, and what its HTTP endpoint says."
     } else if any(Reason::Misconfigured) {
@@ -289,7 +289,8 @@ mod tests {
         assert_eq!(
             summary(&pool(Verdict::NoEligible, vec![down, standby]), 1),
             "NO BACKEND MAY SERVE. a is down: connect refused; b is standby. \
-             Start the primary, or promote the standby that has the newest data. 1 client waits."
+             Start the primary; or make sure that it has stopped, and then promote the standby that has the newest \
+             data. 1 client waits."
         );
     }
 

@@ -42,6 +42,7 @@ use crate::{
         endpoint::Endpoint,
         listener::{BoundListener, SocketFile},
     },
+    telemetry::{Admitted, LineLimit},
 };
 
 /// Event streams per listener: one place in this many.
@@ -133,6 +134,7 @@ async fn accept_all(listener: Listener, places: usize, state: Arc<AdminState>) {
     let mut places = OpenConnections { max: places, taken: Vec::new() };
     let requests = Arc::default();
     let mut backoff = Backoff::new(Duration::from_millis(10), Duration::from_secs(1));
+    let lines = LineLimit::default();
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
@@ -157,7 +159,9 @@ async fn accept_all(listener: Listener, places: usize, state: Arc<AdminState>) {
             }
             Err(error) => {
                 let pause = backoff.next_pause();
-                tracing::warn!(%error, pause_ms = pause.as_millis(), "the admin endpoint could not accept a connection");
+                if let Some(Admitted { suppressed }) = lines.admits(()) {
+                    tracing::warn!(%error, suppressed, "the admin endpoint could not accept a connection");
+                }
                 tokio::time::sleep(pause).await;
             }
         }

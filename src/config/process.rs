@@ -164,7 +164,7 @@ table! {
     FILE: Config;
     "admin": elsewhere("[a map](#admin)", "see there", |config| Some(ADMIN.print(&config.admin))),
         "Where the status, the metrics and the API are; see [admin.md](admin.md).";
-    "log": section(log, LOG), "The log, on standard error.";
+    "log": section(log, LOG), "The log, on standard error; see [log.md](log.md).";
     "metrics": section(metrics, METRICS), "What `/metrics` shows.";
     "shutdown": section(shutdown, SHUTDOWN), "How mainstay stops.";
     "workers": custom(

@@ -13,6 +13,7 @@
 //! | [`operation_notes`] | log lines, events and metrics of operations and orders |
 //! | [`operation_text`] | what operators read about one |
 //! | [`proving`] | what the pool's guard finds, for the core and for operators |
+//! | [`proof_notes`] | log lines, events and metrics of that |
 //! | [`guard`] | proves backends that have changed |
 //! | [`reconfigure`] | a new configuration of a pool that goes on |
 //! | [`rollback`] | the way back after a switchover or a failover, and trials |
@@ -25,7 +26,6 @@
 //! | [`reader_slot`] | a backend's place among the readers |
 //! | [`orders`] | what an operator's order means here, and the answer |
 //! | [`notes`] | log lines, events, metrics |
-//! | [`line_limit`] | how many log lines a minute there are about one thing |
 //! | [`prober`] | runs the probes of one backend at the pace the core asks for |
 //! | [`promotion`] | makes another node the primary |
 //! | [`probe`] | the checks, one file a protocol |
@@ -43,7 +43,6 @@ pub mod drain;
 mod effects;
 pub mod guard;
 pub mod heartbeat;
-mod line_limit;
 mod lookups;
 mod memory;
 mod node;
@@ -56,6 +55,7 @@ mod orders;
 pub mod probe;
 pub mod prober;
 pub mod promotion;
+mod proof_notes;
 mod proving;
 mod reader_slot;
 mod readers;

@@ -4,7 +4,6 @@ use std::{sync::Arc, time::Duration};
 
 use super::{
     effects::{Action, RouteChange},
-    line_limit::LineLimit,
     node::Node,
     probe::agreement::Agreement,
 };
@@ -15,6 +14,7 @@ use crate::{
     metrics::PoolMetrics,
     net::endpoint::Endpoint,
     route::{EventLog, StateEvent},
+    telemetry::{Admitted, LineLimit},
 };
 
 /// Reports for one pool.
@@ -24,6 +24,8 @@ pub(super) struct Teller {
     pub(super) metrics: Arc<PoolMetrics>,
     /// Of the lines about a backend's proof, those that warn and the others.
     pub(super) proof_lines: LineLimit<(Arc<str>, bool)>,
+    /// Of the lines about each backend's probes that do not count, by what is said.
+    pub(super) probe_lines: LineLimit<(Arc<str>, &'static str)>,
 }
 
 /// When, and under which epoch.
@@ -275,17 +277,21 @@ impl Teller {
     /// A probe was too late to count.
     pub(super) fn late(&self, node: &Node, lateness: Duration) {
         node.metrics.probe_lateness.observe(lateness.as_secs_f64());
+        let Some(Admitted { suppressed }) = self.probe_lines.admits((Arc::clone(&node.config.name), "late")) else { return };
         tracing::warn!(
             pool = %self.pool,
             backend = %node.config.name,
             late_ms = u64::try_from(lateness.as_millis()).unwrap_or(u64::MAX),
+            suppressed,
             "a probe was late because this machine was busy; its result does not count"
         );
     }
 
     /// A probe could not be made.
     pub(super) fn no_verdict(&self, node: &Node, evidence: &Printable) {
-        tracing::warn!(pool = %self.pool, backend = %node.config.name, %evidence, "a probe could not be made; that says nothing of the backend");
+        let backend = &node.config.name;
+        let Some(Admitted { suppressed }) = self.probe_lines.admits((Arc::clone(backend), "no_verdict")) else { return };
+        tracing::warn!(pool = %self.pool, %backend, %evidence, suppressed, "a probe could not be made; that says nothing of the backend");
     }
 
     /// No probe of a backend has finished for this long.

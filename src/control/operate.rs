@@ -15,8 +15,8 @@ use super::{
 };
 use crate::{
     failover::{
-        BackendId, Command, Effect, Ending, Event, GuardMode, Note, Operation, OperationId, OperationKind, OperationRefusal,
-        OperationResult, Plan, Printable, Reason, Refused, Request, Role, Step, Time, Trial, label::Label,
+        BackendId, Command, Effect, Ending, Event, GuardMode, Health, Note, Operation, OperationId, OperationKind,
+        OperationRefusal, OperationResult, Plan, Printable, Reason, Refused, Request, Role, Step, Time, Trial, label::Label,
     },
     route::{Done, Order, Refusal, RefusalCode, Verb},
 };
@@ -133,13 +133,25 @@ impl Supervisor {
         {
             return operation_text::kept_out(&self.config.name, why, self.name(id), &self.why_not(id));
         }
-        operation_text::refusal(&self.config.name, why, backend.map(|id| &**self.name(id)), &detail)
+        let lives = self.living_primary().map(|id| &**self.name(id));
+        operation_text::refusal(&self.config.name, why, backend.map(|id| &**self.name(id)), (&detail, lives))
     }
 
     /// A primary that lives and serves nobody, as it has not proven itself.
     fn kept_out(&self) -> Option<BackendId> {
-        let is_primary = |id: BackendId| self.core.backend(id).is_some_and(|state| state.facts.role == Some(Role::Primary));
-        self.core.ids().find(|id| self.core.active().is_none() && self.core.reason(*id) == Reason::Unproven && is_primary(*id))
+        self.core
+            .ids()
+            .find(|id| self.core.active().is_none() && self.core.reason(*id) == Reason::Unproven && self.is_primary(*id))
+    }
+
+    /// One that may be written to now, whether it serves anybody or not.
+    fn living_primary(&self) -> Option<BackendId> {
+        let lives = |id: &BackendId| self.core.backend(*id).is_some_and(|state| state.health() == Health::Up);
+        self.core.active().or_else(|| self.core.ids().find(|id| lives(id) && self.is_primary(*id)))
+    }
+
+    fn is_primary(&self, id: BackendId) -> bool {
+        self.core.backend(id).is_some_and(|state| state.facts.role == Some(Role::Primary))
     }
 
     fn why_not(&self, id: BackendId) -> String {

@@ -7,8 +7,13 @@ use crate::{
     route::Refusal,
 };
 
-/// Why an operation is not begun, and what to do.
-pub(super) fn refusal(pool: &str, why: OperationRefusal, backend: Option<&str>, detail: &str) -> Refusal {
+/// Why an operation is not begun, and what to do. `lives` is a primary that may be written to now.
+pub(super) fn refusal(
+    pool: &str,
+    why: OperationRefusal,
+    backend: Option<&str>,
+    (detail, lives): (&str, Option<&str>),
+) -> Refusal {
     let name = backend.unwrap_or("the backend");
     let message = match why {
         OperationRefusal::Busy => "another operation of this pool is under way; wait for it, or abort it".to_owned(),
@@ -27,10 +32,7 @@ pub(super) fn refusal(pool: &str, why: OperationRefusal, backend: Option<&str>, 
         OperationRefusal::InDoubt => {
             format!("there is a sign that {name} has failed, and it has not answered since; order again in a moment")
         }
-        OperationRefusal::NoPromoter => format!(
-            "{name} is a standby, and mainstay may not promote it: write `promotion: {{how: sql}}` (or patroni, or exec), or promote it \
-             yourself; mainstay follows"
-        ),
+        OperationRefusal::NoPromoter => no_promoter(name, lives),
         OperationRefusal::Lag => {
             format!("{name} is too far behind: {detail}; wait, or order it with --force (promote: --accept-loss)")
         }
@@ -57,6 +59,18 @@ pub(super) fn refusal(pool: &str, why: OperationRefusal, backend: Option<&str>, 
         }
     };
     Refusal { code: why.into(), message }
+}
+
+/// What to do while mainstay may promote nobody. Two writers are worse than none, so the old primary comes first.
+fn no_promoter(name: &str, lives: Option<&str>) -> String {
+    let first = match lives {
+        Some(primary) => format!("stop {primary}, which is a primary, and only then promote {name} yourself"),
+        None => format!("make sure that the old primary has stopped, and only then promote {name} yourself"),
+    };
+    format!(
+        "{name} is a standby, and mainstay may not promote it: write `promotion: {{how: sql}}` (or patroni, or exec); or {first}; mainstay \
+         follows"
+    )
 }
 
 /// Two primaries are worse than one that serves nobody: another one takes over once this one has stopped.

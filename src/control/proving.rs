@@ -8,7 +8,6 @@ use std::{
 use super::{
     guard::{self, Book, Commit, Distrust, Doubt, Heard, News, Scene, Seen, Subject, told},
     node::Node,
-    notes::Teller,
     orders,
     probe::Deadline,
     promotion::{Hook, HookKind, Member, Occasion},
@@ -17,10 +16,9 @@ use super::{
 use crate::{
     config::OnCommitStuck,
     failover::{
-        BackendId, BackendState, Epoch, Event, GuardMode, Health, Pool, Printable, Proof, ReadEligibility, Reason, Role, Time,
-        Verdict, label::Label as _,
+        BackendId, BackendState, Event, GuardMode, Health, Pool, Proof, ReadEligibility, Reason, Role, Verdict, label::Label as _,
     },
-    route::{Done, Order, ProofView, Refusal, RefusalCode, StateEvent, Verb},
+    route::{Done, Order, ProofView, Refusal, RefusalCode, Verb},
 };
 
 /// A switchover away from a backend that cannot commit is ordered again after this time.
@@ -41,7 +39,7 @@ impl Supervisor {
             self.show_guard(&backend);
             // What was found is told before what follows from it begins.
             self.tell_proofs();
-            self.teller.reading(now, &backend, &news);
+            self.teller.reading(&backend, &news);
         }
         self.look_after();
     }
@@ -257,7 +255,7 @@ impl Supervisor {
             if let (Commit::Untried(why), true) = (commit, is_active)
                 && self.commits.untried.replace(why.clone()).is_none_or(|before| before != *why)
             {
-                tracing::info!(pool = &*self.config.name, %backend, %why, "no commit is tried");
+                self.teller.untried(backend, why);
             }
             return;
         };
@@ -296,104 +294,10 @@ impl Supervisor {
     }
 }
 
-impl Teller {
-    /// A backend has changed, or has proven itself.
-    pub(super) fn proof(&self, at: (Time, Epoch), backend: &Arc<str>, (from, to): (Proof, Proof), what: &Printable) {
-        let pool = &*self.pool;
-        let (was, is) = (from.as_str(), to.as_str());
-        let warns = !(to.is_good() || to == Proof::Proving || Doubt::is_away(what));
-        if let Some(suppressed) = self.proof_lines.admits((Arc::clone(backend), warns), at.0) {
-            let suppressed = Some(suppressed).filter(|count| *count > 0);
-            let help = help(&format!("{pool}/{backend}"), (from, to), what);
-            let why = if what.is_empty() { "it is as it was proven" } else { &**what };
-            if warns {
-                tracing::warn!(pool, %backend, from = was, to = is, what = why, help, suppressed, "proof changed");
-            } else {
-                tracing::info!(pool, %backend, from = was, to = is, what = why, help, suppressed, "proof changed");
-            }
-        }
-        let evidence = what.clone();
-        self.events.push(StateEvent { from: Some(was), to: Some(is), evidence, ..self.event(at, Some(backend), "proof") });
-    }
-
-    /// The print of a backend of which nothing is known cannot be read, or can be again.
-    fn reading(&self, now: Time, backend: &Arc<str>, news: &News) {
-        let pool = &*self.pool;
-        let admits = |warns| self.proof_lines.admits((Arc::clone(backend), warns), now).is_some();
-        match news {
-            News::Unread(why) if admits(true) => {
-                let help = "until it can be read, no change of this backend is seen";
-                tracing::warn!(pool, %backend, %why, help, "print cannot be read");
-            }
-            News::ReadAgain if admits(false) => tracing::info!(pool, %backend, "print can be read again"),
-            _ => {}
-        }
-    }
-
-    /// The active backend was asked to commit. Only a change is told.
-    fn commit(&self, at: (Time, Epoch), backend: &Arc<str>, commit: &Commit, bad_since: Option<Instant>) {
-        let pool = &*self.pool;
-        let was_bad = bad_since.is_some();
-        let (took, good) = match commit {
-            Commit::Done(took) if took.is_zero() => (was_bad.then_some(*took), "nobody waits any more".into()),
-            Commit::Done(took) => (Some(*took), format!("it commits again, within {took:.1?}")),
-            Commit::Stuck(since) => (Some(*since), String::new()),
-            Commit::Refused(_) => {
-                let since = bad_since.map(|since| since.elapsed()).unwrap_or_default();
-                (Some(guard::COMMIT_PATIENCE + since), String::new())
-            }
-            // What the role may not try tells nothing of the server.
-            Commit::Untried(_) => return,
-        };
-        if let Some(took) = took {
-            self.metrics.commit_probe.set(took.as_secs_f64());
-        }
-        if commit.is_bad() == Some(was_bad) {
-            return;
-        }
-        let evidence = commit.trouble().unwrap_or_else(|| good.into());
-        let to = if was_bad {
-            tracing::warn!(pool, %backend, %evidence, "commits end again");
-            "done"
-        } else {
-            tracing::error!(pool, %backend, %evidence, "the active backend accepts logins and cannot commit");
-            "stuck"
-        };
-        self.events.push(StateEvent { to: Some(to), evidence, ..self.event(at, Some(backend), "commit") });
-    }
-
-    /// Another backend is asked to commit from now on, or none.
-    fn commits_elsewhere(&self, at: (Time, Epoch), was_bad: bool) {
-        self.metrics.commit_probe.set(0.0);
-        if was_bad {
-            let evidence = "the backend that could not commit is not active any more".into();
-            self.events.push(StateEvent { to: Some("left"), evidence, ..self.event(at, None, "commit") });
-        }
-    }
-}
-
 fn seen<'a>(core: &Pool, id: BackendId, node: &'a Node) -> Option<Seen<'a>> {
     let state = core.backend(id)?;
     // One that starts, or shuts down, writes a line for each login.
     let is_up = state.health() == Health::Up && !state.is_pending() && !state.is_starting();
     let is_cut_off = state.facts.role == Some(Role::Standby) && state.facts.hears_primary == Some(false);
     Some(Seen { node, is_up, is_down: state.health() == Health::Down, is_disturbed: !is_up || is_cut_off })
-}
-
-/// What is to be done about a change of a backend's proof.
-fn help(backend: &str, (from, to): (Proof, Proof), what: &Printable) -> Option<String> {
-    let approve = format!("mainstay approve {backend} takes it as it is");
-    match to {
-        Proof::Proven | Proof::Approved | Proof::Proving => None,
-        Proof::Unproven if Doubt::is_away(what) => Some("nothing: its print is read as soon as it answers".into()),
-        Proof::Unproven if from.is_good() => {
-            Some(format!("its proofs begin by themselves; mainstay diff shows what differs; {approve}"))
-        }
-        Proof::Unproven => {
-            Some(format!("its proofs are run again every minute; mainstay prove {backend} does it at once; {approve}"))
-        }
-        Proof::Failed | Proof::Inconclusive => {
-            Some(format!("mend what the proof found; mainstay prove {backend} runs the proofs at once; {approve}"))
-        }
-    }
 }

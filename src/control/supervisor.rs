@@ -12,7 +12,6 @@ use super::{
     departure::Departures,
     effects::RoutePublisher,
     guard::{Commits, Distrust, Keeper},
-    line_limit::LineLimit,
     memory::Memory,
     node::{self, Node, Probers},
     notes::Teller,
@@ -37,6 +36,7 @@ use crate::{
         Clock, GuardLog, LastProbe, Order, OrderReceiver, PassiveReport, ReportReceiver, RouteId, SessionTable, Snapshot, Verb,
         kill,
     },
+    telemetry::LineLimit,
 };
 
 /// Interval for values that change with time alone: outage seconds, readiness.
@@ -97,7 +97,7 @@ impl Supervisor {
             keeper.restore(&mut core, &config.backends);
         }
         let (pool, events) = (Arc::clone(&config.name), Arc::clone(&settings.events));
-        let teller = Teller { pool, events, metrics, proof_lines: LineLimit::default() };
+        let teller = Teller { pool, events, metrics, proof_lines: LineLimit::default(), probe_lines: LineLimit::default() };
         if let Some(operation) = memory.interrupted() {
             teller.interrupted((now, core.epoch()), operation);
         }

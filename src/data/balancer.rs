@@ -82,9 +82,15 @@ impl ReaderBalancer {
         let mut canaries = readers.iter().filter(|reader| reader.percent().is_some()).peekable();
         canaries.peek()?;
         let turns = self.news.fetch_add(1, Ordering::Relaxed);
-        let mut its_own = canaries
-            .filter(|reader| self.target.takes(reader) && routes.is_fresh(reader, now) && self.is_turn_of(reader, turns, client));
-        its_own.find_map(|reader| TakenRoute::take(Arc::clone(&reader.route), now, held).ok())
+        let mut its_own: Vec<_> = canaries
+            .filter(|reader| self.target.takes(reader) && routes.is_fresh(reader, now) && self.is_turn_of(reader, turns, client))
+            .collect();
+        // Several share what one would get.
+        if let Some(percent) = its_own.first().and_then(|reader| reader.percent()) {
+            let count = its_own.len();
+            its_own.rotate_left(share(turns, percent) % count);
+        }
+        its_own.into_iter().find_map(|reader| TakenRoute::take(Arc::clone(&reader.route), now, held).ok())
     }
 
     /// Chooses among the readers that take more, except those that just failed, then the fallback. `held` clients of the pool wait.
@@ -134,9 +140,13 @@ impl ReaderBalancer {
         if let (Balance::Source, Some(client)) = (self.balance, client) {
             return weight(client, &reader.route.backend) % 100 < u64::from(percent);
         }
-        let share = |turns: usize| turns as u128 * u128::from(percent) / 100;
-        share(turns + 1) > share(turns)
+        share(turns + 1, percent) > share(turns, percent)
     }
+}
+
+/// How many of so many clients a canary gets.
+fn share(turns: usize, percent: u32) -> usize {
+    usize::try_from(turns as u128 * u128::from(percent) / 100).unwrap_or(usize::MAX)
 }
 
 /// Another reader, since the first takes no more.
@@ -279,6 +289,13 @@ mod tests {
         let first: Vec<_> = (0..=u8::MAX).map(of).collect();
         assert_eq!(first, (0..=u8::MAX).map(of).collect::<Vec<_>>(), "an address stays");
         assert!((20..80).contains(&counts(&first, 3)[2]), "{:?}", counts(&first, 3));
+        // Two of them share it.
+        let mut both: Vec<_> = world.seam.routes.readers().iter().cloned().collect();
+        both[1].kind = ReaderKind::Canary(20);
+        world.seam.publisher.offer_readers(both.into());
+        let turns = balancer(ReadTarget::Replica, Balance::RoundRobin);
+        let chosen: Vec<_> = (0..100).filter_map(|_| world.one(&turns, &[], 0)).collect();
+        assert_eq!(counts(&chosen, 3), [0, 10, 10]);
         // Alone it does not become the one that everybody reads from.
         let only = world.seam.routes.readers()[2].clone();
         world.seam.publisher.offer_readers(Arc::from([only]));

@@ -35,8 +35,12 @@ use crate::{
     },
     reason::RejectReason,
     route::{Clock, Frontend, PassiveReport, ReportSender, Route, RouteId, RouteWatch, SessionTable, TakenRoute},
+    telemetry::LineLimit,
     wire::Protocol,
 };
+
+/// Lines a second of a listener about sessions that ended for one reason.
+const END_LINES: u32 = 100;
 
 /// The process on the byte path.
 #[derive(Debug)]
@@ -155,6 +159,8 @@ pub(super) struct ListenerContext {
     pub(super) rules: Option<Box<AccessRules>>,
     pub(super) refusal: Refusal,
     log: RejectLog,
+    /// Of the lines about sessions with an end that is not ordinary, by reason.
+    pub(super) ends: LineLimit<&'static str>,
     /// The PROXY header that backends get, if any.
     pub(super) header: Option<proxy_protocol::Version>,
 }
@@ -192,6 +198,7 @@ impl ListenerContext {
             rules: AccessRules::of(config, counts.per_ip),
             refusal: config.refusal,
             log: RejectLog::default(),
+            ends: LineLimit::new(END_LINES, Duration::from_secs(1)),
             header: config.proxy_protocol.send.version(),
         }
     }

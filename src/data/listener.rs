@@ -3,6 +3,7 @@
 
 use std::{
     cell::{Cell, RefCell},
+    fmt::Display,
     fs::File,
     io,
     net::SocketAddr,
@@ -37,6 +38,8 @@ use crate::{
         socket::{BACKLOG, reset_leg_options},
     },
     reason::{AcceptError, RejectReason},
+    route::Frontend,
+    telemetry::{Admitted, LineLimit},
 };
 
 /// Most connections accepted in one turn, before the worker's sessions run.
@@ -82,7 +85,7 @@ async fn accept(
     let listener = Arc::clone(&orders.borrow_and_update());
     let gate = Rc::new(Gate {
         socket: Watched::listener(socket)?,
-        acceptor: RefCell::new(Acceptor { listener, workers, reserve, backoff: backoff() }),
+        acceptor: RefCell::new(Acceptor { listener, workers, reserve, backoff: backoff(), lines: LineLimit::default() }),
         closes: Cell::new(false),
     });
     // A task of its own, so that a client need not check for orders.
@@ -196,6 +199,7 @@ struct Acceptor {
     /// Closed to reject a client when there is no other descriptor.
     reserve: Option<File>,
     backoff: Backoff,
+    lines: LineLimit<&'static str>,
 }
 
 impl Acceptor {
@@ -221,12 +225,12 @@ impl Acceptor {
                     match kind {
                         AcceptError::Aborted => {}
                         AcceptError::FileDescriptors => {
-                            tracing::warn!(listener = %self.listener.frontend.listener, error = kind.as_str(), "cannot accept: no file descriptor is free");
+                            self.tell(kind, "no file descriptor is free");
                             self.shed(socket);
                             return Batch::Short;
                         }
                         AcceptError::Memory | AcceptError::Other => {
-                            tracing::warn!(listener = %self.listener.frontend.listener, error = %io::Error::from(errno), "cannot accept");
+                            self.tell(kind, io::Error::from(errno));
                             return Batch::Short;
                         }
                     }
@@ -234,6 +238,14 @@ impl Acceptor {
             }
         }
         Batch::More
+    }
+
+    /// It lasts as long as the shortage does.
+    fn tell(&self, kind: AcceptError, error: impl Display) {
+        let (Frontend { pool, listener }, kind) = (&*self.listener.frontend, kind.as_str());
+        if let Some(Admitted { suppressed }) = self.lines.admits(kind) {
+            tracing::warn!(%pool, %listener, kind, %error, suppressed, "cannot accept");
+        }
     }
 
     fn hand_over(&self, client: OwnedFd, peer: Peer) {

@@ -17,6 +17,7 @@ use crate::{
     failover::{Passive, label::Label},
     reason::CloseReason,
     route::{Listening, OpenSession, RouteId, Session, SessionEntry, WaitEnd},
+    telemetry::Admitted,
 };
 
 /// The record of a session besides its relay.
@@ -99,8 +100,13 @@ impl SessionRecord {
             let clients = pool.routes.clients();
             if is_to_end || ended.is_by_server() { clients.lost(epoch, now) } else { clients.left(epoch, now) }
         }
-        if ended.is_notable() || tracing::enabled!(tracing::Level::DEBUG) {
-            log(&ended, id, &session, lasted);
+        if ended.is_notable() {
+            // A failover ends thousands at once.
+            if let Some(Admitted { suppressed }) = listener.ends.admits(ended.reason.as_str()) {
+                log(&ended, id, &session, lasted, suppressed);
+            }
+        } else if tracing::enabled!(tracing::Level::DEBUG) {
+            log(&ended, id, &session, lasted, None);
         }
         route.metrics.closed.get(ended.reason).inc();
         pool.metrics.connection_duration.observe(lasted.as_secs_f64());
@@ -116,7 +122,7 @@ impl SessionRecord {
 }
 
 #[cold]
-fn log(ended: &Ended, id: u64, session: &Session, lasted: Duration) {
+fn log(ended: &Ended, id: u64, session: &Session, lasted: Duration, suppressed: Option<u64>) {
     let (frontend, route) = (&session.frontend, &session.route);
     macro_rules! line {
         ($level:ident) => {
@@ -132,6 +138,7 @@ fn log(ended: &Ended, id: u64, session: &Session, lasted: Duration) {
                 upstream_bytes = ended.upstream_bytes,
                 downstream_bytes = ended.downstream_bytes,
                 duration_ms = u64::try_from(lasted.as_millis()).unwrap_or(u64::MAX),
+                suppressed,
                 "session closed"
             )
         };

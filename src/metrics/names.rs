@@ -103,7 +103,7 @@ metrics! {
     PROMOTIONS = "mainstay_promotions_total", "Operations in which a standby was told to become the primary, by the result of the operation.", zeros [];
     PROMOTIONS_REFUSED = "mainstay_promotions_refused_total", "Times that an automatic promotion was due and not begun, by the condition that did not hold.", zeros [];
     ROLLBACK_READY = "mainstay_rollback_ready", "1 when mainstay rollback would lose nothing now.";
-    ROLLBACK_LOST = "mainstay_rollback_lost_bytes", "What the backend that was active before lacks and does not receive any more; 0 when it follows, or nobody knows.";
+    ROLLBACK_LOST = "mainstay_rollback_lost_bytes", "What the backend that was active before lacks and does not receive any more, in bytes; in transactions of MySQL and MariaDB. 0 when it follows, or nobody knows.";
     DRILL_SUCCESS = "mainstay_drill_last_success_timestamp_seconds", "When mainstay drill --switch was last done, there and back, in seconds since 1970; 0 before.";
     COMMIT_PROBE = "mainstay_commit_probe_seconds", "How long the last commit took that was tried on the active backend; of one that has not ended, how long it has been under way; 0 before.";
     PAUSED = "mainstay_paused", "1 while new clients are held by command.";

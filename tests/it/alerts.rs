@@ -12,6 +12,7 @@ mod prometheus;
 mod promql;
 mod rules;
 mod runbook;
+mod shop;
 
 fn path(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(name)

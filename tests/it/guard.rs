@@ -1,5 +1,6 @@
 //! Backends that have changed, in a whole mainstay before a real primary and its standby: what is told, what is refused, who serves.
 
+mod canary;
 mod scripted;
 
 use std::time::Duration;
@@ -31,9 +32,15 @@ struct Guarded {
 
 impl Guarded {
     fn new(guard: &Value) -> Self {
+        Self::with(guard, |_| {})
+    }
+
+    /// With more in the pool.
+    fn with(guard: &Value, edit: impl FnOnce(&mut Value)) -> Self {
         let (pair, scratch) = (PostgresPair::start(), Scratch::new());
         let mut pool = lab::pairs::pool(&pair, "127.0.0.1:0", &json!({"guard": guard}));
         pool["check"] = json!({"postgres": {"user": "mainstay"}, "interval": "200ms", "fall": 5});
+        edit(&mut pool);
         let mut settings = json!({"log": {"level": "info", "format": "json"}, "state_dir": scratch.directory(), "pools": [pool]});
         let site = Site::start(&mut settings, &scratch.path("admin.sock"));
         let guarded = Self { site, pair, settings, scratch };
@@ -246,6 +253,26 @@ fn a_primary_that_was_restarted_and_is_another_is_an_error() {
     within(READ, "its proof fails", || (guarded.proof(0).0 == "failed").then_some(()));
     let errors = until("it is told", || Some(guarded.errors()).filter(|errors| !errors.is_empty()));
     assert!(errors.len() == 1 && errors[0].contains("has changed and has not proven itself"), "{errors:?}");
+}
+
+/// Two that are written to are worse than none.
+#[test]
+fn nobody_is_told_to_promote_beside_a_primary_that_lives() {
+    let fails = json!([{"name": "fails", "sql": "SELECT 1 / (2.5 - current_setting('random_page_cost')::numeric)"}]);
+    let guarded = Guarded::with(&json!({"mode": "enforce", "last_resort": "hold", "proofs": fails}), |pool| {
+        pool["promotion"] = json!({"how": "none"});
+    });
+    // It is the active one at first, and then a primary that serves nobody.
+    guarded.site.run(&["switchover", "orders", "--to", "db-b"]).is_refused("stop db-a, which is a primary, and only then");
+    guarded.pair.administer(0, "ALTER SYSTEM SET random_page_cost = 2.5");
+    guarded.pair.cluster.node(0).stop_fast().unwrap();
+    guarded.pair.cluster.node(0).start().unwrap();
+    within(READ, "its proof fails", || (guarded.proof(0).0 == "failed").then_some(()));
+    assert_eq!(guarded.site.active(), None);
+    guarded.site.run(&["promote", "orders", "--to", "db-b"]).is_refused("stop db-a, which is a primary, and only then");
+    guarded.pair.cluster.node(0).kill9().unwrap();
+    let refused = || guarded.site.run(&["promote", "orders", "--to", "db-b"]).err;
+    until("it is gone", || refused().contains("make sure that the old primary has stopped, and only then").then_some(()));
 }
 
 #[test]

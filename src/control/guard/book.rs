@@ -11,7 +11,7 @@
 //! | not good | a proof failed, and not on the active one | `failed`, until they passed |
 //! | not good | a proof failed on both | `inconclusive`, until they passed |
 //! | not good | a proof had no answer | `unproven`, until they passed; they are run again later |
-//! | not good | none failed | `proving`; after `soak` without a failed probe `proven`, or it waits for an approval |
+//! | not good | none failed | `proving`; after `soak` without a failed probe, once the same print is read again, `proven`, or it waits for an approval |
 //! | not good | the quick proofs passed while clients waited | told as `proven`, until the others were run |
 //! | anything | an operator approved it, or rejected it | `approved`, `failed`: for this print |
 
@@ -59,6 +59,8 @@ impl<'a> Rules<'a> {
 pub(in crate::control) struct Book {
     kept: Kept,
     present: Option<Arc<Print>>,
+    /// When that was.
+    read_at: Time,
     state: State,
     /// Of the proofs that were run last.
     results: Vec<Proved>,
@@ -207,7 +209,7 @@ impl Book {
     /// Its print was read. Of what a standby gets from its primary by replication, the print of the active one has the latest. Returns
     /// whether it is another one than before.
     pub(in crate::control) fn read(&mut self, print: Print, active: Option<&Arc<Print>>, now: Time, rules: Rules<'_>) -> bool {
-        self.doubt = None;
+        (self.doubt, self.read_at) = (None, now);
         let print = self.share(print, active);
         let is = |other: &Arc<Print>| other.differences(&print, rules.ignored).is_empty();
         let is_new = !self.present.as_ref().is_some_and(is);
@@ -317,7 +319,8 @@ impl Book {
     /// Time passed. Returns whether it is proven now.
     pub(in crate::control) fn tick(&mut self, now: Time, rules: Rules<'_>) -> bool {
         let State::Changed(Change { stage: Stage::Passed(since, waits_for), .. }) = &mut self.state else { return false };
-        let has_lasted = now.since(*since) >= rules.soak;
+        // Nobody knows what it is between two reads.
+        let has_lasted = now.since(*since) >= rules.soak && self.read_at.since(*since) >= rules.soak;
         *waits_for = if has_lasted { WAITS } else { LASTS };
         if !has_lasted || rules.is_manual {
             return false;
@@ -325,6 +328,12 @@ impl Book {
         self.kept.proven = self.present.clone().or_else(|| self.kept.proven.take());
         self.good(Proof::Proven);
         true
+    }
+
+    /// It has lasted, if it is still the same.
+    pub(in crate::control) fn is_to_be_read(&self, now: Time, rules: Rules<'_>) -> bool {
+        let Some(Change { stage: Stage::Passed(since, _), .. }) = self.changed() else { return false };
+        now.since(*since) >= rules.soak && self.read_at.since(*since) < rules.soak
     }
 
     /// An operator approved what it is now. `None` while nothing was read.
@@ -411,10 +420,26 @@ mod tests {
         book.disturbed(at(50));
         book.tick(at(100), RULES);
         assert_eq!(book.proof().0, Proof::Proving, "a failed probe begins the soak again");
-        book.tick(at(110), RULES);
+        assert!(!book.is_to_be_read(at(109), RULES));
+        assert!(!book.tick(at(110), RULES) && book.is_to_be_read(at(110), RULES), "it may be another one by now");
+        book.read(print("15.18", "4MB"), None, at(111), RULES);
+        assert!(!book.is_to_be_read(at(111), RULES) && book.tick(at(111), RULES));
         assert_eq!(book.proof().0, Proof::Proven);
         book.read(print("15.17", "4MB"), None, at(120), RULES);
         assert_eq!(book.proof().0, Proof::Unproven, "the way back is a change as well");
+    }
+
+    #[test]
+    fn one_that_changes_before_its_soak_is_over_is_not_proven() {
+        let mut book = updated();
+        for (release, now) in [("15.19", 200), ("15.20", 400), ("15.21", 600)] {
+            book.begin();
+            book.proved(Vec::new(), Scope::All, at(now - 100), RULES);
+            assert!(!book.tick(at(now - 1), RULES), "{release}");
+            assert!(book.read(print(release, "4MB"), None, at(now), RULES));
+            assert!(!book.tick(at(now), RULES));
+            assert_eq!(book.proof().0, Proof::Unproven);
+        }
     }
 
     #[test]
@@ -540,6 +565,7 @@ mod tests {
         let mut book = updated();
         book.begin();
         book.proved(Vec::new(), Scope::All, at(20), rules);
+        book.read(print("15.18", "4MB"), None, at(1000), rules);
         book.tick(at(1000), rules);
         assert_eq!(book.proof().0, Proof::Proving);
         assert!(book.proof().1.contains("mainstay approve"));

@@ -222,7 +222,8 @@ impl Keeper {
             if seat.job.is_some() || !seen.is_up {
                 continue;
             }
-            if seat.next <= now {
+            // One that changes each time is not read more often for that.
+            if seat.next <= now || (seat.pause <= 2 * READ_EVERY && seat.book.is_to_be_read(now, rules)) {
                 seat.pause = seat.pause.max(READ_EVERY);
                 seat.next = now + seat.pause;
                 let (subject, fingerprints) = (Subject::of(seen.node, scene.check), self.fingerprints.clone());

@@ -5,6 +5,7 @@ use std::{
     sync::Arc,
 };
 
+use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -12,10 +13,19 @@ use tokio::{
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
-use super::{bounded::Bounded, deadline::Deadline, files, finding::Finding, socket::io_error, tls, x509};
+use super::{
+    bounded::Bounded,
+    deadline::Deadline,
+    files,
+    finding::{Failure, Finding},
+    socket::io_error,
+    tcp::{self, Plain},
+    tls, x509,
+};
 use crate::{
     config::{TlsIdentity, TlsMode},
     failover::Outcome,
+    net::{addresses::Addresses, endpoint::Endpoint},
 };
 
 /// A connection, encrypted or not.
@@ -32,37 +42,65 @@ pub(super) struct Security<'a> {
     pub(super) identity: Option<&'a TlsIdentity>,
 }
 
-/// Starts TLS where `security` wants it, before anything else is sent.
-///
-/// # Errors
-/// When the server does not support TLS, or its certificate is not accepted.
-pub(super) async fn encrypt(socket: Bounded, security: Security<'_>, deadline: Deadline) -> Result<Box<dyn Stream>, Finding> {
-    if security.mode == TlsMode::Off { Ok(Box::new(socket)) } else { Ok(Box::new(handshake(socket, security, deadline).await?)) }
+/// TLS of one connection, with its files read.
+pub(super) struct Tls {
+    host: String,
+    /// `None` where there is to be no TLS.
+    config: Option<Arc<ClientConfig>>,
 }
 
-/// Starts TLS.
-///
-/// # Errors
-/// When the server does not support TLS, or its certificate is not accepted.
-pub(super) async fn handshake(
-    socket: Bounded,
-    security: Security<'_>,
-    deadline: Deadline,
-) -> Result<TlsStream<Bounded>, Finding> {
-    let misconfigured = |why: String| Finding::new(Outcome::Misconfigured, why);
-    let Security { host, mode, .. } = security;
-    let (authorities, identity) = (security.authorities.map(PathBuf::from), security.identity.cloned());
-    let build = move || tls::client(mode, authorities.as_deref(), identity.as_ref());
-    // Without files nothing can hang.
-    let config = if security.authorities.is_none() && security.identity.is_none() {
-        build()
-    } else {
-        files::off_thread(Instant::now() + deadline.for_files(), build).await
-    };
-    let config = config.map_err(misconfigured)?;
-    let name = ServerName::try_from(host.to_owned())
-        .map_err(|error| misconfigured(format!("{host} is no name for a certificate: {error}")))?;
-    TlsConnector::from(Arc::new(config)).connect(name, socket).await.map_err(|error| io_error(&error))
+impl Security<'_> {
+    /// Connects, and reads the files of TLS before anything is said: a login that is cut off in its middle is a line in the server's
+    /// log. That a file cannot be read hides no server that is gone.
+    ///
+    /// # Errors
+    /// Why there is no connection; then, which file cannot be used.
+    pub(super) async fn connect(self, addresses: &Addresses, deadline: Deadline) -> Result<(Plain, Endpoint, Tls), Failure> {
+        let reading = async { Ok(self.read(deadline).await) };
+        // A refusal does not wait for a disk.
+        let (tls, (socket, address)) = tokio::try_join!(reading, tcp::connect(addresses, deadline))?;
+        Ok((socket, address, tls.map_err(|why| Failure::Backend(misconfigured(why)))?))
+    }
+
+    async fn read(self, deadline: Deadline) -> Result<Tls, String> {
+        let Security { host, mode, authorities, identity } = self;
+        let host = host.to_owned();
+        if mode == TlsMode::Off {
+            return Ok(Tls { host, config: None });
+        }
+        let (authorities, identity) = (authorities.map(PathBuf::from), identity.cloned());
+        // Without files nothing can hang.
+        let has_files = authorities.is_some() || identity.is_some();
+        let build = move || tls::client(mode, authorities.as_deref(), identity.as_ref());
+        let config = if has_files { files::off_thread(Instant::now() + deadline.for_files(), build).await } else { build() };
+        Ok(Tls { host, config: Some(Arc::new(config?)) })
+    }
+}
+
+impl Tls {
+    /// Starts TLS where the check wants it, before anything else is sent.
+    ///
+    /// # Errors
+    /// When the server does not support TLS, or its certificate is not accepted.
+    pub(super) async fn encrypt(self, socket: Bounded) -> Result<Box<dyn Stream>, Finding> {
+        if self.config.is_none() { Ok(Box::new(socket)) } else { Ok(Box::new(self.handshake(socket).await?)) }
+    }
+
+    /// Starts TLS.
+    ///
+    /// # Errors
+    /// When the server does not support TLS, or its certificate is not accepted.
+    pub(super) async fn handshake(self, socket: Bounded) -> Result<TlsStream<Bounded>, Finding> {
+        let Self { host, config } = self;
+        let config = config.ok_or_else(|| misconfigured("the check has tls: off".to_owned()))?;
+        let name = ServerName::try_from(host.clone())
+            .map_err(|error| misconfigured(format!("{host} is no name for a certificate: {error}")))?;
+        TlsConnector::from(config).connect(name, socket).await.map_err(|error| io_error(&error))
+    }
+}
+
+fn misconfigured(why: String) -> Finding {
+    Finding::new(Outcome::Misconfigured, why)
 }
 
 /// What binds a login to the server's certificate.

@@ -6,13 +6,16 @@ use std::{
     process::{Child, Command, Stdio},
     sync::{Arc, Mutex},
     thread,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use lab::port::ReservedPort;
 use serde_json::Value;
 
-use super::text;
+use super::{
+    dashboard::{self, Query},
+    text,
+};
 use crate::support::{
     config::LOOPBACK,
     scratch::Scratch,
@@ -112,64 +115,52 @@ impl Drop for Program {
     }
 }
 
-/// Prometheus, Alertmanager, and who gets the notifications.
-pub(super) struct Monitoring {
-    _programs: [Program; 2],
-    _ports: [ReservedPort; 2],
-    prometheus: SocketAddr,
-    receiver: Receiver,
+/// A Prometheus that scrapes one mainstay.
+pub(super) struct Prometheus {
+    _program: Program,
+    _port: ReservedPort,
+    address: SocketAddr,
+    since: SystemTime,
     _directory: Scratch,
 }
 
-impl Monitoring {
-    /// Of a mainstay with this admin address, with the shipped files; only their addresses are others.
-    pub(super) fn of(mainstay: SocketAddr) -> Self {
-        let (directory, receiver) = (Scratch::new(), Receiver::start());
-        let ports = [ReservedPort::new().unwrap(), ReservedPort::new().unwrap()];
-        let [prometheus, alertmanager] = ports.each_ref().map(ReservedPort::address);
-        let put = |name: &str, replace: &[(&str, String)]| {
-            let text = replace.iter().fold(text(&format!("deploy/prometheus/{name}")), |text, (old, new)| {
-                assert!(text.contains(old), "{name} does not name {old}");
-                text.replace(old, new)
-            });
-            directory.file(name, text, 0o644);
-        };
-        put("rules.yaml", &[]);
-        put("alertmanager.yml", &[("127.0.0.1:9099", receiver.address.to_string())]);
+/// A file of `deploy/prometheus`, with some texts replaced.
+fn put(directory: &Scratch, name: &str, replace: &[(&str, String)]) {
+    let text = replace.iter().fold(text(&format!("deploy/prometheus/{name}")), |text, (old, new)| {
+        assert!(text.contains(old), "{name} does not name {old}");
+        text.replace(old, new)
+    });
+    directory.file(name, text, 0o644);
+}
+
+impl Prometheus {
+    /// Of a mainstay with this admin address, with the shipped files; only their addresses are others, and how often it scrapes.
+    pub(super) fn of(mainstay: SocketAddr, alertmanager: SocketAddr, every: &str) -> Self {
+        let (directory, port) = (Scratch::new(), ReservedPort::new().unwrap());
+        put(&directory, "rules.yaml", &[]);
         let targets = ("\"app-1:8432\", \"app-2:8432\"", format!("\"{mainstay}\""));
-        put("prometheus.yml", &[targets, ("127.0.0.1:9093", alertmanager.to_string())]);
-        let programs = [
-            Program::start(
-                "prometheus-alertmanager",
-                &directory,
-                &[
-                    "--config.file=alertmanager.yml".to_owned(),
-                    "--storage.path=alertmanager".to_owned(),
-                    format!("--web.listen-address={alertmanager}"),
-                    "--cluster.listen-address=".to_owned(),
-                ],
-            ),
-            Program::start(
-                "prometheus",
-                &directory,
-                &[
-                    "--config.file=prometheus.yml".to_owned(),
-                    "--storage.tsdb.path=prometheus".to_owned(),
-                    format!("--web.listen-address={prometheus}"),
-                ],
-            ),
+        let pace = [
+            ("scrape_interval: 5s", format!("scrape_interval: {every}")),
+            ("scrape_timeout: 4s", format!("scrape_timeout: {every}")),
         ];
-        let this = Self { _programs: programs, _ports: ports, prometheus, receiver, _directory: directory };
-        within(3 * patience(), "Alertmanager is ready", || (get(alertmanager, "/-/ready")?.0 == 200).then_some(()));
-        within(3 * patience(), "Prometheus is ready", || (get(prometheus, "/-/ready")?.0 == 200).then_some(()));
+        put(&directory, "prometheus.yml", &[&[targets, ("127.0.0.1:9093", alertmanager.to_string())], &pace[..]].concat());
+        let address = port.address();
+        let since = SystemTime::now();
+        let args = [
+            "--config.file=prometheus.yml".to_owned(),
+            "--storage.tsdb.path=prometheus".to_owned(),
+            format!("--web.listen-address={address}"),
+        ];
+        let program = Program::start("prometheus", &directory, &args);
+        let this = Self { _program: program, _port: port, address, since, _directory: directory };
+        within(3 * patience(), "Prometheus is ready", || (get(address, "/-/ready")?.0 == 200).then_some(()));
         until("mainstay was scraped", || (!this.ask("mainstay_build_info").is_empty()).then_some(()));
-        within(3 * patience(), "every rule was looked at", || this.has_looked().then_some(()));
         this
     }
 
     /// Whether every rule has been looked at, without an error.
     fn has_looked(&self) -> bool {
-        let Some((200, body)) = get(self.prometheus, "/api/v1/rules") else { return false };
+        let Some((200, body)) = get(self.address, "/api/v1/rules") else { return false };
         let body: Value = serde_json::from_str(&body).unwrap();
         let groups = body["data"]["groups"].as_array().unwrap();
         let rules = groups.iter().flat_map(|group| group["rules"].as_array().unwrap());
@@ -178,12 +169,61 @@ impl Monitoring {
 
     /// The values that an expression has now.
     pub(super) fn ask(&self, expr: &str) -> Vec<f64> {
+        self.series("query", expr, "").iter().map(|series| number(&series["value"])).collect()
+    }
+
+    /// Whether Grafana draws something for this query. What is not a number is not drawn.
+    pub(super) fn shows(&self, query: &Query) -> bool {
+        let expr = dashboard::filled_in(&query.expr);
+        if !query.is_range {
+            return self.ask(&expr).iter().any(|value| value.is_finite());
+        }
+        let seconds = |time: SystemTime| time.duration_since(UNIX_EPOCH).unwrap().as_secs_f64();
+        let range = format!("&start={}&end={}&step=1s", seconds(self.since), seconds(SystemTime::now()));
+        let series = self.series("query_range", &expr, &range);
+        series.iter().flat_map(|series| series["values"].as_array().unwrap()).any(|value| number(value).is_finite())
+    }
+
+    fn series(&self, way: &str, expr: &str, range: &str) -> Vec<Value> {
         let query = percent_encoding::utf8_percent_encode(expr, percent_encoding::NON_ALPHANUMERIC);
-        let (code, body) = get(self.prometheus, &format!("/api/v1/query?query={query}")).unwrap();
+        let (code, body) = get(self.address, &format!("/api/v1/{way}?query={query}{range}")).unwrap();
         assert_eq!(code, 200, "{expr}: {body}");
         let body: Value = serde_json::from_str(&body).unwrap();
-        let result = body["data"]["result"].as_array().unwrap();
-        result.iter().map(|series| series["value"][1].as_str().unwrap().parse().unwrap()).collect()
+        body["data"]["result"].as_array().unwrap().clone()
+    }
+}
+
+/// The number of a sample.
+fn number(sample: &Value) -> f64 {
+    sample[1].as_str().unwrap().parse().unwrap()
+}
+
+/// Prometheus, Alertmanager, and who gets the notifications.
+pub(super) struct Monitoring {
+    pub prometheus: Prometheus,
+    _alertmanager: Program,
+    _port: ReservedPort,
+    receiver: Receiver,
+    _directory: Scratch,
+}
+
+impl Monitoring {
+    /// Of a mainstay with this admin address, with the shipped files; only their addresses are others.
+    pub(super) fn of(mainstay: SocketAddr) -> Self {
+        let (directory, receiver, port) = (Scratch::new(), Receiver::start(), ReservedPort::new().unwrap());
+        put(&directory, "alertmanager.yml", &[("127.0.0.1:9099", receiver.address.to_string())]);
+        let address = port.address();
+        let args = [
+            "--config.file=alertmanager.yml".to_owned(),
+            "--storage.path=alertmanager".to_owned(),
+            format!("--web.listen-address={address}"),
+            "--cluster.listen-address=".to_owned(),
+        ];
+        let alertmanager = Program::start("prometheus-alertmanager", &directory, &args);
+        within(3 * patience(), "Alertmanager is ready", || (get(address, "/-/ready")?.0 == 200).then_some(()));
+        let prometheus = Prometheus::of(mainstay, address, "5s");
+        within(3 * patience(), "every rule was looked at", || prometheus.has_looked().then_some(()));
+        Self { prometheus, _alertmanager: alertmanager, _port: port, receiver, _directory: directory }
     }
 
     /// What was told so far.

@@ -51,6 +51,8 @@ fn tokens(expr: &str) -> Vec<Token> {
                 }
                 tokens.push(Token::Word(word));
             }
+            // What the dashboard fills in.
+            '$' => while rest.next_if(|next| next.is_ascii_alphanumeric() || *next == '_').is_some() {},
             // A number, with its unit.
             c if c.is_ascii_digit() => while rest.next_if(|next| next.is_ascii_alphanumeric() || *next == '.').is_some() {},
             c if c.is_whitespace() => {}
@@ -142,4 +144,5 @@ fn an_expression_is_read() {
     assert_eq!(selectors(expr), expected);
     assert_eq!(groupings(expr), ["le", "job", "z"]);
     assert_eq!(counted(expr, "rate"), expected[..1]);
+    assert_eq!(selectors("1 - b / $__range_s"), expected[2..]);
 }

@@ -41,7 +41,7 @@ struct Sample {
     labels: String,
 }
 
-fn promtool(args: &[&str]) {
+pub(super) fn promtool(args: &[&str]) {
     let scratch = Scratch::new();
     let log = File::create(scratch.path("log")).unwrap();
     let mut command = Command::new("promtool");

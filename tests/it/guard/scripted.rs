@@ -4,7 +4,10 @@
 use std::{
     io::{BufRead, BufReader, Read, Write},
     net::{SocketAddr, TcpStream},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use serde_json::{Value, json};
@@ -34,6 +37,8 @@ fn parameters(of: &[(&str, &str)]) -> Vec<u8> {
 struct Server {
     backend: Backend,
     config: Words,
+    /// It answers nothing to `CONFIG GET` as long as this is set.
+    is_held: Arc<AtomicBool>,
     /// Its sessions: a test may end them.
     sessions: Arc<Mutex<Vec<TcpStream>>>,
 }
@@ -41,12 +46,13 @@ struct Server {
 impl Server {
     fn start(role: &'static str) -> Self {
         let (config, sessions) = (Words::default(), Arc::<Mutex<Vec<TcpStream>>>::default());
-        let (says, opened) = (Arc::clone(&config), Arc::clone(&sessions));
+        let is_held = Arc::<AtomicBool>::default();
+        let (says, held, opened) = (Arc::clone(&config), Arc::clone(&is_held), Arc::clone(&sessions));
         let backend = Backend::start_at(LOOPBACK, move |stream| {
             opened.lock().unwrap().push(stream.try_clone().unwrap());
-            let _ = talk(&stream, role, &says);
+            let _ = talk(&stream, role, (&says, &held));
         });
-        let server = Self { backend, config, sessions };
+        let server = Self { backend, config, is_held, sessions };
         server.has("1");
         server
     }
@@ -60,6 +66,10 @@ impl Server {
         *self.config.lock().unwrap() = words;
     }
 
+    fn holds(&self, is_held: bool) {
+        self.is_held.store(is_held, Ordering::SeqCst);
+    }
+
     fn hang_up(&self) {
         for session in self.sessions.lock().unwrap().drain(..) {
             let _ = session.shutdown(std::net::Shutdown::Both);
@@ -67,7 +77,7 @@ impl Server {
     }
 }
 
-fn talk(stream: &TcpStream, role: &str, config: &Words) -> std::io::Result<()> {
+fn talk(stream: &TcpStream, role: &str, (config, is_held): (&Words, &AtomicBool)) -> std::io::Result<()> {
     let mut reader = BufReader::new(stream);
     let mut line = String::new();
     loop {
@@ -87,7 +97,10 @@ fn talk(stream: &TcpStream, role: &str, config: &Words) -> std::io::Result<()> {
         let id = "0123456789012345678901234567890123456789";
         let replication = format!("role:{role}\r\nmaster_link_status:up\r\nslave_read_repl_offset:9\r\nslave_repl_offset:9\r\n");
         let answer = match words.join(" ") {
-            words if words.starts_with("config") => config.lock().unwrap().clone(),
+            words if words.starts_with("config") => {
+                within(5 * READ, "the test goes on", || (!is_held.load(Ordering::SeqCst)).then_some(()));
+                config.lock().unwrap().clone()
+            }
             words if words.contains("server") => bulk(&format!("redis_version:7.0.15\r\nrun_id:{id}\r\n")).into_bytes(),
             words if words.contains("modules") => bulk("# Modules\r\n").into_bytes(),
             words if words.starts_with("info") => {
@@ -425,4 +438,30 @@ fn the_key_of_the_fingerprints_is_kept_for_its_owner_alone() {
     let shown = scripted.diff().to_string() + &std::fs::read_to_string(&prints).unwrap();
     let secret = another.split('"').max_by_key(|word| word.len()).unwrap();
     assert!(secret.len() == 43 && !shown.contains(secret), "{secret}");
+}
+
+/// It may be another one than before, and that will be known in a moment.
+#[test]
+fn a_switchover_to_one_that_was_away_waits_until_it_is_read() {
+    let mut scripted = Scripted::new(&json!({"mode": "warn", "soak": "1h"}));
+    let pool = &mut scripted.settings["pools"][0];
+    pool["promotion"] = json!({"how": "sql"});
+    // Time enough for a print that does not come.
+    pool["check"]["timeout"] = json!("60s");
+    scripted.load();
+    let order = |more: &[&str]| {
+        let said = scripted.site.run(&[&["switchover", "orders", "--to", "db-b", "--dry-run"], more].concat());
+        format!("{}{}", said.out, said.err)
+    };
+    let why = "db-b was away, and its print has not been read since; order again in a moment";
+    scripted.is("db-b", "proven");
+    assert!(!order(&[]).contains(why));
+    scripted.b.holds(true);
+    scripted.b.hang_up();
+    until("it was away", || order(&[]).contains(why).then_some(()));
+    // However long that takes; and who insists gets it at once.
+    assert!(!order(&["--force"]).contains(why));
+    assert!(order(&[]).contains(why));
+    scripted.b.holds(false);
+    until("it was read", || (!order(&[]).contains(why)).then_some(()));
 }

@@ -5,12 +5,15 @@ use std::{
     io::Write,
     path::Path,
     process::Command,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
 use mainstay::{
-    config::{AuthMethod, CheckKind, MysqlCheck, PostgresCheck, RedisCheck, Secret, Sentinels, TlsIdentity, TlsMode},
+    config::{AuthMethod, CheckKind, HttpCheck, MysqlCheck, PostgresCheck, RedisCheck, Secret, Sentinels, TlsIdentity, TlsMode},
     control::probe::{self, Deadline, Failure, Finding, standing::Login},
     failover::{Outcome, Role, label::Label},
 };
@@ -20,7 +23,7 @@ use tokio::{
 };
 
 use super::{TIMEOUT, check, fake, local, once, postgres::Postgres, role, sockets};
-use crate::support::{child::Bounded, mariadb::MariaDb, redis::Redis, scratch::Scratch};
+use crate::support::{child::Bounded, mariadb::MariaDb, redis::Redis, scratch::Scratch, wait::until_async};
 
 /// What `CREATE ROLE … PASSWORD` takes for a verifier of `secret` with so many rounds; `PostgreSQL` 15 makes none but of 4096.
 fn verifier(rounds: u32) -> String {
@@ -220,8 +223,77 @@ async fn a_fifo_in_place_of_a_file_of_tls_is_told_at_once() {
     }
 }
 
+/// What cannot be read is told with its path before anything is said: a login that ends in its middle is a line in the server's log.
+/// A server that is gone is told all the same.
+#[tokio::test]
+async fn without_its_files_nothing_is_said_to_a_server() {
+    let scratch = Scratch::new();
+    certificates(&scratch);
+    let (said, connections) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (heard, met) = (Arc::clone(&said), Arc::clone(&connections));
+    let port = fake::serve(move |mut stream, _| {
+        let (heard, met) = (Arc::clone(&heard), Arc::clone(&met));
+        async move {
+            met.fetch_add(1, Ordering::SeqCst);
+            while let Ok(count @ 1..) = stream.read(&mut [0; 4096]).await {
+                heard.fetch_add(count, Ordering::SeqCst);
+            }
+            met.fetch_add(1000, Ordering::SeqCst);
+        }
+    })
+    .await;
+    let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let (path, missing, rubbish) = (|name| scratch.path(name), scratch.path("missing"), scratch.file("rubbish", "?", 0o644));
+    let identity = |cert_file, key_file| Some(TlsIdentity { cert_file, key_file });
+    let authority = Some(path("ca.crt"));
+    let bad = [
+        (Some(missing.clone()), None, &missing),
+        (Some(rubbish.clone()), None, &rubbish),
+        (authority.clone(), identity(missing.clone(), path("probe.key")), &missing),
+        (authority, identity(path("probe.crt"), rubbish.clone()), &rubbish),
+    ];
+    let mut probes = 0;
+    for (tls_ca_file, tls_identity, name) in bad {
+        let (tls, authority, shown) = (TlsMode::VerifyFull, || tls_ca_file.clone(), || tls_identity.clone());
+        let kinds = [
+            CheckKind::Postgres(PostgresCheck { tls_ca_file: authority(), tls_identity: shown(), ..check(tls) }),
+            CheckKind::Mysql(MysqlCheck { tls, tls_ca_file: authority(), tls_identity: shown(), ..MysqlCheck::default() }),
+            CheckKind::Redis(RedisCheck { tls, tls_ca_file: authority(), tls_identity: shown(), ..RedisCheck::default() }),
+            CheckKind::Http(HttpCheck { tls, tls_ca_file: authority(), tls_identity: shown(), ..HttpCheck::default() }),
+        ];
+        for kind in kinds {
+            probes += 1;
+            let finding = ask(port, kind.clone()).await;
+            assert_eq!(finding.outcome, Outcome::Misconfigured, "{kind:?}: {}", finding.evidence);
+            assert!(finding.evidence.contains(&name.display().to_string()), "{kind:?}: {}", finding.evidence);
+            let finding = ask(gone, kind.clone()).await;
+            assert_eq!(finding.outcome, Outcome::Refused, "{kind:?}: {}", finding.evidence);
+        }
+    }
+    // Each has met the server, which has seen its end.
+    until_async("every connection has ended", async || (connections.load(Ordering::SeqCst) == 1001 * probes).then_some(())).await;
+    assert_eq!(said.load(Ordering::SeqCst), 0);
+}
+
+/// `PostgreSQL` writes no line for a connection that says nothing.
+#[tokio::test]
+async fn a_file_that_cannot_be_read_is_no_line_in_the_log_of_the_server() {
+    let mut server = Postgres::primary(&[]);
+    let scratch = Scratch::new();
+    server.encrypt(scratch.directory());
+    // The test itself connects to see whether it has started, and may leave in the middle.
+    let lines = || server.log().lines().filter(|line| line.contains("SSL")).count();
+    let missing = PostgresCheck { tls_ca_file: Some(scratch.path("missing")), ..check(TlsMode::VerifyFull) };
+    for _ in 0..10 {
+        assert_eq!(once(server.port, &missing, TIMEOUT).await.0.outcome, Outcome::Misconfigured);
+    }
+    // One that logs in comes after them.
+    assert_eq!(server.sql("SELECT 1"), "1");
+    assert!(lines() <= 1, "{}", server.log());
+}
+
 /// An authority, and what it signed: a server for `localhost`, and `probe`.
-fn certificates(scratch: &Scratch) {
+pub(super) fn certificates(scratch: &Scratch) {
     let script = "set -e
 key='-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes'
 openssl req -x509 $key -days 2 -subj '/CN=test authority' -keyout ca.key -out ca.crt

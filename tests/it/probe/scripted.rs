@@ -9,7 +9,7 @@ use std::{
 };
 
 use mainstay::{
-    config::{CheckKind, MysqlCheck, TcpCheck, TlsMode},
+    config::{CheckKind, MysqlCheck, PostgresCheck, TcpCheck, TlsMode},
     control::probe::{self, Deadline},
     failover::{Outcome, Role},
     net::{addresses::Addresses, endpoint::Endpoint},
@@ -19,10 +19,11 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
-use super::{check, fake, local, once, sockets};
+use super::{check, fake, local, login::certificates, once, sockets};
 use crate::support::{
     config::LOOPBACK,
     echo::Backend,
+    scratch::Scratch,
     wait::{Watch, patience},
 };
 
@@ -115,10 +116,14 @@ async fn an_error_after_a_refused_tls_request_is_still_read() {
 
 #[tokio::test]
 async fn tls_is_never_silently_given_up() {
-    for tls in [TlsMode::Require, TlsMode::VerifyFull] {
-        let evidence = expect_answer(tls, "N", Outcome::Misconfigured).await;
-        assert!(evidence.contains("offers no TLS"), "{evidence}");
-    }
+    let evidence = expect_answer(TlsMode::Require, "N", Outcome::Misconfigured).await;
+    assert!(evidence.contains("offers no TLS"), "{evidence}");
+    let scratch = Scratch::new();
+    certificates(&scratch);
+    let verified = PostgresCheck { tls_ca_file: Some(scratch.path("ca.crt")), ..check(TlsMode::VerifyFull) };
+    let (finding, _) = once(fake::serve(|stream, _| fake::answer(stream, b"N")).await, &verified, patience()).await;
+    assert_eq!(finding.outcome, Outcome::Misconfigured, "{}", finding.evidence);
+    assert!(finding.evidence.contains("offers no TLS"), "{}", finding.evidence);
     // After an S, clear text is not understood any more.
     let bytes = [b"S".to_vec(), fake::welcome()].concat();
     for tls in [TlsMode::Prefer, TlsMode::Require] {

@@ -104,6 +104,11 @@ fn an_accept_that_fails_for_ever_neither_ends_nor_heats_the_process() {
     // Less than they would be.
     thread::sleep(Duration::from_millis(1500));
     assert!(errors() > before, "nobody asked for a second and a half");
+    // It is told some times, not each time.
+    let minutes = usize::try_from(process.status()["uptime_seconds"].as_u64().unwrap() / 60 + 1).unwrap();
+    let log = process.log();
+    let lines = log.iter().filter(|line| line["message"] == "cannot accept" && line["kind"] == "memory").count();
+    assert!((1..=6 * minutes).contains(&lines), "{lines} lines of {} errors", errors());
     drop((waiting, injection));
     assert!(process.is_running());
 }

@@ -67,6 +67,9 @@ fn with_lines_that_wait() -> (Backend, Process) {
 
 const LINES: u64 = 1000;
 
+/// Sessions that end at once.
+const ENDS: u64 = 500;
+
 #[test]
 fn a_log_that_stands_still_does_not_hold_up_the_end() {
     let (_backend, mut process) = with_lines_that_wait();
@@ -117,4 +120,28 @@ fn a_process_without_any_standard_stream_serves() {
     session(&process);
     process.signal(Signal::TERM);
     assert_eq!(process.ends_within(Duration::from_secs(5)).0.code(), Some(0));
+}
+
+/// What ends thousands of sessions at once is told by some of their lines, and by the number of the others.
+#[test]
+fn many_sessions_that_end_at_once_are_told_in_few_lines() {
+    let mut backend = Backend::echo();
+    let process = Process::start(&settings(&[backend.address])).serving();
+    let clients: Vec<_> = (0..ENDS)
+        .map(|_| {
+            let mut client = process.connect();
+            client.write_all(b"x").unwrap();
+            client.read_exact(&mut [0; 1]).unwrap();
+            client
+        })
+        .collect();
+    let ends = Watch::start();
+    backend.stop();
+    until("all sessions are over", || (process.metric("mainstay_connections_active", &[]) == 0).then_some(()));
+    // In each second that begins meanwhile, and in the one in which the last ended.
+    let bound = 100 * (ends.elapsed().as_secs() + 2);
+    assert_eq!(process.metric("mainstay_connections_closed_total", &[("reason", "revoked")]), ENDS);
+    let told = process.log().iter().filter(|line| line["message"] == "session closed").count();
+    assert!((1..=bound).contains(&(told as u64)), "{told} lines of {ENDS} sessions");
+    drop(clients);
 }

@@ -29,8 +29,7 @@ use super::{
     kind::{Check, Kind},
     single::Single,
     socket::io_error,
-    stream::{Security, Stream, encrypt},
-    tcp,
+    stream::{Security, Stream},
 };
 use crate::{
     config::{
@@ -76,16 +75,15 @@ impl Kind for ExchangeCheck {
 impl Single for Exchange {
     /// Connects and goes through the steps.
     async fn probe(&mut self, addresses: &Addresses, deadline: Deadline) -> Result<Finding, Printable> {
-        let socket = match tcp::connect(addresses, deadline).await {
-            Ok((socket, _)) => Bounded::new(socket, Allowance::new()),
-            Err(Failure::Backend(finding)) => return Ok(finding),
-            Err(Failure::Local(evidence)) => return Err(evidence),
-        };
         let check = &*self.check;
         let (authorities, identity) = (check.tls_ca_file.as_deref(), check.tls_identity.as_ref());
         let security = Security { host: &self.host, mode: check.tls, authorities, identity };
-        let encrypting = encrypt(socket, security, deadline);
-        let stream = match timeout_at(deadline.at(), encrypting).await {
+        let (socket, tls) = match security.connect(addresses, deadline).await {
+            Ok((socket, _, tls)) => (Bounded::new(socket, Allowance::new()), tls),
+            Err(Failure::Backend(finding)) => return Ok(finding),
+            Err(Failure::Local(evidence)) => return Err(evidence),
+        };
+        let stream = match timeout_at(deadline.at(), tls.encrypt(socket)).await {
             Ok(Ok(stream)) => stream,
             Ok(Err(finding)) => return Ok(finding),
             Err(_) => return Ok(Finding::late("connected, but the TLS handshake did not end", deadline)),

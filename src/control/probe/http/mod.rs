@@ -36,7 +36,7 @@ use super::{
     finding::{Broken, Failure, Finding},
     kind::{Check, Kind},
     standing::{self, Opened, SESSIONS, Standing as _},
-    stream, tcp,
+    stream::Security,
 };
 use crate::{
     config::HttpCheck,
@@ -145,12 +145,11 @@ impl Login {
         let addresses: Addresses = addresses.in_order().filter_map(|(_, address)| endpoint_of(address, port)).collect();
         // The PROXY header is only for the database's port.
         let greeted = if port.is_some() { deadline.with_header(None) } else { deadline };
-        let (socket, address) = tcp::connect(&addresses, greeted).await?;
+        let (authorities, identity) = (self.check.tls_ca_file.as_deref(), self.check.tls_identity.as_ref());
+        let security = Security { host: &self.host, mode: self.check.tls, authorities, identity };
+        let (socket, address, tls) = security.connect(&addresses, greeted).await?;
         let allowance = Allowance::new();
-        let (check, socket) = (&self.check, Bounded::new(socket, allowance.clone()));
-        let (authorities, identity) = (check.tls_ca_file.as_deref(), check.tls_identity.as_ref());
-        let security = stream::Security { host: &self.host, mode: check.tls, authorities, identity };
-        let stream = stream::encrypt(socket, security, deadline).await.map_err(Failure::Backend)?;
+        let stream = tls.encrypt(Bounded::new(socket, allowance.clone())).await.map_err(Failure::Backend)?;
         Ok((Session::start(stream, allowance).await.map_err(Failure::Backend)?, address))
     }
 

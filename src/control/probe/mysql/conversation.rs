@@ -18,7 +18,7 @@ use super::{
         finding::Finding,
         linger::Linger,
         socket::io_error,
-        stream::{self, Security, Stream},
+        stream::{Stream, Tls},
         tcp::Plain,
     },
     answer::{self, ServerError, Table},
@@ -109,10 +109,9 @@ pub(super) struct Conversation {
     linger: Linger,
 }
 
-/// The account, and the server.
+/// The account.
 #[derive(Clone, Copy)]
 pub(super) struct Account<'a> {
-    pub(super) host: &'a str,
     pub(super) check: &'a MysqlCheck,
     pub(super) password: Option<&'a Secret>,
     pub(super) deadline: Deadline,
@@ -130,7 +129,7 @@ impl Conversation {
     ///
     /// # Errors
     /// What was found instead.
-    pub(super) async fn begin(socket: Plain, account: Account<'_>) -> Result<(Self, String), Finding> {
+    pub(super) async fn begin((socket, tls): (Plain, Tls), account: Account<'_>) -> Result<(Self, String), Finding> {
         let check = account.check;
         let allowance = Allowance::new();
         let is_unix = matches!(socket, Plain::Right(_));
@@ -144,7 +143,7 @@ impl Conversation {
                 return Err(Finding::new(Outcome::Misconfigured, why));
             }
         };
-        let stream = if is_encrypted { bare.encrypt(&greeting, account).await? } else { Box::new(bare.stream) };
+        let stream = if is_encrypted { bare.encrypt(&greeting, tls).await? } else { Box::new(bare.stream) };
         let sequence = if is_encrypted { 2 } else { 1 };
         let linger = account.linger.clone();
         let mut conversation =
@@ -356,12 +355,10 @@ impl Bare {
         Ok(greeting)
     }
 
-    async fn encrypt(mut self, greeting: &Greeting, account: Account<'_>) -> Result<Box<dyn Stream>, Finding> {
-        let Account { host, check, deadline, .. } = account;
+    async fn encrypt(mut self, greeting: &Greeting, tls: Tls) -> Result<Box<dyn Stream>, Finding> {
         let request = wire::frame(1, &greeting.tls_request());
         self.stream.write_all(&request).await.map_err(|error| io_error(&error))?;
-        let (authorities, identity) = (check.tls_ca_file.as_deref(), check.tls_identity.as_ref());
-        stream::encrypt(self.stream, Security { host, mode: check.tls, authorities, identity }, deadline).await
+        tls.encrypt(self.stream).await
     }
 }
 

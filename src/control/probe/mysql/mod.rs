@@ -51,6 +51,7 @@ use super::{
     linger::{self, Linger},
     socket::io_error,
     standing::{self, Opened, SESSIONS, Standing as _},
+    stream::{Security, Tls},
     tcp::{self, Plain},
 };
 use crate::{
@@ -139,10 +140,12 @@ impl Login {
         addresses: &Addresses,
         deadline: Deadline,
     ) -> Result<(Standing, Option<SocketAddr>), Failure> {
-        let (socket, _) = tcp::connect(addresses, deadline).await?;
+        let (authorities, identity) = (self.check.tls_ca_file.as_deref(), self.check.tls_identity.as_ref());
+        let security = Security { host: &self.host, mode: self.check.tls, authorities, identity };
+        let (socket, _, tls) = security.connect(addresses, deadline).await?;
         let near = tcp::near(&socket);
         let (opened, opening) = oneshot::channel();
-        tokio::spawn(self.clone().run(socket, deadline, opened));
+        tokio::spawn(self.clone().run((socket, tls), deadline, opened));
         match timeout_at(deadline.at(), opening).await {
             Ok(Ok(opened)) => Ok((opened.map_err(Failure::Backend)?, near)),
             Ok(Err(_)) => Err(Failure::backend(Outcome::ProtocolError, "the login ended without a result")),
@@ -150,7 +153,7 @@ impl Login {
         }
     }
 
-    async fn run(self, socket: Plain, deadline: Deadline, mut opened: oneshot::Sender<Result<Standing, Finding>>) {
+    async fn run(self, socket: (Plain, Tls), deadline: Deadline, mut opened: oneshot::Sender<Result<Standing, Finding>>) {
         let standing = tokio::select! {
             standing = self.log_in(socket, deadline) => standing,
             () = self.linger.is_over(opened.closed()) => return,
@@ -159,10 +162,9 @@ impl Login {
         drop(opened.send(standing));
     }
 
-    async fn log_in(&self, socket: Plain, deadline: Deadline) -> Result<Standing, Finding> {
+    async fn log_in(&self, socket: (Plain, Tls), deadline: Deadline) -> Result<Standing, Finding> {
         let password = Password::of(self.password.as_ref(), deadline.for_files()).await;
-        let account =
-            Account { host: &self.host, check: &self.check, password: password.as_ref(), deadline, linger: &self.linger };
+        let account = Account { check: &self.check, password: password.as_ref(), deadline, linger: &self.linger };
         let (conversation, version) = Conversation::begin(socket, account).await?;
         let mut standing = Standing {
             conversation,

@@ -36,6 +36,7 @@ use super::{
     kind::{Check, Kind},
     linger::{self, Linger},
     standing::{self, Opened, SESSIONS, Standing as _},
+    stream::Security,
     tcp,
 };
 use crate::{
@@ -133,9 +134,11 @@ impl Login {
         addresses: &Addresses,
         deadline: Deadline,
     ) -> Result<(Standing, Option<SocketAddr>), Failure> {
-        let (socket, _) = tcp::connect(addresses, deadline).await?;
+        let (authorities, identity) = (self.check.tls_ca_file.as_deref(), self.check.tls_identity.as_ref());
+        let security = Security { host: &self.host, mode: self.check.tls, authorities, identity };
+        let (socket, _, tls) = security.connect(addresses, deadline).await?;
         let near = tcp::near(&socket);
-        let opening = session::start(socket, self.clone(), deadline);
+        let opening = session::start((socket, tls), self.clone(), deadline);
         match timeout_at(deadline.at(), opening).await {
             Ok(Ok(opened)) => Ok((opened?, near)),
             Ok(Err(_)) => Err(Failure::backend(Outcome::ProtocolError, "the login ended without a result")),

@@ -22,7 +22,7 @@ use super::{
         files::Password,
         finding::{Broken, Failure, Finding},
         socket::io_error,
-        stream::{self, Security, Stream},
+        stream::{self, Stream, Tls},
         tcp::Plain,
     },
     Login, Standing, classify,
@@ -33,17 +33,23 @@ use crate::{config::TlsMode, failover::Outcome, wire};
 type Driver = Connection<Begun, NoTlsStream>;
 
 /// Starts the login over `socket`; the receiver gets the session.
-pub(super) fn start(socket: Plain, login: Login, deadline: Deadline) -> oneshot::Receiver<Result<Standing, Failure>> {
+pub(super) fn start(socket: (Plain, Tls), login: Login, deadline: Deadline) -> oneshot::Receiver<Result<Standing, Failure>> {
     let (opened, opening) = oneshot::channel();
     tokio::spawn(run(socket, login, deadline, opened));
     opening
 }
 
-async fn run(socket: Plain, login: Login, deadline: Deadline, mut opened: oneshot::Sender<Result<Standing, Failure>>) {
+async fn run(
+    (socket, tls): (Plain, Tls),
+    login: Login,
+    deadline: Deadline,
+    mut opened: oneshot::Sender<Result<Standing, Failure>>,
+) {
     let allowance = Allowance::new();
     let is_unix = matches!(socket, Plain::Right(_));
+    let socket = Bounded::new(socket, allowance.clone());
     let connected = tokio::select! {
-        connected = connect(Bounded::new(socket, allowance.clone()), is_unix, &login, deadline) => connected,
+        connected = connect((socket, tls), is_unix, &login, deadline) => connected,
         () = login.linger.is_over(opened.closed()) => return,
     };
     let (client, driver) = match connected {
@@ -68,14 +74,17 @@ async fn run(socket: Plain, login: Login, deadline: Deadline, mut opened: onesho
     drop(end.send(broken));
 }
 
-async fn connect(mut stream: Bounded, is_unix: bool, login: &Login, deadline: Deadline) -> Result<(Client, Driver), Failure> {
+async fn connect(
+    (mut stream, tls): (Bounded, Tls),
+    is_unix: bool,
+    login: &Login,
+    deadline: Deadline,
+) -> Result<(Client, Driver), Failure> {
     let check = &*login.check;
     let password = Password::of(login.password.as_ref(), deadline.for_files()).await;
     let is_encrypted = negotiate(&mut stream, check.tls).await?;
     let (stream, end_point): (Box<dyn Stream>, _) = if is_encrypted {
-        let (authorities, identity) = (check.tls_ca_file.as_deref(), check.tls_identity.as_ref());
-        let security = Security { host: &login.host, mode: check.tls, authorities, identity };
-        let stream = stream::handshake(stream, security, deadline).await.map_err(Failure::Backend)?;
+        let stream = tls.handshake(stream).await.map_err(Failure::Backend)?;
         let end_point = stream::end_point(&stream);
         (Box::new(stream), end_point)
     } else {

@@ -39,8 +39,8 @@ use super::{
     kind::{Check, Kind},
     socket::io_error,
     standing::{self, Opened, SESSIONS},
-    stream::{self, Security, Stream},
-    tcp,
+    stream::{Security, Stream, Tls},
+    tcp::Plain,
 };
 use crate::{
     config::RedisCheck,
@@ -113,25 +113,19 @@ impl Login {
 
     /// A session over which nothing was asked yet.
     pub(in crate::control) async fn session(&self, addresses: &Addresses, deadline: Deadline) -> Result<Standing, Failure> {
-        let (socket, peer) = tcp::connect(addresses, deadline).await?;
-        let allowance = Allowance::new();
-        let opening = self.log_in(Bounded::new(socket, allowance.clone()), allowance, peer, deadline);
+        let (authorities, identity) = (self.check.tls_ca_file.as_deref(), self.check.tls_identity.as_ref());
+        let security = Security { host: &self.host, mode: self.check.tls, authorities, identity };
+        let (socket, peer, tls) = security.connect(addresses, deadline).await?;
+        let opening = self.log_in(socket, tls, peer, deadline);
         match timeout_at(deadline.at(), opening).await {
             Ok(opened) => opened.map_err(Failure::Backend),
             Err(_) => Err(Failure::Backend(Finding::late(UNANSWERED, deadline))),
         }
     }
 
-    async fn log_in(
-        &self,
-        socket: Bounded,
-        allowance: Allowance,
-        peer: Endpoint,
-        deadline: Deadline,
-    ) -> Result<Standing, Finding> {
-        let (authorities, identity) = (self.check.tls_ca_file.as_deref(), self.check.tls_identity.as_ref());
-        let security = Security { host: &self.host, mode: self.check.tls, authorities, identity };
-        let stream = stream::encrypt(socket, security, deadline).await?;
+    async fn log_in(&self, socket: Plain, tls: Tls, peer: Endpoint, deadline: Deadline) -> Result<Standing, Finding> {
+        let allowance = Allowance::new();
+        let stream = tls.encrypt(Bounded::new(socket, allowance.clone())).await?;
         let login = self.clone();
         let mut standing =
             Standing { stream, allowance, received: Vec::new(), login, peer, version: None, run_id: None, broken: None };

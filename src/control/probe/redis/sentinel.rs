@@ -31,6 +31,7 @@ use crate::{
     control::resolver,
     failover::Printable,
     net::{addr::BackendAddr, endpoint::Endpoint},
+    telemetry::{Admitted, LineLimit},
 };
 
 /// Between two rounds.
@@ -99,7 +100,7 @@ struct Asked {
 }
 
 async fn keep_asking(asked: Arc<Asked>, publish: watch::Sender<Opinion>, alive: Weak<()>) {
-    let mut told = None;
+    let (mut told, lines) = (None, LineLimit::default());
     while alive.strong_count() > 0 {
         let mut round = JoinSet::new();
         for sentinel in &asked.sentinels.addresses {
@@ -107,7 +108,7 @@ async fn keep_asking(asked: Arc<Asked>, publish: watch::Sender<Opinion>, alive: 
             round.spawn(async move { timeout(PATIENCE, ask(&sentinel, &asked)).await.ok().flatten() });
         }
         let answers: Vec<_> = round.join_all().await.into_iter().flatten().collect();
-        tell_refusals(&answers, &mut told);
+        tell_refusals(&answers, &mut told, &lines);
         let named = answers.into_iter().filter_map(Result::ok);
         let heard = named.max_by_key(|named| named.config_epoch).map(|named| (named, Instant::now()));
         publish.send_modify(|opinion| {
@@ -122,10 +123,12 @@ async fn keep_asking(asked: Arc<Asked>, publish: watch::Sender<Opinion>, alive: 
 }
 
 /// A log line when they begin to refuse to answer, or give another reason for it.
-fn tell_refusals(answers: &[Result<Named, Printable>], told: &mut Option<Printable>) {
+fn tell_refusals(answers: &[Result<Named, Printable>], told: &mut Option<Printable>, lines: &LineLimit<()>) {
     let refusal = answers.iter().find_map(|answer| answer.as_ref().err()).cloned();
-    if let Some(why) = refusal.as_ref().filter(|_| refusal != *told) {
-        tracing::warn!(%why, "a Sentinel does not answer: it counts as silent");
+    if let Some(why) = refusal.as_ref().filter(|_| refusal != *told)
+        && let Some(Admitted { suppressed }) = lines.admits(())
+    {
+        tracing::warn!(%why, suppressed, "a Sentinel does not answer: it counts as silent");
     }
     *told = refusal;
 }

@@ -136,9 +136,7 @@ impl Planes {
         planes.apply(config, planes.series(config)?, sockets, limits.budget);
         // From here on the process may find that everything has ended.
         data.tasks.close();
-        let notifier =
-            Notifier { clock, phase: lifeline.phase.clone(), setup, events: Arc::clone(&events), metrics: Arc::clone(metrics) };
-        let (incidents, beside) = beside(notifier, followed, state.clone());
+        let (incidents, beside) = beside((clock, lifeline, metrics), &events, (setup, followed), state.clone());
         let admin_thread = admin::spawn(AdminSettings {
             max_connections: (limits.budget.admin / admin.len().max(1)).max(4),
             listen: admin,
@@ -253,13 +251,15 @@ impl Planes {
 
 /// What runs on the admin thread besides, and where that shows incidents.
 fn beside(
-    notifier: Notifier,
-    pools: watch::Receiver<Arc<Vec<WatchedPool>>>,
+    (clock, lifeline, metrics): (Clock, &Lifeline, &Arc<Metrics>),
+    events: &Arc<EventLog>,
+    (setup, pools): (watch::Receiver<Arc<Setup>>, watch::Receiver<Arc<Vec<WatchedPool>>>),
     state: Option<StateWriter>,
 ) -> (Arc<IncidentLog>, Pin<Box<dyn Future<Output = ()> + Send>>) {
     let incidents = Arc::<IncidentLog>::default();
-    let (clock, events) = (notifier.clock, Arc::clone(&notifier.events));
-    let collector = Collector { clock, phase: notifier.phase.clone(), pools, events, incidents: Arc::clone(&incidents), state };
+    let (phase, metrics) = (lifeline.phase.clone(), Arc::clone(metrics));
+    let notifier = Notifier { clock, phase: phase.clone(), setup, events: Arc::clone(events), metrics };
+    let collector = Collector { clock, phase, pools, events: Arc::clone(events), incidents: Arc::clone(&incidents), state };
     let both = async {
         tokio::join!(notifier.run(), collector.run());
     };

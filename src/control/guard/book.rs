@@ -276,6 +276,13 @@ impl Book {
         }
     }
 
+    /// It answers again: proofs that it could not answer are run again at once.
+    pub(in crate::control) fn is_back(&mut self, now: Time) {
+        if let State::Changed(Change { verdict: Proof::Unproven, stage: Stage::Due(due), .. }) = &mut self.state {
+            *due = now.min(*due);
+        }
+    }
+
     /// Somebody asks for its proofs.
     pub(in crate::control) fn ask(&mut self, now: Time) {
         if let State::Changed(Change { stage: stage @ (Stage::Due(_) | Stage::Passed(..)), .. }) = &mut self.state {
@@ -471,7 +478,14 @@ mod tests {
             book.proved(vec![proved("x", ProofResult::Unanswered), proved("y", ProofResult::Passed)], scope, at(20), RULES);
             assert_eq!(book.proof(), (Proof::Unproven, "x: asked".into()));
             assert!(!book.is_due(at(79)) && book.is_due(at(80)));
+            book.is_back(at(30));
+            assert!(book.is_due(at(30)), "it was asked while it went");
         }
+        let mut book = updated();
+        book.begin();
+        book.proved(vec![proved("x", ProofResult::Failed)], Scope::All, at(20), RULES);
+        book.is_back(at(30));
+        assert!(!book.is_due(at(30)), "an answer stays one");
     }
 
     #[test]

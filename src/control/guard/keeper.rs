@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 
 use super::{
     book::{Book, Doubt, Rules},
+    distrust::Distrust,
     job::{Heard, HookTurn, Hooks, Job, Proofs, Scene, What, job},
     known::Known,
     print::{self, Fingerprints},
@@ -18,7 +19,7 @@ use super::{
 use crate::{
     config::{BackendConfig, GuardConfig},
     control::probe::Deadline,
-    failover::{GuardMode, Pool, Printable, Time, label::Label as _},
+    failover::{Pool, Printable, Time, label::Label as _},
     route::{GuardView, ProofView},
     state::StateWriter,
 };
@@ -206,9 +207,10 @@ impl Keeper {
         let (rules, mut is_proven) = (Rules::of(scene.guard), false);
         for (place, seen) in scene.seen.iter().enumerate() {
             let Some(seat) = self.seats.get_mut(seen.name()) else { continue };
-            // It is back: what could not be read meanwhile says nothing.
+            // It is back: what could not be read or answered meanwhile says nothing.
             if std::mem::replace(&mut seat.was_up, seen.is_up) != seen.is_up && seen.is_up {
                 (seat.next, seat.misses) = (Time::ZERO, 0);
+                seat.book.is_back(now);
             }
             // Nobody waits for it.
             seat.is_awaited &= scene.active.is_none();
@@ -384,28 +386,12 @@ pub(in crate::control) enum News {
     ReadAgain,
 }
 
-/// Whether one that was away is trusted when it comes back, before its print was read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::control) enum Distrust {
-    /// It is.
-    Never,
-    /// It is not.
-    UntilRead,
-}
-
-impl Distrust {
-    /// With this mode of the guard.
-    pub(in crate::control) const fn of(mode: GuardMode) -> Self {
-        if matches!(mode, GuardMode::Enforce) { Self::UntilRead } else { Self::Never }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::{
         config::{Approval, OnCommitStuck},
-        failover::{LastResort, Proof},
+        failover::{GuardMode, LastResort, Proof},
         route::{Print, PrintGroup, PrintItem},
     };
 

@@ -6,6 +6,7 @@
 //! | `job` | what the keeper has done beside the supervisor |
 //! | `keeper` | looks after the backends of a pool, beside its supervisor |
 //! | [`print`](mod@print) | reads what a server is made of, one file a database |
+//! | `distrust` | what is thought of a backend that was away |
 //! | `book` | what is known of one backend, and what follows from it |
 //! | `known` | what is known of backends, also of those that left, and over a restart |
 //! | `subject` | a server to look at |
@@ -13,6 +14,7 @@
 
 mod book;
 mod commit;
+mod distrust;
 mod job;
 mod keeper;
 mod known;
@@ -22,6 +24,7 @@ mod subject;
 
 pub(super) use book::{Book, Doubt, told};
 pub(super) use commit::{Commit, Commits, PATIENCE as COMMIT_PATIENCE, can_try};
+pub(super) use distrust::Distrust;
 pub(super) use job::{Heard, Scene, Seen};
-pub(super) use keeper::{Distrust, Keeper, News};
+pub(super) use keeper::{Keeper, News};
 pub use subject::Subject;

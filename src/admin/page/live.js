@@ -72,12 +72,16 @@ async function loadHistories() {
   show();
 }
 
+// An incident is told a moment after its first event, and grows while clients come back.
+const incidentsFollow = 15000;
+let incidentsUntil = 0;
 // What the page can do without for a while: whether mainstay answers is seen by the status.
 async function loadMore(isNew, news) {
   const isOperating = data.status.pools.some(pool => pool.operation || pool.trial);
   try {
     if (isNew || isOperating || news.some(event => ["operation", "trial", "order"].includes(event.kind))) await loadOperations();
-    if (isNew || news.length || data.incidents.some(one => one.open)) await loadIncidents();
+    if (news.length) incidentsUntil = Date.now() + incidentsFollow;
+    if (isNew || Date.now() < incidentsUntil || data.incidents.some(one => one.open)) await loadIncidents();
   } catch (error) {
     // The next event asks again.
   }

@@ -92,6 +92,29 @@ fn a_failover_and_an_outage_are_seen_while_it_is_open() {
     drop((clients, waiting));
 }
 
+/// Nothing is made up here.
+#[test]
+fn the_hour_and_the_incident_are_those_of_mainstay() {
+    let mut scene = Scene::new();
+    let page = scene.browser.page();
+    page.open(&scene.url());
+    page.until("the page shows pools", "document.querySelectorAll('[data-pool]').length > 0");
+    page.shows("None is known.");
+    let client = scene.process.connect();
+    scene.backends[0].stop();
+    page.until("the incident", "document.querySelectorAll('.incidents summary').length === 1");
+    page.click(".incidents summary");
+    page.shows("mainstay incident 1 --markdown");
+    page.until("its hour", "document.querySelectorAll('.plot .line').length >= 1");
+    let told = page.text("document.querySelector('.incidents').innerText");
+    for part in ["orders", "db-a", "db-b"] {
+        assert!(told.contains(part), "{part}: {told}");
+    }
+    is_accessible(&page);
+    assert_eq!(complaints(page.console()), Vec::<String>::new());
+    drop(client);
+}
+
 #[test]
 fn it_says_that_the_connection_is_lost_and_goes_on_after_a_restart() {
     let Scene { scratch, browser, backends, mut settings, process } = Scene::new();

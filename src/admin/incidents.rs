@@ -30,6 +30,6 @@ pub(super) fn one(state: &AdminState, number: &str) -> Response<Body> {
         return response::json(StatusCode::OK, &incident);
     }
     let known: Vec<u64> = state.incidents.all().0.iter().map(|incident| incident.summary.number).collect();
-    let message = "there is no incident of this number; the last ones are listed";
+    let message = "there is no incident of this number; `mainstay incidents` lists the last ones";
     response::error_with(StatusCode::NOT_FOUND, "unknown_incident", message, json!({ "incidents": known }))
 }

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     failover::{
-        BackendId, Command, Effect, Ending, Event, GuardMode, Health, Note, Operation, OperationId, OperationKind,
+        BackendId, Command, Effect, Ending, Event, Health, Note, Operation, OperationId, OperationKind,
         OperationRefusal, OperationResult, Plan, Printable, Reason, Refused, Request, Role, Step, Time, Trial, label::Label,
     },
     route::{Done, Order, Refusal, RefusalCode, Verb},
@@ -111,13 +111,6 @@ impl Supervisor {
             return Err(Refusal { code: RefusalCode::Gone, message: "no operation".to_owned() });
         };
         let plan = self.judge(now, verb, &request)?;
-        // While somebody serves there is time for it.
-        let may_wait = self.core.active().is_some() && self.config.guard.mode != GuardMode::Off;
-        if request.kind == OperationKind::Switchover && !request.force && may_wait && self.keeper.was_away(self.name(plan.to)) {
-            let message =
-                format!("{} was away, and its print has not been read since; order again in a moment", self.name(plan.to));
-            return Err(Refusal { code: RefusalCode::InDoubt, message });
-        }
         Ok((request, plan))
     }
 
@@ -259,13 +252,13 @@ impl Supervisor {
             (Verb::Promote { to: None, accept_loss: false, force: false }, "promote"),
         ] {
             let Some(request) = Operations::request(&self.config, &verb, None, true) else { continue };
-            lines.push(match self.core.preflight(now, &request) {
+            lines.push(match self.judge(now, &verb, &request) {
                 Ok(_) if missing.iter().any(|one| one.severity != Severity::Costs) => format!("{word}: not now: it would fail"),
                 Ok(plan) => {
                     let steps = plan.steps.iter().map(|step| step.as_str()).collect::<Vec<_>>().join(", ");
                     format!("{word}: possible, to {}: {steps}", self.name(plan.to))
                 }
-                Err(refused) => format!("{word}: not now: {}", self.refusal(refused).message),
+                Err(refusal) => format!("{word}: not now: {}", refusal.message),
             });
         }
         lines.push(format!("rollback: {}", self.rollback_words(now)));

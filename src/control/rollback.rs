@@ -6,7 +6,8 @@ use super::{notes::Teller, operations::Operations, orders, supervisor::Superviso
 use crate::{
     config::CheckKind,
     failover::{
-        BackendId, OperationId, OperationRefusal, Plan, Printable, Reason, Refused, Request, Time, Trial, TrialEnd, TrialNews,
+        BackendId, GuardMode, OperationId, OperationKind, OperationRefusal, Plan, Printable, Reason, Refused, Request, Time,
+        Trial, TrialEnd, TrialNews,
         label::Label,
         trial::{SIGNS, WINDOW},
     },
@@ -25,10 +26,18 @@ impl Supervisor {
 
     /// What an order would do; else why it is refused.
     pub(super) fn judge(&self, now: Time, verb: &Verb, request: &Request) -> Result<Plan, Refusal> {
-        match verb {
+        let plan = match verb {
             Verb::Rollback { .. } => self.core.way_back(now, request).map_err(|refused| self.no_way_back(refused)),
             _ => self.core.preflight(now, request).map_err(|refused| self.refusal(refused)),
+        }?;
+        // While somebody serves there is time for it.
+        let may_wait = self.core.active().is_some() && self.config.guard.mode != GuardMode::Off;
+        if request.kind == OperationKind::Switchover && !request.force && may_wait && self.keeper.was_away(self.name(plan.to)) {
+            let name = self.name(plan.to);
+            let message = format!("{name} was away, and its print has not been read since; order again in a moment");
+            return Err(Refusal { code: RefusalCode::InDoubt, message });
         }
+        Ok(plan)
     }
 
     fn no_way_back(&self, refused: Refused) -> Refusal {

@@ -60,10 +60,10 @@ pub(super) fn felt(incident: &Incident) -> Vec<String> {
         format!("Clients felt it for {least}{}.", seconds(*felt_seconds)),
         format!("{} lost.", count(*sessions_aborted, "session was", "sessions were")),
         format!(
-            "{} waited, at most {}; {} of them were served late. {} turned away.",
+            "{} waited, at most {}; {} served late. {} turned away.",
             count(clients.held, "client", "clients"),
             seconds(clients.longest_wait_seconds),
-            clients.served_late,
+            count(clients.served_late, "was", "were"),
             count(clients.turned_away, "client was", "clients were"),
         ),
     ]

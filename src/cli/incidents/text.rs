@@ -34,6 +34,9 @@ pub(super) fn list(incidents: &[Summary], kept: Place) -> String {
 
 fn row(summary: &Summary) -> [String; 10] {
     let Summary { number, pool, kind, began, from, to, felt_seconds, gap_seconds, sessions_aborted, clients, .. } = summary;
+    // No wait is over yet.
+    let is_known = clients.longest_wait_seconds > 0.0;
+    let longest = if is_known { format!(" (max {})", seconds(clients.longest_wait_seconds)) } else { String::new() };
     let name = |name: &Option<String>| name.as_deref().map_or_else(|| "–".to_owned(), escaped);
     [
         number.to_string(),
@@ -45,13 +48,7 @@ fn row(summary: &Summary) -> [String; 10] {
         seconds(*felt_seconds),
         seconds(*gap_seconds),
         format!("{sessions_aborted} lost"),
-        format!(
-            "{} held (max {}), {} late, {} turned away",
-            clients.held,
-            seconds(clients.longest_wait_seconds),
-            clients.served_late,
-            clients.turned_away
-        ),
+        format!("{} held{longest}, {} late, {} turned away", clients.held, clients.served_late, clients.turned_away),
     ]
 }
 

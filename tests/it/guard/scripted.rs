@@ -462,6 +462,7 @@ fn a_switchover_to_one_that_was_away_waits_until_it_is_read() {
     // However long that takes; and who insists gets it at once.
     assert!(!order(&["--force"]).contains(why));
     assert!(order(&[]).contains(why));
+    scripted.site.run(&["drill", "orders"]).is_done(&format!("switchover: not now: {why}"));
     scripted.b.holds(false);
     until("it was read", || (!order(&[]).contains(why)).then_some(()));
 }

@@ -33,18 +33,26 @@ const FLUSH_TIMEOUT: Duration = Duration::from_millis(200);
 
 /// Sets up the process's log on standard error. Keep the returned guard until the process ends.
 pub fn init(config: LogConfig, dropped: IntCounter) -> LastLines {
-    let json = match config.format {
-        LogFormat::Json => true,
-        LogFormat::Text => false,
-        LogFormat::Auto => !io::stderr().is_terminal(),
+    let is_terminal = io::stderr().is_terminal();
+    let format = match config.format {
+        LogFormat::Auto if is_terminal => LogFormat::Text,
+        LogFormat::Auto => LogFormat::Json,
+        chosen => chosen,
     };
-    let colours = !json && io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let colours = is_terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let filter = EnvFilter::new(format!("mainstay={}", config.level.as_str()));
     let lines = Lines::start(dropped);
     let last = LastLines(lines.0.sender.clone());
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_target(false).with_writer(lines);
+    let builder = tracing_subscriber::fmt().with_target(false);
     // A second call in one process (tests, the demo) keeps the first log.
-    let _ = if json { builder.json().flatten_event(true).try_init() } else { builder.try_init() };
+    let _ = match format {
+        LogFormat::Json => builder.with_env_filter(filter).with_writer(lines).json().flatten_event(true).try_init(),
+        LogFormat::Logfmt => {
+            let logfmt = tracing_logfmt::builder().with_target(false).subscriber_builder();
+            logfmt.with_env_filter(filter).with_writer(lines).try_init()
+        }
+        LogFormat::Text | LogFormat::Auto => builder.with_env_filter(filter).with_writer(lines).with_ansi(colours).try_init(),
+    };
     last
 }
 

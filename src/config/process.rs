@@ -114,6 +114,8 @@ crate::labels! {
         Text = "text",
         /// For programs.
         Json = "json",
+        /// `key=value`, for programs and people.
+        Logfmt = "logfmt",
     }
 }
 

@@ -15,8 +15,8 @@ use super::{
 };
 use crate::{
     failover::{
-        BackendId, Command, Effect, Ending, Event, Health, Note, Operation, OperationId, OperationKind,
-        OperationRefusal, OperationResult, Plan, Printable, Reason, Refused, Request, Role, Step, Time, Trial, label::Label,
+        BackendId, Command, Effect, Ending, Event, Health, Note, Operation, OperationId, OperationKind, OperationRefusal,
+        OperationResult, Plan, Printable, Reason, Refused, Request, Role, Step, Time, Trial, label::Label,
     },
     route::{Done, Order, Refusal, RefusalCode, Verb},
 };

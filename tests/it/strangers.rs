@@ -428,11 +428,21 @@ fn stream_of_events(process: &Process) -> String {
 
 #[test]
 fn what_strangers_say_begins_no_line_of_a_log_in_text() {
+    // Each begins with its time.
+    begins_no_line("text", "20");
+}
+
+#[test]
+fn what_strangers_say_begins_no_line_of_a_log_in_logfmt() {
+    begins_no_line("logfmt", "ts=20");
+}
+
+fn begins_no_line(format: &str, beginning: &str) {
     let scratch = Scratch::new();
     let (_backends, mut settings) = pools(&scratch);
     let admin = format!("unix:{}", scratch.path("admin.sock").display());
     settings["admin"]["listen"] = json!(admin);
-    settings["log"]["format"] = json!("text");
+    settings["log"]["format"] = json!(format);
     let file = scratch.file("mainstay.yaml", settings.to_string(), 0o600);
     let mut child = Command::new(env!("CARGO_BIN_EXE_mainstay"))
         .args(["run", "-c", file.to_str().unwrap()])
@@ -453,8 +463,7 @@ fn what_strangers_say_begins_no_line_of_a_log_in_text() {
     let log = log();
     assert!(is_running, "{log}");
     assert_clean("the log", &log);
-    // Each begins with its time.
-    assert!(log.lines().all(|line| line.starts_with("20")), "{log}");
+    assert!(log.lines().all(|line| line.starts_with(beginning)), "{log}");
 }
 
 #[test]

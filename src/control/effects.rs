@@ -15,6 +15,8 @@ pub(super) struct RoutePublisher {
     publisher: Publisher,
     /// The route of the active epoch, offered or suspended.
     route: Option<Arc<Route>>,
+    /// When the byte path first learned something against its backend, since that last answered.
+    reported: Option<Time>,
     /// Earlier epochs whose sessions end by themselves.
     lingering: Vec<Arc<Revocation>>,
     /// The last revocation and its time, if no activation has followed yet.
@@ -54,11 +56,21 @@ pub(super) enum Action {
 
 impl RoutePublisher {
     pub(super) const fn new(publisher: Publisher) -> Self {
-        Self { publisher, route: None, lingering: Vec::new(), gap: None, last_failover: None }
+        Self { publisher, route: None, reported: None, lingering: Vec::new(), gap: None, last_failover: None }
     }
 
     pub(super) const fn publisher(&self) -> &Publisher {
         &self.publisher
+    }
+
+    /// The byte path learned something against the active backend. A busy machine has that told later.
+    pub(super) fn reported(&mut self, at: Time) {
+        self.reported = Some(self.reported.map_or(at, |first| first.min(at)));
+    }
+
+    /// The active backend answers.
+    pub(super) const fn heard(&mut self) {
+        self.reported = None;
     }
 
     pub(super) const fn last_failover(&self) -> Option<&LastFailover> {
@@ -125,7 +137,9 @@ impl RoutePublisher {
         evidence: Printable,
     ) -> Option<RouteChange> {
         let route = self.route.take()?;
-        let detected = known.and_then(|state| state.trouble_since).map(|since| now.since(since)).unwrap_or_default();
+        let reported = self.reported.take().unwrap_or(now);
+        let detected =
+            known.and_then(|state| state.trouble_since).map(|since| now.since(since.min(reported))).unwrap_or_default();
         let sessions = route.sessions.get().saturating_sub(readers as u64);
         let backend = Arc::clone(&route.backend);
         self.withdraw(&format!("{backend} was withdrawn: {cause}"));

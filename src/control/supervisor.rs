@@ -260,6 +260,9 @@ impl Supervisor {
             RouteId::Reader(generation) => of_reader(generation).and_then(|index| self.core.ids().nth(index)),
         };
         if let Some(backend) = backend {
+            if matches!(report.id, RouteId::Active(_)) {
+                self.routes.reported(report.at);
+            }
             self.step(&Event::Passive(backend, report.what));
         }
     }
@@ -316,6 +319,7 @@ impl Supervisor {
             }
         }
         if self.core.active() == Some(backend) && is_heard {
+            self.routes.heard();
             self.routes.publisher().verified(at);
             self.readdress(was_failing);
         }

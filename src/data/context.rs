@@ -119,7 +119,7 @@ pub(super) struct PoolContext {
 impl PoolContext {
     /// Reports to control what was learned about a route's backend.
     pub(super) fn report(&self, route: &Route, what: Passive) {
-        if !self.reporter.send(PassiveReport { id: route.id, what }) {
+        if !self.reporter.send(PassiveReport { id: route.id, what, at: self.process.clock.now() }) {
             self.process.process_metrics().reports_dropped.inc();
         }
     }

@@ -3,7 +3,7 @@
 use tokio::sync::mpsc;
 
 use super::offer::RouteId;
-use crate::failover::Passive;
+use crate::failover::{Passive, Time};
 
 /// The byte path's reports to the supervisor of a pool: bounded, and dropped rather than waited for.
 #[derive(Clone, Debug)]
@@ -20,6 +20,8 @@ pub struct PassiveReport {
     pub id: RouteId,
     /// What.
     pub what: Passive,
+    /// When it was learned.
+    pub at: Time,
 }
 
 /// A bounded channel for reports.

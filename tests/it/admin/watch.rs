@@ -279,12 +279,12 @@ fn of_two_hundred_pools_the_one_in_trouble_is_first_and_all_are_found() {
     let process = Process::start(&settings).serving();
     let terminal = Terminal::start(100, 24);
     terminal.run(&format!("mainstay status --watch --admin {}", process.admin));
-    let screen = terminal.until("all have been checked", |screen| screen.starts_with("TROUBLE in 1 of 200 pools "));
+    // On a busy machine the other 199 are served later.
+    let screen = terminal.until("all have been checked", |screen| {
+        screen.starts_with("TROUBLE in 1 of 200 pools ") && screen.contains("\nok  pool-000  db-a  0 sessions")
+    });
     assert!(screen.lines().nth(2).unwrap().starts_with("!! pool-100: NO BACKEND MAY SERVE"), "{screen}");
-    assert!(
-        screen.contains("\nok  pool-000  db-a  0 sessions") && screen.lines().last().unwrap().starts_with("lines 1-"),
-        "{screen}"
-    );
+    assert!(screen.lines().last().unwrap().starts_with("lines 1-"), "{screen}");
     terminal.keys(&["End"]);
     terminal.until("the last one", |screen| screen.contains("ok  pool-199") && !screen.contains("pool-100"));
     terminal.keys(&["PPage", "Up"]);

@@ -25,19 +25,8 @@ fn with_readers(guard: &Value, more: &Value) -> (Guarded, SocketAddr) {
     (guarded, address)
 }
 
-/// Waits for what a standby comes to whose proofs pass. That a busy machine makes it slower than the other one is no subject here.
-fn comes_to(guarded: &Guarded, what: &str, is: impl Fn(&str, &str) -> bool) {
-    within(2 * READ, what, || {
-        let (state, said) = guarded.proof(1);
-        if state == "failed" && said.starts_with("probe_latency") {
-            guarded.site.run(&["prove", "orders/db-b"]);
-        }
-        is(&state, &said).then_some(())
-    });
-}
-
 fn lasts(guarded: &Guarded) {
-    comes_to(guarded, "it has to last", |_, said| said.contains("guard.soak"));
+    guarded.comes_to(1, "it has to last", |_, said| said.contains("guard.soak"));
 }
 
 /// Whether a new session is with the standby.
@@ -99,7 +88,7 @@ fn one_that_changes_all_the_time_is_never_proven_and_cuts_nobody() {
     assert!(lines <= 2 * 6 * minutes, "{lines} lines in {minutes} minutes");
     // It rests at last.
     guarded.site.run(&["prove", "orders/db-b"]).is_done("its proofs begin");
-    comes_to(&guarded, "it is proven", |state, _| state == "proven");
+    guarded.comes_to(1, "it is proven", |state, _| state == "proven");
     assert_eq!(guarded.site.metric("connections_rejected_total"), 0);
     assert_eq!(guarded.site.metric("sessions_revoked_total"), 0);
 }

@@ -9,7 +9,7 @@ use crate::support::{
     child::Bounded,
     echo::Backend,
     injection::Injection,
-    process::{Process, Signal, Stderr, settings},
+    process::{Process, Signal, settings},
     scratch::Scratch,
     wait::until,
 };
@@ -21,15 +21,9 @@ fn active(process: &Process, name: &str) {
 #[test]
 fn a_full_disk_costs_the_record_and_nothing_else_and_is_written_when_there_is_room() {
     let scratch = Scratch::new();
-    let disk = scratch.path("disk");
-    fs::create_dir(&disk).unwrap();
     let [mut a, b] = std::array::from_fn(|_| Backend::echo());
     let mut settings = settings(&[a.address, b.address]);
-    settings["state_dir"] = json!(disk);
-    // Its root is the only inode.
-    let script = "mount -t tmpfs -o size=64k,nr_inodes=1 none \"$0\" || exit 1; exec \"$@\"";
-    let prefix = ["unshare", "--mount", "sh", "-c", script, disk.to_str().unwrap()];
-    let process = Process::start_under(&prefix, &settings, Stderr::Read).serving();
+    let (process, disk) = Process::start_on_a_full_disk(&scratch, &mut settings);
     until("an earlier file was looked for", || (get(&process, "/api/v1/incidents")["kept"] == "state_dir").then_some(()));
     a.stop();
     active(&process, "db-b");

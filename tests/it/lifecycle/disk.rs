@@ -9,7 +9,7 @@ use crate::support::{
     echo::Backend,
     injection::Injection,
     netns::run,
-    process::{Process, Signal, Stderr, settings},
+    process::{Process, Signal, settings},
     scratch::Scratch,
     wait::until,
 };
@@ -94,15 +94,9 @@ fn what_is_no_file_is_passed_over_and_replaced() {
 #[test]
 fn a_full_disk_is_told_once_and_written_to_when_there_is_room() {
     let scratch = Scratch::new();
-    let disk = scratch.path("disk");
-    fs::create_dir(&disk).unwrap();
     let [mut a, b] = std::array::from_fn(|_| Backend::echo());
     let mut settings = settings(&[a.address, b.address]);
-    settings["state_dir"] = json!(disk);
-    // Its root is the only inode.
-    let script = "mount -t tmpfs -o size=64k,nr_inodes=1 none \"$0\" || exit 1; exec \"$@\"";
-    let prefix = ["unshare", "--mount", "sh", "-c", script, disk.to_str().unwrap()];
-    let process = Process::start_under(&prefix, &settings, Stderr::Read).serving();
+    let (process, disk) = Process::start_on_a_full_disk(&scratch, &mut settings);
     let failures = || process.metric("mainstay_state_write_failures_total", &[]);
     until("a write has failed", || (failures() > 0).then_some(()));
     assert_eq!(pending(&process), 1);

@@ -23,6 +23,7 @@ use super::{
     child::{Bounded, until_stopped},
     config::relay,
     front::client,
+    scratch::Scratch,
     wait::{Watch, patience, until, within},
 };
 
@@ -170,6 +171,16 @@ impl Process {
     /// As [`Process::start`], by way of another program (`prlimit`, …) that becomes it.
     pub fn start_under(prefix: &[&str], settings: &Value, stderr: Stderr) -> Self {
         Self::start_file(prefix, SettingsFile::new(settings), stderr)
+    }
+
+    /// With a `state_dir` on a disk that is full: its root is the only inode. Also that directory, as the process names it.
+    pub fn start_on_a_full_disk(scratch: &Scratch, settings: &mut Value) -> (Self, PathBuf) {
+        let disk = scratch.path("disk");
+        fs::create_dir(&disk).unwrap();
+        settings["state_dir"] = json!(disk);
+        let script = "mount -t tmpfs -o size=64k,nr_inodes=1 none \"$0\" || exit 1; exec \"$@\"";
+        let prefix = ["unshare", "--mount", "sh", "-c", script, disk.to_str().unwrap()];
+        (Self::start_under(&prefix, settings, Stderr::Read).serving(), disk)
     }
 
     fn start_file(prefix: &[&str], file: SettingsFile, stderr: Stderr) -> Self {

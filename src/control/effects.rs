@@ -228,3 +228,41 @@ fn why(snapshot: &Snapshot) -> String {
     let each = each.collect::<Vec<_>>().join(", ");
     if snapshot.paused { format!("{PAUSED}; {each}") } else { each }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        metrics::{Metrics, PoolLabels},
+        route::{self, Clock, RouteId},
+    };
+
+    #[test]
+    fn the_first_sign_is_when_the_byte_path_learned_it_unless_the_backend_has_answered_since() {
+        let labels = PoolLabels { name: "orders".into(), listeners: vec![], backends: vec![("db-a".into(), "x:1".into())] };
+        let series = Metrics::new().unwrap().series(&labels).unwrap();
+        let seam = route::seam(Clock::start(), Duration::from_mins(1), Snapshot::default());
+        let mut routes = RoutePublisher::new(seam.publisher);
+        let at = Time::from_millis;
+        // Control heard of it 300 ms late.
+        let mut known = BackendState::default();
+        known.trouble_since = Some(at(1300));
+        let mut detected = |reports: &[u64], answers: bool, known: Option<&BackendState>| {
+            let id = RouteId::Active(Epoch(1));
+            let way = Route::new("db-a".into(), &series.backends[0], id, [].into(), Arc::default());
+            routes.activate(at(0), way, (Epoch(1), Cause::Startup), "".into(), None);
+            reports.iter().for_each(|report| routes.reported(at(*report)));
+            if answers {
+                routes.heard();
+            }
+            let change = routes.revoke(at(1400), (Epoch(1), RevokeMode::Abort, Cause::Down), (known, 0), "".into()).unwrap();
+            let Action::Revoked { detected, .. } = change.action else { panic!("not revoked") };
+            detected.as_millis()
+        };
+        assert_eq!(detected(&[1010, 1000], false, Some(&known)), 400);
+        assert_eq!(detected(&[1000], true, Some(&known)), 100);
+        assert_eq!(detected(&[1350], false, Some(&known)), 100);
+        assert_eq!(detected(&[1000], false, None), 0, "it left the configuration");
+        assert_eq!(detected(&[], false, Some(&known)), 100, "and nothing is left of that");
+    }
+}

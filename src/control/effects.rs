@@ -251,7 +251,9 @@ mod tests {
             let id = RouteId::Active(Epoch(1));
             let way = Route::new("db-a".into(), &series.backends[0], id, [].into(), Arc::default());
             routes.activate(at(0), way, (Epoch(1), Cause::Startup), "".into(), None);
-            reports.iter().for_each(|report| routes.reported(at(*report)));
+            for report in reports {
+                routes.reported(at(*report));
+            }
             if answers {
                 routes.heard();
             }

@@ -182,7 +182,7 @@ impl Teller {
     pub(super) fn route_change(&self, at: Time, change: impl Into<Option<RouteChange>>) {
         let Some(RouteChange { action, backend, epoch, cause, evidence }) = change.into() else { return };
         let (pool, cause) = (&self.pool, cause.map(Label::as_str));
-        let (mut first_sign, mut unknown) = (None, None);
+        let (mut first_sign, mut sessions_end, mut unknown) = (None, None, None);
         let kind = match action {
             Action::Revoked { sessions, mode, detected } => {
                 tracing::warn!(
@@ -197,6 +197,7 @@ impl Teller {
                     "revoked: the backend takes no more clients"
                 );
                 first_sign = Some(Time::new(at.since_origin().saturating_sub(detected)));
+                sessions_end = Some(mode);
                 "revoke"
             }
             Action::Aborted => {
@@ -233,7 +234,7 @@ impl Teller {
             }
         };
         let event = self.event((at, epoch), Some(&backend), kind);
-        self.events.push(StateEvent { cause, evidence, first_sign, unknown_bytes: unknown, ..event });
+        self.events.push(StateEvent { cause, evidence, first_sign, sessions_end, unknown_bytes: unknown, ..event });
     }
 
     /// The name of the active backend no longer resolves to addresses that did not answer.

@@ -7,7 +7,7 @@ use super::{
     words::is_ordered,
 };
 use crate::{
-    failover::{Cause, Epoch, Printable, Time, label::Label as _},
+    failover::{Cause, Epoch, Printable, RevokeMode, Time, label::Label as _},
     route::{Clock, StateEvent, Trouble},
 };
 
@@ -58,7 +58,10 @@ pub(super) struct Draft {
     /// When a client last felt it.
     felt_until: Option<Time>,
     aborted: u64,
-    /// Sessions that ended by their clients before the revocation: how many, and when the last of them did.
+    /// The sessions of the revoked epoch were left to a server that is gone: none of them outlives it, whoever ends it.
+    is_deserted: bool,
+    /// Sessions that ended by their clients before the revocation, or were left to a server that is gone: how many, and when the
+    /// last of them did.
     left: VecDeque<(Time, u64)>,
     clients: Clients,
     /// Clients that wait now.
@@ -87,6 +90,7 @@ impl Draft {
             felt_from: None,
             felt_until: None,
             aborted: 0,
+            is_deserted: false,
             left: VecDeque::new(),
             clients: Clients::default(),
             held: 0,
@@ -111,6 +115,7 @@ impl Draft {
             self.evidence = event.evidence.clone();
         }
         self.has_conflict |= event.cause == Some(Cause::Conflict.as_str());
+        self.is_deserted = event.sessions_end == Some(RevokeMode::LastWords) && event.cause == Some(Cause::Down.as_str());
         (self.revoked_epoch, self.activated, self.first_session) = (event.epoch, None, None);
     }
 
@@ -150,7 +155,7 @@ impl Draft {
         if trouble.epoch.is_some_and(|epoch| epoch != self.revoked_epoch) {
             return false;
         }
-        if trouble.left > 0 && self.revoked.is_none_or(|revoked| trouble.from <= revoked) {
+        if trouble.left > 0 && (self.is_deserted || self.revoked.is_none_or(|revoked| trouble.from <= revoked)) {
             if self.left.len() == LINES {
                 self.left.pop_front();
             }

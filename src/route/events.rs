@@ -7,7 +7,7 @@ use std::{
 
 use tokio::sync::watch;
 
-use crate::failover::{Epoch, Printable, Time};
+use crate::failover::{Epoch, Printable, RevokeMode, Time};
 
 /// A state change with its cause, for the events API.
 #[derive(Clone, Debug, Default)]
@@ -34,6 +34,8 @@ pub struct StateEvent {
     pub evidence: Printable,
     /// Of a revocation: the first sign of trouble, or when it was ordered.
     pub first_sign: Option<Time>,
+    /// Of a revocation: what happens to the sessions.
+    pub sessions_end: Option<RevokeMode>,
     /// Of an activation: bytes that the backend before had written and this one lacks, as far as both have told.
     pub unknown_bytes: Option<u64>,
 }

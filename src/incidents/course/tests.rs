@@ -1,6 +1,6 @@
 use super::*;
 use crate::{
-    failover::{Cause, label::Label},
+    failover::{Cause, RevokeMode, label::Label},
     incidents::Kind,
     route::Clock,
 };
@@ -60,6 +60,13 @@ impl Story {
         self.change(millis, event, Some(cause));
     }
 
+    fn leave(&mut self, millis: u64, backend: &str, epoch: u64, cause: Cause) {
+        let (backend, first_sign, sessions_end) = (Some(backend.into()), Some(at(millis)), Some(RevokeMode::LastWords));
+        let event =
+            StateEvent { kind: "revoke", backend, epoch: Epoch(epoch), first_sign, sessions_end, ..StateEvent::default() };
+        self.change(millis, event, Some(cause));
+    }
+
     fn conflict(&mut self, millis: u64, to: &'static str) {
         self.change(millis, StateEvent { kind: "conflict", to: Some(to), ..StateEvent::default() }, None);
     }
@@ -87,6 +94,21 @@ impl Story {
         assert_eq!((over.len(), self.course.is_pending()), (1, false), "{:#?}", self.shown);
         assert_eq!(over.last(), self.shown.iter().collect::<Vec<_>>().last());
         over[0].incident.clone()
+    }
+}
+
+#[test]
+fn clients_that_leave_a_server_that_is_gone_are_lost_and_those_of_one_that_shuts_down_are_not() {
+    for (cause, lost) in [(Cause::Down, 3), (Cause::Starting, 1)] {
+        let mut story = Story::serving();
+        story.leave(60_000, "db-a", 1, cause);
+        story.lost(60_001, 1, 1);
+        // Each had sent a query after the server's last word, and read the word as its answer.
+        story.left(60_010, 1, 1);
+        story.left(60_300, 1, 1);
+        story.event(61_000, "activate", "db-b", 2, Some(Cause::Eligible));
+        story.left(61_500, 2, 1);
+        assert_eq!(story.only().summary.sessions_aborted, lost, "{cause:?}");
     }
 }
 

@@ -2,14 +2,17 @@
 
 use std::{collections::HashMap, io, sync::Arc};
 
+use socket2::SockRef;
+
 use super::error::StartError;
 use crate::{
     config::{Config, ListenerConfig, PoolConfig},
     data::SocketKey,
     net::{
         endpoint::Endpoint,
+        inherited::{self, Inherited},
         listener::BoundListener,
-        socket::{Freebind, LegOptions},
+        socket::{Freebind, LegOptions, reset_leg_options},
     },
 };
 
@@ -32,8 +35,12 @@ pub(super) fn keys(pool: &PoolConfig, listener: &ListenerConfig) -> impl Iterato
     })
 }
 
-/// Binds what the pools need and is not in `bound` already: all of it, or nothing.
-pub(super) fn bind_pools(config: &Config, bound: &HashMap<SocketKey, Endpoint>) -> Result<NewSockets, StartError> {
+/// Takes or binds what the pools need and is not in `bound` already: all of it, or nothing.
+pub(super) fn bind_pools(
+    config: &Config,
+    bound: &HashMap<SocketKey, Endpoint>,
+    inherited: &mut Inherited,
+) -> Result<NewSockets, StartError> {
     let mut fresh = HashMap::new();
     for pool in &config.pools {
         for listener in &pool.listeners {
@@ -41,8 +48,11 @@ pub(super) fn bind_pools(config: &Config, bound: &HashMap<SocketKey, Endpoint>) 
             let freebind = if listener.freebind { Freebind::On } else { Freebind::Off };
             for key in keys(pool, listener).filter(|key| !bound.contains_key(key)) {
                 let what = || format!("pool {}, listener {}", pool.name, listener.name);
-                let socket = BoundListener::bind(&key.endpoint, &legs, freebind, FOR_EVERYBODY)
-                    .map_err(|error| bind_error(&what(), &key.endpoint, &error, NO_SUCH_ADDRESS_YET))?;
+                let socket = match inherited.take(&key.endpoint, &inherited::name(&pool.name, &listener.name)) {
+                    Some(socket) => with_options(socket, &legs),
+                    None => BoundListener::bind(&key.endpoint, &legs, freebind, FOR_EVERYBODY),
+                };
+                let socket = socket.map_err(|error| bind_error(&what(), &key.endpoint, &error, NO_SUCH_ADDRESS_YET))?;
                 fresh.insert(key, socket);
             }
         }
@@ -50,13 +60,22 @@ pub(super) fn bind_pools(config: &Config, bound: &HashMap<SocketKey, Endpoint>) 
     Ok(fresh)
 }
 
-pub(super) fn bind_admin(config: &Config) -> Result<Vec<BoundListener>, StartError> {
+/// A socket that was bound with other options, or with none.
+fn with_options(socket: BoundListener, legs: &LegOptions) -> io::Result<BoundListener> {
+    if let BoundListener::Tcp(socket) = &socket {
+        reset_leg_options(&SockRef::from(socket), legs)?;
+    }
+    Ok(socket)
+}
+
+pub(super) fn bind_admin(config: &Config, inherited: &mut Inherited) -> Result<Vec<BoundListener>, StartError> {
     let mode = if config.admin.operators.is_empty() { FOR_ITSELF } else { FOR_EVERYBODY };
-    let bind = |endpoint| {
-        BoundListener::bind(endpoint, &LegOptions::default(), Freebind::Off, mode)
-            .map_err(|error| bind_error("the admin endpoint", endpoint, &error, NO_SUCH_ADDRESS))
+    let mut bind = |endpoint| match inherited.take(endpoint, inherited::ADMIN) {
+        Some(socket) => Ok(socket),
+        None => BoundListener::bind(endpoint, &LegOptions::default(), Freebind::Off, mode)
+            .map_err(|error| bind_error("the admin endpoint", endpoint, &error, NO_SUCH_ADDRESS)),
     };
-    config.admin.listen.iter().map(bind).collect()
+    config.admin.listen.iter().map(&mut bind).collect()
 }
 
 const NO_SUCH_ADDRESS: &str = "this machine has no such address";

@@ -22,7 +22,7 @@ use crate::{
     config::{Config, MetricsDetail},
     lifecycle,
     metrics::{Detail, Metrics, PoolSeries},
-    net::endpoint::Endpoint,
+    net::{endpoint::Endpoint, inherited::Inherited},
     route::{EventLog, GuardLog, OperationLog, OrderSender, SessionTable, SnapshotWatch},
 };
 
@@ -60,7 +60,7 @@ pub struct Running {
 /// # Errors
 /// When an address cannot be bound or the process may not open enough files.
 pub fn start(config: &Config) -> Result<Running, StartError> {
-    start_with(config, &metrics()?)
+    start_with(config, &metrics()?, &mut Inherited::default())
 }
 
 /// The metrics of a process, all at 0.
@@ -71,17 +71,18 @@ pub fn metrics() -> Result<Arc<Metrics>, StartError> {
     Metrics::new().map_err(|error| StartError(format!("metrics cannot be set up: {error}")))
 }
 
-/// As [`start`], with existing metrics (the log counts dropped lines before anything else runs).
+/// As [`start`], with existing metrics (the log counts dropped lines before anything else runs), and with sockets that another
+/// process has bound: those that are configured are taken from `inherited`.
 ///
 /// # Errors
 /// As [`start`].
-pub fn start_with(config: &Config, metrics: &Arc<Metrics>) -> Result<Running, StartError> {
+pub fn start_with(config: &Config, metrics: &Arc<Metrics>, inherited: &mut Inherited) -> Result<Running, StartError> {
     metrics.show(match config.metrics.detail {
         MetricsDetail::Short => Detail::Short,
         MetricsDetail::Full => Detail::Full,
     });
-    let sockets = bind::bind_pools(config, &HashMap::new())?;
-    let admin_sockets = bind::bind_admin(config)?;
+    let sockets = bind::bind_pools(config, &HashMap::new(), inherited)?;
+    let admin_sockets = bind::bind_admin(config, inherited)?;
     let answering: Vec<_> = admin_sockets.iter().filter_map(|socket| socket.endpoint().ok()).collect();
     let admin = answering.iter().filter_map(Endpoint::tcp).collect();
     let limits = Limits::of(config)?;

@@ -11,6 +11,7 @@ use crate::{
     config::{Config, PoolConfig},
     data::{SocketKey, admission::Budget},
     lifecycle::Phase,
+    net::inherited::Inherited,
 };
 
 /// Changes the configuration of a running mainstay, one change at a time.
@@ -76,7 +77,7 @@ impl Reloader {
         let mut present = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let (changes, budget) = present.changes(config)?;
         let Current { config: before, planes, .. } = &mut *present;
-        let fresh = bind::bind_pools(config, &planes.bound)?;
+        let fresh = bind::bind_pools(config, &planes.bound, &mut Inherited::default())?;
         let series = planes.series(config)?;
         for key in fresh.keys() {
             tracing::info!(address = %key.endpoint, "listening here as well");

@@ -23,6 +23,7 @@ use crate::{
     config::{self, Diagnostic, Flags, Loaded},
     lifecycle::Deadlines,
     metrics::Metrics,
+    net::inherited::Inherited,
     reason::ReloadResult,
     route::Done,
     telemetry,
@@ -142,7 +143,7 @@ fn serve(args: &Args, loaded: &Loaded) -> u8 {
         Ok(signals) => signals,
         Err(error) => return failed(&format!("signals cannot be watched: {error}")),
     };
-    let mut running = match app::start_with(config, &Arc::clone(&metrics)) {
+    let mut running = match app::start_with(config, &metrics, &mut Inherited::default()) {
         Ok(running) => running,
         Err(error) => return failed(&error.to_string()),
     };

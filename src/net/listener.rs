@@ -11,7 +11,10 @@ use std::{
         },
     },
     path::Path,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use socket2::{Domain, SockAddr, Socket, Type};
@@ -45,6 +48,22 @@ impl BoundListener {
         }
     }
 
+    /// A unix socket that another process has bound.
+    pub(super) fn adopt_unix(socket: UnixListener, owner: FileOwner) -> io::Result<Self> {
+        let address = socket.local_addr()?;
+        let path = address.as_pathname().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "it has no path"))?.into();
+        let mut file = SocketFile::at(&path)?;
+        *file.is_left.get_mut() = owner == FileOwner::Other;
+        Ok(Self::Unix(file, socket))
+    }
+
+    /// Another process has the socket, too, and its file is that process's from now on.
+    pub fn leave_file(&self) {
+        if let Self::Unix(file, _) = self {
+            file.is_left.store(true, Ordering::Release);
+        }
+    }
+
     /// Its address, with the port that the kernel chose.
     ///
     /// # Errors
@@ -66,23 +85,33 @@ impl AsFd for BoundListener {
     }
 }
 
-/// The file of a unix socket. Dropping it removes the file, unless another has taken its place.
+/// Who removes the file of a unix socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileOwner {
+    /// mainstay, when it closes the socket.
+    Mainstay,
+    /// Whoever made it.
+    Other,
+}
+
+/// The file of a unix socket. Dropping it removes the file, unless another has taken its place or it is another process's.
 #[derive(Debug)]
 pub struct SocketFile {
     path: Arc<Path>,
     /// Device and inode.
     identity: (u64, u64),
+    is_left: AtomicBool,
 }
 
 impl SocketFile {
     fn at(path: &Arc<Path>) -> io::Result<Self> {
-        Ok(Self { path: Arc::clone(path), identity: identity(path)? })
+        Ok(Self { path: Arc::clone(path), identity: identity(path)?, is_left: AtomicBool::new(false) })
     }
 }
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        if identity(&self.path).is_ok_and(|identity| identity == self.identity) {
+        if !*self.is_left.get_mut() && identity(&self.path).is_ok_and(|identity| identity == self.identity) {
             let _ = fs::remove_file(&self.path);
         }
     }

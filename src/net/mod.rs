@@ -6,6 +6,7 @@
 //! | [`addresses`] | all addresses of a server, and which of them answers |
 //! | [`endpoint`] | where a connection goes, and its peer |
 //! | [`listener`] | listening sockets |
+//! | [`inherited`] | those that another process has bound |
 //! | [`cidr`] | networks |
 //! | [`socket`] | socket options |
 //! | [`proxy_protocol`] | the PROXY header |
@@ -16,6 +17,7 @@ pub mod addresses;
 pub mod backoff;
 pub mod cidr;
 pub mod endpoint;
+pub mod inherited;
 pub mod listener;
 pub mod proxy_protocol;
 pub mod socket;

@@ -24,6 +24,7 @@
 //! | [`notify`] | tells people: Slack, `PagerDuty`, webhooks, programs |
 //! | [`incidents`] | what happened to each pool and what its clients felt, kept over restarts |
 //! | [`state`] | files that survive a restart |
+//! | [`upgrade`] | what two mainstays say to each other when one takes over |
 //! | `command` | one run of a command of the user |
 //! | [`metrics`] | all metrics |
 //! | [`reason`] | closed sets of words, each at once return value, log field and metric label |
@@ -80,4 +81,5 @@ pub mod reason;
 pub mod route;
 pub mod state;
 pub mod telemetry;
+pub mod upgrade;
 pub mod wire;

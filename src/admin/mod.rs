@@ -62,7 +62,7 @@ use crate::{
     lifecycle::{PhaseWatch, Vital},
     metrics::{BackendMetrics, ListenerMetrics, Metrics, PoolMetrics},
     net::{endpoint::Endpoint, listener::BoundListener},
-    route::{Clock, EventLog, GuardLog, OperationLog, OrderSender, SessionTable, Snapshot, SnapshotWatch},
+    route::{Clock, EventLog, GuardLog, OlderLog, OperationLog, OrderSender, SessionTable, Snapshot, SnapshotWatch},
 };
 
 /// Settings of the admin plane.
@@ -89,6 +89,10 @@ pub struct AdminState {
     pub clock: Clock,
     /// The phase of the process; the admin plane answers until it is `Stopped`.
     pub phase: PhaseWatch,
+    /// Whether connections are taken; while not, another process takes them from the same sockets.
+    pub answering: watch::Receiver<bool>,
+    /// What older processes of an upgrade still serve.
+    pub older: Arc<OlderLog>,
     /// The configured pools; replaced when the configuration changes.
     pub view: watch::Receiver<Arc<View>>,
     /// The sessions, one table a worker.

@@ -190,6 +190,11 @@ order! {
     shutdown, |_names, body { #[serde(default)] force: bool }| What::Process(ProcessVerb::Shutdown { force: body.force })
 }
 
+order! {
+    /// A newer mainstay takes over.
+    upgrade, |_names, body {}| What::Process(ProcessVerb::Upgrade)
+}
+
 /// What a person says of an update is kept with it, so it has to be said.
 fn reasoned(order: Order) -> serde_json::Result<Order> {
     let needs_one = matches!(order.what, What::Pool(_, Verb::Approve { .. } | Verb::Reject { .. }));
@@ -316,8 +321,22 @@ async fn give(state: &AdminState, pool: &str, verb: Verb, who: (Printable, Print
         | Verb::Drill => PREFLIGHT_PATIENCE,
         _ => PATIENCE,
     };
-    match found.orders.give(verb, who, dry_run, patience).await {
-        Ok(done) => done_answer(&done),
+    let is_planned = matches!(verb, Verb::Switchover { force: false, .. } | Verb::Trial { force: false, .. } | Verb::Rehearse);
+    let older = state.older.sessions(pool);
+    if is_planned && older > 0 {
+        let message = format!(
+            "an older mainstay still has {older} sessions of this pool (`mainstay status`), whose transactions cannot be waited for: wait until they have ended, or order with `force`"
+        );
+        return response::error(StatusCode::CONFLICT, RefusalCode::OlderSessions.as_str(), &message);
+    }
+    match found.orders.give(verb.clone(), who, dry_run, patience).await {
+        Ok(mut done) => {
+            let concerns_sessions = matches!(verb, Verb::SetAdmin { .. } | Verb::Kill { .. } | Verb::Pause { .. } | Verb::Resume);
+            if !dry_run && concerns_sessions && state.older.pass(pool, &verb) {
+                done.lines.push(format!("an older mainstay is told the same (sessions of this pool there: {older})"));
+            }
+            done_answer(&done)
+        }
         Err(Refusal { code: RefusalCode::UnknownBackend, .. }) => unknown(),
         Err(Refusal { code, message }) => response::error(StatusCode::CONFLICT, code.as_str(), &message),
     }
@@ -334,6 +353,7 @@ async fn give_process(state: &AdminState, verb: ProcessVerb, who: (Printable, Pr
     let what = match verb {
         ProcessVerb::Reload => "reload",
         ProcessVerb::Shutdown { .. } => "shutdown",
+        ProcessVerb::Upgrade => "upgrade",
     };
     let why = if reason.is_empty() { String::new() } else { format!(" because: {reason};") };
     state.events.push(StateEvent {

@@ -8,8 +8,8 @@ use crate::{config::Errors, failover::Printable, route::Done};
 
 /// Orders that may wait; one more is refused.
 const QUEUE: usize = 4;
-/// A configuration may be on a slow disk.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// A configuration may be on a slow disk, and a newer process may start slowly.
+const PATIENCE: Duration = Duration::from_secs(40);
 
 /// What is ordered of the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +21,8 @@ pub enum ProcessVerb {
         /// As a second SIGTERM: sessions are cut.
         force: bool,
     },
+    /// A newer process takes over.
+    Upgrade,
 }
 
 /// An order for the process, and who gave it.

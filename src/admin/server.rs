@@ -23,7 +23,7 @@ use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     net::{TcpListener, UnixListener},
-    sync::Semaphore,
+    sync::{Semaphore, watch},
     task::{AbortHandle, JoinSet, yield_now},
     time::timeout,
 };
@@ -136,9 +136,12 @@ async fn accept_all(listener: Listener, places: usize, state: Arc<AdminState>) {
     let mut backoff = Backoff::new(Duration::from_millis(10), Duration::from_secs(1));
     let lines = LineLimit::default();
     let mut connections = JoinSet::new();
+    let mut answering = state.answering.clone();
     loop {
+        let answers = *answering.borrow_and_update();
         let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+            accepted = listener.accept(), if answers => accepted,
+            _ = answering.changed() => continue,
             () = phase.reached(Phase::Stopped) => break,
         };
         match accepted {
@@ -171,7 +174,7 @@ async fn accept_all(listener: Listener, places: usize, state: Arc<AdminState>) {
 
 /// One connection, from its first request to its last.
 async fn converse(socket: Socket, state: Arc<AdminState>, connection: Connection, asked: LastRequest) {
-    let stopped: PhaseWatch = state.phase.clone();
+    let stopped = (state.phase.clone(), state.answering.clone());
     let busy = Arc::clone(&connection.busy);
     let may_read = state.authority.may_read(&connection.caller).await;
     let is_first = Cell::new(true);
@@ -208,7 +211,7 @@ async fn converse(socket: Socket, state: Arc<AdminState>, connection: Connection
 }
 
 /// When a connection must stop accepting requests.
-async fn end_of(mut phase: PhaseWatch, is_stream: &AtomicBool) {
+async fn end_of((mut phase, mut answering): (PhaseWatch, watch::Receiver<bool>), is_stream: &AtomicBool) {
     let lifetime = async {
         tokio::time::sleep(LIFETIME).await;
         if is_stream.load(Ordering::Relaxed) {
@@ -218,6 +221,8 @@ async fn end_of(mut phase: PhaseWatch, is_stream: &AtomicBool) {
     tokio::select! {
         () = lifetime => {}
         () = phase.reached(Phase::Stopped) => {}
+        // Another process has everything: whoever asks again asks that one.
+        Ok(_) = answering.wait_for(|answers| !answers) => {}
     }
 }
 

@@ -8,7 +8,7 @@ use super::{AdminListener, AdminPool, AdminState, health, sentence};
 use crate::{
     failover::{BackendId, FailoverReady, ReadEligibility, Reason, Role, Time, label::Label},
     net::cidr::Cidr,
-    route::{BackendView, LastFailover, OperationView, Snapshot, TrialView, rfc3339},
+    route::{BackendView, LastFailover, OlderProcess, OperationView, Snapshot, TrialView, rfc3339},
 };
 
 /// `GET /api/v1/status`.
@@ -20,6 +20,8 @@ pub(super) struct Status {
     ready: bool,
     phase: &'static str,
     orders_need: &'static str,
+    /// Older processes of an upgrade that still have clients, the newest first.
+    older: Vec<OlderProcess>,
     pools: Vec<Pool>,
 }
 
@@ -148,6 +150,7 @@ pub(super) fn status(state: &AdminState, caller: &super::authority::Caller) -> S
         ready: health::not_ready(state).is_empty(),
         phase: state.phase.get().as_str(),
         orders_need: state.authority.orders_need(caller).as_str(),
+        older: state.older.all(),
         pools: state.view().pools.iter().map(|entry| pool(state, entry)).collect(),
     }
 }

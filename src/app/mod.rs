@@ -7,6 +7,7 @@ mod limits;
 mod phases;
 mod planes;
 mod reload;
+mod upgrade;
 
 use std::{collections::HashMap, net::SocketAddr, sync::Arc, thread::JoinHandle};
 
@@ -16,6 +17,7 @@ use phases::PhaseRunner;
 use planes::Planes;
 pub use reload::{Changes, Reloader};
 use tokio::{runtime, sync::watch};
+pub use upgrade::{Predecessor, Program};
 
 use crate::{
     admin::{self, ProcessOrderReceiver},
@@ -60,7 +62,7 @@ pub struct Running {
 /// # Errors
 /// When an address cannot be bound or the process may not open enough files.
 pub fn start(config: &Config) -> Result<Running, StartError> {
-    start_with(config, &metrics()?, &mut Inherited::default())
+    start_with(config, &metrics()?, &mut Inherited::default(), None)
 }
 
 /// The metrics of a process, all at 0.
@@ -72,11 +74,17 @@ pub fn metrics() -> Result<Arc<Metrics>, StartError> {
 }
 
 /// As [`start`], with existing metrics (the log counts dropped lines before anything else runs), and with sockets that another
-/// process has bound: those that are configured are taken from `inherited`.
+/// process has bound: those that are configured are taken from `inherited`. After a `predecessor`, which is told when everything that
+/// can fail has been done, it accepts nobody before [`Running::take_over`].
 ///
 /// # Errors
 /// As [`start`].
-pub fn start_with(config: &Config, metrics: &Arc<Metrics>, inherited: &mut Inherited) -> Result<Running, StartError> {
+pub fn start_with(
+    config: &Config,
+    metrics: &Arc<Metrics>,
+    inherited: &mut Inherited,
+    predecessor: Option<&mut Predecessor>,
+) -> Result<Running, StartError> {
     metrics.show(match config.metrics.detail {
         MetricsDetail::Short => Detail::Short,
         MetricsDetail::Full => Detail::Full,
@@ -86,9 +94,16 @@ pub fn start_with(config: &Config, metrics: &Arc<Metrics>, inherited: &mut Inher
     let answering: Vec<_> = admin_sockets.iter().filter_map(|socket| socket.endpoint().ok()).collect();
     let admin = answering.iter().filter_map(Endpoint::tcp).collect();
     let limits = Limits::of(config)?;
+    let predecessor = match predecessor {
+        Some(predecessor) => {
+            predecessor.prepared()?;
+            Some(&*predecessor)
+        }
+        None => None,
+    };
     let (phase, lifeline) = lifecycle::begin();
     let (process, process_orders) = admin::process_orders();
-    let (planes, threads) = Planes::start(config, metrics, &lifeline, (admin_sockets, process), sockets, &limits)?;
+    let (planes, threads) = Planes::start(config, metrics, &lifeline, (admin_sockets, process), (sockets, predecessor), &limits)?;
     let pools: Vec<_> = config.pools.iter().filter_map(|pool| planes.pools.get(&pool.name)).collect();
     let listeners: Vec<_> = pools.iter().map(|pool| pool.listening(&planes.bound)).collect();
     let snapshots = pools.iter().map(|pool| pool.snapshots.clone()).collect();
@@ -150,6 +165,14 @@ impl Running {
     /// Changes its configuration, also from elsewhere.
     pub fn reloader(&self) -> Reloader {
         self.reloader.clone()
+    }
+
+    /// Takes everything over from the process before this one, and begins to accept. Waits for the backends, some seconds at most.
+    ///
+    /// # Errors
+    /// When the other process did not hand over: it then goes on, and this one must end.
+    pub fn take_over(&self, predecessor: Predecessor) -> Result<(), StartError> {
+        self.reloader.take_over(predecessor)
     }
 
     /// What operators order of the process; nobody answers them until this is taken. It can be taken once.

@@ -1,7 +1,7 @@
 //! Builds the planes and the seams between them: from one configuration at the start, and from another at a reload.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     convert::Infallible,
     io,
     pin::Pin,
@@ -10,19 +10,24 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::watch;
+use tokio::{
+    runtime::Runtime,
+    sync::watch,
+    time::{Instant, timeout_at},
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     bind::{self, NewSockets},
     error::StartError,
     limits::Limits,
+    upgrade::{self, Leader, Predecessor},
 };
 use crate::{
     admin::{self, AdminListener, AdminPool, AdminSettings, AdminState, Authority, HealthProblems, ProcessOrderSender, View},
     config::{Config, ListenerConfig, ListenerRoute, PoolConfig},
     control::{
-        self, ControlHandle, ControlSettings, PoolHandle,
+        self, ControlHandle, ControlSettings, Lead, PoolHandle, Remembered,
         heartbeat::{self, Heartbeat},
     },
     data::{
@@ -32,13 +37,18 @@ use crate::{
     incidents::{Collector, IncidentLog, WatchedPool},
     lifecycle::{Lifeline, Vital},
     metrics::{Metrics, PoolLabels, PoolSeries},
-    net::{endpoint::Endpoint, listener::BoundListener},
+    net::{
+        endpoint::Endpoint,
+        inherited::{self, Inherited},
+        listener::{BoundListener, FileOwner, Twin},
+    },
     notify::{Notifier, Setup, Watched},
     route::{
-        self, Clock, EventLog, GuardLog, OperationLog, OrderSender, ReportSender, RouteWatch, SessionTable, Snapshot,
-        SnapshotWatch,
+        self, Clock, EventLog, GuardLog, OlderPool, OlderProcess, OperationLog, OrderSender, ReportSender, RouteWatch,
+        SessionTable, Snapshot, SnapshotWatch,
     },
     state::StateWriter,
+    upgrade::message::SocketUse,
 };
 
 /// How long a reload waits for pools that are busy; then they show it later.
@@ -61,6 +71,17 @@ pub(super) struct Planes {
     watched: watch::Sender<Arc<Vec<WatchedPool>>>,
     /// To be closed when every thread has ended.
     pub(super) state: Option<StateWriter>,
+    pub(super) operations: Arc<OperationLog>,
+    pub(super) leader: Leader,
+    /// The sockets of the admin endpoint.
+    pub(super) admin: Vec<Twin>,
+    /// Whether the admin endpoint takes connections.
+    pub(super) answers: watch::Sender<bool>,
+    pub(super) budget: Budget,
+    /// A newer process decides and accepts.
+    pub(super) is_lent: bool,
+    /// What the process before this one knew of the pools that begin now.
+    known: BTreeMap<String, Remembered>,
 }
 
 /// A pool that is configured.
@@ -96,7 +117,7 @@ impl Planes {
         metrics: &Arc<Metrics>,
         lifeline: &Lifeline,
         (admin, process): (Vec<BoundListener>, ProcessOrderSender),
-        sockets: NewSockets,
+        (sockets, predecessor): (NewSockets, Option<&Predecessor>),
         limits: &Limits,
     ) -> Result<(Self, Threads), StartError> {
         let (heartbeat, events, state) = (Heartbeat::default(), Arc::<EventLog>::default(), state_writer(config, metrics)?);
@@ -119,6 +140,9 @@ impl Planes {
         let (control, control_thread) = started("control", control)?;
         let (view, views) = watch::channel(Arc::new(View { pools: Vec::new(), config_json: serde_json::Value::Null }));
         let ((told, setup), (watched, followed)) = (watch::channel(Arc::default()), watch::channel(Arc::default()));
+        let (leader, older) = Leader::new(watched.clone(), Arc::clone(&events));
+        // Until the process before this one has handed everything over, it answers and accepts.
+        let (answers, answering) = watch::channel(predecessor.is_none());
         let mut planes = Self {
             metrics: Arc::clone(metrics),
             lifeline: lifeline.clone(),
@@ -132,8 +156,22 @@ impl Planes {
             told,
             watched,
             state: state.clone(),
+            operations: Arc::clone(&operations),
+            leader,
+            admin: admin
+                .iter()
+                .map(BoundListener::twin)
+                .collect::<io::Result<_>>()
+                .map_err(|error| StartError::thread("admin", &error))?,
+            answers,
+            budget: limits.budget,
+            is_lent: false,
+            known: BTreeMap::new(),
         };
+        planes.listeners.accept(predecessor.is_none());
+        planes.known = predecessor.map(|predecessor| predecessor.known().clone()).unwrap_or_default();
         planes.apply(config, planes.series(config)?, sockets, limits.budget);
+        planes.known.clear();
         // From here on the process may find that everything has ended.
         data.tasks.close();
         let (incidents, beside) = beside((clock, lifeline, metrics), &events, (setup, followed), state.clone());
@@ -147,6 +185,8 @@ impl Planes {
                 authority: Authority::new(&config.admin, process),
                 clock,
                 phase: lifeline.phase.clone(),
+                answering,
+                older,
                 view: views,
                 sessions: data.sessions.clone(),
                 events: Arc::clone(&events),
@@ -162,6 +202,121 @@ impl Planes {
         Ok((planes, Threads { events, operations, guards, heartbeat, tasks: data.tasks, handles, sessions: data.sessions }))
     }
 
+    /// Another process gets ready to decide: this one no longer does by itself, and keeps nothing on disk.
+    pub(super) fn lend(&mut self, config: &Config) {
+        self.is_lent = true;
+        self.apply_quietly(&upgrade::quiet(config));
+        if let Some(state) = &self.state {
+            state.lend();
+        }
+    }
+
+    /// Whether another process accepts and answers instead; every socket stays open.
+    pub(super) fn leave(&mut self, leave: bool) {
+        self.listeners.accept(!leave);
+        self.listeners.leave_files(leave);
+        self.admin.iter().for_each(|socket| socket.leave_file(leave));
+        self.answers.send_replace(!leave);
+    }
+
+    /// This process decides, accepts and answers again.
+    pub(super) fn take_back(&mut self, config: &Config) {
+        self.is_lent = false;
+        self.pools.values().for_each(|pool| pool.control.follow(None));
+        if let Some(state) = &self.state {
+            state.take_back();
+        }
+        match bind::bind_pools(config, &self.bound, &mut Inherited::default()) {
+            Ok(fresh) => match self.series(config) {
+                Ok(series) => self.apply(config, series, fresh, self.budget),
+                Err(error) => tracing::error!(%error, "the pools do not change"),
+            },
+            Err(error) => tracing::error!(%error, "what the newer mainstay had closed stays closed"),
+        }
+        self.leave(false);
+        self.leader.resume();
+    }
+
+    /// As [`Planes::apply`], with sockets that exist.
+    pub(super) fn apply_quietly(&mut self, config: &Config) {
+        match self.series(config) {
+            Ok(series) => self.apply(config, series, NewSockets::new(), self.budget),
+            Err(error) => tracing::error!(%error, "the pools do not change"),
+        }
+    }
+
+    /// What a process that takes over must know of each pool; of one that does not answer in time, nothing.
+    pub(super) fn remembered(&self, runtime: &Runtime) -> BTreeMap<String, Remembered> {
+        let told: Vec<_> = self.pools.iter().map(|(name, pool)| (name.to_string(), pool.control.remembered())).collect();
+        runtime.block_on(async {
+            let deadline = Instant::now() + SHOWN;
+            let mut known = BTreeMap::new();
+            for (name, told) in told {
+                if let Ok(Ok(remembered)) = timeout_at(deadline, told).await {
+                    known.insert(name, remembered);
+                }
+            }
+            known
+        })
+    }
+
+    /// Every listening socket, and what it is for.
+    pub(super) fn open_sockets(&self) -> io::Result<Vec<(SocketUse, Twin)>> {
+        let listeners =
+            self.pools.values().flat_map(|pool| pool.config.listeners.iter().map(move |listener| (&pool.config, listener)));
+        let names: HashMap<_, _> = listeners
+            .flat_map(|(pool, listener)| bind::keys(pool, listener).map(|key| (key, inherited::name(&pool.name, &listener.name))))
+            .collect();
+        let mut sockets = Vec::new();
+        for (key, socket) in self.listeners.sockets() {
+            let name = names.get(key).cloned().unwrap_or_default();
+            sockets.push((name, socket.twin()?));
+        }
+        for socket in &self.admin {
+            sockets.push((inherited::ADMIN.to_owned(), socket.again()?));
+        }
+        let purpose = |name, socket: &Twin| match socket.owner() {
+            FileOwner::Mainstay => SocketUse::Listener(name),
+            FileOwner::Other => SocketUse::ListenerOfOther(name),
+        };
+        Ok(sockets.into_iter().map(|(name, socket)| (purpose(name, &socket), socket)).collect())
+    }
+
+    /// Clients, with a session or without one yet.
+    pub(super) fn connections(&self) -> usize {
+        self.admission.used()
+    }
+
+    /// What is still served here.
+    pub(super) fn left(&self) -> OlderProcess {
+        let pools = self.pools.values().map(|pool| OlderPool {
+            name: pool.config.name.to_string(),
+            backends: pool
+                .config
+                .backends
+                .iter()
+                .zip(&pool.series.backends)
+                .map(|(backend, metrics)| (backend.name.to_string(), metrics.connections_active.get()))
+                .filter(|(_, sessions)| *sessions > 0)
+                .collect(),
+        });
+        let mut pools: Vec<_> = pools.filter(|pool| !pool.backends.is_empty()).collect();
+        pools.sort_by(|a, b| a.name.cmp(&b.name));
+        OlderProcess {
+            pid: std::process::id(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            connections: self.connections() as u64,
+            pools,
+        }
+    }
+
+    /// The process that decides says so.
+    pub(super) fn follow(&self, pool: &str, lead: Lead) {
+        if let Some(pool) = self.pools.get(pool) {
+            pool.control.follow(Some(lead));
+        }
+    }
+
     /// The series of every pool of `config`.
     pub(super) fn series(&self, config: &Config) -> Result<Vec<PoolSeries>, StartError> {
         let series = config.pools.iter().map(|pool| self.metrics.series(&labels(pool)));
@@ -170,6 +325,7 @@ impl Planes {
 
     /// Switches to this configuration, and waits until the status shows it. Nothing here can fail: everything that can was done before.
     pub(super) fn apply(&mut self, config: &Config, series: Vec<PoolSeries>, mut fresh: NewSockets, budget: Budget) {
+        self.budget = budget;
         self.admission.resize(budget.connections);
         let mut before = std::mem::take(&mut self.pools);
         let mut bound = HashMap::new();
@@ -217,6 +373,7 @@ impl Planes {
             reports: seam.reports,
             orders: received,
             series: series.clone(),
+            known: self.known.get(&*pool.name).cloned(),
             retired: retired.clone(),
         });
         RunningPool {

@@ -3,15 +3,23 @@
 
 use std::{
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use super::{bind, error::StartError, limits::budget, planes::Planes};
+use super::{
+    Stopper, bind,
+    error::StartError,
+    limits::budget,
+    planes::Planes,
+    upgrade::{Predecessor, Program},
+};
 use crate::{
     config::{Config, PoolConfig},
+    control::Lead,
     data::{SocketKey, admission::Budget},
     lifecycle::Phase,
     net::inherited::Inherited,
+    route::{OlderProcess, OrderSender},
 };
 
 /// Changes the configuration of a running mainstay, one change at a time.
@@ -19,10 +27,10 @@ use crate::{
 pub struct Reloader(Arc<Mutex<Current>>);
 
 #[derive(Debug)]
-struct Current {
-    config: Config,
+pub(super) struct Current {
+    pub(super) config: Config,
     workers: usize,
-    planes: Planes,
+    pub(super) planes: Planes,
 }
 
 /// What a reload has changed.
@@ -74,7 +82,7 @@ impl Reloader {
     /// # Errors
     /// What cannot change while mainstay runs, or cannot be bound; the present configuration then stays.
     pub fn reload(&self, config: &Config) -> Result<Changes, StartError> {
-        let mut present = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut present = self.lock();
         let (changes, budget) = present.changes(config)?;
         let Current { config: before, planes, .. } = &mut *present;
         let fresh = bind::bind_pools(config, &planes.bound, &mut Inherited::default())?;
@@ -90,12 +98,53 @@ impl Reloader {
         Ok(changes)
     }
 
+    /// Starts a newer mainstay, which takes over: the listening sockets, the decisions, the files. This process keeps its sessions
+    /// until they end, as the newer one decides, and then stops by itself; when the newer one dies before, it serves again. Returns
+    /// the number of the newer process and its version. Blocks for some seconds at most.
+    ///
+    /// # Errors
+    /// Why not, or why the newer one did not serve; then nothing has changed.
+    pub fn upgrade(&self, program: &Program, stopper: Stopper) -> Result<(u32, String), StartError> {
+        self.lock().upgrade(program, (self.clone(), stopper))
+    }
+
+    /// Why an upgrade would be refused now.
+    pub fn upgrade_refusal(&self) -> Option<String> {
+        self.lock().upgrade_refusal()
+    }
+
+    /// Takes everything over from the process before this one.
+    pub(super) fn take_over(&self, predecessor: Predecessor) -> Result<(), StartError> {
+        predecessor.serve(&mut self.lock().planes)
+    }
+
+    /// What is still served here.
+    pub(super) fn left(&self) -> OlderProcess {
+        self.lock().planes.left()
+    }
+
+    pub(super) fn follow(&self, pool: &str, lead: Lead) {
+        self.lock().planes.follow(pool, lead);
+    }
+
+    pub(super) fn orders(&self, pool: &str) -> Option<OrderSender> {
+        self.lock().planes.pools.get(pool).map(|pool| pool.orders.clone())
+    }
+
+    pub(super) fn take_back(&self) {
+        self.lock().take_back();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Current> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// What [`Reloader::reload`] would change; no address is bound, so it may still fail.
     ///
     /// # Errors
     /// What cannot change while mainstay runs.
     pub fn preview(&self, config: &Config) -> Result<Changes, StartError> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).changes(config).map(|(changes, _)| changes)
+        self.lock().changes(config).map(|(changes, _)| changes)
     }
 }
 
@@ -104,6 +153,9 @@ impl Current {
     fn changes(&self, config: &Config) -> Result<(Changes, Budget), StartError> {
         if self.planes.lifeline.phase.get() != Phase::Running {
             return Err(StartError("mainstay is stopping".to_owned()));
+        }
+        if self.planes.is_lent {
+            return Err(StartError("a newer mainstay has taken over: give the order to that one".to_owned()));
         }
         let fixed = fixed(&self.config, config);
         if !fixed.is_empty() {

@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// Longer than mainstay takes to answer an order.
-const TIMEOUT: std::time::Duration = std::time::Duration::from_secs(30);
+const TIMEOUT: std::time::Duration = std::time::Duration::from_secs(45);
 
 /// What every command takes.
 #[derive(Clone, Debug, clap::Args)]
@@ -133,6 +133,13 @@ pub const COMMANDS: &[OrderCommand] = &[
     post("reject", "Take a backend for bad as it is now; needs --reason", Target::Backend, &[], "/reject"),
     post("reload", "Read the configuration again, as SIGHUP does", Target::Process, &[], "/reload"),
     post("shutdown", "Stop mainstay in order, as SIGTERM does", Target::Process, &["force"], "/shutdown"),
+    post(
+        "upgrade",
+        "Start the program anew and let it take over: no client is refused, and no session ends",
+        Target::Process,
+        &[],
+        "/upgrade",
+    ),
 ];
 
 impl Target {

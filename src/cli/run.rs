@@ -19,7 +19,7 @@ use tokio::{
 use super::exit;
 use crate::{
     admin::{ProcessOrder, ProcessOrderReceiver, ProcessRefusal, ProcessVerb},
-    app::{self, Changes, Reloader, Stopper},
+    app::{self, Changes, Predecessor, Program, Reloader, Stopper},
     config::{self, Diagnostic, Flags, Loaded},
     lifecycle::Deadlines,
     metrics::Metrics,
@@ -120,40 +120,61 @@ impl Args {
 
 /// Serves until a signal ends it.
 pub fn run(args: &Args) -> u8 {
-    match args.load() {
-        Ok(loaded) => serve(args, &loaded),
-        Err(errors) => {
-            let _ = write!(io::stderr(), "{errors}");
-            exit::BAD_CONFIGURATION
-        }
-    }
-}
-
-fn serve(args: &Args, loaded: &Loaded) -> u8 {
-    let Loaded { config, warnings } = loaded;
-    let metrics = match app::metrics() {
-        Ok(metrics) => metrics,
+    // Named as it is now: the file may be replaced while it runs.
+    let program = std::env::current_exe().map(|path| Program { path, arguments: std::env::args_os().skip(1).collect() });
+    let (mut predecessor, mut inherited) = match Predecessor::meet() {
+        Ok(found) => found.map_or_else(Default::default, |(predecessor, inherited)| (Some(predecessor), inherited)),
         Err(error) => return failed(&error.to_string()),
     };
+    let loaded = match args.load() {
+        Ok(loaded) => loaded,
+        Err(errors) => {
+            let _ = write!(io::stderr(), "{errors}");
+            if let Some(predecessor) = &mut predecessor {
+                predecessor.failed(&format!("its configuration is not valid:\n{errors}"));
+            }
+            return exit::BAD_CONFIGURATION;
+        }
+    };
+    let served = serve((args, program), &loaded, &mut inherited, predecessor);
+    served.unwrap_or_else(|error| failed(&error))
+}
+
+fn serve(
+    (args, program): (&Args, io::Result<Program>),
+    loaded: &Loaded,
+    inherited: &mut Inherited,
+    mut predecessor: Option<Predecessor>,
+) -> Result<u8, String> {
+    let Loaded { config, warnings } = loaded;
+    let metrics = app::metrics().map_err(|error| error.to_string())?;
     let _last_lines = telemetry::init(config.log, metrics.process.log_dropped.clone());
     telemetry::count_panics(metrics.process.panics.clone());
     warn(warnings);
     // Before anything runs: a signal may come as soon as mainstay serves.
-    let signals = match Signals::watch() {
-        Ok(signals) => signals,
-        Err(error) => return failed(&format!("signals cannot be watched: {error}")),
-    };
-    let mut running = match app::start_with(config, &metrics, &mut Inherited::default()) {
-        Ok(running) => running,
-        Err(error) => return failed(&error.to_string()),
-    };
+    let signals = Signals::watch().map_err(|error| format!("signals cannot be watched: {error}"))?;
+    let started = app::start_with(config, &metrics, inherited, predecessor.as_mut());
+    let mut running = started.map_err(|error| {
+        if let Some(predecessor) = &mut predecessor {
+            predecessor.failed(&error.to_string());
+        }
+        error.to_string()
+    })?;
     let orders = running.take_process_orders();
-    let reload = Reload { args: args.clone(), reloader: running.reloader(), metrics: Arc::clone(&metrics) };
+    let reload = Reload {
+        args: args.clone(),
+        reloader: running.reloader(),
+        stopper: running.stopper(),
+        program,
+        metrics: Arc::clone(&metrics),
+    };
     let shutdown = Shutdown { stopper: running.stopper(), deadlines: config.shutdown, metrics };
-    if let Err(error) = reload.on_request().and_then(|requests| signals.forward(shutdown, requests, orders)) {
-        return failed(&format!("the signals thread cannot be started: {error}"));
+    let forwarded = reload.on_request().and_then(|requests| signals.forward(shutdown, requests, orders));
+    forwarded.map_err(|error| format!("the signals thread cannot be started: {error}"))?;
+    if let Some(predecessor) = predecessor {
+        running.take_over(predecessor).map_err(|error| error.to_string())?;
     }
-    running.join()
+    Ok(running.join())
 }
 
 fn failed(message: &str) -> u8 {
@@ -172,6 +193,9 @@ fn warn(warnings: &[Diagnostic]) {
 struct Reload {
     args: Args,
     reloader: Reloader,
+    stopper: Stopper,
+    /// What an upgrade starts.
+    program: io::Result<Program>,
     metrics: Arc<Metrics>,
 }
 
@@ -211,9 +235,14 @@ impl Reload {
                     let _ = self.once();
                 }
                 if let Some(order) = order {
-                    let (by, reason) = (&order.by, &order.reason);
-                    tracing::info!(%by, %reason, dry_run = order.dry_run, "a reload was ordered");
-                    let answer = if order.dry_run { self.preview() } else { self.once() };
+                    let (by, reason, dry_run) = (&order.by, &order.reason, order.dry_run);
+                    let answer = if order.verb == ProcessVerb::Upgrade {
+                        tracing::info!(%by, %reason, dry_run, "an upgrade was ordered");
+                        self.upgrade(dry_run)
+                    } else {
+                        tracing::info!(%by, %reason, dry_run, "a reload was ordered");
+                        if dry_run { self.preview() } else { self.once() }
+                    };
                     order.answer(answer);
                 }
             }
@@ -248,6 +277,36 @@ impl Reload {
         }
     }
 
+    /// A newer process takes over, or would.
+    fn upgrade(&self, dry_run: bool) -> Result<Done, ProcessRefusal> {
+        let program = self.program.as_ref();
+        let program =
+            program.map_err(|error| ProcessRefusal::Refused(format!("the file of this program is not known: {error}")))?;
+        let (path, sessions) = (program.path.display(), self.metrics.sessions());
+        if dry_run {
+            // The newer one reads the same file.
+            let Loaded { warnings, .. } = self.args.load().map_err(ProcessRefusal::Invalid)?;
+            if let Some(why) = self.reloader.upgrade_refusal() {
+                return Err(ProcessRefusal::Refused(why));
+            }
+            return Ok(told_lines(format!("{path} would take over (open sessions: {sessions}, which stay)"), &warnings));
+        }
+        match self.reloader.upgrade(program, self.stopper.clone()) {
+            Ok((pid, version)) => Ok(told_lines(
+                format!(
+                    "mainstay {version} (process {pid}) has taken over; process {} keeps {sessions} sessions until they end",
+                    std::process::id()
+                ),
+                &[],
+            )),
+            Err(error) => {
+                let error = error.to_string();
+                tracing::error!(error, "no newer mainstay has taken over: this one goes on");
+                Err(ProcessRefusal::Refused(error))
+            }
+        }
+    }
+
     /// What [`Reload::once`] would do.
     fn preview(&self) -> Result<Done, ProcessRefusal> {
         let Loaded { config, warnings } = self.args.load().map_err(ProcessRefusal::Invalid)?;
@@ -258,8 +317,12 @@ impl Reload {
 
 fn told(what: &str, changes: &Changes, warnings: &[Diagnostic]) -> Done {
     let changes = if *changes == Changes::default() { "no differences".to_owned() } else { changes.to_string() };
+    told_lines(format!("{what} ({changes})"), warnings)
+}
+
+fn told_lines(first: String, warnings: &[Diagnostic]) -> Done {
     let warnings = warnings.iter().map(|warning| format!("warning: {} ({})", warning.message, warning.path));
-    Done { lines: [format!("{what} ({changes})")].into_iter().chain(warnings).collect(), ..Done::default() }
+    Done { lines: [first].into_iter().chain(warnings).collect(), ..Done::default() }
 }
 
 /// Stops mainstay as an operator orders.
@@ -341,7 +404,7 @@ impl Signals {
                     _ = interrupt.recv() => shutdown.stopper.stop(),
                     _ = hangup.recv() => requests.signal(),
                     Some(order) = next(&mut orders) => match order.verb {
-                        ProcessVerb::Reload => requests.order(order),
+                        ProcessVerb::Reload | ProcessVerb::Upgrade => requests.order(order),
                         ProcessVerb::Shutdown { force } => shutdown.order(order, force),
                     },
                     _ = user1.recv() => tracing::warn!(signal = "SIGUSR1", "this signal has no effect"),

@@ -3,12 +3,15 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::orders::PAUSED;
+use super::{orders::PAUSED, settings::Lead};
 use crate::{
     failover::{BackendState, Cause, Epoch, Printable, Reason, RevokeMode, Time},
     net::addresses::Addresses,
     route::{LastFailover, Offer, Publisher, Revocation, Route, Snapshot},
 };
+
+/// Told to clients that wait in a process that no longer decides.
+const ELSEWHERE: &str = "the mainstay that has taken over has no such backend active";
 
 /// Publishes routes, and keeps withdrawn ones that may still have sessions.
 pub(super) struct RoutePublisher {
@@ -23,6 +26,8 @@ pub(super) struct RoutePublisher {
     gap: Option<LastFailover>,
     /// The last time that another backend took over.
     last_failover: Option<LastFailover>,
+    /// What the process that decides says, while that is another one.
+    lead: Option<Lead>,
 }
 
 /// What was done with the route of a backend, and why.
@@ -56,7 +61,7 @@ pub(super) enum Action {
 
 impl RoutePublisher {
     pub(super) const fn new(publisher: Publisher) -> Self {
-        Self { publisher, route: None, reported: None, lingering: Vec::new(), gap: None, last_failover: None }
+        Self { publisher, route: None, reported: None, lingering: Vec::new(), gap: None, last_failover: None, lead: None }
     }
 
     pub(super) const fn publisher(&self) -> &Publisher {
@@ -210,11 +215,44 @@ impl RoutePublisher {
         Some(RouteChange { action: Action::Resumed, backend, epoch, cause: None, evidence: "".into() })
     }
 
+    /// Another process decides: what it says of the active backend counts beside what is known here. `held` says why clients are to
+    /// wait. Returns the backend whose sessions end for that, and how many those are.
+    pub(super) fn follow(&mut self, lead: Option<Lead>, held: Option<&str>) -> Option<(Arc<str>, u64)> {
+        self.lead = lead;
+        let forbidden = self.forbids();
+        let route = self.route.as_mut()?;
+        if let Some(mode) = forbidden {
+            let (backend, sessions) = (Arc::clone(&route.backend), route.sessions.get());
+            let is_new = !route.revocation.is_revoked();
+            route.revocation.revoke(mode);
+            self.withdraw(ELSEWHERE);
+            return is_new.then_some((backend, sessions));
+        }
+        if route.revocation.is_revoked() {
+            *route = Arc::new(Route { revocation: Arc::default(), ..Route::clone(route) });
+        }
+        let route = Arc::clone(route);
+        match held {
+            None => self.offer(&route),
+            Some(why) => self.withdraw(why),
+        }
+        None
+    }
+
+    /// How the sessions of the present route end, because the process that decides has another active backend, or none.
+    fn forbids(&self) -> Option<RevokeMode> {
+        let (lead, route) = (self.lead.as_ref()?, self.route.as_ref()?);
+        (lead.active.as_deref() != Some(&*route.backend)).then_some(lead.sessions_end)
+    }
+
     fn withdraw(&self, why: &str) {
         self.publisher.offer(Offer { route: None, why: why.into() });
     }
 
     fn offer(&self, route: &Arc<Route>) {
+        if self.lead.as_ref().is_some_and(|lead| lead.active.as_deref() != Some(&*route.backend)) {
+            return self.withdraw(ELSEWHERE);
+        }
         self.publisher.offer(Offer { route: Some(Arc::clone(route)), why: "".into() });
     }
 }

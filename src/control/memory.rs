@@ -17,13 +17,19 @@ pub(super) struct Memory {
 }
 
 impl Memory {
-    /// Reads what an earlier process knew.
-    pub(super) async fn begin(file: Option<StateFile<Remembered>>) -> Self {
-        let last = match &file {
-            Some(file) => file.read().await,
-            None => Remembered::default(),
+    /// Reads what an earlier process knew, unless that has handed it over.
+    pub(super) async fn begin(file: Option<StateFile<Remembered>>, known: Option<Remembered>) -> Self {
+        let last = match (&file, known) {
+            (_, Some(known)) => known,
+            (Some(file), None) => file.read().await,
+            (None, None) => Remembered::default(),
         };
         Self { file, last }
+    }
+
+    /// What is saved, or would be.
+    pub(super) const fn last(&self) -> &Remembered {
+        &self.last
     }
 
     /// Tells the core the state of an earlier process.

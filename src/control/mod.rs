@@ -76,17 +76,21 @@ use std::{
     thread::JoinHandle,
 };
 
-use settings::Change;
-pub use settings::{ControlSettings, PoolSettings, descriptors, max_staleness};
+use settings::{Change, Turn};
+pub use settings::{ControlSettings, Lead, PoolSettings, descriptors, max_staleness};
 pub use state_file::{Remembered, look as remembered};
 use supervisor::Supervisor;
-use tokio::{runtime, sync::mpsc, task::JoinSet};
+use tokio::{
+    runtime,
+    sync::{mpsc, oneshot},
+    task::JoinSet,
+};
 
 use crate::{config::PoolConfig, lifecycle::Phase, metrics::PoolSeries};
 
 /// Gives pools to the control plane.
 #[derive(Clone, Debug)]
-pub struct ControlHandle(mpsc::UnboundedSender<(Box<PoolSettings>, mpsc::UnboundedReceiver<Change>)>);
+pub struct ControlHandle(mpsc::UnboundedSender<(Box<PoolSettings>, mpsc::UnboundedReceiver<Turn>)>);
 
 impl ControlHandle {
     /// Supervises one more pool. A retired one of the same name goes on beside it until it ends.
@@ -100,13 +104,26 @@ impl ControlHandle {
 
 /// Changes a supervised pool.
 #[derive(Debug)]
-pub struct PoolHandle(mpsc::UnboundedSender<Change>);
+pub struct PoolHandle(mpsc::UnboundedSender<Turn>);
 
 impl PoolHandle {
     /// Gives the pool another configuration. Backends that stay (same name, same address) keep their state; the kind of the check
     /// must be the same. An order that is given later finds this configuration. `shown` is dropped when the status shows it.
     pub fn configure(&self, config: PoolConfig, series: PoolSeries, shown: Sender<Infallible>) {
-        let _ = self.0.send(Change { config, series, shown });
+        let _ = self.0.send(Turn::Change(Box::new(Change { config, series, shown })));
+    }
+
+    /// From now on another process decides which backend is active: sessions with any other end, and no client goes there. `None`:
+    /// this process decides again.
+    pub fn follow(&self, lead: Option<Lead>) {
+        let _ = self.0.send(Turn::Follow(lead));
+    }
+
+    /// What a process that takes the pool over must know; nothing comes if the pool has ended.
+    pub fn remembered(&self) -> oneshot::Receiver<Remembered> {
+        let (reply, told) = oneshot::channel();
+        let _ = self.0.send(Turn::Tell(reply));
+        told
     }
 }
 
@@ -126,10 +143,7 @@ pub fn spawn(settings: ControlSettings) -> io::Result<(ControlHandle, JoinHandle
     Ok((ControlHandle(handle), thread))
 }
 
-async fn run(
-    settings: ControlSettings,
-    mut pools: mpsc::UnboundedReceiver<(Box<PoolSettings>, mpsc::UnboundedReceiver<Change>)>,
-) {
+async fn run(settings: ControlSettings, mut pools: mpsc::UnboundedReceiver<(Box<PoolSettings>, mpsc::UnboundedReceiver<Turn>)>) {
     let mut phase = settings.lifeline.phase.clone();
     let settings = Arc::new(settings);
     let heartbeat = settings.heartbeat.beat(settings.clock);

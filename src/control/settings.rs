@@ -6,15 +6,17 @@ use std::{
     time::Duration,
 };
 
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::{
     heartbeat::Heartbeat,
     probe::{self, exec},
+    state_file::Remembered,
 };
 use crate::{
     config::{CheckKind, PoolConfig, PromotionHow, ProofHow, has_print},
-    failover::GuardMode,
+    failover::{GuardMode, RevokeMode},
     lifecycle::Lifeline,
     metrics::{Metrics, PoolSeries},
     route::{Clock, EventLog, GuardLog, OperationLog, OrderReceiver, Publisher, RampRate, ReportReceiver, SessionTable},
@@ -59,8 +61,30 @@ pub struct PoolSettings {
     pub series: PoolSeries,
     /// What operators order.
     pub orders: OrderReceiver,
+    /// What the process before this one knew, if it has handed the pool over.
+    pub known: Option<Remembered>,
     /// Cancelled when the pool is no longer configured. It is supervised until its last session has ended, or for the grace period.
     pub retired: CancellationToken,
+}
+
+/// What a supervised pool is told.
+#[derive(Debug)]
+pub(super) enum Turn {
+    /// Another configuration.
+    Change(Box<Change>),
+    /// Another process decides from now on, or no longer.
+    Follow(Option<Lead>),
+    /// Tell what a process that takes over must know.
+    Tell(oneshot::Sender<Remembered>),
+}
+
+/// What the process that decides says of a pool.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lead {
+    /// The name of its active backend.
+    pub active: Option<Arc<str>>,
+    /// What happens to sessions with another one.
+    pub sessions_end: RevokeMode,
 }
 
 /// A pool with its new configuration.

@@ -21,7 +21,7 @@ use super::{
     prober::{ProberEvent, ProberKey},
     readers::{self, Readers},
     session_pause::SessionPause,
-    settings::{Change, ControlSettings, PoolSettings, max_staleness},
+    settings::{ControlSettings, Lead, PoolSettings, Turn, max_staleness},
     unpromoted::Unpromoted,
 };
 use crate::{
@@ -82,11 +82,18 @@ pub(super) struct Supervisor {
 impl Supervisor {
     /// Starts the probers of a pool after reading the state of an earlier process; must be called on the control runtime.
     pub(super) async fn new(pool: PoolSettings, settings: &ControlSettings) -> Self {
-        let PoolSettings { config, publisher, reports, orders, series: PoolSeries { pool: metrics, backends, .. }, retired } =
-            pool;
+        let PoolSettings {
+            config,
+            publisher,
+            reports,
+            orders,
+            series: PoolSeries { pool: metrics, backends, .. },
+            retired,
+            known,
+        } = pool;
         let clock = settings.clock;
         let state = settings.state.as_ref();
-        let memory = Memory::begin(state.map(|state| state.file(&config.name)));
+        let memory = Memory::begin(state.map(|state| state.file(&config.name)), known);
         let (memory, mut keeper) = tokio::join!(memory, Keeper::begin(state, &config.name));
         keeper.seat(&config.backends, Distrust::of(config.guard.mode));
         let now = clock.now();
@@ -139,7 +146,7 @@ impl Supervisor {
     }
 
     /// Supervises until `forced` is cancelled, or the pool is retired and its sessions have ended.
-    pub(super) async fn run(mut self, mut changes: mpsc::UnboundedReceiver<Change>, forced: CancellationToken) {
+    pub(super) async fn run(mut self, mut turns: mpsc::UnboundedReceiver<Turn>, forced: CancellationToken) {
         self.set_paces();
         self.publish();
         let mut housekeeping = tokio::time::interval(HOUSEKEEPING);
@@ -158,8 +165,8 @@ impl Supervisor {
                 Some((prober, event)) = self.prober_events.recv() => self.on_prober(prober, event),
                 order = self.orders.next() => {
                     // What was configured before the order was given counts.
-                    while let Ok(change) = changes.try_recv() {
-                        self.configure(change);
+                    while let Ok(turn) = turns.try_recv() {
+                        self.turn(turn);
                     }
                     self.obey(order);
                 }
@@ -168,7 +175,7 @@ impl Supervisor {
                 (backend, commit) = self.commits.next() => self.on_commit(&backend, &commit),
                 departed = self.departures.next() => self.on_departed(&departed),
                 report = self.reports.next() => self.on_passive_report(&report),
-                Some(change) = changes.recv() => self.configure(change),
+                Some(turn) = turns.recv() => self.turn(turn),
                 () = tick => self.step(&Event::Tick),
                 _ = housekeeping.tick() => {
                     self.listen_for_silence();
@@ -198,6 +205,25 @@ impl Supervisor {
             self.tell_unproven();
             self.hold_clients();
             self.publish();
+        }
+    }
+
+    fn turn(&mut self, turn: Turn) {
+        match turn {
+            Turn::Change(change) => self.configure(*change),
+            Turn::Follow(lead) => self.follow(lead),
+            // Whoever asked may have given up.
+            Turn::Tell(reply) => _ = reply.send(self.memory.last().clone()),
+        }
+    }
+
+    /// Another process decides, or no longer.
+    fn follow(&mut self, lead: Option<Lead>) {
+        let held = self.core.suspended().then(|| orders::why_held(&self.core, &self.nodes).0);
+        let ended = self.routes.follow(lead, held.as_deref());
+        if let Some((backend, sessions)) = ended {
+            let (pool, epoch) = (&self.config.name, self.core.epoch().0);
+            tracing::info!(%pool, %backend, epoch, sessions, "followed the newer mainstay: the backend takes no more clients");
         }
     }
 

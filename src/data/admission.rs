@@ -64,6 +64,11 @@ impl Admission {
         self.limit.load(Ordering::Relaxed)
     }
 
+    /// Places that are taken.
+    pub fn used(&self) -> usize {
+        self.used.load(Ordering::Relaxed)
+    }
+
     /// Changes the limit; taken places stay taken.
     pub fn resize(&self, limit: usize) {
         self.limit.store(limit, Ordering::Relaxed);

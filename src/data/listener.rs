@@ -8,8 +8,8 @@ use std::{
     io,
     net::SocketAddr,
     os::fd::OwnedFd,
-    rc::{Rc, Weak},
-    sync::Arc,
+    rc::{self, Rc},
+    sync::{Arc, Weak},
     time::{Duration, Instant},
 };
 
@@ -50,24 +50,48 @@ const PATIENCE: u32 = 4;
 
 /// A running accept loop. Dropping it ends the loop, which first accepts clients that have already connected.
 #[derive(Debug)]
-pub(super) struct AcceptLoop(watch::Sender<Arc<ListenerContext>>);
+pub(super) struct AcceptLoop {
+    orders: watch::Sender<Orders>,
+    /// It closes with the loop.
+    socket: Weak<BoundListener>,
+}
+
+/// What an accept loop is to do.
+#[derive(Clone, Debug)]
+pub(super) struct Orders {
+    listener: Arc<ListenerContext>,
+    /// While it does not accept, the socket stays open: another process accepts from it.
+    accepts: bool,
+}
 
 impl AcceptLoop {
-    /// Starts to accept for this listener.
-    pub(super) fn start(pool: &WorkerPool, listener: Arc<ListenerContext>, socket: BoundListener) -> Self {
+    /// Starts to accept for this listener, or waits until it is to.
+    pub(super) fn start(pool: &WorkerPool, listener: Arc<ListenerContext>, socket: BoundListener, accepts: bool) -> Self {
         let (name, reserve, workers) = (Arc::clone(&listener.frontend.listener), reserve(), pool.workers());
-        let (sender, orders) = watch::channel(listener);
+        let (sender, orders) = watch::channel(Orders { listener, accepts });
+        let socket = Arc::new(socket);
+        let open = Arc::downgrade(&socket);
         pool.accept(async move || {
             if let Err(error) = accept(orders, socket, reserve, workers).await {
                 tracing::error!(listener = %name, %error, "the listener stopped");
             }
         });
-        Self(sender)
+        Self { orders: sender, socket: open }
     }
 
     /// Switches to this listener.
     pub(super) fn serve(&self, listener: Arc<ListenerContext>) {
-        self.0.send_replace(listener);
+        self.orders.send_modify(|orders| orders.listener = listener);
+    }
+
+    /// Accepts from now on, or leaves its clients to another process.
+    pub(super) fn accept(&self, accepts: bool) {
+        self.orders.send_modify(|orders| orders.accepts = accepts);
+    }
+
+    /// Its socket, unless it has closed.
+    pub(super) fn socket(&self) -> Option<Arc<BoundListener>> {
+        self.socket.upgrade()
     }
 }
 
@@ -77,17 +101,21 @@ impl AcceptLoop {
 /// # Errors
 /// When the kernel cannot watch the socket.
 async fn accept(
-    mut orders: watch::Receiver<Arc<ListenerContext>>,
-    socket: BoundListener,
+    mut orders: watch::Receiver<Orders>,
+    socket: Arc<BoundListener>,
     reserve: Option<File>,
     workers: Arc<Workers>,
 ) -> io::Result<()> {
-    let listener = Arc::clone(&orders.borrow_and_update());
+    let Orders { listener, accepts } = orders.borrow_and_update().clone();
     let gate = Rc::new(Gate {
         socket: Watched::listener(socket)?,
         acceptor: RefCell::new(Acceptor { listener, workers, reserve, backoff: backoff(), lines: LineLimit::default() }),
+        accepts: Cell::new(accepts),
         closes: Cell::new(false),
     });
+    if !accepts {
+        gate.socket.set_deaf(true)?;
+    }
     // A task of its own, so that a client need not check for orders.
     spawn(obey(orders, Rc::downgrade(&gate)));
     let mut batcher = AcceptBatcher::default();
@@ -95,6 +123,11 @@ async fn accept(
         gate.socket.readable().await;
         if gate.closes.get() {
             break;
+        }
+        if !gate.accepts.get() {
+            // An event from before.
+            gate.socket.forget(Interest::Readable);
+            continue;
         }
         let most = batcher.most(looks());
         let batch = gate.acceptor.borrow_mut().accept_batch(gate.socket.as_ref(), most);
@@ -108,9 +141,12 @@ async fn accept(
                 gate.socket.set_deaf(true)?;
                 let pause = gate.acceptor.borrow_mut().backoff.next_pause();
                 sleep(pause).await;
-                gate.socket.set_deaf(false)?;
+                gate.socket.set_deaf(!gate.accepts.get())?;
             }
         }
+    }
+    if !gate.accepts.get() {
+        return Ok(());
     }
     // The close would reset a connection that the kernel completed and nobody accepted. A client behind a full queue came too late.
     let mut turns = 0..=BACKLOG.unsigned_abs() as usize / BATCH;
@@ -120,14 +156,15 @@ async fn accept(
 
 /// A listening socket in use.
 struct Gate {
-    socket: Watched<BoundListener>,
+    socket: Watched<Arc<BoundListener>>,
     acceptor: RefCell<Acceptor>,
+    accepts: Cell<bool>,
     /// It is no longer wanted.
     closes: Cell<bool>,
 }
 
 /// Accepts for the listeners it is given, until the process drains or no order can come any more; then closes the socket.
-async fn obey(mut orders: watch::Receiver<Arc<ListenerContext>>, gate: Weak<Gate>) {
+async fn obey(mut orders: watch::Receiver<Orders>, gate: rc::Weak<Gate>) {
     let Some(process) = gate.upgrade().map(|gate| Arc::clone(&gate.acceptor.borrow().listener.pool.process)) else { return };
     let mut phase = process.lifeline.phase.clone();
     let stop = async {
@@ -146,8 +183,13 @@ async fn obey(mut orders: watch::Receiver<Arc<ListenerContext>>, gate: Weak<Gate
             gate.closes.set(true);
             return gate.socket.look_up();
         }
-        let listener = Arc::clone(&orders.borrow_and_update());
-        if let BoundListener::Tcp(socket) = gate.socket.as_ref()
+        let Orders { listener, accepts } = orders.borrow_and_update().clone();
+        if gate.accepts.replace(accepts) != accepts
+            && let Err(error) = gate.socket.set_deaf(!accepts)
+        {
+            tracing::error!(listener = %listener.frontend.listener, %error, accepts, "the listener cannot be switched");
+        }
+        if let BoundListener::Tcp(socket) = &**gate.socket.as_ref()
             && let Err(error) = reset_leg_options(&SockRef::from(socket), &listener.client_leg)
         {
             tracing::warn!(listener = %listener.frontend.listener, %error, "new clients keep the socket options from before");

@@ -73,6 +73,8 @@ pub struct ListenerManager {
     holds: HashMap<Arc<str>, Holds>,
     /// By pool and listener.
     counts: HashMap<(Arc<str>, Arc<str>), Counts>,
+    /// Whether new sockets accept at once.
+    accepts: bool,
 }
 
 /// The hold queues of a pool. A client that waits for a reader neither delays one that waits for the primary, nor is delayed by it.
@@ -86,9 +88,25 @@ struct Holds {
 }
 
 impl ListenerManager {
-    /// Accepts nobody yet.
+    /// Has no listener yet.
     pub(super) fn new(workers: WorkerPool, process: Arc<ProcessContext>) -> Self {
-        Self { workers, process, sockets: HashMap::new(), holds: HashMap::new(), counts: HashMap::new() }
+        Self { workers, process, sockets: HashMap::new(), holds: HashMap::new(), counts: HashMap::new(), accepts: true }
+    }
+
+    /// Accepts from now on, or leaves the clients of every socket, which stays open, to another process.
+    pub fn accept(&mut self, accepts: bool) {
+        self.accepts = accepts;
+        self.sockets.values().for_each(|accepting| accepting.accept(accepts));
+    }
+
+    /// The files of unix sockets are another process's from now on, or this one's again.
+    pub fn leave_files(&self, leave: bool) {
+        self.sockets().for_each(|(_, socket)| socket.leave_file(leave));
+    }
+
+    /// The open sockets.
+    pub fn sockets(&self) -> impl Iterator<Item = (&SocketKey, Arc<BoundListener>)> {
+        self.sockets.iter().filter_map(|(key, accepting)| Some((key, accepting.socket()?)))
     }
 
     /// Switches to these pools. A socket that stays accepts without a gap; one that is removed first accepts clients that have
@@ -139,7 +157,7 @@ impl ListenerManager {
 
     fn receive(&mut self, key: &SocketKey, new: Option<BoundListener>, listener: &Arc<ListenerContext>) -> Option<AcceptLoop> {
         match new {
-            Some(socket) => Some(AcceptLoop::start(&self.workers, Arc::clone(listener), socket)),
+            Some(socket) => Some(AcceptLoop::start(&self.workers, Arc::clone(listener), socket, self.accepts)),
             None => self.sockets.remove(key).inspect(|accepting| accepting.serve(Arc::clone(listener))),
         }
     }

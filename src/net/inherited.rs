@@ -18,8 +18,8 @@ use super::{
 pub struct Inherited(Vec<(Arc<str>, Endpoint, BoundListener)>);
 
 impl Inherited {
-    /// Adds a socket; `name` says what it is for: `admin`, or pool and listener, as `orders.rw`. Returns its address. `file` says who
-    /// removes the file of a unix socket.
+    /// Adds a socket, whose file is the other process's until [`BoundListener::leave_file`]; `name` says what it is for: `admin`, or pool and listener, as `orders.rw`. Returns its address. `file` says who
+    /// then removes the file of a unix socket.
     ///
     /// # Errors
     /// When it is no stream socket that listens, or of another kind than TCP and unix. The message has no name in it.
@@ -114,7 +114,9 @@ mod tests {
 
     #[test]
     fn the_file_of_a_unix_socket_goes_with_its_owner() {
-        for (owner, is_left) in [(FileOwner::Mainstay, false), (FileOwner::Other, true)] {
+        for (owner, leave, is_left) in
+            [(FileOwner::Mainstay, false, false), (FileOwner::Mainstay, true, true), (FileOwner::Other, false, true)]
+        {
             let path = std::env::temp_dir().join(format!("mainstay-inherited-{}.sock", std::process::id()));
             let socket = UnixListener::bind(&path).unwrap();
             let mut inherited = Inherited::default();
@@ -122,6 +124,7 @@ mod tests {
             assert_eq!(endpoint, Endpoint::Unix(path.as_path().into()));
             let taken = inherited.take(&endpoint, ADMIN).unwrap();
             UnixStream::connect(&path).unwrap();
+            taken.leave_file(leave);
             drop(taken);
             assert_eq!(path.exists(), is_left);
             let _ = std::fs::remove_file(&path);

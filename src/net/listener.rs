@@ -4,7 +4,7 @@ use std::{
     fs, io,
     net::TcpListener,
     os::{
-        fd::{AsFd, BorrowedFd},
+        fd::{AsFd, BorrowedFd, OwnedFd},
         unix::{
             fs::{FileTypeExt, MetadataExt, PermissionsExt},
             net::UnixListener,
@@ -48,20 +48,37 @@ impl BoundListener {
         }
     }
 
-    /// A unix socket that another process has bound.
+    /// A unix socket that another process has bound. Its file is that process's until [`BoundListener::leave_file`].
     pub(super) fn adopt_unix(socket: UnixListener, owner: FileOwner) -> io::Result<Self> {
         let address = socket.local_addr()?;
         let path = address.as_pathname().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "it has no path"))?.into();
         let mut file = SocketFile::at(&path)?;
-        *file.is_left.get_mut() = owner == FileOwner::Other;
+        file.owner = owner;
+        // The other process still serves, and may go on to.
+        file.is_left.store(true, Ordering::Release);
         Ok(Self::Unix(file, socket))
     }
 
-    /// Another process has the socket, too, and its file is that process's from now on.
-    pub fn leave_file(&self) {
+    /// Its file is another process's from now on, or this one's again.
+    pub fn leave_file(&self, leave: bool) {
         if let Self::Unix(file, _) = self {
-            file.is_left.store(true, Ordering::Release);
+            file.is_left.store(leave, Ordering::Release);
         }
+    }
+
+    /// The same socket once more, for another process.
+    ///
+    /// # Errors
+    /// When no descriptor is free.
+    pub fn twin(&self) -> io::Result<Twin> {
+        let (descriptor, file) = (
+            self.as_fd().try_clone_to_owned()?,
+            match self {
+                Self::Tcp(_) => None,
+                Self::Unix(file, _) => Some((file.owner, Arc::clone(&file.is_left))),
+            },
+        );
+        Ok(Twin { descriptor, file })
     }
 
     /// Its address, with the port that the kernel chose.
@@ -100,18 +117,55 @@ pub struct SocketFile {
     path: Arc<Path>,
     /// Device and inode.
     identity: (u64, u64),
-    is_left: AtomicBool,
+    owner: FileOwner,
+    is_left: Arc<AtomicBool>,
+}
+
+/// A listening socket once more.
+#[derive(Debug)]
+pub struct Twin {
+    descriptor: OwnedFd,
+    file: Option<(FileOwner, Arc<AtomicBool>)>,
+}
+
+impl Twin {
+    /// Who removes its file.
+    pub fn owner(&self) -> FileOwner {
+        self.file.as_ref().map_or(FileOwner::Mainstay, |(owner, _)| *owner)
+    }
+
+    /// Another one.
+    ///
+    /// # Errors
+    /// When no descriptor is free.
+    pub fn again(&self) -> io::Result<Self> {
+        Ok(Self { descriptor: self.descriptor.try_clone()?, file: self.file.clone() })
+    }
+
+    /// Its file is another process's from now on, or this one's again.
+    pub fn leave_file(&self, leave: bool) {
+        if let Some((_, is_left)) = &self.file {
+            is_left.store(leave, Ordering::Release);
+        }
+    }
+}
+
+impl AsFd for Twin {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.descriptor.as_fd()
+    }
 }
 
 impl SocketFile {
     fn at(path: &Arc<Path>) -> io::Result<Self> {
-        Ok(Self { path: Arc::clone(path), identity: identity(path)?, is_left: AtomicBool::new(false) })
+        Ok(Self { path: Arc::clone(path), identity: identity(path)?, owner: FileOwner::Mainstay, is_left: Arc::default() })
     }
 }
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        if !*self.is_left.get_mut() && identity(&self.path).is_ok_and(|identity| identity == self.identity) {
+        let is_ours = self.owner == FileOwner::Mainstay && !self.is_left.load(Ordering::Acquire);
+        if is_ours && identity(&self.path).is_ok_and(|identity| identity == self.identity) {
             let _ = fs::remove_file(&self.path);
         }
     }

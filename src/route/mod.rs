@@ -13,6 +13,7 @@
 //! | [`places`] | how many sessions a backend may have, and how fast they may begin: control → data |
 //! | [`taken`] | a route, and a session, with a place at its backend |
 //! | [`readers`] | which backends may be read: control → data |
+//! | [`older`] | what older processes of an upgrade still serve: app → admin |
 //! | [`snapshot`] | a pool as it stands: control → admin |
 //! | [`events`] | state changes with their causes: control → admin |
 //! | [`reports`] | what the byte path learns: data → control |
@@ -30,6 +31,7 @@ mod events;
 mod gate;
 mod guard;
 mod offer;
+mod older;
 mod operations;
 mod orders;
 mod places;
@@ -50,6 +52,7 @@ pub use events::{EventLog, StateEvent};
 pub use gate::{Gating, Leg, Position, SessionGate, Stand};
 pub use guard::{GuardLog, GuardView, ProofView};
 pub use offer::{Generation, Offer, Route, RouteId};
+pub use older::{OlderLog, OlderPool, OlderProcess};
 pub use operations::{EndView, OperationLog, OperationView, StepView, TrialView};
 pub use orders::{Done, Order, OrderReceiver, OrderSender, Refusal, RefusalCode, Verb, orders};
 pub use places::{Busy, PlaceTurn, Places, RampRate};

@@ -165,6 +165,8 @@ labels! {
         NoPrevious = "no_previous",
         /// The backend that was active before does not follow the active one.
         CutOff = "cut_off",
+        /// An older process of an upgrade has sessions, whose transactions cannot be waited for.
+        OlderSessions = "older_sessions",
         /// Nothing is known of what it is: the check cannot ask, or has not yet.
         NoPrint = "no_print",
         /// Nothing is to be proven.

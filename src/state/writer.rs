@@ -53,6 +53,8 @@ struct Book {
     rest: Option<Instant>,
     /// Nothing more comes.
     is_closed: bool,
+    /// Another process owns the files: what is to be written waits.
+    is_lent: bool,
 }
 
 /// A file, its content, and whether it was written.
@@ -130,19 +132,34 @@ impl StateWriter {
         StateFile { shared: Arc::clone(&self.0), path: path.into(), kept: PhantomData }
     }
 
+    /// Waits for what is to be written, but not for long; then another process owns the files, until [`StateWriter::take_back`].
+    /// Blocks.
+    pub(crate) fn lend(&self) {
+        let mut book = self.0.lock();
+        book.rest = None;
+        let mut book = self.0.finish(book);
+        book.is_lent = true;
+        let files = book.unwritten().join(", ");
+        drop(book);
+        if !files.is_empty() {
+            tracing::warn!(%files, "the latest state was not written before another process took over; it reads an older one");
+        }
+    }
+
+    /// This process owns the files again, and writes the latest.
+    pub(crate) fn take_back(&self) {
+        self.0.lock().is_lent = false;
+        self.0.changed.notify_all();
+    }
+
     /// Waits for the last writes, but not for long, and reports what is not on disk. Blocks.
     pub(crate) fn close(&self) {
-        let deadline = Instant::now() + LAST_PATIENCE;
         let mut book = self.0.lock();
         (book.is_closed, book.rest) = (true, None);
-        self.0.changed.notify_all();
-        while !book.jobs.is_empty() || book.busy.is_some() {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                break;
-            }
-            book = self.0.changed.wait_timeout(book, left).unwrap_or_else(PoisonError::into_inner).0;
+        if book.is_lent {
+            book.jobs.clear();
         }
+        let book = self.0.finish(book);
         let files = book.unwritten().join(", ");
         drop(book);
         if !files.is_empty() {
@@ -217,6 +234,20 @@ impl Shared {
         self.changed.notify_all();
     }
 
+    /// Waits until nothing is left to do, for [`LAST_PATIENCE`] at most.
+    fn finish<'a>(&self, mut book: MutexGuard<'a, Book>) -> MutexGuard<'a, Book> {
+        let deadline = Instant::now() + LAST_PATIENCE;
+        self.changed.notify_all();
+        while !book.jobs.is_empty() || book.busy.is_some() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            book = self.changed.wait_timeout(book, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        book
+    }
+
     fn show(&self, book: &Book) {
         let pending = book.writes().next().is_some() || book.busy.is_some();
         self.metrics.process.state_write_pending.set(i64::from(pending));
@@ -243,6 +274,7 @@ impl Shared {
         loop {
             let rest = book.rest.map_or(Duration::ZERO, |until| until.saturating_duration_since(Instant::now()));
             if rest.is_zero()
+                && !book.is_lent
                 && let Some((path, job)) = book.jobs.pop_front()
             {
                 book.busy = Some((Arc::clone(&path), Instant::now()));

@@ -9,7 +9,25 @@ pub(super) struct Status {
     pub(super) uptime_seconds: u64,
     #[serde(default)]
     pub(super) phase: String,
+    /// Older processes of an upgrade that still have clients.
+    #[serde(default)]
+    pub(super) older: Vec<Older>,
     pub(super) pools: Vec<Pool>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct Older {
+    pub(super) pid: u32,
+    pub(super) version: String,
+    pub(super) connections: u64,
+    #[serde(default)]
+    pub(super) pools: Vec<OlderPool>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct OlderPool {
+    pub(super) name: String,
+    pub(super) backends: Vec<(String, u64)>,
 }
 
 #[derive(Clone, Debug, Deserialize)]

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::answer::{Backend, Operation, Pool, Status, Trial};
+use super::answer::{Backend, Older, Operation, Pool, Status, Trial};
 use crate::{
     cli::terminal::{Colour, Paint, Table, wrap},
     failover::escaped,
@@ -31,11 +31,26 @@ impl Status {
             let _ = writeln!(out, "{}", pool.lines(paint, usize::MAX).join("\n"));
         }
         let _ = writeln!(out, "\n{}", paint.text(Colour::Quiet, &self.process()));
+        for older in &self.older {
+            let _ = writeln!(out, "{}", paint.text(Colour::Quiet, &older.sentence()));
+        }
         out
     }
 
     pub(super) fn process(&self) -> String {
         format!("mainstay {}, {}, up for {}", escaped(&self.version), escaped(&self.phase), span(self.uptime_seconds))
+    }
+}
+
+impl Older {
+    pub(super) fn sentence(&self) -> String {
+        let Self { pid, version, connections, pools } = self;
+        let sessions =
+            pools.iter().flat_map(|pool| pool.backends.iter().map(move |(backend, count)| (&pool.name, backend, count)));
+        let sessions: Vec<_> =
+            sessions.map(|(pool, backend, count)| format!("{}/{} {count}", escaped(pool), escaped(backend))).collect();
+        let each = if sessions.is_empty() { String::new() } else { format!(": {}", sessions.join(", ")) };
+        format!("an older mainstay {}, process {pid}, still has clients ({connections}){each}", escaped(version))
     }
 }
 

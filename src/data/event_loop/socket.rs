@@ -11,6 +11,7 @@ use std::{
     net::SocketAddr,
     pin::Pin,
     rc::Rc,
+    sync::Arc,
     task::{Context, Poll, ready},
     time::Instant,
 };
@@ -119,12 +120,12 @@ impl<S: AsFd> Watched<S> {
     }
 }
 
-impl Watched<BoundListener> {
+impl Watched<Arc<BoundListener>> {
     /// A listening socket. The kernel reports it for as long as clients wait: call [`Watched::forget`] after each accept.
     ///
     /// # Errors
     /// When the kernel cannot watch another descriptor.
-    pub(crate) fn listener(socket: BoundListener) -> io::Result<Self> {
+    pub(crate) fn listener(socket: Arc<BoundListener>) -> io::Result<Self> {
         Self::add(socket, EventFlags::IN, Ready::NOTHING)
     }
 

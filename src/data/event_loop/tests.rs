@@ -277,11 +277,11 @@ fn a_listener_is_told_of_as_long_as_somebody_waits_unless_it_is_deaf() {
         let socket = TcpListener::bind("127.0.0.1:0").unwrap();
         socket.set_nonblocking(true).unwrap();
         let address = socket.local_addr().unwrap();
-        let listener = Watched::listener(BoundListener::Tcp(socket)).unwrap();
+        let listener = Watched::listener(BoundListener::Tcp(socket).into()).unwrap();
         let _clients = [TcpStream::connect(address).unwrap(), TcpStream::connect(address).unwrap()];
         for _ in 0..2 {
             timeout(PATIENCE, listener.readable()).await.unwrap();
-            let BoundListener::Tcp(socket) = listener.as_ref() else { unreachable!() };
+            let BoundListener::Tcp(socket) = &**listener.as_ref() else { unreachable!() };
             socket.accept().unwrap();
             listener.forget(Interest::Readable);
         }

@@ -27,7 +27,7 @@ use mainstay::{
         socket::{Freebind, LegOptions},
     },
     route::{
-        self, BackendView, Clock, EndView, EventLog, GuardLog, LastFailover, LastProbe, OperationLog, OperationView,
+        self, BackendView, Clock, EndView, EventLog, GuardLog, LastFailover, LastProbe, OlderLog, OperationLog, OperationView,
         OrderReceiver, Publisher, RouteWatch, SessionTable, Snapshot, StateEvent, StepView,
     },
 };
@@ -122,6 +122,8 @@ impl Fixture {
             authority: Authority::new(admin, process),
             clock,
             phase: watch,
+            answering: watch::channel(true).1,
+            older: Arc::new(OlderLog::new().0),
             view: views,
             sessions: vec![Arc::clone(&sessions)],
             events: Arc::clone(&events),

@@ -478,6 +478,7 @@ fn orders_for_the_process_reach_it_and_are_answered() {
                 tell.send((order.verb, order.by.to_string(), order.reason.to_string(), order.dry_run)).unwrap();
                 let answer = match order.verb {
                     ProcessVerb::Reload => Err(ProcessRefusal::Refused("workers cannot change while mainstay runs".into())),
+                    ProcessVerb::Upgrade => unreachable!("nobody ordered it"),
                     ProcessVerb::Shutdown { .. } => {
                         Ok(Done { lines: vec!["mainstay stops".into()], sessions: 0, operation: None })
                     }

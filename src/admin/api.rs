@@ -241,12 +241,7 @@ const ENDPOINTS: &[ApiEndpoint] = &[
     ),
     order("DELETE", "/api/v1/operations/{id}", orders::abort, "Aborts an operation before its point of no return."),
     order("POST", "/api/v1/reload", orders::reload, "As SIGHUP: reads the configuration again; see [reload.md](reload.md)."),
-    order(
-        "POST",
-        "/api/v1/upgrade",
-        orders::upgrade,
-        "Starts the program anew, which takes over; this process keeps its sessions until they end.",
-    ),
+    order("POST", "/api/v1/upgrade", orders::upgrade, "A newer process takes over; see [upgrade.md](upgrade.md)."),
     order("POST", "/api/v1/shutdown", orders::shutdown, "As SIGTERM. `force`: sessions are cut at once, as by a second SIGTERM."),
 ];
 

@@ -13,6 +13,7 @@
 //! | [`response`] | how an answer is written |
 //! | [`authority`] | who may order, and every refusal |
 //! | [`orders`] | what is ordered of a pool or of the process, and the answer |
+//! | [`older`] | what an order means while older processes of an upgrade have sessions |
 //! | [`diff`] | what differs between the backends of a pool |
 //! | [`operations`] | the JSON of operations |
 //! | [`process`] | orders for the whole process: to whoever runs it, and back |
@@ -37,6 +38,7 @@ mod health;
 pub mod history;
 pub(crate) mod host;
 mod incidents;
+mod older;
 mod operations;
 mod orders;
 mod page;

@@ -17,7 +17,7 @@ use super::{
     AdminState,
     authority::Denial,
     connection::Connection,
-    operations,
+    older, operations,
     process::{ProcessRefusal, ProcessVerb},
     response::{self, Body},
 };
@@ -321,22 +321,13 @@ async fn give(state: &AdminState, pool: &str, verb: Verb, who: (Printable, Print
         | Verb::Drill => PREFLIGHT_PATIENCE,
         _ => PATIENCE,
     };
-    let is_planned = matches!(verb, Verb::Switchover { force: false, .. } | Verb::Trial { force: false, .. } | Verb::Rehearse);
-    let older = state.older.sessions(pool);
-    if is_planned && older > 0 {
-        let message = format!(
-            "an older mainstay still has {older} sessions of this pool (`mainstay status`), whose transactions cannot be waited for: wait until they have ended, or order with `force`"
-        );
-        return response::error(StatusCode::CONFLICT, RefusalCode::OlderSessions.as_str(), &message);
-    }
-    match found.orders.give(verb.clone(), who, dry_run, patience).await {
-        Ok(mut done) => {
-            let concerns_sessions = matches!(verb, Verb::SetAdmin { .. } | Verb::Kill { .. } | Verb::Pause { .. } | Verb::Resume);
-            if !dry_run && concerns_sessions && state.older.pass(pool, &verb) {
-                done.lines.push(format!("an older mainstay is told the same (sessions of this pool there: {older})"));
-            }
-            done_answer(&done)
-        }
+    let answer = match older::refusal(&state.older, pool, &verb) {
+        Some(refusal) => Err(refusal),
+        None => found.orders.give(verb.clone(), who, dry_run, patience).await,
+    };
+    match answer {
+        Ok(done) if dry_run => done_answer(&done),
+        Ok(done) => done_answer(&older::passed(&state.older, pool, &verb, done)),
         Err(Refusal { code: RefusalCode::UnknownBackend, .. }) => unknown(),
         Err(Refusal { code, message }) => response::error(StatusCode::CONFLICT, code.as_str(), &message),
     }

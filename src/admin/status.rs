@@ -15,6 +15,8 @@ use crate::{
 #[derive(Serialize)]
 pub(super) struct Status {
     version: &'static str,
+    /// Of this process.
+    pid: u32,
     started: String,
     uptime_seconds: u64,
     ready: bool,
@@ -145,6 +147,7 @@ struct Probe {
 pub(super) fn status(state: &AdminState, caller: &super::authority::Caller) -> Status {
     Status {
         version: state.version,
+        pid: std::process::id(),
         started: moment(state, Time::ZERO),
         uptime_seconds: state.clock.now().since_origin().as_secs(),
         ready: health::not_ready(state).is_empty(),

@@ -3,10 +3,13 @@
 
 mod bind;
 mod error;
+mod hand_over;
 mod limits;
 mod phases;
 mod planes;
 mod reload;
+mod settings;
+mod stopper;
 mod upgrade;
 
 use std::{collections::HashMap, net::SocketAddr, sync::Arc, thread::JoinHandle};
@@ -16,6 +19,8 @@ use limits::Limits;
 use phases::PhaseRunner;
 use planes::Planes;
 pub use reload::{Changes, Reloader};
+use settings::Process;
+pub use stopper::Stopper;
 use tokio::{runtime, sync::watch};
 pub use upgrade::{Predecessor, Program};
 
@@ -94,16 +99,11 @@ pub fn start_with(
     let answering: Vec<_> = admin_sockets.iter().filter_map(|socket| socket.endpoint().ok()).collect();
     let admin = answering.iter().filter_map(Endpoint::tcp).collect();
     let limits = Limits::of(config)?;
-    let predecessor = match predecessor {
-        Some(predecessor) => {
-            predecessor.prepared()?;
-            Some(&*predecessor)
-        }
-        None => None,
-    };
+    let handed = predecessor.map(Predecessor::prepared).transpose()?;
     let (phase, lifeline) = lifecycle::begin();
     let (process, process_orders) = admin::process_orders();
-    let (planes, threads) = Planes::start(config, metrics, &lifeline, (admin_sockets, process), (sockets, predecessor), &limits)?;
+    let (planes, threads) =
+        Planes::start(config, Process::new(&lifeline, metrics), (admin_sockets, process), (sockets, handed), &limits)?;
     let pools: Vec<_> = config.pools.iter().filter_map(|pool| planes.pools.get(&pool.name)).collect();
     let listeners: Vec<_> = pools.iter().map(|pool| pool.listening(&planes.bound)).collect();
     let snapshots = pools.iter().map(|pool| pool.snapshots.clone()).collect();
@@ -119,6 +119,7 @@ pub fn start_with(
         heartbeat: threads.heartbeat,
         threads: threads.handles,
         state: planes.state.clone(),
+        older: threads.older,
     };
     let runtime =
         runtime::Builder::new_current_thread().enable_all().build().map_err(|error| StartError::thread("life", &error))?;
@@ -130,8 +131,8 @@ pub fn start_with(
     let addresses = |bound: Vec<Endpoint>| bound.iter().filter_map(Endpoint::tcp).collect();
     let listeners = listeners.into_iter().map(|pool| pool.into_iter().map(addresses).collect()).collect();
     let reloader = Reloader::new(config.clone(), limits.workers, planes);
-    let (events, operations, metrics, sessions) = (threads.events, threads.operations, Arc::clone(metrics), threads.sessions);
-    let guards = threads.guards;
+    let Process { events, operations, guards, .. } = threads.process;
+    let (metrics, sessions) = (Arc::clone(metrics), threads.sessions);
     let process_orders = Some(process_orders);
     Ok(Running {
         listeners,
@@ -159,7 +160,7 @@ impl Running {
 
     /// Stops it from elsewhere (a signal handler's thread).
     pub fn stopper(&self) -> Stopper {
-        Stopper(self.stops.clone())
+        Stopper::new(self.stops.clone())
     }
 
     /// Changes its configuration, also from elsewhere.
@@ -183,22 +184,6 @@ impl Running {
     /// Waits until every thread has ended; the process's exit code: 0, or 1 when sessions had to be cut or a vital thread was lost.
     pub fn join(self) -> u8 {
         self.life.join().unwrap_or(1)
-    }
-}
-
-/// Stops a running mainstay; see [`Running::stop`].
-#[derive(Clone, Debug)]
-pub struct Stopper(watch::Sender<u32>);
-
-impl Stopper {
-    /// As [`Running::stop`].
-    pub fn stop(&self) {
-        self.0.send_modify(|count| *count += 1);
-    }
-
-    /// Whether a stop has begun.
-    pub fn is_stopping(&self) -> bool {
-        *self.0.borrow() > 0
     }
 }
 

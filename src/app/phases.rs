@@ -13,6 +13,7 @@ use crate::{
     control::heartbeat::{self, Heartbeat},
     lifecycle::{Deadlines, Lifeline, Phase, PhaseSender},
     metrics::Metrics,
+    route::OlderLog,
     state::StateWriter,
 };
 
@@ -30,6 +31,8 @@ pub(super) struct PhaseRunner {
     pub(super) threads: Vec<JoinHandle<()>>,
     /// They write to it until they have ended.
     pub(super) state: Option<StateWriter>,
+    /// They stop with this process.
+    pub(super) older: Arc<OlderLog>,
 }
 
 impl PhaseRunner {
@@ -74,7 +77,8 @@ impl PhaseRunner {
         tracing::info!(sessions = open, delay_ms, timeout_ms, "draining: no longer ready; send the signal again to stop at once");
         let patience = tokio::time::sleep(delay + timeout);
         let why = tokio::select! {
-            () = self.tasks.wait() => return false,
+            // Whoever watches the newest process takes its end for that of all.
+            () = async { tokio::join!(self.tasks.wait(), self.older.gone()); } => return false,
             () = patience => "the time to finish is over",
             _ = stops.wait_for(|count| *count >= 2) => "told again to stop",
             () = self.lifeline.vital.lost() => "a vital part of mainstay failed",

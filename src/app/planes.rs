@@ -4,55 +4,43 @@ use std::{
     collections::{BTreeMap, HashMap},
     convert::Infallible,
     io,
-    pin::Pin,
     sync::{Arc, mpsc::Sender},
     thread::JoinHandle,
     time::Duration,
 };
 
-use tokio::{
-    runtime::Runtime,
-    sync::watch,
-    time::{Instant, timeout_at},
-};
+use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     bind::{self, NewSockets},
     error::StartError,
     limits::Limits,
-    upgrade::{self, Leader, Predecessor},
+    settings::{Process, health, state_writer},
+    upgrade::lead::Leader,
 };
 use crate::{
-    admin::{self, AdminListener, AdminPool, AdminSettings, AdminState, Authority, HealthProblems, ProcessOrderSender, View},
+    admin::{self, AdminListener, AdminPool, AdminSettings, AdminState, Authority, ProcessOrderSender, View},
     config::{Config, ListenerConfig, ListenerRoute, PoolConfig},
-    control::{
-        self, ControlHandle, ControlSettings, Lead, PoolHandle, Remembered,
-        heartbeat::{self, Heartbeat},
-    },
+    control::{self, ControlHandle, PoolHandle, Remembered, heartbeat::Heartbeat},
     data::{
-        self, DataSettings, ListenerManager, ListenerSettings, SocketKey,
+        self, ListenerManager, ListenerSettings, SocketKey,
         admission::{Admission, Budget},
     },
-    incidents::{Collector, IncidentLog, WatchedPool},
-    lifecycle::{Lifeline, Vital},
+    incidents::WatchedPool,
+    lifecycle::Lifeline,
     metrics::{Metrics, PoolLabels, PoolSeries},
     net::{
         endpoint::Endpoint,
-        inherited::{self, Inherited},
-        listener::{BoundListener, FileOwner, Twin},
+        listener::{BoundListener, Twin},
     },
-    notify::{Notifier, Setup, Watched},
-    route::{
-        self, Clock, EventLog, GuardLog, OlderPool, OlderProcess, OperationLog, OrderSender, ReportSender, RouteWatch,
-        SessionTable, Snapshot, SnapshotWatch,
-    },
+    notify::{Setup, Watched},
+    route::{self, Clock, OlderLog, OperationLog, OrderSender, ReportSender, RouteWatch, SessionTable, Snapshot, SnapshotWatch},
     state::StateWriter,
-    upgrade::message::SocketUse,
 };
 
 /// How long a reload waits for pools that are busy; then they show it later.
-const SHOWN: Duration = Duration::from_secs(2);
+pub(super) const SHOWN: Duration = Duration::from_secs(2);
 
 /// What runs, and the handles that change it.
 #[derive(Debug)]
@@ -62,9 +50,9 @@ pub(super) struct Planes {
     pub(super) bound: HashMap<SocketKey, Endpoint>,
     pub(super) pools: HashMap<Arc<str>, RunningPool>,
     metrics: Arc<Metrics>,
-    admission: Arc<Admission>,
+    pub(super) admission: Arc<Admission>,
     clock: Clock,
-    listeners: ListenerManager,
+    pub(super) listeners: ListenerManager,
     control: ControlHandle,
     view: watch::Sender<Arc<View>>,
     told: watch::Sender<Arc<Setup>>,
@@ -93,15 +81,14 @@ pub(super) struct RunningPool {
     routes: RouteWatch,
     reporter: ReportSender,
     pub(super) orders: OrderSender,
-    control: PoolHandle,
+    pub(super) control: PoolHandle,
     retired: CancellationToken,
 }
 
 /// What is needed to wait for the end of the planes.
 pub(super) struct Threads {
-    pub(super) events: Arc<EventLog>,
-    pub(super) operations: Arc<OperationLog>,
-    pub(super) guards: Arc<GuardLog>,
+    pub(super) process: Process,
+    pub(super) older: Arc<OlderLog>,
     /// Of the control thread.
     pub(super) heartbeat: Heartbeat,
     /// Every accept loop and session.
@@ -114,207 +101,60 @@ impl Planes {
     /// Starts the planes, with the pools of `config`.
     pub(super) fn start(
         config: &Config,
-        metrics: &Arc<Metrics>,
-        lifeline: &Lifeline,
-        (admin, process): (Vec<BoundListener>, ProcessOrderSender),
-        (sockets, predecessor): (NewSockets, Option<&Predecessor>),
+        process: Process,
+        (admin, orders): (Vec<BoundListener>, ProcessOrderSender),
+        (sockets, handed): (NewSockets, Option<BTreeMap<String, Remembered>>),
         limits: &Limits,
     ) -> Result<(Self, Threads), StartError> {
-        let (heartbeat, events, state) = (Heartbeat::default(), Arc::<EventLog>::default(), state_writer(config, metrics)?);
-        let (operations, guards) = (Arc::<OperationLog>::default(), Arc::<GuardLog>::default());
-        let (clock, admission) = (Clock::start(), Arc::new(Admission::new(limits.budget.connections)));
-        let data =
-            started("data", data::spawn(data_settings(config, limits, Arc::clone(&admission), (clock, lifeline, metrics))))?;
-        let control = control::spawn(ControlSettings {
-            clock,
-            lifeline: lifeline.clone(),
-            events: Arc::clone(&events),
-            operations: Arc::clone(&operations),
-            guards: Arc::clone(&guards),
-            state: state.clone(),
-            sessions: data.sessions.clone(),
-            metrics: Arc::clone(metrics),
-            heartbeat: heartbeat.clone(),
-            grace: config.shutdown.timeout,
-        });
+        let (heartbeat, state) = (Heartbeat::default(), state_writer(config, &process.metrics)?);
+        let admission = Arc::new(Admission::new(limits.budget.connections));
+        let data = started("data", data::spawn(process.data(config, limits, Arc::clone(&admission))))?;
+        let control = control::spawn(process.control((config.shutdown.timeout, &heartbeat), &data.sessions, state.clone()));
         let (control, control_thread) = started("control", control)?;
         let (view, views) = watch::channel(Arc::new(View { pools: Vec::new(), config_json: serde_json::Value::Null }));
         let ((told, setup), (watched, followed)) = (watch::channel(Arc::default()), watch::channel(Arc::default()));
-        let (leader, older) = Leader::new(watched.clone(), Arc::clone(&events));
+        let (leader, older) = Leader::new(watched.clone(), Arc::clone(&process.events));
         // Until the process before this one has handed everything over, it answers and accepts.
-        let (answers, answering) = watch::channel(predecessor.is_none());
+        let (answers, answering) = watch::channel(handed.is_none());
         let mut planes = Self {
-            metrics: Arc::clone(metrics),
-            lifeline: lifeline.clone(),
+            metrics: Arc::clone(&process.metrics),
+            lifeline: process.lifeline.clone(),
             admission,
             bound: HashMap::new(),
             pools: HashMap::new(),
-            clock,
+            clock: process.clock,
             listeners: data.listeners,
             control,
             view,
             told,
             watched,
             state: state.clone(),
-            operations: Arc::clone(&operations),
+            operations: Arc::clone(&process.operations),
             leader,
-            admin: admin
-                .iter()
-                .map(BoundListener::twin)
-                .collect::<io::Result<_>>()
-                .map_err(|error| StartError::thread("admin", &error))?,
+            admin: started("admin", admin.iter().map(BoundListener::twin).collect())?,
             answers,
             budget: limits.budget,
             is_lent: false,
             known: BTreeMap::new(),
         };
-        planes.listeners.accept(predecessor.is_none());
-        planes.known = predecessor.map(|predecessor| predecessor.known().clone()).unwrap_or_default();
+        planes.listeners.accept(handed.is_none());
+        planes.known = handed.unwrap_or_default();
         planes.apply(config, planes.series(config)?, sockets, limits.budget);
         planes.known.clear();
         // From here on the process may find that everything has ended.
         data.tasks.close();
-        let (incidents, beside) = beside((clock, lifeline, metrics), &events, (setup, followed), state.clone());
+        let (incidents, beside) = process.beside((setup, followed), state.clone());
+        let health = health(&process.lifeline.vital, &heartbeat, process.clock, state);
+        let shown = process.admin((Authority::new(&config.admin, orders), health), (views, answering), incidents);
         let admin_thread = admin::spawn(AdminSettings {
             max_connections: (limits.budget.admin / admin.len().max(1)).max(4),
             listen: admin,
-            vital: lifeline.vital.clone(),
+            vital: process.lifeline.vital.clone(),
             beside,
-            state: AdminState {
-                version: env!("CARGO_PKG_VERSION"),
-                authority: Authority::new(&config.admin, process),
-                clock,
-                phase: lifeline.phase.clone(),
-                answering,
-                older,
-                view: views,
-                sessions: data.sessions.clone(),
-                events: Arc::clone(&events),
-                operations: Arc::clone(&operations),
-                guards: Arc::clone(&guards),
-                incidents,
-                history: admin::history::History::default(),
-                metrics: Arc::clone(metrics),
-                health: health(&lifeline.vital, &heartbeat, clock, state),
-            },
+            state: AdminState { sessions: data.sessions.clone(), older: Arc::clone(&older), ..shown },
         });
         let handles = data.threads.into_iter().chain([control_thread, started("admin", admin_thread)?]).collect();
-        Ok((planes, Threads { events, operations, guards, heartbeat, tasks: data.tasks, handles, sessions: data.sessions }))
-    }
-
-    /// Another process gets ready to decide: this one no longer does by itself, and keeps nothing on disk.
-    pub(super) fn lend(&mut self, config: &Config) {
-        self.is_lent = true;
-        self.apply_quietly(&upgrade::quiet(config));
-        if let Some(state) = &self.state {
-            state.lend();
-        }
-    }
-
-    /// Whether another process accepts and answers instead; every socket stays open.
-    pub(super) fn leave(&mut self, leave: bool) {
-        self.listeners.accept(!leave);
-        self.listeners.leave_files(leave);
-        self.admin.iter().for_each(|socket| socket.leave_file(leave));
-        self.answers.send_replace(!leave);
-    }
-
-    /// This process decides, accepts and answers again.
-    pub(super) fn take_back(&mut self, config: &Config) {
-        self.is_lent = false;
-        self.pools.values().for_each(|pool| pool.control.follow(None));
-        if let Some(state) = &self.state {
-            state.take_back();
-        }
-        match bind::bind_pools(config, &self.bound, &mut Inherited::default()) {
-            Ok(fresh) => match self.series(config) {
-                Ok(series) => self.apply(config, series, fresh, self.budget),
-                Err(error) => tracing::error!(%error, "the pools do not change"),
-            },
-            Err(error) => tracing::error!(%error, "what the newer mainstay had closed stays closed"),
-        }
-        self.leave(false);
-        self.leader.resume();
-    }
-
-    /// As [`Planes::apply`], with sockets that exist.
-    pub(super) fn apply_quietly(&mut self, config: &Config) {
-        match self.series(config) {
-            Ok(series) => self.apply(config, series, NewSockets::new(), self.budget),
-            Err(error) => tracing::error!(%error, "the pools do not change"),
-        }
-    }
-
-    /// What a process that takes over must know of each pool; of one that does not answer in time, nothing.
-    pub(super) fn remembered(&self, runtime: &Runtime) -> BTreeMap<String, Remembered> {
-        let told: Vec<_> = self.pools.iter().map(|(name, pool)| (name.to_string(), pool.control.remembered())).collect();
-        runtime.block_on(async {
-            let deadline = Instant::now() + SHOWN;
-            let mut known = BTreeMap::new();
-            for (name, told) in told {
-                if let Ok(Ok(remembered)) = timeout_at(deadline, told).await {
-                    known.insert(name, remembered);
-                }
-            }
-            known
-        })
-    }
-
-    /// Every listening socket, and what it is for.
-    pub(super) fn open_sockets(&self) -> io::Result<Vec<(SocketUse, Twin)>> {
-        let listeners =
-            self.pools.values().flat_map(|pool| pool.config.listeners.iter().map(move |listener| (&pool.config, listener)));
-        let names: HashMap<_, _> = listeners
-            .flat_map(|(pool, listener)| bind::keys(pool, listener).map(|key| (key, inherited::name(&pool.name, &listener.name))))
-            .collect();
-        let mut sockets = Vec::new();
-        for (key, socket) in self.listeners.sockets() {
-            let name = names.get(key).cloned().unwrap_or_default();
-            sockets.push((name, socket.twin()?));
-        }
-        for socket in &self.admin {
-            sockets.push((inherited::ADMIN.to_owned(), socket.again()?));
-        }
-        let purpose = |name, socket: &Twin| match socket.owner() {
-            FileOwner::Mainstay => SocketUse::Listener(name),
-            FileOwner::Other => SocketUse::ListenerOfOther(name),
-        };
-        Ok(sockets.into_iter().map(|(name, socket)| (purpose(name, &socket), socket)).collect())
-    }
-
-    /// Clients, with a session or without one yet.
-    pub(super) fn connections(&self) -> usize {
-        self.admission.used()
-    }
-
-    /// What is still served here.
-    pub(super) fn left(&self) -> OlderProcess {
-        let pools = self.pools.values().map(|pool| OlderPool {
-            name: pool.config.name.to_string(),
-            backends: pool
-                .config
-                .backends
-                .iter()
-                .zip(&pool.series.backends)
-                .map(|(backend, metrics)| (backend.name.to_string(), metrics.connections_active.get()))
-                .filter(|(_, sessions)| *sessions > 0)
-                .collect(),
-        });
-        let mut pools: Vec<_> = pools.filter(|pool| !pool.backends.is_empty()).collect();
-        pools.sort_by(|a, b| a.name.cmp(&b.name));
-        OlderProcess {
-            pid: std::process::id(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            connections: self.connections() as u64,
-            pools,
-        }
-    }
-
-    /// The process that decides says so.
-    pub(super) fn follow(&self, pool: &str, lead: Lead) {
-        if let Some(pool) = self.pools.get(pool) {
-            pool.control.follow(Some(lead));
-        }
+        Ok((planes, Threads { process, older, heartbeat, tasks: data.tasks, handles, sessions: data.sessions }))
     }
 
     /// The series of every pool of `config`.
@@ -406,43 +246,8 @@ impl Planes {
     }
 }
 
-/// What runs on the admin thread besides, and where that shows incidents.
-fn beside(
-    (clock, lifeline, metrics): (Clock, &Lifeline, &Arc<Metrics>),
-    events: &Arc<EventLog>,
-    (setup, pools): (watch::Receiver<Arc<Setup>>, watch::Receiver<Arc<Vec<WatchedPool>>>),
-    state: Option<StateWriter>,
-) -> (Arc<IncidentLog>, Pin<Box<dyn Future<Output = ()> + Send>>) {
-    let incidents = Arc::<IncidentLog>::default();
-    let (phase, metrics) = (lifeline.phase.clone(), Arc::clone(metrics));
-    let notifier = Notifier { clock, phase: phase.clone(), setup, events: Arc::clone(events), metrics };
-    let collector = Collector { clock, phase, pools, events: Arc::clone(events), incidents: Arc::clone(&incidents), state };
-    let both = async {
-        tokio::join!(notifier.run(), collector.run());
-    };
-    (incidents, Box::pin(both))
-}
-
 fn started<T>(thread: &'static str, started: io::Result<T>) -> Result<T, StartError> {
     started.map_err(|error| StartError::thread(thread, &error))
-}
-
-fn data_settings(
-    config: &Config,
-    limits: &Limits,
-    admission: Arc<Admission>,
-    (clock, lifeline, metrics): (Clock, &Lifeline, &Arc<Metrics>),
-) -> DataSettings {
-    DataSettings {
-        workers: limits.workers,
-        busy_poll: limits.busy_poll,
-        pipes: limits.budget.pipes,
-        admission,
-        shutdown_delay: config.shutdown.delay,
-        clock,
-        lifeline: lifeline.clone(),
-        process: Arc::clone(metrics),
-    }
 }
 
 impl RunningPool {
@@ -515,32 +320,4 @@ fn labels(pool: &PoolConfig) -> PoolLabels {
         listeners: pool.listeners.iter().map(|listener| Arc::clone(&listener.name)).collect(),
         backends: pool.backends.iter().map(|backend| (Arc::clone(&backend.name), backend.address.to_string().into())).collect(),
     }
-}
-
-/// Faults of the process itself; never of a database.
-fn health(
-    vital: &Vital,
-    heartbeat: &Heartbeat,
-    clock: Clock,
-    state: Option<StateWriter>,
-) -> Arc<dyn Fn() -> HealthProblems + Send + Sync> {
-    let (vital, heartbeat) = (vital.clone(), heartbeat.clone());
-    Arc::new(move || {
-        let mut fatal = Vec::new();
-        if vital.is_lost() {
-            fatal.push("a vital thread of mainstay panicked".to_owned());
-        }
-        let age = heartbeat.age(clock);
-        if age > heartbeat::MAX_AGE {
-            fatal.push(format!("the control thread gave no sign of life for {} s", age.as_secs()));
-        }
-        // A restart repairs no disk, and what is lost meanwhile is only what the state file would hold.
-        HealthProblems { fatal, others: state.as_ref().map(StateWriter::complaints).unwrap_or_default() }
-    })
-}
-
-/// Keeps the state that survives a restart, if configured.
-fn state_writer(config: &Config, metrics: &Arc<Metrics>) -> Result<Option<StateWriter>, StartError> {
-    let writer = config.state_dir.as_deref().map(|directory| StateWriter::start(directory, metrics)).transpose();
-    writer.map_err(|error| StartError::thread("state", &error))
 }

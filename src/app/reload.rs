@@ -6,20 +6,12 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use super::{
-    Stopper, bind,
-    error::StartError,
-    limits::budget,
-    planes::Planes,
-    upgrade::{Predecessor, Program},
-};
+use super::{bind, error::StartError, limits::budget, planes::Planes};
 use crate::{
     config::{Config, PoolConfig},
-    control::Lead,
     data::{SocketKey, admission::Budget},
     lifecycle::Phase,
     net::inherited::Inherited,
-    route::{OlderProcess, OrderSender},
 };
 
 /// Changes the configuration of a running mainstay, one change at a time.
@@ -98,44 +90,7 @@ impl Reloader {
         Ok(changes)
     }
 
-    /// Starts a newer mainstay, which takes over: the listening sockets, the decisions, the files. This process keeps its sessions
-    /// until they end, as the newer one decides, and then stops by itself; when the newer one dies before, it serves again. Returns
-    /// the number of the newer process and its version. Blocks for some seconds at most.
-    ///
-    /// # Errors
-    /// Why not, or why the newer one did not serve; then nothing has changed.
-    pub fn upgrade(&self, program: &Program, stopper: Stopper) -> Result<(u32, String), StartError> {
-        self.lock().upgrade(program, (self.clone(), stopper))
-    }
-
-    /// Why an upgrade would be refused now.
-    pub fn upgrade_refusal(&self) -> Option<String> {
-        self.lock().upgrade_refusal()
-    }
-
-    /// Takes everything over from the process before this one.
-    pub(super) fn take_over(&self, predecessor: Predecessor) -> Result<(), StartError> {
-        predecessor.serve(&mut self.lock().planes)
-    }
-
-    /// What is still served here.
-    pub(super) fn left(&self) -> OlderProcess {
-        self.lock().planes.left()
-    }
-
-    pub(super) fn follow(&self, pool: &str, lead: Lead) {
-        self.lock().planes.follow(pool, lead);
-    }
-
-    pub(super) fn orders(&self, pool: &str) -> Option<OrderSender> {
-        self.lock().planes.pools.get(pool).map(|pool| pool.orders.clone())
-    }
-
-    pub(super) fn take_back(&self) {
-        self.lock().take_back();
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Current> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Current> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

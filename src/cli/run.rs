@@ -1,5 +1,7 @@
 //! `mainstay run`: runs the proxy.
 
+mod upgrade;
+
 use std::{
     io::{self, Write},
     path::PathBuf,
@@ -154,6 +156,8 @@ fn serve(
     // Before anything runs: a signal may come as soon as mainstay serves.
     let signals = Signals::watch().map_err(|error| format!("signals cannot be watched: {error}"))?;
     let started = app::start_with(config, &metrics, inherited, predecessor.as_mut());
+    // What nobody has taken is closed.
+    *inherited = Inherited::default();
     let mut running = started.map_err(|error| {
         if let Some(predecessor) = &mut predecessor {
             predecessor.failed(&error.to_string());
@@ -273,36 +277,6 @@ impl Reload {
                 process.reloaded(ReloadResult::Failure);
                 tracing::error!(%error, "the configuration was not loaded again: mainstay keeps the one in use");
                 Err(refusal)
-            }
-        }
-    }
-
-    /// A newer process takes over, or would.
-    fn upgrade(&self, dry_run: bool) -> Result<Done, ProcessRefusal> {
-        let program = self.program.as_ref();
-        let program =
-            program.map_err(|error| ProcessRefusal::Refused(format!("the file of this program is not known: {error}")))?;
-        let (path, sessions) = (program.path.display(), self.metrics.sessions());
-        if dry_run {
-            // The newer one reads the same file.
-            let Loaded { warnings, .. } = self.args.load().map_err(ProcessRefusal::Invalid)?;
-            if let Some(why) = self.reloader.upgrade_refusal() {
-                return Err(ProcessRefusal::Refused(why));
-            }
-            return Ok(told_lines(format!("{path} would take over (open sessions: {sessions}, which stay)"), &warnings));
-        }
-        match self.reloader.upgrade(program, self.stopper.clone()) {
-            Ok((pid, version)) => Ok(told_lines(
-                format!(
-                    "mainstay {version} (process {pid}) has taken over; process {} keeps {sessions} sessions until they end",
-                    std::process::id()
-                ),
-                &[],
-            )),
-            Err(error) => {
-                let error = error.to_string();
-                tracing::error!(error, "no newer mainstay has taken over: this one goes on");
-                Err(ProcessRefusal::Refused(error))
             }
         }
     }

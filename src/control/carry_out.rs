@@ -14,6 +14,18 @@ use crate::{
 use std::sync::Arc;
 
 impl Supervisor {
+    pub(super) fn set_paces(&self) {
+        for (id, node) in self.core.ids().zip(&self.nodes) {
+            node.prober.pace(self.core.pace(id));
+        }
+    }
+
+    /// Every session ends.
+    pub(super) fn end_all(&mut self) {
+        self.routes.end_all();
+        self.readers.end_all(&self.nodes, self.routes.publisher());
+    }
+
     pub(super) fn carry_out(&mut self, now: Time, effects: &[Effect]) {
         for effect in effects {
             match effect {

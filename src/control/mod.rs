@@ -16,6 +16,7 @@
 //! | [`proof_notes`] | log lines, events and metrics of that |
 //! | [`guard`] | proves backends that have changed |
 //! | [`reconfigure`] | a new configuration of a pool that goes on |
+//! | [`follow`] | what the pool is told: another configuration, and what another process decides |
 //! | [`rollback`] | the way back after a switchover or a failover, and trials |
 //! | [`boundary`] | what a pause, an operation and a maintenance mean for clients |
 //! | [`departure`] | ends the sessions of a backend before its maintenance |
@@ -41,6 +42,7 @@ mod carry_out;
 mod departure;
 pub mod drain;
 mod effects;
+mod follow;
 pub mod guard;
 pub mod heartbeat;
 mod lookups;

@@ -22,8 +22,8 @@ impl Kept for Remembered {
 }
 
 /// The saved state of a pool.
+// What a later version has written besides is passed over: after a step back, the fence is still known.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Remembered {
     /// The highest database epoch that was served.
     pub fence: Option<u64>,

@@ -21,7 +21,7 @@ use super::{
     prober::{ProberEvent, ProberKey},
     readers::{self, Readers},
     session_pause::SessionPause,
-    settings::{ControlSettings, Lead, PoolSettings, Turn, max_staleness},
+    settings::{ControlSettings, PoolSettings, Turn, max_staleness},
     unpromoted::Unpromoted,
 };
 use crate::{
@@ -62,6 +62,8 @@ pub(super) struct Supervisor {
     /// It is told that whoever could serve has changed.
     pub(super) is_unproven: bool,
     pub(super) keeper: Keeper,
+    /// Backends that get no clients because another process decides.
+    pub(super) set_aside: Vec<Arc<str>>,
     /// Its look cannot wait.
     pub(super) guard_is_due: bool,
     pub(super) commits: Commits,
@@ -136,6 +138,7 @@ impl Supervisor {
             unpromoted: Unpromoted::default(),
             is_unproven: false,
             keeper,
+            set_aside: Vec::new(),
             guard_is_due: false,
             commits: Commits::new(),
             guards: Arc::clone(&settings.guards),
@@ -208,25 +211,6 @@ impl Supervisor {
         }
     }
 
-    fn turn(&mut self, turn: Turn) {
-        match turn {
-            Turn::Change(change) => self.configure(*change),
-            Turn::Follow(lead) => self.follow(lead),
-            // Whoever asked may have given up.
-            Turn::Tell(reply) => _ = reply.send(self.memory.last().clone()),
-        }
-    }
-
-    /// Another process decides, or no longer.
-    fn follow(&mut self, lead: Option<Lead>) {
-        let held = self.core.suspended().then(|| orders::why_held(&self.core, &self.nodes).0);
-        let ended = self.routes.follow(lead, held.as_deref());
-        if let Some((backend, sessions)) = ended {
-            let (pool, epoch) = (&self.config.name, self.core.epoch().0);
-            tracing::info!(%pool, %backend, epoch, sessions, "followed the newer mainstay: the backend takes no more clients");
-        }
-    }
-
     /// Carries out an order of an operator, and answers once that can be seen.
     fn obey(&mut self, order: Order) {
         let Some(order) = self.operate(order).and_then(|order| self.decide_proof(order)) else { return };
@@ -270,12 +254,6 @@ impl Supervisor {
         self.hold_clients();
         self.publish();
         order.answer(answer);
-    }
-
-    pub(super) fn set_paces(&self) {
-        for (id, node) in self.core.ids().zip(&self.nodes) {
-            node.prober.pace(self.core.pace(id));
-        }
     }
 
     /// A report belongs to its epoch, or to its reader's generation; a late one says nothing about the present.
@@ -356,11 +334,6 @@ impl Supervisor {
         let now = self.clock.now();
         let effects = self.core.step(now, event);
         self.carry_out(now, &effects);
-    }
-
-    fn end_all(&mut self) {
-        self.routes.end_all();
-        self.readers.end_all(&self.nodes, self.routes.publisher());
     }
 
     fn listen_for_silence(&mut self) {

@@ -1,12 +1,9 @@
 //! What older processes of an upgrade still serve: from the process itself to the admin plane.
 
-use std::sync::{
-    Mutex, MutexGuard, PoisonError,
-    atomic::{AtomicBool, Ordering},
-};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use super::orders::Verb;
 
@@ -37,7 +34,7 @@ pub struct OlderPool {
 pub struct OlderLog {
     told: Mutex<Vec<OlderProcess>>,
     /// This process leads some.
-    leads: AtomicBool,
+    leads: watch::Sender<bool>,
     orders: mpsc::UnboundedSender<(String, Verb)>,
 }
 
@@ -45,7 +42,7 @@ impl OlderLog {
     /// Nobody yet; and where orders for them come out.
     pub fn new() -> (Self, mpsc::UnboundedReceiver<(String, Verb)>) {
         let (orders, ordered) = mpsc::unbounded_channel();
-        (Self { told: Mutex::default(), leads: AtomicBool::new(false), orders }, ordered)
+        (Self { told: Mutex::default(), leads: watch::Sender::new(false), orders }, ordered)
     }
 
     /// All of them, the newest first.
@@ -55,7 +52,13 @@ impl OlderLog {
 
     /// This process leads older ones from now on, or no longer.
     pub fn lead(&self, leads: bool) {
-        self.leads.store(leads, Ordering::Release);
+        self.leads.send_replace(leads);
+    }
+
+    /// Waits until this process leads none.
+    pub async fn gone(&self) {
+        // The sender is this log's own.
+        let _ = self.leads.subscribe().wait_for(|leads| !leads).await;
     }
 
     /// Shows these.
@@ -72,7 +75,7 @@ impl OlderLog {
 
     /// What was ordered of a pool here counts for their sessions, too; whether there may be some.
     pub fn pass(&self, pool: &str, verb: &Verb) -> bool {
-        self.leads.load(Ordering::Acquire) && self.orders.send((pool.to_owned(), verb.clone())).is_ok()
+        *self.leads.borrow() && self.orders.send((pool.to_owned(), verb.clone())).is_ok()
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<OlderProcess>> {

@@ -16,6 +16,8 @@ use rustix::net::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 
+/// For each answer of a process that starts, and for its backends to be found. Several of them are shorter than an order waits.
+pub const PATIENCE: Duration = Duration::from_secs(5);
 /// Descriptors in one message; the kernel takes 253 (`SCM_MAX_FD`).
 pub const MOST_DESCRIPTORS: usize = 200;
 /// No line is longer: what is known of some thousand pools.

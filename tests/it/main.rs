@@ -58,4 +58,5 @@ mod support;
 mod terminal;
 mod unix;
 mod updates;
+mod upgrade;
 mod versions;

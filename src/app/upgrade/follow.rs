@@ -20,7 +20,9 @@ use tokio::{
 };
 
 use crate::{
-    app::{Reloader, Stopper},
+    app::{reload::Reloader, stopper::Stopper},
+    control::Lead,
+    route::{OlderProcess, OrderSender},
     upgrade::{
         channel,
         message::{ToNewer, ToOlder, lead},
@@ -134,6 +136,27 @@ impl Follower {
         let status = status.map(|status| status.to_string());
         tracing::error!(pid, status, "the newer mainstay has died: this one serves again");
         self.own.take_back();
+    }
+}
+
+impl Reloader {
+    /// What is still served here.
+    fn left(&self) -> OlderProcess {
+        self.lock().planes.left()
+    }
+
+    fn follow(&self, pool: &str, lead: Lead) {
+        self.lock().planes.follow(pool, lead);
+    }
+
+    fn orders(&self, pool: &str) -> Option<OrderSender> {
+        self.lock().planes.pools.get(pool).map(|pool| pool.orders.clone())
+    }
+
+    fn take_back(&self) {
+        let mut present = self.lock();
+        let config = present.config.clone();
+        present.planes.take_back(&config);
     }
 }
 

@@ -5,22 +5,29 @@ use std::{
     io,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::PathBuf,
-    process::{Child, Command, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
     sync::Arc,
-    time::{Duration, Instant},
 };
 
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    process::{Pid, PidfdFlags, pidfd_open},
+};
 use tokio::runtime::{self, Runtime};
 
-use super::{PATIENCE, follow::Follower};
+use super::follow::Follower;
 use crate::{
-    app::{Reloader, Stopper, error::StartError, reload::Current},
+    app::{
+        error::StartError,
+        reload::{Current, Reloader},
+        stopper::Stopper,
+    },
     config::Config,
     failover::GuardMode,
     lifecycle::Phase,
     upgrade::{
         self,
-        channel::{Channel, MOST_DESCRIPTORS},
+        channel::{Channel, MOST_DESCRIPTORS, PATIENCE},
         message::{PROTOCOL, SocketUse, ToNewer, ToOlder},
     },
 };
@@ -34,13 +41,33 @@ pub struct Program {
     pub arguments: Vec<OsString>,
 }
 
+/// For a process that has closed its end to end as well.
+const END_PATIENCE: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
+
 /// Variables that systemd meant for this process alone (`sd_listen_fds(3)`, `sd_watchdog_enabled(3)`): the newer one has its sockets from
 /// here, and feeds the watchdog under its own number.
 const OWN_VARIABLES: [&str; 4] = ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "WATCHDOG_PID"];
 
+impl Reloader {
+    /// Starts a newer mainstay, which takes over: the listening sockets, the decisions, the files. This process keeps its sessions
+    /// until they end, as the newer one decides, and then stops by itself; when the newer one dies before, it serves again. Returns
+    /// the number of the newer process and its version. Blocks for some seconds at most.
+    ///
+    /// # Errors
+    /// Why not, or why the newer one did not serve; then nothing has changed.
+    pub fn upgrade(&self, program: &Program, stopper: Stopper) -> Result<(u32, String), StartError> {
+        self.lock().upgrade(program, (self.clone(), stopper))
+    }
+
+    /// Why an upgrade would be refused now.
+    pub fn upgrade_refusal(&self) -> Option<String> {
+        self.lock().upgrade_refusal()
+    }
+}
+
 impl Current {
     /// Why an upgrade would not do now.
-    pub(in crate::app) fn upgrade_refusal(&self) -> Option<String> {
+    fn upgrade_refusal(&self) -> Option<String> {
         if self.planes.lifeline.phase.get() != Phase::Running {
             return Some("mainstay is stopping".to_owned());
         }
@@ -75,11 +102,7 @@ impl Current {
 
     /// Starts `program`, hands everything to it, and from then on follows it until the last session here has ended; `stopper` then
     /// ends this process. Blocks for some seconds at most. Returns the number of the newer process and its version.
-    pub(in crate::app) fn upgrade(
-        &mut self,
-        program: &Program,
-        (own, stopper): (Reloader, Stopper),
-    ) -> Result<(u32, String), StartError> {
+    fn upgrade(&mut self, program: &Program, (own, stopper): (Reloader, Stopper)) -> Result<(u32, String), StartError> {
         if let Some(why) = self.upgrade_refusal() {
             return Err(StartError(why));
         }
@@ -97,7 +120,7 @@ impl Current {
                 return Err(error);
             }
         };
-        self.planes.lend(&self.config);
+        self.planes.lend(&quiet(&self.config));
         let handed = match self.busy() {
             // Something began meanwhile.
             Some(why) => Err(io::Error::other(why)),
@@ -107,7 +130,7 @@ impl Current {
         let pools = match handed {
             Ok(pools) => pools,
             Err(error) => {
-                self.take_back();
+                self.planes.take_back(&self.config);
                 return Err(error);
             }
         };
@@ -172,16 +195,11 @@ impl Current {
         config.pools.retain(|pool| pools.iter().any(|name| **name == *pool.name));
         self.planes.apply_quietly(&config);
     }
-
-    /// This process decides and accepts again.
-    pub(in crate::app) fn take_back(&mut self) {
-        self.planes.take_back(&self.config);
-    }
 }
 
 /// The configuration of a process that decides nothing by itself: it promotes nobody, proves nothing, tells nobody, and leaves a backend
 /// only when that is lost.
-pub(in crate::app) fn quiet(config: &Config) -> Config {
+fn quiet(config: &Config) -> Config {
     let mut config = config.clone();
     config.notify.clear();
     for pool in &mut config.pools {
@@ -211,7 +229,7 @@ impl Newer {
     fn failed(&mut self, what: &str, error: &io::Error) -> StartError {
         let Some(mut child) = self.0.take() else { return StartError(error.to_string()) };
         // Whoever closed its end is about to end by itself, and says why by its exit code.
-        let ended = ends_within(&mut child, Duration::from_secs(1));
+        let ended = ends_within(&mut child, END_PATIENCE);
         let _ = child.kill();
         let _ = child.wait();
         let why = match (ended, error.kind()) {
@@ -224,15 +242,11 @@ impl Newer {
     }
 }
 
-fn ends_within(child: &mut Child, patience: Duration) -> Option<std::process::ExitStatus> {
-    let deadline = Instant::now() + patience;
-    loop {
-        match child.try_wait() {
-            Ok(Some(status)) => return Some(status),
-            Ok(None) if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(5)),
-            _ => return None,
-        }
-    }
+/// How it ended, if it does within `patience`.
+fn ends_within(child: &mut Child, patience: Timespec) -> Option<ExitStatus> {
+    let process = pidfd_open(Pid::from_child(child), PidfdFlags::empty()).ok()?;
+    let _ = poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&patience));
+    child.try_wait().ok()?
 }
 
 fn unexpected() -> io::Error {

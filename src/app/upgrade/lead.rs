@@ -201,7 +201,8 @@ impl Led {
                 }
                 () = forced.reached(Phase::Forced), if !is_forced => {
                     is_forced = true;
-                    if !lifeline.vital.is_lost() {
+                    // A later phase is no order to cut anything.
+                    if lifeline.forced.is_cancelled() && !lifeline.vital.is_lost() {
                         self.say(&ToOlder::Stop { force: true }).await;
                     }
                 }
@@ -275,6 +276,7 @@ impl Led {
 
     fn give(&mut self, reply: &std::sync::mpsc::Sender<Vec<OwnedFd>>) {
         self.is_given = true;
+        self.older.lead(false);
         self.links.iter_mut().for_each(Link::let_go);
         let twins = self.links.iter().filter_map(|link| link.twin.try_clone().ok()).map(OwnedFd::from);
         // Whoever asked may have given up: then it resumes.
@@ -286,6 +288,7 @@ impl Led {
             return;
         }
         let links = std::mem::take(&mut self.links).into_iter();
+        self.older.lead(true);
         self.links = links.filter_map(|link| Link::new(link.id, link.twin, Vec::new(), heard).ok()).collect();
         self.say(&ToOlder::Newest { pid: std::process::id() }).await;
         self.say_all().await;

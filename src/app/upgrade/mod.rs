@@ -10,15 +10,8 @@
 
 mod follow;
 mod give;
-mod lead;
+pub(super) mod lead;
 mod take;
 
-use std::time::Duration;
-
 pub use give::Program;
-pub(super) use give::quiet;
-pub(super) use lead::Leader;
 pub use take::Predecessor;
-
-/// For each answer of a process that starts, and for its backends to be found. Four of them are shorter than an order waits.
-const PATIENCE: Duration = Duration::from_secs(5);

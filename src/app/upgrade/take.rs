@@ -9,14 +9,13 @@ use std::{
 
 use tokio::{runtime, time::timeout};
 
-use super::PATIENCE;
 use crate::{
-    app::{error::StartError, planes::Planes},
+    app::{error::StartError, planes::Planes, reload::Reloader},
     control::Remembered,
     net::{inherited::Inherited, listener::FileOwner},
     upgrade::{
         self,
-        channel::Channel,
+        channel::{Channel, PATIENCE},
         message::{PROTOCOL, SocketUse, ToNewer, ToOlder},
     },
 };
@@ -75,19 +74,14 @@ impl Predecessor {
         let _ = self.channel.say(&ToOlder::Failed { why: why.to_owned() }, &[], PATIENCE);
     }
 
-    /// Everything that can fail has been done. From here on only this process decides by itself.
-    pub(in crate::app) fn prepared(&mut self) -> Result<(), StartError> {
+    /// Everything that can fail has been done. From here on only this process decides by itself. What was known of each pool.
+    pub(in crate::app) fn prepared(&mut self) -> Result<BTreeMap<String, Remembered>, StartError> {
         let known = self.channel.say(&ToOlder::Prepared, &[], PATIENCE).and_then(|()| match self.channel.hear(3 * PATIENCE)? {
             ToNewer::Known { pools } => Ok(pools),
             _ => Err(unexpected()),
         });
         self.known = known.map_err(|error| StartError(format!("the running mainstay did not hand over: {error}")))?;
-        Ok(())
-    }
-
-    /// What was known of each pool.
-    pub(in crate::app) const fn known(&self) -> &BTreeMap<String, Remembered> {
-        &self.known
+        Ok(self.known.clone())
     }
 
     /// Waits until the pools have their backends, for some seconds at most; then accepts, and takes the sessions of the older
@@ -120,6 +114,13 @@ impl Predecessor {
                 snapshots.changed().await;
             }
         }
+    }
+}
+
+impl Reloader {
+    /// Takes everything over from the process before this one.
+    pub(in crate::app) fn take_over(&self, predecessor: Predecessor) -> Result<(), StartError> {
+        predecessor.serve(&mut self.lock().planes)
     }
 }
 

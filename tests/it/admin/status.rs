@@ -57,10 +57,12 @@ fn status_has_the_documented_fields() {
     }
     assert!(status["uptime_seconds"].is_u64());
     status["uptime_seconds"] = json!(0);
+    let pid = status.as_object_mut().unwrap().remove("pid").unwrap();
+    assert_eq!(pid, std::process::id());
     assert_moment(&status["started"]);
     status["started"] = json!("moment");
     let expected: Value = serde_json::from_str(
-        r#"{"version": "1.2.3", "started": "moment", "uptime_seconds": 0, "ready": true, "phase": "running", "orders_need": "none", "pools": [{
+        r#"{"version": "1.2.3", "started": "moment", "uptime_seconds": 0, "ready": true, "phase": "running", "orders_need": "none", "older": [], "pools": [{
         "name": "orders", "epoch": 3, "active": "db-b", "verdict": "keep", "paused": false, "pause_left_seconds": null, "suspended": false, "conflict": false,
         "held": 2, "operation": null, "trial": null, "failover_ready": false, "failover_ready_reason": "no_candidate",
         "summary": "Clients go to db-b. No other backend is healthy: if it dies, no other can take over. 2 clients wait.", "advice": null,

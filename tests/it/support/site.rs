@@ -14,7 +14,7 @@ use super::{
 /// A mainstay, and the address where it takes orders.
 pub struct Site {
     pub process: Process,
-    admin: String,
+    pub admin: String,
 }
 
 /// What a command printed, and how it ended.

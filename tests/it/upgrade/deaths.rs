@@ -1,0 +1,125 @@
+//! Whichever of the processes dies or is told to stop.
+
+use rustix::process::Signal;
+
+use super::{Succession, is_gone, is_there, kill, load::Load};
+use crate::support::{
+    echo::{Backend, who},
+    process::settings,
+    wait::until,
+};
+
+fn backend() -> Backend {
+    Backend::speaker(b'a', crate::support::config::LOOPBACK)
+}
+
+#[test]
+fn a_newer_one_that_dies_is_survived_by_the_older_one_which_serves_again() {
+    let backend = backend();
+    let succession = Succession::start(&mut settings(&[backend.address]));
+    let session = succession.process().connect();
+    assert_eq!(who(&session).unwrap(), b'a');
+    let first = succession.answers();
+    for round in 0..3 {
+        let newer = succession.upgrade();
+        assert_eq!(succession.answers(), newer);
+        kill(newer, Signal::KILL);
+        until("the older one answers", || {
+            let answered = succession.process().try_get("/api/v1/status").ok()?;
+            answered.1.contains(&format!("\"pid\":{first},")).then_some(())
+        });
+        assert_eq!(who(&session).unwrap(), b'a', "round {round}");
+        assert_eq!(who(&succession.process().connect()).unwrap(), b'a');
+        let admin = succession.site.run(&["status"]);
+        admin.is_done("orders");
+    }
+    let status = succession.process().status();
+    assert_eq!((&status["ready"], status["older"].as_array().unwrap().len()), (&serde_json::json!(true), 0));
+    // And it hands over again.
+    let newer = succession.upgrade();
+    drop(session);
+    is_gone(first);
+    assert_eq!(succession.answers(), newer);
+}
+
+#[test]
+fn the_newest_of_three_that_dies_is_survived_by_the_one_before() {
+    let backend = backend();
+    let succession = Succession::start(&mut settings(&[backend.address]));
+    let sessions: Vec<_> = (0..3)
+        .map(|number| {
+            let session = succession.process().connect();
+            assert_eq!(who(&session).unwrap(), b'a');
+            if number < 2 {
+                succession.upgrade();
+            }
+            session
+        })
+        .collect();
+    let newest = succession.answers();
+    let before = succession.newer.lock().unwrap()[0];
+    kill(newest, Signal::KILL);
+    until("the one before answers", || {
+        let answered = succession.process().try_get("/api/v1/status").ok()?;
+        answered.1.contains(&format!("\"pid\":{before},")).then_some(())
+    });
+    assert!(sessions[..2].iter().all(|session| who(session).unwrap() == b'a'));
+    until("it leads the oldest", || (succession.older().len() == 1).then_some(()));
+    succession.site.run(&["kill", "orders"]).is_done("told the same");
+    until("no session is left", || sessions.iter().all(|session| who(session).is_err()).then_some(()));
+    succession.is_alone();
+}
+
+#[test]
+fn whoever_is_told_to_stop_stops_with_its_older_ones_and_clients_are_refused() {
+    let backend = backend();
+    let mut succession = Succession::start(&mut settings(&[backend.address]));
+    let session = succession.process().connect();
+    assert_eq!(who(&session).unwrap(), b'a');
+    let newer = succession.upgrade();
+    kill(newer, Signal::TERM);
+    until("clients are refused", || std::net::TcpStream::connect(succession.process().address).is_err().then_some(()));
+    assert!(who(&session).is_ok(), "it has some seconds left");
+    assert!(is_there(newer), "it waits for the older one");
+    drop(session);
+    is_gone(newer);
+    let (status, _) = succession.site.process.ends_within(std::time::Duration::from_secs(20));
+    assert!(status.success(), "{status}");
+}
+
+#[test]
+fn an_older_one_that_dies_costs_its_own_sessions_only() {
+    let backend = backend();
+    let succession = Succession::start(&mut settings(&[backend.address]));
+    let session = succession.process().connect();
+    assert_eq!(who(&session).unwrap(), b'a');
+    let first = succession.answers();
+    succession.upgrade();
+    let mut load = Load::start(succession.process().address, 20, 200);
+    kill(first, Signal::KILL);
+    succession.is_alone();
+    assert!(who(&session).is_err());
+    let before = load.so_far().asked;
+    until("the others go on", || (load.so_far().asked > before + 100).then_some(()));
+    let counted = load.end();
+    assert_eq!((counted.failed, counted.broken), (vec![], vec![]));
+}
+
+#[test]
+fn a_newer_one_that_hangs_leaves_older_sessions_alone_and_goes_on_after_it() {
+    let backend = backend();
+    let succession = Succession::start(&mut settings(&[backend.address]));
+    let session = succession.process().connect();
+    assert_eq!(who(&session).unwrap(), b'a');
+    let first = succession.answers();
+    let newer = succession.upgrade();
+    kill(newer, Signal::STOP);
+    for _ in 0..50 {
+        assert_eq!(who(&session).unwrap(), b'a');
+    }
+    kill(newer, Signal::CONT);
+    until("it answers", || (succession.answers() == newer).then_some(()));
+    drop(session);
+    is_gone(first);
+    succession.is_alone();
+}

@@ -1,6 +1,6 @@
 # What a developer needs; CI calls the same targets.
 
-.PHONY: help fmt lint test long post-mortem browser page-picture versions alerts alert-rules fuzz doc demo deps deny failover-report bench-peers mysql
+.PHONY: help fmt lint test long post-mortem browser page-picture versions alerts alert-rules deploy-check fuzz doc demo deps deny failover-report bench-peers mysql
 
 help:
 	@echo "make fmt              format"
@@ -13,6 +13,7 @@ help:
 	@echo "make versions         servers of other releases: MySQL, Redis, MariaDB (unpacks those of Debian into target/servers)"
 	@echo "make alerts           a real Prometheus and Alertmanager tell of real outages (MINUTES=10; installs prometheus-alertmanager)"
 	@echo "make alert-rules      make the rules for Kubernetes from deploy/prometheus/rules.yaml"
+	@echo "make deploy-check     render and validate what is in deploy/kubernetes, deploy/helm and compose.yaml (installs the validators)"
 	@echo "make fuzz             look for bytes that break a reader (TARGET=redis_reply SECONDS=60; installs cargo-fuzz)"
 	@echo "make doc              documentation of the library"
 	@echo "make demo             watch a failover"
@@ -87,9 +88,15 @@ alerts:
 	./tests/install-deps alerts
 	cargo nextest run --locked --workspace --test it --ignore-default-filter --success-output immediate -E 'test(/^alerts::live::/)'
 
+# The validators are 350 MB.
+deploy-check:
+	./tests/install-deps validators
+	cargo nextest run --locked --workspace --test it --ignore-default-filter -E 'test(/^deploy::/)'
+
 # prometheusrule.yaml keeps its head; a test compares the rest.
 alert-rules:
 	cd deploy/prometheus && sed -i '/^spec:/q' prometheusrule.yaml && sed -n '/^groups:/,$$s/^/  /p' rules.yaml >>prometheusrule.yaml
+	sed -n '/^groups:/,$$p' deploy/prometheus/rules.yaml >deploy/helm/mainstay/files/groups.yaml
 
 # What it finds goes into fuzz/corpus/TARGET/, which `make test` tries from then on. src/fuzzing.rs has the list of targets.
 TARGET ?= redis_reply

@@ -16,7 +16,7 @@ const PERIOD: Duration = Duration::from_millis(200);
 const DONE: u8 = 0;
 const NOBODY_SERVES: u8 = 69;
 
-/// Wait until a running mainstay has started, or is ready.
+/// Wait until a running mainstay has started, is ready, or is live.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
@@ -36,6 +36,8 @@ enum Goal {
     Startup,
     /// Every pool can serve clients
     Ready,
+    /// The process works, whatever the databases do: a liveness probe where no port can be reached
+    Live,
 }
 
 impl Goal {
@@ -43,6 +45,7 @@ impl Goal {
         match self {
             Self::Startup => "/startupz",
             Self::Ready => "/readyz",
+            Self::Live => "/livez",
         }
     }
 }

@@ -1,9 +1,11 @@
 //! What tells people of trouble: the alert rules, the runbook, the dashboard. They name only what exists, and each alert fires in its case
 //! and in no other.
 
-use std::{collections::BTreeMap, fs, path::PathBuf};
+use std::collections::BTreeMap;
 
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::Deserialize;
+
+use crate::support::repository::{path, text, yaml};
 
 mod dashboard;
 mod exposed;
@@ -13,21 +15,6 @@ mod promql;
 mod rules;
 mod runbook;
 mod shop;
-
-fn path(name: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(name)
-}
-
-/// A file of the repository.
-fn text(name: &str) -> String {
-    fs::read_to_string(path(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
-}
-
-fn yaml<T: DeserializeOwned>(text: &str) -> T {
-    // The series of the tests of rules are written once and named often.
-    let options = serde_yaml::options! { budget: None };
-    serde_yaml::from_str_with_options(text, options).unwrap_or_else(|error| panic!("{error}"))
-}
 
 /// A file of rules, as far as the tests look at it.
 #[derive(Debug, Deserialize, PartialEq)]

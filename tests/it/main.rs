@@ -13,6 +13,7 @@ mod browser;
 mod bytes;
 mod config;
 mod demo;
+mod deploy;
 mod doors;
 mod drain;
 mod evidence;

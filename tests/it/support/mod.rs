@@ -10,6 +10,7 @@ pub mod netns;
 pub mod noise;
 pub mod process;
 pub mod random;
+pub(crate) mod repository;
 pub mod running;
 pub mod scratch;
 pub mod site;

@@ -1,6 +1,7 @@
 # What a developer needs; CI calls the same targets.
 
 .PHONY: help fmt lint test long post-mortem browser page-picture versions alerts alert-rules deploy-check fuzz doc demo deps deny failover-report bench-peers mysql
+.PHONY: static image pod
 
 help:
 	@echo "make fmt              format"
@@ -15,6 +16,9 @@ help:
 	@echo "make alert-rules      make the rules for Kubernetes from deploy/prometheus/rules.yaml"
 	@echo "make deploy-check     render and validate what is in deploy/kubernetes, deploy/helm and compose.yaml (installs the validators)"
 	@echo "make fuzz             look for bytes that break a reader (TARGET=redis_reply SECONDS=60; installs cargo-fuzz)"
+	@echo "make static           the static binary, target/dist/mainstay"
+	@echo "make image            the container image, target/dist/mainstay-image.tar (installs buildah)"
+	@echo "make pod              the life of a pod without Kubernetes: that image by runc, under limits and seccomp (installs runc)"
 	@echo "make doc              documentation of the library"
 	@echo "make demo             watch a failover"
 	@echo "make deny             licences, bans and sources of the dependencies (installs cargo-deny)"
@@ -105,6 +109,21 @@ SECONDS ?= 60
 fuzz:
 	cargo fuzz --version >/dev/null 2>&1 || cargo install --locked cargo-fuzz
 	RUSTC_BOOTSTRAP=1 cargo fuzz run $(TARGET) -- -max_total_time=$(SECONDS) -max_len=65536
+
+# One file that needs no other, for any Linux with this processor: the C library is in it. --target keeps the flag from build scripts and
+# macros, which cannot be static.
+STATIC = $(shell rustc -vV | sed -n 's/^host: //p')
+static:
+	RUSTFLAGS="-C target-feature=+crt-static -C strip=symbols" cargo build --locked --release --target $(STATIC) --bin mainstay
+	install -D -m 755 target/$(STATIC)/release/mainstay target/dist/mainstay
+
+image: static
+	command -v buildah >/dev/null || ./tests/install-deps image
+	./deploy/image/build target/dist/mainstay target/dist/mainstay-image.tar
+
+pod: image
+	./tests/install-deps pod
+	cargo nextest run --locked --workspace --test it --ignore-default-filter --success-output immediate -E 'test(/^pod::/)'
 
 doc:
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps -p mainstay -p lab --document-private-items

@@ -152,12 +152,13 @@ fn missing(of: &PoolConfig, from: &PoolConfig) -> impl Iterator<Item = Arc<str>>
 fn compare(before: &Config, after: &Config) -> Changes {
     let both: Vec<_> = after.pools.iter().filter_map(|is| Some((find(before, is)?, is))).filter(|(was, is)| was != is).collect();
     let names = |pools: Vec<&PoolConfig>| pools.into_iter().map(|pool| Arc::clone(&pool.name)).collect();
+    let keys = [("notify", before.notify != after.notify), ("reload", before.reload != after.reload)];
     Changes {
         added: names(after.pools.iter().filter(|pool| find(before, pool).is_none()).collect()),
         removed: names(before.pools.iter().filter(|pool| find(after, pool).is_none()).collect()),
         changed: both.iter().map(|(_, is)| Arc::clone(&is.name)).collect(),
         backends_added: both.iter().flat_map(|(was, is)| missing(is, was)).collect(),
-        keys: (before.notify != after.notify).then(|| "notify".into()).into_iter().collect(),
+        keys: keys.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key.into()).collect(),
         backends_removed: both.iter().flat_map(|(was, is)| missing(was, is)).collect(),
     }
 }

@@ -47,7 +47,9 @@ pub enum AdminAddr {
 impl FromStr for AdminAddr {
     type Err = String;
 
-    fn from_str(text: &str) -> Result<Self, String> {
+    /// Of a list the first: `mainstay run` takes several from the same variable.
+    fn from_str(list: &str) -> Result<Self, String> {
+        let text = list.split(',').next().unwrap_or(list);
         match text.strip_prefix("unix:") {
             Some(path) if path.starts_with('/') => Ok(Self::Unix(path.into())),
             Some(_) => Err("write unix: and an absolute path, as in unix:/run/mainstay/admin.sock".into()),

@@ -21,6 +21,8 @@ use std::{ffi::OsStr, path::PathBuf};
 
 use clap::{Arg, CommandFactory, FromArgMatches, Parser, Subcommand, builder::Resettable, error::ErrorKind};
 
+use crate::net;
+
 /// TCP failover proxy for databases: moves every client to the node that takes over.
 #[derive(Debug, Parser)]
 #[command(name = "mainstay", version, about, max_term_width = 110, args_conflicts_with_subcommands = true)]
@@ -60,6 +62,7 @@ enum Command {
 
 /// Parses the arguments of the process and runs the command; returns the exit code.
 pub fn main() -> u8 {
+    net::names::without_modules();
     let cli = match parse() {
         Ok(Parsed::Order(order)) => return order::run(&order),
         Ok(Parsed::Other(cli)) => *cli,

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use sha2::{Digest, Sha256};
+
 use super::{
     diagnostic::{Diagnostic, Errors, Location},
     findings::Findings,
@@ -24,13 +26,51 @@ pub struct Loaded {
 /// # Errors
 /// All errors of the file at once.
 pub fn load(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Loaded, Errors> {
-    let origin = path.display().to_string();
-    let findings = Findings::new(&origin);
-    match source::read(path) {
-        Ok(bytes) => parse_bytes(&bytes, findings, env),
-        Err((message, help)) => {
-            findings.error(Location::File, &"", message, help);
-            finish(None, findings, "")
+    FileContent::read(path).load(env)
+}
+
+/// What a configuration file held when it was read: its bytes, or why they cannot be read.
+pub struct FileContent {
+    origin: String,
+    bytes: Result<Vec<u8>, (String, Option<String>)>,
+}
+
+/// Tells one [`FileContent`] from another (SHA-256).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ContentHash([u8; 32]);
+
+impl FileContent {
+    /// Reads the file. Blocks on the disk.
+    pub fn read(path: &Path) -> Self {
+        Self { origin: path.display().to_string(), bytes: source::read(path) }
+    }
+
+    /// Whether there are bytes.
+    pub const fn is_readable(&self) -> bool {
+        self.bytes.is_ok()
+    }
+
+    /// Alike for the same bytes, and for the same reason why there are none.
+    pub fn hash(&self) -> ContentHash {
+        let (kind, content) = match &self.bytes {
+            Ok(bytes) => (b"0", bytes.as_slice()),
+            Err((message, _)) => (b"1", message.as_bytes()),
+        };
+        ContentHash(Sha256::new().chain_update(kind).chain_update(content).finalize().into())
+    }
+
+    /// The configuration that it holds. `env` returns the environment variables that it names; the password files are read now.
+    ///
+    /// # Errors
+    /// All errors of the file at once.
+    pub fn load(&self, env: &dyn Fn(&str) -> Option<String>) -> Result<Loaded, Errors> {
+        let findings = Findings::new(&self.origin);
+        match &self.bytes {
+            Ok(bytes) => parse_bytes(bytes, findings, env),
+            Err((message, help)) => {
+                findings.error(Location::File, &"", message.clone(), help.clone());
+                finish(None, findings, "")
+            }
         }
     }
 }

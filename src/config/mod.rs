@@ -59,11 +59,11 @@ pub use guard::{
 };
 pub use listener::{Balance, Fallback, ListenerConfig, ListenerRoute, Refusal, RelayMode};
 pub(crate) use load::parse_any;
-pub use load::{Loaded, load, parse};
+pub use load::{ContentHash, FileContent, Loaded, load, parse};
 pub use notify::{Destination, NotificationKind, PagerDuty, ReceiverConfig, Slack, Webhook, parse_url, signing_key};
 pub use operators::{Operator, read_token};
 pub use pool::{BackendConfig, ConnectRamp, HoldConfig, OnDown, PoolConfig};
-pub use process::{AdminConfig, Config, LogConfig, LogFormat, LogLevel, MetricsConfig, MetricsDetail};
+pub use process::{AdminConfig, Config, LogConfig, LogFormat, LogLevel, MetricsConfig, MetricsDetail, ReloadConfig};
 pub use promotion::{HookConfig, PromotionConfig, PromotionHow, SwitchoverConfig};
 pub use proxy_protocol::{ProxyProtocolConfig, ProxySend};
 pub(crate) use raw::quantity::parse_duration;

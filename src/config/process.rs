@@ -36,6 +36,8 @@ pub struct Config {
     pub log: LogConfig,
     /// What `/metrics` shows.
     pub metrics: MetricsConfig,
+    /// Whether the file is loaded again without an order.
+    pub reload: ReloadConfig,
     /// How a shutdown proceeds.
     pub shutdown: Deadlines,
     /// Number of data-plane threads; `None` is one for each usable core.
@@ -77,6 +79,13 @@ pub struct LogConfig {
 pub struct MetricsConfig {
     /// How much of it.
     pub detail: MetricsDetail,
+}
+
+/// Whether the configuration file is loaded again without an order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReloadConfig {
+    /// Between two looks at the file; `None`: nobody looks.
+    pub watch: Option<Duration>,
 }
 
 crate::labels! {
@@ -124,6 +133,7 @@ const MAX_ADMIN_ADDRESSES: usize = 16;
 const MAX_ADMIN_HOSTS: usize = 64;
 const HOST: &str = "a host name without a port, such as mainstay.example";
 const MAX_WORKERS: u32 = 256;
+const HOUR: Duration = Duration::from_hours(1);
 
 impl Config {
     /// The effective configuration under the keys of the file, secrets as `***`.
@@ -138,7 +148,7 @@ impl Config {
 
     /// The keys of the process that differ and cannot change while it runs.
     pub fn keys_that_differ<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = &'static str> {
-        FILE.differing(self, other).filter(|key| !["pools", "notify"].contains(key))
+        FILE.differing(self, other).filter(|key| !["pools", "notify", "reload"].contains(key))
     }
 
     /// Every key at its default.
@@ -152,6 +162,7 @@ impl Config {
             },
             log: LogConfig { level: LogLevel::Info, format: LogFormat::Auto },
             metrics: MetricsConfig { detail: MetricsDetail::Short },
+            reload: ReloadConfig { watch: None },
             shutdown: Deadlines { delay: Duration::ZERO, timeout: Duration::from_secs(30) },
             workers: None,
             busy_poll: None,
@@ -168,6 +179,7 @@ table! {
         "Where the status, the metrics and the API are; see [admin.md](admin.md).";
     "log": section(log, LOG), "The log, on standard error; see [log.md](log.md).";
     "metrics": section(metrics, METRICS), "What `/metrics` shows.";
+    "reload": section(reload, RELOAD), "Whether a changed file is loaded without an order; see [reload.md](reload.md).";
     "shutdown": section(shutdown, SHUTDOWN), "How mainstay stops.";
     "workers": custom(
         |_| format!("{}, or `auto`", counts_from(&(1..=MAX_WORKERS))), "",
@@ -224,6 +236,12 @@ table! {
 table! {
     METRICS: MetricsConfig;
     "detail": word(detail), "`full` also shows what no alert, panel or runbook needs; see [metrics.md](metrics.md).";
+}
+
+table! {
+    RELOAD: ReloadConfig;
+    "watch": duration_or_off(watch, Duration::from_millis(100)..=HOUR),
+        "How often the file is read to see whether its content has changed; what has changed is loaded.";
 }
 
 table! {

@@ -8,6 +8,7 @@
 //! | [`listener`] | listening sockets |
 //! | [`inherited`] | those that another process has bound |
 //! | [`cidr`] | networks |
+//! | [`names`] | how a static binary looks names up |
 //! | [`socket`] | socket options |
 //! | [`proxy_protocol`] | the PROXY header |
 //! | [`backoff`] | growing pauses |
@@ -19,5 +20,6 @@ pub mod cidr;
 pub mod endpoint;
 pub mod inherited;
 pub mod listener;
+pub mod names;
 pub mod proxy_protocol;
 pub mod socket;

@@ -38,6 +38,7 @@ mod network;
 mod notify;
 mod operations;
 mod orders;
+mod pod;
 mod post_mortem;
 mod prints;
 mod probe;

@@ -14,6 +14,8 @@ mod real;
 mod refused;
 #[path = "probe/rights.rs"]
 mod rights;
+#[path = "probe/rotated.rs"]
+mod rotated;
 #[path = "probe/scripted.rs"]
 mod scripted;
 

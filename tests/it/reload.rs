@@ -1,6 +1,8 @@
 //! Another configuration while clients are at work: what stays is not disturbed, what goes goes in order, and what cannot be is
 //! refused whole.
 
+mod watched;
+
 use std::{
     io::{self, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},

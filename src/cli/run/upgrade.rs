@@ -1,6 +1,6 @@
 //! An upgrade, as an operator orders it.
 
-use super::{Reload, told_lines};
+use super::reload::{Reload, told_lines};
 use crate::{admin::ProcessRefusal, config::Loaded, route::Done};
 
 impl Reload {
@@ -12,7 +12,7 @@ impl Reload {
         let (path, sessions) = (program.path.display(), self.metrics.sessions());
         if dry_run {
             // The newer one reads the same file.
-            let Loaded { warnings, .. } = self.args.load().map_err(ProcessRefusal::Invalid)?;
+            let Loaded { warnings, .. } = self.args.written().load().map_err(ProcessRefusal::Invalid)?;
             if let Some(why) = self.reloader.upgrade_refusal() {
                 return Err(ProcessRefusal::Refused(why));
             }

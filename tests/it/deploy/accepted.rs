@@ -14,21 +14,11 @@ pub(super) struct Accepted {
     pub warnings: Vec<String>,
 }
 
-/// The text without `reload`, a key that is not in this tree yet.
-pub(super) fn without_reload(config: &str) -> String {
-    let mut is_inside = false;
-    let lines = config.lines().filter(|line| {
-        is_inside = line.starts_with("reload:") || (is_inside && line.starts_with(' '));
-        !is_inside
-    });
-    lines.flat_map(|line| [line, "\n"]).collect()
-}
-
 /// A configuration that must be valid, with these environment variables. The files of its Secrets are there.
 #[track_caller]
 pub(super) fn accepted(config: &str, environment: &[(&str, &str)]) -> Accepted {
     let own = Scratch::new();
-    let (config, secrets) = (without_reload(config), "/run/secrets/");
+    let secrets = "/run/secrets/";
     for at in config.split(secrets).skip(1) {
         let name = at.split(|c: char| c.is_whitespace() || "\"'},".contains(c)).next().unwrap();
         if let Some((directory, _)) = name.split_once('/') {

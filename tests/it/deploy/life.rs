@@ -4,7 +4,6 @@
 use serde_json::Value;
 
 use super::{
-    accepted::without_reload,
     document, list,
     room::{MAINSTAY, Room},
     text, word,
@@ -16,7 +15,7 @@ fn room() -> Room {
 }
 
 fn config() -> String {
-    without_reload(&text("deploy/kubernetes/base/mainstay.yaml"))
+    text("deploy/kubernetes/base/mainstay.yaml")
 }
 
 /// A command of the manifests, where mainstay is in a room.

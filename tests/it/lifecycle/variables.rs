@@ -4,19 +4,28 @@ use std::process::{Command, Output};
 
 use crate::support::{child::Bounded, scratch::Scratch};
 
-const VARIABLES: [&str; 13] = [
+const VARIABLES: [&str; 22] = [
     "MAINSTAY_CONFIG",
+    "MAINSTAY_POOL",
     "MAINSTAY_LISTEN",
+    "MAINSTAY_LISTEN_REPLICA",
     "MAINSTAY_BACKEND",
     "MAINSTAY_CHECK",
     "MAINSTAY_CHECK_USER",
+    "MAINSTAY_CHECK_PASSWORD",
     "MAINSTAY_CHECK_PASSWORD_FILE",
     "MAINSTAY_CHECK_DATABASE",
+    "MAINSTAY_CHECK_PORT",
     "MAINSTAY_CHECK_TLS",
     "MAINSTAY_CHECK_TLS_CA_FILE",
+    "MAINSTAY_CHECK_TLS_CERT_FILE",
+    "MAINSTAY_CHECK_TLS_KEY_FILE",
     "MAINSTAY_ADMIN",
+    "MAINSTAY_ADMIN_TOKEN_FILE",
     "MAINSTAY_LOG_LEVEL",
     "MAINSTAY_LOG_FORMAT",
+    "MAINSTAY_SHUTDOWN_DELAY",
+    "MAINSTAY_SHUTDOWN_TIMEOUT",
     "MAINSTAY_STATE_DIR",
 ];
 
@@ -44,6 +53,22 @@ fn a_variable_that_is_set_to_nothing_is_not_set() {
         assert!(!without.status.success(), "{words:?}");
         assert_eq!(without, with, "{words:?}");
     }
+}
+
+#[test]
+fn every_variable_is_in_the_help_and_on_the_page() {
+    let output = mainstay(&["run", "--help"], &[]);
+    let help = String::from_utf8(output.stdout).unwrap();
+    let page = include_str!("../../../docs/container.md");
+    for name in VARIABLES {
+        assert!(help.contains(name), "{name} is not in the help");
+        assert!(page.contains(&format!("| `{name}` |")), "{name} is not in docs/container.md");
+    }
+    let rows = page.lines().filter(|line| line.starts_with("| `MAINSTAY_")).count();
+    assert_eq!(rows, VARIABLES.len(), "docs/container.md has one that is not known here");
+    let words = help.split(|c: char| !c.is_ascii_uppercase() && c != '_').filter(|word| word.starts_with("MAINSTAY_"));
+    let unknown: Vec<&str> = words.filter(|word| !VARIABLES.contains(word)).collect();
+    assert!(unknown.is_empty(), "the help has some that are not known here: {unknown:?}");
 }
 
 #[test]

@@ -1,9 +1,6 @@
-//! How a check logs in: to whom it gives a password, which file it stands in now, and that what our side cannot follow is no
-//! evidence against the server.
+//! How a check logs in: to whom it gives a password, and that what our side cannot follow is no evidence against the server.
 
 use std::{
-    io::Write,
-    path::Path,
     process::Command,
     sync::{
         Arc, Mutex,
@@ -13,8 +10,8 @@ use std::{
 };
 
 use mainstay::{
-    config::{AuthMethod, CheckKind, HttpCheck, MysqlCheck, PostgresCheck, RedisCheck, Secret, Sentinels, TlsIdentity, TlsMode},
-    control::probe::{self, Deadline, Failure, Finding, standing::Login},
+    config::{AuthMethod, CheckKind, HttpCheck, MysqlCheck, PostgresCheck, RedisCheck, TlsIdentity, TlsMode},
+    control::probe::{self, Finding},
     failover::{Outcome, Role, label::Label},
 };
 use tokio::{
@@ -22,7 +19,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use super::{TIMEOUT, check, fake, local, once, postgres::Postgres, role, sockets};
+use super::{TIMEOUT, check, fake, once, postgres::Postgres, role};
 use crate::support::{child::Bounded, mariadb::MariaDb, redis::Redis, scratch::Scratch, wait::until_async};
 
 /// What `CREATE ROLE … PASSWORD` takes for a verifier of `secret` with so many rounds; `PostgreSQL` 15 makes none but of 4096.
@@ -398,92 +395,4 @@ async fn what_the_check_cannot_follow_is_misconfigured_and_a_newer_protocol_is_f
     });
     let (finding, _) = once(port.await, &check(TlsMode::Off), TIMEOUT).await;
     assert_eq!((finding.outcome, finding.facts.db_epoch), (Outcome::Ok, Some(7)), "{}", finding.evidence);
-}
-
-async fn open(login: &dyn Login, port: u16) -> Finding {
-    match login.open(&sockets(port), Deadline::after(TIMEOUT)).await {
-        Ok((standing, finding)) => {
-            standing.close().await;
-            finding
-        }
-        Err(Failure::Backend(finding)) => finding,
-        Err(Failure::Local(evidence)) => panic!("{evidence}"),
-    }
-}
-
-/// One login before its password is changed, at the server and in the file, one after; then what stands in the file's place is none.
-async fn rotated(port: u16, file: &Path, kind: CheckKind, change: impl Fn(&str)) {
-    let login = probe::login(&local(port), &kind).unwrap();
-    assert_eq!(open(&*login, port).await.outcome, Outcome::Ok);
-    change("second");
-    let finding = open(&*login, port).await;
-    assert_eq!(finding.outcome, Outcome::Misconfigured, "the old one counts no more: {}", finding.evidence);
-    std::fs::write(file, "second\n").unwrap();
-    let finding = open(&*login, port).await;
-    assert_eq!(finding.outcome, Outcome::Ok, "a renewed file is read at the next login: {}", finding.evidence);
-    // A FIFO, which nobody writes into, or nothing: the last that was good is used.
-    std::fs::remove_file(file).unwrap();
-    assert!(Command::new("mkfifo").arg(file).bounded_status().unwrap().success());
-    let finding = open(&*login, port).await;
-    assert_eq!(finding.outcome, Outcome::Ok, "a FIFO in its place: {}", finding.evidence);
-    std::fs::remove_file(file).unwrap();
-    let finding = open(&*login, port).await;
-    assert_eq!(finding.outcome, Outcome::Ok, "nothing in its place: {}", finding.evidence);
-}
-
-fn first(scratch: &Scratch) -> (std::path::PathBuf, Option<Secret>) {
-    let file = scratch.file("password", "first\n", 0o600);
-    (file.clone(), Some(Secret::from_file("first".into(), &file)))
-}
-
-#[tokio::test]
-async fn a_rotated_password_of_postgres_is_read_at_the_next_login() {
-    let (server, scratch) = (Postgres::primary(&[]), Scratch::new());
-    server.sql("CREATE ROLE probe LOGIN PASSWORD 'first'");
-    server.hba("host all probe all scram-sha-256");
-    let (file, password) = first(&scratch);
-    let kind = CheckKind::Postgres(PostgresCheck { password, ..role("probe", None) });
-    rotated(server.port, &file, kind, |word| drop(server.sql(&format!("ALTER ROLE probe PASSWORD '{word}'")))).await;
-}
-
-#[tokio::test]
-async fn a_rotated_password_of_mysql_is_read_at_the_next_login() {
-    let (server, scratch) = (MariaDb::start(&[]), Scratch::new());
-    server.sql("CREATE USER probe IDENTIFIED BY 'first'");
-    let (file, password) = first(&scratch);
-    let kind = CheckKind::Mysql(MysqlCheck { user: "probe".into(), password, ..MysqlCheck::default() });
-    rotated(server.port, &file, kind, |word| drop(server.sql(&format!("ALTER USER probe IDENTIFIED BY '{word}'")))).await;
-}
-
-#[tokio::test]
-async fn a_rotated_password_of_redis_is_read_at_the_next_login() {
-    let (server, scratch) = (Redis::primary(&["user probe on >first +ping +info"]), Scratch::new());
-    let (file, password) = first(&scratch);
-    let kind = CheckKind::Redis(RedisCheck { user: Some("probe".into()), password, ..RedisCheck::default() });
-    rotated(server.port, &file, kind, |word| {
-        drop(server.ask(&["ACL", "SETUSER", "probe", "resetpass", &format!(">{word}")]));
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn a_rotated_password_of_the_sentinels_is_read_when_they_are_asked() {
-    let (primary, scratch) = (Redis::primary(&[]), Scratch::new());
-    let sentinel = primary.watched_with(&["user asker on >first +sentinel|get-master-addr-by-name +sentinel|master"]);
-    let (file, password) = first(&scratch);
-    let sentinels =
-        Sentinels { addresses: vec![local(sentinel.port)], name: "mymaster".into(), user: Some("asker".into()), password };
-    let login = |sentinels: &Sentinels| {
-        let check = RedisCheck { sentinels: Some(sentinels.clone()), ..RedisCheck::default() };
-        probe::login(&local(primary.port), &CheckKind::Redis(check)).unwrap()
-    };
-    let epoch = async || open(&*login(&sentinels), primary.port).await.facts.db_epoch;
-    assert!(epoch().await.is_some());
-    // The same council asks on, about once a second.
-    let council = login(&sentinels);
-    assert!(open(&*council, primary.port).await.facts.db_epoch.is_some());
-    sentinel.ask(&["ACL", "SETUSER", "asker", "resetpass", ">second"]);
-    assert_eq!(epoch().await, None, "the old one counts no more");
-    std::fs::File::create(&file).unwrap().write_all(b"second\n").unwrap();
-    assert!(epoch().await.is_some(), "a renewed file is read at the next question");
 }

@@ -15,6 +15,7 @@ pub mod running;
 pub mod scratch;
 pub mod site;
 pub mod tmux;
+pub mod volume;
 
 pub use lab::{
     child,

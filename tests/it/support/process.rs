@@ -69,8 +69,11 @@ pub enum Stderr {
     Closed,
 }
 
-/// Its end, or the test's, removes it.
-struct SettingsFile(PathBuf);
+/// Its end, or the test's, removes it, unless the test made it.
+struct SettingsFile {
+    path: PathBuf,
+    is_own: bool,
+}
 
 impl SettingsFile {
     fn new(settings: &Value) -> Self {
@@ -82,34 +85,38 @@ impl SettingsFile {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let path = std::env::temp_dir().join(format!("mainstay-test-{}-{number}.yaml", std::process::id()));
         fs::write(&path, text).unwrap();
-        Self(path)
+        Self { path, is_own: true }
     }
 
     /// Puts another file in its place.
     fn replace(&self, text: &str) {
-        let new = self.0.with_extension("new");
+        let new = self.path.with_extension("new");
         fs::write(&new, text).unwrap();
-        fs::rename(new, &self.0).unwrap();
+        fs::rename(new, &self.path).unwrap();
     }
 }
 
 impl Drop for SettingsFile {
     fn drop(&mut self) {
-        let _ = fs::remove_file(&self.0);
+        if self.is_own {
+            let _ = fs::remove_file(&self.path);
+        }
     }
 }
 
 fn command(prefix: &[&str], file: &SettingsFile) -> Command {
     let mut words: Vec<&str> = prefix.to_vec();
-    words.extend([env!("CARGO_BIN_EXE_mainstay"), "run", "--config", file.0.to_str().unwrap()]);
+    words.extend([env!("CARGO_BIN_EXE_mainstay"), "run", "--config", file.path.to_str().unwrap()]);
     let mut command = Command::new(words[0]);
-    command.args(&words[1..]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    command.args(&words[1..]);
     command
 }
 
 /// A start that must fail, by way of another program that becomes it: the exit code, and all that it said.
 pub fn start_in_vain(prefix: &[&str], settings: &Value) -> (Option<i32>, String) {
-    let output = command(prefix, &SettingsFile::new(settings)).bounded_output().unwrap();
+    let file = SettingsFile::new(settings);
+    let mut command = command(prefix, &file);
+    let output = command.stdin(Stdio::null()).bounded_output().unwrap();
     (output.status.code(), String::from_utf8(output.stderr).unwrap() + std::str::from_utf8(&output.stdout).unwrap())
 }
 
@@ -135,7 +142,9 @@ fn listening(
             return None;
         }
         let record: Value = serde_json::from_str(&line).unwrap_or_default();
-        let first = |key: &str| record[key].as_str()?.strip_prefix('[')?.strip_suffix(']')?.split(", ").next()?.parse().ok();
+        let first = |key: &str| {
+            record[key].as_str()?.strip_prefix('[')?.strip_suffix(']')?.split(", ").find_map(|address| address.parse().ok())
+        };
         if record["message"] == "listening" && address.is_none() {
             address = first("addresses");
         }
@@ -168,6 +177,16 @@ impl Process {
         Self::start_file(&[], SettingsFile::with(text), Stderr::Read)
     }
 
+    /// As [`Process::start`], configured by a file of the test's.
+    pub fn start_at(path: PathBuf) -> Self {
+        Self::start_file(&[], SettingsFile { path, is_own: false }, Stderr::Read)
+    }
+
+    /// As [`Process::start`], by the test's own command, which reads no file that [`Process::replace`] could replace.
+    pub fn start_by(command: Command) -> Self {
+        Self::start_command(command, SettingsFile { path: PathBuf::new(), is_own: false }, Stderr::Read)
+    }
+
     /// As [`Process::start`], by way of another program (`prlimit`, …) that becomes it.
     pub fn start_under(prefix: &[&str], settings: &Value, stderr: Stderr) -> Self {
         Self::start_file(prefix, SettingsFile::new(settings), stderr)
@@ -184,7 +203,11 @@ impl Process {
     }
 
     fn start_file(prefix: &[&str], file: SettingsFile, stderr: Stderr) -> Self {
-        let mut child = command(prefix, &file).spawn().unwrap();
+        Self::start_command(command(prefix, &file), file, stderr)
+    }
+
+    fn start_command(mut command: Command, file: SettingsFile, stderr: Stderr) -> Self {
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let log = Arc::new(Mutex::new(Vec::new()));
         let (tell, told) = mpsc::channel();
         let (lines, own) = (BufReader::new(child.stderr.take().unwrap()), Arc::clone(&log));

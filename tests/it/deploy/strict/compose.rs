@@ -11,7 +11,6 @@ use serde_json::Value;
 use super::tools::compose;
 use crate::{
     deploy::{
-        accepted::without_reload,
         compose::HERE,
         documents,
         room::{Guest, MAINSTAY, Room},
@@ -181,7 +180,7 @@ fn the_picture_is_played_with_a_failover_and_the_old_primary_comes_back_as_a_sta
     picture.says("db-a", "SELECT pg_is_in_recovery()", "f");
     picture.says("db-b", "SELECT pg_is_in_recovery()", "t");
     picture.says("db-a", "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'", "1");
-    let config = without_reload(&text(&format!("{HERE}/mainstay/mainstay.yaml"))).replace("0.0.0.0", "127.0.0.4");
+    let config = text(&format!("{HERE}/mainstay/mainstay.yaml")).replace("0.0.0.0", "127.0.0.4");
     let _mainstay = picture.room.mainstay(&config, &[]);
     until("clients reach the primary", || (picture.order(&["wait", "--max", "1s"]).0 == Some(0)).then_some(()));
     let _monitoring = picture.monitoring();

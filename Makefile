@@ -1,7 +1,7 @@
 # What a developer needs; CI calls the same targets.
 
 .PHONY: help fmt lint test long post-mortem browser page-picture versions alerts alert-rules deploy-check fuzz doc demo deps deny failover-report bench-peers mysql
-.PHONY: static image pod
+.PHONY: static image pod openapi-check schema-check
 
 help:
 	@echo "make fmt              format"
@@ -15,6 +15,8 @@ help:
 	@echo "make alerts           a real Prometheus and Alertmanager tell of real outages (MINUTES=10; installs prometheus-alertmanager)"
 	@echo "make alert-rules      make the rules for Kubernetes from deploy/prometheus/rules.yaml"
 	@echo "make deploy-check     render and validate what is in deploy/kubernetes, deploy/helm and compose.yaml (installs the validators)"
+	@echo "make openapi-check    lint docs/openapi.yaml, and ask a running mainstay by it, by chance (LIMIT=60 seconds, three times)"
+	@echo "make schema-check     the schema and check on 13,000 files (minutes)"
 	@echo "make fuzz             look for bytes that break a reader (TARGET=redis_reply SECONDS=60; installs cargo-fuzz)"
 	@echo "make static           the static binary, target/dist/mainstay"
 	@echo "make image            the container image, target/dist/mainstay-image.tar (installs buildah)"
@@ -124,6 +126,13 @@ image: static
 pod: image
 	./tests/install-deps pod
 	cargo nextest run --locked --workspace --test it --ignore-default-filter --success-output immediate -E 'test(/^pod::/)'
+# Its tools (schemathesis, redocly) are 400 MB in target/openapi.
+openapi-check:
+	cargo build --locked
+	./tests/openapi-check target/debug/mainstay
+
+schema-check: deps
+	EVERY=1 cargo nextest run --locked --test it -E 'test(/^schema::/)'
 
 doc:
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps -p mainstay -p lab --document-private-items

@@ -21,7 +21,7 @@ use crate::{
         inherited::{self, Inherited},
         listener::{FileOwner, Twin},
     },
-    route::{OlderPool, OlderProcess},
+    route::{OlderBackend, OlderPool, OlderProcess},
     upgrade::message::SocketUse,
 };
 
@@ -120,8 +120,11 @@ impl Planes {
                 .backends
                 .iter()
                 .zip(&pool.series.backends)
-                .map(|(backend, metrics)| (backend.name.to_string(), metrics.connections_active.get()))
-                .filter(|(_, sessions)| *sessions > 0)
+                .map(|(backend, metrics)| OlderBackend {
+                    name: backend.name.to_string(),
+                    sessions: metrics.connections_active.get(),
+                })
+                .filter(|backend| backend.sessions > 0)
                 .collect(),
         });
         let mut pools: Vec<_> = pools.filter(|pool| !pool.backends.is_empty()).collect();

@@ -2,16 +2,19 @@
 
 pub mod check;
 pub mod client;
+pub mod completions;
 pub mod demo;
 pub mod diff;
 pub mod exit;
 pub mod incidents;
 mod live;
+pub mod man;
 pub mod notify;
 mod operation;
 pub mod order;
 pub mod probe;
 pub mod run;
+pub mod schema;
 pub mod status;
 mod terminal;
 pub mod top;
@@ -58,6 +61,12 @@ enum Command {
     Notify(notify::Args),
     /// Wait until a running mainstay has started, or is ready.
     Wait(wait::Args),
+    /// Print the JSON schema of the configuration file, for editors.
+    Schema,
+    /// Print what a shell completes: bash, zsh or fish.
+    Completions(completions::Args),
+    /// Print the manual, or with --dir write all of its pages.
+    Man(man::Args),
 }
 
 /// Parses the arguments of the process and runs the command; returns the exit code.
@@ -84,6 +93,9 @@ pub fn main() -> u8 {
         Some(Command::Incident(args)) => incidents::run_one(&args),
         Some(Command::Notify(args)) => notify::run(&args),
         Some(Command::Wait(args)) => wait::run(&args),
+        Some(Command::Schema) => schema::run(),
+        Some(Command::Completions(args)) => completions::run(args, command()),
+        Some(Command::Man(args)) => man::run(&args, command()),
         None => run_without_a_word(cli.config),
     }
 }
@@ -96,8 +108,13 @@ enum Parsed {
     Other(Box<Cli>),
 }
 
+/// The whole command line.
+fn command() -> clap::Command {
+    Cli::command().subcommands(order::commands())
+}
+
 fn parse() -> Result<Parsed, clap::Error> {
-    let command = Cli::command().subcommands(order::commands());
+    let command = command();
     // An empty variable counts as unset: that is how a systemd unit or a compose file unsets one.
     let command = command.mut_subcommands(|command| command.mut_args(without_empty_variable));
     let mut matches = command.try_get_matches()?;
@@ -125,6 +142,6 @@ fn run_without_a_word(config: Option<PathBuf>) -> u8 {
     if config.is_some() {
         return run::run(&run::Args { config, ..run::Args::default() });
     }
-    let _ = Cli::command().subcommands(order::commands()).print_help();
+    let _ = command().print_help();
     exit::USAGE
 }

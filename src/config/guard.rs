@@ -4,13 +4,14 @@ use std::{fmt, time::Duration};
 
 use super::{
     check::{CheckKind, exec, exec::Word},
-    promotion::{HookConfig, ON_UNPROVEN, ON_UNPROVEN_TIMEOUT, argv, hook},
+    promotion::{HookConfig, ON_UNPROVEN, ON_UNPROVEN_TIMEOUT, argv, hook, plain_hook},
     raw::{
         node::Value,
         quantity::{DAY, MILLISECOND, parse_count},
         reader::Field,
     },
-    table::{set, table},
+    shape::{self, rule::Rule},
+    table::{schema_of, set, table},
     tree::{Tree, text},
 };
 use crate::{
@@ -207,6 +208,8 @@ const EXEC_TIMEOUT: Duration = Duration::from_mins(1);
 pub(super) const MAX_SQL: usize = 64 * 1024;
 pub(super) const MAX_PROOFS: usize = 100;
 const MAX_IGNORED: usize = 1000;
+/// How a query begins.
+const QUERIES: [&str; 4] = ["SELECT", "WITH", "VALUES", "TABLE"];
 const PERCENTAGE: &str = "a percentage from 1% to 100%, or `off`";
 const SLOWDOWN: &str = "a factor from 1.1x to 100x, such as 2x";
 
@@ -217,7 +220,7 @@ table! {
         |_| "a list of settings, such as [work_mem]".into(), "none",
         |field, guard| guard.ignore = ignored(field),
         |guard| (!guard.ignore.is_empty()).then(|| guard.ignore.iter().map(|name| text(name)).collect())
-    ), "They may change without a proof.";
+    ) is shape::list(shape::text(), MAX_IGNORED), "They may change without a proof.";
     "soak": duration(soak, Duration::ZERO..=DAY), "A backend that has changed must be up, replicate and have no failed probe for this long.";
     "approve": word(approve), "After that it is proven by itself, or a person says so with `mainstay approve`.";
     "last_resort": word(last_resort), "With `enforce`, when only backends that have not proven themselves are left.";
@@ -225,15 +228,18 @@ table! {
         |_| PERCENTAGE.into(), "",
         |field, guard| set(&mut guard.canary, percentage(field)),
         |guard| Some(if guard.canary == 0 { text(&"off") } else { Tree::Text(format!("{}%", guard.canary)) })
-    ), "With `enforce`: the share of a replica listener's new sessions for a backend that proves itself.";
+    ) is shape::or_words(shape::matching("100%|[1-9][0-9]?%"), &["off"]),
+        "With `enforce`: the share of a replica listener's new sessions for a backend that proves itself.";
     "proofs": elsewhere("a list of [maps](#proofs)", "none", |guard| {
         (!guard.proofs.is_empty()).then(|| guard.proofs.iter().map(|proof| PROOF.print(&Written::from(proof))).collect())
-    }), "What must hold of it, besides the built-in proofs; see [proofs.md](proofs.md).";
+    }) is shape::list(schema_of(&PROOF, &Written::plain()), MAX_PROOFS),
+        "What must hold of it, besides the built-in proofs; see [proofs.md](proofs.md).";
     "on_unproven": custom(
         |_| "[a map](#on_unproven)".into(), "none",
         |field, guard| guard.on_unproven = hook(field, &ON_UNPROVEN, ON_UNPROVEN_TIMEOUT),
         |guard| guard.on_unproven.as_ref().map(|hook| ON_UNPROVEN.print(hook))
-    ), "Run for a backend that has changed: tells the promoter not to choose it.";
+    ) is schema_of(&ON_UNPROVEN, &plain_hook(ON_UNPROVEN_TIMEOUT)),
+        "Run for a backend that has changed: tells the promoter not to choose it.";
     "on_commit_stuck": word(on_commit_stuck), "The active backend accepts logins and cannot commit: that is told, or it is down.";
 }
 
@@ -293,36 +299,41 @@ impl From<&ProofConfig> for Written {
 }
 
 table! {
-    PROOF: Written;
-    "name": elsewhere("letters, digits, `.`, `_` and `-`, at most 63", "required", |proof| Some(text(&proof.name))),
+    PROOF: Written, rules &[
+        Rule::OneOf(&["sql", "exec"]),
+        Rule::Excludes("exec", &["same_as", "order", "slower_at_most"]),
+        Rule::Needs("order", &["same_as"]),
+    ];
+    "name": elsewhere("letters, digits, `.`, `_` and `-`, at most 63", "required", |proof| Some(text(&proof.name))) is shape::name(),
         "Its name in the status and in metrics.";
     "sql": custom(
         |_| "one query; write this or `exec`".into(), "none",
         |field, proof| proof.sql = query(field),
         |proof| proof.sql.as_ref().map(|sql| text(sql))
-    ), "It must succeed, in a transaction that cannot write.";
+    ) is shape::beginning_with(&QUERIES), "It must succeed, in a transaction that cannot write.";
     "same_as": custom(
         |_| "`active`".into(), "none",
         |field, proof| proof.same_as_active = field.is_word("active") || field.wrong::<()>("`active`", None).is_some(),
         |proof| proof.same_as_active.then(|| text(&"active"))
-    ), "Its answer must be that of the active backend.";
+    ) is shape::words(&["active"]), "Its answer must be that of the active backend.";
     "order": word(order) if |proof| proof.same_as_active,
         "Compare the rows whatever their order, or in it (then the query needs an ORDER BY).";
     "slower_at_most": custom(
         |_| SLOWDOWN.into(), "none",
         |field, proof| proof.slower_at_most = slowdown(field),
         |proof| proof.slower_at_most.map(|factor| text(&factor))
-    ), "How much slower than on the active one it may be, by the best of five on both.";
+    ) is shape::matching(r"1\.[1-9][0-9]?x|(?:[2-9]|[1-9][0-9])(?:\.[0-9][0-9]?)?x|100(?:\.00?)?x"),
+        "How much slower than on the active one it may be, by the best of five on both.";
     "exec": custom(
         |_| "a list: the program by its absolute path, and its arguments".into(), "none",
         |field, proof| proof.exec = Some(argv(field, "proof", "until then the proof fails")),
         |proof| proof.exec.as_ref().map(|command| command.iter().map(exec::shown).collect())
-    ), "A command that must end with exit code 0. It runs without a shell.";
+    ) is shape::program(1..=exec::MAX_WORDS), "A command that must end with exit code 0. It runs without a shell.";
     "timeout": custom(
         |_| super::table::durations(&(MILLISECOND..=DAY)), "10s; 1m for `exec`",
         |field, proof| proof.timeout = field.duration(MILLISECOND..=DAY),
         |proof| proof.timeout.map(super::tree::duration)
-    ), "A query, or the command, may take this long.";
+    ) is shape::number::duration(&(MILLISECOND..=DAY)), "A query, or the command, may take this long.";
 }
 
 fn ignored(field: Field<'_>) -> Vec<String> {
@@ -369,9 +380,7 @@ fn query(field: Field<'_>) -> Option<String> {
         field.error(format!("a query has at most {MAX_SQL} bytes, and no NUL"), "put it into a view or a function");
         return None;
     }
-    if !["SELECT", "WITH", "VALUES", "TABLE"].iter().any(|word| word.eq_ignore_ascii_case(first))
-        && !sql.starts_with(['(', '-', '/'])
-    {
+    if !QUERIES.iter().any(|word| word.eq_ignore_ascii_case(first)) && !sql.starts_with(['(', '-', '/']) {
         let help = "a proof reads; what else it must do, a function that the query calls can do, or a command: exec: […]";
         return field.wrong("a query that begins with SELECT, WITH, VALUES or TABLE", Some(help.into()));
     }

@@ -8,6 +8,8 @@ use super::{
         quantity::{DAY, MILLISECOND, SECOND},
         reader::Field,
     },
+    resolve::{access::MAX_NETWORKS, endpoint::MAX_ADDRESSES},
+    shape,
     table::{durations, set, table},
     tree::{duration, some_of, text},
 };
@@ -113,6 +115,7 @@ pub struct ListenerConfig {
 /// The name of the listener that `listen: ADDR` is short for.
 pub(super) const SHORT_NAME: &str = "rw";
 
+pub(super) const MAX_LISTENERS: usize = 64;
 const MAX_CONNECTIONS: u32 = 1_000_000;
 const MONTH: Duration = Duration::from_hours(30 * 24);
 /// `MAX_TCP_KEEPIDLE`, `MAX_TCP_KEEPINTVL` and `MAX_TCP_KEEPCNT` of Linux (include/net/tcp.h).
@@ -145,9 +148,10 @@ pub(super) fn plain() -> ListenerConfig {
 
 table! {
     LISTENER: ListenerConfig;
-    "name": elsewhere("letters, digits, `.`, `_` and `-`, at most 63", "required", |listener| Some(text(&listener.name))),
+    "name": elsewhere("letters, digits, `.`, `_` and `-`, at most 63", "required", |listener| Some(text(&listener.name))) is shape::name(),
         "Its name in logs, metrics and the status.";
-    "listen": elsewhere("`IP:PORT` or `unix:/PATH`, or a list of them", "required", |listener| some_of(&listener.listen)),
+    "listen": elsewhere("`IP:PORT` or `unix:/PATH`, or a list of them", "required", |listener| some_of(&listener.listen))
+        is shape::one_or_many(shape::address::listen(), MAX_ADDRESSES),
         "Where clients connect.";
     "freebind": flag(freebind) if |listener| by_tcp(&listener.listen),
         "With `true`, also on an address that this machine does not have yet (`IP_FREEBIND`).";
@@ -162,9 +166,11 @@ table! {
         "Connections at most; see [doors.md](doors.md).";
     "max_connections_per_ip": limit(max_connections_per_ip, 1..=MAX_CONNECTIONS, "no limit"),
         "Connections of one client address at most.";
-    "allow": elsewhere("a network or an address, or a list of them", "everybody", |listener| some_of(&listener.allow)),
+    "allow": elsewhere("a network or an address, or a list of them", "everybody", |listener| some_of(&listener.allow))
+        is shape::one_or_many(shape::address::network(), MAX_NETWORKS),
         "Only clients in these networks may connect.";
-    "deny": elsewhere("a network or an address, or a list of them", "nobody", |listener| some_of(&listener.deny)),
+    "deny": elsewhere("a network or an address, or a list of them", "nobody", |listener| some_of(&listener.deny))
+        is shape::one_or_many(shape::address::network(), MAX_NETWORKS),
         "Clients in these networks may not connect; it wins over `allow`.";
     "proxy_protocol": section(proxy_protocol, PROXY_PROTOCOL), "The header that names a client; see [doors.md](doors.md).";
     "client_login_timeout": duration_or_off(client_login_timeout, SECOND..=DAY),
@@ -183,12 +189,12 @@ table! {
         |_| durations(&(SECOND..=MAX_KEEPALIVE)), "",
         |field, keepalive| set(&mut keepalive.idle, seconds(field)),
         |keepalive| Some(duration(keepalive.idle))
-    ), "Keepalive probes begin when a peer was silent for this long.";
+    ) is shape::number::seconds(&(SECOND..=MAX_KEEPALIVE)), "Keepalive probes begin when a peer was silent for this long.";
     "interval": custom(
         |_| durations(&(SECOND..=MAX_KEEPALIVE)), "",
         |field, keepalive| set(&mut keepalive.interval, seconds(field)),
         |keepalive| Some(duration(keepalive.interval))
-    ), "The time between two probes.";
+    ) is shape::number::seconds(&(SECOND..=MAX_KEEPALIVE)), "The time between two probes.";
     "count": count(count, 1..=MAX_KEEPALIVE_COUNT), "The session ends after this many unanswered probes.";
 }
 

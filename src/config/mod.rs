@@ -19,6 +19,8 @@
 //! | [`proxy_protocol`] | the header that names a client |
 //! | [`table`] | a section of the file as a table of its keys |
 //! | [`mod@reference`] | the tables of docs/configuration.md |
+//! | [`shape`] | the same of a value, for the schema |
+//! | [`mod@schema`] | the JSON schema of the file |
 //! | [`tree`] | from [`Config`] back to the words of the file |
 //! | [`secret`] | what must never be printed |
 //! | [`operators`] | who may order |
@@ -44,7 +46,9 @@ mod proxy_protocol;
 mod raw;
 mod reference;
 mod resolve;
+mod schema;
 mod secret;
+mod shape;
 mod source;
 mod table;
 mod tls;
@@ -68,6 +72,8 @@ pub use promotion::{HookConfig, PromotionConfig, PromotionHow, SwitchoverConfig}
 pub use proxy_protocol::{ProxyProtocolConfig, ProxySend};
 pub(crate) use raw::quantity::parse_duration;
 pub use reference::reference;
+pub use schema::schema;
 pub use secret::{Secret, SecretSource};
+pub(crate) use shape::without_links;
 pub use table::Row;
 pub use tls::{TlsIdentity, TlsMode};

@@ -6,6 +6,7 @@ use std::{
 };
 
 use hyper::{Uri, http::uri::Scheme};
+use serde_json::{Value as Json, json};
 
 use super::{
     check::exec::{self, Word, shown},
@@ -15,7 +16,8 @@ use super::{
     },
     resolve::{secrets::warn_if_readable, tls::pem},
     secret::Secret,
-    table::{set, table, words_of},
+    shape::{self, rule::Rule},
+    table::{schema_of, set, table, words_of},
     tree::{Tree, path, word},
 };
 use crate::failover::label::Label as _;
@@ -118,59 +120,75 @@ pub(super) struct Written {
 
 table! {
     /// One of `notify`.
-    RECEIVER: Written;
+    RECEIVER: Written, rules &[Rule::OneOf(&["slack", "pagerduty", "webhook", "exec"])];
     "slack": elsewhere("[a map](#slack)", "none", |written| match written.to.as_ref()? {
         Destination::Slack(slack) => Some(SLACK.print(slack)),
         _ => None,
-    }), "A channel of Slack, or of what takes the same JSON.";
+    }) is schema_of(&SLACK, &Slack::default()), "A channel of Slack, or of what takes the same JSON.";
     "pagerduty": elsewhere("[a map](#pagerduty)", "none", |written| match written.to.as_ref()? {
         Destination::PagerDuty(pagerduty) => Some(PAGER_DUTY.print(pagerduty)),
         _ => None,
-    }), "PagerDuty (Events API v2): what is over is resolved.";
+    }) is schema_of(&PAGER_DUTY, &PagerDuty::default()), "PagerDuty (Events API v2): what is over is resolved.";
     "webhook": elsewhere("[a map](#webhook)", "none", |written| match written.to.as_ref()? {
         Destination::Webhook(webhook) => Some(WEBHOOK.print(webhook)),
         _ => None,
-    }), "JSON to any URL, signed.";
+    }) is schema_of(&WEBHOOK, &Webhook::default()), "JSON to any URL, signed.";
     "exec": elsewhere("a list: the program by its absolute path, and its arguments", "none", |written| match written.to.as_ref()? {
         Destination::Exec(command) => Some(command.iter().map(shown).collect()),
         _ => None,
-    }), "A program that gets the JSON as its input; it has 10 s.";
+    }) is shape::program(1..=exec::MAX_WORDS), "A program that gets the JSON as its input; it has 10 s.";
     "on": custom(
         |_| format!("a list of {}", words_of(NotificationKind::Outage)), "all of them",
         |field, written| set(&mut written.on, kinds(field)),
         |written| Some(written.on.iter().map(|kind| word(*kind)).collect())
-    ), "What it is told; see [notifications.md](notifications.md).";
+    ) is shape::one_or_many(shape::words_of(NotificationKind::Outage), NotificationKind::ALL.len()),
+        "What it is told; see [notifications.md](notifications.md).";
 }
 
 table! {
     SLACK: Slack;
-    "url_file": elsewhere("the path of a file", "required", |slack| Some(path(&slack.url_file))),
+    "url_file": elsewhere("the path of a file", "required", |slack| Some(path(&slack.url_file))) is shape::text(),
         "The file that holds the URL of the incoming webhook and nothing else.";
     "tls_ca_file": custom(|_| "the path of a PEM file".into(), "the authorities of the machine",
         |field, slack| slack.tls_ca_file = pem(field, "CERTIFICATE"),
-        |slack| slack.tls_ca_file.as_deref().map(path)), "The authority to trust.";
+        |slack| slack.tls_ca_file.as_deref().map(path)) is shape::text(), "The authority to trust.";
 }
 
 table! {
     PAGER_DUTY: PagerDuty;
-    "routing_key_file": elsewhere("the path of a file", "required", |pagerduty| Some(path(&pagerduty.routing_key_file))),
+    "routing_key_file": elsewhere("the path of a file", "required", |pagerduty| Some(path(&pagerduty.routing_key_file))) is shape::text(),
         "The file that holds the integration key and nothing else.";
-    "url": custom(|_| "a URL".into(), "", |field, pagerduty| set(&mut pagerduty.url, url(field)), |pagerduty| Some(shown(&pagerduty.url))),
+    "url": custom(|_| "a URL".into(), "", |field, pagerduty| set(&mut pagerduty.url, url(field)), |pagerduty| Some(shown(&pagerduty.url)))
+        is url_shape(),
         "Where events go; `https://events.eu.pagerduty.com/v2/enqueue` for an account in the EU.";
     "tls_ca_file": custom(|_| "the path of a PEM file".into(), "the authorities of the machine",
         |field, pagerduty| pagerduty.tls_ca_file = pem(field, "CERTIFICATE"),
-        |pagerduty| pagerduty.tls_ca_file.as_deref().map(path)), "The authority to trust.";
+        |pagerduty| pagerduty.tls_ca_file.as_deref().map(path)) is shape::text(), "The authority to trust.";
 }
 
 table! {
     WEBHOOK: Webhook;
-    "url": custom(|_| "a URL".into(), "required", |field, webhook| set(&mut webhook.url, url(field)), |webhook| Some(shown(&webhook.url))),
+    "url": custom(|_| "a URL".into(), "required", |field, webhook| set(&mut webhook.url, url(field)), |webhook| Some(shown(&webhook.url)))
+        is url_shape(),
         "Where the JSON goes: `https`, or `http` to this machine.";
-    "secret_file": elsewhere("the path of a file", "required", |webhook| Some(path(&webhook.secret_file))),
+    "secret_file": elsewhere("the path of a file", "required", |webhook| Some(path(&webhook.secret_file))) is shape::text(),
         "The file that holds the secret which signs it, in base64.";
     "tls_ca_file": custom(|_| "the path of a PEM file".into(), "the authorities of the machine",
         |field, webhook| webhook.tls_ca_file = pem(field, "CERTIFICATE"),
-        |webhook| webhook.tls_ca_file.as_deref().map(path)), "The authority to trust.";
+        |webhook| webhook.tls_ca_file.as_deref().map(path)) is shape::text(), "The authority to trust.";
+}
+
+/// `notify` in the schema.
+pub(super) fn schema() -> Json {
+    json!({"type": "array", "items": RECEIVER.schema(&plain()), "maxItems": MAX_RECEIVERS})
+}
+
+/// A URL that is encrypted, or leads to this machine, without a login.
+fn url_shape() -> Json {
+    let rest = r"(?:[/?#](?:[^$]|\$\$)*)?";
+    shape::matching(&format!(
+        r"[Hh][Tt][Tt][Pp][Ss]://(?:[^$@/?#]|\$\$)+{rest}|[Hh][Tt][Tt][Pp]://(?:[Ll][Oo][Cc][Aa][Ll]|127\.|\[)[^$@/?#]*{rest}"
+    ))
 }
 
 /// `notify`.

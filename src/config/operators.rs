@@ -6,6 +6,8 @@ use std::{
     sync::Arc,
 };
 
+use serde_json::{Value as Json, json};
+
 use super::{
     accounts::Accounts,
     raw::{
@@ -14,6 +16,7 @@ use super::{
     },
     resolve::secrets::warn_if_readable,
     secret::Secret,
+    shape,
     tree::{Tree, path},
 };
 
@@ -87,6 +90,20 @@ fn operator(field: Field<'_>, accounts: &Accounts) -> Option<Operator> {
         format!("{file} no such name, and mainstay asks nothing else (no LDAP); add it there, or remove it here"),
     );
     None
+}
+
+/// `operators` in the schema.
+pub(super) fn schema() -> Json {
+    shape::any_number(shape::matching(r"@?(?:[A-Za-z0-9._-]|\$\$){1,32}"), MAX_OPERATORS)
+}
+
+/// `write` in the schema.
+pub(super) fn schema_of_write() -> Json {
+    shape::any_of([
+        json!({"enum": [false, "false"]}),
+        shape::map_of("token_file", "The file with the token.", shape::text()),
+        shape::variable(),
+    ])
 }
 
 /// The token file of `write`.

@@ -2,17 +2,23 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
+use serde_json::Value as Json;
+
 use super::{
     check::{self, Check, CheckConfig},
     guard::{self, GUARD, GuardConfig},
-    listener::{LISTENER, ListenerConfig},
+    listener::{self, LISTENER, ListenerConfig, MAX_LISTENERS},
     promotion::{self, PROMOTION, PromotionConfig, SWITCHOVER, SwitchoverConfig},
     raw::{
         quantity::{DAY, MILLISECOND, SECOND},
         reader::KnownKeys,
     },
-    resolve::claims::{MAX_NAME_BYTES, is_legal_name},
-    table::{counts_from, names, set, table},
+    resolve::{
+        claims::{MAX_NAME_BYTES, is_legal_name},
+        endpoint::MAX_ADDRESSES,
+    },
+    shape::{self, rule::Rule},
+    table::{counts_from, names, schema_of, set, table},
     tree::{Tree, count, duration, number, text, word},
 };
 use crate::{
@@ -103,6 +109,9 @@ pub(super) struct BackendLimits {
     pub(super) max_connections: Option<usize>,
 }
 
+pub(super) const MAX_POOLS: usize = 1024;
+/// Far more nodes than any database has; positions in the list are 16-bit numbers.
+pub(super) const MAX_BACKENDS: usize = 1024;
 const MAX_HELD: u32 = 1_000_000;
 const MAX_FAILOVERS: u32 = 1000;
 const MAX_RATE: u32 = 1_000_000;
@@ -137,20 +146,41 @@ pub(super) fn print(pool: &PoolConfig) -> Tree {
     Tree::Map(name.into_iter().chain(SHARED.entries(pool)).chain(own).collect())
 }
 
+/// `pools` in the schema.
+pub(super) fn schema() -> Json {
+    let plain = plain();
+    let properties = OWN.properties(&plain).into_iter().chain(SHARED.properties(&plain)).collect();
+    shape::list(shape::map(properties, &OWN.required(), OWN.rules()), MAX_POOLS)
+}
+
+/// `defaults` in the schema.
+pub(super) fn schema_of_defaults() -> Json {
+    shape::or_null(SHARED.schema(&plain()))
+}
+
+fn backend_shape() -> Json {
+    shape::any_of([shape::address::server(), BACKEND.schema(&BackendLimits::default())])
+}
+
+fn failback_shape() -> Json {
+    shape::map_or_words(shape::map_of("after", "Healthy for this long.", shape::number::duration(&(SECOND..=DAY))), &["never"])
+}
+
 table! {
     /// Keys that only a pool may have.
-    OWN: PoolConfig;
-    "name": elsewhere("letters, digits, `.`, `_` and `-`, at most 63", "required", |pool| Some(text(&pool.name))),
+    OWN: PoolConfig, rules &[Rule::OneOf(&["listen", "listeners"])];
+    "name": elsewhere("letters, digits, `.`, `_` and `-`, at most 63", "required", |pool| Some(text(&pool.name))) is shape::name(),
         "Its name in logs, metrics and the status.";
-    "listen": elsewhere("as in a listener", "required", |_| None),
+    "listen": elsewhere("as in a listener", "required", |_| None) is shape::one_or_many(shape::address::listen(), MAX_ADDRESSES),
         "Short for one listener with the name `rw`; write this or `listeners`.";
     "listeners": elsewhere("a list of [maps](#listeners)", "required", |pool| {
         Some(pool.listeners.iter().map(|listener| LISTENER.print(listener)).collect())
-    }), "Where clients connect.";
+    }) is shape::list(schema_of(&LISTENER, &listener::plain()), MAX_LISTENERS), "Where clients connect.";
     "backends": elsewhere(
         "a list of `HOST:PORT` or `unix:/PATH`, or of [maps](#backends)", "required",
         |pool| Some(backends(&pool.backends))
-    ), "The backends, in order of preference. The name of a backend is its host, unless another is given.";
+    ) is shape::list(backend_shape(), MAX_BACKENDS),
+        "The backends, in order of preference. The name of a backend is its host, unless another is given.";
 }
 
 table! {
@@ -158,24 +188,26 @@ table! {
     SHARED: PoolConfig;
     "check": elsewhere("the name of a kind, or [a map](#check)", "tcp", |pool| {
         Some(check::print(&Check { config: pool.check.clone(), rise: pool.policy.rise, fall: pool.policy.fall }))
-    }), "How the backends are checked.";
+    }) is check::schema(), "How the backends are checked.";
     "connect_timeout": duration(connect_timeout, MILLISECOND..=DAY), "Deadline of a connect to a backend.";
     "hold": section(hold, HOLD), "How new clients wait while no backend may serve.";
     "connect_ramp": section(connect_ramp, RAMP),
         "How fast held clients go to a backend that has just become active; see [limits.md](limits.md).";
     "on_down": word(on_down), "The sessions of a backend that goes down: closed at once, or kept until another takes over.";
     "on_conflict": elsewhere("`newest`, `keep` or `refuse`", "", |pool| Some(word(pool.policy.on_conflict)))
+        is shape::words_of(Policy::default().on_conflict)
         if |pool| pool.policy.election == Election::ByRole,
         "When two backends say that they are primary: the later promotion wins, the active one stays, or none serves.";
     "failback": elsewhere("`never` or `{after: 10m}`", "", |pool| {
         let after = pool.policy.failback_after.map(|after| Tree::Map(vec![("after", duration(after))]));
         Some(after.unwrap_or_else(|| text(&"never")))
-    }), "With a check without roles: go back to a preferred backend that was healthy for this long.";
+    }) is failback_shape(), "With a check without roles: go back to a preferred backend that was healthy for this long.";
     "failover_budget": section(policy, BUDGET), "After this many switches mainstay stops switching.";
     "switchover": section(switchover, SWITCHOVER), "How clients are moved to another node on purpose.";
-    "promotion": elsewhere("[a map](#promotion)", "see there", |pool| Some(PROMOTION.print(&pool.promotion))),
+    "promotion": elsewhere("[a map](#promotion)", "see there", |pool| Some(PROMOTION.print(&pool.promotion)))
+        is schema_of(&PROMOTION, &promotion::plain()),
         "Who makes another node the primary, and when; see [promotion.md](promotion.md).";
-    "guard": elsewhere("[a map](#guard)", "see there", |pool| Some(GUARD.print(&pool.guard))),
+    "guard": elsewhere("[a map](#guard)", "see there", |pool| Some(GUARD.print(&pool.guard))) is schema_of(&GUARD, &guard::plain()),
         "What a backend that has changed must prove before it serves; see [proofs.md](proofs.md).";
 }
 
@@ -190,12 +222,13 @@ table! {
             hold.max_per_ip = (hold.max / 10).max(1);
         },
         |hold| Some(number(hold.max))
-    ), "Clients that wait at the same time; 0 refuses at once.";
+    ) is shape::number::count(&(0..=MAX_HELD)), "Clients that wait at the same time; 0 refuses at once.";
     "max_per_ip": custom(
         |_| counts_from(&(1..=MAX_HELD)), "",
         |field, hold| set(&mut hold.max_per_ip, field.size_of(1..=MAX_HELD)),
         |hold| Some(number(hold.max_per_ip))
-    ), "The same for one client address, once half of the places are taken; by default a tenth of `max`.";
+    ) is shape::number::count(&(1..=MAX_HELD)),
+        "The same for one client address, once half of the places are taken; by default a tenth of `max`.";
 }
 
 table! {
@@ -204,15 +237,15 @@ table! {
         |_| format!("{}, or `off`", counts_from(&(1..=MAX_RATE))), "",
         |field, ramp| ramp.per_second = if field.is_word("off") { None } else { field.count(1..=MAX_RATE) },
         |ramp| Some(ramp.per_second.map_or_else(|| text(&"off"), count))
-    ), "Clients in a second, after the burst; `off` is no ramp.";
+    ) is shape::number::count_or(&(1..=MAX_RATE), "off"), "Clients in a second, after the burst; `off` is no ramp.";
     "burst": count(burst, 1..=MAX_HELD), "Clients at once.";
 }
 
 table! {
     BACKEND: BackendLimits;
-    "name": elsewhere("letters, digits, `.`, `_` and `-`, at most 63", "its host", |_| None),
+    "name": elsewhere("letters, digits, `.`, `_` and `-`, at most 63", "its host", |_| None) is shape::name(),
         "Its name in logs, metrics and the status.";
-    "address": elsewhere("`HOST:PORT` or `unix:/PATH`", "required", |_| None), "Where it is.";
+    "address": elsewhere("`HOST:PORT` or `unix:/PATH`", "required", |_| None) is shape::address::server(), "Where it is.";
     "max_connections": limit(max_connections, 1..=MAX_PLACES, "no limit"),
         "Sessions at most; further clients wait like held ones. See [limits.md](limits.md).";
 }

@@ -19,7 +19,8 @@ use super::{
         reader::{Field, Section},
     },
     resolve::{claims::Claims, endpoint::endpoint, exposure::warn_if_writable},
-    table::{counts_from, table},
+    shape,
+    table::{counts_from, schema_of, table},
     tree::{Tree, number, path, some_of, text},
 };
 use crate::{
@@ -175,7 +176,8 @@ impl Config {
 
 table! {
     FILE: Config;
-    "admin": elsewhere("[a map](#admin)", "see there", |config| Some(ADMIN.print(&config.admin))),
+    "admin": elsewhere("[a map](#admin)", "see there", |config| Some(ADMIN.print(&config.admin)))
+        is schema_of(&ADMIN, &Config::plain().admin),
         "Where the status, the metrics and the API are; see [admin.md](admin.md).";
     "log": section(log, LOG), "The log, on standard error; see [log.md](log.md).";
     "metrics": section(metrics, METRICS), "What `/metrics` shows.";
@@ -185,7 +187,8 @@ table! {
         |_| format!("{}, or `auto`", counts_from(&(1..=MAX_WORKERS))), "",
         |field, config| config.workers = if field.is_word("auto") { None } else { field.size_of(1..=MAX_WORKERS) },
         |config| Some(config.workers.map_or_else(|| text(&"auto"), number))
-    ), "Threads that relay bytes; `auto` is one for each core that the process may use.";
+    ) is shape::number::count_or(&(1..=MAX_WORKERS), "auto"),
+        "Threads that relay bytes; `auto` is one for each core that the process may use.";
     // Longer than a query of a few rows takes, it would only keep the core busy.
     "busy_poll": duration_or_off(busy_poll, Duration::from_micros(1)..=Duration::from_millis(1)),
         "How long a worker polls for more before it sleeps: lower latency, but it keeps a core busy.";
@@ -193,15 +196,17 @@ table! {
         |_| "the absolute path of a directory, or `null`".into(), "",
         |field, config| config.state_dir = state_dir(field),
         |config| Some(config.state_dir.as_deref().map_or(Tree::Null, path))
-    ), "Directory for the state that survives a restart: the active backend, the highest epoch, the last incidents.";
+    ) is shape::absolute_path_or_null(),
+        "Directory for the state that survives a restart: the active backend, the highest epoch, the last incidents.";
     "notify": custom(
         |_| "a list of [maps](#notify)".into(), "none",
         |field, config| config.notify = notify::receivers(field),
         |config| Some(config.notify.iter().map(notify::print).collect())
-    ), "Who is told of what happens; see [notifications.md](notifications.md).";
-    "defaults": elsewhere("[a map](#pools-and-defaults)", "see there", |_| None),
+    ) is notify::schema(), "Who is told of what happens; see [notifications.md](notifications.md).";
+    "defaults": elsewhere("[a map](#pools-and-defaults)", "see there", |_| None) is pool::schema_of_defaults(),
         "Defaults for every pool.";
-    "pools": elsewhere("a list of [maps](#pools)", "required", |config| Some(config.pools.iter().map(pool::print).collect())),
+    "pools": elsewhere("a list of [maps](#pools)", "required", |config| Some(config.pools.iter().map(pool::print).collect()))
+        is pool::schema(),
         "The pools.";
 }
 
@@ -209,22 +214,24 @@ table! {
     ADMIN: AdminConfig;
     "listen": elsewhere("`IP:PORT` or `unix:/PATH`, or a list of them", "127.0.0.1:8432", |admin| {
         Some(admin.listen.iter().map(|address| text(address)).collect())
-    }), "Its addresses.";
+    }) is shape::one_or_many(shape::address::listen(), MAX_ADMIN_ADDRESSES), "Its addresses.";
     "hosts": custom(
         |_| "a host name, or a list of them".into(), "none",
         |field, admin| admin.hosts = hosts(field),
         |admin| some_of(&admin.hosts)
-    ), "Host names by which it may be asked, besides IP addresses and localhost.";
+    ) is shape::one_or_many(shape::address::host(), MAX_ADMIN_HOSTS),
+        "Host names by which it may be asked, besides IP addresses and localhost.";
     "write": custom(
         |_| "`false` or `{token_file: PATH}`".into(), "",
         |field, admin| admin.write = operators::write(field),
         |admin| Some(operators::print_write(admin.write.as_ref()))
-    ), "Orders over TCP: from nobody, or from who has the token in this file, which is read anew for each order.";
+    ) is operators::schema_of_write(),
+        "Orders over TCP: from nobody, or from who has the token in this file, which is read anew for each order.";
     "operators": custom(
         |_| "a user, `@` and a group, or a list of them".into(), "none",
         |field, admin| admin.operators = operators::operators(field),
         |admin| some_of(&admin.operators)
-    ), "Who may order over the unix socket, besides root and mainstay's own user.";
+    ) is operators::schema(), "Who may order over the unix socket, besides root and mainstay's own user.";
 }
 
 table! {

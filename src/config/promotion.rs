@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde_json::{Value as Json, json};
+
 use super::{
     check::{exec, exec::Word},
     raw::{
@@ -9,7 +11,11 @@ use super::{
         quantity::{DAY, MILLISECOND, SECOND},
         reader::{Field, KnownKeys},
     },
-    table::{Table, set, table},
+    shape::{
+        self,
+        rule::{Rule, Scope},
+    },
+    table::{Table, schema_of, set, table},
     tree::{Tree, size, text},
 };
 
@@ -98,8 +104,28 @@ pub(super) const fn plain_switchover() -> SwitchoverConfig {
     SwitchoverConfig { drain_timeout: SECOND, timeout: Duration::from_secs(5) }
 }
 
+/// What a section that promotes must say.
+const RULES: &[Rule] = &[
+    Rule::Other(
+        Scope::Pool,
+        || json!({"dependencies": {"automatic": ["how"], "demote": ["how"], "fence": ["how"], "rejoin": ["how"]}}),
+    ),
+    Rule::Other(Scope::Pool, || {
+        let (somebody, single) = (json!({"not": {"enum": ["none", "patroni"]}}), json!({"not": {"enum": [false, "false"]}}));
+        let then = json!({"required": ["single"], "properties": {"how": somebody, "single": single}});
+        shape::rule::when("automatic", &json!(true), &then)
+    }),
+];
+
+fn how_shape() -> Json {
+    shape::map_or_words(
+        shape::map_of("exec", "What to run, without a shell.", shape::program(1..=exec::MAX_WORDS)),
+        &["none", "sql", "patroni"],
+    )
+}
+
 table! {
-    PROMOTION: PromotionConfig;
+    PROMOTION: PromotionConfig, rules RULES;
     "how": custom(
         |_| HOW.into(), "none",
         |field, promotion| set(&mut promotion.how, how(field)),
@@ -109,7 +135,8 @@ table! {
             PromotionHow::Patroni => text(&"patroni"),
             PromotionHow::Exec(command) => Tree::Map(vec![("exec", command.iter().map(exec::shown).collect())]),
         })
-    ), "Who promotes a node: nobody here, mainstay over the check's login, Patroni, or a command; see [promotion.md](promotion.md).";
+    ) is how_shape(),
+        "Who promotes a node: nobody here, mainstay over the check's login, Patroni, or a command; see [promotion.md](promotion.md).";
     "automatic": flag(automatic), "Promote also when the primary has died; needs `single: true`.";
     "single": flag(single), "With `true` you say that no other mainstay promotes in this pool.";
     "after": duration(after, SECOND..=DAY), "Automatic only after the pool had no active backend for this long.";
@@ -117,22 +144,23 @@ table! {
         |_| "a size such as 16MiB".into(), "0B",
         |field, promotion| set(&mut promotion.max_lag, field.size()),
         |promotion| Some(size(promotion.max_lag))
-    ), "What a candidate may lack of what the dead primary was last seen to have.";
+    ) is shape::number::size(), "What a candidate may lack of what the dead primary was last seen to have.";
     "demote": custom(
         |_| "[a map](#demote)".into(), "none",
         |field, promotion| promotion.demote = hook(field, &DEMOTE, DEMOTE_TIMEOUT),
         |promotion| promotion.demote.as_ref().map(|hook| DEMOTE.print(hook))
-    ), "In a switchover: stops the old primary in order. PostgreSQL needs it.";
+    ) is schema_of(&DEMOTE, &plain_hook(DEMOTE_TIMEOUT)), "In a switchover: stops the old primary in order. PostgreSQL needs it.";
     "fence": custom(
         |_| "[a map](#fence)".into(), "none",
         |field, promotion| promotion.fence = hook(field, &FENCE, FENCE_TIMEOUT),
         |promotion| promotion.fence.as_ref().map(|hook| FENCE.print(hook))
-    ), "In a failover: makes sure that the dead primary cannot write, before another is promoted.";
+    ) is schema_of(&FENCE, &plain_hook(FENCE_TIMEOUT)),
+        "In a failover: makes sure that the dead primary cannot write, before another is promoted.";
     "rejoin": custom(
         |_| "[a map](#rejoin)".into(), "none",
         |field, promotion| promotion.rejoin = hook(field, &REJOIN, REJOIN_TIMEOUT),
         |promotion| promotion.rejoin.as_ref().map(|hook| REJOIN.print(hook))
-    ), "Afterwards: makes the old primary a standby again.";
+    ) is schema_of(&REJOIN, &plain_hook(REJOIN_TIMEOUT)), "Afterwards: makes the old primary a standby again.";
 }
 
 macro_rules! hook_tables {
@@ -143,7 +171,7 @@ macro_rules! hook_tables {
                 |_| "a list: the program by its absolute path, and its arguments".into(), "required",
                 |field, hook| hook.command = hook_argv(field),
                 |hook| Some(hook.command.iter().map(exec::shown).collect())
-            ), "What to run, without a shell.";
+            ) is shape::program(1..=exec::MAX_WORDS), "What to run, without a shell.";
             "timeout": duration(timeout, MILLISECOND..=DAY), "It is killed after this long, with its children.";
             $($required)*
         })+

@@ -1,6 +1,11 @@
 //! The PROXY header of a listener: who may send it, and who gets it.
 
-use super::{resolve::access::proxies, table::table, tree::some_of};
+use super::{
+    resolve::access::{MAX_NETWORKS, proxies},
+    shape,
+    table::table,
+    tree::some_of,
+};
 use crate::net::{cidr::Cidr, proxy_protocol};
 
 table! {
@@ -9,7 +14,8 @@ table! {
         |_| "a network or an address, or a list of them".into(), "nobody",
         |field, proxy| proxy.accept_from = proxies(field),
         |proxy| some_of(&proxy.accept_from)
-    ), "Connections from these networks must begin with the header; its address is trusted.";
+    ) is shape::one_or_many(shape::address::network(), MAX_NETWORKS),
+        "Connections from these networks must begin with the header; its address is trusted.";
     "send": word(send), "Which header mainstay sends first to each backend.";
 }
 

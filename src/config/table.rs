@@ -1,13 +1,16 @@
-//! A section of the file as a table with a row for each key. The reader, the list of known keys, `check --print` and the tables of
-//! docs/configuration.md come from it.
+//! A section of the file as a table with a row for each key. The reader, the list of known keys, `check --print`, the tables of
+//! docs/configuration.md and the schema come from it.
 
 use std::{ops::RangeInclusive, time::Duration};
+
+use serde_json::{Map, Value as Json};
 
 use super::{
     raw::{
         quantity::format_duration,
         reader::{Field, KnownKeys, Section, one_of},
     },
+    shape::{self, rule::Rule},
     tree::Tree,
 };
 use crate::failover::label::Label;
@@ -20,6 +23,8 @@ pub(super) struct KeySpec<T> {
     /// Whether it has an effect; otherwise it is not printed.
     pub(super) counts: fn(&T) -> bool,
     pub(super) kind: Kind<T>,
+    /// What the schema says of its value.
+    pub(super) shape: fn(&T) -> Json,
 }
 
 /// What may be written for a key, and how it is read and printed.
@@ -38,6 +43,8 @@ pub(super) struct Kind<T> {
 pub(super) struct Table<T: 'static> {
     rows: &'static [KeySpec<T>],
     keys: KnownKeys,
+    /// Which keys go together, for the schema.
+    rules: &'static [Rule],
 }
 
 /// A row of the reference.
@@ -54,17 +61,21 @@ pub struct Row {
 }
 
 /// A section. A row is `"key": kind(field, …), "meaning";`, with an optional `if` and the condition under which the key has an
-/// effect.
+/// effect. A row of a kind that does not tell its shape has it after `is`: `elsewhere(…) is shape::text()`.
 macro_rules! table {
-    ($(#[$doc:meta])* $name:ident: $into:ty $(, planned $planned:literal)*;
-     $($key:literal: $kind:ident($($of:tt)*) $(if $counts:expr)?, $meaning:literal;)+) => {
+    ($(#[$doc:meta])* $name:ident: $into:ty $(, rules $rules:expr)? $(, planned $planned:literal)*;
+     $($key:literal: $kind:ident($($of:tt)*) $(is $($shape:ident)::+($($part:tt)*))? $(if $counts:expr)?, $meaning:literal;)+) => {
         $(#[$doc])*
         pub(super) const $name: $crate::config::table::Table<$into> = {
-            use $crate::config::table::{KeySpec, Table, counts, kind, names};
-            const ROWS: &[KeySpec<$into>] = &[
-                $(KeySpec { name: $key, meaning: $meaning, counts: counts!($($counts)?), kind: kind!($key $kind($($of)*)) }),+
-            ];
-            Table::new(ROWS, &names::<_, { ROWS.len() }>(&[ROWS]), &[$($planned),*])
+            use $crate::config::table::{KeySpec, Table, counts, kind, names, rules, shape_of};
+            const ROWS: &[KeySpec<$into>] = &[$(KeySpec {
+                name: $key,
+                meaning: $meaning,
+                counts: counts!($($counts)?),
+                kind: kind!($key $kind($($of)*)),
+                shape: shape_of!($(is $($shape)::+($($part)*))? $kind($($of)*)),
+            }),+];
+            Table::new(ROWS, &names::<_, { ROWS.len() }>(&[ROWS]), &[$($planned),*], rules!($($rules)?))
         };
     };
 }
@@ -75,6 +86,37 @@ macro_rules! counts {
     };
     ($counts:expr) => {
         $counts
+    };
+}
+
+macro_rules! rules {
+    () => {
+        &[]
+    };
+    ($rules:expr) => {
+        $rules
+    };
+}
+
+/// What the schema says of the value of a row.
+macro_rules! shape_of {
+    (is $($shape:ident)::+($($part:tt)*) $kind:ident($($of:tt)*)) => { |_| $($shape)::+($($part)*) };
+    (word($($at:ident).+)) => { |from| $crate::config::shape::words_of(from.$($at).+) };
+    (flag($($of:tt)*)) => { |_| $crate::config::shape::flag() };
+    (duration($($at:ident).+, $range:expr)) => { |_| $crate::config::shape::number::duration(&$range) };
+    (duration_or_off($($at:ident).+, $range:expr)) => { |_| $crate::config::shape::number::duration_or_off(&$range) };
+    (count($($at:ident).+, $range:expr)) => { |_| $crate::config::shape::number::count(&$range) };
+    (limit($($at:ident).+, $range:expr, $default:literal)) => { |_| $crate::config::shape::number::count(&$range) };
+    (section($($at:ident).+, $table:expr)) => { |from| $table.schema(&from.$($at).+) };
+    (text($($of:tt)*)) => { |_| $crate::config::shape::text() };
+    (optional_text($($of:tt)*)) => { |_| $crate::config::shape::text() };
+    (bytes($($of:tt)*)) => { |_| $crate::config::shape::number::size() };
+    (encryption($($of:tt)*)) => { |_| $crate::config::shape::words(&["off", "require", "verify-full"]) };
+    (ca_file()) => { |_| $crate::config::shape::text() };
+    (cert_file()) => { |_| $crate::config::shape::text() };
+    (key_file()) => { |_| $crate::config::shape::text() };
+    ($kind:ident($($of:tt)*)) => {
+        compile_error!(concat!("a row `", stringify!($kind), "(…)` needs `is …`: what the schema says of its value"))
     };
 }
 
@@ -183,7 +225,7 @@ macro_rules! kind {
         $crate::config::table::Kind { values: $values, default: $default, read: $read, print: $print }
     };
 }
-pub(super) use {counts, kind, table};
+pub(super) use {counts, kind, rules, shape_of, table};
 
 /// The names of these `N` rows.
 pub(super) const fn names<T, const N: usize>(parts: &[&[KeySpec<T>]]) -> [&'static str; N] {
@@ -205,8 +247,9 @@ impl<T> Table<T> {
         rows: &'static [KeySpec<T>],
         known: &'static [&'static str],
         planned: &'static [&'static str],
+        rules: &'static [Rule],
     ) -> Self {
-        Self { rows, keys: KnownKeys { known, planned } }
+        Self { rows, keys: KnownKeys { known, planned }, rules }
     }
 
     pub(super) const fn rows(&self) -> &'static [KeySpec<T>] {
@@ -257,6 +300,49 @@ impl<T> Table<T> {
             Row { key: row.name, values: (row.kind.values)(plain), default, meaning: row.meaning }
         };
         self.rows.iter().map(row).collect()
+    }
+
+    /// The section as a map of the schema; `plain` has the defaults.
+    pub(super) fn schema(&self, plain: &T) -> Json {
+        shape::map(self.properties(plain), &self.required(), self.rules)
+    }
+
+    /// Its keys in the schema.
+    pub(super) fn properties(&self, plain: &T) -> Map<String, Json> {
+        self.rows.iter().map(|row| (row.name.to_owned(), row.property(plain))).collect()
+    }
+
+    /// The keys that must be there.
+    pub(super) fn required(&self) -> Vec<&'static str> {
+        let required = self.rows.iter().filter(|row| row.kind.default == "required").map(|row| row.name);
+        required.filter(|key| !self.rules.iter().any(|rule| rule.decides(key))).collect()
+    }
+
+    pub(super) const fn rules(&self) -> &'static [Rule] {
+        self.rules
+    }
+}
+
+/// The schema of a section, for a row that is not read as one.
+pub(super) fn schema_of<T>(table: &Table<T>, plain: &T) -> Json {
+    table.schema(plain)
+}
+
+impl<T> KeySpec<T> {
+    /// Its schema, with what an editor shows: meaning, values and default.
+    fn property(&self, plain: &T) -> Json {
+        let printed = (self.kind.print)(plain).filter(|_| self.kind.default.is_empty());
+        let default = match &printed {
+            Some(tree) => tree.scalar().map(|default| format!(" Default: {default}.")),
+            None if ["", "see there"].contains(&self.kind.default) => None,
+            None if self.kind.default == "required" => Some(" Required.".to_owned()),
+            None => Some(format!(" Default: {}.", self.kind.default)),
+        };
+        let values = (self.kind.values)(plain);
+        let text = format!("{}\n\nValues: {values}.{}", self.meaning, default.unwrap_or_default());
+        let default = printed.filter(|tree| tree.scalar().is_some()).map(|tree| tree.to_json());
+        let shape = shape::with_message((self.shape)(plain), &shape::without_links(&values));
+        shape::described(shape, shape::without_links(&text), default)
     }
 }
 

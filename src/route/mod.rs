@@ -52,7 +52,7 @@ pub use events::{EventLog, StateEvent};
 pub use gate::{Gating, Leg, Position, SessionGate, Stand};
 pub use guard::{GuardLog, GuardView, ProofView};
 pub use offer::{Generation, Offer, Route, RouteId};
-pub use older::{OlderLog, OlderPool, OlderProcess};
+pub use older::{OlderBackend, OlderLog, OlderPool, OlderProcess};
 pub use operations::{EndView, OperationLog, OperationView, StepView, TrialView};
 pub use orders::{Done, Order, OrderReceiver, OrderSender, Refusal, RefusalCode, Verb, orders};
 pub use places::{Busy, PlaceTurn, Places, RampRate};

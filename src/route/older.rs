@@ -25,8 +25,17 @@ pub struct OlderProcess {
 pub struct OlderPool {
     /// The pool.
     pub name: String,
-    /// Sessions by backend, only of those that have some.
-    pub backends: Vec<(String, u64)>,
+    /// Those of its backends that have some.
+    pub backends: Vec<OlderBackend>,
+}
+
+/// A backend, and its sessions in an older mainstay.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OlderBackend {
+    /// Its name.
+    pub name: String,
+    /// How many.
+    pub sessions: u64,
 }
 
 /// What older processes have told lately, and orders for them.
@@ -70,7 +79,7 @@ impl OlderLog {
     pub fn sessions(&self, pool: &str) -> u64 {
         let told = self.lock();
         let pools = told.iter().flat_map(|process| &process.pools).filter(|own| own.name == pool);
-        pools.flat_map(|own| &own.backends).map(|(_, sessions)| sessions).sum()
+        pools.flat_map(|own| &own.backends).map(|backend| backend.sessions).sum()
     }
 
     /// What was ordered of a pool here counts for their sessions, too; whether there may be some.

@@ -27,7 +27,13 @@ pub(super) struct Older {
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct OlderPool {
     pub(super) name: String,
-    pub(super) backends: Vec<(String, u64)>,
+    pub(super) backends: Vec<OlderBackend>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct OlderBackend {
+    pub(super) name: String,
+    pub(super) sessions: u64,
 }
 
 #[derive(Clone, Debug, Deserialize)]

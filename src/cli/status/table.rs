@@ -45,10 +45,10 @@ impl Status {
 impl Older {
     pub(super) fn sentence(&self) -> String {
         let Self { pid, version, connections, pools } = self;
-        let sessions =
-            pools.iter().flat_map(|pool| pool.backends.iter().map(move |(backend, count)| (&pool.name, backend, count)));
-        let sessions: Vec<_> =
-            sessions.map(|(pool, backend, count)| format!("{}/{} {count}", escaped(pool), escaped(backend))).collect();
+        let backends = pools.iter().flat_map(|pool| pool.backends.iter().map(move |backend| (&pool.name, backend)));
+        let sessions: Vec<_> = backends
+            .map(|(pool, backend)| format!("{}/{} {}", escaped(pool), escaped(&backend.name), backend.sessions))
+            .collect();
         let each = if sessions.is_empty() { String::new() } else { format!(": {}", sessions.join(", ")) };
         format!("an older mainstay {}, process {pid}, still has clients ({connections}){each}", escaped(version))
     }

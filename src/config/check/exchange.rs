@@ -5,6 +5,8 @@ use std::{
     path::PathBuf,
 };
 
+use serde_json::{Map, Value as Json, json};
+
 use super::{
     exec::HIDDEN,
     kind::{Kind, KindKeys},
@@ -16,6 +18,7 @@ use crate::config::{
     },
     resolve::tls,
     secret::SecretSource,
+    shape::{self, rule::Rule},
     table::{Table, table},
     tls::{TlsIdentity, TlsMode},
     tree::{self, Tree},
@@ -152,20 +155,46 @@ pub fn from_hex(text: &str) -> Option<Vec<u8>> {
 
 table! {
     /// `exchange` of a check.
-    EXCHANGE: ExchangeCheck;
+    EXCHANGE: ExchangeCheck, rules &[
+        Rule::Needs("tls_cert_file", &["tls_key_file"]),
+        Rule::Needs("tls_key_file", &["tls_cert_file"]),
+        Rule::WordNeeds("tls", "verify-full", "tls_ca_file"),
+    ];
     "steps": custom(
         |_| "a list of steps".into(), "required", steps,
         |check| Some(check.steps.iter().map(print).chain(check.roles.iter().map(print_roles)).collect())
-    ), "What to send and what to expect; see [exchange.md](exchange.md).";
-    "tls": encryption(tls, "`prefer` is not possible with an exchange: mainstay does not know how its protocol starts TLS"), "Transport security.";
+    ) is steps_shape(), "What to send and what to expect; see [exchange.md](exchange.md).";
+    "tls": encryption(tls, "`prefer` is not possible with an exchange: mainstay does not know how its protocol starts TLS"),
+        "Transport security.";
     "tls_ca_file": ca_file(), "The authority to trust; `verify-full` needs it.";
     "tls_cert_file": cert_file(), "A certificate to show to a server that asks for one.";
     "tls_key_file": key_file(), "Its key.";
 }
 
+/// The steps in the schema. That the role comes last, and that its texts differ, only `check` knows.
+fn steps_shape() -> Json {
+    let text = json!({"allOf": [shape::text(), {"not": {"const": HIDDEN}}]});
+    // Without quotes, digits alone are a number to YAML.
+    let hex = json!({"anyOf": [shape::matching("(?: *[0-9A-Fa-f] *[0-9A-Fa-f] *)+"), {"type": "number"}]});
+    let shape_of = |key: &str| if key.ends_with("_hex") { hex.clone() } else { text.clone() };
+    let properties: Map<String, Json> = STEP_KEYS.known.iter().map(|key| ((*key).to_owned(), shape_of(key))).collect();
+    let alone = ["send", "send_hex", "expect", "expect_hex"].map(|key| json!({"required": [key], "maxProperties": 1}));
+    let roles = json!({"required": ["primary", "standby"], "maxProperties": 2});
+    let mut step = shape::map(properties, &[], &[]);
+    step["oneOf"] = alone.into_iter().chain([roles]).collect();
+    let mut steps = shape::list(step, MAX_STEPS);
+    steps["contains"] = shape::any_of(["expect", "expect_hex", "primary"].map(|key| json!({"required": [key]})));
+    steps
+}
+
 impl KindKeys for ExchangeCheck {
     const KEYS: Table<Self> = EXCHANGE;
     const LOGS_IN: bool = false;
+    const NEEDS_SECTION: bool = true;
+
+    fn schema() -> Json {
+        shape::or_null(shape::or_list(EXCHANGE.schema(&Self::default()), steps_shape()))
+    }
 
     fn read(section: Option<Field<'_>>, check: Field<'_>) -> Self {
         let mut exchange = Self::default();

@@ -2,6 +2,8 @@
 
 use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
+use serde_json::{Value as Json, json};
+
 use super::kind::{Kind, KindKeys};
 use crate::{
     config::{
@@ -12,13 +14,14 @@ use crate::{
             reader::{Field, Section},
         },
         secret::Secret,
+        shape,
         table::{Table, table},
         tree::{self, Tree, text},
     },
     failover::MaxLag,
 };
 
-const MAX_WORDS: usize = 256;
+pub(in crate::config) const MAX_WORDS: usize = 256;
 const MAX_VARIABLES: usize = 64;
 /// Execute permission for anybody.
 const EXECUTABLE: u32 = 0o111;
@@ -110,21 +113,35 @@ table! {
         |_| "a list: the program by its absolute path, and its arguments".into(), "required",
         |field, check| check.command = command(field),
         |check| Some(check.command.iter().map(shown).collect())
-    ), "What to run; see [exec.md](exec.md).";
+    ) is shape::program(1..=MAX_WORDS), "What to run; see [exec.md](exec.md).";
     "env": custom(
         |_| "a map (`NAME: value`)".into(), "none",
         |field, check| check.env = variables(field),
         |check| (!check.env.is_empty()).then(|| {
             Tree::Named(check.env.iter().map(|(name, value)| (name.clone(), tree::hidden(value.source()))).collect())
         })
-    ), "Variables for the command, besides those of every check.";
+    ) is variables_shape(), "Variables for the command, besides those of every check.";
     "roles": flag(roles), "The command tells the role, as the first word that it writes.";
     "max_lag": bytes(max_lag), "A standby further behind is not ready to take over, and is not read; only with `roles: true`.";
+}
+
+/// Variables for the command in the schema. What looks like a secret, only `check` knows.
+fn variables_shape() -> Json {
+    json!({
+        "type": "object", "maxProperties": MAX_VARIABLES,
+        "propertyNames": {"pattern": "^(?!MAINSTAY_)[A-Za-z_][A-Za-z0-9_]*$"},
+        "additionalProperties": {"allOf": [shape::scalar(), {"not": {"const": HIDDEN}}]},
+    })
 }
 
 impl KindKeys for ExecCheck {
     const KEYS: Table<Self> = EXEC;
     const LOGS_IN: bool = false;
+    const NEEDS_SECTION: bool = true;
+
+    fn schema() -> Json {
+        shape::or_null(shape::or_list(EXEC.schema(&Self::default()), shape::program(1..=MAX_WORDS)))
+    }
 
     fn read(section: Option<Field<'_>>, check: Field<'_>) -> Self {
         let Some(field) = section.and_then(Field::or_beneath) else {

@@ -11,6 +11,7 @@ use crate::{
         raw::reader::{Field, Section},
         resolve::{secrets, tls},
         secret::Secret,
+        shape::{self, rule::Rule},
         table::{Table, set, table},
         tls::{TlsIdentity, TlsMode},
         tree::{Tree, from_file, from_variable, text},
@@ -71,34 +72,44 @@ impl Default for HttpCheck {
 
 table! {
     /// `http` of a check.
-    HTTP: HttpCheck;
+    HTTP: HttpCheck, rules &[
+        Rule::AtMostOne(&["password", "password_file"]),
+        Rule::Needs("tls_cert_file", &["tls_key_file"]),
+        Rule::Needs("tls_key_file", &["tls_cert_file"]),
+        Rule::WordNeeds("tls", "verify-full", "tls_ca_file"),
+        Rule::Needs("user", &["password", "password_file"]),
+        Rule::Needs("password", &["user"]),
+        Rule::Needs("password_file", &["user"]),
+    ];
     "port": custom(
         |_| "1 to 65535".into(), "the backend's own",
         |field, check| check.port = field.count(1..=65535).and_then(|port| u16::try_from(port).ok()),
         |check| check.port.map(|port| Tree::Number(port.into()))
-    ), "The endpoint's port; Patroni's is 8008.";
+    ) is shape::number::count(&(1..=65535)), "The endpoint's port; Patroni's is 8008.";
     "path": custom(
         |_| "a path, with a query if one is needed".into(), "",
         |field, check| set(&mut check.path, path(field)),
         |check| Some(shown(&check.path))
-    ), "What to GET; see [patroni.md](patroni.md).";
+    ) is shape::matching(r"/(?:[A-Za-z0-9._~!&'()*+,;=:@/?%-]|\$\$)*"), "What to GET; see [patroni.md](patroni.md).";
     "expect": custom(
         |_| "a status from 200 to 599, or a list of them".into(), "200",
         |field, check| set(&mut check.expect, statuses(field)),
         |check| Some(check.expect.iter().map(|status| Tree::Number((*status).into())).collect())
-    ), "The status of the primary.";
+    ) is shape::one_or_many(shape::number::count(&(200..=599)), MAX_STATUSES), "The status of the primary.";
     "host": custom(
         |_| "a host name, without a port".into(), "the backend's host",
         |field, check| check.host = host(field),
         |check| check.host.as_ref().map(|host| text(host))
-    ), "The name for `Host` and for the certificate.";
-    "user": elsewhere("the name of a user", "none", |check| Some(text(&check.login.as_ref()?.user))),
+    ) is shape::address::host(), "The name for `Host` and for the certificate.";
+    "user": elsewhere("the name of a user", "none", |check| Some(text(&check.login.as_ref()?.user)))
+        is shape::matching(r"(?:[^$:\x00-\x1F\x7F]|\$\$)+"),
         "The user, where the endpoint wants one (RFC 7617, \"Basic\").";
-    "password": elsewhere("`${VARIABLE}`", "none", |check| from_variable(check.login.as_ref().map(|login| &login.password))),
+    "password": elsewhere("`${VARIABLE}`", "none", |check| from_variable(check.login.as_ref().map(|login| &login.password)))
+        is shape::secret(),
         "Its password.";
     "password_file": elsewhere("the path of a file", "none", |check| {
         from_file(check.login.as_ref().map(|login| &login.password))
-    }), "The file that holds its password and nothing else.";
+    }) is shape::text(), "The file that holds its password and nothing else.";
     "tls": encryption(tls, "`prefer` is not possible with HTTP: a port either uses TLS or does not"), "Transport security.";
     "tls_ca_file": ca_file(), "The authority to trust; `verify-full` needs it.";
     "tls_cert_file": cert_file(), "A certificate to show to a server that asks for one.";

@@ -2,9 +2,12 @@
 
 use std::fmt::Debug;
 
+use serde_json::Value as Json;
+
 use crate::{
     config::{
         raw::reader::{Field, Section},
+        shape,
         table::Table,
     },
     failover::MaxLag,
@@ -18,6 +21,14 @@ pub(in crate::config) trait KindKeys: Kind + Default + 'static {
 
     /// It keeps a session between two probes.
     const LOGS_IN: bool = true;
+
+    /// It cannot do without its section.
+    const NEEDS_SECTION: bool = false;
+
+    /// Its section in the schema.
+    fn schema() -> Json {
+        shape::or_null(Self::KEYS.schema(&Self::default()))
+    }
 
     /// The check as its section says. A section that is missing altogether is an error of `check`, when the kind needs one.
     fn read(section: Option<Field<'_>>, _check: Field<'_>) -> Self {

@@ -11,6 +11,8 @@ mod tcp;
 
 use std::{ops::RangeInclusive, time::Duration};
 
+use serde_json::{Map, Value as Json, json};
+
 use self::kind::{Kind, KindKeys as _};
 pub use self::{
     exchange::ExchangeCheck,
@@ -25,6 +27,10 @@ use super::{
     raw::{
         quantity::{DAY, MILLISECOND},
         reader::{Field, KnownKeys},
+    },
+    shape::{
+        self,
+        rule::{Rule, Scope},
     },
     table::{Row, durations, names, set, table},
     tree::{Tree, duration},
@@ -83,6 +89,11 @@ macro_rules! config {
                 [$(($name, $check::LOGS_IN)),+].into_iter().filter_map(|(name, logs_in)| logs_in.then_some(name))
             }
 
+            /// The names of those that cannot do without their section.
+            fn with_section() -> impl Iterator<Item = &'static str> {
+                [$(($name, $check::NEEDS_SECTION)),+].into_iter().filter_map(|(name, needs)| needs.then_some(name))
+            }
+
             /// The check of this name. `check` is what is to blame when its section is missing.
             pub(super) fn read(name: &str, section: Option<Field<'_>>, check: Field<'_>) -> Self {
                 match name {
@@ -99,7 +110,7 @@ macro_rules! config {
                 if $check::KEYS.rows().is_empty() { "`{}`" } else { concat!("[a map](#", $name, ")") },
                 "none",
                 |check| check.config.print($name)
-            ), $meaning;)+
+            ) is $check::schema(), $meaning;)+
         }
 
         /// The sections of the kinds in the reference.
@@ -236,7 +247,7 @@ table! {
             check.config.fast_interval = check.config.interval.min(check.config.fast_interval);
         },
         |check| Some(duration(check.config.interval))
-    ), "Between two checks of a backend.";
+    ) is shape::number::duration(&PAUSE), "Between two checks of a backend.";
     "fast_interval": duration(config.fast_interval, PAUSE), "The same while a verdict is pending; never longer than `interval`.";
     "timeout": duration(config.timeout, PAUSE), "Deadline of a whole check, from the connect to the answer.";
     "fall": count(fall, STREAK), "Failures in a row until a backend is down.";
@@ -248,6 +259,28 @@ table! {
 /// `check` of a pool.
 pub(super) fn print(check: &Check) -> Tree {
     Tree::Map(KINDS.entries(check).chain(CHECK.entries(check)).collect())
+}
+
+/// Which keys of `check` go together.
+const RULES: &[Rule] = &[
+    Rule::Other(Scope::Everywhere, || Rule::at_most_one(CheckKind::NAMES.iter().copied().filter(|name| *name != HTTP))),
+    Rule::Other(Scope::Everywhere, || {
+        let with_login: Vec<&str> = CheckKind::with_login().collect();
+        Rule::excludes("fresh_login", CheckKind::NAMES.iter().copied().filter(|name| !with_login.contains(name)))
+    }),
+    Rule::Other(Scope::AboveDefaults, || {
+        let sections = CheckKind::with_section().map(|name| (name.to_owned(), json!({"not": {"type": "null"}})));
+        let sections: Map<String, Json> = sections.collect();
+        json!({"not": {"enum": CheckKind::with_section().collect::<Vec<_>>()}, "properties": sections})
+    }),
+    Rule::Other(Scope::Pool, || shape::any_of(CheckKind::NAMES.iter().map(|name| json!({"required": [name]})))),
+];
+
+/// `check` in the schema.
+pub(super) fn schema() -> Json {
+    let plain = Check::plain();
+    let properties = KINDS.properties(&plain).into_iter().chain(CHECK.properties(&plain)).collect();
+    shape::map_or_words(shape::map(properties, &[], RULES), CheckKind::NAMES)
 }
 
 /// The rows of `check` in the reference.

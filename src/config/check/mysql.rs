@@ -8,6 +8,7 @@ use crate::{
         raw::reader::Section,
         resolve::{secrets, tls},
         secret::Secret,
+        shape::{self, rule::Rule},
         table::{Table, table},
         tls::{TlsIdentity, TlsMode},
         tree::{duration, from_file, from_variable, path, size},
@@ -68,10 +69,15 @@ crate::labels! {
 
 table! {
     /// `mysql` of a check.
-    MYSQL: MysqlCheck;
+    MYSQL: MysqlCheck, rules &[
+        Rule::AtMostOne(&["password", "password_file"]),
+        Rule::Needs("tls_cert_file", &["tls_key_file"]),
+        Rule::Needs("tls_key_file", &["tls_cert_file"]),
+        Rule::WordNeeds("tls", "verify-full", "tls_ca_file"),
+    ];
     "user": text(user, "the name of an account"), "The account to log in as; see [mysql.md](mysql.md).";
-    "password": elsewhere("`${VARIABLE}`", "none", |check| from_variable(check.password.as_ref())), "Its password.";
-    "password_file": elsewhere("the path of a file", "none", |check| from_file(check.password.as_ref())),
+    "password": elsewhere("`${VARIABLE}`", "none", |check| from_variable(check.password.as_ref())) is shape::secret(), "Its password.";
+    "password_file": elsewhere("the path of a file", "none", |check| from_file(check.password.as_ref())) is shape::text(),
         "The file that holds its password and nothing else.";
     "allow_cleartext_password": flag(allow_cleartext_password) if |check| check.allow_cleartext_password,
         "Give the password in clear text, or sealed with any key that is shown, even to a server that is not verified.";
@@ -79,7 +85,7 @@ table! {
         |_| "the path of a PEM file".into(), "none",
         |field, check| check.server_public_key_file = tls::pem(field, "PUBLIC KEY"),
         |check| check.server_public_key_file.as_deref().map(path)
-    ), "The server's key, which seals the password where nothing is encrypted.";
+    ) is shape::text(), "The server's key, which seals the password where nothing is encrypted.";
     "tls": word(tls), "Transport security, in libpq's words.";
     "tls_ca_file": ca_file(), "The authority to trust; `verify-full` needs it.";
     "tls_cert_file": cert_file(), "A certificate to show to a server that asks for one.";
@@ -91,7 +97,7 @@ table! {
             MaxLag::Bytes(bytes) => size(bytes),
             MaxLag::Time(time) => duration(time),
         })
-    ), "A replica further behind is not ready to take over, and is not read.";
+    ) is shape::number::size_or_duration(), "A replica further behind is not ready to take over, and is not read.";
     "writable_replica": word(writable_replica), "What a server is that follows another although its `read_only` is off.";
 }
 

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use serde_json::Value as Json;
+
 use super::kind::{Kind, KindKeys};
 use crate::{
     config::{
@@ -9,6 +11,7 @@ use crate::{
         raw::reader::{Field, Section, one_of},
         resolve::{secrets, tls},
         secret::Secret,
+        shape::{self, rule::Rule},
         table::{Table, table},
         tls::{TlsIdentity, TlsMode},
         tree::{from_file, from_variable, word},
@@ -72,17 +75,22 @@ crate::labels! {
 
 table! {
     /// `postgres` of a check.
-    POSTGRES: PostgresCheck;
+    POSTGRES: PostgresCheck, rules &[
+        Rule::AtMostOne(&["password", "password_file"]),
+        Rule::Needs("tls_cert_file", &["tls_key_file"]),
+        Rule::Needs("tls_key_file", &["tls_cert_file"]),
+        Rule::WordNeeds("tls", "verify-full", "tls_ca_file"),
+    ];
     "user": text(user, "the name of a database role"), "The role to log in as; any that may log in.";
-    "password": elsewhere("`${VARIABLE}`", "none", |check| from_variable(check.password.as_ref())), "Its password.";
-    "password_file": elsewhere("the path of a file", "none", |check| from_file(check.password.as_ref())),
+    "password": elsewhere("`${VARIABLE}`", "none", |check| from_variable(check.password.as_ref())) is shape::secret(), "Its password.";
+    "password_file": elsewhere("the path of a file", "none", |check| from_file(check.password.as_ref())) is shape::text(),
         "The file that holds its password and nothing else.";
     "database": text(database, "the name of a database"), "The database to log in to.";
     "require_auth": custom(
         |_| methods_wanted(), "any",
         |field, check| check.require_auth = methods(field),
         |check| check.require_auth.as_ref().map(|methods| methods.iter().copied().map(word).collect())
-    ), "How the server may ask for the password; see [postgres.md](postgres.md).";
+    ) is methods_shape(), "How the server may ask for the password; see [postgres.md](postgres.md).";
     "allow_cleartext_password": flag(allow_cleartext_password) if |check| check.allow_cleartext_password,
         "Give the password in clear text even to a server that is not verified.";
     "tls": word(tls), "Transport security, in libpq's words.";
@@ -126,6 +134,13 @@ impl Kind for PostgresCheck {
             )
         })
     }
+}
+
+fn methods_shape() -> Json {
+    let named = shape::words_in::<AuthMethod>();
+    let denied: Vec<String> = named.iter().map(|word| format!("!{word}")).collect();
+    let denied: Vec<&str> = denied.iter().map(String::as_str).collect();
+    shape::any_of([named, denied].map(|words| shape::one_or_many(shape::words(&words), AuthMethod::ALL.len())))
 }
 
 fn methods_wanted() -> String {

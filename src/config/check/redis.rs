@@ -8,6 +8,7 @@ use crate::{
         raw::reader::Section,
         resolve::{endpoint::backend_address, secrets, tls},
         secret::Secret,
+        shape::{self, rule::Rule},
         table::{Table, table},
         tls::{TlsIdentity, TlsMode},
         tree::{from_file, from_variable, some_of, text},
@@ -54,28 +55,43 @@ pub struct Sentinels {
 
 table! {
     /// `redis` of a check.
-    REDIS: RedisCheck;
+    REDIS: RedisCheck, rules &[
+        Rule::AtMostOne(&["password", "password_file"]),
+        Rule::Needs("tls_cert_file", &["tls_key_file"]),
+        Rule::Needs("tls_key_file", &["tls_cert_file"]),
+        Rule::WordNeeds("tls", "verify-full", "tls_ca_file"),
+        Rule::Needs("user", &["password", "password_file"]),
+        Rule::AtMostOne(&["sentinel_password", "sentinel_password_file"]),
+        Rule::Needs("sentinels", &["sentinel_name"]),
+        Rule::Needs("sentinel_name", &["sentinels"]),
+        Rule::Needs("sentinel_user", &["sentinels"]),
+        Rule::Needs("sentinel_user", &["sentinel_password", "sentinel_password_file"]),
+        Rule::Needs("sentinel_password", &["sentinels"]),
+        Rule::Needs("sentinel_password_file", &["sentinels"]),
+    ];
     "user": optional_text(user, "the name of an ACL user", "the default user"), "The ACL user to log in as; see [redis.md](redis.md).";
-    "password": elsewhere("`${VARIABLE}`", "none", |check| from_variable(check.password.as_ref())), "Its password.";
-    "password_file": elsewhere("the path of a file", "none", |check| from_file(check.password.as_ref())),
+    "password": elsewhere("`${VARIABLE}`", "none", |check| from_variable(check.password.as_ref())) is shape::secret(), "Its password.";
+    "password_file": elsewhere("the path of a file", "none", |check| from_file(check.password.as_ref())) is shape::text(),
         "The file that holds its password and nothing else.";
     "tls": encryption(tls, "`prefer` is not possible with Redis: a port either uses TLS or does not"), "Transport security.";
     "tls_ca_file": ca_file(), "The authority to trust; `verify-full` needs it.";
     "tls_cert_file": cert_file(), "A certificate to show to a server that asks for one.";
     "tls_key_file": key_file(), "Its key.";
     "max_lag": bytes(max_lag), "A replica further behind is not ready to take over, and is not read.";
-    "sentinels": elsewhere("a list of `HOST:PORT`", "none", |check| some_of(&check.sentinels.as_ref()?.addresses)),
+    "sentinels": elsewhere("a list of `HOST:PORT`", "none", |check| some_of(&check.sentinels.as_ref()?.addresses))
+        is shape::list(shape::address::server(), MAX_SENTINELS),
         "The Sentinels to ask who is primary.";
-    "sentinel_name": elsewhere("a name", "required with `sentinels`", |check| Some(text(&check.sentinels.as_ref()?.name))),
+    "sentinel_name": elsewhere("a name", "required with `sentinels`", |check| Some(text(&check.sentinels.as_ref()?.name))) is shape::text(),
         "What they call the primary.";
     "sentinel_user": elsewhere("the name of an ACL user", "the default user", |check| {
         Some(text(check.sentinels.as_ref()?.user.as_ref()?))
-    }), "The ACL user to log in to them as.";
-    "sentinel_password": elsewhere("`${VARIABLE}`", "none", |check| from_variable(check.sentinels.as_ref()?.password.as_ref())),
+    }) is shape::text(), "The ACL user to log in to them as.";
+    "sentinel_password": elsewhere("`${VARIABLE}`", "none", |check| from_variable(check.sentinels.as_ref()?.password.as_ref()))
+        is shape::secret(),
         "Its password.";
     "sentinel_password_file": elsewhere("the path of a file", "none", |check| {
         from_file(check.sentinels.as_ref()?.password.as_ref())
-    }), "The file that holds it.";
+    }) is shape::text(), "The file that holds it.";
 }
 
 impl KindKeys for RedisCheck {

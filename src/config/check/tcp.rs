@@ -11,7 +11,7 @@ use crate::config::{
 pub struct TcpCheck;
 
 impl KindKeys for TcpCheck {
-    const KEYS: Table<Self> = Table::new(&[], &[], &[]);
+    const KEYS: Table<Self> = Table::new(&[], &[], &[], &[]);
     const LOGS_IN: bool = false;
 
     fn read(section: Option<Field<'_>>, _: Field<'_>) -> Self {

@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// Each client is compared with all of them.
-const MAX_NETWORKS: usize = 1024;
+pub(in crate::config) const MAX_NETWORKS: usize = 1024;
 
 const WANTED: &str = "a network such as 10.0.0.0/8, or an address";
 

@@ -7,15 +7,12 @@ use super::{
     endpoint::backend_address,
 };
 use crate::config::{
-    pool::{BACKEND, BackendConfig, BackendLimits, default_names},
+    pool::{BACKEND, BackendConfig, BackendLimits, MAX_BACKENDS, default_names},
     raw::{
         node::Value,
         reader::{Field, Section},
     },
 };
-
-/// Far more nodes than any database has; positions in the list are 16-bit numbers.
-const MAX_BACKENDS: usize = 1024;
 
 /// The backends of a pool, in order of preference.
 pub(super) fn backends<'a>(pool: Section<'a>, claims: &mut Claims<'a>) -> Vec<BackendConfig> {

@@ -14,7 +14,7 @@ use crate::{
     },
 };
 
-const MAX_ADDRESSES: usize = 64;
+pub(in crate::config) const MAX_ADDRESSES: usize = 64;
 
 const WANTED: &str = "an address such as 127.0.0.1:5432, [::1]:5432 or unix:/run/mainstay/db.sock";
 

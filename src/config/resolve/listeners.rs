@@ -7,14 +7,12 @@ use super::{
 };
 use crate::{
     config::{
-        listener::{LISTENER, ListenerConfig, ListenerRoute, SHORT_NAME, by_tcp, plain},
+        listener::{LISTENER, ListenerConfig, ListenerRoute, MAX_LISTENERS, SHORT_NAME, by_tcp, plain},
         raw::reader::{Field, Section},
         table::set,
     },
     net::endpoint::Endpoint,
 };
-
-const MAX_LISTENERS: usize = 64;
 
 /// The listeners of a pool, with the places of their addresses.
 pub(super) fn listeners<'a>(pool: Section<'a>, claims: &mut Claims) -> Vec<(ListenerConfig, Vec<Field<'a>>)> {

@@ -16,7 +16,7 @@ use crate::{
         check::{Check, CheckConfig},
         guard::core_guard,
         listener::ListenerConfig,
-        pool::{self, BackendConfig, OnDown, POOL_KEYS, PoolConfig, SHARED},
+        pool::{self, BackendConfig, MAX_POOLS, OnDown, POOL_KEYS, PoolConfig, SHARED},
         proxy_protocol::ProxySend,
         raw::{
             node::{Node, Value},
@@ -32,8 +32,6 @@ const FAILBACK_KEYS: KnownKeys = KnownKeys { known: &["after"], planned: &[] };
 
 pub(super) const SMALLEST: &str =
     "the smallest one is: pools: [{name: orders, listen: \"127.0.0.1:5432\", backends: [\"db-a:5432\"]}]";
-
-const MAX_POOLS: usize = 1024;
 
 pub(super) fn pools<'a>(file: Section<'a>, claims: &mut Claims<'a>) -> Vec<PoolConfig> {
     let defaults = file.get_or_null("defaults");

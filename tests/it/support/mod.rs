@@ -6,6 +6,7 @@ pub mod echo;
 pub mod example;
 pub mod front;
 pub mod injection;
+pub mod judge;
 pub mod netns;
 pub mod noise;
 pub mod process;

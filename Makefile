@@ -1,7 +1,7 @@
 # What a developer needs; CI calls the same targets.
 
 .PHONY: help fmt lint test long post-mortem browser page-picture versions alerts alert-rules deploy-check fuzz doc demo deps deny failover-report bench-peers mysql
-.PHONY: static image pod openapi-check schema-check
+.PHONY: static image pod openapi-check schema-check deb deb-check systemd-check
 
 help:
 	@echo "make fmt              format"
@@ -24,6 +24,9 @@ help:
 	@echo "make doc              documentation of the library"
 	@echo "make demo             watch a failover"
 	@echo "make deny             licences, bans and sources of the dependencies (installs cargo-deny)"
+	@echo "make deb              the Debian package, target/dist/mainstay_VERSION_amd64.deb (installs cargo-deb)"
+	@echo "make deb-check        install, upgrade and purge it in a chroot, and ask lintian (as root or with sudo; installs debootstrap and lintian)"
+	@echo "make systemd-check    the package under a real systemd, in a virtual machine (as root or with sudo; installs qemu and mmdebstrap)"
 	@echo "make failover-report  measure failovers of real servers (about an hour; RUNS=20)"
 	@echo "make bench-peers      measure mainstay beside HAProxy, nginx and Envoy (about 20 minutes; ROUNDS=5)"
 
@@ -143,6 +146,17 @@ demo:
 deny:
 	cargo deny --version >/dev/null 2>&1 || cargo install --locked cargo-deny
 	cargo deny check bans licenses sources
+
+deb:
+	cargo deb --version >/dev/null 2>&1 || cargo install --locked cargo-deb
+	./deploy/debian/build
+
+deb-check: deb
+	./tests/deb-check
+
+# 400 MB are downloaded the first time.
+systemd-check: deb
+	./tests/systemd-check
 
 RUNS ?= 20
 failover-report: mysql

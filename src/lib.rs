@@ -31,6 +31,7 @@
 //! | [`lifecycle`] | phases of the process, and its vital threads |
 //! | [`net`] | sockets and addresses |
 //! | [`wire`] | the first packets of the three protocols |
+//! | [`systemd`] | what systemd is told, and what it gives |
 //! | [`telemetry`] | the log, which may lose lines but never stops the process; how often one thing may be told |
 //! | [`app`] | puts it together: binds every socket, then starts the threads |
 //! | [`cli`] | one file a command; `cli::demo` has its databases from `lab` |
@@ -80,6 +81,7 @@ pub mod notify;
 pub mod reason;
 pub mod route;
 pub mod state;
+pub mod systemd;
 pub mod telemetry;
 pub mod upgrade;
 pub mod wire;

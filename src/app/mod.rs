@@ -27,7 +27,9 @@ pub use upgrade::{Predecessor, Program};
 use crate::{
     admin::{self, ProcessOrderReceiver},
     config::{Config, MetricsDetail},
-    lifecycle,
+    control::heartbeat::Heartbeat,
+    incidents::WatchedPool,
+    lifecycle::{self, PhaseWatch},
     metrics::{Detail, Metrics, PoolSeries},
     net::{endpoint::Endpoint, inherited::Inherited},
     route::{EventLog, GuardLog, OperationLog, OrderSender, SessionTable, SnapshotWatch},
@@ -56,6 +58,12 @@ pub struct Running {
     /// The live sessions, one table a worker.
     #[doc(hidden)]
     pub sessions: Vec<Arc<SessionTable>>,
+    /// The phase of the process.
+    pub phase: PhaseWatch,
+    /// The pools that are configured now.
+    pub watched: watch::Receiver<Arc<Vec<WatchedPool>>>,
+    /// Of the control thread.
+    pub heartbeat: Heartbeat,
     reloader: Reloader,
     process_orders: Option<ProcessOrderReceiver>,
     stops: watch::Sender<u32>,
@@ -110,6 +118,7 @@ pub fn start_with(
     let orders = pools.iter().map(|pool| pool.orders.clone()).collect();
     let series = pools.iter().map(|pool| pool.series.clone()).collect();
     let (stops, stop_watch) = watch::channel(0);
+    let (watched, heartbeat, watched_phase) = (planes.watched.subscribe(), threads.heartbeat.clone(), lifeline.phase.clone());
     let life = PhaseRunner {
         deadlines: config.shutdown,
         phase,
@@ -145,6 +154,9 @@ pub fn start_with(
         guards,
         metrics,
         sessions,
+        phase: watched_phase,
+        watched,
+        heartbeat,
         reloader,
         process_orders,
         stops,

@@ -56,7 +56,7 @@ pub(super) struct Planes {
     control: ControlHandle,
     view: watch::Sender<Arc<View>>,
     told: watch::Sender<Arc<Setup>>,
-    watched: watch::Sender<Arc<Vec<WatchedPool>>>,
+    pub(super) watched: watch::Sender<Arc<Vec<WatchedPool>>>,
     /// To be closed when every thread has ended.
     pub(super) state: Option<StateWriter>,
     pub(super) operations: Arc<OperationLog>,

@@ -2,6 +2,7 @@
 
 mod args;
 mod reload;
+mod service;
 mod upgrade;
 mod watch;
 
@@ -28,11 +29,17 @@ use crate::{
     metrics::Metrics,
     net::inherited::Inherited,
     route::Done,
+    systemd::{self, activation::PassedSocket},
     telemetry,
 };
 
 /// Serves until a signal ends it.
 pub fn run(args: &Args) -> u8 {
+    // Before anything else has a descriptor.
+    let passed = match systemd::activation::passed(&|name| std::env::var_os(name)) {
+        Ok(passed) => passed,
+        Err(error) => return failed(&error),
+    };
     // Named as it is now: the file may be replaced while it runs.
     let program = std::env::current_exe().map(|path| Program { path, arguments: std::env::args_os().skip(1).collect() });
     let (mut predecessor, inherited) = match Predecessor::meet() {
@@ -51,13 +58,13 @@ pub fn run(args: &Args) -> u8 {
         }
     };
     let file = written.file().map(FileContent::hash);
-    serve((args, program), (file, &loaded), inherited, predecessor).unwrap_or_else(|error| failed(&error))
+    serve((args, program), (file, &loaded), (passed, inherited), predecessor).unwrap_or_else(|error| failed(&error))
 }
 
 fn serve(
     (args, program): (&Args, io::Result<Program>),
     (file, loaded): (Option<ContentHash>, &Loaded),
-    mut inherited: Inherited,
+    (passed, mut inherited): (Vec<PassedSocket>, Inherited),
     mut predecessor: Option<Predecessor>,
 ) -> Result<u8, String> {
     let Loaded { config, warnings } = loaded;
@@ -67,6 +74,9 @@ fn serve(
     warn(warnings);
     // Before anything runs: a signal may come as soon as mainstay serves.
     let signals = Signals::watch().map_err(|error| format!("signals cannot be watched: {error}"))?;
+    if let Err(error) = systemd::activation::inherit(passed, config, &mut inherited) {
+        return Ok(failed_with(exit::BAD_CONFIGURATION, &error));
+    }
     let started = app::start_with(config, &metrics, &mut inherited, predecessor.as_mut());
     // What nobody has taken is closed.
     drop(inherited);
@@ -77,11 +87,13 @@ fn serve(
         error.to_string()
     })?;
     let orders = running.take_process_orders();
+    let (manager, followed) = (service::manager(), service::followed(&running, config.shutdown));
     let reload = Reload {
         args: args.clone(),
         reloader: running.reloader(),
         stopper: running.stopper(),
         program,
+        manager: manager.clone(),
         metrics: Arc::clone(&metrics),
         watch: file.map(|hash| FileWatch::new(config.reload.watch, hash)),
     };
@@ -91,13 +103,22 @@ fn serve(
     if let Some(predecessor) = predecessor {
         running.take_over(predecessor).map_err(|error| error.to_string())?;
     }
+    // From here on signals and orders are obeyed, and every listener accepts: whether a backend serves already is not for `After=`,
+    // since clients are held until one does.
+    manager.ready();
+    let follows = manager.follow(followed, service::watchdog());
+    follows.map_err(|error| format!("the thread that talks to systemd cannot be started: {error}"))?;
     Ok(running.join())
 }
 
 fn failed(message: &str) -> u8 {
+    failed_with(exit::FAILED, message)
+}
+
+fn failed_with(code: u8, message: &str) -> u8 {
     // Not `eprintln!`, which panics when standard error cannot be written to.
     let _ = writeln!(io::stderr(), "mainstay: {message}");
-    exit::FAILED
+    code
 }
 
 /// Stops mainstay as an operator orders.

@@ -29,6 +29,11 @@ impl Heartbeat {
         clock.now().since_origin().saturating_sub(last)
     }
 
+    /// A number that changes with each beat.
+    pub fn last(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
     /// Watches for ever, on another thread: calls `trip` once for each stall of this length. Counts its own turns, so that a
     /// process that was frozen as a whole and resumed does not count as stalled.
     pub async fn watch(&self, mut trip: impl FnMut()) {

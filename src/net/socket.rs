@@ -1,10 +1,16 @@
 //! Socket options: everything mainstay sets or queries on a TCP socket, in one place.
 
-use std::{io, net::SocketAddr, os::fd::AsFd, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
-    io::Errno,
+    io::{Errno, fcntl_getfd},
     net::{RecvFlags, getpeername, getsockname, recv, sockopt},
 };
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
@@ -134,6 +140,29 @@ pub fn listen(address: SocketAddr, options: &LegOptions, freebind: Freebind) -> 
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
+}
+
+/// The first descriptor that a service manager passes (`SD_LISTEN_FDS_START`).
+const FIRST_PASSED: RawFd = 3;
+
+/// Takes the descriptors that a service manager has passed to this process. Only the first call finds any. It must be made before the
+/// process opens anything itself, and only when the manager says that there are so many.
+///
+/// # Errors
+/// One of them is not open. None is taken then.
+#[allow(unsafe_code, reason = "the number of a descriptor is all that the manager tells")]
+pub fn take_passed(count: u16) -> io::Result<Vec<OwnedFd>> {
+    static TAKEN: AtomicBool = AtomicBool::new(false);
+    if TAKEN.swap(true, Ordering::AcqRel) {
+        return Ok(Vec::new());
+    }
+    let numbers = FIRST_PASSED..FIRST_PASSED + RawFd::from(count);
+    for number in numbers.clone() {
+        // SAFETY: it is only asked for its flags, and not used after that; a number that stands for nothing gives an error.
+        fcntl_getfd(unsafe { BorrowedFd::borrow_raw(number) })?;
+    }
+    // SAFETY: the manager has passed them to this process, they are open, and nothing else here has taken them.
+    Ok(numbers.map(|number| unsafe { OwnedFd::from_raw_fd(number) }).collect())
 }
 
 /// Bytes in the send queue that the peer's kernel has not acknowledged yet (`SIOCOUTQ`, tcp(7)).

@@ -75,6 +75,7 @@ fn arrows() -> BTreeMap<&'static str, &'static [&'static str]> {
                 "notify",
                 "reason",
                 "route",
+                "systemd",
                 "telemetry",
                 "upgrade",
                 "wire",
@@ -125,6 +126,7 @@ fn arrows() -> BTreeMap<&'static str, &'static [&'static str]> {
         // Two processes say to each other what control decides, and what is ordered of it.
         ("upgrade", &["control", "failover", "net", "route", "labels"]),
         ("state", &["metrics"]),
+        ("systemd", &["config", "failover", "incidents", "lifecycle", "metrics", "net", "route"]),
         ("command", &[]),
         ("config", &["failover", "lifecycle", "net", "wire", "labels"]),
         ("metrics", &["failover", "lifecycle", "reason"]),

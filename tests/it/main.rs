@@ -61,6 +61,7 @@ mod splice;
 mod strangers;
 mod streams;
 mod support;
+mod systemd;
 mod terminal;
 mod unix;
 mod updates;

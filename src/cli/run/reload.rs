@@ -21,6 +21,7 @@ use crate::{
     metrics::Metrics,
     reason::ReloadResult,
     route::Done,
+    systemd::Manager,
 };
 
 /// Reloads that may wait.
@@ -33,6 +34,7 @@ pub(super) struct Reload {
     pub(super) stopper: Stopper,
     /// What an upgrade starts.
     pub(super) program: io::Result<Program>,
+    pub(super) manager: Manager,
     pub(super) metrics: Arc<Metrics>,
     /// `None` without a file.
     pub(super) watch: Option<FileWatch>,
@@ -109,7 +111,9 @@ impl Reload {
     fn look(&mut self) {
         let written = self.args.written();
         let (Some(watch), Some(file), false) = (&mut self.watch, written.file(), self.stopper.is_stopping()) else { return };
-        match watch.look(file.hash()) {
+        let look = watch.look(file.hash());
+        let is_new = !matches!(look, Look::Retry);
+        match look {
             Look::Wait => return,
             Look::Load if file.is_readable() => {
                 tracing::info!("the configuration file has changed: it is loaded without an order");
@@ -117,7 +121,8 @@ impl Reload {
             Look::Load => tracing::warn!("the configuration file can no longer be read"),
             Look::Retry => {}
         }
-        let result = self.attempt(&written);
+        // The service manager need not see that a refused file is tried again.
+        let result = if is_new { self.attempt(&written) } else { self.take(&written) };
         let is_told = |refused: &Refused| {
             self.watch.as_ref().zip(refused.may_pass()).is_some_and(|(watch, refusal)| watch.is_told(&refusal))
         };
@@ -133,7 +138,15 @@ impl Reload {
         self.tell(&written, result)
     }
 
+    /// Loads it, and tells the service manager when that begins and ends.
     fn attempt(&self, written: &Written) -> Result<Taken, Refused> {
+        self.manager.reloading();
+        let taken = self.take(written);
+        self.manager.reloaded(taken.is_err());
+        taken
+    }
+
+    fn take(&self, written: &Written) -> Result<Taken, Refused> {
         let Loaded { config, warnings } = written.load().map_err(Refused::Invalid)?;
         warn(&warnings);
         let changes = self.reloader.reload(&config).map_err(|error| Refused::Impossible(error.to_string()))?;

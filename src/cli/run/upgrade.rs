@@ -19,13 +19,14 @@ impl Reload {
             return Ok(told_lines(format!("{path} would take over (open sessions: {sessions}, which stay)"), &warnings));
         }
         match self.reloader.upgrade(program, self.stopper.clone()) {
-            Ok((pid, version)) => Ok(told_lines(
-                format!(
-                    "mainstay {version} (process {pid}) has taken over; process {} keeps {sessions} sessions until they end",
-                    std::process::id()
-                ),
-                &[],
-            )),
+            Ok((pid, version)) => {
+                self.manager.main_pid(pid);
+                let own = std::process::id();
+                let line = format!(
+                    "mainstay {version} (process {pid}) has taken over; process {own} keeps {sessions} sessions until they end"
+                );
+                Ok(told_lines(line, &[]))
+            }
             Err(error) => {
                 let error = error.to_string();
                 tracing::error!(error, "no newer mainstay has taken over: this one goes on");

@@ -1,7 +1,7 @@
 # What a developer needs; CI calls the same targets.
 
 .PHONY: help fmt lint test long post-mortem browser page-picture versions alerts alert-rules deploy-check fuzz doc demo deps deny failover-report bench-peers mysql
-.PHONY: static image pod openapi-check schema-check deb deb-check systemd-check
+.PHONY: static image pod openapi-check schema-check deb deb-check systemd-check advisories dist dist-check bare-debian aarch64
 
 help:
 	@echo "make fmt              format"
@@ -23,10 +23,15 @@ help:
 	@echo "make pod              the life of a pod without Kubernetes: that image by runc, under limits and seccomp (installs runc)"
 	@echo "make doc              documentation of the library"
 	@echo "make demo             watch a failover"
-	@echo "make deny             licences, bans and sources of the dependencies (installs cargo-deny)"
+	@echo "make deny             licences, bans and sources of the dependencies, as CI checks them (fetches cargo-deny)"
+	@echo "make advisories       known vulnerabilities of the dependencies; needs GitHub, so CI does not"
 	@echo "make deb              the Debian package, target/dist/mainstay_VERSION_amd64.deb (installs cargo-deb)"
 	@echo "make deb-check        install, upgrade and purge it in a chroot, and ask lintian (as root or with sudo; installs debootstrap and lintian)"
 	@echo "make systemd-check    the package under a real systemd, in a virtual machine (as root or with sudo; installs qemu and mmdebstrap)"
+	@echo "make dist             a release in target/dist: binary, archive, image, deb, bill of materials, licences, SHA256SUMS"
+	@echo "make dist-check       makes the release twice, in two places, and compares every byte"
+	@echo "make aarch64          compiles for aarch64 with the toolchain of Debian's unstable suite; runs demo and unit tests under qemu"
+	@echo "make bare-debian      README's commands on a Debian 12 made by debootstrap (WHAT=test: also make test)"
 	@echo "make failover-report  measure failovers of real servers (about an hour; RUNS=20)"
 	@echo "make bench-peers      measure mainstay beside HAProxy, nginx and Envoy (about 20 minutes; ROUNDS=5)"
 
@@ -46,6 +51,9 @@ deps:
 SESSIONS = test(/^(bytes|doors::(mariadb|proxied|sent)|streams|resources::(crowd|descriptors|processor)|network|hold|psql|unix|shutdown::smart)::/) \
 	- test(/^(streams::order|network::addresses|resources::processor::a_machine_without_a_free_core_is_no_evidence)/)
 
+# Where tests/install-tool puts cargo-nextest on a machine without.
+export PATH := $(PATH):$(CURDIR)/target/tools
+
 NEXTEST = cargo nextest run --locked --workspace --no-fail-fast
 # Most tests wait for servers most of the time: with three for each core, a quarter of the processor is idle.
 ALL = --test-threads $$((4 * $$(nproc)))
@@ -57,7 +65,7 @@ test versions: export TMPDIR := $(or $(TMPDIR),$(shell findmnt -bno AVAIL,OPTION
 # What is left of it, once for many.
 test versions: export MAINSTAY_LAB_TEMPLATES := $(CURDIR)/target/templates
 test: deps
-	cargo nextest --version >/dev/null 2>&1 || cargo install --locked cargo-nextest
+	cargo nextest --version >/dev/null 2>&1 || ./tests/install-tool cargo-nextest
 	$(NEXTEST) $(ALL)
 	MAINSTAY_TEST_RELAY=splice $(NEXTEST) $(EACH) & splice=$$!; \
 	MAINSTAY_TEST_RELAY=copy $(NEXTEST) $(EACH); copy=$$?; wait $$splice && exit $$copy
@@ -115,13 +123,6 @@ fuzz:
 	cargo fuzz --version >/dev/null 2>&1 || cargo install --locked cargo-fuzz
 	RUSTC_BOOTSTRAP=1 cargo fuzz run $(TARGET) -- -max_total_time=$(SECONDS) -max_len=65536
 
-# One file that needs no other, for any Linux with this processor: the C library is in it. --target keeps the flag from build scripts and
-# macros, which cannot be static.
-STATIC = $(shell rustc -vV | sed -n 's/^host: //p')
-static:
-	RUSTFLAGS="-C target-feature=+crt-static -C strip=symbols" cargo build --locked --release --target $(STATIC) --bin mainstay
-	install -D -m 755 target/$(STATIC)/release/mainstay target/dist/mainstay
-
 image: static
 	command -v buildah >/dev/null || ./tests/install-deps image
 	./deploy/image/build target/dist/mainstay target/dist/mainstay-image.tar
@@ -129,6 +130,7 @@ image: static
 pod: image
 	./tests/install-deps pod
 	cargo nextest run --locked --workspace --test it --ignore-default-filter --success-output immediate -E 'test(/^pod::/)'
+
 # Its tools (schemathesis, redocly) are 400 MB in target/openapi.
 openapi-check:
 	cargo build --locked
@@ -143,9 +145,14 @@ doc:
 demo:
 	cargo run --release --locked -- demo
 
+# Known vulnerabilities (`cargo deny check advisories`) are a database on GitHub, so no change waits for it; `make advisories` asks it.
 deny:
-	cargo deny --version >/dev/null 2>&1 || cargo install --locked cargo-deny
-	cargo deny check bans licenses sources
+	./tests/install-tool cargo-deny
+	target/tools/cargo-deny --locked check bans licenses sources
+
+advisories:
+	./tests/install-tool cargo-deny
+	target/tools/cargo-deny --locked check advisories
 
 deb:
 	cargo deb --version >/dev/null 2>&1 || cargo install --locked cargo-deb
@@ -167,3 +174,28 @@ ROUNDS ?= 5
 bench-peers:
 	./benches/peers/install
 	cargo bench --locked --bench peers -- --rounds $(ROUNDS)
+
+# One file that needs no other, for any Linux with this processor: the C library is in it. --target keeps the flag from build scripts and
+# macros, which cannot be static.
+STATIC = $(shell rustc -vV | sed -n 's/^host: //p')
+static:
+	RUSTFLAGS="-C target-feature=+crt-static -C strip=symbols" ./deploy/release/reproducibly \
+		cargo build --locked --release --target $(STATIC) --bin mainstay
+	install -D -m 755 target/$(STATIC)/release/mainstay target/dist/mainstay
+	TARGET=$(STATIC) ./deploy/release/embed target/dist/mainstay
+
+# What a release is made of, besides the archive. docs/versions.md says what is reproducible, and how.
+PARTS ?= image deb
+dist:
+	./deploy/release/reproducibly ./deploy/release/dist $(PARTS)
+
+dist-check:
+	./deploy/release/check $(PARTS)
+
+# README's commands as a newcomer runs them (WHAT=test: also `make test`); takes minutes, and root.
+WHAT ?= demo
+bare-debian:
+	./tests/bare-debian $(WHAT)
+
+aarch64:
+	./tests/aarch64

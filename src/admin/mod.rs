@@ -63,7 +63,10 @@ use crate::{
     incidents::IncidentLog,
     lifecycle::{PhaseWatch, Vital},
     metrics::{BackendMetrics, ListenerMetrics, Metrics, PoolMetrics},
-    net::{endpoint::Endpoint, listener::BoundListener},
+    net::{
+        endpoint::Endpoint,
+        listener::{BoundListener, Twin},
+    },
     route::{Clock, EventLog, GuardLog, OlderLog, OperationLog, OrderSender, SessionTable, Snapshot, SnapshotWatch},
 };
 
@@ -71,6 +74,8 @@ use crate::{
 pub struct AdminSettings {
     /// Its listeners.
     pub listen: Vec<BoundListener>,
+    /// The same sockets for another process, closed with the others: a client that nobody answers is refused.
+    pub twins: Vec<Arc<Twin>>,
     /// Most connections on each of them, at least 4; when all are taken, the oldest one ends.
     pub max_connections: usize,
     /// Without this plane the process must not go on.
@@ -223,11 +228,12 @@ pub fn spawn(settings: AdminSettings) -> io::Result<JoinHandle<()>> {
     let listeners = settings.listen.into_iter().map(server::Listener::new).collect::<io::Result<Vec<_>>>()?;
     drop(entered);
     let state = Arc::new(settings.state);
-    let places = settings.max_connections;
+    let (places, twins) = (settings.max_connections, settings.twins);
     settings.vital.thread("mainstay-admin".to_owned(), move || {
         runtime.spawn(settings.beside);
         runtime.spawn(history::keep(Arc::clone(&state)));
         runtime.block_on(server::serve(listeners, places, state));
+        drop(twins);
         // A disk that does not answer must not keep the process.
         runtime.shutdown_background();
     })

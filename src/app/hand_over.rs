@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, HashMap},
     io,
+    sync::Weak,
 };
 
 use tokio::{
@@ -39,7 +40,7 @@ impl Planes {
     pub(super) fn leave(&mut self, leave: bool) {
         self.listeners.accept(!leave);
         self.listeners.leave_files(leave);
-        self.admin.iter().for_each(|socket| socket.leave_file(leave));
+        self.admin.iter().filter_map(Weak::upgrade).for_each(|socket| socket.leave_file(leave));
         self.answers.send_replace(!leave);
     }
 
@@ -96,7 +97,7 @@ impl Planes {
             let name = names.get(key).cloned().unwrap_or_default();
             sockets.push((name, socket.twin()?));
         }
-        for socket in &self.admin {
+        for socket in self.admin.iter().filter_map(Weak::upgrade) {
             sockets.push((inherited::ADMIN.to_owned(), socket.again()?));
         }
         let purpose = |name, socket: &Twin| match socket.owner() {

@@ -4,7 +4,7 @@ use std::{
     collections::{BTreeMap, HashMap},
     convert::Infallible,
     io,
-    sync::{Arc, mpsc::Sender},
+    sync::{Arc, Weak, mpsc::Sender},
     thread::JoinHandle,
     time::Duration,
 };
@@ -62,7 +62,7 @@ pub(super) struct Planes {
     pub(super) operations: Arc<OperationLog>,
     pub(super) leader: Leader,
     /// The sockets of the admin endpoint.
-    pub(super) admin: Vec<Twin>,
+    pub(super) admin: Vec<Weak<Twin>>,
     /// Whether the admin endpoint takes connections.
     pub(super) answers: watch::Sender<bool>,
     pub(super) budget: Budget,
@@ -116,6 +116,8 @@ impl Planes {
         let (leader, older) = Leader::new(watched.clone(), Arc::clone(&process.events));
         // Until the process before this one has handed everything over, it answers and accepts.
         let (answers, answering) = watch::channel(handed.is_none());
+        let twins = admin.iter().map(|socket| socket.twin().map(Arc::new)).collect();
+        let twins: Vec<Arc<Twin>> = started("admin", twins)?;
         let mut planes = Self {
             metrics: Arc::clone(&process.metrics),
             lifeline: process.lifeline.clone(),
@@ -131,7 +133,7 @@ impl Planes {
             state: state.clone(),
             operations: Arc::clone(&process.operations),
             leader,
-            admin: started("admin", admin.iter().map(BoundListener::twin).collect())?,
+            admin: twins.iter().map(Arc::downgrade).collect(),
             answers,
             budget: limits.budget,
             is_lent: false,
@@ -149,6 +151,7 @@ impl Planes {
         let admin_thread = admin::spawn(AdminSettings {
             max_connections: (limits.budget.admin / admin.len().max(1)).max(4),
             listen: admin,
+            twins,
             vital: process.lifeline.vital.clone(),
             beside,
             state: AdminState { sessions: data.sessions.clone(), older: Arc::clone(&older), ..shown },

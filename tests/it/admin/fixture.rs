@@ -138,6 +138,7 @@ impl Fixture {
         let thread = Some(
             admin::spawn(AdminSettings {
                 listen,
+                twins: Vec::new(),
                 max_connections: 32,
                 vital: lifecycle::Vital::default(),
                 beside: Box::pin(async {}),

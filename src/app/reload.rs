@@ -90,6 +90,11 @@ impl Reloader {
         Ok(changes)
     }
 
+    /// A newer mainstay decides: this one's configuration changes no more.
+    pub fn is_lent(&self) -> bool {
+        self.lock().planes.is_lent
+    }
+
     pub(super) fn lock(&self) -> MutexGuard<'_, Current> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

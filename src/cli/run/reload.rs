@@ -109,6 +109,9 @@ impl Reload {
 
     /// Loads the file if it has changed by itself. What is wrong with it is told once.
     fn look(&mut self) {
+        if self.reloader.is_lent() {
+            return;
+        }
         let written = self.args.written();
         let (Some(watch), Some(file), false) = (&mut self.watch, written.file(), self.stopper.is_stopping()) else { return };
         let look = watch.look(file.hash());

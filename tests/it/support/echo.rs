@@ -19,6 +19,8 @@ pub struct Backend {
     stop: Arc<AtomicBool>,
     listener: Option<TcpListener>,
     thread: Option<JoinHandle<()>>,
+    /// Bound once it has stopped, so that no other test gets its port; whoever starts again at this address may bind as well.
+    kept: Option<socket2::Socket>,
 }
 
 impl Backend {
@@ -72,7 +74,7 @@ impl Backend {
                 }
             }
         });
-        Self { address, stop, listener: Some(own), thread: Some(thread) }
+        Self { address, stop, listener: Some(own), thread: Some(thread), kept: None }
     }
 
     /// Echoes until the client finishes.
@@ -99,6 +101,14 @@ impl Backend {
 
     /// Closes the listening socket: from now on connects are refused.
     pub fn stop(&mut self) {
+        self.close();
+        let socket = socket2::Socket::new(socket2::Domain::for_address(self.address), socket2::Type::STREAM, None).unwrap();
+        socket.set_reuse_address(true).unwrap();
+        // A test that uses up every port may be quicker.
+        self.kept = socket.bind(&self.address.into()).ok().map(|()| socket);
+    }
+
+    fn close(&mut self) {
         self.stop.store(true, Ordering::SeqCst);
         // Wakes the thread from its accept; a connect could not, when there is no port left for it.
         if let Some(listener) = self.listener.take() {
@@ -112,7 +122,7 @@ impl Backend {
 
 impl Drop for Backend {
     fn drop(&mut self) {
-        self.stop();
+        self.close();
     }
 }
 

@@ -123,3 +123,32 @@ fn a_newer_one_that_hangs_leaves_older_sessions_alone_and_goes_on_after_it() {
     is_gone(first);
     succession.is_alone();
 }
+
+#[test]
+fn a_newer_one_may_die_at_any_moment() {
+    let backend = backend();
+    let succession = Succession::start(&mut settings(&[backend.address]));
+    let first = succession.answers();
+    let mut load = Load::start(succession.process().address, 20, 200);
+    let mut taken_over = 0;
+    for millis in [1, 4, 8, 12, 16, 20, 25, 30, 40, 60, 100, 300] {
+        let real = env!("CARGO_BIN_EXE_mainstay");
+        succession.replace_by_script(&format!("exec timeout -s KILL 0.{millis:03} '{real}' \"$@\""));
+        let said = succession.site.run(&["upgrade", "--reason", "a test"]);
+        taken_over += usize::from(said.code == 0);
+        until("the first one answers", || {
+            let answered = succession.process().try_get("/api/v1/status").ok()?;
+            answered.1.contains(&format!("\"pid\":{first},")).then_some(())
+        });
+        let before = load.so_far();
+        until("clients are served", || {
+            let now = load.so_far();
+            (now.connects > before.connects + 10 && now.asked > before.asked + 40).then_some(())
+        });
+    }
+    let counted = load.end();
+    println!("# {taken_over} of 12 took over before they died; {} connects, failed: {:?}", counted.connects, counted.failed);
+    assert_eq!(counted.broken, Vec::<String>::new());
+    // One that was just being served by a process that died.
+    assert!(counted.failed.len() <= taken_over, "{:?}", counted.failed);
+}

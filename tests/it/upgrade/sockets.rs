@@ -61,3 +61,23 @@ fn what_the_new_configuration_does_not_have_is_closed_and_what_it_adds_is_open()
     until("the removed one is closed", || std::net::TcpStream::connect(users).is_err().then_some(()));
     assert_eq!(who(&session).unwrap(), b'a', "it goes on for shutdown.timeout");
 }
+
+#[test]
+fn only_the_newest_looks_at_its_file() {
+    let backend = Backend::speaker(b'a', crate::support::config::LOOPBACK);
+    let mut configured = settings(&[backend.address]);
+    configured["reload"] = json!({"watch": "1s"});
+    let succession = Succession::start(&mut configured);
+    let session = succession.process().connect();
+    assert_eq!(who(&session).unwrap(), b'a');
+    succession.upgrade();
+    configured["pools"][0]["connect_timeout"] = json!("1500ms");
+    succession.process().replace(&configured.to_string());
+    until("it is loaded", || (succession.process().metric("mainstay_config_reloads_total", &[]) == 1).then_some(()));
+    let uptime = || succession.process().status()["uptime_seconds"].as_u64().unwrap();
+    let now = uptime();
+    until("both have looked again", || (uptime() >= now + 3).then_some(()));
+    let lines = succession.process().log();
+    let told = |text: &str| lines.iter().filter(|line| line["message"].as_str().is_some_and(|line| line.contains(text))).count();
+    assert_eq!((told("was loaded again"), told("not loaded again")), (1, 0));
+}

@@ -25,7 +25,9 @@ if peer_is_primary; then
         pg_basebackup -h "$PEER" -D "$PGDATA" --checkpoint=fast --no-password
         follow
     elif [ ! -e "$PGDATA/standby.signal" ]; then
-        # It was the primary. What the new one lacks is dropped.
+        # It was the primary. What the new one lacks is dropped. Before its first checkpoint, a new primary still has the timeline of the
+        # old one in the file that pg_rewind compares (its manual, "Notes").
+        psql -XAtq -h "$PEER" -c CHECKPOINT
         pg_rewind --target-pgdata="$PGDATA" --source-server="$source"
         follow
     fi

@@ -80,7 +80,12 @@ impl Predecessor {
             ToNewer::Known { pools } => Ok(pools),
             _ => Err(unexpected()),
         });
-        self.known = known.map_err(|error| StartError(format!("the running mainstay did not hand over: {error}")))?;
+        self.known = match known {
+            Ok(known) => known,
+            // What it has written is read from `state_dir`.
+            Err(error) if is_gone(&error) => BTreeMap::new(),
+            Err(error) => return Err(StartError(format!("the running mainstay did not hand over: {error}"))),
+        };
         Ok(self.known.clone())
     }
 
@@ -98,10 +103,13 @@ impl Predecessor {
                 ToNewer::Yours => Ok(()),
                 _ => Err(unexpected()),
             });
-        yours.map_err(|error| StartError(format!("the running mainstay did not hand over: {error}")))?;
         let links = self.older.into_iter().map(|socket| (UnixStream::from(socket), Vec::new()));
-        let parts = self.channel.into_parts().map_err(|error| StartError::thread("lead", &error))?;
-        let links = [parts].into_iter().chain(links).collect();
+        let mut links: Vec<_> = links.collect();
+        match yours {
+            Ok(()) => links.insert(0, self.channel.into_parts().map_err(|error| StartError::thread("lead", &error))?),
+            Err(error) if is_gone(&error) => tell_alone(),
+            Err(error) => return Err(StartError(format!("the running mainstay did not hand over: {error}"))),
+        }
         planes.leader.begin(runtime, links, &planes.lifeline).map_err(|error| StartError::thread("lead", &error))
     }
 
@@ -122,6 +130,16 @@ impl Reloader {
     pub(in crate::app) fn take_over(&self, predecessor: Predecessor) -> Result<(), StartError> {
         predecessor.serve(&mut self.lock().planes)
     }
+}
+
+/// The older process has died with the sessions that it had: while it lives, it ends the newer one before it closes its end.
+fn tell_alone() {
+    tracing::error!("the older mainstay died while it handed over: this one goes on alone");
+}
+
+/// The other end has closed.
+fn is_gone(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset)
 }
 
 fn unexpected() -> io::Error {

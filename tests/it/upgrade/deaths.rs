@@ -1,12 +1,15 @@
 //! Whichever of the processes dies or is told to stop.
 
+use std::{net::TcpStream, thread, time::Duration};
+
 use rustix::process::Signal;
 
 use super::{Succession, is_gone, is_there, kill, load::Load};
 use crate::support::{
     echo::{Backend, who},
     process::settings,
-    wait::until,
+    site::Said,
+    wait::{patience, until},
 };
 
 fn backend() -> Backend {
@@ -78,12 +81,12 @@ fn whoever_is_told_to_stop_stops_with_its_older_ones_and_clients_are_refused() {
     assert_eq!(who(&session).unwrap(), b'a');
     let newer = succession.upgrade();
     kill(newer, Signal::TERM);
-    until("clients are refused", || std::net::TcpStream::connect(succession.process().address).is_err().then_some(()));
+    until("clients are refused", || TcpStream::connect_timeout(&succession.process().address, patience()).is_err().then_some(()));
     assert!(who(&session).is_ok(), "it has some seconds left");
     assert!(is_there(newer), "it waits for the older one");
     drop(session);
     is_gone(newer);
-    let (status, _) = succession.site.process.ends_within(std::time::Duration::from_secs(20));
+    let (status, _) = succession.site.process.ends_within(Duration::from_secs(20));
     assert!(status.success(), "{status}");
 }
 
@@ -151,4 +154,31 @@ fn a_newer_one_may_die_at_any_moment() {
     assert_eq!(counted.broken, Vec::<String>::new());
     // One that was just being served by a process that died.
     assert!(counted.failed.len() <= taken_over, "{:?}", counted.failed);
+}
+
+#[test]
+fn an_older_one_may_die_while_it_hands_over() {
+    for millis in [0, 4, 8, 12, 16, 20, 30, 60] {
+        let backend = backend();
+        let succession = Succession::start(&mut settings(&[backend.address]));
+        let (first, address) = (succession.answers(), succession.process().address);
+        let command = succession.began();
+        // A delay of the story, not a wait for a condition.
+        thread::sleep(Duration::from_millis(millis));
+        kill(first, Signal::KILL);
+        drop(Said::of(&["upgrade"], command));
+        // Where the newer one had no socket yet, it ends as well, and whoever restarts mainstay does so. Nobody is left to wait for ever.
+        let newer = until("the newer one serves, or nobody listens", || {
+            if TcpStream::connect_timeout(&address, patience()).is_err() {
+                return Some(None);
+            }
+            let status: serde_json::Value = serde_json::from_str(&succession.process().try_get("/api/v1/status").ok()?.1).ok()?;
+            status["pid"].as_u64().filter(|pid| *pid != u64::from(first)).map(Some)
+        });
+        println!("# killed after {millis} ms: {newer:?} serves");
+        if let Some(newer) = newer {
+            succession.newer.lock().unwrap().push(u32::try_from(newer).unwrap());
+            assert_eq!(who(&succession.process().connect()).unwrap(), b'a', "{millis} ms");
+        }
+    }
 }

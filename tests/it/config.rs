@@ -24,7 +24,7 @@ const GOOD: &str = "tests/corpus/config/good";
 const EXAMPLE: &str = include_str!("../../config.example.yaml");
 const SMALLEST: &str = "pools:\n  - name: orders\n    listen: 127.0.0.1:5432\n    backends: [db-a:5432, db-b:5432]\n";
 
-fn env(name: &str) -> Option<String> {
+pub fn env(name: &str) -> Option<String> {
     match name {
         "PG_PASSWORD" => Some("S3cr3t-from-env".into()),
         "EMPTY" => Some(String::new()),

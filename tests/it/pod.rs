@@ -18,7 +18,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use crate::support::{front::client, process::settings};
+use crate::support::{front::Session, process::settings};
 
 /// The settings of a container in a pod before these backends: the kubelet asks from elsewhere.
 fn pod(backends: &[SocketAddr]) -> Value {
@@ -26,22 +26,6 @@ fn pod(backends: &[SocketAddr]) -> Value {
     settings["admin"] = json!({"listen": "0.0.0.0:0"});
     settings["workers"] = "auto".into();
     settings
-}
-
-/// A session that works.
-struct Session(TcpStream);
-
-impl Session {
-    fn open(address: SocketAddr) -> Self {
-        let mut session = Self(client(address));
-        session.works();
-        session
-    }
-
-    fn works(&mut self) {
-        self.0.write_all(b"ping").unwrap();
-        self.0.read_exact(&mut [0; 4]).unwrap();
-    }
 }
 
 /// A probe as the kubelet makes it (`pkg/probe/http`): a connection of its own, and this long for all of it; the status.

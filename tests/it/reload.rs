@@ -4,7 +4,7 @@
 mod watched;
 
 use std::{
-    io::{self, Read, Write},
+    io::{Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
     sync::{
         Arc,
@@ -23,41 +23,11 @@ use serde_json::{Value, json};
 use crate::support::{
     config::{LOOPBACK, listener, pool_of},
     echo::Backend,
-    front::{Front, client, is_over, try_client},
+    front::{Front, Session, client},
     postgres::Postgres,
     process::{Process, Signal, settings},
     wait::{Watch, patience, stands_still, until},
 };
-
-/// A session that works.
-struct Session(TcpStream);
-
-impl Session {
-    fn open(address: SocketAddr) -> Self {
-        let mut session = Self(client(address));
-        session.works();
-        session
-    }
-
-    /// One that may be turned away.
-    fn try_open(address: SocketAddr) -> io::Result<Self> {
-        let mut session = Self(try_client(address)?);
-        session.try_works().map(|()| session)
-    }
-
-    fn works(&mut self) {
-        self.try_works().unwrap();
-    }
-
-    fn try_works(&mut self) -> io::Result<()> {
-        self.0.write_all(b"ping")?;
-        self.0.read_exact(&mut [0; 4])
-    }
-
-    fn is_over(&mut self) {
-        assert!(is_over(&self.0), "the session goes on");
-    }
-}
 
 /// Clients that come, say something and leave, all the time.
 struct Traffic {

@@ -89,12 +89,12 @@ impl Current {
             let name = &pool.config.name;
             if now.operation.is_some() {
                 return Some(format!(
-                    "an operation of pool {name} is under way: wait for its end, or abort it (mainstay status)"
+                    "an operation of pool {name} is under way: wait for its end, or abort it: mainstay abort {name}"
                 ));
             }
             let is_trial = self.planes.operations.on_trial(name).is_some();
             if is_trial {
-                return Some(format!("a trial of pool {name} is under way: confirm or abort it (mainstay status)"));
+                return Some(format!("a trial of pool {name} is under way: wait for its end, or end it: mainstay abort {name}"));
             }
             now.paused.then(|| format!("pool {name} is paused, which a newer process would not know: mainstay resume {name}"))
         })

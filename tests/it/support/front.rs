@@ -1,7 +1,7 @@
 //! A running mainstay, and clients of it.
 
 use std::{
-    io::{self, Read},
+    io::{self, Read, Write},
     net::{IpAddr, SocketAddr, TcpStream},
     os::unix::net::UnixStream,
     path::Path,
@@ -148,4 +148,34 @@ fn connect_from(from: Option<IpAddr>, to: SocketAddr) -> io::Result<TcpStream> {
     let stream = TcpStream::from(socket);
     stream.set_nodelay(true)?;
     Ok(stream)
+}
+
+/// A session that works.
+pub struct Session(pub TcpStream);
+
+impl Session {
+    pub fn open(address: SocketAddr) -> Self {
+        let mut session = Self(client(address));
+        session.works();
+        session
+    }
+
+    /// One that may be turned away.
+    pub fn try_open(address: SocketAddr) -> io::Result<Self> {
+        let mut session = Self(try_client(address)?);
+        session.try_works().map(|()| session)
+    }
+
+    pub fn works(&mut self) {
+        self.try_works().unwrap();
+    }
+
+    pub fn try_works(&mut self) -> io::Result<()> {
+        self.0.write_all(b"ping")?;
+        self.0.read_exact(&mut [0; 4])
+    }
+
+    pub fn is_over(&mut self) {
+        assert!(is_over(&self.0), "the session goes on");
+    }
 }
